@@ -1,0 +1,1 @@
+"""The sub-commands of `imhearing`, one file each; each is imported only when it runs."""

@@ -1,0 +1,1 @@
+"""From finished chunk to verified archive."""

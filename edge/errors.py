@@ -1,0 +1,67 @@
+"""One tree of errors. Each message says what is wrong, where, and what to do; it is shown to people as it stands."""
+
+
+class ImHearingError(Exception):
+    """Anything that a person or another program can cause. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(ImHearingError):
+    """The command line was called with something that it does not take."""
+
+    exit_code = 2
+
+
+class ConfigError(ImHearingError):
+    """The configuration has faults; `faults` names every one of them."""
+
+    exit_code = 78  # EX_CONFIG of sysexits.h
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class WireError(ImHearingError):
+    """A message or file from outside does not fit its type. `field` names the place, where it is known."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SpoolError(ImHearingError):
+    """The spool folder cannot be used: missing rights, not a folder, vanished, or another recorder has it."""
+
+
+class DeviceError(ImHearingError):
+    """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
+
+
+class StoreError(ImHearingError):
+    """The object store refused or did not do what was asked."""
+
+
+class StoreUnreachable(StoreError):
+    """No connection to the object store. Not a failed attempt: the link is down."""
+
+
+class StoreBlocked(StoreError):
+    """Only a person can mend this: no bucket, access denied, clock skew. `reason` is one word for machines."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CatalogError(ImHearingError):
+    """The catalog cannot be opened, read or written."""
+
+
+class CatalogBusy(CatalogError):
+    """The catalog is locked or not there yet; trying again soon will do."""
+
+
+class DoorError(ImHearingError):
+    """A door (Ably, MQTT, HTTP) could not carry a question or its answer."""

@@ -1,0 +1,53 @@
+"""Points in time: integer microseconds since 1970, UTC. Written as RFC 3339 with `Z` and six decimals."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+MICROSECONDS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Instant(int):
+    """Microseconds since 1970-01-01T00:00:00Z, UTC. Arithmetic gives plain integers (microseconds).
+
+    >>> str(Instant(1_000_000))
+    '1970-01-01T00:00:01.000000Z'
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.datetime().strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+    __repr__ = __str__
+    __format__ = object.__format__
+
+    @classmethod
+    def parse(cls, text: str) -> Instant:
+        """RFC 3339 text with an offset; at most six decimals. ValueError says what is wrong with it."""
+        match = _RFC3339.fullmatch(text)
+        if not match:
+            raise ValueError(f"not a time like 2026-03-03T22:00:00Z: {text[:40]!r}")
+        base, fraction, offset = match.groups()
+        try:
+            moment = datetime.fromisoformat(base.upper() + offset.upper())
+        except ValueError as problem:
+            raise ValueError(f"not a time: {text[:40]!r} ({problem})") from None
+        micros = int((fraction or "").ljust(6, "0"))
+        return cls((moment - _EPOCH) // timedelta(microseconds=1) + micros)
+
+    @classmethod
+    def from_seconds(cls, seconds: float) -> Instant:
+        """From seconds since 1970, as time.time() gives them."""
+        return cls(round(seconds * MICROSECONDS))
+
+    def datetime(self) -> datetime:
+        """The same point as an aware datetime in UTC."""
+        return _EPOCH + timedelta(microseconds=int(self))
+
+
+FIRST = Instant.parse("0001-01-01T00:00:00Z")
+LAST = Instant.parse("9999-12-31T23:59:59.999999Z")

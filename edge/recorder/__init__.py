@@ -1,0 +1,1 @@
+"""From sound card to finished chunk."""

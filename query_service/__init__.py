@@ -1,0 +1,1 @@
+"""Answers what was recorded when, through Ably, MQTT, HTTP or the command line."""

@@ -1,0 +1,1 @@
+"""A realtime server for one machine that speaks enough of the Ably protocol for the official SDKs."""
