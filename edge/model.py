@@ -1,4 +1,4 @@
-"""The frozen values that pass between rooms. Times are `Instant`s (µs, UTC), positions are frames (samples per channel).
+"""The frozen values that pass between rooms. Times are `Instant`s (µs, UTC), positions are frames (per channel).
 
 Those that lie in files or cross the network carry exactly the names that stand there.
 """

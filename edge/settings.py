@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 
-def _key(description: str, *examples: str, **bounds: float) -> Meta:
-    return Meta(description=description, examples=list(examples), **bounds)  # type: ignore[arg-type]
+def _key(description: str, *examples: str, ge: float | None = None, le: float | None = None) -> Meta:
+    return Meta(description=description, examples=list(examples), ge=ge, le=le)
 
 
 class Secret(str):
