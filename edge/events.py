@@ -36,6 +36,7 @@ class Event(Struct, frozen=True, kw_only=True):
     TOPIC: ClassVar[str]  # below imhearing/<node>/
     QOS: ClassVar[int] = 1
     RETAINED: ClassVar[bool] = False
+    EXPIRY: ClassVar[int | None] = None  # seconds after which nobody wants it any more
 
     at: Instant
     node: NodeName
@@ -85,6 +86,7 @@ class LevelMeasured(Event, frozen=True, kw_only=True):
 
     TOPIC: ClassVar[str] = "recorder/level"
     QOS: ClassVar[int] = 0
+    EXPIRY: ClassVar[int | None] = 10
 
     laeq: float
     lafmax: float
@@ -125,6 +127,7 @@ class SoundHeard(Event, frozen=True, kw_only=True):
     """A sound started, goes on, or ended; one `sound_id` through all three."""
 
     TOPIC: ClassVar[str] = "recorder/sound"
+    EXPIRY: ClassVar[int | None] = 60
 
     event: Literal["started", "updated", "ended"]
     sound_id: SoundId

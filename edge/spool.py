@@ -1,0 +1,212 @@
+"""The spool: a folder of finished chunks with manifests and small state files.
+
+The recorder alone adds to it, the archiver alone removes finished chunks, everybody else reads. A chunk exists when its
+audio has its final name; its manifest stands there before. Names that are not ours are left alone and never deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from edge import wire
+from edge.errors import SpoolError, WireError
+from edge.files import sync_folder, write_atomically, write_durably
+from edge.instant import Instant
+from edge.model import Chunk, PauseOrder, SpoolState, Stream
+from edge.names import is_chunk_id
+
+_AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
+_PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASCII)
+_MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
+_STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
+_MAX_MANIFEST = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
+
+T = TypeVar("T")
+
+
+class SpoolFile(NamedTuple):
+    """A finished chunk's audio as the folder lists it, without a look at its manifest."""
+
+    chunk_id: str
+    path: Path
+    bytes: int
+
+
+class PartFile(NamedTuple):
+    """A chunk being written, or one that a crash left so. `modified_at` is of its last flush."""
+
+    chunk_id: str
+    format: str
+    path: Path
+    bytes: int
+    modified_at: Instant
+
+
+class Spool:
+    """The folder `path` of the node `node`. Opens nothing before it is asked; raises SpoolError."""
+
+    def __init__(self, path: Path, node: str) -> None:
+        self.path = path
+        self.node = node
+
+    def create(self) -> None:
+        """Makes the folder, readable by owner and group only, and tries whether it can be written."""
+        try:
+            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            write_durably(probe, b"")
+            probe.unlink()
+        except OSError as problem:
+            raise SpoolError(
+                f"{self.path}: the spool cannot be written ({problem.strerror});"
+                " mend its rights or set [recorder] record_path"
+            ) from None
+
+    @contextlib.contextmanager
+    def locked_for_recording(self) -> Iterator[None]:
+        """Only one recorder may add to a spool: the second one gets a SpoolError."""
+        with (self.path / ".recorder.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SpoolError(f"{self.path}: another recorder is writing here; stop it first") from None
+            yield
+
+    # names
+
+    def audio_path(self, chunk: Chunk) -> Path:
+        return self.path / chunk.member
+
+    def part_path(self, chunk_id: str, audio_format: str) -> Path:
+        return self.path / f"{chunk_id}.{audio_format}.part"
+
+    def manifest_path(self, chunk_id: str) -> Path:
+        return self.path / f"{chunk_id}.json"
+
+    def stream_path(self, stream_id: str) -> Path:
+        return self.path / f"{stream_id}.stream.json"
+
+    # chunks
+
+    def finish(self, part: Path, chunk: Chunk) -> Path:
+        """Turns `part`, already fsynced, into the finished `chunk`; gives its path. Raises OSError on a bad disk."""
+        manifest = self.manifest_path(chunk.chunk_id)
+        temporary = manifest.with_name(manifest.name + ".tmp")
+        write_durably(temporary, wire.encode(chunk))
+        temporary.replace(manifest)
+        audio = self.audio_path(chunk)
+        part.replace(audio)
+        sync_folder(self.path)
+        return audio
+
+    def chunks(self) -> dict[str, SpoolFile]:
+        """Every finished chunk by its id, from one listing of the folder."""
+        return {file.chunk_id: file for file in self._files(_AUDIO, _spool_file)}
+
+    def parts(self) -> list[PartFile]:
+        """The chunk being written, and what a crash left unfinished."""
+        return list(self._files(_PART, _part_file))
+
+    def manifests(self) -> set[str]:
+        """Ids of all manifests, also of those without audio."""
+        return set(self._files(_MANIFEST, lambda match, _entry: match[1]))
+
+    def manifest(self, chunk_id: str) -> Chunk:
+        """The manifest of one chunk; SpoolError when it is missing, damaged or another's."""
+        chunk = self._read(self.manifest_path(chunk_id), Chunk)
+        if chunk.chunk_id != chunk_id or chunk.node != self.node:
+            raise SpoolError(
+                f"{self.manifest_path(chunk_id)}: belongs to chunk {chunk.chunk_id} of node {chunk.node};"
+                " move it out of the spool"
+            )
+        return chunk
+
+    def remove(self, chunk_id: str) -> None:
+        """Removes a finished chunk, audio first: a manifest alone is nothing."""
+        if not is_chunk_id(chunk_id):
+            raise SpoolError(f"{chunk_id[:80]!r} is no chunk id")
+        for ending in (".flac", ".wav", ".flac.age", ".wav.age"):
+            (self.path / f"{chunk_id}{ending}").unlink(missing_ok=True)
+        self.manifest_path(chunk_id).unlink(missing_ok=True)
+
+    # streams and state
+
+    def write_stream(self, stream: Stream) -> None:
+        write_atomically(self.stream_path(stream.stream_id), wire.encode(stream))
+
+    def stream(self, stream_id: str) -> Stream:
+        return self._read(self.stream_path(stream_id), Stream)
+
+    def streams(self) -> list[str]:
+        """Ids of all streams with a record here."""
+        return sorted(self._files(_STREAM, lambda match, _entry: match[1]))
+
+    def remove_stream(self, stream_id: str) -> None:
+        self.stream_path(stream_id).unlink(missing_ok=True)
+
+    def write_state(self, state: SpoolState) -> None:
+        write_atomically(self.path / "state.json", wire.encode(state))
+
+    def state(self) -> SpoolState | None:
+        """What the recorder noted last; None where it never ran. SpoolError when the file is damaged."""
+        return self._read_if_there(self.path / "state.json", SpoolState)
+
+    def pause_order(self) -> PauseOrder | None:
+        """The pause that is asked for, also one whose end has passed; None without one."""
+        return self._read_if_there(self.path / "pause.json", PauseOrder)
+
+    def write_pause_order(self, order: PauseOrder) -> None:
+        write_atomically(self.path / "pause.json", wire.encode(order))
+
+    def remove_pause_order(self) -> None:
+        (self.path / "pause.json").unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Room left on the spool's disk for those who are not root."""
+        stat = os.statvfs(self.path)
+        return stat.f_bavail * stat.f_frsize
+
+    def _read_if_there(self, path: Path, wanted: type[T]) -> T | None:
+        return self._read(path, wanted) if path.exists() else None
+
+    def _read(self, path: Path, wanted: type[T]) -> T:
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_MANIFEST + 1)
+        except OSError as problem:
+            raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
+        try:
+            if len(data) > _MAX_MANIFEST:
+                raise WireError("too large")
+            return wire.decode(data, wanted)
+        except WireError as problem:
+            raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
+
+    def _files(self, pattern: re.Pattern[str], make: Callable[[re.Match[str], os.DirEntry[str]], T]) -> Iterator[T]:
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    match = pattern.fullmatch(entry.name)
+                    if not match:
+                        continue
+                    # a file may be renamed or removed between listing and stat
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.is_file(follow_symlinks=False):
+                            yield make(match, entry)
+        except OSError as problem:
+            raise SpoolError(f"{self.path}: the spool cannot be listed ({problem.strerror})") from None
+
+
+def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:
+    return SpoolFile(match[1], Path(entry.path), entry.stat(follow_symlinks=False).st_size)
+
+
+def _part_file(match: re.Match[str], entry: os.DirEntry[str]) -> PartFile:
+    stat = entry.stat(follow_symlinks=False)
+    return PartFile(match[1], match[2], Path(entry.path), stat.st_size, Instant(stat.st_mtime_ns // 1000))
