@@ -39,6 +39,10 @@ class DeviceError(ImHearingError):
     """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
 
 
+class CalibrationError(ImHearingError):
+    """A recording cannot calibrate the microphone: too quiet, clipped, unsteady, or not the calibrator's tone."""
+
+
 class StoreError(ImHearingError):
     """The object store refused or did not do what was asked."""
 
@@ -55,8 +59,20 @@ class StoreBlocked(StoreError):
         self.reason = reason
 
 
+class ChunkDamaged(ImHearingError):
+    """A finished chunk's file is missing, cannot be read, or is not what its manifest says. `chunk_id` names it."""
+
+    def __init__(self, message: str, chunk_id: str) -> None:
+        super().__init__(message)
+        self.chunk_id = chunk_id
+
+
 class CatalogError(ImHearingError):
     """The catalog cannot be opened, read or written."""
+
+
+class CatalogDamaged(CatalogError):
+    """The catalog's file is no database, or a broken one: it must be set aside and built anew."""
 
 
 class CatalogBusy(CatalogError):
@@ -65,3 +81,16 @@ class CatalogBusy(CatalogError):
 
 class DoorError(ImHearingError):
     """A door (Ably, MQTT, HTTP) could not carry a question or its answer."""
+
+
+class QueryRefused(ImHearingError):
+    """A node answered no. `code` is the protocol's (`bad_request`, `busy`, ...), `field` the request's, where known."""
+
+    def __init__(self, message: str, code: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class FetchError(ImHearingError):
+    """Sound could not be fetched whole: missing, changed on the way, or of several formats."""

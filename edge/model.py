@@ -121,7 +121,9 @@ class Chunk(Struct, frozen=True, kw_only=True):
 class Stream(Struct, frozen=True, kw_only=True):
     """One uninterrupted run of samples: its format and its mapping to time.
 
-    `knots` are (frame, UTC) pairs, ascending; between two knots time is linear, after the last it runs at `rate`.
+    `knots` are (frame, UTC) pairs, ascending: the opening, and, once the stream has ended, its end. Those between stand
+    in the manifests: each chunk begins and ends on one. `shift` is what a clock correction has added to all of them
+    since the stream was opened; manifests written before it say the times without.
     """
 
     stream_id: StreamId
@@ -131,10 +133,13 @@ class Stream(Struct, frozen=True, kw_only=True):
     device: str
     rate: Positive
     channels: Positive
-    opened_at: Instant
+    bits: Positive
+    format: AudioFormat
+    chunk_frames: Positive  # of each chunk but the last
     uncertain: bool
+    utc_offset: int  # µs: UTC minus the boot's monotonic clock, as now believed
     knots: tuple[tuple[int, Instant], ...]
-    anchors: tuple[tuple[int, int], ...] = ()  # (frame, µs of the boot's monotonic clock), one per knot
+    shift: int = 0  # µs
     before: tuple[Hole, ...] = ()
 
 
@@ -146,7 +151,8 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     boot_id: str
     ordinal: Count  # of the newest stream
     stream_id: StreamId | None = None  # the stream being recorded
-    holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream's first chunk
+    knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
+    holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
     open_hole: OpenHole | None = None  # null while recording
 
 

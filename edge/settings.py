@@ -74,6 +74,16 @@ class Recorder(Struct, frozen=True):
     ] = 2_048
 
 
+class Levels(Struct, frozen=True):
+    hysteresis: Annotated[
+        float,
+        _key("A sound goes on while the fast level stays within this many dB below `sound_level`.", "6", ge=0, le=60),
+    ] = 3.0
+    hold_seconds: Annotated[
+        float, _key("A sound ends this long after it last was that loud, in seconds.", "5", ge=0, le=600)
+    ] = 2.0
+
+
 class Thresholds(Struct, frozen=True):
     records_count: Annotated[
         int, _key("Archive once this many finished chunks wait. 0: ignore.", "60", ge=0, le=1_000_000)
@@ -83,6 +93,19 @@ class Thresholds(Struct, frozen=True):
     ] = 0.0
     oldest_age: Annotated[
         float, _key("Archive once the oldest chunk that waits is this old, in seconds. 0: ignore.", "3600", ge=0)
+    ] = 0.0
+    sound_level: Annotated[
+        float,
+        _key(
+            "A sound starts, and what is finished is archived, when the fast A-weighted level reaches this: in dBFS"
+            " (negative), or in dBA once calibrated. 0: ignore.",
+            "-35",
+            ge=-200,
+            le=200,
+        ),
+    ] = 0.0
+    disk_free: Annotated[
+        float, _key("Tell when less than this is left on the spool's disk, in MB. 0: ignore.", "1000", ge=0)
     ] = 0.0
 
 
@@ -153,6 +176,7 @@ class Settings(Struct, frozen=True):
 
     node: Node = field(default_factory=Node)
     recorder: Recorder = field(default_factory=Recorder)
+    levels: Levels = field(default_factory=Levels)
     thresholds: Thresholds = field(default_factory=Thresholds)
     mqtt: Mqtt = field(default_factory=Mqtt)
     archive: Archive = field(default_factory=Archive)

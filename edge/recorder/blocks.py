@@ -1,0 +1,77 @@
+"""Blocks of samples, and the queue between the sound card's thread and ours."""
+
+from __future__ import annotations
+
+import queue
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.int16] | npt.NDArray[np.int32]  # shape (frames, channels); 24 bit lies left in 32
+
+
+class Block(NamedTuple):
+    """One delivery of the sound card."""
+
+    samples: Samples
+    captured_at: int  # µs of the boot's monotonic clock: when its first frame was captured, or later, never earlier
+    lost_before: bool = False  # the driver or our queue dropped something between the block before and this one
+
+
+class SourceFormat(NamedTuple):
+    """What a source delivers."""
+
+    device: str  # as people know it
+    rate: int  # frames per second
+    channels: int
+    bits: int  # 16: int16; 24: int32, left-justified
+
+
+class Source(Protocol):
+    """Where sound comes from. `open` and `read` raise DeviceError when it cannot deliver (any more)."""
+
+    def open(self) -> SourceFormat: ...
+
+    def read(self, timeout: float) -> Block | None:
+        """The next block; None when none came within `timeout` seconds. EndOfSound after the last."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EndOfSound(Exception):
+    """The source is at its end: a file has been played."""
+
+
+class BlockQueue:
+    """Hands blocks from one producing thread to one consuming thread; bounded in bytes, and neither ever blocks.
+
+    SimpleQueue.put takes no lock that Python code could hold, so the sound card's thread is never kept waiting.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._blocks: queue.SimpleQueue[Block] = queue.SimpleQueue()
+        self._max_bytes = max_bytes
+        self._put_bytes = 0  # written by the producer alone
+        self._got_bytes = 0  # written by the consumer alone
+        self._dropped = False  # producer's: something was dropped since the last block that went in
+
+    def put(self, block: Block) -> None:
+        """Appends `block`, or drops it when the queue is full and marks the next one `lost_before`."""
+        if self._put_bytes - self._got_bytes + block.samples.nbytes > self._max_bytes:
+            self._dropped = True
+            return
+        if self._dropped:
+            block = block._replace(lost_before=True)
+            self._dropped = False
+        self._put_bytes += block.samples.nbytes
+        self._blocks.put(block)
+
+    def get(self, timeout: float) -> Block | None:
+        try:
+            block = self._blocks.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        self._got_bytes += block.samples.nbytes
+        return block

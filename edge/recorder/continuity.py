@@ -1,0 +1,97 @@
+"""Finds what the sound card did not deliver. Pure: from the blocks' own capture times.
+
+A stall is not a gap: sound servers keep tens of seconds and deliver the backlog in a burst. So when blocks come late,
+or the driver reports an overflow, they are held until the backlog has drained, and only then judged: where the delay
+(capture time minus frames / rate) comes back to what it was, nothing is missing; where it stays longer, that much is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from edge.recorder.blocks import Block
+
+_LATE = 150_000  # µs: later than this is a stall to look into; busy machines deliver 100 ms late
+_MISSING = 30_000  # µs: less cannot be told from jitter, unless the driver says that it lost something
+_CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
+_CALM_JITTER = 60_000  # µs within that second
+_BASELINE_SECONDS = 3.0
+_HELD_SECONDS = 120.0  # more is never held back
+
+
+class Break(NamedTuple):
+    """Samples are missing here: the sound card's own time went on by `missing` µs without them."""
+
+    missing: int
+
+
+class Continuity:
+    """Lets blocks through as they come, with a Break between those that do not join."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._frames = 0  # of all blocks taken in
+        self._baseline: deque[tuple[int, int]] = deque()  # (frame, delay) of the last calm seconds
+        self._held: list[tuple[Block, int, int]] = []  # (block, its first frame, its delay)
+
+    def add(self, block: Block) -> Iterator[Block | Break]:
+        """Takes in the next block; gives what can go on, in order: nothing while a stall is looked into."""
+        frame = self._frames
+        delay = block.captured_at - frame * 1_000_000 // self._rate
+        self._frames += len(block.samples)
+        if not self._held and not block.lost_before and not self._is_late(delay):
+            self._settle(frame, delay)
+            yield block
+            return
+        self._held.append((block, frame, delay))
+        if self._is_calm() or frame - self._held[0][1] > _HELD_SECONDS * self._rate:
+            yield from self._judge()
+
+    def flush(self) -> Iterator[Block | Break]:
+        """What is still held, when nothing more will come."""
+        if self._held:
+            yield from self._judge()
+
+    def _is_late(self, delay: int) -> bool:
+        return bool(self._baseline) and delay - self._base() > _LATE
+
+    def _base(self) -> int:
+        return min(delay for _, delay in self._baseline)
+
+    def _settle(self, frame: int, delay: int) -> None:
+        self._baseline.append((frame, delay))
+        while frame - self._baseline[0][0] > _BASELINE_SECONDS * self._rate:
+            self._baseline.popleft()
+
+    def _is_calm(self) -> bool:
+        last = self._held[-1][1]
+        recent = [delay for _, frame, delay in self._held if last - frame <= _CALM_SECONDS * self._rate]
+        covered = last - self._held[0][1] >= _CALM_SECONDS * self._rate
+        return covered and max(recent) - min(recent) <= _CALM_JITTER
+
+    def _judge(self) -> Iterator[Block | Break]:
+        held, self._held = self._held, []
+        last = held[-1][1]
+        level = min(delay for _, frame, delay in held if last - frame <= _CALM_SECONDS * self._rate)
+        missing = level - self._base() if self._baseline else 0
+        flagged = next((index for index, (block, _, _) in enumerate(held) if block.lost_before), None)
+        split = flagged
+        if split is None and missing >= _MISSING:
+            split = _end_of_backlog([delay for _, _, delay in held], level)
+        self._baseline.clear()
+        for index, (block, frame, delay) in enumerate(held):
+            if index == split:
+                yield Break(max(0, missing))
+            yield block
+            if last - frame <= _CALM_SECONDS * self._rate:
+                self._settle(frame, delay)
+
+
+def _end_of_backlog(delays: list[int], level: int) -> int:
+    """The first block from which on all come at the new pace: what was kept for us ended before it."""
+    index = len(delays)
+    while index > 0 and delays[index - 1] - level <= _CALM_JITTER:
+        index -= 1
+    return min(index, len(delays) - 1)

@@ -1,0 +1,119 @@
+"""Sources beside the microphone: a sound file, and the synthetic scene. Which one is meant by the settings."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import soundfile
+
+from edge.errors import DeviceError
+from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
+from edge.recorder.microphone import Microphone, list_devices
+from edge.recorder.scene import Scene
+from edge.settings import Recorder
+
+
+def choose_source(settings: Recorder) -> Source:
+    """The source that `[recorder] source` names; `auto` looks for an input device now. DeviceError when unusable."""
+    wanted = settings.source
+    if wanted == "auto":
+        wanted = "microphone" if settings.device or list_devices() else "synthetic"
+    if wanted == "microphone":
+        return Microphone(
+            settings.device, settings.sample_rate, settings.channels, settings.bits, settings.block_frames
+        )
+    if wanted == "synthetic":
+        return SyntheticSource(settings)
+    return FileSource(Path(wanted).expanduser(), settings.block_frames, settings.pace == "real")
+
+
+class _Pacer:
+    """Tells when the frames of a source that could run ahead are due. `lead` frames of it lie in the past already."""
+
+    def __init__(self, rate: int, real: bool, lead: int) -> None:
+        self._rate, self._real = rate, real
+        self._started = time.monotonic_ns() // 1000 - lead * 1_000_000 // rate
+
+    def times(self, first_frame: int, frames: int) -> tuple[int, int]:
+        """When the frames begin and end, in µs of the monotonic clock."""
+        begin = self._started + first_frame * 1_000_000 // self._rate
+        return begin, begin + frames * 1_000_000 // self._rate
+
+    def wait(self, until: int, timeout: float) -> bool:
+        """Waits for `until`, at most `timeout` seconds; whether it has come."""
+        if not self._real:
+            return True
+        left = until / 1e6 - time.monotonic()
+        time.sleep(max(0.0, min(left, timeout)))
+        return left <= timeout
+
+
+class FileSource:
+    """A sound file, played once. The reader waits for nothing: no sound is ever dropped.
+
+    With pace `max` the file ends now; with pace `real` it begins now.
+    """
+
+    def __init__(self, path: Path, block_frames: int, real: bool) -> None:
+        self._path, self._block_frames, self._real = path, block_frames, real
+        self._file: soundfile.SoundFile | None = None
+        self._next_frame = 0
+
+    def open(self) -> SourceFormat:
+        try:
+            file = soundfile.SoundFile(self._path)
+        except (OSError, soundfile.LibsndfileError) as problem:
+            raise DeviceError(
+                f"{self._path}: cannot be played ({problem}); set [recorder] source to a sound file,"
+                " `microphone`, `synthetic` or `auto`"
+            ) from None
+        bits = 16 if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW") else 24
+        self._file, self._bits, self._next_frame = file, bits, 0
+        lead = 0 if self._real else file.frames
+        self._pacer = _Pacer(file.samplerate, self._real, lead)
+        return SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
+
+    def read(self, timeout: float) -> Block | None:
+        if self._file is None:
+            raise DeviceError(f"{self._path}: is not open")
+        begin, end = self._pacer.times(self._next_frame, self._block_frames)
+        if not self._pacer.wait(end, timeout):
+            return None
+        samples = self._file.read(self._block_frames, dtype="int16" if self._bits == 16 else "int32", always_2d=True)
+        if not len(samples):
+            raise EndOfSound
+        self._next_frame += len(samples)
+        return Block(samples, begin)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class SyntheticSource:
+    """A made-up garden for machines without a microphone: quiet, a hum, and bursts. Always the same, for ever."""
+
+    def __init__(self, settings: Recorder) -> None:
+        self._settings = settings
+        self._next_frame = 0
+
+    def open(self) -> SourceFormat:
+        settings = self._settings
+        self._scene = Scene(settings.sample_rate, settings.channels, settings.bits)
+        self._next_frame = 0
+        self._pacer = _Pacer(settings.sample_rate, settings.pace == "real", 0)
+        return SourceFormat("synthetic scene", settings.sample_rate, settings.channels, settings.bits)
+
+    def read(self, timeout: float) -> Block | None:
+        frames = self._settings.block_frames
+        begin, end = self._pacer.times(self._next_frame, frames)
+        if not self._pacer.wait(end, timeout):
+            return None
+        samples = self._scene.render(self._next_frame, frames)
+        self._next_frame += frames
+        return Block(samples, begin)
+
+    def close(self) -> None:
+        """Nothing to let go of."""

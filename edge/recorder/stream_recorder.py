@@ -1,0 +1,197 @@
+"""One stream, from its first block to its last: cuts it into chunks on exact frames, measures it, hands chunks on."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from edge.clock import StreamClock
+from edge.instant import Instant
+from edge.kernel_clock import KernelClock
+from edge.model import Chunk, ClockStamp, EndReason, Hole, Stream
+from edge.names import chunk_id
+from edge.recorder.blocks import Block, Samples
+from edge.recorder.chunk_writer import ChunkWriter, Digest, sync_and_digest
+from edge.recorder.disk import Disk
+from edge.recorder.journal import Journal
+from edge.recorder.levels import BlockLevels, LevelMeter
+from edge.recorder.sounds import SoundChange, SoundDetector
+from edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Who wants to know. Called in the recorder's thread, but for `chunk_finished`: that is the disk thread's."""
+
+    def stream_timed(self, stream: Stream) -> None:
+        """The stream's opening, and with it the length of the hole before, are known as well as they will be."""
+
+    def measured(self, levels: BlockLevels, stream: StreamRecorder) -> None:
+        """A block's levels."""
+
+    def sound_changed(self, change: SoundChange, stream: StreamRecorder) -> None:
+        """A sound started, goes on or ended."""
+
+    def chunk_finished(self, chunk: Chunk) -> None:
+        """The chunk is on disk, durably."""
+
+
+class StreamRecorder:
+    """Records the stream `stream`, whose first frame was captured at the clock's opening knot.
+
+    Nothing here waits for the disk, except what the operating system makes a plain write wait.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        clock: StreamClock,
+        meter: LevelMeter,
+        detector: SoundDetector,
+        spool: Spool,
+        disk: Disk,
+        journal: Journal,
+        kernel: KernelClock,
+        listener: Listener,
+    ) -> None:
+        self.stream = stream
+        self.clock = clock
+        self.meter = meter
+        self.detector = detector
+        self._spool, self._disk, self._journal = spool, disk, journal
+        self._kernel = kernel
+        self._listener = listener
+        self._frames = 0  # of the stream
+        self._chunk_start = 0
+        self._seq = 0
+        self._timed = False
+        self._writer: ChunkWriter | None = None
+
+    @property
+    def frames(self) -> int:
+        """Recorded so far."""
+        return self._frames
+
+    def write(self, block: Block) -> None:
+        """Records a block that joins the one before. OSError or SpoolError when the disk does not take it."""
+        self.clock.observe(self._frames, block.captured_at)
+        samples = block.samples
+        while len(samples):
+            room = self._chunk_start + self.stream.chunk_frames - self._frames
+            self._write_piece(samples[:room])
+            samples = samples[room:]
+            if self._frames - self._chunk_start == self.stream.chunk_frames:
+                self._finish_chunk(None)
+        if not self._timed and self._frames >= self.stream.rate:
+            self._time_opening()
+
+    def end(self, reason: EndReason) -> None:
+        """The stream ends with the last block written; its last chunk may be short. Nothing else may follow."""
+        for change in self.detector.finish():
+            self._listener.sound_changed(change, self)
+        if self._writer is not None:
+            self._finish_chunk(reason)
+        frame, at = self.clock.knot
+        self.stream = msgspec.structs.replace(self.stream, knots=(self.stream.knots[0], (frame, at)))
+        ended = self.stream
+        self._disk.do(lambda: self._spool.write_stream(ended))
+
+    def abandon(self) -> None:
+        """The disk failed: lets go of the file; what it holds is for the repair to find."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _time_opening(self) -> None:
+        """After a second the least delay of all blocks is known: the first one alone may have come late."""
+        self._timed = True
+        opening = self.clock.refine_opening()
+        self.stream = msgspec.structs.replace(
+            self.stream, knots=((0, opening),), before=_ending_at(self.stream.before, opening)
+        )
+        timed = self.stream
+        self._disk.do(lambda: self._spool.write_stream(timed))
+        self._disk.do(lambda: self._journal.knot_passed(0, opening))
+        self._listener.stream_timed(timed)
+
+    def _write_piece(self, samples: Samples) -> None:
+        if self._writer is None:
+            self._begin_chunk()
+        assert self._writer is not None  # noqa: S101 - for the type checker
+        self._writer.write(samples)
+        self._frames += len(samples)
+        levels = self.meter.add(samples)
+        self._listener.measured(levels, self)
+        for change in self.detector.add(levels):
+            self._listener.sound_changed(change, self)
+
+    def _begin_chunk(self) -> None:
+        path = self._spool.part_path(chunk_id(self.stream.stream_id, self._seq), self.stream.format)
+        self._writer = ChunkWriter(
+            path, self.stream.rate, self.stream.channels, self.stream.bits, self.stream.format
+        )  # fmt: skip
+        self._disk.watch(self._writer)
+
+    def _finish_chunk(self, reason: EndReason | None) -> None:
+        assert self._writer is not None  # noqa: S101 - for the type checker
+        writer, self._writer = self._writer, None
+        draft = self._draft(reason)
+        frame, at = self.clock.knot  # where this chunk ends
+        self._disk.do(lambda: self._store(writer, draft, frame, at))
+        self._chunk_start = self._frames
+        self._seq += 1
+
+    def _draft(self, reason: EndReason | None) -> Chunk:
+        """The manifest, but for what only the finished file tells."""
+        if not self._timed:
+            self._time_opening()
+        stream = self.stream
+        start = self.clock.knot.at
+        offset = stream.utc_offset if stream.uncertain else self._kernel.utc_offset()
+        end = self.clock.advance(self._frames, offset).at
+        return Chunk(
+            chunk_id=chunk_id(stream.stream_id, self._seq),
+            node=stream.node,
+            stream_id=stream.stream_id,
+            seq=self._seq,
+            first_frame=self._chunk_start,
+            frames=self._frames - self._chunk_start,
+            rate=stream.rate,
+            channels=stream.channels,
+            format=stream.format,
+            bytes=0,
+            sha256="0" * 64,
+            crc32=0,
+            started_at=start,
+            ended_at=end,
+            uncertain=stream.uncertain,
+            clock=ClockStamp(stream.boot_id, round(self.clock.measured_rate, 3)),
+            levels=self.meter.take_chunk().levels,
+            sounds=self.detector.take_chunk(),
+            before=stream.before if self._seq == 0 else (),
+            end_reason=reason,
+        )
+
+    def _store(self, writer: ChunkWriter, draft: Chunk, frame: int, at: Instant) -> None:
+        """In the disk thread: makes the chunk durable, then tells of it."""
+        writer.close()
+        digest = sync_and_digest(writer.path)
+        chunk = with_digest(draft, digest)
+        self._spool.finish(writer.path, chunk)
+        self._journal.knot_passed(frame, at)
+        self._listener.chunk_finished(chunk)
+
+
+def _ending_at(holes: tuple[Hole, ...], opening: Instant) -> tuple[Hole, ...]:
+    """The holes before a stream, the last one up to where the stream begins."""
+    if not holes:
+        return ()
+    *earlier, last = holes
+    return (*earlier, msgspec.structs.replace(last, to=opening)) if last.from_ < opening else tuple(earlier)
+
+
+def with_digest(draft: Chunk, digest: Digest) -> Chunk:
+    """The manifest of a file that is closed and fsynced."""
+    return msgspec.structs.replace(draft, bytes=digest.bytes, sha256=digest.sha256, crc32=digest.crc32)

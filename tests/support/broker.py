@@ -1,0 +1,34 @@
+"""A real Mosquitto on a free loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.embedded import ports
+from edge.embedded.broker import broker_part
+from edge.embedded.child import Child
+from tests.support.wait import wait_until
+
+
+class BrokerAddress(NamedTuple):
+    host: str
+    port: int
+
+
+@contextlib.contextmanager
+def running_broker(port: int | None = None) -> Iterator[BrokerAddress]:
+    """Yields (host, port) of a broker without any state; `port` where one must come back on the same."""
+    chosen = ports.choose(port, patience=5)
+    with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
+        child = Child(broker_part(chosen, Path(folder), Path(folder) / "broker.log"))
+        try:
+            wait_until(lambda: ports.answers(chosen) or child.exit_code() is not None, "the broker answers")
+            assert child.exit_code() is None, child.last_words()
+            yield BrokerAddress(ports.LOOPBACK, chosen)
+        finally:
+            child.ask_to_end()
+            child.end(5)

@@ -1,0 +1,90 @@
+"""A local realtime server on a free port, and official SDK clients of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from ably import AblyRealtime
+
+from edge.instant import Instant
+from query_service.loopback.limits import Limits
+from query_service.loopback.server import RealtimeServer
+from query_service.tokens import client_token, new_api_key, node_token
+
+DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
+
+
+@asynccontextmanager
+async def running_server(limits: Limits | None = None, port: int = 0) -> AsyncIterator[RealtimeServer]:
+    """A server in this event loop: `server.port`, `server.api_key`, `server.endpoint`, `server.cut_sockets()`."""
+    async with RealtimeServer(new_api_key(), port, limits=limits) as server:
+        yield server
+
+
+@contextmanager
+def server_in_thread(limits: Limits | None = None) -> Iterator[RealtimeServer]:
+    """A server in a thread of its own, for tests without an event loop or with several."""
+    loop = asyncio.new_event_loop()
+    server = RealtimeServer(new_api_key(), limits=limits)
+    thread = threading.Thread(target=loop.run_forever, name="realtime-server", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(DEADLINE)
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(DEADLINE)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(DEADLINE)
+        loop.close()
+
+
+def sdk(server: RealtimeServer, token: str | Any, **options: Any) -> AblyRealtime:
+    """The official SDK's client with a token, or with an async function that makes tokens. Call it in a loop."""
+
+    async def fixed(_: object) -> str:
+        return str(token)
+
+    options = {"use_binary_protocol": True, "disconnected_retry_timeout": 100, **options}
+    callback = token if callable(token) else fixed
+    return AblyRealtime(endpoint=f"{server.endpoint}/", tls=False, auth_callback=callback, **options)
+
+
+@asynccontextmanager
+async def client(server: RealtimeServer, client_id: str, ttl: int = 3_600, **options: Any) -> AsyncIterator[Any]:
+    """A connected SDK client with a client token, closed at the end."""
+
+    async def token(_: object) -> str:
+        return client_token(server.api_key, client_id, ttl, now())
+
+    async with connected(sdk(server, token, **options)) as ably:
+        yield ably
+
+
+@asynccontextmanager
+async def node(server: RealtimeServer, name: str, ttl: int = 3_600, **options: Any) -> AsyncIterator[Any]:
+    """A connected SDK client with a node token, closed at the end."""
+
+    async def token(_: object) -> str:
+        return node_token(server.api_key, name, ttl, now())
+
+    async with connected(sdk(server, token, **options)) as ably:
+        yield ably
+
+
+@asynccontextmanager
+async def connected(ably: AblyRealtime) -> AsyncIterator[Any]:
+    """Waits until `ably` is connected; closes it at the end."""
+    try:
+        await asyncio.wait_for(ably.connection._when_state("connected"), DEADLINE)
+        yield ably
+    finally:
+        await asyncio.wait_for(ably.close(), DEADLINE)
+
+
+def now() -> Instant:
+    return Instant.from_seconds(time.time())
