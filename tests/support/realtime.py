@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, ParamSpec
 
 from ably import AblyRealtime
 
@@ -16,6 +17,7 @@ from query_service.loopback.limits import Limits
 from query_service.loopback.server import RealtimeServer
 from query_service.tokens import client_token, new_api_key, node_token
 
+P = ParamSpec("P")
 DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
 
 
@@ -84,6 +86,16 @@ async def connected(ably: AblyRealtime) -> AsyncIterator[Any]:
         yield ably
     finally:
         await asyncio.wait_for(ably.close(), DEADLINE)
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """An async test as a plain one, in a loop of its own, with a deadline for the whole."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 6 * DEADLINE))
+
+    return run
 
 
 def now() -> Instant:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T | None], what: str, timeout: float = 10.0) -> T:
     """Asks `condition` until it gives something true, and gives that; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
