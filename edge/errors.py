@@ -35,6 +35,10 @@ class SpoolError(ImHearingError):
     """The spool folder cannot be used: missing rights, not a folder, vanished, or another recorder has it."""
 
 
+class SpoolBusy(SpoolError):
+    """Another recorder writes into this spool."""
+
+
 class DeviceError(ImHearingError):
     """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
 

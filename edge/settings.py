@@ -112,8 +112,40 @@ class Thresholds(Struct, frozen=True):
 class Mqtt(Struct, frozen=True):
     host: Annotated[str, _key("The MQTT broker. Empty: `imhearing up` starts one.", "homeassistant.local")] = ""
     port: Annotated[int, _key("The broker's port.", "8883", ge=1, le=65_535)] = 1883
-    username: Annotated[str, _key("Who to log in as. Empty: anonymous.", "imhearing")] = ""
+    username: Annotated[
+        str,
+        _key(
+            "Who to log in as. Empty: anonymous. `{role}` in it stands for recorder, archiver, query or control.",
+            "porch-{role}",
+        ),
+    ] = ""
     password: Annotated[Secret, _key("Password of that user.")] = Secret()
+    recorder_password: Annotated[Secret, _key("The recorder's own, where `username` holds `{role}`.")] = Secret()
+    archiver_password: Annotated[Secret, _key("The archiver's own.")] = Secret()
+    query_password: Annotated[Secret, _key("The query service's own.")] = Secret()
+    control_password: Annotated[
+        Secret, _key("That of `imhearing pause`, `watch` and the other commands that talk to the broker.")
+    ] = Secret()
+    tls: Annotated[Literal["off", "on"], _key("Encrypt, and check who the broker is.", "on")] = "off"
+    ca_file: Annotated[
+        str, _key("Certificates that the broker's must come from (PEM). Empty: the system's.", "imhearing-ca.crt")
+    ] = ""
+    cert_file: Annotated[
+        str, _key("Our own certificate (PEM), where the broker asks for one.", "imhearing-client.crt")
+    ] = ""
+    key_file: Annotated[str, _key("The key of that certificate (PEM).", "imhearing-client.key")] = ""
+    transport: Annotated[
+        Literal["tcp", "websockets"], _key("How MQTT is carried; `websockets` passes web proxies.", "websockets")
+    ] = "tcp"
+    websocket_path: Annotated[str, _key("The path on the broker, for `websockets`.", "/ws")] = "/mqtt"
+    discovery: Annotated[
+        str,
+        _key(
+            "Home Assistant finds the node by itself below this topic. Empty: it does not, and what it found before"
+            " is taken back.",
+            "homeassistant",
+        ),
+    ] = "homeassistant"
 
 
 class Archive(Struct, frozen=True):

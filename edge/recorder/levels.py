@@ -46,7 +46,7 @@ class BlockLevels(Struct, frozen=True):
     frames: int
     fast_max: float
     laeq: float
-    clipped: int
+    clipped: int = 0
     seconds: tuple[SecondLevels, ...] = ()  # those that this block completed
 
     @property
@@ -193,7 +193,7 @@ class _Tally:
 
 
 def _fast_weighting(rate: int) -> StateSpace:
-    """Time weighting F: the exponential mean of squares over 125 ms (IEC 61672-1:2013 3.8 and 5.8)."""
+    """Time weighting F: the exponential mean of squares over 125 ms (IEC 61672-1:2013 5.8)."""
     keep = math.exp(-1 / (rate * FAST_SECONDS))
     return StateSpace(np.array([[keep]]), np.array([1 - keep]), np.array([[keep]]), np.array([1 - keep]))
 
