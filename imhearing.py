@@ -1,6 +1,80 @@
-"""The `imhearing` command."""
+"""The `imhearing` command: reads the command line and runs one command. The only place that sees both packages."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from commands.parser import build_parser
+
+if TYPE_CHECKING:
+    import argparse
+
+# command -> where it is; imported only when it runs, so that none pays for another's libraries
+_COMMANDS = {
+    "up": "commands.up:run",
+    "recorder": "commands.services:recorder",
+    "archiver": "commands.services:archiver",
+    "query-service": "commands.services:query_service",
+    "realtime-server": "commands.services:realtime_server",
+    "query": "commands.query:run",
+    "fetch": "commands.fetch:run",
+    "watch": "commands.watch:run",
+    "status": "commands.status:run",
+    "devices": "commands.devices:run",
+}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit code."""
-    raise SystemExit("imhearing: not built yet")
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if args.version:
+        from edge import __version__  # noqa: PLC0415 -- importing it takes time that --help does not have
+
+        print(f"imhearing {__version__}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return 2
+    return _guarded(args)
+
+
+def _guarded(args: argparse.Namespace) -> int:
+    """Runs the command; what goes wrong becomes a plain message and an exit code."""
+    from edge.errors import ImHearingError  # noqa: PLC0415
+
+    try:
+        code = _find(args.command)(args)
+        sys.stdout.flush()
+    except ImHearingError as problem:
+        for line in str(problem).splitlines():
+            print(f"imhearing: {line}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone, as `head` does; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as problem:  # the process's edge
+        import logging  # noqa: PLC0415
+
+        logging.getLogger("imhearing").exception("`imhearing %s` failed in a way nobody foresaw", args.command)
+        what = ascii(f"{type(problem).__name__}: {problem}"[:200])
+        print(f"imhearing: a fault in imhearing itself, {what}; please report it with the lines above", file=sys.stderr)
+        return 1
+    return code
+
+
+def _find(command: str) -> Callable[[argparse.Namespace], int]:
+    module, _, name = _COMMANDS[command].partition(":")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,14 +1,17 @@
-"""Frames -> UTC. Pure: positions are counted in frames, times are integer µs, and no clock is read here.
+"""Frames -> UTC, and what to believe of the wall clock. Pure: times are integer µs, and no clock is read here.
 
 Within a stream the mapping is piecewise linear: a knot (frame, UTC) at each chunk boundary. The rate of the sound card
 is fitted against the monotonic clock; a knot is moved towards the true time by at most 500 ppm of the time since the
 one before, so that time in a stream never jumps and never runs backwards.
+
+The wall clock lies after a boot without network, and jumps when it is set. So what turns monotonic time into UTC is
+believed, not read (`Belief`): one offset for the whole boot until the kernel says that the clock is synchronised.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from edge.instant import Instant
 
@@ -16,6 +19,33 @@ SLEW_PPM = 500  # at most; a USB sound card drifts by up to 100
 _WINDOW_SECONDS = 10
 _FITTED_WINDOWS = 60
 _FEWEST_WINDOWS = 6  # before that the nominal rate is nearer the truth than a fit
+_STEP = 1_000_000  # µs: by more than this between two looks a clock is set, not slewed
+
+Revision = Literal["followed", "set", "corrected", "moved"]
+
+
+class Belief(NamedTuple):
+    """UTC is the boot's monotonic time plus `offset`, µs. `trusted` once the kernel was synchronised in this boot."""
+
+    offset: int
+    trusted: bool
+
+    def revised(self, wall_offset: int, synchronised: bool) -> tuple[Belief, Revision | None]:
+        """What to believe after a look at the kernel's clocks, and what it means; None: nothing changed.
+
+        `followed`: the synchronised clock went on at its own pace. `set`: somebody set a clock that nothing keeps;
+        all times of this boot move along, and stay uncertain. `corrected`: they move to true ones. `moved`: the
+        synchronised clock itself jumped; what was told with trust stands, and what follows is told anew.
+
+        Once trusted, an offset is held while the kernel is not synchronised: the crystal is better than a guess.
+        """
+        step = abs(wall_offset - self.offset) > _STEP
+        if synchronised:
+            revision: Revision = ("moved" if step else "followed") if self.trusted else "corrected"
+            return Belief(wall_offset, True), revision
+        if not self.trusted and step:
+            return Belief(wall_offset, False), "set"
+        return self, None
 
 
 class Knot(NamedTuple):

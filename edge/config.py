@@ -71,7 +71,7 @@ def _read_file(path: Path, faults: list[str]) -> Values:
         faults.append(f"{path}: is not UTF-8 text; start from config_example.ini")
         return {}
     except configparser.Error as problem:
-        faults.append(_one_line(str(problem)))
+        faults.append(f"{path}: {_say_parse(problem)}")
         return {}
     values: Values = {}
     for section in parser.sections():
@@ -159,13 +159,19 @@ def _value(text: str, wanted: Any) -> Any:
 
 def _resolve(settings: Settings, data_dir: Path) -> Settings:
     replace = msgspec.structs.replace
-    log_file = settings.log.log_file and str(data_dir / Path(settings.log.log_file).expanduser())
+
+    def absolute(path: str) -> str:
+        return path and str(data_dir / Path(path).expanduser())
+
+    mqtt = settings.mqtt
+    files = {key: absolute(getattr(mqtt, key)) for key in ("ca_file", "cert_file", "key_file")}
     return replace(
         settings,
         node=replace(settings.node, name=settings.node.name or node_name_from_host(socket.gethostname())),
         recorder=replace(settings.recorder, record_path=data_dir / settings.recorder.record_path),
         catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
-        log=replace(settings.log, log_file=log_file),
+        log=replace(settings.log, log_file=absolute(settings.log.log_file)),
+        mqtt=replace(mqtt, **files),
     )
 
 
@@ -226,8 +232,20 @@ def _say(problem: str, hint: Any) -> str:
     return problem.split(", got ")[0]
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _say_parse(problem: configparser.Error) -> str:
+    """What is wrong and where, without the line itself: it may hold a secret."""
+    match problem:
+        case configparser.MissingSectionHeaderError():
+            return f"line {problem.lineno} stands in no section; write one above it, as in [recorder]"
+        case configparser.DuplicateOptionError():
+            return f"line {problem.lineno}: [{problem.section}] {problem.option} already exists; keep one of them"
+        case configparser.DuplicateSectionError():
+            return f"line {problem.lineno}: [{problem.section}] already exists; keep one of them"
+        case configparser.ParsingError():
+            lines = ", ".join(str(number) for number, _ in problem.errors)
+            return f"line {lines} is neither [section] nor key = value"
+        case _:
+            return f"is no configuration ({type(problem).__name__}); start from config_example.ini"
 
 
 _SECTIONS: dict[str, Any] = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}

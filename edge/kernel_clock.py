@@ -10,6 +10,7 @@ from pathlib import Path
 from edge.instant import Instant
 
 _STA_UNSYNC = 0x0040  # adjtimex(2)
+_APART = 1_000_000  # ns; reading three clocks takes less than a thousandth of it
 
 
 class _Timeval(ctypes.Structure):
@@ -50,7 +51,10 @@ class KernelClock:
 
     def utc_offset(self) -> int:
         """UTC minus the monotonic clock, in µs: what turns one into the other at this moment."""
-        return (time.time_ns() - time.monotonic_ns()) // 1000
+        while True:
+            before, utc, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+            if after - before < _APART:  # else we were stopped between them
+                return (utc - (before + after) // 2) // 1000
 
     def synchronised(self) -> bool:
         """The kernel's own view, whichever daemon keeps it (adjtimex, STA_UNSYNC)."""

@@ -122,8 +122,10 @@ class Stream(Struct, frozen=True, kw_only=True):
     """One uninterrupted run of samples: its format and its mapping to time.
 
     `knots` are (frame, UTC) pairs, ascending: the opening, and, once the stream has ended, its end. Those between stand
-    in the manifests: each chunk begins and ends on one. `shift` is what a clock correction has added to all of them
-    since the stream was opened; manifests written before it say the times without.
+    in the manifests: each chunk begins and ends on one. `shift` is what corrections of the clock have added to all of
+    them since the stream was opened. Manifests that say `uncertain` tell their times without it; others need none.
+
+    A hole whose `to` is not after its `from` is none: a clock without a battery began behind the last recording's end.
     """
 
     stream_id: StreamId
@@ -141,10 +143,15 @@ class Stream(Struct, frozen=True, kw_only=True):
     knots: tuple[tuple[int, Instant], ...]
     shift: int = 0  # µs
     before: tuple[Hole, ...] = ()
+    earlier: Count = 0  # how many of `before` begin by the clock of an earlier boot: no correction moves them
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
-    """`state.json`: what the recorder must find again after a crash."""
+    """`state.json`: what the recorder must find again after a crash.
+
+    `utc_offset` (µs) turns the boot's monotonic clock into the time that all streams of this boot are told in;
+    `trusted` once the kernel has said that it is synchronised.
+    """
 
     state: Literal["recording", "paused", "no_device", "disk_full", "stopped"]
     since: Instant
@@ -154,6 +161,9 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
     holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
     open_hole: OpenHole | None = None  # null while recording
+    earlier: Count = 0  # how many of `holes`, and then `open_hole`, begin by the clock of an earlier boot
+    utc_offset: int | None = None
+    trusted: bool = False
 
 
 class PauseOrder(Struct, frozen=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edge import wire
-from edge.errors import SpoolError, WireError
+from edge.errors import SpoolBusy, SpoolError, WireError
 from edge.files import sync_folder, write_atomically, write_durably
 from edge.instant import Instant
 from edge.model import Chunk, PauseOrder, SpoolState, Stream
@@ -25,6 +25,10 @@ _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?",
 _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASCII)
 _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
+_LEFTOVER = re.compile(
+    r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.part\.repair)|\.stream\.json\.tmp)",
+    re.ASCII,
+)
 _MAX_MANIFEST = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
 
 T = TypeVar("T")
@@ -59,7 +63,7 @@ class Spool:
         """Makes the folder, readable by owner and group only, and tries whether it can be written."""
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
-            probe = self.path / ".probe"
+            probe = self.path / f".probe-{os.getpid()}"  # recorder and archiver may look at once
             write_durably(probe, b"")
             probe.unlink()
         except OSError as problem:
@@ -70,12 +74,12 @@ class Spool:
 
     @contextlib.contextmanager
     def locked_for_recording(self) -> Iterator[None]:
-        """Only one recorder may add to a spool: the second one gets a SpoolError."""
+        """Only one recorder may add to a spool: the second one gets a SpoolBusy. OSError without a spool."""
         with (self.path / ".recorder.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise SpoolError(f"{self.path}: another recorder is writing here; stop it first") from None
+                raise SpoolBusy(f"{self.path}: another recorder is writing here; stop it first") from None
             yield
 
     # names
@@ -100,6 +104,10 @@ class Spool:
         temporary = manifest.with_name(manifest.name + ".tmp")
         write_durably(temporary, wire.encode(chunk))
         temporary.replace(manifest)
+        return self.finish_described(part, chunk)
+
+    def finish_described(self, part: Path, chunk: Chunk) -> Path:
+        """The last step of `finish`, where the manifest stands already."""
         audio = self.audio_path(chunk)
         part.replace(audio)
         sync_folder(self.path)
@@ -116,6 +124,10 @@ class Spool:
     def manifests(self) -> set[str]:
         """Ids of all manifests, also of those without audio."""
         return set(self._files(_MANIFEST, lambda match, _entry: match[1]))
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files of a recorder that died; nobody needs them."""
+        return list(self._files(_LEFTOVER, lambda _match, entry: Path(entry.path)))
 
     def manifest(self, chunk_id: str) -> Chunk:
         """The manifest of one chunk; SpoolError when it is missing, damaged or another's."""
@@ -171,6 +183,11 @@ class Spool:
         """Room left on the spool's disk for those who are not root."""
         stat = os.statvfs(self.path)
         return stat.f_bavail * stat.f_frsize
+
+    def disk_bytes(self) -> int:
+        """The size of the spool's disk."""
+        stat = os.statvfs(self.path)
+        return stat.f_blocks * stat.f_frsize
 
     def _read_if_there(self, path: Path, wanted: type[T]) -> T | None:
         return self._read(path, wanted) if path.exists() else None

@@ -1,1 +1,1 @@
-"""The broker and the object store that `imhearing up` starts where none is configured."""
+"""What `imhearing up` starts where nothing is configured, a broker and an object store, and keeps alive."""

@@ -69,9 +69,15 @@ class Digest(NamedTuple):
 
 def sync_and_digest(path: Path) -> Digest:
     """Fsyncs a file that nobody writes any more, and reads it once. OSError: never try again on this file."""
-    sha256, crc32, size = hashlib.sha256(), 0, 0
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    return digest(path)
+
+
+def digest(path: Path) -> Digest:
+    """Of the file as it is."""
+    sha256, crc32, size = hashlib.sha256(), 0, 0
+    with path.open("rb") as file:
         while data := file.read(_READ_BYTES):
             sha256.update(data)
             crc32 = zlib.crc32(data, crc32)

@@ -3,6 +3,9 @@
 A stall is not a gap: sound servers keep tens of seconds and deliver the backlog in a burst. So when blocks come late,
 or the driver reports an overflow, they are held until the backlog has drained, and only then judged: where the delay
 (capture time minus frames / rate) comes back to what it was, nothing is missing; where it stays longer, that much is.
+
+Where it is missing: who keeps a backlog for us keeps the oldest and drops what comes when it is full, until we read
+again. So what was captured after that moment, by the new delay, lies behind the break, even if it came in the burst.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ _CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
 _CALM_JITTER = 60_000  # µs within that second
 _BASELINE_SECONDS = 3.0
 _HELD_SECONDS = 120.0  # more is never held back
+_HELD_BYTES = 16_000_000
 
 
 class Break(NamedTuple):
@@ -35,6 +39,7 @@ class Continuity:
         self._frames = 0  # of all blocks taken in
         self._baseline: deque[tuple[int, int]] = deque()  # (frame, delay) of the last calm seconds
         self._held: list[tuple[Block, int, int]] = []  # (block, its first frame, its delay)
+        self._held_bytes = 0
 
     def add(self, block: Block) -> Iterator[Block | Break]:
         """Takes in the next block; gives what can go on, in order: nothing while a stall is looked into."""
@@ -46,7 +51,9 @@ class Continuity:
             yield block
             return
         self._held.append((block, frame, delay))
-        if self._is_calm() or frame - self._held[0][1] > _HELD_SECONDS * self._rate:
+        self._held_bytes += block.samples.nbytes
+        enough = self._held_bytes > _HELD_BYTES or frame - self._held[0][1] > _HELD_SECONDS * self._rate
+        if enough or self._is_calm():
             yield from self._judge()
 
     def flush(self) -> Iterator[Block | Break]:
@@ -72,14 +79,14 @@ class Continuity:
         return covered and max(recent) - min(recent) <= _CALM_JITTER
 
     def _judge(self) -> Iterator[Block | Break]:
-        held, self._held = self._held, []
+        held, self._held, self._held_bytes = self._held, [], 0
         last = held[-1][1]
         level = min(delay for _, frame, delay in held if last - frame <= _CALM_SECONDS * self._rate)
         missing = level - self._base() if self._baseline else 0
         flagged = next((index for index, (block, _, _) in enumerate(held) if block.lost_before), None)
         split = flagged
         if split is None and missing >= _MISSING:
-            split = _end_of_backlog([delay for _, _, delay in held], level)
+            split = self._first_after_loss(held, level)
         self._baseline.clear()
         for index, (block, frame, delay) in enumerate(held):
             if index == split:
@@ -88,10 +95,12 @@ class Continuity:
             if last - frame <= _CALM_SECONDS * self._rate:
                 self._settle(frame, delay)
 
-
-def _end_of_backlog(delays: list[int], level: int) -> int:
-    """The first block from which on all come at the new pace: what was kept for us ended before it."""
-    index = len(delays)
-    while index > 0 and delays[index - 1] - level <= _CALM_JITTER:
-        index -= 1
-    return min(index, len(delays) - 1)
+    def _first_after_loss(self, held: list[tuple[Block, int, int]], level: int) -> int:
+        """The first block that was captured when we read again, by the delay after the loss."""
+        first = held[0][0]
+        reading_again = first.captured_at + len(first.samples) * 1_000_000 // self._rate
+        for index, (block, frame, _) in enumerate(held):
+            middle = frame + len(block.samples) // 2
+            if middle * 1_000_000 // self._rate + level >= reading_again:
+                return index
+        return len(held) - 1

@@ -45,6 +45,10 @@ class Disk:
 
         self.do(swap)
 
+    def fail(self, problem: Exception) -> None:
+        """Someone else found the disk failing: nothing more is run."""
+        self.failure = self.failure or problem
+
     def flush(self) -> None:
         """Waits until all that was queued is done, or was given up because the disk failed."""
         done = threading.Event()

@@ -1,50 +1,60 @@
-"""What must be found again after a crash: the stream being recorded, and the holes between streams (state.json)."""
+"""What must be found again after a crash: the stream being recorded, the holes between streams, and what time is
+believed (state.json)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from msgspec.structs import replace
 
+from edge.clock import Belief
 from edge.instant import Instant
-from edge.model import Hole, HoleCause, OpenHole, SpoolState
+from edge.model import Hole, HoleCause, OpenHole, SpoolState, Stream
+from edge.recorder.correction import corrected_state
 from edge.spool import Spool
 
 RecorderMode = Literal["recording", "paused", "no_device", "disk_full", "stopped"]
 
 
 class Journal:
-    """The recorder's memory on disk. Every method writes it durably before it returns; OSError on a bad disk."""
+    """The recorder's memory on disk. Every method writes it durably before it returns; OSError on a bad disk.
+
+    Its methods are the disk thread's, but for `stream_opened` and `holes_until`, before which that one is waited for.
+    """
 
     def __init__(self, spool: Spool, state: SpoolState) -> None:
         self._spool = spool
         self.state = state
 
-    def stream_opened(self, stream_id: str, opening: Instant) -> None:
+    def stream_opened(self, stream: Stream) -> None:
         """Recording has begun: what lay before is now told by the stream's own record."""
+        knot = stream.knots[0]
         self._write(
             SpoolState(
                 state="recording",
-                since=opening,
-                boot_id=self.state.boot_id,
-                ordinal=self.state.ordinal + 1,
-                stream_id=stream_id,
-                knot=(0, opening),
+                since=knot[1],
+                boot_id=stream.boot_id,
+                ordinal=stream.ordinal,
+                stream_id=stream.stream_id,
+                knot=knot,
+                utc_offset=self.state.utc_offset,
+                trusted=self.state.trusted,
             )
         )
 
     def knot_passed(self, frame: int, at: Instant) -> None:
         """The chunk before `frame` is finished; the next begins at `at`."""
-        self._write(msgspec.structs.replace(self.state, knot=(frame, at)))
+        if self.state.stream_id is not None:
+            self._write(replace(self.state, knot=(frame, at)))
 
     def hole_opened(self, mode: RecorderMode, cause: HoleCause, at: Instant) -> None:
         """Nothing is recorded from `at` on. A hole already open ends there, unless it is the same."""
         if self.state.open_hole is not None and self.state.open_hole.cause == cause:
             if self.state.state != mode:
-                self._write(msgspec.structs.replace(self.state, state=mode, since=at))
+                self._write(replace(self.state, state=mode, since=at))
             return
         self._write(
-            msgspec.structs.replace(
+            replace(
                 self.state,
                 state=mode,
                 since=at,
@@ -58,9 +68,13 @@ class Journal:
     def holes_until(self, at: Instant) -> tuple[Hole, ...]:
         """Every hole since the last stream, the open one ended at `at`."""
         still_open = self.state.open_hole
-        if still_open is None or still_open.from_ >= at:
+        if still_open is None:
             return self.state.holes
         return (*self.state.holes, Hole(still_open.cause, still_open.from_, at))
+
+    def believe(self, belief: Belief) -> None:
+        """The clock was set or corrected: the times noted here move along."""
+        self._write(corrected_state(self.state, belief))
 
     def _write(self, state: SpoolState) -> None:
         self._spool.write_state(state)

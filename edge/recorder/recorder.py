@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 
-import msgspec
-
-from edge.clock import StreamClock
-from edge.errors import DeviceError, ImHearingError, SpoolError
+from edge.errors import DeviceError, SpoolBusy, SpoolError
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
-from edge.model import EndReason, HoleCause, Stream
-from edge.names import new_stream_id
-from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
-from edge.recorder.continuity import Break, Continuity
+from edge.model import HoleCause
+from edge.recorder.blocks import EndOfSound, Source
+from edge.recorder.correction import correct_streams
 from edge.recorder.disk import Disk
 from edge.recorder.journal import Journal, RecorderMode
-from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, LevelMeter
+from edge.recorder.pause import Pause, PauseWatch
+from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
 from edge.recorder.repair import repair
-from edge.recorder.sounds import SoundDetector
-from edge.recorder.stream_recorder import Listener, StreamRecorder
+from edge.recorder.timekeeper import Timekeeper
 from edge.settings import Settings
 from edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 20_000_000  # left free on the spool's disk, to finish the current chunk and for everybody else's logs
+RESERVE_PART = 20  # but no more than this part of a small disk
 _POLL_SECONDS = 0.5  # how soon a stop or a pause is noticed while no block comes
 _RETRY_SECONDS = (1.0, 30.0)  # first and longest wait for a lost device
+_MEND_SECONDS = 5.0
 
-
-class ModeListener(Listener):
-    """Beside what happens in a stream: what the recorder is doing, and the chunks that a repair found."""
-
-    def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
-        """The recorder does something else since `since`."""
-
-    def stream_opened(self, stream: Stream) -> None:
-        """A new stream is being recorded."""
-
-
-class _Outcome(NamedTuple):
-    """Why a stream ended, and what that means until the next one."""
-
-    reason: EndReason
-    mode: RecorderMode
-    cause: HoleCause
-    message: str | None = None
-
-
-_STOPPED = _Outcome("stopped", "stopped", "restart")
-_PAUSED = _Outcome("paused", "paused", "paused")
-_FINISHED = _Outcome("finished", "stopped", "restart", "the file has been played to its end")
+_STOPPED = Outcome("stopped", "stopped", "restart")
+_PAUSED = Outcome("paused", "paused", "paused")
+_FINISHED = Outcome("finished", "stopped", "restart", "the file has been played to its end")
 
 
 class Recorder:
@@ -75,216 +53,180 @@ class Recorder:
         self._kernel = kernel
         self._listener = listener
         self._stop = stop
-        self._disk: Disk
-        self._journal: Journal
-        self._told: tuple[RecorderMode, str | None] | None = None
+        self._pauses = PauseWatch(spool, kernel)
+        self._told: tuple[RecorderMode, str | None, Instant | None] | None = None
         self._finished = False
 
     def run(self) -> None:
-        """Records until it is told to stop, or a file has been played. SpoolError when the spool is another's."""
-        with self._spool.locked_for_recording():
-            self._begin(None)
+        """Records until it is told to stop, or a file has been played. SpoolBusy when another recorder has the spool.
+
+        After a failed write or fsync nothing in memory is trusted: it begins again from what is on the disk.
+        """
+        cause: HoleCause | None = None
+        while True:
             try:
-                self._loop()
-            finally:
-                self._disk.close()
+                with self._spool.locked_for_recording():
+                    failure: Exception | None = self._session(cause)
+            except SpoolBusy:
+                if self._told is None:
+                    raise
+                failure = SpoolError("another recorder took the spool while its disk was away")
+            except (OSError, SpoolError) as problem:
+                failure = problem
+            if failure is None or self._stop.is_set():
+                return
+            cause = "disk_full" if self._is_full(failure) else "unknown"
+            log.error("the spool failed: %s; trying again", failure)
+            self._tell("disk_full", str(failure), None)
+            self._stop.wait(_MEND_SECONDS)
 
-    def _begin(self, cause: HoleCause | None) -> None:
+    def _is_full(self, failure: Exception) -> bool:
+        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        try:
+            return _is_low(self._spool)
+        except SpoolError:
+            return False
+
+    def _session(self, cause: HoleCause | None) -> Exception | None:
+        """From a repair of the spool to the end, or to the failure of the disk that it gives."""
         state, recovered = repair(self._spool, self._kernel, cause)
-        self._journal = Journal(self._spool, state)
-        self._disk = Disk(self._settings.recorder.sync_seconds)
-        for chunk in recovered:
-            self._listener.chunk_finished(chunk)
+        disk = Disk(self._settings.recorder.sync_seconds)
+        place = Workplace(
+            self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
+            self._listener,
+        )  # fmt: skip
+        try:
+            for chunk in recovered:
+                self._listener.chunk_finished(chunk)
+            self._tell_time_anew(place, None)
+            self._loop(place)
+        finally:
+            disk.close()
+        return disk.failure
 
-    def _loop(self) -> None:
+    def _loop(self, place: Workplace) -> None:
         wait = _RETRY_SECONDS[0]
-        while not self._stop.is_set() and not self._finished:
-            if self._hold_back():
+        while not self._stop.is_set() and not self._finished and place.disk.failure is None:
+            self._look_at_clock(place, None)
+            if self._hold_back(place):
                 continue
             try:
                 source = self._choose_source()
                 form = source.open()
             except DeviceError as problem:
-                self._enter(_Outcome("device_lost", "no_device", "device_lost", str(problem)), self._kernel.now())
+                self._enter(place, Outcome("device_lost", "no_device", "device_lost", str(problem)))
                 self._stop.wait(wait)
                 wait = min(2 * wait, _RETRY_SECONDS[1])
                 continue
             wait = _RETRY_SECONDS[0]
             try:
-                self._record(source, form)
+                self._record(place, source, Recording(place, form))
             finally:
                 source.close()
 
-    def _hold_back(self) -> bool:
+    def _hold_back(self, place: Workplace) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
-        now = self._kernel.now()
-        if self._disk.failure is not None:
-            self._mend_disk()
-            return True
-        if (paused := self._pause_until(now)) is not None:
-            self._enter(_PAUSED, now, paused or None)
-        elif self._spool.free_bytes() < 2 * RESERVE_BYTES:
-            self._enter(_disk_full(self._spool), now)
+        if (pause := self._pauses.in_force()) is not None:
+            self._enter(place, _PAUSED, pause.until)
+        elif _is_low(self._spool, resuming=True):
+            self._enter(place, _disk_full(self._spool))
         else:
             return False
         self._stop.wait(_POLL_SECONDS)
         return True
 
-    def _mend_disk(self) -> None:
-        """After a failed write or fsync nothing in memory is trusted: begins again from what is on the disk."""
-        self._disk.close()
-        try:
-            self._begin("disk_full")
-        except (OSError, SpoolError) as problem:
-            log.error("the spool cannot be repaired: %s; trying again", problem)  # noqa: TRY400
-            self._tell("disk_full", str(problem), None)
-            self._disk = Disk(self._settings.recorder.sync_seconds)
-            self._disk.failure = problem
-            self._stop.wait(5)
-
-    def _record(self, source: Source, form: SourceFormat) -> None:
+    def _record(self, place: Workplace, source: Source, recording: Recording) -> None:
         """Records what `source` delivers, as one stream or several, until something ends it."""
-        continuity = Continuity(form.rate)
-        stream: StreamRecorder | None = None
         try:
-            while (outcome := self._reason_to_end()) is None:
-                block = source.read(_POLL_SECONDS)
-                if block is None:
-                    continue
-                for item in continuity.add(block):
-                    stream = self._take(item, stream, form)
-        except EndOfSound:
-            outcome, self._finished = _FINISHED, True
-        except DeviceError as problem:
-            outcome = _Outcome("device_lost", "no_device", "device_lost", str(problem))
+            outcome = self._deliver(place, source, recording)
+            since = recording.end(outcome)
         except (OSError, SpoolError) as problem:
-            log.error("the disk failed: %s", problem)  # noqa: TRY400 - what is wrong is all there is to say
-            self._disk.failure = problem
-        if self._disk.failure is not None:
-            if stream is not None:
-                stream.abandon()
+            place.disk.fail(problem)
+            recording.abandon()
             return
-        assert outcome is not None  # noqa: S101 - for the type checker
-        if outcome is not _PAUSED:
-            for item in continuity.flush():
-                stream = self._take(item, stream, form)
-        if stream is not None:
-            stream.end(outcome.reason)
-            self._enter(outcome, stream.clock.knot.at)
-        else:
-            self._enter(outcome, self._kernel.now())
+        pause = self._pauses.in_force() if outcome is _PAUSED else None
+        self._tell(outcome.mode, outcome.message, since, pause)
 
-    def _take(self, item: Block | Break, stream: StreamRecorder | None, form: SourceFormat) -> StreamRecorder | None:
-        if isinstance(item, Break):
-            if stream is not None:
-                stream.end("overrun")
-                at = stream.clock.knot.at
-                self._disk.do(lambda: self._journal.hole_opened("recording", "overrun", at))
-            return None
-        if stream is None:
-            stream = self._open_stream(item, form)
-        stream.write(item)
-        return stream
+    def _deliver(self, place: Workplace, source: Source, recording: Recording) -> Outcome:
+        while not self._stop.is_set():
+            try:
+                block = source.read(_POLL_SECONDS)
+            except EndOfSound:
+                self._finished = True
+                return _FINISHED
+            except DeviceError as problem:
+                return Outcome("device_lost", "no_device", "device_lost", str(problem))
+            # asked after the block was captured and before it is written: nothing of a paused time gets through
+            if self._pauses.in_force() is not None:
+                return _PAUSED
+            if place.disk.failure is not None:
+                raise SpoolError(str(place.disk.failure))
+            if _is_low(self._spool):
+                return _disk_full(self._spool)
+            self._look_at_clock(place, recording)
+            if block is not None:
+                recording.add(block)
+                self._tell("recording", None, None)
+        return _STOPPED
 
-    def _open_stream(self, first: Block, form: SourceFormat) -> StreamRecorder:
-        """Writes down durably that a stream begins, then begins it."""
-        self._disk.flush()
-        if self._disk.failure is not None:
-            raise SpoolError(str(self._disk.failure))
-        kernel, recorder = self._kernel, self._settings.recorder
-        clock = StreamClock(form.rate, first.captured_at, kernel.utc_offset())
-        opening = clock.knot.at
-        stream = Stream(
-            stream_id=new_stream_id(opening),
-            node=self._spool.node,
-            ordinal=self._journal.state.ordinal + 1,
-            boot_id=kernel.boot_id,
-            device=form.device,
-            rate=form.rate,
-            channels=form.channels,
-            bits=form.bits,
-            format=recorder.format,
-            chunk_frames=max(1, round(recorder.record_period * form.rate)),
-            uncertain=not kernel.synchronised(),
-            utc_offset=opening - first.captured_at,
-            knots=((0, opening),),
-            before=self._journal.holes_until(opening),
-        )
-        self._spool.write_stream(stream)
-        self._journal.stream_opened(stream.stream_id, opening)
-        self._listener.stream_opened(stream)
-        self._tell("recording", None, None)
-        levels = self._settings.levels
-        return StreamRecorder(
-            stream,
-            clock,
-            LevelMeter(form.rate, form.channels, FULL_SCALE_16 if form.bits == 16 else FULL_SCALE_24),
-            SoundDetector(
-                stream.stream_id, form.rate, self._settings.thresholds.sound_level, levels.hysteresis,
-                levels.hold_seconds,
-            ),
-            self._spool,
-            self._disk,
-            self._journal,
-            kernel,
-            self._listener,
-        )  # fmt: skip
+    def _look_at_clock(self, place: Workplace, recording: Recording | None) -> None:
+        revision = place.timekeeper.look()
+        if revision is None:
+            return
+        if revision in ("set", "corrected"):
+            log.warning("the clock was %s: the times of this boot move along", revision)
+            self._tell_time_anew(place, recording)  # before the stream itself, whose record must not run ahead
+        elif revision == "moved":
+            log.warning("the synchronised clock jumped; a new stream begins")
+        if recording is not None:
+            recording.clock_revised(revision)
 
-    def _reason_to_end(self) -> _Outcome | None:
-        """Asked before each block."""
-        if self._stop.is_set():
-            return _STOPPED
-        if self._disk.failure is not None:
-            return _disk_full(self._spool)
-        if self._pause_until(self._kernel.now()) is not None:
-            return _PAUSED
-        if self._spool.free_bytes() < RESERVE_BYTES:
-            return _disk_full(self._spool)
-        return None
+    @staticmethod
+    def _tell_time_anew(place: Workplace, recording: Recording | None) -> None:
+        belief, boot_id = place.timekeeper.belief, place.timekeeper.boot_id
+        running = recording.stream_id if recording is not None else None
 
-    def _pause_until(self, now: Instant) -> Instant | int | None:
-        """The end of the pause that is in force, 0 for one without end, None when there is none."""
-        try:
-            order = self._spool.pause_order()
-        except ImHearingError as problem:
-            log.warning("%s; taken as a pause, to be on the safe side", problem)
-            return 0
-        if order is None or (order.until is not None and order.until <= now):
-            return None
-        return order.until or 0
+        def tell() -> None:
+            place.journal.believe(belief)
+            for stream in correct_streams(place.spool, boot_id, belief, running):
+                place.listener.clock_corrected(stream)
 
-    def _enter(self, outcome: _Outcome, at: Instant, until: Instant | int | None = None) -> None:
-        """Notes that nothing is recorded from `at` on, and tells why."""
-        self._disk.do(lambda: self._journal.hole_opened(outcome.mode, outcome.cause, at))
-        self._tell(outcome.mode, outcome.message, Instant(until) if until else None)
+        place.disk.do(tell)
 
-    def _tell(self, mode: RecorderMode, reason: str | None, until: Instant | None) -> None:
-        if (mode, reason) != self._told:
-            self._told = (mode, reason)
-            self._listener.mode_changed(mode, self._kernel.now(), reason, until)
+    def _enter(self, place: Workplace, outcome: Outcome, until: Instant | None = None) -> None:
+        """Notes that nothing is recorded from now on, and tells why."""
+        at = place.timekeeper.now()
+        place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at))
+        self._tell(outcome.mode, outcome.message, at, Pause(until))
+
+    def _tell(self, mode: RecorderMode, reason: str | None, since: Instant | None, pause: Pause | None = None) -> None:
+        until = pause.until if pause is not None else None
+        if (mode, reason, until) != self._told:
+            self._told = (mode, reason, until)
+            self._listener.mode_changed(mode, since or self._kernel.now(), reason, until)
 
 
-def _disk_full(spool: Spool) -> _Outcome:
-    free = spool.free_bytes() // 1_000_000
-    return _Outcome(
+def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
+    """Whether the reserve of the disk is touched; to begin again, twice the reserve must be free."""
+    try:
+        free, whole = spool.free_bytes(), spool.disk_bytes()
+    except OSError as problem:
+        raise _is_gone(spool, problem) from None
+    reserve = min(RESERVE_BYTES, whole // RESERVE_PART)
+    return free < (2 * reserve if resuming else reserve)
+
+
+def _disk_full(spool: Spool) -> Outcome:
+    try:
+        free = spool.free_bytes() / 1_000_000
+    except OSError as problem:
+        raise _is_gone(spool, problem) from None
+    return Outcome(
         "disk_full", "disk_full", "disk_full",
-        f"only {free} MB are free at {spool.path}; make room, or let it be archived",
+        f"only {free:.1f} MB are free at {spool.path}; make room, or let it be archived",
     )  # fmt: skip
 
 
-def uncertain_streams(spool: Spool, boot_id: str) -> list[Stream]:
-    """The streams of this boot whose times were told by a clock that could not be trusted."""
-    found = [spool.stream(stream_id) for stream_id in spool.streams()]
-    return [stream for stream in found if stream.uncertain and stream.boot_id == boot_id]
-
-
-def corrected(stream: Stream, utc_offset: int) -> Stream:
-    """The stream with its times as the clock that is now trusted tells them."""
-    shift = utc_offset - stream.utc_offset
-    return msgspec.structs.replace(
-        stream,
-        uncertain=False,
-        utc_offset=utc_offset,
-        shift=stream.shift + shift,
-        knots=tuple((frame, Instant(at + shift)) for frame, at in stream.knots),
-    )
+def _is_gone(spool: Spool, problem: OSError) -> SpoolError:
+    return SpoolError(f"{spool.path}: the spool is gone ({problem.strerror}); mount or make the folder again")

@@ -25,9 +25,11 @@ from edge.instant import Instant
 from edge.kernel_clock import KernelClock
 from edge.model import Chunk, Stream
 from edge.mqtt import Bus
+from edge.recorder.correction import real_holes
 from edge.recorder.journal import RecorderMode
 from edge.recorder.levels import BlockLevels
-from edge.recorder.recorder import ModeListener, Recorder
+from edge.recorder.recorder import Recorder
+from edge.recorder.recording import ModeListener
 from edge.recorder.sounds import SoundChange
 from edge.recorder.sources import choose_source
 from edge.recorder.stream_recorder import StreamRecorder
@@ -89,7 +91,7 @@ class Announcer(ModeListener):
         self._device = stream.device
 
     def stream_timed(self, stream: Stream) -> None:
-        for hole in stream.before:
+        for hole in real_holes(stream.before):
             if hole.cause != "paused":
                 log.warning("nothing was recorded for %.3f s: %s", (hole.to - hole.from_) / 1e6, hole.cause)
                 self._bus.publish(
@@ -103,7 +105,7 @@ class Announcer(ModeListener):
         for second in levels.seconds:
             self._bus.publish(
                 LevelMeasured(
-                    at=stream.clock.time_of(second.end_frame), node=self._node, laeq=second.laeq,
+                    at=stream.time_of(second.end_frame), node=self._node, laeq=second.laeq,
                     lafmax=second.lafmax, lcpeak=second.lcpeak, unit=stream.meter.unit,
                     calibrated=stream.meter.unit == "dBA",
                 )
@@ -115,12 +117,12 @@ class Announcer(ModeListener):
 
     def sound_changed(self, change: SoundChange, stream: StreamRecorder) -> None:
         span = change.span
-        end = None if span.frames is None else stream.clock.time_of(span.first_frame + span.frames)
+        end = None if span.frames is None else stream.time_of(span.first_frame + span.frames)
         self._bus.publish(
             SoundHeard(
                 at=self._kernel.now(), node=self._node, event=change.event, sound_id=span.sound_id,
                 lafmax=span.lafmax, laeq=span.laeq, unit=stream.meter.unit,
-                started_at=stream.clock.time_of(span.first_frame), ended_at=end,
+                started_at=stream.time_of(span.first_frame), ended_at=end,
             )
         )  # fmt: skip
 

@@ -6,16 +6,16 @@ import logging
 
 import msgspec
 
-from edge.clock import StreamClock
+from edge.clock import Belief, StreamClock
 from edge.instant import Instant
-from edge.kernel_clock import KernelClock
 from edge.model import Chunk, ClockStamp, EndReason, Hole, Stream
 from edge.names import chunk_id
 from edge.recorder.blocks import Block, Samples
 from edge.recorder.chunk_writer import ChunkWriter, Digest, sync_and_digest
+from edge.recorder.correction import believed, corrected_stream, real_holes
 from edge.recorder.disk import Disk
 from edge.recorder.journal import Journal
-from edge.recorder.levels import BlockLevels, LevelMeter
+from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, BlockLevels, LevelMeter
 from edge.recorder.sounds import SoundChange, SoundDetector
 from edge.spool import Spool
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Who wants to know. Called in the recorder's thread, but for `chunk_finished`: that is the disk thread's."""
+    """Who wants to know. Called in the recorder's thread, where it does not say otherwise."""
 
     def stream_timed(self, stream: Stream) -> None:
         """The stream's opening, and with it the length of the hole before, are known as well as they will be."""
@@ -35,11 +35,17 @@ class Listener:
         """A sound started, goes on or ended."""
 
     def chunk_finished(self, chunk: Chunk) -> None:
-        """The chunk is on disk, durably."""
+        """The chunk is on disk, durably. Called in the disk thread."""
+
+    def clock_corrected(self, stream: Stream) -> None:
+        """The times of a stream of this boot were told anew. Called in the disk thread."""
 
 
 class StreamRecorder:
     """Records the stream `stream`, whose first frame was captured at the clock's opening knot.
+
+    While the stream is uncertain, its clock and manifests keep to the offset of its opening, so that one shift for the
+    whole stream corrects them; `told` adds it.
 
     Nothing here waits for the disk, except what the operating system makes a plain write wait.
     """
@@ -53,7 +59,6 @@ class StreamRecorder:
         spool: Spool,
         disk: Disk,
         journal: Journal,
-        kernel: KernelClock,
         listener: Listener,
     ) -> None:
         self.stream = stream
@@ -61,8 +66,8 @@ class StreamRecorder:
         self.meter = meter
         self.detector = detector
         self._spool, self._disk, self._journal = spool, disk, journal
-        self._kernel = kernel
         self._listener = listener
+        self._utc_offset = stream.utc_offset  # of the knots to come
         self._frames = 0  # of the stream
         self._chunk_start = 0
         self._seq = 0
@@ -73,6 +78,25 @@ class StreamRecorder:
     def frames(self) -> int:
         """Recorded so far."""
         return self._frames
+
+    def told(self, at: Instant) -> Instant:
+        """A time of the clock or of a manifest not yet written, as now believed."""
+        return believed(at, self.stream.uncertain, self.stream)
+
+    def time_of(self, frame: int) -> Instant:
+        """The time of a frame at or after the last knot, as now believed."""
+        return self.told(self.clock.time_of(frame))
+
+    def follow(self, belief: Belief) -> None:
+        """The clock was looked at: a trusted one is followed; an uncertain stream is told anew where it must be."""
+        if self.stream.uncertain and (belief.trusted or belief.offset != self.stream.utc_offset):
+            corrected = self.stream = corrected_stream(self.stream, belief)
+            if belief.trusted:
+                self.clock.shift(corrected.shift)
+            self._disk.do(lambda: self._spool.write_stream(corrected))
+            self._disk.do(lambda: self._listener.clock_corrected(corrected))
+        if not self.stream.uncertain:
+            self._utc_offset = belief.offset
 
     def write(self, block: Block) -> None:
         """Records a block that joins the one before. OSError or SpoolError when the disk does not take it."""
@@ -94,8 +118,9 @@ class StreamRecorder:
         if self._writer is not None:
             self._finish_chunk(reason)
         frame, at = self.clock.knot
-        self.stream = msgspec.structs.replace(self.stream, knots=(self.stream.knots[0], (frame, at)))
-        ended = self.stream
+        ended = self.stream = msgspec.structs.replace(
+            self.stream, knots=(self.stream.knots[0], (frame, self.told(at)))
+        )  # fmt: skip
         self._disk.do(lambda: self._spool.write_stream(ended))
 
     def abandon(self) -> None:
@@ -107,11 +132,10 @@ class StreamRecorder:
     def _time_opening(self) -> None:
         """After a second the least delay of all blocks is known: the first one alone may have come late."""
         self._timed = True
-        opening = self.clock.refine_opening()
-        self.stream = msgspec.structs.replace(
+        opening = self.told(self.clock.refine_opening())
+        timed = self.stream = msgspec.structs.replace(
             self.stream, knots=((0, opening),), before=_ending_at(self.stream.before, opening)
         )
-        timed = self.stream
         self._disk.do(lambda: self._spool.write_stream(timed))
         self._disk.do(lambda: self._journal.knot_passed(0, opening))
         self._listener.stream_timed(timed)
@@ -138,7 +162,7 @@ class StreamRecorder:
         assert self._writer is not None  # noqa: S101 - for the type checker
         writer, self._writer = self._writer, None
         draft = self._draft(reason)
-        frame, at = self.clock.knot  # where this chunk ends
+        frame, at = self._frames, self.told(draft.ended_at)
         self._disk.do(lambda: self._store(writer, draft, frame, at))
         self._chunk_start = self._frames
         self._seq += 1
@@ -149,8 +173,7 @@ class StreamRecorder:
             self._time_opening()
         stream = self.stream
         start = self.clock.knot.at
-        offset = stream.utc_offset if stream.uncertain else self._kernel.utc_offset()
-        end = self.clock.advance(self._frames, offset).at
+        end = self.clock.advance(self._frames, self._utc_offset).at
         return Chunk(
             chunk_id=chunk_id(stream.stream_id, self._seq),
             node=stream.node,
@@ -170,7 +193,7 @@ class StreamRecorder:
             clock=ClockStamp(stream.boot_id, round(self.clock.measured_rate, 3)),
             levels=self.meter.take_chunk().levels,
             sounds=self.detector.take_chunk(),
-            before=stream.before if self._seq == 0 else (),
+            before=real_holes(stream.before) if self._seq == 0 else (),
             end_reason=reason,
         )
 
@@ -186,10 +209,11 @@ class StreamRecorder:
 
 def _ending_at(holes: tuple[Hole, ...], opening: Instant) -> tuple[Hole, ...]:
     """The holes before a stream, the last one up to where the stream begins."""
-    if not holes:
-        return ()
-    *earlier, last = holes
-    return (*earlier, msgspec.structs.replace(last, to=opening)) if last.from_ < opening else tuple(earlier)
+    return (*holes[:-1], msgspec.structs.replace(holes[-1], to=opening)) if holes else ()
+
+
+def meter_for(stream: Stream) -> LevelMeter:
+    return LevelMeter(stream.rate, stream.channels, FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24)
 
 
 def with_digest(draft: Chunk, digest: Digest) -> Chunk:

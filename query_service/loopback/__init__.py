@@ -1,1 +1,1 @@
-"""A realtime server for one machine that speaks enough of the Ably protocol for the official SDKs."""
+"""A realtime server for one machine that speaks as much of the Ably protocol as the official SDKs need here."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ParamSpec
 
 from ably import AblyRealtime
+from ably.types.tokendetails import TokenDetails
 
 from edge.instant import Instant
 from query_service.loopback.limits import Limits
@@ -18,6 +19,7 @@ from query_service.loopback.server import RealtimeServer
 from query_service.tokens import client_token, new_api_key, node_token
 
 P = ParamSpec("P")
+Auth = Callable[[], TokenDetails]
 DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
 
 
@@ -45,36 +47,45 @@ def server_in_thread(limits: Limits | None = None) -> Iterator[RealtimeServer]:
         loop.close()
 
 
-def sdk(server: RealtimeServer, token: str | Any, **options: Any) -> AblyRealtime:
-    """The official SDK's client with a token, or with an async function that makes tokens. Call it in a loop."""
+def sdk(server: RealtimeServer, auth: Auth, **options: Any) -> AblyRealtime:
+    """The official SDK's client; `auth` makes its tokens. To be called inside the loop.
 
-    async def fixed(_: object) -> str:
-        return str(token)
+    Broken connections are tried again after 0.1 s instead of 15 s.
+    """
+
+    async def callback(_: object) -> TokenDetails:
+        return auth()
 
     options = {"use_binary_protocol": True, "disconnected_retry_timeout": 100, **options}
-    callback = token if callable(token) else fixed
     return AblyRealtime(endpoint=f"{server.endpoint}/", tls=False, auth_callback=callback, **options)
+
+
+def client_auth(server: RealtimeServer, client_id: str, ttl: int = 3_600) -> Auth:
+    """Makes client tokens that live for `ttl` seconds."""
+    return lambda: details(client_token(server.api_key, client_id, ttl, now()), client_id, ttl)
+
+
+def node_auth(server: RealtimeServer, name: str, ttl: int = 3_600) -> Auth:
+    """Makes node tokens that live for `ttl` seconds."""
+    return lambda: details(node_token(server.api_key, name, ttl, now()), name, ttl)
+
+
+def details(token: str, client_id: str, ttl: int) -> TokenDetails:
+    """A token as the SDK wants it: given the bare JWT it refuses to renew it, the client id being unknown to it."""
+    return TokenDetails(token=token, client_id=client_id, expires=now() // 1000 + ttl * 1000)
 
 
 @asynccontextmanager
 async def client(server: RealtimeServer, client_id: str, ttl: int = 3_600, **options: Any) -> AsyncIterator[Any]:
-    """A connected SDK client with a client token, closed at the end."""
-
-    async def token(_: object) -> str:
-        return client_token(server.api_key, client_id, ttl, now())
-
-    async with connected(sdk(server, token, **options)) as ably:
+    """A connected SDK client with client tokens, closed at the end."""
+    async with connected(sdk(server, client_auth(server, client_id, ttl), **options)) as ably:
         yield ably
 
 
 @asynccontextmanager
 async def node(server: RealtimeServer, name: str, ttl: int = 3_600, **options: Any) -> AsyncIterator[Any]:
-    """A connected SDK client with a node token, closed at the end."""
-
-    async def token(_: object) -> str:
-        return node_token(server.api_key, name, ttl, now())
-
-    async with connected(sdk(server, token, **options)) as ably:
+    """A connected SDK client with node tokens, closed at the end."""
+    async with connected(sdk(server, node_auth(server, name, ttl), **options)) as ably:
         yield ably
 
 

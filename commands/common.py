@@ -1,0 +1,53 @@
+"""What several commands need: the settings that were asked for, words to people, JSON to programs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edge import config, wire
+from edge.errors import ConfigError
+from edge.instant import Instant
+from edge.settings import Settings
+
+
+def data_dir(args: argparse.Namespace) -> Path:
+    """The node's folder: --data, else the platform's."""
+    chosen: Path = args.data if args.data is not None else config.default_data_dir()
+    return chosen.expanduser().absolute()
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """What --data, --config and --set, the environment and DIR/config.ini say together. ConfigError."""
+    return config.load(data_dir(args), args.config, args.overrides)
+
+
+def settings_with_broker(args: argparse.Namespace) -> Settings:
+    """The same where a broker is needed. ConfigError when none is named."""
+    chosen = settings(args)
+    if not chosen.mqtt.host:
+        raise ConfigError(
+            [
+                f"no MQTT broker is known in {data_dir(args)}; start `imhearing up` with the same --data,"
+                " or name the broker with --set mqtt.host=HOST"
+            ]
+        )
+    return chosen
+
+
+def now() -> Instant:
+    return Instant.from_seconds(time.time())
+
+
+def say(text: str) -> None:
+    """One line to people: standard error, so that standard output stays what was asked for."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    sys.stdout.write(wire.encode(value).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,45 @@
+"""`imhearing devices`: the input devices there are, and which one the recorder would use."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from commands import logs
+from commands.common import print_json, say, settings
+from commands.logs import escaped
+from edge.errors import DeviceError
+
+if TYPE_CHECKING:
+    from edge.recorder.microphone import InputDevice
+
+
+def run(args: argparse.Namespace) -> int:
+    from edge.recorder.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, and it talks
+
+    logs.set_up_for_people()
+    wanted = settings(args).recorder.device
+    devices = list_devices()
+    used = _used(devices, wanted)
+    if args.json:
+        print_json([{**device._asdict(), "used": device == used} for device in devices])
+        return 0
+    if not devices:
+        say("there is no input device; plug in a microphone. Until then `imhearing up` records a synthetic scene")
+        return 0
+    for device in devices:
+        mark = "*" if device == used else " "
+        channels = "mono" if device.channels == 1 else f"up to {device.channels} channels"
+        print(f"{mark} {escaped(device.name)}   {channels}, {device.rate} Hz, {escaped(device.host_api)}")
+    choose_device(devices, wanted)  # says so when nothing fits
+    say(f"* would be used ([recorder] device = {wanted or '(the default)'})")
+    return 0
+
+
+def _used(devices: list[InputDevice], wanted: str) -> InputDevice | None:
+    from edge.recorder.microphone import choose_device  # noqa: PLC0415
+
+    try:
+        return choose_device(devices, wanted)
+    except DeviceError:
+        return None

@@ -1,0 +1,108 @@
+"""`imhearing query`: what was recorded when, as a table with a bar, or the node's answer as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from typing import cast, get_args
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands import logs, show
+from commands.common import now, print_json, settings
+from commands.coverage_bar import GLYPHS, Row, cells, legend, rows
+from commands.logs import escaped
+from commands.times import parse_range
+from edge.errors import UsageError
+from query_service import client
+from query_service.client import Via
+from query_service.protocol import CoverageAnswer, QuestionType, StatusAnswer
+
+
+def run(args: argparse.Namespace) -> int:
+    logs.set_up_for_people()
+    via = chosen_via(args.via)
+    kind = _chosen_type(args.type)
+    start, end = (None, None) if kind == "status" else parse_range(args.start, args.end, args.last, now())
+    answer = client.query(
+        settings(args), via, type=kind, start=start, end=end, urls=args.json, node=args.node, timeout=args.timeout
+    )
+    if args.json:
+        print_json(answer)
+    elif isinstance(answer, StatusAnswer):
+        from commands.status import print_report  # noqa: PLC0415
+
+        print_report(answer, args.utc)
+    else:
+        print_coverage(answer, Console(highlight=False), args.utc)
+    return 0
+
+
+def chosen_via(text: str) -> Via:
+    """--via, checked; UsageError lists what there is."""
+    if text not in get_args(Via):
+        raise UsageError(f"--via {text[:40]}: there is no such way to ask yet; there are: {', '.join(get_args(Via))}")
+    return cast(Via, text)
+
+
+def _chosen_type(text: str) -> QuestionType:
+    if text not in get_args(QuestionType):
+        raise UsageError(f"--type {text[:40]}: no such question yet; there are: {', '.join(get_args(QuestionType))}")
+    return cast(QuestionType, text)
+
+
+def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
+    """Bar, legend, table and archives."""
+    start, end = answer.from_, answer.to
+    console.print(
+        Text(f"{answer.node}  {show.span(start, end, utc)}", style="bold").append(
+            f"  {show.length(end - start)}  ({show.zone(start, utc)})", style="dim"
+        )
+    )
+    bar = Text()
+    for state in cells(answer.intervals, start, end, min(console.width, 100)):
+        glyph, style = GLYPHS[state]
+        bar.append(glyph, style=style)
+    console.print(bar)
+    for words, style in legend(answer.intervals, start, end):
+        console.print(Text(words, style=style))
+    console.print()
+    console.print(_table(answer, utc))
+    console.print()
+    for number, (_, place) in enumerate(answer.archives.items(), 1):
+        console.print(Text(f"[{number}] {escaped(place.s3)}"), soft_wrap=True)
+    if answer.overlapped:
+        count = len(answer.overlapped) + answer.overlapped_left_out
+        console.print(f"{count} more stretches claim a time that another has: the clock was wrong; see --json")
+
+
+def _table(answer: CoverageAnswer, utc: bool) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("from", "to", "length", "state", "loudest", "where"):
+        table.add_column(title, justify="right" if title in ("length", "loudest") else "left", overflow="fold")
+    with_day = not show.same_day(answer.from_, answer.to, utc)
+    numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
+    for row in rows(answer.intervals):
+        table.add_row(
+            show.precise(row.start, utc, with_day),
+            show.precise(row.end, utc, with_day),
+            show.length(row.end - row.start),
+            Text(f"{GLYPHS[row.state][0]} {row.state}", style=GLYPHS[row.state][1]),
+            "" if row.lafmax is None else f"{row.lafmax:.1f} {row.unit}",
+            Text(_where(row, numbers)),
+        )
+    return table
+
+
+def _where(row: Row, numbers: dict[str, int]) -> str:
+    words = []
+    if row.chunks:
+        words.append("1 chunk" if row.chunks == 1 else f"{row.chunks} chunks")
+    if row.archive is not None:
+        words.append(f"[{numbers[row.archive]}]" if row.archive in numbers else row.archive)
+    elif row.state == "pending":
+        words.append("on the node")
+    if row.note:
+        words.append(row.note)
+    return " ".join(words)

@@ -1,0 +1,293 @@
+"""What to archive and when: decides, and owns the catalog, in one thread. The store is the worker's."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from edge import thresholds, wire
+from edge.archiver.intake import Intake
+from edge.archiver.pace import Backoff, Pace
+from edge.archiver.plan import Limits, Plan, Target, batches, make_plan, plan_of
+from edge.archiver.retention import remove_chunks
+from edge.archiver.worker import Job, Outcome, Worker
+from edge.catalog import Attempt, Backlog, Catalog
+from edge.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
+from edge.events import ArchiveChanged, ArchiverState, Event, Progress
+from edge.instant import Instant
+from edge.model import Archive
+from edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_AHEAD = 2  # plans that are ready; later ones are made when their turn comes, and hold what has come until then
+_TURN = 0.5  # seconds within which the end is noticed
+
+
+class Archiver:
+    """Brings what the spool holds into the store. `publish` hands events on; `limits` gives the thresholds in force."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        catalog: Catalog,
+        worker: Worker,
+        target: Target,
+        sizes: Limits,
+        limits: Callable[[], thresholds.Limits],
+        publish: Callable[[Event], None],
+        pace: Pace,
+        inbox: queue.Queue[Callable[[], None]],
+    ) -> None:
+        self._spool, self._catalog, self._worker = spool, catalog, worker
+        self._target, self._sizes, self._limits = target, sizes, limits
+        self._publish, self._pace, self._inbox = publish, pace, inbox
+        self._intake = Intake(spool, catalog)
+        self._backoff = Backoff(pace)
+        self._owed = 0  # chunks that are due and not planned yet
+        self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
+        self._trouble: ImHearingError | None = None
+        self._retry_at = 0.0
+        self._rescan_at = 0.0
+        self._report_at = 0.0
+        self._began, self._total = 0.0, 0  # of the upload that runs: when, and its bytes
+        self._work = True  # whether there may be something to upload
+        self._changed = True  # whether what `archiver/state` says may have changed
+        self._backlog = Backlog(0, 0, 0)
+        self._last_archive: str | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until `stop`. What goes wrong on the way is logged and tried again."""
+        self._leave_other_targets()
+        while not stop.is_set():
+            try:
+                self._turn()
+            except ImHearingError as problem:
+                log.warning("%s", problem)
+                stop.wait(self._pace.first_retry)
+            try:
+                self._inbox.get(timeout=_TURN)()
+            except queue.Empty:
+                pass
+            except ImHearingError as problem:
+                log.warning("%s", problem)
+
+    # what others ask for; all of it runs in the archiver's own thread
+
+    def noticed(self, chunk_id: str) -> None:
+        """An event names a finished chunk."""
+        if self._intake.notice(chunk_id):
+            self._changed = True
+            self._judge()
+
+    def look(self) -> None:
+        """Look at the spool and the limits at the next turn: an event or a reconnection says it may be worth it."""
+        self._rescan_at = 0.0
+
+    def archive_now(self) -> tuple[list[str], int]:
+        """All that is finished is due. Gives the archives that are planned by now and the chunks still to plan."""
+        self._intake.rescan()
+        self._owed = self._catalog.count_waiting()
+        self._plan_ahead()
+        return [archive.archive_id for archive in self._catalog.open_plans()], self._owed
+
+    def finished(self, outcome: Outcome) -> None:
+        """The worker ended a job."""
+        self._worker.job = None
+        self._work = self._changed = True
+        if outcome.job.plan is None:
+            self._document_done(outcome)
+        elif outcome.sha256 is not None:
+            self._uploaded(outcome.job.plan, outcome.sha256, outcome.seconds)
+        elif isinstance(outcome.problem, ChunkDamaged):
+            self._damaged(outcome.job.plan, outcome.damaged, outcome.problem)
+        else:
+            self._failed(outcome)
+
+    # turns
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        if now >= self._rescan_at:
+            self._rescan_at = now + self._pace.rescan
+            self._changed = self._intake.rescan() > 0 or self._changed
+            self._work = True
+            self._judge()
+        if self._work and self._worker.job is None and now >= self._retry_at:
+            self._work = self._next_job()
+        if now >= self._report_at and (self._changed or self._worker.job):
+            self._report_at = now + self._pace.report
+            self._report()
+
+    def _judge(self) -> None:
+        """Holds the limits against what waits; where one is exceeded, all of it is due."""
+        backlog = self._catalog.backlog(planned_too=False)
+        age = None if backlog.oldest is None else max(0.0, (time.time() * 1e6 - backlog.oldest) / 1e6)
+        measures = thresholds.Measures(
+            records_count=backlog.chunks,
+            storage_usage=backlog.bytes / thresholds.MB,
+            oldest_age=age,
+            sound_level=backlog.loudest,
+        )
+        if backlog.chunks and (over := thresholds.exceeded(self._limits(), measures)):
+            if not self._owed:
+                log.info("archiving: %s", ", ".join(f"{o.metric} {o.value:g} {o.unit} of {o.limit:g}" for o in over))
+            self._owed = backlog.chunks
+            self._plan_ahead()
+
+    def _plan_ahead(self) -> None:
+        while self._owed > 0:
+            ready = len(self._catalog.open_plans())
+            if ready >= _AHEAD:
+                return
+            waiting = self._catalog.waiting(min(self._owed, self._sizes.max_chunks))
+            if not waiting:
+                self._owed = 0
+                return
+            batch = next(batches(waiting, self._sizes))
+            plan = make_plan(batch, self._catalog.streams({chunk.stream_id for chunk in batch}), self._target)
+            archive = plan.archive(_now())
+            self._catalog.commit_plan(archive, plan.members, plan.manifest)
+            self._work = self._changed = True
+            self._owed -= len(batch)
+            log.info("planned %s: %d chunks, %d bytes", plan.archive_id, len(batch), archive.bytes)
+            self._tell("planned", archive, plan)
+
+    def _next_job(self) -> bool:
+        """Gives the worker what comes next; False when there is nothing."""
+        self._plan_ahead()
+        plans = self._catalog.open_plans()
+        if plans:
+            archive = min(plans, key=lambda a: self._failures.get(a.archive_id, 0))
+            plan = plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
+            prefix = f"{self._target.prefix}{self._target.node}/"
+            self._worker.submit(Job(plan.key, plan, prefix=prefix, keep=frozenset(a.key for a in plans)))
+            self._began, self._total, self._changed = time.monotonic(), archive.bytes, True
+            return True
+        for stream_id in self._catalog.corrections_due()[:1]:
+            record = self._catalog.stream(stream_id)
+            if record is not None:
+                key = f"{self._target.prefix}{self._target.node}/corrections/{stream_id}.json"
+                self._worker.submit(Job(key, document=wire.encode(record)))
+                return True
+        return False
+
+    # how jobs end
+
+    def _uploaded(self, plan: Plan, sha256: str, seconds: float) -> None:
+        now = _now()
+        self._catalog.mark_uploaded(plan.archive_id, sha256, now)
+        # from here on the store and the catalog have them: what a crash leaves behind, the next rescan removes
+        remove_chunks(self._spool, [member.chunk.chunk_id for member in plan.members])
+        self._catalog.add_attempt(Attempt(plan.archive_id, now, seconds, None))
+        self._backoff.succeeded()
+        self._failures.pop(plan.archive_id, None)
+        self._trouble, self._retry_at = None, 0.0
+        archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
+        log.info("uploaded %s: %d bytes in %.1f s", plan.archive_id, archive.bytes, seconds)
+        self._tell("uploaded", archive, plan)
+        self._judge()
+
+    def _failed(self, outcome: Outcome) -> None:
+        plan, problem = outcome.job.plan, outcome.problem or StoreError(f"{outcome.job.key}: failed without a word")
+        delay = self._backoff.failed(problem)
+        self._retry_at = time.monotonic() + delay
+        if str(problem) != str(self._trouble):
+            log.warning("%s", problem)
+        self._trouble = problem
+        if plan is None or isinstance(problem, StoreUnreachable):  # the link being down is no attempt
+            return
+        self._failures[plan.archive_id] = self._failures.get(plan.archive_id, 0) + 1
+        self._catalog.add_attempt(Attempt(plan.archive_id, _now(), outcome.seconds, str(problem)[:500]))
+        archive = self._catalog.archives([plan.archive_id]).get(plan.archive_id)
+        if archive is not None:
+            self._tell("failed", archive, plan, str(problem))
+
+    def _damaged(self, plan: Plan, damaged: dict[str, str], problem: ImHearingError) -> None:
+        """The plan cannot be kept: another one is made of what is whole."""
+        for reason in damaged.values():
+            log.error("%s", reason)
+        archive = self._catalog.archives([plan.archive_id]).get(plan.archive_id)
+        self._catalog.discard_plan(plan.archive_id)
+        self._catalog.set_aside(damaged)
+        if archive is not None:
+            self._tell("failed", archive, plan, str(problem))
+        self._owed += len(plan.members) - len(damaged)
+
+    def _document_done(self, outcome: Outcome) -> None:
+        if outcome.problem is not None:
+            self._failed(outcome)
+            return
+        self._backoff.succeeded()
+        self._trouble = None
+        self._catalog.correction_stored(outcome.job.key.rsplit("/", 1)[-1].removesuffix(".json"))
+
+    def _leave_other_targets(self) -> None:
+        """Plans for another bucket or prefix than the configured one are made anew."""
+        for archive in self._catalog.open_plans():
+            ours = f"{self._target.prefix}{self._target.node}/"
+            if archive.bucket != self._target.bucket or not archive.key.startswith(ours):
+                log.info("%s was planned for another place; planning anew", archive.archive_id)
+                self._catalog.discard_plan(archive.archive_id)
+                self._owed += archive.chunks
+
+    # what others hear
+
+    def _tell(self, event: str, archive: Archive, plan: Plan, reason: str | None = None) -> None:
+        sounds = dict.fromkeys(span.sound_id for member in plan.members for span in member.chunk.sounds)
+        facts = {
+            "at": _now(),
+            "node": self._target.node,
+            "event": event,
+            "archive_id": archive.archive_id,
+            "bucket": archive.bucket,
+            "key": archive.key,
+            "bytes": archive.bytes,
+            "sha256": archive.sha256,
+            "chunks": archive.chunks,
+            "started_at": archive.started_at,
+            "ended_at": archive.ended_at,
+            "sounds": tuple(sounds),
+            "reason": reason,
+        }
+        self._publish(ArchiveChanged(**facts))  # type: ignore[arg-type]
+
+    def _report(self) -> None:
+        if self._changed:
+            self._backlog, self._last_archive = self._catalog.backlog(), self._catalog.last_archive()
+            self._changed = False
+        uploading = self._worker.job is not None and self._worker.job.plan is not None
+        self._publish(
+            ArchiverState(
+                at=_now(),
+                node=self._target.node,
+                state="blocked" if isinstance(self._trouble, StoreBlocked) else "uploading" if uploading else "idle",
+                backlog_chunks=self._backlog.chunks,
+                backlog_bytes=self._backlog.bytes,
+                reason=None if self._trouble is None else str(self._trouble),
+                disk_hours_left=self._disk_hours_left(),
+                progress=self._progress(),
+                last_archive=self._last_archive,
+            )
+        )
+
+    def _progress(self) -> Progress | None:
+        job, done = self._worker.job, self._worker.bytes_done
+        if job is None or job.plan is None:
+            return None
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        return Progress(job.plan.archive_id, done, self._total, round(done / seconds, 1))
+
+    def _disk_hours_left(self) -> float | None:
+        newest = self._intake.newest
+        if newest is None or newest.ended_at <= newest.started_at or not newest.bytes:
+            return None
+        hours = (newest.ended_at - newest.started_at) / 3.6e9
+        return round(self._spool.free_bytes() / newest.bytes * hours, 1)
+
+
+def _now() -> Instant:
+    return Instant.from_seconds(time.time())

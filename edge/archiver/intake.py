@@ -1,0 +1,110 @@
+"""Spool -> catalog: registers what the spool holds. Events only say where to look; the spool's files tell the truth."""
+
+from __future__ import annotations
+
+import logging
+
+from edge.archiver.retention import removable_streams, remove_chunks
+from edge.catalog import Catalog
+from edge.errors import SpoolError
+from edge.model import Chunk, Stream
+from edge.names import is_chunk_id
+from edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500  # manifests in memory
+
+
+class Intake:
+    """Keeps the catalog level with the spool, and the spool free of what the store has."""
+
+    def __init__(self, spool: Spool, catalog: Catalog) -> None:
+        self._spool = spool
+        self._catalog = catalog
+        self._present: set[str] = set()  # chunks of the last scan that are dealt with
+        self._streams: dict[str, Stream] = {}  # records as last registered
+        self._complained: set[str] = set()
+        self.newest: Chunk | None = None  # tells how fast the disk fills
+
+    def notice(self, chunk_id: str) -> bool:
+        """Registers one chunk that an event named; False when the spool does not have it, or it is known."""
+        if not is_chunk_id(chunk_id) or chunk_id in self._present:
+            return False
+        chunk = self._manifest(chunk_id)
+        if chunk is None or not self._spool.audio_path(chunk).is_file():
+            return False
+        self._scan_streams()
+        self._present.add(chunk_id)
+        self.newest = chunk
+        return self._catalog.register([chunk]) > 0
+
+    def rescan(self) -> int:
+        """Looks at the whole spool; gives how many chunks were not known. Raises SpoolError, CatalogError."""
+        files = self._spool.chunks()
+        self._scan_streams()
+        self._present &= files.keys()
+        fresh = sorted(files.keys() - self._present)
+        known = self._catalog.known(fresh)
+        added = self._register([chunk_id for chunk_id in fresh if chunk_id not in known])
+        again = known & self._catalog.aside().keys()
+        if again:  # a disk that was away, or a restart: they get another chance
+            self._catalog.recall(again)
+        self._remove_leftovers(known)
+        self._present |= known
+        for stream_id in removable_streams(self._spool, self._catalog):
+            self._spool.remove_stream(stream_id)
+            self._streams.pop(stream_id, None)
+        return added
+
+    def _register(self, fresh: list[str]) -> int:
+        added = 0
+        for start in range(0, len(fresh), _AT_ONCE):
+            found = [self._manifest(chunk_id) for chunk_id in fresh[start : start + _AT_ONCE]]
+            chunks = [chunk for chunk in found if chunk is not None]
+            added += self._catalog.register(chunks)
+            self._present.update(chunk.chunk_id for chunk in chunks)
+            self.newest = chunks[-1] if chunks else self.newest
+        return added
+
+    def _scan_streams(self) -> None:
+        for stream_id in self._spool.streams():
+            try:
+                stream = self._spool.stream(stream_id)
+            except SpoolError as problem:
+                self._complain(stream_id, problem)
+                continue
+            if self._streams.get(stream_id) != stream:
+                if self._catalog.register_stream(stream):
+                    log.info("the times of stream %s were corrected after some of it was archived", stream_id)
+                self._streams[stream_id] = stream
+
+    def _remove_leftovers(self, known: set[str]) -> None:
+        """Chunks that are in the store and still here: a crash came between the commit and the removal."""
+        stored = self._catalog.stored(known)
+        same = [name for name, what in stored.items() if self._is_what_was_stored(name, what.sha256)]
+        if same:
+            log.info("removing %d chunks that the store already has", len(same))
+            remove_chunks(self._spool, same)
+
+    def _is_what_was_stored(self, chunk_id: str, sha256: str) -> bool:
+        chunk = self._manifest(chunk_id)
+        if chunk is not None and chunk.sha256 == sha256:
+            return True
+        if chunk is not None:
+            self._complain(
+                chunk_id, SpoolError(f"{chunk_id}: differs from the chunk of that name in the store; it is left here")
+            )
+        return False
+
+    def _manifest(self, chunk_id: str) -> Chunk | None:
+        try:
+            return self._spool.manifest(chunk_id)
+        except SpoolError as problem:
+            self._complain(chunk_id, problem)
+            return None
+
+    def _complain(self, name: str, problem: SpoolError) -> None:
+        if name not in self._complained:
+            self._complained.add(name)
+            log.warning("%s", problem)

@@ -1,0 +1,73 @@
+"""Cuts an archive's bytes into the parts of an upload, and digests them on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from edge.archiver.bundle import Bundle, OpenMember
+
+PART = 8 * 1024 * 1024  # bytes; S3 wants at least 5 MiB
+_MEBIBYTE = 1024 * 1024
+_MOST_PARTS = 10_000  # of one S3 upload
+
+
+class Digests(Struct, frozen=True):
+    """Of the whole archive, in hex. `composite` is what S3 makes of the parts: MD5 of their MD5s, and their number."""
+
+    sha256: str
+    md5: str
+    composite: str
+
+
+class TakenPart(NamedTuple):
+    number: int  # from 1
+    body: bytearray
+
+
+class Parts:
+    """The parts of `bundle` in order, `size` bytes each. `take` is for one thread at a time."""
+
+    def __init__(self, bundle: Bundle, open_member: OpenMember, size: int) -> None:
+        self._pieces = bundle.stream(open_member)
+        self._size = size
+        self._left = b""
+        self._taken = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._part_md5s: dict[int, str] = {}
+
+    def take(self) -> TakenPart | None:
+        """The next part; None after the last. Raises ChunkDamaged."""
+        body = bytearray(self._left)
+        while len(body) < self._size and (piece := next(self._pieces, None)) is not None:
+            body += piece
+        self._left = bytes(body[self._size :])
+        del body[self._size :]
+        if not body:
+            return None
+        self._sha256.update(body)
+        self._md5.update(body)
+        self._taken += 1
+        return TakenPart(self._taken, body)
+
+    def md5(self, part: TakenPart) -> str:
+        """The MD5 of one taken part; may run in several threads."""
+        digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
+        self._part_md5s[part.number] = digest
+        return digest
+
+    def digests(self) -> Digests:
+        """Once `take` gave None and every part went through `md5`."""
+        joined = b"".join(bytes.fromhex(self._part_md5s[number]) for number in sorted(self._part_md5s))
+        composite = hashlib.md5(joined, usedforsecurity=False).hexdigest()
+        return Digests(self._sha256.hexdigest(), self._md5.hexdigest(), f"{composite}-{len(self._part_md5s)}")
+
+
+def part_size(size: int, smallest: int = PART) -> int:
+    """Bytes of each part but the last: always the same for the same archive, and at most 10,000 parts."""
+    if size <= smallest * _MOST_PARTS:
+        return smallest
+    return -(-size // _MOST_PARTS // _MEBIBYTE) * _MEBIBYTE

@@ -1,0 +1,309 @@
+"""One planned archive -> the object store, verified. Resumes what an earlier attempt left there; uses no disk.
+
+At most two parts are in memory. Returns only when the store's own word (ETag, or the bytes read back) matches ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+from edge.archiver.bundle import Bundle, OpenMember
+from edge.archiver.parts import PART, Digests, Parts, TakenPart, part_size
+from edge.archiver.storage import AlreadyThere, StoredObject, StoredPart, UploadGone
+from edge.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
+
+log = logging.getLogger(__name__)
+
+_SENDERS = 2
+_TRIES = 4  # of one request, each after twice the time
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """What uploading needs of `storage.Storage`."""
+
+    def head(self, key: str) -> StoredObject | None: ...
+    def put(
+        self, key: str, body: bytes, md5: str, *, overwrite: bool = False, media_type: str = "application/zip"
+    ) -> str: ...
+    def start_parts(self, key: str) -> str: ...
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str: ...
+    def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]: ...
+    def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str: ...
+    def abort(self, key: str, upload_id: str) -> None: ...
+    def open_uploads(self, prefix: str) -> list[tuple[str, str]]: ...
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
+
+
+class Stopped(ImHearingError):
+    """We were told to end in the middle of an upload, which is left as it is."""
+
+
+class _PartStuck(StoreError):
+    """A part of an earlier attempt is not ours, and the store does not let it be replaced."""
+
+
+Progress = Callable[[int], None]  # bytes that the store has by now
+
+
+class Uploader:
+    """Uploads archives to `store`, reading members through `open_member`, until `stop`."""
+
+    def __init__(
+        self, store: Store, open_member: OpenMember, stop: threading.Event, part: int = PART, patience: float = 0.5
+    ) -> None:
+        self._store = store
+        self._open_member = open_member
+        self._stop = stop
+        self._part = part
+        self._patience = patience
+
+    def upload(self, key: str, bundle: Bundle, progress: Progress = lambda _: None) -> str:
+        """Stores `bundle` under `key`; gives its SHA-256, as hex. May be repeated after any interruption.
+
+        Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
+        """
+        found = self._look(key)
+        if found is not None and found.size == bundle.size:
+            digests = self._digest(bundle)
+            if self._same(key, found, digests, bundle.size):
+                if bundle.size > self._part:
+                    self._tidy(key)
+                progress(bundle.size)
+                return digests.sha256
+        # a damaged object under our own hash's name can only be replaced
+        overwrite = found is not None
+        if bundle.size <= self._part:
+            return self._upload_whole(key, bundle, overwrite, progress)
+        return self._upload_parts(key, bundle, overwrite, progress)
+
+    def put_document(self, key: str, body: bytes) -> None:
+        """Stores a small JSON document, over an earlier one."""
+        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        self._again(lambda: self._store.put(key, body, md5, overwrite=True, media_type="application/json"))
+
+    def sweep(self, prefix: str, keep: frozenset[str]) -> None:
+        """Aborts every open upload below `prefix` but those to the keys in `keep`."""
+        try:
+            for key, upload_id in self._again(lambda: self._store.open_uploads(prefix)):
+                if key not in keep:
+                    log.info("aborting an upload to %s that was left open", key)
+                    self._abandon(key, upload_id)
+        except StoreBlocked as problem:
+            if problem.reason != "denied":
+                raise
+            log.debug("the key may not list open uploads: a lifecycle rule of the bucket should end abandoned ones")
+
+    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress) -> str:
+        parts = Parts(bundle, self._open_member, self._part)
+        part = parts.take() or TakenPart(1, bytearray())
+        body, md5 = bytes(part.body), parts.md5(part)
+
+        def put() -> str:
+            try:
+                return self._store.put(key, body, md5, overwrite=overwrite)
+            except AlreadyThere:
+                return ""  # an earlier put whose answer was lost
+
+        etag = self._again(put)
+        self._verify(key, etag, parts.digests(), bundle.size)
+        progress(bundle.size)
+        return parts.digests().sha256
+
+    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress) -> str:
+        upload_id, have = self._resume(key)
+        parts = Parts(bundle, self._open_member, part_size(bundle.size, self._part))
+        try:
+            etags = _Sending(lambda part, md5: self._send(key, upload_id, have, part, md5), parts, progress).run()
+            etag = self._complete(key, upload_id, etags, overwrite)
+        except (ChunkDamaged, _PartStuck):
+            self._abandon(key, upload_id)
+            raise
+        # whatever else went wrong: the parts that arrived wait there for the next attempt
+        self._verify(key, etag, parts.digests(), bundle.size)
+        self._tidy(key)
+        return parts.digests().sha256
+
+    def _send(self, key: str, upload_id: str, have: dict[int, StoredPart], part: TakenPart, md5: str) -> str:
+        """Sends a part unless the store has the very same one; gives the store's ETag."""
+        there = have.get(part.number)
+        if there is not None and (there.size, there.etag) == (len(part.body), md5):
+            return there.etag
+
+        def put() -> str:
+            try:
+                return self._store.put_part(key, upload_id, part.number, part.body, md5)
+            except (StoreBlocked, StoreUnreachable, UploadGone):
+                raise
+            except StoreError as problem:
+                return self._part_after_all(key, upload_id, part, md5, problem)
+
+        return self._again(put)
+
+    def _part_after_all(self, key: str, upload_id: str, part: TakenPart, md5: str, problem: StoreError) -> str:
+        """The ETag of a part whose earlier answer was lost, and which the store takes no second time."""
+        there = self._store.parts(key, upload_id).get(part.number)
+        if there is None:
+            raise problem
+        if (there.size, there.etag) != (len(part.body), md5):
+            raise _PartStuck(f"{key}: the store has another part {part.number} and keeps it; beginning again")
+        return there.etag
+
+    def _resume(self, key: str) -> tuple[str, dict[int, StoredPart]]:
+        """The newest upload to `key` that the store has open, and its parts; else a new one."""
+        try:
+            mine = [
+                upload_id for found, upload_id in self._again(lambda: self._store.open_uploads(key)) if found == key
+            ]
+            for upload_id in mine[:-1]:
+                self._store.abort(key, upload_id)
+            if mine:
+                return mine[-1], self._again(lambda: self._store.parts(key, mine[-1]))
+        except UploadGone:
+            pass
+        except StoreBlocked as problem:
+            if problem.reason != "denied":  # a key that may only put: start again from part 1
+                raise
+        return self._again(lambda: self._store.start_parts(key)), {}
+
+    def _complete(self, key: str, upload_id: str, etags: list[str], overwrite: bool) -> str:
+        """The ETag that Complete answered; empty when its answer was lost and only the object can tell."""
+        first = True
+
+        def complete() -> str:
+            nonlocal first
+            try:
+                return self._store.complete(key, upload_id, etags, overwrite=overwrite)
+            except AlreadyThere:
+                return ""
+            except UploadGone:
+                if first:
+                    raise
+                return ""
+            finally:
+                first = False
+
+        return self._again(complete)
+
+    def _verify(self, key: str, etag: str, digests: Digests, size: int) -> None:
+        """Raises StoreError unless the store has exactly our bytes."""
+        found = self._look(key, denied=StoredObject(size, etag))
+        if found is None:
+            raise StoreError(f"{key}: the store took it, and has it no more; uploading again")
+        if not self._same(key, found, digests, size):
+            raise StoreError(f"{key}: the store has other bytes than ours; uploading again")
+
+    def _same(self, key: str, found: StoredObject, digests: Digests, size: int) -> bool:
+        if found.size != size:
+            return False
+        if found.etag in (digests.md5, digests.composite):
+            return True
+        # with SSE-KMS and the like an ETag is no MD5, and looks like one: only the bytes can tell
+        log.info("%s: its ETag does not tell; reading it back", key)
+        return self._again(lambda: self._read_back(key, size)) == digests.sha256
+
+    def _read_back(self, key: str, size: int) -> str:
+        sha256 = hashlib.sha256()
+        for piece in self._store.read(key, 0, size):
+            self._check_stop()
+            sha256.update(piece)
+        return sha256.hexdigest()
+
+    def _look(self, key: str, denied: StoredObject | None = None) -> StoredObject | None:
+        """HEAD; `denied` where the key may not even look (S3 also says so for what is missing)."""
+        try:
+            return self._again(lambda: self._store.head(key))
+        except StoreBlocked as problem:
+            if problem.reason != "denied":
+                raise
+            return denied
+
+    def _tidy(self, key: str) -> None:
+        """An upload whose beginning was answered too late, or that was completed in another attempt, may be open."""
+        try:
+            self.sweep(key, frozenset())
+        except StoreError as problem:
+            log.debug("%s", problem)  # the next process sweeps too
+
+    def _digest(self, bundle: Bundle) -> Digests:
+        parts = Parts(bundle, self._open_member, part_size(bundle.size, self._part))
+        while part := parts.take():
+            self._check_stop()
+            parts.md5(part)
+        return parts.digests()
+
+    def _abandon(self, key: str, upload_id: str) -> None:
+        try:
+            self._store.abort(key, upload_id)
+        except StoreError as problem:
+            log.warning("%s", problem)
+
+    def _again(self, call: Callable[[], T]) -> T:
+        """Tries a request that may be repeated a few times; the last fault is raised."""
+        for attempt in range(_TRIES):
+            self._check_stop()
+            try:
+                return call()
+            except (StoreBlocked, UploadGone, AlreadyThere, _PartStuck):
+                raise
+            except StoreError as problem:
+                if attempt == _TRIES - 1:
+                    raise
+                log.debug("%s", problem)
+                self._stop.wait(self._patience * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Stopped("told to end")
+
+
+class _Sending:
+    """Threads that take the next part each and send it, until all are sent or one failed."""
+
+    def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, progress: Progress) -> None:
+        self._send = send
+        self._parts = parts
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._etags: dict[int, str] = {}
+        self._done = 0
+        self._failed = threading.Event()
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def run(self) -> list[str]:
+        """The store's ETags in the order of parts; raises the first failure once no thread is sending any more."""
+        for _ in range(_SENDERS):
+            threading.Thread(target=self._run_one, name="sender", daemon=True).start()
+        problems = [problem for problem in (self._ended.get() for _ in range(_SENDERS)) if problem is not None]
+        if problems:
+            raise problems[0]
+        return [self._etags[number] for number in sorted(self._etags)]
+
+    def _run_one(self) -> None:
+        try:
+            while not self._failed.is_set() and self._send_next():
+                pass
+        except BaseException as problem:
+            self._failed.set()
+            self._ended.put(problem)
+        else:
+            self._ended.put(None)
+
+    def _send_next(self) -> bool:
+        with self._lock:
+            part = self._parts.take()
+        if part is None:
+            return False
+        etag = self._send(part, self._parts.md5(part))
+        with self._lock:
+            self._etags[part.number] = etag
+            self._done += len(part.body)
+            self._progress(self._done)
+        return True

@@ -1,0 +1,113 @@
+"""The thread that talks to the store, so that the archiver's own stays free: one job at a time, outcomes as values."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from edge.archiver.bundle import Entry, OpenMember, check
+from edge.archiver.plan import Plan
+from edge.archiver.storage import Storage
+from edge.archiver.upload import Stopped, Uploader
+from edge.errors import ChunkDamaged, ImHearingError, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class Job(Struct, frozen=True):
+    """Upload `plan`, or else a small `document`, to `key`. Open uploads below `prefix`, not to `keep`, are dropped."""
+
+    key: str
+    plan: Plan | None = None
+    document: bytes = b""
+    prefix: str = ""
+    keep: frozenset[str] = frozenset()
+
+
+class Outcome(Struct, frozen=True):
+    """How a job ended: `sha256` of what is verified in the store, or why not. `damaged`: chunk id -> what is wrong."""
+
+    job: Job
+    seconds: float
+    sha256: str | None = None
+    problem: ImHearingError | None = None
+    damaged: dict[str, str] = {}
+
+
+class Worker:
+    """Runs jobs in a thread of its own and hands their outcomes to `deliver`, which must not block."""
+
+    def __init__(
+        self, storage: Storage, open_member: OpenMember, stop: threading.Event, deliver: Callable[[Outcome], None]
+    ) -> None:
+        self._storage = storage
+        self._open_member = open_member
+        self._uploader = Uploader(storage, open_member, stop)
+        self._deliver = deliver
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._swept = False
+        self.job: Job | None = None  # the one that runs; set and cleared by who submits
+        self.bytes_done = 0
+        # left behind when we end: what hangs in the network is taken up by the next process
+        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self, timeout: float) -> None:
+        """Lets the thread go, waiting at most `timeout` seconds."""
+        self._jobs.put(None)
+        self._thread.join(timeout)
+
+    def submit(self, job: Job) -> None:
+        self.job, self.bytes_done = job, 0
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            began = time.monotonic()
+            try:
+                sha256 = self._do(job)
+                outcome = Outcome(job, time.monotonic() - began, sha256)
+            except Stopped:
+                return
+            except ChunkDamaged as problem:
+                outcome = Outcome(job, time.monotonic() - began, None, problem, self._damage(job, problem))
+            except ImHearingError as problem:
+                outcome = Outcome(job, time.monotonic() - began, None, problem)
+            except Exception as problem:  # a thread's edge: whatever it is, the archiver goes on and says so
+                log.exception("uploading failed in an unforeseen way")
+                outcome = Outcome(job, time.monotonic() - began, None, StoreError(f"{job.key}: {problem!r}"))
+            self._deliver(outcome)
+
+    def _do(self, job: Job) -> str | None:
+        self._sweep(job)
+        if job.plan is None:
+            self._uploader.put_document(job.key, job.document)
+            return None
+        return self._uploader.upload(job.key, job.plan.bundle, self._note)
+
+    def _sweep(self, job: Job) -> None:
+        """Once per process: drops what earlier ones began and nobody will finish."""
+        if self._swept or not job.prefix:
+            return
+        self._uploader.sweep(job.prefix, job.keep)
+        self._swept = True
+
+    def _damage(self, job: Job, first: ChunkDamaged) -> dict[str, str]:
+        """Every chunk of the plan that is not what it was, so that the next plan does not stumble over the next one."""
+        found = {first.chunk_id: str(first)}
+        for member in job.plan.members if job.plan else ():
+            try:
+                check(Entry(member.member, member.length, member.chunk.crc32), self._open_member)
+            except ChunkDamaged as problem:
+                found[problem.chunk_id] = str(problem)
+        return found
+
+    def _note(self, done: int) -> None:
+        self.bytes_done = done

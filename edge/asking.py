@@ -1,0 +1,60 @@
+"""Commands over MQTT, the sender's side: one command, one answer, or the reason why there is none."""
+
+from __future__ import annotations
+
+import queue
+import secrets
+from typing import Any
+
+from edge import wire
+from edge.errors import DoorError, QueryRefused, WireError
+from edge.events import ROOT, Response
+from edge.mqtt import Bus, Message
+from edge.settings import Mqtt
+from edge.verbs import Command
+
+_CONNECT_SECONDS = 5.0
+
+
+def new_id() -> str:
+    """64 random bits."""
+    return secrets.token_hex(8)
+
+
+def ask(settings: Mqtt, node: str, command: Command, timeout: float = 10.0) -> dict[str, Any]:
+    """Sends `command` to `node` and gives what it answers. DoorError without an answer, QueryRefused for a no."""
+    bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
+    answers: queue.Queue[Message] = queue.Queue(100)
+    topic = f"{ROOT}/{node}/response/{command.VERB}/{secrets.token_hex(8)}"
+    bus.subscribe(topic, answers.put_nowait)
+    bus.start()
+    try:
+        if not bus.wait_connected(_CONNECT_SECONDS):
+            raise DoorError(
+                f"no MQTT broker takes us at {settings.host}:{settings.port}; is `imhearing up` running, and are"
+                " [mqtt] username and password right?"
+            )
+        request = f"{ROOT}/{node}/request/{command.VERB}"
+        bus.send(request, wire.encode(command), command.id.encode(), int(timeout) + 1, response_topic=topic)
+        return _data(_await(answers, node, command, timeout))
+    finally:
+        bus.stop()
+
+
+def _await(answers: queue.Queue[Message], node: str, command: Command, timeout: float) -> Response:
+    try:
+        message = answers.get(timeout=timeout)
+        return wire.decode(message.payload, Response)
+    except queue.Empty:
+        raise DoorError(
+            f"the {command.BY} of {node} does not answer within {timeout:g} s; is it running, and may we send it"
+            " commands?"
+        ) from None
+    except WireError as problem:
+        raise DoorError(f"{node} answered what cannot be read: {problem}") from None
+
+
+def _data(response: Response) -> dict[str, Any]:
+    if response.error is not None:
+        raise QueryRefused(response.error.message, response.error.code, response.error.field)
+    return response.data or {}

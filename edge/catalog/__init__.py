@@ -1,0 +1,10 @@
+"""The catalog: what was ever recorded, and where it is now. The archiver alone writes it; everybody else reads.
+
+Values go in and come out; entities never leave this package. Times are integer µs, UTC.
+"""
+
+from edge.catalog.reader import CatalogReader
+from edge.catalog.values import Attempt, Backlog, CatalogChunk, CatalogSound, GoneCause, Stored
+from edge.catalog.writer import Catalog
+
+__all__ = ["Attempt", "Backlog", "Catalog", "CatalogChunk", "CatalogReader", "CatalogSound", "GoneCause", "Stored"]

@@ -1,0 +1,219 @@
+"""The only file that imports pony: the tables, and sessions on one SQLite file.
+
+Rollback journal and synchronous=FULL: one small commit a chunk needs no write-ahead log, and a reader without write
+rights can open it. What is busy or damaged becomes an error of ours here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pony import orm
+from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
+
+from edge.errors import CatalogBusy, CatalogDamaged, CatalogError
+
+VERSION = 1
+# Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+_WRITER_PATIENCE = 30.0  # seconds that a commit waits for readers
+_READER_PATIENCE = 1.0
+
+# queries are written with these by reader.py and writer.py
+select, desc, count = orm.select, orm.desc, orm.count
+total, greatest, least = orm.sum, orm.max, orm.min
+
+
+class Tables:
+    """One open catalog file with its entities. Connections are made per thread, at their first session."""
+
+    Stream: Any
+    Chunk: Any
+    Archive: Any
+    Attempt: Any
+    Hole: Any
+    Sound: Any
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._lock = threading.Lock()
+        with _mapped(path):
+            self._open()
+
+    def _open(self) -> None:
+        if self._read_only:
+            self._require_version(VERSION)
+        self.file_id = _file_id(self.path) if self._read_only else None
+        self.db: Any = Database()
+        self._define()
+        self.db.on_connect(provider="sqlite")(self._pragmas)
+        patience = _READER_PATIENCE if self._read_only else _WRITER_PATIENCE
+        self.db.bind(provider="sqlite", filename=str(self.path), create_db=not self._read_only, timeout=patience)
+        if not self._read_only:
+            self._migrate()
+        self.db.generate_mapping(create_tables=not self._read_only, check_tables=False)
+        if not self._read_only:
+            self._stamp()
+
+    def _define(self) -> None:
+        db = self.db
+
+        class Stream(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "streams"
+            stream_id = PrimaryKey(str)
+            ordinal = Required(int, size=64, index=True)
+            record = Required(bytes)
+            correction_due = Required(bool, default=False, index=True)  # an archive tells older times than we know
+
+        class Chunk(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "chunks"
+            chunk_id = PrimaryKey(str)
+            stream_id = Required(str, index=True)
+            first_frame = Required(int, size=64)
+            frames = Required(int, size=64)
+            started_at = Required(int, size=64)  # as known now; the manifest says what was known then
+            ended_at = Required(int, size=64)
+            duration = Required(int, size=64, index=True)  # bounds the range that a query must look at
+            uncertain = Required(bool)
+            length = Required(int, size=64)  # bytes
+            sha256 = Required(str)
+            lafmax = Optional(float)
+            manifest = Required(bytes)
+            state = Required(str)  # waiting, planned, stored, aside, gone
+            reason = Optional(str, nullable=True)  # of aside and gone
+            archive_id = Optional(str, nullable=True, index=True)
+            offset = Optional(int, size=64)
+            composite_index(started_at, chunk_id)
+            composite_index(state, started_at)
+
+        class Archive(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "archives"
+            archive_id = PrimaryKey(str)
+            node = Required(str)
+            bucket = Required(str)
+            key = Required(str)
+            length = Required(int, size=64)  # bytes
+            sha256 = Optional(str, nullable=True)
+            chunks = Required(int, size=64)
+            started_at = Required(int, size=64)
+            ended_at = Required(int, size=64)
+            planned_at = Required(int, size=64)
+            uploaded_at = Optional(int, size=64, index=True)
+            plan = Optional(bytes, nullable=True)  # its manifest.json, deflated, until it is uploaded
+
+        class Attempt(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "attempts"
+            archive_id = Required(str, index=True)
+            at = Required(int, size=64)
+            seconds = Required(float)
+            cause = Optional(str, nullable=True)
+
+        class Hole(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "holes"
+            stream_id = Required(str, index=True)  # the stream that began after it
+            cause = Required(str)
+            started_at = Required(int, size=64)
+            ended_at = Required(int, size=64)
+            duration = Required(int, size=64, index=True)
+            composite_index(started_at, ended_at)
+
+        class Sound(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "sounds"
+            sound_id = PrimaryKey(str)
+            stream_id = Required(str, index=True)
+            chunk_id = Required(str)
+            started_at = Required(int, size=64, index=True)
+            ended_at = Optional(int, size=64)
+            lafmax = Required(float)
+            laeq = Required(float)
+
+        self.Stream, self.Chunk, self.Archive = Stream, Chunk, Archive
+        self.Attempt, self.Hole, self.Sound = Attempt, Hole, Sound
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """One transaction: a consistent view for a reader, all or nothing for the writer."""
+        # a reader must not ask for the write lock, which `immediate` does
+        options = {"serializable": True} if self._read_only else {"immediate": True}
+        with _mapped(self.path), orm.db_session(**options):
+            yield
+
+    def replaced(self) -> bool:
+        """Whether another file lies where ours was when it was opened."""
+        return self.file_id != _file_id(self.path)
+
+    def close(self) -> None:
+        """Closes the connection of the calling thread."""
+        with contextlib.suppress(orm.core.OrmError):
+            self.db.disconnect()
+
+    def _pragmas(self, _db: Any, connection: sqlite3.Connection) -> None:
+        cursor = connection.cursor()
+        if self._read_only:
+            cursor.execute("PRAGMA query_only = ON")
+            return
+        cursor.execute("PRAGMA journal_mode = DELETE")
+        cursor.execute("PRAGMA synchronous = FULL")
+
+    def _version(self) -> int:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=_READER_PATIENCE)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _require_version(self, wanted: int) -> None:
+        if not self.path.exists():
+            raise CatalogBusy(f"{self.path}: the catalog is not there yet; the archiver makes it when it starts")
+        found = self._version()
+        if found < wanted:
+            raise CatalogBusy(f"{self.path}: the catalog is being made or brought up to date; try again soon")
+        self._refuse_newer(found)
+
+    def _refuse_newer(self, found: int) -> None:
+        if found > VERSION:
+            raise CatalogError(
+                f"{self.path}: was written by a newer version of Im Hearing (schema {found}, this one knows {VERSION});"
+                " install that one again, or move the file away and run `imhearing catalog rebuild`"
+            )
+
+    def _migrate(self) -> None:
+        found = self._version() if self.path.exists() else 0
+        self._refuse_newer(found)
+        if not found:
+            return
+        with contextlib.closing(sqlite3.connect(self.path, timeout=_WRITER_PATIENCE)) as connection, connection:
+            for version in range(found, VERSION):
+                for statement in MIGRATIONS[version]:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _stamp(self) -> None:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=_WRITER_PATIENCE)) as connection, connection:
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    """SQLite's and Pony's faults as ours."""
+    try:
+        yield
+    except (orm.core.DBException, orm.core.OrmError, sqlite3.Error, OSError) as problem:
+        text = str(problem)
+        # read-only hot journal, locked, vanished between two steps: all pass
+        if any(word in text for word in ("locked", "busy", "unable to open", "readonly", "no such table")):
+            raise CatalogBusy(f"{path}: the catalog is busy ({text}); try again soon") from problem
+        if any(word in text for word in ("malformed", "not a database", "corrupt")):
+            raise CatalogDamaged(f"{path}: the catalog is damaged ({text})") from problem
+        raise CatalogError(f"{path}: the catalog failed ({text}); check the disk and the file's rights") from problem

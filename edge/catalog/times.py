@@ -1,0 +1,29 @@
+"""Pure: what a clock correction does to the times of chunks that were written before it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from edge.instant import Instant
+from edge.model import Chunk, Stream
+
+
+def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
+    """`chunk`, as its manifest has it, with the times that its stream's record now gives.
+
+    A manifest written while the clock could not be trusted says so; once its stream's record no longer does, the
+    record's `shift` is what the manifest's times lack.
+    """
+    if stream is None or stream.uncertain or not chunk.uncertain:
+        return chunk
+    return replace(
+        chunk,
+        started_at=Instant(chunk.started_at + stream.shift),
+        ended_at=Instant(chunk.ended_at + stream.shift),
+        uncertain=False,
+    )
+
+
+def corrected(old: Stream, new: Stream) -> bool:
+    """Whether `new` tells other times than `old`; a stream that has merely ended does not."""
+    return (old.uncertain, old.shift, old.knots[:1]) != (new.uncertain, new.shift, new.knots[:1])

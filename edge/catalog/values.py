@@ -1,0 +1,91 @@
+"""The values that the catalog gives, and how manifests are packed into rows."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+
+from edge import wire
+from edge.instant import Instant
+from edge.model import Chunk, Where
+
+GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]
+T = TypeVar("T")
+
+
+class CatalogChunk(Struct, frozen=True):
+    """One chunk. `where` is set once its archive is uploaded and verified; `gone` says why it is no longer anywhere.
+
+    `aside` is set for a chunk whose file was found missing or damaged before it could be archived, and says how.
+    """
+
+    chunk: Chunk
+    where: Where | None = None
+    gone: GoneCause | None = None
+    aside: str | None = None
+
+
+class CatalogSound(Struct, frozen=True):
+    """One sound and the chunk in which it begins; `ended_at` is None while it lasts. Levels in that chunk's unit."""
+
+    sound_id: str
+    chunk_id: str
+    started_at: Instant
+    ended_at: Instant | None
+    lafmax: float
+    laeq: float
+
+
+class Backlog(Struct, frozen=True):
+    """The chunks that wait for an archive, or for their archive's upload; sizes in bytes, duration in µs."""
+
+    chunks: int
+    bytes: int
+    duration: int
+    oldest: Instant | None = None  # when the first of them ended
+    loudest: float | None = None  # LAFmax of them all
+
+
+class Attempt(Struct, frozen=True):
+    """One try to upload an archive: when, how long it took (s), and why it failed (None: it did not)."""
+
+    archive_id: str
+    at: Instant
+    seconds: float
+    cause: str | None
+
+
+class Stored(Struct, frozen=True):
+    """What the archive of a chunk holds of it: enough to judge whether a local copy may go."""
+
+    sha256: str
+    uploaded_at: Instant
+
+
+# What most manifests have in common. Rows are packed with it: it may never change (another one, another first byte).
+_COMMON = (
+    b'"laeq":-"lafmax":-"sound_id":"-s","first_frame":,"frames":null,"lafmax":"encryption":{"recipients":["age1'
+    b'"],"plain_sha256":""before":[{"cause":"restart","from":"paused","crash","power","device_lost","overrun","to":"'
+    b'"knots":[[0,"202T:.000000Z"],["anchors":[[0,"ordinal":,"boot_id":"","device":"default","opened_at":"'
+    b'"channels":2,"format":"wav","bits":"recovered":true,"end_reason":"stopped""uncertain":true,'
+    b"-59.-58.-57.-56.-55.-54.-53.-52.-51.-50.-49.-48.-47.-46.-45.-44.-43.-42.-41.-40.-39.-38.-37.-36.-35.-34.-33.-32."
+    b'{"chunk_id":"202","node":"","stream_id":"202Z-","seq":,"first_frame":,"frames":2880000,"rate":48000,'
+    b'"channels":1,"format":"flac","bytes":,"sha256":"","crc32":,"started_at":"202-","ended_at":"202-00Z",'
+    b'"uncertain":false,"clock":{"boot_id":"--4","measured_rate":48000.},"levels":{"unit":"dBFS","calibrated":false,'
+    b'"laeq":-,"lafmax":-,"lcpeak":-,"l10":-,"l50":-,"l90":-,"per_second":[-,-]},"sounds":[],"before":[],'
+    b'"encryption":null,"recovered":false,"end_reason":null}'
+)
+
+
+def pack(value: Struct) -> bytes:
+    """A manifest or stream record as a third to a quarter of its JSON."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _COMMON)
+    return b"\x01" + packer.compress(wire.encode(value)) + packer.flush()
+
+
+def unpack(data: bytes, wanted: type[T]) -> T:
+    """What `pack` was given. Raises zlib.error or WireError when the row is damaged."""
+    unpacker = zlib.decompressobj(-15, _COMMON)
+    return wire.decode(unpacker.decompress(data[1:]) + unpacker.flush(), wanted)

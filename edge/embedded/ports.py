@@ -1,0 +1,50 @@
+"""Ports on the loopback interface: which is free, and whether somebody answers there."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket() as probe:
+        # as servers do: a port that only waits out old connections is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose(preferred: int | None, taken: frozenset[int] = frozenset(), patience: float = 0.0) -> int:
+    """`preferred` if it gets free within `patience` seconds, else another that nobody has."""
+    deadline = time.monotonic() + patience
+    while preferred is not None and preferred not in taken:
+        if is_free(preferred):
+            return preferred
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
+    while (port := _any_free()) in taken:
+        pass
+    return port
+
+
+def answers(port: int, timeout: float = 0.2) -> bool:
+    """Whether somebody accepts connections on `port`."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout):
+            return True
+    except OSError:
+        return False
+
+
+def _any_free() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

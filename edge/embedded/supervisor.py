@@ -1,0 +1,115 @@
+"""Keeps child processes running: starts them in order, starts again what ended, ends them in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from edge.embedded import ports
+from edge.embedded.child import Child, Part, read_tail, trim_log
+from edge.errors import ImHearingError
+
+_FIRST_DELAY = 0.5  # seconds before the first new start; doubled by each that ends soon again
+_LONGEST_DELAY = 30.0
+_STEADY = 60.0  # seconds after which an end counts as the first again
+_TRIM_EVERY = 60.0
+
+
+class Ending(NamedTuple):
+    """A child ended by itself. `again_in`: seconds until it is started again; None: it had finished."""
+
+    name: str
+    exit_code: int  # negative: ended by that signal
+    last_words: list[str]
+    again_in: float | None
+
+
+class Backoff:
+    """How long to wait before a child is started again: 0.5 s, doubled up to 30 s while it does not last."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST_DELAY
+
+    def after(self, lasted: float) -> float:
+        """The delay after a child that lasted so many seconds."""
+        if lasted >= _STEADY:
+            self._next = _FIRST_DELAY
+        delay, self._next = self._next, min(self._next * 2, _LONGEST_DELAY)
+        return delay
+
+
+class Supervisor:
+    """Children by name. All calls come from one thread, which outlives the children (see `Child`)."""
+
+    def __init__(self, may_finish: Iterable[str] = ()) -> None:
+        self._may_finish = frozenset(may_finish)  # exit code 0 of these is no fault
+        self._children: dict[str, Child] = {}
+        self._backoff: dict[str, Backoff] = {}
+        self._due: dict[str, tuple[float, Part]] = {}
+        self._next_trim = time.monotonic() + _TRIM_EVERY
+
+    def start(self, part: Part, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Starts `part` and, where it has a port, waits until it answers; ImHearingError tells why it did not."""
+        child = self._children[part.name] = Child(part)
+        deadline = time.monotonic() + timeout
+        while part.port is not None and not ports.answers(part.port) and not stopping():
+            code = child.exit_code()
+            if code is not None or time.monotonic() >= deadline:
+                reason = "does not answer" if code is None else how_it_ended(code)
+                words = "; ".join(child.last_words()) or "it said nothing"
+                raise ImHearingError(f"{part.name}: {reason} ({words}); its log is {part.log}")
+            time.sleep(0.01)
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of those that run."""
+        return {name: child.pid for name, child in self._children.items() if child.exit_code() is None}
+
+    def tick(self) -> list[Ending]:
+        """Starts again what is due, and gives what ended since the last call. Call it a few times a second."""
+        now = time.monotonic()
+        self._start_what_is_due(now)
+        endings = [ending for name in list(self._children) if (ending := self._ending(name, now))]
+        if now >= self._next_trim:
+            self._next_trim = now + _TRIM_EVERY
+            for child in self._children.values():
+                trim_log(child.part.log)
+        return endings
+
+    def stop(self, names: Iterable[str], timeout: float) -> list[str]:
+        """Ends these together, by force after `timeout` seconds; gives those that needed force."""
+        children = [(name, self._children.pop(name)) for name in names if name in self._children]
+        for name, child in children:
+            self._due.pop(name, None)
+            child.ask_to_end()
+        deadline = time.monotonic() + timeout
+        return [name for name, child in children if not child.end(deadline - time.monotonic())]
+
+    def stop_all(self, timeout: float) -> list[str]:
+        self._due.clear()
+        return self.stop(list(self._children), timeout)
+
+    def _start_what_is_due(self, now: float) -> None:
+        for name, (when, part) in list(self._due.items()):
+            if now >= when:
+                del self._due[name]
+                self._children[name] = Child(part)
+
+    def _ending(self, name: str, now: float) -> Ending | None:
+        child = self._children[name]
+        code = child.exit_code()
+        if code is None:
+            return None
+        del self._children[name]
+        child.end(0)  # what it may have started itself
+        words = read_tail(child.part.log)[-3:]
+        if code == 0 and name in self._may_finish:
+            return Ending(name, code, words, None)
+        delay = self._backoff.setdefault(name, Backoff()).after(now - child.started)
+        self._due[name] = (now + delay, child.part)
+        return Ending(name, code, words, delay)
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code in words."""
+    return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,32 @@
+"""The thresholds that were set at run time: `settings.json` in the spool, before those of the configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from edge import wire
+from edge.errors import WireError
+from edge.files import write_atomically
+from edge.thresholds import Limits
+
+log = logging.getLogger(__name__)
+
+_NAME = "settings.json"
+
+
+def in_force(spool: Path, configured: Limits) -> Limits:
+    """Those set at run time, else `configured`; what cannot be read is told in the log."""
+    path = spool / _NAME
+    try:
+        return wire.decode(path.read_bytes(), Limits)
+    except FileNotFoundError:
+        return configured
+    except (OSError, WireError) as problem:
+        log.warning("%s: cannot be used (%s); the configured limits hold", path, problem)
+        return configured
+
+
+def keep(spool: Path, limits: Limits) -> None:
+    """From now on `limits` hold, also after a restart. Raises OSError."""
+    write_atomically(spool / _NAME, wire.encode(limits))

@@ -1,0 +1,93 @@
+"""What is on its way to the broker: letters that wait for a connection, and those not acknowledged yet. No I/O.
+
+A letter with a deadline is dropped once that has passed: nobody wants last night's alarm this morning.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Literal, NamedTuple, Protocol
+
+Ending = Literal["lost", "refused", "unreachable"]
+
+_FIRST_DELAY = 0.5  # seconds
+_LONGEST_DELAY = 30.0
+_SLOW_DELAY = 15.0  # at least this after a refusal: only a person can mend it
+_STEADY = 10.0  # seconds that a connection must have lasted for the next delay to be short again
+
+
+class Letter(NamedTuple):
+    """One outbound message. `deadline`: monotonic seconds after which nobody wants it."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    deadline: float | None = None
+    correlation: bytes | None = None
+    response_topic: str | None = None
+
+
+class Receipt(Protocol):
+    """What tells whether the broker has taken a letter."""
+
+    def is_published(self) -> bool: ...
+
+
+class Outbox:
+    """Letters in order, at most `limit` of them; when it is full the oldest goes. Not for several threads at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._waiting: deque[Letter] = deque(maxlen=limit)
+        self._sent: deque[tuple[Receipt, Letter]] = deque(maxlen=limit)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._sent)
+
+    def hold(self, letter: Letter) -> None:
+        """Keeps a letter for the next connection; one of QoS 0 is not worth it."""
+        if letter.qos:
+            self._waiting.append(letter)
+
+    def sent(self, letter: Letter, receipt: Receipt) -> None:
+        """Notes that a letter was handed to the connection."""
+        self.forget_taken()
+        if letter.qos and not letter.retain:  # retained ones are sent again anyway
+            self._sent.append((receipt, letter))
+
+    def forget_taken(self) -> None:
+        """Drops what the broker has acknowledged."""
+        while self._sent and self._sent[0][0].is_published():
+            self._sent.popleft()
+
+    def connection_lost(self) -> None:
+        """What was not acknowledged waits again, ahead of what came later."""
+        again = [letter for receipt, letter in self._sent if not receipt.is_published()]
+        self._sent.clear()
+        self._waiting = deque([*again, *self._waiting], self._waiting.maxlen)
+
+    def take(self, now: float) -> list[Letter]:
+        """What waits and is still wanted, in order; nothing waits afterwards."""
+        letters = [letter for letter in self._waiting if letter.deadline is None or now < letter.deadline]
+        self._waiting.clear()
+        return letters
+
+
+class Delays:
+    """How long to wait before the next connection: doubled up to 30 s, with jitter, so that no two come in step.
+
+    A connection that did not last counts as a failure: two clients that push each other out must not race.
+    """
+
+    def __init__(self) -> None:
+        self._next = _FIRST_DELAY
+
+    def after(self, ending: Ending, lasted: float, chance: float | None = None) -> float:
+        """Seconds to wait; `chance` (0 to 1) stands in for the random part."""
+        if ending == "lost" and lasted >= _STEADY:
+            self._next = _FIRST_DELAY
+        if ending == "refused":
+            self._next = max(self._next, _SLOW_DELAY)
+        delay, self._next = self._next, min(2 * self._next, _LONGEST_DELAY)
+        return delay * (0.5 + 0.5 * (random.random() if chance is None else chance))  # noqa: S311

@@ -1,0 +1,77 @@
+"""The commands that the recorder carries out: what they change lies in the spool, so it outlives us and the broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edge import limits as limits_file
+from edge.errors import ImHearingError
+from edge.instant import MICROSECONDS, Instant
+from edge.kernel_clock import KernelClock
+from edge.model import PauseOrder
+from edge.requests import Handler
+from edge.spool import Spool
+from edge.thresholds import Limits, with_limit
+from edge.verbs import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
+
+
+class RecorderCommands:
+    """Hand `handlers` to a `Desk`. `rotate` asks the recorder to go on in another stream; None: it cannot."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        kernel: KernelClock,
+        limits: Limits,
+        limits_changed: Callable[[Limits], None],
+        rotate: Callable[[], None] | None,
+    ) -> None:
+        self._spool, self._kernel = spool, kernel
+        self._limits, self._limits_changed = limits, limits_changed
+        self._rotate = rotate
+        self._lock = threading.Lock()
+
+    def handlers(self) -> dict[type[Command], Handler]:
+        return {
+            Pause: self.pause,
+            Resume: self.resume,
+            SwitchRecording: self.switch,
+            Rotate: self.rotate,
+            SetLimit: self.set_limit,
+        }
+
+    def pause(self, command: Pause) -> dict[str, Any]:
+        return self._pause(command.seconds)
+
+    def resume(self, _command: Resume) -> dict[str, Any]:
+        self._spool.remove_pause_order()
+        return {}
+
+    def switch(self, command: SwitchRecording) -> dict[str, Any]:
+        if not command.on:
+            return self._pause(command.seconds)
+        self._spool.remove_pause_order()
+        return {"until": None}
+
+    def rotate(self, _command: Rotate) -> dict[str, Any]:
+        if self._rotate is None:
+            raise ImHearingError("this recorder cannot rotate")
+        self._rotate()
+        return {}
+
+    def set_limit(self, command: SetLimit) -> dict[str, Any]:
+        with self._lock:
+            changed = with_limit(self._limits, command.metric, command.limit)
+            limits_file.keep(self._spool.path, changed)
+            self._limits = changed
+            self._limits_changed(changed)
+        return msgspec.structs.asdict(changed)
+
+    def _pause(self, seconds: float | None) -> dict[str, Any]:
+        until = None if seconds is None else Instant(self._kernel.now() + round(seconds * MICROSECONDS))
+        self._spool.write_pause_order(PauseOrder(until))
+        return {"until": None if until is None else str(until)}

@@ -1,0 +1,205 @@
+"""Gathers what is known about a range: the spool first, then the catalog, a bounded number of chunks at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from edge.errors import SpoolError
+from edge.instant import MICROSECONDS, Instant
+from edge.model import Archive, Chunk, Hole, SpoolState, Stream, Where
+from edge.spool import PartFile, Spool, SpoolFile
+from query_service.spool_index import SpoolIndex
+from query_service.tiling import Facts, Gone, KnownChunk, Running
+
+log = logging.getLogger(__name__)
+
+ALIVE_SECONDS = 10  # a recorder flushes every second
+
+
+class CatalogEntry(Protocol):
+    """What the catalog says of one chunk."""
+
+    @property
+    def chunk(self) -> Chunk: ...
+    @property
+    def where(self) -> Where | None: ...
+    @property
+    def gone(self) -> Gone | None: ...
+    @property
+    def aside(self) -> str | None: ...
+
+
+class Catalog(Protocol):
+    """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
+
+    @property
+    def path(self) -> Path: ...
+    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogEntry]: ...
+    def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
+    def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
+    def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
+    def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
+
+
+class SpoolView(NamedTuple):
+    """The spool at one moment."""
+
+    listed: dict[str, SpoolFile]
+    state: SpoolState | None
+    parts: list[PartFile]
+
+
+class FactFinder:
+    """Reads spool and catalog for answers; keeps what cannot change. One thread at a time."""
+
+    def __init__(self, spool: Spool, catalog: Catalog) -> None:
+        self.spool = spool
+        self._catalog = catalog
+        self._index = SpoolIndex(spool)
+        self._ordinals: dict[str, int] = {}
+
+    def gather(self, start: Instant, end: Instant, limit: int, now: Instant) -> Facts:
+        """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
+
+        Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
+        CatalogBusy, CatalogError, SpoolError.
+        """
+        facts, whole = self._gather(start, end, limit, now)
+        if not whole:  # what left the spool while we read has a place in the catalog by now
+            facts, _ = self._gather(start, end, limit, now)
+        return facts
+
+    def _gather(self, start: Instant, end: Instant, limit: int, now: Instant) -> tuple[Facts, bool]:
+        view = self._look()
+        waiting = self._index.between(start, end, limit)
+        known = self._catalog.known([entry.chunk_id for entry in waiting])
+        self._index.drop(known)
+        archived = self._catalog.chunks_between(start, end, limit)
+        until = min(_reach(archived, limit, end), waiting[-1].started_at if len(waiting) == limit else end)
+        intact = [entry for entry in archived if entry.aside is None]
+        here = [entry for entry in intact if self._is_somewhere(entry, view)]
+        chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone, 0) for entry in here}
+        for entry in waiting:
+            chunk = None if entry.chunk_id in known else self._index.chunk(entry)
+            if chunk is not None:
+                chunks.setdefault(entry.chunk_id, KnownChunk(chunk, None, None, 0))
+        running = self._running(view, now)
+        facts = Facts(
+            chunks=self._with_ordinals(list(chunks.values()), running),
+            holes=tuple(self._holes(view, start, max(until, start), now)),
+            running=running,
+            archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
+            until=until,
+        )
+        return facts, len(here) == len(intact)
+
+    def look_at_spool(self) -> SpoolView:
+        """The spool now."""
+        return SpoolView(self.spool.chunks(), self._state(), self.spool.parts())
+
+    def stream_here(self, stream_id: str) -> Stream | None:
+        """A stream's record in the spool."""
+        return self._index.stream(stream_id)
+
+    def unknown_to_catalog(self) -> int:
+        """How many of the spool's chunks the catalog did not know at the last gathering."""
+        return len(self._index)
+
+    def _look(self) -> SpoolView:
+        """The spool now, with the index of its chunks brought up to it."""
+        view = self.look_at_spool()
+        self._index.refresh(view.listed, self._catalog.known, _file_id(self._catalog.path))
+        return view
+
+    def _state(self) -> SpoolState | None:
+        try:
+            return self.spool.state()
+        except SpoolError as problem:
+            log.warning("what the recorder does is not known: %s", problem)
+            return None
+
+    def _is_somewhere(self, entry: CatalogEntry, view: SpoolView) -> bool:
+        if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
+            return True
+        # finished and registered after the spool was listed, or lost
+        return self.spool.audio_path(entry.chunk).exists()
+
+    def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
+        holes = set(self._catalog.holes_between(start, until))
+        holes.update(self._index.holes())
+        state = view.state
+        if state is not None:
+            holes.update(state.holes)
+            if state.open_hole is not None:
+                holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
+            stream = self._index.stream(state.stream_id) if state.stream_id else None
+            holes.update(stream.before if stream else ())
+        return [hole for hole in holes if hole.from_ < until and hole.to > start]
+
+    def _running(self, view: SpoolView, now: Instant) -> Running | None:
+        state = view.state
+        if state is None or state.state != "recording" or state.stream_id is None:
+            return None
+        stream = self._index.stream(state.stream_id)
+        last = self._index.of_stream(state.stream_id)
+        parts = [part.modified_at for part in view.parts if part.chunk_id.startswith(state.stream_id)]
+        return running(state, stream, last.ended_at if last else None, max(parts, default=None), now)
+
+    def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
+        """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
+        if not _overlap(chunks, running):
+            return tuple(chunks)
+        wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
+        for stream_id, stream in self._catalog.streams(wanted).items():
+            self._ordinals[stream_id] = stream.ordinal
+        for stream_id in wanted - self._ordinals.keys():
+            stream_here = self._index.stream(stream_id)
+            if stream_here is not None:
+                self._ordinals[stream_id] = stream_here.ordinal
+        return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
+
+
+def running(
+    state: SpoolState, stream: Stream | None, last_end: Instant | None, flushed_at: Instant | None, now: Instant
+) -> Running | None:
+    """The sound of the running stream that is in no finished chunk: to now while the recorder lives, else as far as
+    it wrote. `last_end`: of its last chunk in the spool; `flushed_at`: when the file being written last grew.
+
+    It may begin before the last finished chunk's end (state and chunk are written one after the other): chunks of the
+    same stream are stronger.
+    """
+    uncertain = stream.uncertain if stream else True
+    start = state.knot[1] if state.knot else last_end or state.since
+    if last_end is not None:
+        start = min(start, last_end)
+    alive_since = now - ALIVE_SECONDS * MICROSECONDS
+    alive = state.since >= alive_since or (flushed_at is not None and flushed_at >= alive_since)
+    end = now if alive else min(flushed_at or start, now)
+    return Running(start, end, state.stream_id or "", state.ordinal, uncertain) if start < end else None
+
+
+def _reach(found: Sequence[CatalogEntry], limit: int, end: Instant) -> Instant:
+    return found[-1].chunk.started_at if len(found) >= limit else end
+
+
+def _overlap(chunks: list[KnownChunk], running: Running | None) -> bool:
+    """Whether two claim the same time."""
+    spans = [(known.chunk.started_at, known.chunk.ended_at) for known in chunks]
+    if running is not None:
+        spans.append((running.from_, running.to))
+    spans.sort()
+    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

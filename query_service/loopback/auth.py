@@ -1,0 +1,220 @@
+"""Who a connection is and what it may do: keys, JWTs, token requests, capabilities. Pure; time is handed in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+import msgspec
+from jwt.types import Options
+from msgspec import Struct
+
+from edge import wire
+from edge.errors import WireError
+from edge.settings import Secret
+from query_service.loopback.protocol import NO_FLAGS, Flag, Refusal
+from query_service.tokens import Capability, parse_api_key
+
+EVERYTHING: Capability = {"*": ["*"]}
+ANYONE = "*"  # as a client id in a token: its bearer may choose one
+DEFAULT_TTL_MS = 3_600_000
+LONGEST_TTL_MS = 86_400_000
+CLOCK_SLACK_MS = 300_000
+_NONCES = 1_000
+# The time is judged here, against the clock that was handed in; a clock set back must not lock everyone out (iat).
+_SIGNATURE_ALONE: Options = {
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+    "verify_aud": False,
+    "require": ["exp", "iat"],
+}
+_MODES_OF = {
+    "publish": Flag.PUBLISH,
+    "subscribe": Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE,
+    "presence": Flag.PRESENCE,
+}
+
+
+class Grant(Struct, frozen=True):
+    """What credentials proved. `client_id` is null for the anonymous, `expires_ms` for keys, which do not end."""
+
+    client_id: str | None
+    capability: Capability
+    expires_ms: int | None = None
+
+    def permits(self, operation: str, channel: str) -> bool:
+        """Whether `operation` (publish, subscribe, presence, history) is granted on `channel`."""
+        return any(
+            (operation in operations or "*" in operations) and resource_matches(resource, channel)
+            for resource, operations in self.capability.items()
+        )
+
+    def modes(self, channel: str) -> Flag:
+        """The channel modes that the capability allows."""
+        granted = NO_FLAGS
+        for operation, modes in _MODES_OF.items():
+            if self.permits(operation, channel):
+                granted |= modes
+        return granted
+
+    def require(self, operation: str, channel: str) -> None:
+        """Refusal (40160) unless `operation` is granted on `channel`."""
+        if not self.permits(operation, channel):
+            raise not_permitted(operation, channel)
+
+
+def not_permitted(operation: str, channel: str) -> Refusal:
+    return Refusal(f"{operation} on {channel} is not permitted with the provided capability", 40160, 401)
+
+
+def resource_matches(resource: str, channel: str) -> bool:
+    """Whether a capability's resource names `channel` (https://ably.com/docs/auth/capabilities).
+
+    `*` stands for a whole segment between colons, and as the last one for one or more; elsewhere it is a letter.
+    """
+    wanted, given = resource.split(":"), channel.split(":")
+    if wanted[-1] == "*":
+        wanted.pop()
+        if len(given) <= len(wanted):
+            return False
+    elif len(given) != len(wanted):
+        return False
+    return all(want in ("*", segment) for want, segment in zip(wanted, given, strict=False))
+
+
+class TokenRequest(Struct, rename="camel", kw_only=True):
+    """Asks for a token: signed by whoever holds the key (`mac`), as the SDKs make it."""
+
+    key_name: str
+    timestamp: int = 0  # ms since 1970
+    nonce: str = ""
+    mac: str = ""
+    ttl: int | None = None  # ms
+    capability: str | None = None
+    client_id: str | None = None
+
+
+class Authority:
+    """Judges credentials against the one API key of this server."""
+
+    def __init__(self, api_key: Secret) -> None:
+        self._key = parse_api_key(api_key)
+        self._nonces: OrderedDict[str, None] = OrderedDict()
+
+    def from_query(self, query: Mapping[str, str], now_ms: int) -> Grant:
+        """The grant of a WebSocket's query: `key`, `accessToken` or `access_token`, and perhaps `clientId`."""
+        if token := query.get("accessToken") or query.get("access_token"):
+            grant = self.from_token(token, now_ms)
+        elif key := query.get("key"):
+            grant = self.from_key(key)
+        else:
+            raise Refusal("no credentials: pass key, accessToken or access_token", 40101, 401)
+        return _identified(grant, query.get("clientId"))
+
+    def from_header(self, header: str, now_ms: int) -> Grant:
+        """The grant of an Authorization header: Basic with the key, Bearer with a token, plain or in base64."""
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() == "basic":
+            return self.from_key(_from_base64(value) or "")
+        if scheme.lower() == "bearer":
+            return self.from_token(value if "." in value else _from_base64(value) or "", now_ms)
+        raise Refusal("no credentials: pass an Authorization header, Basic or Bearer", 40101, 401)
+
+    def from_key(self, key: str) -> Grant:
+        """Everything, for whoever has the whole key; Refusal (40101) for others."""
+        right = f"{self._key.name}:{self._key.secret.reveal()}"
+        if not hmac.compare_digest(key.encode(errors="replace"), right.encode()):
+            raise Refusal("invalid credentials: this server has another API key", 40101, 401)
+        return Grant(ANYONE, EVERYTHING)
+
+    def from_token(self, token: str, now_ms: int) -> Grant:
+        """The claims of an Ably JWT; Refusal 40142 when expired, 40144 and 40101 when not one of ours."""
+        claims = self._verified(token)
+        expires, client_id = claims["exp"], claims.get("x-ably-clientId")
+        if not isinstance(expires, int) or not isinstance(client_id, str | None):
+            raise Refusal("invalid JWT: exp must be a whole number, x-ably-clientId text", 40144, 401)
+        if expires * 1000 <= now_ms:
+            raise Refusal("the token has expired", 40142, 401)
+        return Grant(client_id or None, parse_capability(claims.get("x-ably-capability")), expires * 1000)
+
+    def _verified(self, token: str) -> dict[str, Any]:
+        try:
+            name = jwt.get_unverified_header(token).get("kid")
+            claims: dict[str, Any] = jwt.decode(
+                token, self._key.secret.reveal(), algorithms=["HS256"], options=_SIGNATURE_ALONE
+            )
+        except jwt.InvalidSignatureError:
+            raise Refusal("invalid credentials: the token is signed with another key", 40101, 401) from None
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as problem:
+            raise Refusal(f"invalid JWT: {str(problem)[:100]}", 40144, 401) from None
+        if name != self._key.name:
+            raise Refusal("invalid credentials: the token names another key", 40101, 401)
+        return claims
+
+    def issue(self, request: TokenRequest, now_ms: int, *, trusted: bool = False) -> dict[str, Any]:
+        """TokenDetails for a signed request, or for an unsigned one of a `trusted` sender, who gave the key itself."""
+        if request.key_name != self._key.name:
+            raise Refusal("invalid credentials: this server has another API key", 40101, 401)
+        if not trusted or request.mac:
+            self._check_signature(request, now_ms)
+        ttl = DEFAULT_TTL_MS if request.ttl is None else request.ttl
+        if not 1_000 <= ttl <= LONGEST_TTL_MS:
+            raise Refusal(f"ttl must be 1000 to {LONGEST_TTL_MS} ms", 40003)
+        capability = EVERYTHING if request.capability is None else parse_capability(request.capability)
+        issued, expires = now_ms // 1000, (now_ms + ttl) // 1000
+        claims = {"iat": issued, "exp": expires, "x-ably-capability": wire.encode(capability).decode()}
+        if request.client_id:
+            claims["x-ably-clientId"] = request.client_id
+        token = jwt.encode(claims, self._key.secret.reveal(), algorithm="HS256", headers={"kid": self._key.name})
+        details = {"token": token, "keyName": self._key.name, "issued": issued * 1000, "expires": expires * 1000}
+        named = {"clientId": request.client_id} if request.client_id else {}
+        return {**details, **named, "capability": claims["x-ably-capability"]}
+
+    def _check_signature(self, request: TokenRequest, now_ms: int) -> None:
+        parts = (request.key_name, request.ttl, request.capability, request.client_id, request.timestamp, request.nonce)
+        text = "".join(f"{part or ''}\n" for part in parts)
+        right = hmac.new(self._key.secret.reveal().encode(), text.encode(errors="replace"), hashlib.sha256).digest()
+        if not hmac.compare_digest(request.mac.encode(errors="replace"), base64.b64encode(right)):
+            raise Refusal("invalid credentials: the token request's mac does not fit", 40101, 401)
+        if abs(request.timestamp - now_ms) > CLOCK_SLACK_MS:
+            raise Refusal("the token request's timestamp is not current", 40104, 401)
+        if request.nonce in self._nonces:
+            raise Refusal("the token request's nonce was used before", 40105, 401)
+        self._nonces[request.nonce] = None
+        if len(self._nonces) > _NONCES:
+            self._nonces.popitem(last=False)
+
+
+def parse_capability(text: object) -> Capability:
+    """Capability from its JSON; Refusal (40144) when it is none."""
+    try:
+        if not isinstance(text, str):
+            raise WireError("it is missing")
+        return wire.decode(text, Capability)
+    except WireError as problem:
+        raise Refusal(f'x-ably-capability must be JSON like {{"*":["*"]}}: {problem}', 40144, 401) from None
+
+
+def _identified(grant: Grant, client_id: str | None) -> Grant:
+    """The grant with the client id that its bearer chose, where the credentials leave the choice."""
+    if grant.client_id != ANYONE:
+        if client_id and client_id != grant.client_id:
+            raise Refusal("clientId does not fit the token's", 40102, 401)
+        return grant
+    if client_id and "*" in client_id:
+        raise Refusal("invalid client id: `*` is reserved", 40012)
+    return msgspec.structs.replace(grant, client_id=client_id or ANYONE)
+
+
+def _from_base64(text: str) -> str | None:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None

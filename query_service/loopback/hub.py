@@ -1,0 +1,191 @@
+"""A connection's life: connect, resume, frames, new tokens, the end; and what passes with time. No sockets in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from query_service.loopback import presence
+from query_service.loopback.attaching import attach, detach, narrow
+from query_service.loopback.auth import Authority, Grant
+from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, Outbox
+from query_service.loopback.limits import Limits
+from query_service.loopback.presence import change_presence
+from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
+from query_service.loopback.publishing import publish_frame
+from query_service.loopback.state import State
+
+_UNKNOWN = ErrorInfo("the connection to resume is unknown or too old", 80018, 400)
+_EXPIRED = ErrorInfo("the token has expired", 40142, 401)
+_NO_SERIAL = ErrorInfo("a publish needs a msgSerial", 40000, 400)
+
+Handler = Callable[[State, Connection, Inbound], None]
+
+
+class Hub:
+    """The rules of the protocol over a State. All methods are quick and must run in one thread."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = State(authority, limits, clock, monotonic)
+        self._publishers: dict[int, Handler] = {Action.MESSAGE: publish_frame, Action.PRESENCE: change_presence}
+        self._handlers: dict[int, Handler] = {
+            Action.HEARTBEAT: _echo,
+            Action.ATTACH: attach,
+            Action.DETACH: detach,
+            Action.AUTH: self._renew,
+            Action.CLOSE: self._end,
+            Action.DISCONNECT: self._hang_up,
+        }
+
+    def connect(self, query: Mapping[str, str], outbox: Outbox) -> Connection:
+        """The connection for a new socket, greeted; Refusal when its credentials are no good or there are too many."""
+        state = self.state
+        grant = state.authority.from_query(query, state.now_ms)
+        key = query.get("resume")
+        connection = state.connections.resumable(key, grant) if key else None
+        error = _UNKNOWN if key and connection is None else None
+        if connection is None:
+            connection = self._new_connection(grant)
+        else:
+            self._leave_socket(connection)
+        connection.form = format_of(query)
+        connection.echo = query.get("echo") != "false"
+        connection.outbox, connection.lost_at = outbox, None
+        connection.admit(grant, state.now_ms)
+        state.send(connection, connection.connected(error))
+        return connection
+
+    def _new_connection(self, grant: Grant) -> Connection:
+        if stale := self.state.connections.lost_longest():
+            self._forget(stale)
+        connection = Connection(grant, self.state.limits)
+        self.state.connections.add(connection)
+        return connection
+
+    def lost(self, connection: Connection, outbox: Outbox) -> None:
+        """A socket ended. The connection can be resumed for a while, unless it was closed or has another one."""
+        if connection.outbox is outbox:
+            self._leave_socket(connection)
+            connection.lost_at = self.state.monotonic()
+
+    def receive(self, connection: Connection, raw: Encoded) -> None:
+        """Handles one frame from a socket. What is wrong with it is told to its sender."""
+        try:
+            if not connection.frames_in.allow(self.state.monotonic()):
+                raise Refusal(f"more than {self.state.limits.frame_rate:g} frames per second", 42920, 429)
+            frame = decode(raw, connection.form)
+        except Refusal as refusal:
+            self._fail(connection, refusal.info)
+            return
+        if publisher := self._publishers.get(frame.action):
+            self._handle_once(connection, frame, publisher, hash(raw))
+        elif handler := self._handlers.get(frame.action):  # the protocol wants unknown actions ignored
+            self._handle(connection, frame, handler)
+
+    def _handle(self, connection: Connection, frame: Inbound, handler: Handler) -> None:
+        try:
+            handler(self.state, connection, frame)
+        except Refusal as refusal:
+            if frame.channel is None:
+                self._fail(connection, refusal.info)
+            else:
+                self.state.send(connection, Frame(action=Action.ERROR, channel=frame.channel, error=refusal.info))
+
+    def _handle_once(self, connection: Connection, frame: Inbound, publisher: Handler, fingerprint: int) -> None:
+        """Carries out a publish, unless it is a repetition, and answers ACK or NACK."""
+        serial = frame.msg_serial
+        if serial is None:
+            self._fail(connection, _NO_SERIAL)
+            return
+        if (serial, fingerprint) not in connection.handled:
+            outcome = None
+            try:
+                publisher(self.state, connection, frame)
+            except Refusal as refusal:
+                outcome = refusal.info
+            connection.remember(serial, fingerprint, outcome)
+        error = connection.handled[serial, fingerprint]
+        action = Action.NACK if error else Action.ACK
+        self.state.send(connection, Frame(action=action, msg_serial=serial, count=1, error=error))
+
+    def _renew(self, state: State, connection: Connection, frame: Inbound) -> None:
+        """AUTH: a new token for the same client; channels that it does not permit any more are taken away."""
+        if frame.auth is None:
+            raise Refusal("AUTH needs auth.accessToken", 40000)
+        grant = state.authority.from_query({"accessToken": frame.auth.access_token}, state.now_ms)
+        if grant.client_id != connection.grant.client_id:
+            raise Refusal("the new token is another client's", 40102, 401)
+        connection.admit(grant, state.now_ms)
+        state.send(connection, connection.connected())
+        narrow(state, connection)
+
+    def _end(self, state: State, connection: Connection, _: Inbound) -> None:
+        state.send(connection, Frame(action=Action.CLOSED))
+        self._close(connection, WS_OK)
+        self._forget(connection)
+
+    def _hang_up(self, _: State, connection: Connection, __: Inbound) -> None:
+        self._close(connection, WS_OK)
+
+    def _fail(self, connection: Connection, error: ErrorInfo) -> None:
+        """Tells why, and ends the socket."""
+        self.state.send(connection, Frame(action=Action.ERROR, error=error))
+        self._close(connection, WS_POLICY)
+
+    def _close(self, connection: Connection, code: int) -> None:
+        if outbox := connection.outbox:
+            outbox.close(code)
+            self.lost(connection, outbox)
+
+    def _leave_socket(self, connection: Connection) -> None:
+        """The socket that the connection had, if any, counts no more."""
+        if connection.outbox is not None:
+            connection.outbox.close(WS_GOING_AWAY)
+        for name in list(connection.attached):
+            self.state.detach(connection, name)
+        connection.outbox = None
+
+    def _forget(self, connection: Connection) -> None:
+        """The connection is over for good."""
+        self._leave_socket(connection)
+        presence.leave_all(self.state, connection)
+        self.state.connections.remove(connection)
+
+    def forget_all(self) -> None:
+        """Ends every connection for good."""
+        for connection in self.state.connections:
+            self._forget(connection)
+
+    def tick(self) -> None:
+        """What passes with time; to be called about every second."""
+        now, limits = self.state.monotonic(), self.state.limits
+        self.state.channels.expire(now)
+        for connection in self.state.connections:
+            if connection.lost_at is None:
+                self._tend(connection, now)
+            elif now - connection.lost_at > limits.resume_seconds:
+                self._forget(connection)
+            elif now - connection.lost_at > limits.leave_seconds:
+                presence.leave_all(self.state, connection)
+
+    def _tend(self, connection: Connection, now: float) -> None:
+        """Keeps a live connection alive, and its token fresh."""
+        if now - connection.sent_at > self.state.limits.idle_seconds / 2:
+            self.state.send(connection, Frame(action=Action.HEARTBEAT))
+        expires, renew = connection.grant.expires_ms, connection.renew_ms
+        if expires is not None and expires <= self.state.now_ms:
+            self.state.send(connection, Frame(action=Action.DISCONNECTED, error=_EXPIRED))
+            self._close(connection, WS_OK)
+        elif renew is not None and renew <= self.state.now_ms:
+            connection.renew_ms = None
+            self.state.send(connection, Frame(action=Action.AUTH))
+
+
+def _echo(state: State, connection: Connection, frame: Inbound) -> None:
+    state.send(connection, Frame(action=Action.HEARTBEAT, id=frame.id))

@@ -1,0 +1,202 @@
+"""Fetching from a real S3 server and a real spool: every sample in its place, and not a byte too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from msgspec.structs import replace
+
+from edge.errors import FetchError, QueryRefused
+from edge.instant import Instant
+from edge.settings import Query, Settings
+from query_service import client
+from query_service.protocol import CoverageAnswer, Gap, Pending, Recorded
+from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
+from tests.support.query_node import QueryNode
+from tests.support.s3 import RunningStore, running_store
+
+SECOND = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[RunningStore]:
+    with running_store() as running:
+        yield running
+
+
+@pytest.fixture
+def node(tmp_path: Path, store: RunningStore) -> QueryNode:
+    """Ten chunks of a second: 0 to 3 and 4 to 6 in archives, 7 to 9 in the spool."""
+    made = QueryNode(tmp_path, chunks=10)
+    names = sorted(made.audio)
+    made.archive(store.settings, names[:4])
+    made.archive(store.settings, names[4:7])
+    return made
+
+
+@pytest.fixture
+def settings(node: QueryNode, store: RunningStore) -> Settings:
+    return node.with_doors(s3=store.settings)
+
+
+def samples(node: QueryNode) -> np.ndarray:
+    """Everything that was recorded, shape (frames,)."""
+    import io  # noqa: PLC0415
+
+    parts = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
+    return np.concatenate(parts)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(START + round(seconds * SECOND))
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (1.5, 8.25), (2.123456, 2.123999), (3.999_999, 4.000_126)])
+def test_the_cut_is_exact(
+    node: QueryNode, settings: Settings, tmp_path: Path, start: float, end: float, ending: str
+) -> None:
+    target = tmp_path / f"heard.{ending}"
+    report = client.fetch(settings, "local", at(start), at(end), target)
+    heard, rate = soundfile.read(target, dtype="int16")
+    first, last = (-(-round(edge * SECOND) * RATE // SECOND) for edge in (start, end))
+    np.testing.assert_array_equal(heard, samples(node)[first:last])
+    assert (rate, report.rate, report.frames, report.holes) == (RATE, RATE, last - first, ())
+
+
+def test_only_the_chunks_that_are_needed_are_read(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+    report = client.fetch(settings, "local", at(1.5), at(2.5), tmp_path / "heard.wav")
+    names = sorted(node.audio)
+    assert report.bytes_read == len(node.audio[names[1]]) + len(node.audio[names[2]])
+    assert report.chunks == 2
+
+
+def test_holes_are_silent_left_out_or_refused(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+    everything = samples(node)
+    silent = client.fetch(settings, "local", at(-2), at(1), tmp_path / "silent.wav")
+    heard, _ = soundfile.read(tmp_path / "silent.wav", dtype="int16")
+    np.testing.assert_array_equal(heard, np.concatenate([np.zeros(2 * RATE, np.int16), everything[:RATE]]))
+    assert [(type(hole), hole.from_, hole.to) for hole in silent.holes] == [(Gap, at(-2), at(0))]
+
+    client.fetch(settings, "local", at(-2), at(1), tmp_path / "short.wav", gaps="skip")
+    heard, _ = soundfile.read(tmp_path / "short.wav", dtype="int16")
+    np.testing.assert_array_equal(heard, everything[:RATE])
+
+    with pytest.raises(FetchError, match="gap, unknown"):
+        client.fetch(settings, "local", at(-2), at(1), tmp_path / "none.wav", gaps="refuse")
+    assert not (tmp_path / "none.wav").exists()
+    client.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
+
+
+def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+    other = "20260303T220020Z-bbbb"
+    data = audio_bytes(77)
+    put_chunk(node.spool, make_chunk(0, data, stream_id=other, start=at(12.345678)), data)
+    client.fetch(settings, "local", at(9), at(20), tmp_path / "heard.wav")
+    heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
+    place = -(-3_345_678 * RATE // SECOND)
+    assert len(heard) == pytest.approx(11 * RATE, abs=1)
+    found = np.flatnonzero(heard[RATE:])[0] + RATE
+    assert abs(found - place) <= 1
+    assert not heard[RATE : place - 1].any()
+
+
+def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="nothing to fetch.*gap, unknown"):
+        client.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
+    with pytest.raises(FetchError, match=r"\.wav or \.flac"):
+        client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.mp3")
+    with pytest.raises(FetchError, match="no such folder"):
+        client.fetch(settings, "local", at(0), at(1), tmp_path / "nowhere" / "heard.wav")
+    with pytest.raises(QueryRefused, match="from must be before to"):
+        client.fetch(settings, "local", at(1), at(0), tmp_path / "heard.wav")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "heard"))] == []
+
+
+def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+    import io  # noqa: PLC0415
+
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((RATE, 2), np.int16), RATE, format="FLAC")
+    stereo = make_chunk(0, file.getvalue(), stream_id="20260303T220020Z-bbbb", start=at(10))
+    put_chunk(node.spool, replace(stereo, channels=2), file.getvalue())
+    with pytest.raises(FetchError, match="from here on sound is 8000 Hz, 2 channel"):
+        client.fetch(settings, "local", at(9), at(11), tmp_path / "heard.wav")
+    assert not (tmp_path / "heard.wav").exists()
+
+
+def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store: RunningStore, tmp_path: Path) -> None:
+    answer = client.query(settings, "local", start=at(0), end=at(1), urls=True)
+    assert isinstance(answer, CoverageAnswer)
+    (interval,) = answer.intervals
+    assert isinstance(interval, Recorded)
+    stored = store.folder / answer.archives[interval.where.archive].key
+    data = bytearray(stored.read_bytes())
+    data[interval.where.offset + 100] ^= 1
+    stored.write_bytes(data)
+    with pytest.raises(FetchError, match="SHA-256"):
+        client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
+    assert not (tmp_path / "heard.wav").exists()
+
+
+def test_a_link_that_ran_out_is_asked_for_again(
+    settings: Settings, node: QueryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from query_service.presigning import Presigner  # noqa: PLC0415
+
+    real, made = Presigner.__call__, []
+
+    def sometimes_stale(self: Presigner, archive: object) -> str | None:
+        url = real(self, archive)  # type: ignore[arg-type]
+        made.append(url)
+        return f"{url}x" if len(made) == 1 and url else url  # its signature is wrong now
+
+    monkeypatch.setattr(Presigner, "__call__", sometimes_stale)
+    client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
+    heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
+    np.testing.assert_array_equal(heard, samples(node)[:RATE])
+    assert len(made) == 2
+
+
+def test_links_work_for_the_time_that_is_configured(settings: Settings) -> None:
+    brief = replace(settings, query=Query(url_seconds=77))
+    answer = client.query(brief, "local", start=at(0), end=at(1), urls=True)
+    assert isinstance(answer, CoverageAnswer)
+    (place,) = answer.archives.values()
+    assert place.url is not None
+    assert "X-Amz-Expires=77" in place.url
+    assert place.s3 == f"s3://{place.bucket}/{place.key}"
+
+
+def test_progress_ends_at_the_end(settings: Settings, tmp_path: Path) -> None:
+    seen: list[client.FetchProgress] = []
+    client.fetch(settings, "local", at(0), at(10), tmp_path / "heard.wav", on_progress=seen.append)
+    assert [p.done_us for p in seen] == sorted(p.done_us for p in seen)
+    assert seen[-1].done_us == seen[-1].total_us == 10 * SECOND
+
+
+def test_twenty_four_bits_stay_as_they_are(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+    import io  # noqa: PLC0415
+
+    wide = np.random.default_rng(5).integers(-(2**23), 2**23, RATE).astype(np.int32) << 8
+    file = io.BytesIO()
+    soundfile.write(file, wide, RATE, format="FLAC", subtype="PCM_24")
+    chunk = make_chunk(0, file.getvalue(), stream_id="20260303T230000Z-bbbb", start=at(3600))
+    put_chunk(node.spool, chunk, file.getvalue())
+    client.fetch(settings, "local", at(3600.25), at(3600.75), tmp_path / "heard.wav")
+    heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int32")
+    np.testing.assert_array_equal(heard, wide[RATE // 4 : RATE * 3 // 4])
+    assert soundfile.info(tmp_path / "heard.wav").subtype == "PCM_24"
+
+
+def test_pending_chunks_are_there_locally_alone(settings: Settings, node: QueryNode) -> None:
+    answer = client.query(settings, "local", start=at(7), end=at(10))
+    assert isinstance(answer, CoverageAnswer)
+    assert [type(interval) for interval in answer.intervals] == [Pending] * 3
+    assert {interval.chunk_id for interval in answer.intervals if isinstance(interval, Pending)} == {
+        f"{STREAM}-{seq:06d}" for seq in (7, 8, 9)
+    }

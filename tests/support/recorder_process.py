@@ -1,0 +1,90 @@
+"""The recorder as a process of its own: `python -m tests.support.recorder_process DATA [SECTION.KEY=VALUE]...`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import edge.config
+import edge.recorder.service
+from edge.errors import ImHearingError
+from edge.spool import Spool
+
+ROOT = Path(__file__).parents[2]
+
+
+class RecorderProcess:
+    """A running recorder; its log goes to `data/recorder.log`."""
+
+    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        self.data = data
+        self.spool = Spool(data / "spool", "porch")
+        self._log = data / "recorder.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command(data), *options],
+                cwd=ROOT,
+                env=os.environ | (environment or {}),
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+        """Signals it and waits for its end; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+
+def command(data: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.support.recorder_process", str(data), "node.name=porch"]
+
+
+@contextlib.contextmanager
+def running_recorder(
+    data: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RecorderProcess]:
+    """A recorder that is ended at the end, by its process id."""
+    recorder = RecorderProcess(data, *options, environment=environment)
+    try:
+        yield recorder
+    finally:
+        if recorder.process.poll() is None:
+            recorder.process.send_signal(signal.SIGCONT)
+            recorder.kill()
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    try:
+        settings = edge.config.load(Path(sys.argv[1]), overrides=sys.argv[2:])
+        edge.recorder.service.run(settings, stop)
+    except ImHearingError as problem:
+        print(problem, file=sys.stderr)  # noqa: T201 - where its caller looks
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
