@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge import config, wire
-from edge.errors import ConfigError
+from edge.errors import ConfigError, ImHearingError
 from edge.instant import Instant
 from edge.settings import Settings
 
@@ -34,6 +34,17 @@ def settings_with_broker(args: argparse.Namespace) -> Settings:
                 f"no MQTT broker is known in {data_dir(args)}; start `imhearing up` with the same --data,"
                 " or name the broker with --set mqtt.host=HOST"
             ]
+        )
+    return chosen
+
+
+def settings_to_ask(args: argparse.Namespace) -> Settings:
+    """The same to ask a node with. ImHearingError where the node should be in a folder and is not."""
+    chosen = settings(args)
+    if getattr(args, "via", "local") == "local" and not chosen.recorder.record_path.is_dir():
+        raise ImHearingError(
+            f"no node has recorded in {data_dir(args)} yet ({chosen.recorder.record_path.name} is not there);"
+            " start `imhearing up`, or name the node's folder with --data"
         )
     return chosen
 

@@ -22,6 +22,7 @@ GLYPHS = {
     "expired": ("x", "magenta"),
     "future": ("·", "dim"),
 }
+_MEANING = {"pending": ", on the node alone so far", "recording": ", not in a finished chunk yet"}
 
 
 class Row(NamedTuple):
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     lafmax: float | None
     unit: str
     note: str
+    uncertain: bool  # the clock could not be trusted
 
 
 def state_of(interval: Interval) -> str:
@@ -84,7 +86,9 @@ def legend(intervals: Sequence[Interval], start: Instant, end: Instant) -> list[
     lines = []
     for state, total in totals(intervals).items():
         glyph, style = GLYPHS[state]
-        lines.append((f"{glyph} {state} {length(total)} ({_percent(total, end - start)})", style))
+        lines.append(
+            (f"{glyph} {state} {length(total)} ({_percent(total, end - start)}){_MEANING.get(state, '')}", style)
+        )
     return lines
 
 
@@ -94,7 +98,7 @@ def rows(intervals: Sequence[Interval]) -> list[Row]:
     for interval in intervals:
         row = _row(interval)
         last = found[-1] if found else None
-        if last and (last.state, last.archive, last.note) == (row.state, row.archive, row.note) and row.chunks:
+        if last and row.chunks and _kind(last) == _kind(row):
             found[-1] = last._replace(
                 end=row.end,
                 chunks=last.chunks + row.chunks,
@@ -105,24 +109,28 @@ def rows(intervals: Sequence[Interval]) -> list[Row]:
     return found
 
 
+def _kind(row: Row) -> tuple[object, ...]:
+    return row.state, row.archive, row.note, row.uncertain
+
+
 def _row(interval: Interval) -> Row:
     state, start, end = state_of(interval), interval.from_, interval.to
-    note = "clock not synchronised" if getattr(interval, "uncertain", False) else ""
+    uncertain = getattr(interval, "uncertain", False)
     match interval:
         case Recorded():
             return Row(
                 state, start, end, 1, interval.where.archive, interval.lafmax, interval.unit or "",
-                "encrypted" if interval.encrypted else note,
+                "encrypted" if interval.encrypted else "", uncertain,
             )  # fmt: skip
         case Pending():
-            return Row(state, start, end, 1, None, interval.lafmax, interval.unit or "", note)
+            return Row(state, start, end, 1, None, interval.lafmax, interval.unit or "", "", uncertain)
         case Gap():
-            return Row(state, start, end, 0, None, None, "", interval.cause.replace("_", " "))
+            return Row(state, start, end, 0, None, None, "", interval.cause.replace("_", " "), uncertain)
         case Expired():
             archive = interval.where.archive if interval.where else None
-            return Row(state, start, end, 1, archive, None, "", interval.cause)
+            return Row(state, start, end, 1, archive, None, "", interval.cause, uncertain)
         case Recording() | Paused() | Future():
-            return Row(state, start, end, 0, None, None, "", note)
+            return Row(state, start, end, 0, None, None, "", "", uncertain)
 
 
 def _percent(part: int, whole: int) -> str:

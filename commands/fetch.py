@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from commands import logs, show
-from commands.common import now, print_json, say, settings
+from commands.common import now, print_json, say, settings_to_ask
 from commands.coverage_bar import Row, rows
 from commands.node_view import size
 from commands.query import chosen_via
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(sys.stderr.isatty())
     try:
         report = client.fetch(
-            settings(args), via, start, end, output,
+            settings_to_ask(args), via, start, end, output,
             gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
         )  # fmt: skip
     finally:

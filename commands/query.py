@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands import logs, show
-from commands.common import now, print_json, settings
+from commands.common import now, print_json, settings_to_ask
 from commands.coverage_bar import GLYPHS, Row, cells, legend, rows
 from commands.logs import escaped
 from commands.times import parse_range
@@ -26,7 +26,14 @@ def run(args: argparse.Namespace) -> int:
     kind = _chosen_type(args.type)
     start, end = (None, None) if kind == "status" else parse_range(args.start, args.end, args.last, now())
     answer = client.query(
-        settings(args), via, type=kind, start=start, end=end, urls=args.json, node=args.node, timeout=args.timeout
+        settings_to_ask(args),
+        via,
+        type=kind,
+        start=start,
+        end=end,
+        urls=args.json,
+        node=args.node,
+        timeout=args.timeout,
     )
     if args.json:
         print_json(answer)
@@ -61,15 +68,20 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         )
     )
     bar = Text()
-    for state in cells(answer.intervals, start, end, min(console.width, 100)):
+    states = cells(answer.intervals, start, end, min(console.width, 100))
+    for state in states:
         glyph, style = GLYPHS[state]
         bar.append(glyph, style=style)
     console.print(bar)
     for words, style in legend(answer.intervals, start, end):
         console.print(Text(words, style=style))
+    if "mixed" in states:
+        console.print(Text(f"{GLYPHS['mixed'][0]} sound is missing in a part of this", style=GLYPHS["mixed"][1]))
     console.print()
     console.print(_table(answer, utc))
     console.print()
+    if any(getattr(interval, "uncertain", False) for interval in answer.intervals):
+        console.print("~ the node's clock was not synchronised then: these times are uncertain")
     for number, (_, place) in enumerate(answer.archives.items(), 1):
         console.print(Text(f"[{number}] {escaped(place.s3)}"), soft_wrap=True)
     if answer.overlapped:
@@ -85,7 +97,7 @@ def _table(answer: CoverageAnswer, utc: bool) -> Table:
     numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
     for row in rows(answer.intervals):
         table.add_row(
-            show.precise(row.start, utc, with_day),
+            ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
             show.precise(row.end, utc, with_day),
             show.length(row.end - row.start),
             Text(f"{GLYPHS[row.state][0]} {row.state}", style=GLYPHS[row.state][1]),
@@ -101,8 +113,6 @@ def _where(row: Row, numbers: dict[str, int]) -> str:
         words.append("1 chunk" if row.chunks == 1 else f"{row.chunks} chunks")
     if row.archive is not None:
         words.append(f"[{numbers[row.archive]}]" if row.archive in numbers else row.archive)
-    elif row.state == "pending":
-        words.append("on the node")
     if row.note:
         words.append(row.note)
     return " ".join(words)

@@ -7,7 +7,7 @@ import secrets
 import threading
 
 from commands import logs, show
-from commands.common import print_json, settings
+from commands.common import print_json, settings_to_ask
 from commands.logs import escaped
 from commands.node_view import NodeView, read_event, size
 from edge import wire
@@ -26,7 +26,7 @@ _ROLES = ("recorder", "archiver", "query-service")
 def run(args: argparse.Namespace) -> int:
     """0 while it records, 1 otherwise."""
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = settings_to_ask(args)
     report = client.query(chosen, "local", type="status")
     if not isinstance(report, StatusAnswer):
         raise ImHearingError("the node gave another answer than its status; are its programs of one version?")

@@ -68,6 +68,10 @@ class AblyDoor:
             for _ in range(_WORKERS):
                 group.create_task(self._work())
 
+    async def opened(self) -> None:
+        """Waits until questions can come."""
+        await self._opened.wait()
+
     async def _stay_connected(self) -> None:
         pause = 1.0
         while True:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,6 +43,15 @@ _DENIED = {
 }
 _SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
+
+
+_MAKING = threading.Lock()  # making clients is not thread-safe
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all: it keeps the descriptions of the service, which take long to read."""
+    return boto3.session.Session()
 
 
 class UploadGone(StoreError):
@@ -238,28 +249,31 @@ class Storage:
         return self._settings.endpoint_url or f"s3://{self.bucket}"
 
     def _client(self, endpoint: str) -> S3Client:
-        if endpoint not in self._clients:
-            settings, (connect, read) = self._settings, self._timeouts
-            config = Config(
-                signature_version="s3v4",
-                connect_timeout=connect,
-                read_timeout=read,
-                retries={"total_max_attempts": 1},
-                max_pool_connections=4,
-                request_checksum_calculation=settings.checksums,
-                response_checksum_validation=settings.checksums,
-                s3={"addressing_style": "path"},
-                # a proxy of the environment cannot reach our own machine
-                proxies={} if urlsplit(endpoint).hostname in _LOOPBACK else None,
-            )
-            self._clients[endpoint] = boto3.session.Session().client(
-                "s3",
-                region_name=settings.s3_region or None,
-                endpoint_url=endpoint or None,
-                aws_access_key_id=settings.access_key_id.reveal() or None,
-                aws_secret_access_key=settings.secret_access_key.reveal() or None,
-                config=config,
-            )
+        with _MAKING:
+            return self._clients.get(endpoint) or self._connect(endpoint)
+
+    def _connect(self, endpoint: str) -> S3Client:
+        settings, (connect, read) = self._settings, self._timeouts
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=4,
+            request_checksum_calculation=settings.checksums,
+            response_checksum_validation=settings.checksums,
+            s3={"addressing_style": "path"},
+            # a proxy of the environment cannot reach our own machine
+            proxies={} if urlsplit(endpoint).hostname in _LOOPBACK else None,
+        )
+        self._clients[endpoint] = _session().client(
+            "s3",
+            region_name=settings.s3_region or None,
+            endpoint_url=endpoint or None,
+            aws_access_key_id=settings.access_key_id.reveal() or None,
+            aws_secret_access_key=settings.secret_access_key.reveal() or None,
+            config=config,
+        )
         return self._clients[endpoint]
 
     def _do(self, what: str, call: Callable[[S3Client], T]) -> T:

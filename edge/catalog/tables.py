@@ -52,7 +52,8 @@ class Tables:
         self.file_id = _file_id(self.path) if self._read_only else None
         self.db: Any = Database()
         self._define()
-        self.db.on_connect(provider="sqlite")(self._pragmas)
+        # Pony takes plain functions alone, and silently ignores a method
+        self.db.on_connect(provider="sqlite")(lambda _db, connection: self._pragmas(connection))
         patience = _READER_PATIENCE if self._read_only else _WRITER_PATIENCE
         self.db.bind(provider="sqlite", filename=str(self.path), create_db=not self._read_only, timeout=patience)
         if not self._read_only:
@@ -138,10 +139,9 @@ class Tables:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """One transaction: a consistent view for a reader, all or nothing for the writer."""
-        # a reader must not ask for the write lock, which `immediate` does
-        options = {"serializable": True} if self._read_only else {"immediate": True}
-        with _mapped(self.path), orm.db_session(**options):
+        """One transaction for the writer, all or nothing. A reader's queries see each what is committed then."""
+        # a reader must not ask for the write lock, which `immediate` does, and so does `serializable`
+        with _mapped(self.path), orm.db_session(immediate=not self._read_only):
             yield
 
     def replaced(self) -> bool:
@@ -153,7 +153,7 @@ class Tables:
         with contextlib.suppress(orm.core.OrmError):
             self.db.disconnect()
 
-    def _pragmas(self, _db: Any, connection: sqlite3.Connection) -> None:
+    def _pragmas(self, connection: sqlite3.Connection) -> None:
         cursor = connection.cursor()
         if self._read_only:
             cursor.execute("PRAGMA query_only = ON")

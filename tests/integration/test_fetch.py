@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edge.errors import FetchError, QueryRefused
 from edge.instant import Instant
 from edge.settings import Query, Settings
 from query_service import client
+from query_service.presigning import Presigner
 from query_service.protocol import CoverageAnswer, Gap, Pending, Recorded
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode
@@ -45,8 +47,6 @@ def settings(node: QueryNode, store: RunningStore) -> Settings:
 
 def samples(node: QueryNode) -> np.ndarray:
     """Everything that was recorded, shape (frames,)."""
-    import io  # noqa: PLC0415
-
     parts = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
     return np.concatenate(parts)
 
@@ -106,7 +106,7 @@ def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryN
 
 
 def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="nothing to fetch.*gap, unknown"):
+    with pytest.raises(FetchError, match=r"nothing to fetch.*gap, unknown"):
         client.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
     with pytest.raises(FetchError, match=r"\.wav or \.flac"):
         client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.mp3")
@@ -118,8 +118,6 @@ def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: 
 
 
 def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
-    import io  # noqa: PLC0415
-
     file = io.BytesIO()
     soundfile.write(file, np.zeros((RATE, 2), np.int16), RATE, format="FLAC")
     stereo = make_chunk(0, file.getvalue(), stream_id="20260303T220020Z-bbbb", start=at(10))
@@ -146,8 +144,6 @@ def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store
 def test_a_link_that_ran_out_is_asked_for_again(
     settings: Settings, node: QueryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from query_service.presigning import Presigner  # noqa: PLC0415
-
     real, made = Presigner.__call__, []
 
     def sometimes_stale(self: Presigner, archive: object) -> str | None:
@@ -180,8 +176,6 @@ def test_progress_ends_at_the_end(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_twenty_four_bits_stay_as_they_are(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
-    import io  # noqa: PLC0415
-
     wide = np.random.default_rng(5).integers(-(2**23), 2**23, RATE).astype(np.int32) << 8
     file = io.BytesIO()
     soundfile.write(file, wide, RATE, format="FLAC", subtype="PCM_24")

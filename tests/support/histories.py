@@ -95,7 +95,8 @@ def histories(draw: st.DrawFn) -> History:
     at = 0
     for number in range(draw(st.integers(0, 4))):
         before = tuple(draw(st.lists(holes(), max_size=1)))
-        stream = make_stream(number, draw(st.booleans()), before)
+        uncertain: bool = draw(st.booleans())
+        stream = make_stream(number, uncertain, before)
         # mostly one after the other, now and then back in time, as after a boot without a clock
         at = draw(st.integers(0, LENGTH)) if draw(st.integers(0, 3)) == 0 else at + draw(st.integers(0, 5))
         for seq in range(draw(st.integers(0, 5))):
@@ -122,7 +123,8 @@ def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Inst
     # `since` long ago: what is alive is told by the file being written
     long_ago = Instant(-60_000_000)
     waiting = tuple(draw(st.lists(holes(), max_size=1)))
-    if streams and draw(st.booleans()):
+    is_recording: bool = draw(st.booleans())
+    if streams and is_recording:
         knot = (0, Instant(last_end))
         return SpoolState(
             state="recording",
