@@ -23,8 +23,22 @@ _COMMANDS = {
     "query": "commands.query:run",
     "fetch": "commands.fetch:run",
     "watch": "commands.watch:run",
+    "pause": "commands.control:pause",
+    "resume": "commands.control:resume",
+    "rotate": "commands.control:rotate",
+    "archive": "commands.control:archive",
+    "broker-setup": "commands.broker_setup:run",
+    "unannounce": "commands.control:unannounce",
     "status": "commands.status:run",
     "devices": "commands.devices:run",
+    "doctor": "commands.doctor:run",
+    "calibrate": "commands.calibrate:run",
+    "configure": "commands.configure:run",
+    "make-bucket": "commands.make_bucket:run",
+    "catalog": "commands.catalog:run",
+    "hold": "commands.hold:run",
+    "forget": "commands.forget:run",
+    "token": "commands.token:run",
 }
 
 

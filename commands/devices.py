@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
+    from edge.recorder.gain import read_gain  # noqa: PLC0415
     from edge.recorder.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, and it talks
 
     logs.set_up_for_people()
@@ -22,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     devices = list_devices()
     used = _used(devices, wanted)
     if args.json:
-        print_json([{**device._asdict(), "used": device == used} for device in devices])
+        gains = {device.name: read_gain(device.name) for device in devices}
+        print_json([{**device._asdict(), "used": device == used, "gain": gains[device.name]} for device in devices])
         return 0
     if not devices:
         say("there is no input device; plug in a microphone. Until then `imhearing up` records a synthetic scene")
@@ -30,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     for device in devices:
         mark = "*" if device == used else " "
         channels = "mono" if device.channels == 1 else f"up to {device.channels} channels"
-        print(f"{mark} {escaped(device.name)}   {channels}, {device.rate} Hz, {escaped(device.host_api)}")
+        gain = read_gain(device.name)
+        print(
+            f"{mark} {escaped(device.name)}   {channels}, {device.rate} Hz, {escaped(device.host_api)}"
+            f"{f', {gain}' if gain else ''}"
+        )
     choose_device(devices, wanted)  # says so when nothing fits
     say(f"* would be used ([recorder] device = {wanted or '(the default)'})")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from commands.common import say
-from commands.node_view import NodeView, describe, is_synthetic
+from commands.node_view import NodeView, is_synthetic
 from commands.show import clock
 from edge.events import ArchiverState, Event, LevelMeasured, RecorderState
 from edge.instant import Instant
@@ -36,8 +36,8 @@ class Display(Protocol):
     def problem(self, text: str) -> None:
         """Something went wrong that a person should know."""
 
-    def event(self, event: Event) -> None:
-        """A message of the node that the view has taken in already."""
+    def event(self, event: Event, text: str | None) -> None:
+        """A message of the node that the view has taken in already, in words where it tells something new."""
 
     def refresh(self, view: NodeView, facts: Callable[[], Facts]) -> None:
         """Shows the picture as it is now, if it is time to."""
@@ -59,17 +59,17 @@ class PlainDisplay:
     def problem(self, text: str) -> None:
         say(f"! {text}")
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, text: str | None) -> None:
         if isinstance(event, LevelMeasured):
             if time.monotonic() >= self._next_level:
                 self._next_level = time.monotonic() + _LEVEL_EVERY
                 say(f"{clock(event.at)}  level {event.laeq:.1f} {event.unit}")
         elif isinstance(event, ArchiverState):
             self._archiver(event)
-        elif text := describe(event):
+        elif text is not None:
             say(f"{clock(event.at)}  {text}")
-        if isinstance(event, RecorderState) and event.state == "recording" and is_synthetic(event):
-            say("! this is not a microphone: the recorder makes up a synthetic scene")
+            if isinstance(event, RecorderState) and event.state == "recording" and is_synthetic(event):
+                say("! this is not a microphone: the recorder makes up a synthetic scene")
 
     def refresh(self, view: NodeView, facts: Callable[[], Facts]) -> None:
         pass

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
-from commands import logs, show
+from commands import export, logs, show
 from commands.common import now, print_json, say, settings_to_ask
 from commands.coverage_bar import Row, rows
 from commands.node_view import size
+from commands.progress import Progress
 from commands.query import chosen_via
 from commands.times import parse_range
 from edge.errors import UsageError
 from query_service import client
-from query_service.client import FetchProgress, FetchReport
+from query_service.client import FetchReport
 
-_ENDINGS = (".wav", ".flac")
+_ENDINGS = (".wav", ".flac", ".opus")
 _STATES = {"recording": "is being recorded just now", "paused": "paused", "future": "is yet to come"}
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.export is not None:
+        return export.run(args)
     logs.set_up_for_people()
     output: Path = args.output.expanduser()
     if output.suffix.lower() not in _ENDINGS:
-        raise UsageError(f"-o {output}: the name must end in {' or '.join(_ENDINGS)}")
+        raise UsageError(f"-o {output}: the name must end in .wav, .flac or .opus")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {output.absolute().parent}")
     via = chosen_via(args.via)
@@ -42,28 +44,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report)
     return 0
-
-
-class Progress:
-    """One line that is written over, four times a second; nothing where nobody looks."""
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-        self._next = 0.0
-        self._dirty = False
-
-    def __call__(self, progress: FetchProgress) -> None:
-        if not self._shown or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 0.25
-        share = progress.done_us / progress.total_us if progress.total_us else 1.0
-        sys.stderr.write(f"\r{share:4.0%}  {size(progress.bytes_read)} read\x1b[K")
-        sys.stderr.flush()
-        self._dirty = True
-
-    def end(self) -> None:
-        if self._dirty:
-            sys.stderr.write("\r\x1b[K")
 
 
 def _tell(report: FetchReport, gaps: str, utc: bool) -> None:

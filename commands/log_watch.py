@@ -10,8 +10,17 @@ from commands.logs import escaped
 
 # our own lines; those of Mosquitto and rclone, and a service's last words, have no level of their own form
 _OURS = re.compile(r"\S+Z (?:WARNING|ERROR|CRITICAL) [\w-]+: (.*)")
+_JSON = re.compile(
+    r'\{"at":"[^"]+","level":"(?:WARNING|ERROR|CRITICAL)","service":"[\w-]+","message":"((?:[^"\\]|\\.)*)"'
+)
 _THEIRS = re.compile(r"[\d/: ]*((?:ERROR|CRITICAL|Error|NOTICE: Failed|imhearing:).*)")
 _READ = 65_536  # bytes at a time: a child that floods its log must not hold up the rest
+_STAMP = re.compile(r"\S+Z [A-Z]+ [\w-]+: |[\d/: ]+(?=\D)")
+
+
+def without_stamp(line: str) -> str:
+    """A line of a log without its time and level, fit to be shown."""
+    return escaped(_STAMP.sub("", line, count=1) if _STAMP.match(line) else line)
 
 
 class LogWatch:
@@ -25,7 +34,7 @@ class LogWatch:
         """New lines that tell of a problem, without their time, each with the name of its file."""
         for name, path in self._logs.items():
             for line in self._new_lines(name, path):
-                if match := _OURS.match(line) or _THEIRS.match(line):
+                if match := _OURS.match(line) or _JSON.match(line) or _THEIRS.match(line):
                     yield f"{name}: {escaped(match[1])[:300]}"
 
     def _new_lines(self, name: str, path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import logging.handlers
 import os
@@ -29,10 +30,14 @@ def set_up(settings: Log, service: str) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(JournalFormatter(service) if "JOURNAL_STREAM" in os.environ else LineFormatter(service))
+    lines = JsonFormatter(service) if settings.format == "json" else LineFormatter(service)
+    if "JOURNAL_STREAM" not in os.environ:
+        console.setFormatter(lines)
+    else:
+        console.setFormatter(JournalFormatter(service) if settings.format == "plain" else _Prioritised(lines))
     root.addHandler(console)
     if settings.log_file:
-        root.addHandler(_file_handler(Path(settings.log_file), service))
+        root.addHandler(_file_handler(Path(settings.log_file), lines))
 
 
 def set_up_for_people() -> None:
@@ -78,6 +83,38 @@ class JournalFormatter(LineFormatter):
         return "\n".join(f"{priority}{line}" for line in self._text(record).splitlines())
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `at`, `level`, `service`, `message`, `logger`, and `trace` where there is one."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        fields = {
+            "at": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "service": self._service,
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        return json.dumps(fields, separators=(",", ":"))  # ASCII: a terminal is safe from it too
+
+
+class _Prioritised(logging.Formatter):
+    """Another format's lines as journald takes them."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _PRIORITIES.get(record.levelno, "<6>") + self._lines.format(record)
+
+
 class SharedRotatingFileHandler(logging.handlers.RotatingFileHandler):
     """A rotating file that several processes append to: whoever finds it full rotates, the others open it anew."""
 
@@ -116,7 +153,7 @@ def escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _file_handler(path: Path, service: str) -> logging.Handler:
+def _file_handler(path: Path, lines: logging.Formatter) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = SharedRotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
@@ -124,5 +161,5 @@ def _file_handler(path: Path, service: str) -> logging.Handler:
         raise ConfigError(
             [f"[log] log_file = {path}: cannot be written ({problem.strerror}); mend its rights or name another"]
         ) from None
-    handler.setFormatter(LineFormatter(service))
+    handler.setFormatter(lines)
     return handler

@@ -73,7 +73,9 @@ class NodeView:
         self.archives = 0
         self.happenings: deque[Happening] = deque(maxlen=20)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event) -> str | None:
+        """Takes `event` in; gives it in words if it tells something new."""
+        repeated = self._is_repeated(event)
         match event:
             case ServiceStatus():
                 self.services[_ROLES[type(event)]] = event
@@ -89,9 +91,21 @@ class NodeView:
             case ArchiveChanged(event="uploaded"):
                 self.archives += 1
                 self.last_archive = event
-        text = describe(event)
+        text = None if repeated else describe(event)
         if text is not None:
             self.happenings.append(Happening(event.at, text))
+        return text
+
+    def _is_repeated(self, event: Event) -> bool:
+        """Whether a state was only sent again, as after each connection."""
+        match event:
+            case ServiceStatus():
+                known = self.services.get(_ROLES[type(event)])
+                return known is not None and known.state == event.state
+            case RecorderState():
+                known_state = self.recorder
+                return known_state is not None and describe(known_state) == describe(event)
+        return False
 
     def online(self, role: str) -> bool:
         status = self.services.get(role)

@@ -10,14 +10,29 @@ from rich.table import Table
 from rich.text import Text
 
 from commands import logs, show
-from commands.common import now, print_json, settings_to_ask
+from commands.answer_tables import print_levels, print_sounds
+from commands.common import now, print_json, say, settings_to_ask
 from commands.coverage_bar import GLYPHS, Row, cells, legend, rows
 from commands.logs import escaped
+from commands.node_view import size
+from commands.status import print_report
 from commands.times import parse_range
 from edge.errors import UsageError
+from edge.instant import Instant
+from edge.names import EVERY_NODE
 from query_service import client
 from query_service.client import Via
-from query_service.protocol import CoverageAnswer, QuestionType, StatusAnswer
+from query_service.protocol import (
+    ClipAnswer,
+    CoverageAnswer,
+    GoodAnswer,
+    LevelsAnswer,
+    QuestionType,
+    SoundsAnswer,
+    StatusAnswer,
+)
+
+_CLIP_SECONDS = 60.0
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     via = chosen_via(args.via)
     kind = _chosen_type(args.type)
     start, end = (None, None) if kind == "status" else parse_range(args.start, args.end, args.last, now())
+    if args.node == EVERY_NODE:
+        return _every_node(args, via, kind, start, end)
     answer = client.query(
         settings_to_ask(args),
         via,
@@ -33,17 +50,81 @@ def run(args: argparse.Namespace) -> int:
         end=end,
         urls=args.json,
         node=args.node,
-        timeout=args.timeout,
+        timeout=_patience(args, kind),
+        order=args.order,
+        min_level=args.min_level,
+        step=args.step,
     )
     if args.json:
         print_json(answer)
-    elif isinstance(answer, StatusAnswer):
-        from commands.status import print_report  # noqa: PLC0415
-
-        print_report(answer, args.utc)
     else:
-        print_coverage(answer, Console(highlight=False), args.utc)
+        _print(answer, Console(highlight=False), args.utc)
     return 0
+
+
+def _every_node(
+    args: argparse.Namespace, via: Via, kind: QuestionType, start: Instant | None, end: Instant | None
+) -> int:
+    """1 where a node refused or stayed silent: then the answer is not whole."""
+    if via != "ably":
+        raise UsageError(f"--node {EVERY_NODE}: every node at once can be asked over Ably alone; add --via ably")
+    fleet = client.query_all(
+        settings_to_ask(args),
+        type=kind,
+        start=start,
+        end=end,
+        urls=args.json,
+        timeout=_patience(args, kind),
+        order=args.order,
+        min_level=args.min_level,
+        step=args.step,
+    )
+    if args.json:
+        print_json(fleet)
+    else:
+        console = Console(highlight=False)
+        for answer in fleet.answers.values():
+            _print(answer, console, args.utc)
+            console.print()
+    for node, error in fleet.refused.items():
+        say(f"{node}: {escaped(error.message)}")
+    for node in fleet.silent:
+        say(f"{node}: is there, and gave no answer within {_patience(args, kind):g} s")
+    if not (fleet.answers or fleet.refused or fleet.silent):
+        say("no node is there now")
+    return 0 if fleet.answers and not fleet.refused and not fleet.silent else 1
+
+
+def _patience(args: argparse.Namespace, kind: QuestionType) -> float:
+    """A clip is made first, which takes its time."""
+    seconds: float = args.timeout
+    return max(seconds, _CLIP_SECONDS) if kind == "clip" else seconds
+
+
+def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
+    match answer:
+        case CoverageAnswer():
+            print_coverage(answer, console, utc)
+        case SoundsAnswer():
+            print_sounds(answer, console, utc)
+        case LevelsAnswer():
+            print_levels(answer, console, utc)
+        case StatusAnswer():
+            print_report(answer, utc)
+        case ClipAnswer():
+            _print_clip(answer, console, utc)
+
+
+def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
+    clip = answer.clip
+    console.print(f"{answer.node}  {show.span(answer.from_, answer.to, utc)}  ({show.zone(answer.from_, utc)})")
+    length = show.length(round(clip.frames * 1e6 / clip.rate))
+    console.print(f"{length}, {clip.rate} Hz, {size(clip.bytes)}: {escaped(clip.s3)}", soft_wrap=True)
+    for row in rows(answer.holes):
+        span = f"{show.precise(row.start, utc)} to {show.precise(row.end, utc)}"
+        console.print(f"silent {span}: {row.state}{f', {row.note}' if row.note else ''}")
+    if clip.url:
+        console.print(escaped(clip.url), soft_wrap=True)
 
 
 def chosen_via(text: str) -> Via:

@@ -34,7 +34,7 @@ def draw(view: NodeView, facts: Facts, now: Instant, width: int, height: int) ->
     if middle:
         middle.insert(0, _rule("what happened", width))
     filler = [Text()] * max(0, room - len(middle))
-    lines = [*top, *decided, *problems, *middle, *filler, *bottom][-height:]
+    lines = [*top, *decided, *problems, *middle, *filler, *bottom][:height]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines

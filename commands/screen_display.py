@@ -33,7 +33,7 @@ class ScreenDisplay:
     def problem(self, text: str) -> None:  # noqa: ARG002 -- it is among the facts
         self._next = 0.0
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, text: str | None) -> None:  # noqa: ARG002 -- it is in the view
         if not isinstance(event, ArchiverState):
             self._next = min(self._next, time.monotonic() + 0.1)
 

@@ -14,7 +14,7 @@ from types import FrameType
 from commands import logs
 from commands.common import settings
 from edge import __version__
-from edge.errors import ConfigError
+from edge.errors import ConfigError, ImHearingError
 from edge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,11 @@ def _serve(args: argparse.Namespace, name: str, run: Service) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     log.info("%s %s starts, node %s", name, __version__, chosen.node.name)
-    run(chosen, stop)
+    try:
+        run(chosen, stop)
+    except ImHearingError as problem:
+        log.error("%s", problem)  # noqa: TRY400 -- what is wrong is all there is to say; the log file gets it too
+        return problem.exit_code
     log.info("%s has ended", name)
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from commands.common import say
 from commands.display import Display, Facts
-from commands.log_watch import LogWatch
+from commands.log_watch import LogWatch, without_stamp
 from commands.node_view import NodeView, read_event
 from commands.up_plan import FRONT, Plan
 from edge import __version__
@@ -43,12 +43,13 @@ class Node:
         self._logs: LogWatch | None = None
 
     def start(self, stopping: Callable[[], bool]) -> None:
-        """Servers first, each until it answers, then the services. ImHearingError tells which did not come up."""
+        """Servers first, until all are ready, then the services. ImHearingError tells which did not come up."""
         for part in self._plan.servers:
-            if stopping():
-                return
             say(f"starting {part.name}")
-            self._supervisor.start(part, stopping=stopping)
+            self._supervisor.start(part)
+        self._supervisor.wait_ready(stopping=stopping)
+        if stopping():
+            return
         self._logs = LogWatch({part.name: part.log for part in [*self._plan.servers, *self._plan.services]})
         self._bus.subscribe(f"{ROOT}/{self._plan.settings.node.name}/#", self._receive)
         self._bus.start()
@@ -99,8 +100,7 @@ class Node:
         # what the broker kept from the last start says nothing about now
         if event is None or (message.retained and event.at < self._started):
             return
-        self._view.apply(event)
-        self._display.event(event)
+        self._display.event(event, self._view.apply(event))
 
     def _look_after_children(self) -> None:
         # the log first: what it says came before the end
@@ -152,9 +152,8 @@ def _how_to_call_us() -> list[str]:
 
 
 def _in_words(ending: Ending) -> str:
-    words = f" ({ending.last_words[-1][:200]})" if ending.last_words else ""
-    again = "" if ending.again_in is None else f"; starting it again in {ending.again_in:g} s"
-    return f"{ending.name} {how_it_ended(ending.exit_code)}{words}{again}"
+    words = f" (its last words: {without_stamp(ending.last_words[-1])[:200]})" if ending.last_words else ""
+    return f"{ending.name} {how_it_ended(ending.exit_code)}{words}; starting it again in {ending.again_in:g} s"
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -34,9 +34,10 @@ SERVICES = ("recorder", "archiver", "query-service")
 class Memory(Struct, frozen=True):
     """`up.json`: what the next start uses again, so that links, clients and open terminals go on working."""
 
-    broker_port: int | None = 1883
+    broker_port: int | None = None
     store_port: int | None = None
     realtime_port: int | None = None
+    http_port: int | None = None
     store_key_id: str = ""
     store_secret: str = ""
     realtime_key: str = ""
@@ -57,20 +58,26 @@ def asked_settings(
 ) -> Settings:
     """The settings that a person chose: never those that an earlier `up` wrote into `data_dir`. ConfigError."""
     own = data_dir / "config.ini"
-    if config_file is None and own.exists():
-        try:
-            written_by_us = MARKER in own.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-        except OSError as problem:
-            raise ConfigError([f"{own}: cannot be read ({problem.strerror}); mend its rights"]) from None
-        if not written_by_us:
-            raise ConfigError(
-                [
-                    f"{own}: `imhearing up` writes this file and did not write yours;"
-                    f" move it away and name it: imhearing up --config FILE"
-                ]
-            )
+    if own.exists():
+        _refuse_what_is_not_ours(own)
+        if config_file is not None and config_file.exists() and config_file.samefile(own):
+            config_file = None  # what an earlier start decided is not what a person chose
     # an empty file, where `load` would take the one in the data folder
     return config.load(data_dir, config_file or Path(os.devnull), overrides, environ)
+
+
+def _refuse_what_is_not_ours(path: Path) -> None:
+    try:
+        first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError as problem:
+        raise ConfigError([f"{path}: cannot be read ({problem.strerror}); mend its rights"]) from None
+    if MARKER not in first:
+        raise ConfigError(
+            [
+                f"{path}: `imhearing up` writes this file and did not write yours;"
+                " move it away and name it: imhearing up --config FILE"
+            ]
+        )
 
 
 def make_plan(data_dir: Path, settings: Settings) -> Plan:
@@ -82,7 +89,8 @@ def make_plan(data_dir: Path, settings: Settings) -> Plan:
     if settings.mqtt.host:
         notes.append(f"broker    {settings.mqtt.host}:{settings.mqtt.port} (configured)")
     else:
-        memory = replace(memory, broker_port=ports.choose(memory.broker_port, taken, _PORT_PATIENCE))
+        patience = _PORT_PATIENCE if memory.broker_port else 0.0
+        memory = replace(memory, broker_port=ports.choose(memory.broker_port or 1883, taken, patience))
         settings, part, taken = _with_broker(data_dir, settings, memory, taken)
         servers.append(part)
         notes.append(f"broker    Mosquitto on {settings.mqtt.host}:{settings.mqtt.port}")
@@ -109,6 +117,11 @@ def make_plan(data_dir: Path, settings: Settings) -> Plan:
         settings = _with_realtime(settings, memory)
         servers.append(_own_part(data_dir, "realtime-server", memory.realtime_port))
         notes.append(f"realtime  a local server on {memory.realtime_port}, for this machine alone")
+        taken |= {memory.realtime_port or 0}
+    if not settings.http.port:
+        memory = replace(memory, http_port=ports.choose(memory.http_port, taken, _PORT_PATIENCE))
+        settings = replace(settings, http=replace(settings.http, port=memory.http_port))
+    notes.append(f"http      {settings.http.host}:{settings.http.port}")
     services = [_own_part(data_dir, name) for name in SERVICES]
     return Plan(settings, servers, services, memory, notes)
 

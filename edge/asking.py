@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import queue
 import secrets
+import time
 from typing import Any
 
 from edge import wire
@@ -14,6 +17,7 @@ from edge.settings import Mqtt
 from edge.verbs import Command
 
 _CONNECT_SECONDS = 5.0
+_AGAIN_SECONDS = 2.0
 
 
 def new_id() -> str:
@@ -21,7 +25,9 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def ask(settings: Mqtt, node: str, command: Command, timeout: float = 10.0) -> dict[str, Any]:
+def ask(
+    settings: Mqtt, node: str, command: Command, timeout: float = 10.0, connect: float = _CONNECT_SECONDS
+) -> dict[str, Any]:
     """Sends `command` to `node` and gives what it answers. DoorError without an answer, QueryRefused for a no."""
     bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
     answers: queue.Queue[Message] = queue.Queue(100)
@@ -29,27 +35,29 @@ def ask(settings: Mqtt, node: str, command: Command, timeout: float = 10.0) -> d
     bus.subscribe(topic, answers.put_nowait)
     bus.start()
     try:
-        if not bus.wait_connected(_CONNECT_SECONDS):
+        if not bus.wait_connected(connect):
             raise DoorError(
                 f"no MQTT broker takes us at {settings.host}:{settings.port}; is `imhearing up` running, and are"
                 " [mqtt] username and password right?"
             )
-        request = f"{ROOT}/{node}/request/{command.VERB}"
-        bus.send(request, wire.encode(command), command.id.encode(), int(timeout) + 1, response_topic=topic)
-        return _data(_await(answers, node, command, timeout))
+        request, deadline = f"{ROOT}/{node}/request/{command.VERB}", time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            # a broker that is flooded drops messages; the same id is carried out once, so saying it again is safe
+            patience = min(left, _AGAIN_SECONDS)
+            bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=topic)
+            with contextlib.suppress(queue.Empty):
+                return _data(_read(answers.get(timeout=patience), node))
+        raise DoorError(
+            f"the {command.BY} of {node} does not answer within {timeout:g} s; is it running, and may we send it"
+            " commands?"
+        )
     finally:
         bus.stop()
 
 
-def _await(answers: queue.Queue[Message], node: str, command: Command, timeout: float) -> Response:
+def _read(message: Message, node: str) -> Response:
     try:
-        message = answers.get(timeout=timeout)
         return wire.decode(message.payload, Response)
-    except queue.Empty:
-        raise DoorError(
-            f"the {command.BY} of {node} does not answer within {timeout:g} s; is it running, and may we send it"
-            " commands?"
-        ) from None
     except WireError as problem:
         raise DoorError(f"{node} answered what cannot be read: {problem}") from None
 

@@ -67,6 +67,7 @@ class StreamClock:
         self._opening = first_captured_at
         self._windows: deque[_Window] = deque(maxlen=_FITTED_WINDOWS)
         self._recent: list[tuple[int, int]] = []  # (frame, delay)
+        self._joined = False
         self.knot = Knot(0, Instant(first_captured_at + utc_offset))
 
     def observe(self, frame: int, captured_at: int) -> None:
@@ -76,9 +77,14 @@ class StreamClock:
             self._windows.append(_summary(self._recent))
             self._recent = []
 
+    def carry_on(self, at: Instant) -> None:
+        """The stream joins one that ended at `at`, to the sample: it opens there, and nothing refines that."""
+        self.knot = Knot(0, at)
+        self._joined = True
+
     def refine_opening(self) -> Instant:
         """Moves the opening knot to the least delay seen so far, and gives it. Before the first `advance`."""
-        if self.knot.frame == 0 and self._recent:
+        if self.knot.frame == 0 and self._recent and not self._joined:
             earliest = min(delay for _, delay in self._recent)
             self.knot = Knot(0, Instant(earliest + self._offset))
         return self.knot.at

@@ -18,6 +18,7 @@ from msgspec.structs import asdict, fields
 
 from edge.errors import ConfigError
 from edge.names import is_node_name, node_name_from_host
+from edge.schedule import place_of, schedule_of
 from edge.settings import Secret, Settings
 
 # (section, key) -> value, and where it was written
@@ -86,6 +87,11 @@ def _read_file(path: Path, faults: list[str]) -> Values:
     return values
 
 
+def is_secret(section: str, key: str) -> bool:
+    """Whether the value of this key must never be shown."""
+    return (section, key) in _SECRETS
+
+
 def _read_secrets(environ: Mapping[str, str], faults: list[str]) -> Values:
     """IMHEARING_<SECTION>_<KEY> for any secret, or a file of that name, lower case, in $CREDENTIALS_DIRECTORY."""
     values: Values = {}
@@ -138,7 +144,27 @@ def _build(values: Values, faults: list[str]) -> Settings:
     if name and not is_node_name(name):
         place = values["node", "name"][1]
         faults.append(f"{place} = {name[:60]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `all`, as in porch")
-    return Settings(**built)
+    settings = Settings(**built)
+    faults += _where_and_when(settings, values)
+    return settings
+
+
+def _where_and_when(settings: Settings, values: Values) -> list[str]:
+    """What is wrong with the node's position, or else with its schedule."""
+    try:
+        place_of(settings.node)
+    except ValueError as problem:
+        key = "longitude" if str(problem).startswith("longitude") else "latitude"
+        return [f"{_written(values, 'node', key)}: {problem}"]
+    try:
+        schedule_of(settings)
+    except ValueError as problem:
+        return [f"{_written(values, 'recorder', 'schedule')}: {problem}"]
+    return []
+
+
+def _written(values: Values, section: str, key: str) -> str:
+    return values[section, key][1] if (section, key) in values else f"[{section}] {key}"
 
 
 def _value(text: str, wanted: Any) -> Any:

@@ -30,7 +30,7 @@ from edge.names import ArchiveId, ChunkId, NodeName, SoundId, StreamId
 ROOT = "imhearing"
 Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]
 
-_STREAM = "20261122T054408Z-k3f9"
+_STREAM = "20261122T054408Z-k3f7"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
@@ -64,6 +64,7 @@ class ServiceStatus(Event, frozen=True, kw_only=True):
         str, _about("Random, kept on the node's disk: tells two nodes of one name apart", "5f0c2a9be1d34c77")
     ]
     version: Annotated[str, _about("Of Im Hearing", "0.1.0")]
+    holds_name: Annotated[bool, _about("Said to another node of the same name: this one had it first", False)] = False
 
 
 class RecorderStatus(ServiceStatus, frozen=True, kw_only=True):
@@ -289,7 +290,8 @@ class ArchiverState(Event, frozen=True, kw_only=True):
         Instant | None, _about("When it was verified in the store", "2026-11-22T05:55:09.410000Z")
     ] = None
     month_cost: Annotated[
-        float | None, _about("Storage of this calendar month so far, in the currency of `price_per_gb`", 0.31)
+        float | None,
+        _about("Storage of this calendar month if all of it stays, in the currency of `price_per_gb`", 0.31),
     ] = None
 
 
@@ -311,6 +313,51 @@ class ArchiveChanged(Event, frozen=True, kw_only=True):
     ended_at: Annotated[Instant, _about("Time of the frame after its last", "2026-11-22T05:54:08.000000Z")]
     sounds: Annotated[tuple[SoundId, ...], _about("The loud sounds in it", [f"{_STREAM}-s3011200"])] = ()
     reason: Annotated[str | None, _about("Why an attempt failed, in words for people", None)] = None
+
+
+class LoudMinute(Struct, frozen=True):
+    """One of a day's loudest minutes."""
+
+    at: Annotated[Instant, _about("When it began", "2026-11-22T05:45:00.000000Z")]
+    laeq: Annotated[float, _about("A-weighted, energy mean of the minute", -35.4, "dB")]
+    unit: Annotated[LevelUnit, _about("What the level is relative to", "dBFS")]
+
+
+class DailyReport(Event, frozen=True, kw_only=True):
+    """One local day, midnight to midnight, of the node; said once it is over, and again when the service starts."""
+
+    TOPIC: ClassVar[str] = "query/report"
+    RETAINED: ClassVar[bool] = True
+
+    started_at: Annotated[Instant, _about("The day's first moment", "2026-11-21T23:00:00.000000Z")]
+    ended_at: Annotated[Instant, _about("The next day's first moment", "2026-11-22T23:00:00.000000Z")]
+    recorded_hours: Annotated[float, _about("Sound that was recorded", 23.912, "h")]
+    uploaded_hours: Annotated[float, _about("Of it, what is in the store by now", 23.745, "h")]
+    uploaded_bytes: Annotated[Count, _about("Room that it takes there", 3_912_004_112, "B")]
+    paused_hours: Annotated[float, _about("Asked for, or by the schedule", 0.0, "h")]
+    gap_hours: Annotated[
+        dict[HoleCause, float], _about("Sound that is missing, by cause", {"restart": 0.003, "device_lost": 0.085}, "h")
+    ]
+    gaps: Annotated[Count, _about("How many of them", 2)]
+    longest_gap: Annotated[
+        Hole | None,
+        _about(
+            "The longest of them",
+            {"cause": "device_lost", "from": "2026-11-22T05:40:00.120000Z", "to": "2026-11-22T05:45:06.000000Z"},
+        ),
+    ] = None
+    expired_hours: Annotated[float, _about("Recorded, and let go since", 0.0, "h")] = 0.0
+    uncertain_hours: Annotated[float, _about("Recorded while the clock could not be trusted", 0.0, "h")] = 0.0
+    loudest: Annotated[
+        tuple[LoudMinute, ...],
+        _about(
+            "The loudest minutes, the loudest first",
+            [{"at": "2026-11-22T05:45:00.000000Z", "laeq": -35.4, "unit": "dBFS"}],
+        ),
+    ] = ()
+    month_cost: Annotated[
+        float | None, _about("Storage of this calendar month so far, in the currency of `price_per_gb`", 0.31)
+    ] = None
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -353,4 +400,5 @@ EVENTS: tuple[type[Event], ...] = (
     ClockCorrected,
     ArchiverState,
     ArchiveChanged,
+    DailyReport,
 )

@@ -29,6 +29,12 @@ HoleCause = Literal[
 ]
 EndReason = Literal["device_lost", "overrun", "paused", "stopped", "rotated", "disk_full", "finished", "crash"]
 LevelUnit = Literal["dBFS", "dBA"]
+GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is no longer anywhere
+ArchiveGone = Literal[
+    "replaced",  # rewritten, under another name
+    "lifecycle",  # kept for as long as was asked
+    "unwanted",  # planned, and perhaps begun, when one of its chunks was to be erased
+]
 
 
 class Hole(Struct, frozen=True):
@@ -144,6 +150,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     shift: int = 0  # µs
     before: tuple[Hole, ...] = ()
     earlier: Count = 0  # how many of `before` begin by the clock of an earlier boot: no correction moves them
+    calibration_db: float | None = None  # what turns its dBFS into dBA; null: uncalibrated
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
@@ -161,6 +168,7 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
     holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
     open_hole: OpenHole | None = None  # null while recording
+    until: Instant | None = None  # when a pause ends by itself: what is missing after that is none
     earlier: Count = 0  # how many of `holes`, and then `open_hole`, begin by the clock of an earlier boot
     utc_offset: int | None = None
     trusted: bool = False
@@ -181,6 +189,13 @@ class PlannedMember(Struct, frozen=True):
     length: Count
 
 
+class DiscardedChunk(Struct, frozen=True):
+    """A chunk whose sound is no longer kept; its manifest stays, and why it went."""
+
+    chunk: Chunk
+    cause: GoneCause
+
+
 class Archive(Struct, frozen=True, kw_only=True):
     """One archive in the object store, planned or uploaded."""
 
@@ -195,6 +210,9 @@ class Archive(Struct, frozen=True, kw_only=True):
     ended_at: Instant
     planned_at: Instant
     uploaded_at: Instant | None = None
+    replaces: ArchiveId | None = None  # the archive that this one was rewritten from, without what was erased
+    gone: ArchiveGone | None = None
+    deleted_at: Instant | None = None  # once `gone`: when the store no longer had it
 
 
 class Where(Struct, frozen=True):

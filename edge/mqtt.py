@@ -71,9 +71,10 @@ class Bus:
         self._subscriptions: dict[str, _Subscription] = {}
         self._on_connected: list[Callable[[], None]] = []
         self._outbox = Outbox(_QUEUED_MESSAGES)
-        self._lock = threading.Lock()  # over the four above and _client
+        self._lock = threading.Lock()  # over the four above, _client and _last_receipt
         self._client: paho.Client | None = None  # while connected
         self._attempt: paho.Client | None = None  # also while connecting
+        self._last_receipt: paho.MQTTMessageInfo | None = None
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._away_until = 0.0
@@ -88,6 +89,7 @@ class Bus:
 
     def stop(self, timeout: float = 1.0, farewell: Event | None = None) -> None:
         """Says `farewell`, waits up to `timeout` seconds for it to leave, and disconnects."""
+        self._stopping.set()  # from here on we hear nothing more: not our own farewell either
         with self._lock:
             client = self._client
         if client is not None and farewell is not None:
@@ -97,7 +99,6 @@ class Bus:
                 receipt.wait_for_publish(timeout)
             except (RuntimeError, ValueError) as problem:
                 log.debug("the farewell did not leave: %s", problem)
-        self._stopping.set()
         with self._lock:
             attempt, self._client = self._attempt, None
         self._connected.clear()  # what follows is no loss
@@ -105,6 +106,18 @@ class Bus:
             attempt.disconnect()
         if self._thread.is_alive():
             self._thread.join(timeout)
+
+    def flush(self, timeout: float) -> bool:
+        """Waits up to `timeout` seconds until the broker has taken what was handed over last."""
+        with self._lock:
+            receipt = self._last_receipt
+        if receipt is None:
+            return False
+        try:
+            receipt.wait_for_publish(timeout)
+            return receipt.is_published()
+        except (RuntimeError, ValueError):
+            return False
 
     @property
     def connected(self) -> bool:
@@ -150,6 +163,13 @@ class Bus:
         """Calls `callback` in paho's thread after each connection: the time to look at the truth again."""
         self._on_connected.append(callback)
 
+    def repeat_retained(self) -> None:
+        """Sends everything that is retained again: somebody else wrote over it."""
+        with self._lock:
+            if self._client is not None:
+                for letter in self._retained.values():
+                    self._hand_over(self._client, letter)
+
     def withdraw(self, seconds: float) -> None:
         """Leaves the broker without a word (no last will either) and comes back after `seconds`."""
         with self._lock:
@@ -174,6 +194,7 @@ class Bus:
         receipt = client.publish(
             letter.topic, letter.payload, qos=letter.qos, retain=letter.retain, properties=_properties(letter)
         )
+        self._last_receipt = receipt
         if receipt.rc == paho.MQTT_ERR_QUEUE_SIZE:
             self._trouble("the broker takes our messages too slowly; some are dropped")
         else:
@@ -278,6 +299,8 @@ class Bus:
     # inbound
 
     def _deliver(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        if self._stopping.is_set():
+            return
         try:
             topic = message.topic
         except UnicodeDecodeError:

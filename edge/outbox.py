@@ -14,7 +14,7 @@ Ending = Literal["lost", "refused", "unreachable"]
 _FIRST_DELAY = 0.5  # seconds
 _LONGEST_DELAY = 30.0
 _SLOW_DELAY = 15.0  # at least this after a refusal: only a person can mend it
-_STEADY = 10.0  # seconds that a connection must have lasted for the next delay to be short again
+_STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
 
 
 class Letter(NamedTuple):

@@ -38,6 +38,11 @@ class Node(Struct, frozen=True):
         str,
         _key("Name of this node: a-z, 0-9, _ and -, at most 63. Empty: the host's name made to fit.", "porch"),
     ] = ""
+    latitude: Annotated[
+        str, _key("Where it stands, for sunrise, sunset and exported files: degrees north (south: -). WGS 84.", "52.52")
+    ] = ""
+    longitude: Annotated[str, _key("Degrees east (west: -).", "13.405")] = ""
+    location: Annotated[str, _key("The place in words, for exported files.", "Back garden, 1.5 m above ground")] = ""
 
 
 class Recorder(Struct, frozen=True):
@@ -66,9 +71,32 @@ class Recorder(Struct, frozen=True):
         Literal["flac", "wav"], _key("File format of chunks, both lossless; flac takes about half the room.", "wav")
     ] = "flac"
     bits: Annotated[Literal[16, 24], _key("Bits per sample.", "24")] = 16
+    schedule: Annotated[
+        str,
+        _key(
+            "When to record; all other time counts as paused. By the clock (`06:00-22:00`, local time), the sun"
+            " (`sunset-30m..sunrise+30m`; also dawn, dusk), as a duty cycle (`60s/300s`), several at once"
+            " (`sunset..sunrise 60s/300s`), or either of several (`05:00-08:00, sunset..23:00`). Empty: always.",
+            "sunset-30m..sunrise+30m",
+        ),
+    ] = ""
     sync_seconds: Annotated[
         float, _key("At most this much sound, in seconds, is lost on a power cut.", "10", ge=0.5, le=60)
     ] = 2.0
+    keep: Annotated[
+        Literal["all", "sounds"],
+        _key(
+            "What is kept: `all`, or `sounds` only: chunks that no sound touches are discarded, and the answer for"
+            " their time is `expired`, cause `quiet`. Needs `sound_level`.",
+            "sounds",
+        ),
+    ] = "all"
+    pre_roll: Annotated[
+        float, _key("With keep = sounds: this much is kept before a sound, in seconds.", "30", ge=0, le=3600)
+    ] = 10.0
+    post_roll: Annotated[
+        float, _key("With keep = sounds: this much is kept after a sound, in seconds.", "60", ge=0, le=3600)
+    ] = 30.0
     block_frames: Annotated[
         int, _key("Frames per block from the sound card: fewer is quicker, more costs less CPU.", ge=256, le=16_384)
     ] = 2_048
@@ -150,7 +178,44 @@ class Mqtt(Struct, frozen=True):
 
 class Archive(Struct, frozen=True):
     archive_max_mb: Annotated[float, _key("No archive gets larger than this, in MB.", "256", ge=1, le=100_000)] = 64.0
-    archive_max_chunks: Annotated[int, _key("No archive holds more chunks than this.", "60", ge=1, le=10_000)] = 1_000
+    archive_max_chunks: Annotated[int, _key("No archive holds more chunks than this.", "60", ge=1, le=10_000)] = 250
+    keep_local: Annotated[
+        float,
+        _key(
+            "Keep chunks on this node for this long after their upload, in seconds, if there is room: when the disk"
+            " gets low, the oldest go first. 0: they go at once.",
+            "86400",
+            ge=0,
+        ),
+    ] = 0.0
+    keep_remote: Annotated[
+        float,
+        _key(
+            "Delete archives this many days after their upload, except what `imhearing hold` protects. 0: never.",
+            "365",
+            ge=0,
+            le=36_500,
+        ),
+    ] = 0.0
+    when_full: Annotated[
+        Literal["stop", "drop_oldest"],
+        _key(
+            "When the disk is full of chunks that cannot be uploaded: stop recording (a gap, `disk_full`), or delete"
+            " the oldest of them for good (`expired`, cause `dropped`).",
+            "drop_oldest",
+        ),
+    ] = "stop"
+    upload_window: Annotated[
+        str,
+        Meta(
+            description="Upload only between these local times of day. Empty: always.",
+            examples=["22:00-06:00"],
+            pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        ),
+    ] = ""
+    max_rate: Annotated[
+        float, _key("Upload at most this much, in MB per second, on average. 0: ignore.", "0.5", ge=0)
+    ] = 0.0
 
 
 class S3(Struct, frozen=True):
@@ -173,6 +238,39 @@ class S3(Struct, frozen=True):
         Literal["when_required", "when_supported"],
         _key("Whether uploads carry the newer CRC checksums too, which some S3 clones refuse.", "when_supported"),
     ] = "when_required"
+    storage_class: Annotated[
+        str, _key("Storage class of archives, where the store has several. Empty: its default.", "STANDARD_IA")
+    ] = ""
+    encryption: Annotated[
+        Literal["", "AES256", "aws:kms"],
+        _key("Encryption by the store (SSE) that uploads ask for. Empty: the bucket's default.", "AES256"),
+    ] = ""
+    kms_key: Annotated[str, _key("With aws:kms: the key's id or ARN. Empty: the account's own.", "alias/imhearing")] = (
+        ""
+    )
+    tags: Annotated[
+        str,
+        Meta(
+            description="Tags of the objects, for lifecycle rules and bills: `name=value`, joined by `&`.",
+            examples=["project=garden&kind=sound"],
+            pattern=r"^([^=&]{1,128}=[^=&]{0,256}(&[^=&]{1,128}=[^=&]{0,256}){0,9})?$",
+        ),
+    ] = ""
+
+
+class Budget(Struct, frozen=True):
+    price_per_gb: Annotated[
+        float, _key("What the store takes for one GB kept for a month, in your currency. 0: ignore.", "0.023", ge=0)
+    ] = 0.0
+    budget_cost: Annotated[
+        float,
+        _key(
+            "Stop uploading when what is kept would cost more than this in a calendar month; recording goes on."
+            " 0: ignore.",
+            "5",
+            ge=0,
+        ),
+    ] = 0.0
 
 
 class Catalog(Struct, frozen=True):
@@ -194,6 +292,33 @@ class Ably(Struct, frozen=True):
         ),
     ] = Secret()
     endpoint: Annotated[str, _key("Another server that speaks the Ably protocol. Empty: Ably itself.")] = ""
+    token: Annotated[
+        Secret, _key("For those who ask (`--via ably`): a token from `imhearing token`, in place of the key.")
+    ] = Secret()
+    events: Annotated[
+        Literal["no", "yes"],
+        _key("Whether sounds, archives and states are told on Ably too (`imhearing:events:<node>`).", "yes"),
+    ] = "no"
+
+
+class Http(Struct, frozen=True):
+    host: Annotated[
+        str, _key("Where the HTTP door listens. Other than loopback only with a `token`.", "0.0.0.0")  # noqa: S104
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        _key("Its port. 0: no HTTP door, but `imhearing up` chooses a free one.", "8480", ge=0, le=65_535),
+    ] = 0
+    token: Annotated[
+        Secret, _key("Who asks must send `Authorization: Bearer` and this, at least 16 characters. Empty: nothing.")
+    ] = Secret()
+    url: Annotated[
+        str,
+        _key(
+            "For those who ask (`--via http`): the door's address, where it is not on this machine.",
+            "https://porch.example.com",
+        ),
+    ] = ""
 
 
 class Log(Struct, frozen=True):
@@ -201,6 +326,9 @@ class Log(Struct, frozen=True):
         str, _key("Log to this file too (5 MB, then rotated, 3 kept). Empty: none.", "imhearing.log")
     ] = ""
     level: Annotated[Literal["debug", "info", "warning", "error"], _key("What is worth a line.", "debug")] = "info"
+    format: Annotated[
+        Literal["plain", "json"], _key("How a line looks: for people and journald, or an object for programs.", "json")
+    ] = "plain"
 
 
 class Settings(Struct, frozen=True):
@@ -213,7 +341,9 @@ class Settings(Struct, frozen=True):
     mqtt: Mqtt = field(default_factory=Mqtt)
     archive: Archive = field(default_factory=Archive)
     s3: S3 = field(default_factory=S3)
+    budget: Budget = field(default_factory=Budget)
     catalog: Catalog = field(default_factory=Catalog)
     query: Query = field(default_factory=Query)
     ably: Ably = field(default_factory=Ably)
+    http: Http = field(default_factory=Http)
     log: Log = field(default_factory=Log)

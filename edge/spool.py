@@ -74,8 +74,12 @@ class Spool:
 
     @contextlib.contextmanager
     def locked_for_recording(self) -> Iterator[None]:
-        """Only one recorder may add to a spool: the second one gets a SpoolBusy. OSError without a spool."""
-        with (self.path / ".recorder.lock").open("a") as lock:
+        """Only one recorder may add to a spool: the second one gets a SpoolBusy."""
+        try:
+            lock = (self.path / ".recorder.lock").open("a")
+        except OSError as problem:
+            raise self.gone(problem) from None
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -183,6 +187,10 @@ class Spool:
         """Room left on the spool's disk for those who are not root."""
         stat = os.statvfs(self.path)
         return stat.f_bavail * stat.f_frsize
+
+    def gone(self, problem: OSError) -> SpoolError:
+        """What to say when the folder itself cannot be used any more."""
+        return SpoolError(f"{self.path}: the spool is gone ({problem.strerror}); mount or make the folder again")
 
     def disk_bytes(self) -> int:
         """The size of the spool's disk."""

@@ -21,14 +21,8 @@ _Id = Annotated[
     ),
 ]
 _Seconds = Annotated[
-    float,
-    Meta(
-        ge=1,
-        le=LONGEST_PAUSE,
-        description="For how long; without it until `resume`",
-        examples=[1800],
-        extra_json_schema={"x-unit": "s"},
-    ),
+    Annotated[float, Meta(ge=1, le=LONGEST_PAUSE)] | None,
+    Meta(description="For how long; without it until `resume`", examples=[1800], extra_json_schema={"x-unit": "s"}),
 ]
 
 
@@ -45,7 +39,7 @@ class Pause(Command, frozen=True, kw_only=True):
 
     VERB: ClassVar[str] = "pause"
 
-    seconds: _Seconds | None = None
+    seconds: _Seconds = None
 
 
 class Resume(Command, frozen=True, kw_only=True):
@@ -60,7 +54,7 @@ class SwitchRecording(Command, frozen=True, kw_only=True):
     VERB: ClassVar[str] = "recording"
 
     on: Annotated[bool, Meta(description="Whether to record", examples=[False])]
-    seconds: _Seconds | None = None
+    seconds: _Seconds = None
 
 
 class Rotate(Command, frozen=True, kw_only=True):

@@ -1,22 +1,18 @@
-"""The client's side of the Ably door: asks a node anywhere, again with the same id when it stays silent."""
+"""The client's side of the Ably door: asks a node anywhere, or every node at once."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 
 from edge import wire
-from edge.errors import DoorError, WireError
-from edge.names import is_client_id
+from edge.errors import DoorError
+from edge.names import EVERY_NODE, is_client_id
 from query_service.ably_link import Delivery, Link
-from query_service.protocol import Answer, Request, read_answer
-from query_service.tokens import REPLIES, REQUESTS
-
-log = logging.getLogger(__name__)
-
-_FIRST_PATIENCE = 2.0  # seconds until a silent node is asked again; then twice that, and so on
+from query_service.patience import Send, Waiting
+from query_service.protocol import Answer, Request
+from query_service.tokens import NODES, REPLIES, REQUESTS
 
 
 def new_client_id() -> str:
@@ -34,7 +30,7 @@ class AblyClient:
         self.node = node
         self._replies = f"{REPLIES}{client_id}"
         self._link = Link(endpoint, make_token, token_seconds)
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._waiting = Waiting()
         self._keeper: asyncio.Task[None] | None = None
 
     async def open(self, timeout: float = 10.0) -> None:
@@ -55,47 +51,32 @@ class AblyClient:
 
     async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
         """The first answer to `request`; DoorError that names the node when none comes within `timeout` seconds."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[request.id] = future
-        problem: DoorError | None = None
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                patience = _FIRST_PATIENCE
-                while True:
-                    problem = await self._send(request, limit.when() or 0.0)
-                    done, _ = await asyncio.wait([future], timeout=patience if problem is None else 0.5)
-                    if done:
-                        return future.result()
-                    patience *= 2
-        except TimeoutError:
-            reason = f" ({problem})" if problem else "; is it running, and is the name right?"
-            raise DoorError(f"node {self.node} gave no answer within {timeout:g} s{reason}") from None
-        finally:
-            self._waiting.pop(request.id, None)
+        return await self.ask_node(self.node, request, timeout)
 
-    async def _send(self, request: Request, ends_at: float) -> DoorError | None:
-        left = max(0.1, ends_at - asyncio.get_running_loop().time())
-        headers = {"id": request.id, "v": 1, "deadline": round(left, 3)}
-        try:
-            await self._link.publish(f"{REQUESTS}{self.node}", "query", wire.encode(request), headers, timeout=left)
-        except DoorError as problem:
-            return problem  # it may have arrived all the same
-        return None
+    async def ask_node(self, node: str, request: Request, timeout: float) -> Answer:
+        """As `ask`, of any node."""
+        return await self._waiting.one(request, self._sender(node), node, timeout)
+
+    async def ask_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
+        """One question to every node: what answered within `timeout` seconds, or until all of `nodes` have."""
+        return await self._waiting.each(request, self._sender(EVERY_NODE), nodes, timeout)
+
+    async def nodes(self, timeout: float = 10.0) -> list[str]:
+        """The nodes that are there now."""
+        return await self._link.members(NODES, timeout)
+
+    def _sender(self, node: str) -> Send:
+        async def send(request: Request, left: float) -> None:
+            headers = {"id": request.id, "v": 1, "deadline": round(left, 3)}
+            await self._link.publish(f"{REQUESTS}{node}", "query", wire.encode(request), headers, timeout=left)
+
+        return send
 
     def _receive(self, delivery: Delivery) -> None:
-        try:
-            answer = read_answer(delivery.data)
-        except WireError as problem:
-            log.warning("an answer that cannot be read: %s", problem)
-            return
-        future = self._waiting.get(answer.id)
-        if future is not None and not future.done():
-            future.set_result(answer)
+        self._waiting.receive(delivery.data)
 
     async def _keep(self) -> None:
         try:
             await self._link.keep()
         except DoorError as problem:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(problem)
+            self._waiting.fail(problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -17,9 +18,10 @@ from edge import __version__, wire
 from edge.errors import DoorError, ImHearingError
 from edge.names import EVERY_NODE, is_client_id
 from query_service.ably_link import Delivery, Link
+from query_service.event_feed import EventFeed
 from query_service.protocol import Answer, ErrorAnswer, Request, read_request, refusal
 from query_service.replays import Replays
-from query_service.tokens import NODES, REPLIES, REQUESTS
+from query_service.tokens import EVENTS, NODES, REPLIES, REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ _QUEUED_PER_CLIENT = 16
 _REFUSALS = 200  # `busy` and the like that wait to be sent
 _WORKERS = 8  # answers on their way at once
 _PER_SECOND = 40
+_EVENTS_PER_SECOND = 8
 _DEADLINE = 10.0  # seconds, where a request names none
 _LONGEST_DEADLINE = 60.0
 _REPLY_CHANNELS = 200
@@ -46,11 +49,16 @@ class _Job(NamedTuple):
 class AblyDoor:
     """Serves until cancelled, whatever the network does. `answer` must not raise."""
 
-    def __init__(self, node: str, answer: AnswerIt, make_link: Callable[[], Link]) -> None:
+    def __init__(
+        self, node: str, answer: AnswerIt, make_link: Callable[[], Link], feed: EventFeed | None = None
+    ) -> None:
+        """`feed`: what to tell on `imhearing:events:<node>`."""
         self._node = node
+        self._feed = feed
         self._answer = answer
         self._make_link = make_link
         self._link: Link | None = None
+        self._tried_at = time.monotonic()
         self._opened = asyncio.Event()
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(_QUEUED)
         self._per_client: Counter[str] = Counter()
@@ -65,12 +73,19 @@ class AblyDoor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_connected())
             group.create_task(self._send_refusals())
+            if self._feed is not None:
+                group.create_task(self._tell_events(self._feed))
             for _ in range(_WORKERS):
                 group.create_task(self._work())
 
     async def opened(self) -> None:
         """Waits until questions can come."""
         await self._opened.wait()
+
+    def silent_for(self) -> float:
+        """Seconds since the other side last answered, or since a connection was last tried: neither may take long."""
+        answered_at = self._link.answered_at if self._link is not None else 0.0
+        return time.monotonic() - max(self._tried_at, answered_at)
 
     async def _stay_connected(self) -> None:
         pause = 1.0
@@ -89,6 +104,7 @@ class AblyDoor:
             pause = min(pause * 2, 60.0)
 
     async def _serve(self) -> None:
+        self._tried_at = time.monotonic()
         link = self._make_link()
         try:
             await link.open()
@@ -191,6 +207,20 @@ class AblyDoor:
                         return
         except TimeoutError:
             log.warning("an answer to %s did not leave before its deadline", client_id)
+
+    async def _tell_events(self, feed: EventFeed) -> None:
+        """Events are notice: one that does not get through is not tried again."""
+        pace = Pace(_EVENTS_PER_SECOND)
+        while True:
+            await self._opened.wait()
+            told = await feed.next()
+            await pace.wait()
+            link = self._link
+            try:
+                if link is not None:
+                    await link.publish(f"{EVENTS}{self._node}", told.name, told.data, {"v": 1}, timeout=5.0)
+            except DoorError as problem:
+                log.debug("an event may not have left: %s", problem)
 
     async def _publish(self, channel: str, request_id: str, data: bytes) -> None:
         link = self._link

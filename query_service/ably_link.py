@@ -9,22 +9,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import ably
 import msgspec
 from ably import AblyRealtime
 from ably.types.channelmode import ChannelMode
 from ably.types.channeloptions import ChannelOptions
+from ably.types.channelstate import ChannelState
 from ably.types.message import Message
+from ably.types.tokendetails import TokenDetails
 from ably.util.exceptions import AblyException
 
 from edge.errors import DoorError
+from query_service.tokens import claims_of
+
+log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 5.0  # the SDK's own patience with the server
 _PING_PATIENCE = 5.0
 _AWAY_SECONDS = 20.0  # without a connection before the owner should begin anew
 _RENEW_AT = 0.6  # of a token's life
+_SDK = Path(ably.__file__).parent
 
 
 class Delivery(NamedTuple):
@@ -36,6 +45,21 @@ class Delivery(NamedTuple):
     headers: dict[str, Any]
 
 
+def _keep_quiet(loop: asyncio.AbstractEventLoop) -> None:
+    """While the network is away the SDK leaves a failed task behind at each attempt, and asyncio a traceback of it."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("future") or context.get("task")
+        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+        if code is not None and _SDK in Path(code.co_filename).parents:
+            log.debug("the SDK left a task behind: %s", context.get("exception") or context.get("message"))
+        else:
+            loop.default_exception_handler(context)
+
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(handle)
+
+
 class Link:
     """One connection. Make and use it in a running event loop; raises DoorError."""
 
@@ -43,15 +67,20 @@ class Link:
         self, endpoint: str, make_token: Callable[[], str], token_seconds: float, ping_seconds: float = 15.0
     ) -> None:
         """`endpoint` is HOST:PORT of a local server without TLS; empty: Ably. `make_token` may raise errors of ours."""
-        # at INFO the SDK prints keys and tokens
-        logging.getLogger("ably").setLevel(logging.WARNING)
+        # At INFO the SDK prints keys and tokens, at ERROR the messages that it gives up, links to sound and all, and a
+        # traceback for each attempt while the network is away. What matters of it reaches us as exceptions and states.
+        logging.getLogger("ably").setLevel(logging.CRITICAL)
+        _keep_quiet(asyncio.get_running_loop())
         self._where = endpoint or "Ably"
         self._token_seconds = token_seconds
         self._ping_seconds = ping_seconds
         make_token()  # a wrong key shows here, not inside the SDK
 
-        async def authenticate(_params: object) -> str:
-            return make_token()
+        async def authenticate(_params: object) -> TokenDetails:
+            token = make_token()
+            claims = claims_of(token)
+            # of a bare JWT the SDK takes the client id for unknown, and then refuses to renew it (40102)
+            return TokenDetails(token=token, client_id=claims.client_id, expires=claims.exp * 1_000)
 
         options: dict[str, Any] = {"endpoint": f"{endpoint}/", "tls": False} if endpoint else {}
         self._client: Any = AblyRealtime(
@@ -63,10 +92,13 @@ class Link:
             channel_retry_timeout=2_000,
             **options,
         )
+        self.answered_at = 0.0  # of the monotonic clock: when a ping last came back
+        self._subscribed: list[Any] = []
         self._changed = asyncio.Event()
         self._client.connection.on(self._note_change)
 
     def _note_change(self, _change: object) -> None:
+        log.debug("%s: the connection is %s now", self._where, self._state())
         self._changed.set()
 
     @property
@@ -103,6 +135,7 @@ class Link:
         # without the right to, the server attaches all the same and delivers nothing
         if ChannelMode.SUBSCRIBE not in (subscribed.modes or []):
             raise DoorError(f"{self._where}: the key or token has no right to subscribe to {channel}")
+        self._subscribed.append(subscribed)
 
     async def publish(
         self, channel: str, name: str, data: bytes, headers: dict[str, Any], timeout: float = 10.0
@@ -115,6 +148,16 @@ class Link:
     def forget(self, channel: str) -> None:
         """Frees a channel that was only published on."""
         self._client.channels.release(channel)
+
+    async def members(self, channel: str, timeout: float = 10.0) -> list[str]:
+        """The client ids that are present on `channel` now."""
+        found: list[Any] = []
+
+        async def look() -> None:
+            found.extend(await self._client.channels.get(channel).presence.get())
+
+        await self._within(timeout, f"see who is on {channel}", look())
+        return sorted({str(member.client_id) for member in found})
 
     async def enter(self, channel: str, data: dict[str, str], timeout: float = 10.0) -> None:
         """Shows this client's presence on `channel`, with `data`, until the link ends."""
@@ -133,8 +176,8 @@ class Link:
 
     async def _check(self) -> None:
         """A ping must come back; a connection that is away gets the SDK's own attempts first."""
-        with contextlib.suppress(DoorError):
-            await self._within(_PING_PATIENCE, "ping", self._client.connection.ping())
+        if await self._ping():
+            self._check_channels()
             return
         if self.connected:
             raise DoorError(f"{self._where}: the connection is dead: no reply to a ping")
@@ -147,6 +190,20 @@ class Link:
                     await self._changed.wait()
         except TimeoutError:
             raise DoorError(f"{self._where}: away for {_AWAY_SECONDS:g} s") from None
+
+    async def _ping(self) -> bool:
+        with contextlib.suppress(DoorError):
+            await self._within(_PING_PATIENCE, "ping", self._client.connection.ping())
+            self.answered_at = time.monotonic()
+            return True
+        return False
+
+    def _check_channels(self) -> None:
+        """A connection can live on while a channel is lost, and then it hears nothing."""
+        for channel in self._subscribed:
+            if channel.state not in (ChannelState.ATTACHED, ChannelState.ATTACHING):
+                reason = channel.error_reason or channel.state.value
+                raise DoorError(f"{self._where}: the server let go of {channel.name} ({reason})")
 
     async def close(self) -> None:
         """Says goodbye if that is quickly done; never raises."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from edge import wire
-from edge.instant import Instant
+from edge.instant import LAST, Instant
 from edge.model import Archive, Chunk, HoleCause
 from query_service.cursors import make_cursor
 from query_service.protocol import (
@@ -61,6 +61,12 @@ def first_frame_at(chunk: Chunk, moment: Instant) -> int:
     return min(chunk.frames, -((chunk.started_at - moment) * chunk.frames // length))
 
 
+def archive_place(archive: Archive, presign: Presign | None) -> ArchivePlace:
+    """Where an archive lies, with a link if one is wanted."""
+    url = presign(archive) if presign else None
+    return ArchivePlace(s3=f"s3://{archive.bucket}/{archive.key}", bucket=archive.bucket, key=archive.key, url=url)
+
+
 class _Page:
     """Collects intervals while they fit."""
 
@@ -72,7 +78,7 @@ class _Page:
         self._archives: dict[str, ArchivePlace] = {}
         self._overlapped: list[Overlapped] = []
         self._left_out = 0
-        self._room = MAX_ANSWER - len(wire.encode(self._answer(make_cursor(question, Instant(0))))) - 6
+        self._room = MAX_ANSWER - len(wire.encode(self._answer(make_cursor(question, int(LAST))))) - 6
 
     def add(self, piece: Piece) -> bool:
         """Whether `piece` found room; the first always does, if need be without all that it outdid."""
@@ -92,7 +98,7 @@ class _Page:
         return True
 
     def answer(self, end: Instant) -> CoverageAnswer:
-        return self._answer(make_cursor(self._question, end) if end < self._question.to else None)
+        return self._answer(make_cursor(self._question, int(end)) if end < self._question.to else None)
 
     def _answer(self, cursor: str | None) -> CoverageAnswer:
         question = self._question
@@ -132,12 +138,8 @@ class _Page:
                 continue
             archive = self._facts.archives.get(where.archive)
             if archive is not None:
-                found[where.archive] = self._place(archive)
+                found[where.archive] = archive_place(archive, self._presign if self._question.urls else None)
         return found
-
-    def _place(self, archive: Archive) -> ArchivePlace:
-        url = self._presign(archive) if self._question.urls else None
-        return ArchivePlace(s3=f"s3://{archive.bucket}/{archive.key}", bucket=archive.bucket, key=archive.key, url=url)
 
 
 def _size(value: Interval | Overlapped) -> int:

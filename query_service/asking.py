@@ -11,14 +11,16 @@ from msgspec.structs import replace
 
 from edge.errors import DoorError, QueryRefused
 from query_service.protocol import (
+    UNPAGED,
     Answer,
-    ArchivePlace,
     CoverageAnswer,
     ErrorAnswer,
     GoodAnswer,
-    Interval,
-    Overlapped,
+    LevelsAnswer,
+    PagedAnswer,
     Request,
+    SoundsAnswer,
+    UnpagedAnswer,
 )
 
 _BUSY_PAUSE = 0.2  # seconds, doubled each time
@@ -34,42 +36,59 @@ class Door(Protocol):
 
 
 async def ask(door: Door, request: Request, timeout: float = 10.0) -> GoodAnswer:
-    """The answer, all pages in one; errors as for `query`. Of a coverage that is too long to hold, take `pages`."""
-    if request.type != "coverage":
+    """The answer, all pages in one; errors as for `query`. Of an answer that is too long to hold, take `pages`."""
+    if request.type in UNPAGED:
         return await ask_once(door, request, timeout)
-    intervals: list[Interval] = []
-    archives: dict[str, ArchivePlace] = {}
-    overlapped: list[Overlapped] = []
-    left_out = 0
-    async for page in pages(door, request, timeout):
-        last = page
-        intervals += page.intervals
-        archives |= page.archives
-        overlapped += page.overlapped
-        left_out += page.overlapped_left_out
-    return replace(
-        last,
-        id=request.id,
-        intervals=tuple(intervals),
-        archives=archives,
-        overlapped=tuple(overlapped),
-        overlapped_left_out=left_out,
-        next=None,
-    )
+    answered = [page async for page in pages(door, request, timeout)]
+    return joined(request, answered)
 
 
-async def pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
+async def pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[PagedAnswer]:
     """The answer page by page, each with an id of its own; `timeout` in seconds is for each."""
     while True:
         page = await ask_once(door, request, timeout)
-        if not isinstance(page, CoverageAnswer):
-            raise DoorError(f"node {door.node} answered a coverage question with {page.type}")
+        if isinstance(page, UnpagedAnswer) or page.type != request.type:
+            raise DoorError(f"node {door.node} answered a question of type {request.type} with {page.type}")
         yield page
         if page.next is None:
             return
         if page.next == request.cursor:
             raise DoorError(f"node {door.node} gives the same page again and again")
         request = replace(request, id=new_id(), cursor=page.next)
+
+
+async def coverage_pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
+    """As `pages`, of a coverage question."""
+    async for page in pages(door, request, timeout):
+        if isinstance(page, CoverageAnswer):
+            yield page
+
+
+def joined(request: Request, answered: list[PagedAnswer]) -> PagedAnswer:
+    """The pages of one answer, in order, as one."""
+    last = answered[-1]
+    if isinstance(last, CoverageAnswer):
+        coverage = [page for page in answered if isinstance(page, CoverageAnswer)]
+        return replace(
+            last,
+            id=request.id,
+            intervals=tuple(interval for page in coverage for interval in page.intervals),
+            archives={name: place for page in coverage for name, place in page.archives.items()},
+            overlapped=tuple(loser for page in coverage for loser in page.overlapped),
+            overlapped_left_out=sum(page.overlapped_left_out for page in coverage),
+            next=None,
+        )
+    if isinstance(last, SoundsAnswer):
+        told = [page for page in answered if isinstance(page, SoundsAnswer)]
+        return replace(
+            last,
+            id=request.id,
+            sounds=tuple(sound for page in told for sound in page.sounds),
+            archives={name: place for page in told for name, place in page.archives.items()},
+            next=None,
+        )
+    steps = [page for page in answered if isinstance(page, LevelsAnswer)]
+    return replace(last, id=request.id, levels=tuple(step for page in steps for step in page.levels), next=None)
 
 
 async def ask_once(door: Door, request: Request, timeout: float) -> GoodAnswer:

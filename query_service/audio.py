@@ -14,7 +14,8 @@ from edge.errors import FetchError
 
 _BLOCK = 65_536  # frames in memory at once
 _RF64_FROM = 4_000_000_000  # bytes; a plain WAV holds no more than 4 GiB
-_ENDINGS = {".wav": "WAV", ".flac": "FLAC"}
+_ENDINGS = {".wav": "WAV", ".flac": "FLAC", ".opus": "OGG"}
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, 2.1.3
 _SUBTYPES = ("PCM_16", "PCM_24")
 
 
@@ -28,10 +29,10 @@ class SoundFormat(NamedTuple):
 
 
 def output_kind(path: Path) -> str:
-    """WAV or FLAC, by the ending of `path`; FetchError for others."""
+    """WAV, FLAC, or OGG (Opus, the only lossy one), by the ending of `path`; FetchError for others."""
     kind = _ENDINGS.get(path.suffix.lower())
     if kind is None:
-        raise FetchError(f"{path.name}: sound is written as .wav or .flac; choose one of these endings")
+        raise FetchError(f"{path.name}: sound is written as .wav, .flac or .opus; choose one of these endings")
     return kind
 
 
@@ -71,7 +72,11 @@ class JoinedSound:
                 raise FetchError(f"{name}: holds {found.subtype} samples, not 16 or 24 bit ones")
             size = self._longest_seconds * found.rate * found.channels * int(found.subtype[4:]) / 8
             kind = "RF64" if self._kind == "WAV" and size > _RF64_FROM else self._kind
-            self._file = soundfile.SoundFile(self._path, "w", found.rate, found.channels, found.subtype, format=kind)
+            subtype = found.subtype
+            if kind == "OGG":
+                _check_opus(found, name)
+                subtype = "OPUS"
+            self._file = soundfile.SoundFile(self._path, "w", found.rate, found.channels, subtype, format=kind)
             self.format = found
         elif found != self.format:
             raise FetchError(f"{name}: from here on sound is {found}, before it was {self.format}; fetch them apart")
@@ -114,3 +119,9 @@ class JoinedSound:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_opus(found: SoundFormat, name: str) -> None:
+    if found.rate not in _OPUS_RATES:
+        rates = ", ".join(map(str, _OPUS_RATES))
+        raise FetchError(f"{name}: was recorded at {found.rate} Hz; Opus knows {rates}: write .flac or .wav")

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from edge import wire
-from edge.errors import DoorError, WireError
+from edge.errors import DoorError
 from edge.instant import Instant
-from edge.names import is_node_name
+from edge.names import EVERY_NODE, is_node_name
 from edge.settings import Settings
 from query_service.asking import Door, ask, new_id, pages
 from query_service.fetching import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
-from query_service.protocol import DEFAULT_LIMIT, GoodAnswer, QuestionType, Request
+from query_service.fleet import FleetAnswer, FleetDoor, ask_fleet
+from query_service.protocol import DEFAULT_LIMIT, GoodAnswer, QuestionType, Request, SoundOrder
+
+if TYPE_CHECKING:
+    from query_service.ably_client import AblyClient
 
 __all__ = [
     "Door",
     "FetchProgress",
     "FetchReport",
+    "FleetAnswer",
     "Gaps",
     "OnProgress",
     "Via",
     "ask",
+    "ask_fleet",
     "fetch",
     "fetch_sound",
     "open_door",
+    "open_fleet",
     "pages",
     "query",
+    "query_all",
 ]
 
-Via = Literal["local", "ably"]
+Via = Literal["local", "ably", "mqtt", "http"]
 
 _TOKEN_SECONDS = 3_600
 
@@ -48,20 +54,69 @@ def query(
     end: Instant | None = None,
     limit: int = DEFAULT_LIMIT,
     urls: bool = False,
+    order: SoundOrder = "loudest",
+    min_level: float | None = None,
+    step: int = 60,
     node: str | None = None,
     timeout: float = 10.0,
     token: str | None = None,
 ) -> GoodAnswer:
-    """The answer to one question, all pages in one.
+    """The answer to one question, all pages in one: of type `sounds` in `order`, from `min_level` (LAFmax, dB) up; of
+    type `levels` in steps of `step` seconds.
 
-    `node` defaults to the configured one; `token` (Ably) to one made from `[ably] api_key`. `timeout` in seconds, per
-    page. Raises QueryRefused when the node says no, DoorError when it stays silent or cannot be reached.
+    `node` defaults to the configured one (HTTP: to whoever answers); `token` (Ably) to one made from `[ably] api_key`.
+    `timeout` in seconds, per page. Raises QueryRefused when the node says no, DoorError when it stays silent or cannot
+    be reached.
     """
 
     async def run() -> GoodAnswer:
         async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
-            request = Request(id=new_id(), type=type, from_=start, to=end, limit=limit, urls=urls)
+            request = Request(
+                id=new_id(),
+                type=type,
+                from_=start,
+                to=end,
+                limit=limit,
+                urls=urls,
+                order=order,
+                min_level=min_level,
+                step=step,
+            )
             return await ask(door, request, timeout)
+
+    return asyncio.run(run())
+
+
+def query_all(
+    settings: Settings,
+    *,
+    type: QuestionType = "coverage",
+    start: Instant | None = None,
+    end: Instant | None = None,
+    limit: int = DEFAULT_LIMIT,
+    urls: bool = False,
+    order: SoundOrder = "loudest",
+    min_level: float | None = None,
+    step: int = 60,
+    timeout: float = 10.0,
+    token: str | None = None,
+) -> FleetAnswer:
+    """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who stayed silent."""
+
+    async def run() -> FleetAnswer:
+        async with open_fleet(settings, token=token, timeout=timeout) as door:
+            request = Request(
+                id=new_id(),
+                type=type,
+                from_=start,
+                to=end,
+                limit=limit,
+                urls=urls,
+                order=order,
+                min_level=min_level,
+                step=step,
+            )
+            return await ask_fleet(door, request, timeout)
 
     return asyncio.run(run())
 
@@ -79,7 +134,7 @@ def fetch(
     timeout: float = 10.0,
     token: str | None = None,
 ) -> FetchReport:
-    """Writes the sound of [start, end), cut to the sample, to `path`: WAV or FLAC by its ending.
+    """Writes the sound of [start, end), cut to the sample, to `path`: WAV, FLAC or Opus by its ending.
 
     `gaps`: where there is no sound, write zeros so that time stays right (`silence`), leave it out (`skip`), or raise
     before anything is written (`refuse`). Nothing is written for the future. `path` appears whole or not at all. Raises
@@ -101,11 +156,43 @@ async def open_door(
     wanted = node or settings.node.name
     if not is_node_name(wanted):
         raise DoorError(f"{wanted[:70]!r} is no node's name")
-    door = await (_local_door(settings, wanted) if via == "local" else _ably_door(settings, wanted, token, timeout))
+    door = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
     try:
         yield door
     finally:
         await door.close()
+
+
+@asynccontextmanager
+async def open_fleet(
+    settings: Settings, *, token: str | None = None, timeout: float = 10.0
+) -> AsyncIterator[FleetDoor]:
+    """A door to all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
+    door = await _ably_door(settings, EVERY_NODE, token, timeout)
+    try:
+        yield door
+    finally:
+        await door.close()
+
+
+async def _opened(
+    settings: Settings, via: Via, node: str, token: str | None, timeout: float, *, any_node: bool
+) -> Door:
+    match via:
+        case "local":
+            return await _local_door(settings, node)
+        case "ably":
+            return await _ably_door(settings, node, token, timeout)
+        case "mqtt":
+            from query_service.mqtt_client import MqttClient  # noqa: PLC0415 - each door's library only with it
+
+            door = MqttClient(settings.mqtt, node)
+            await door.open(timeout)
+            return door
+        case "http":
+            from query_service.http_client import HttpClient  # noqa: PLC0415
+
+            return HttpClient(settings.http, node, any_node=any_node)
 
 
 async def _local_door(settings: Settings, node: str) -> Door:
@@ -116,11 +203,12 @@ async def _local_door(settings: Settings, node: str) -> Door:
     return LocalDoor(settings)
 
 
-async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> Door:
+async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> AblyClient:
     from query_service import tokens  # noqa: PLC0415
     from query_service.ably_client import AblyClient, new_client_id  # noqa: PLC0415 - the SDK, 30 MB
 
-    client_id = _client_of(token) if token else new_client_id()
+    token = token or settings.ably.token.reveal()
+    client_id = tokens.claims_of(token).client_id if token else new_client_id()
 
     def make_token() -> str:
         now = Instant.from_seconds(time.time())
@@ -129,13 +217,3 @@ async def _ably_door(settings: Settings, node: str, token: str | None, timeout: 
     door = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
     await door.open(timeout)
     return door
-
-
-def _client_of(token: str) -> str:
-    """The client id that a token was issued for; whether the token is genuine, the server knows."""
-    try:
-        payload = token.split(".")[1]
-        claims = wire.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), dict[str, Any])
-        return str(claims["x-ably-clientId"])
-    except (IndexError, KeyError, ValueError, WireError):
-        raise DoorError("the token is none that `imhearing token` made") from None

@@ -1,39 +1,67 @@
-"""The `next` of an answer: the instant to go on from, bound to its request. Valid while new chunks arrive."""
+"""The `next` of an answer: where to go on, bound to its question. Valid while new chunks arrive."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-import struct
+from typing import TypeVar
 
 from edge import wire
+from edge.errors import WireError
 from edge.instant import Instant
 from query_service.protocol import RangeQuestion
 
-_LAYOUT = struct.Struct(">q12s")
+_DIGEST = 12  # bytes
+
+T = TypeVar("T")
 
 
-def make_cursor(question: RangeQuestion, position: Instant) -> str:
-    """Text that `read_cursor` gives `position` for, with this question alone."""
-    packed = _LAYOUT.pack(position, _digest(question, position))
-    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+class BadCursor(WireError):
+    """The cursor is made up, damaged, or of another question or node."""
+
+    def __init__(self) -> None:
+        super().__init__("cursor is not one that an answer to this very question gave as `next`", "cursor")
 
 
-def read_cursor(question: RangeQuestion) -> Instant | None:
-    """Where the question's cursor goes on; None when it is made up, damaged, or of another question or node."""
+def make_cursor(question: RangeQuestion, place: object) -> str:
+    """Text that `read_cursor` gives `place` for, with this question alone."""
+    packed = wire.encode(place)
+    return base64.urlsafe_b64encode(_digest(question, packed) + packed).decode().rstrip("=")
+
+
+def read_cursor(question: RangeQuestion, wanted: type[T]) -> T:
+    """Where the question's cursor goes on. Raises BadCursor."""
     text = question.cursor or ""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        position, digest = _LAYOUT.unpack(packed)
-    except (binascii.Error, struct.error, ValueError):
-        return None
-    if digest != _digest(question, Instant(position)):
-        return None
-    return Instant(position)
+        if packed[:_DIGEST] != _digest(question, packed[_DIGEST:]):
+            raise BadCursor
+        return wire.decode(packed[_DIGEST:], wanted)
+    except (binascii.Error, ValueError, WireError):
+        raise BadCursor from None
 
 
-def _digest(question: RangeQuestion, position: Instant) -> bytes:
+def start_of(question: RangeQuestion) -> Instant:
+    """Where a page that goes on by time begins. Raises BadCursor."""
+    if question.cursor is None:
+        return question.from_
+    position = Instant(read_cursor(question, int))
+    if not question.from_ <= position < question.to:
+        raise BadCursor
+    return position
+
+
+def _digest(question: RangeQuestion, packed: bytes) -> bytes:
     # neither limit nor urls: both may change from page to page
-    asked = (question.node, question.type, question.from_, question.to, int(position))
-    return hashlib.blake2b(wire.encode(asked), digest_size=12).digest()
+    asked = (
+        question.node,
+        question.type,
+        question.from_,
+        question.to,
+        question.order,
+        question.min_level,
+        question.step,
+        packed,
+    )
+    return hashlib.blake2b(wire.encode(asked), digest_size=_DIGEST).digest()

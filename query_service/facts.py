@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
-from edge.errors import SpoolError
 from edge.instant import MICROSECONDS, Instant
 from edge.model import Archive, Chunk, Hole, SpoolState, Stream, Where
-from edge.spool import PartFile, Spool, SpoolFile
-from query_service.spool_index import SpoolIndex
+from edge.spool import Spool
+from query_service.spool_index import FoundSound, SpoolIndex
+from query_service.spool_view import SpoolView, SpoolWatcher
 from query_service.tiling import Facts, Gone, KnownChunk, Running
-
-log = logging.getLogger(__name__)
 
 ALIVE_SECONDS = 10  # a recorder flushes every second
 
@@ -35,24 +32,37 @@ class CatalogEntry(Protocol):
     def aside(self) -> str | None: ...
 
 
+class KnownSound(Protocol):
+    """What the catalog says of one sound; `chunk_id`: where it begins."""
+
+    @property
+    def sound_id(self) -> str: ...
+    @property
+    def chunk_id(self) -> str: ...
+    @property
+    def started_at(self) -> Instant: ...
+    @property
+    def ended_at(self) -> Instant | None: ...
+    @property
+    def lafmax(self) -> float: ...
+    @property
+    def laeq(self) -> float: ...
+
+
 class Catalog(Protocol):
     """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
 
     @property
     def path(self) -> Path: ...
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogEntry]: ...
+    def chunk(self, chunk_id: str) -> CatalogEntry | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
+    def sounds_between(
+        self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
+    ) -> Sequence[KnownSound]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
-
-
-class SpoolView(NamedTuple):
-    """The spool at one moment."""
-
-    listed: dict[str, SpoolFile]
-    state: SpoolState | None
-    parts: list[PartFile]
 
 
 class FactFinder:
@@ -61,24 +71,28 @@ class FactFinder:
     def __init__(self, spool: Spool, catalog: Catalog) -> None:
         self.spool = spool
         self._catalog = catalog
+        self._watcher = SpoolWatcher(spool)
         self._index = SpoolIndex(spool)
+        self._indexed: tuple[int, object] | None = None
         self._ordinals: dict[str, int] = {}
 
-    def gather(self, start: Instant, end: Instant, limit: int, now: Instant) -> Facts:
+    def gather(self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False) -> Facts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
+
+        `each_second`: with the level of each second, which takes longer.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
         CatalogBusy, CatalogError, SpoolError.
         """
-        facts, whole = self._gather(start, end, limit, now)
+        facts, whole = self._gather(start, end, limit, now, each_second)
         if not whole:  # what left the spool while we read has a place in the catalog by now
-            facts, _ = self._gather(start, end, limit, now)
+            facts, _ = self._gather(start, end, limit, now, each_second)
         return facts
 
-    def _gather(self, start: Instant, end: Instant, limit: int, now: Instant) -> tuple[Facts, bool]:
+    def _gather(self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool) -> tuple[Facts, bool]:
         view = self._look()
         waiting = self._index.between(start, end, limit)
-        known = self._catalog.known([entry.chunk_id for entry in waiting])
+        known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
         self._index.drop(known)
         archived = self._catalog.chunks_between(start, end, limit)
         until = min(_reach(archived, limit, end), waiting[-1].started_at if len(waiting) == limit else end)
@@ -86,7 +100,7 @@ class FactFinder:
         here = [entry for entry in intact if self._is_somewhere(entry, view)]
         chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone, 0) for entry in here}
         for entry in waiting:
-            chunk = None if entry.chunk_id in known else self._index.chunk(entry)
+            chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk, None, None, 0))
         running = self._running(view, now)
@@ -99,9 +113,40 @@ class FactFinder:
         )
         return facts, len(here) == len(intact)
 
+    def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[FoundSound]:
+        """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
+        self._look()
+        archived = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
+        found = {
+            sound.sound_id: FoundSound(
+                sound.sound_id, sound.chunk_id, sound.started_at, sound.ended_at, sound.lafmax, sound.laeq
+            )
+            for sound in archived
+        }
+        for sound in self._index.sounds():
+            before = found.get(sound.sound_id)
+            if before is not None:  # the end of what began in a chunk that the catalog knows
+                found[sound.sound_id] = before._replace(
+                    ended_at=sound.ended_at, lafmax=max(before.lafmax, sound.lafmax), laeq=sound.laeq
+                )
+            elif start <= sound.started_at < end:
+                found[sound.sound_id] = sound
+        return list(found.values())
+
+    def chunk(self, chunk_id: str) -> KnownChunk | None:
+        """One chunk, wherever it is; None where it is not known or was found damaged."""
+        entry = self._catalog.chunk(chunk_id)
+        if entry is not None:
+            return None if entry.aside is not None else KnownChunk(entry.chunk, entry.where, entry.gone, 0)
+        chunk = self._index.chunk_by_id(chunk_id)
+        return KnownChunk(chunk, None, None, 0) if chunk else None
+
+    def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
+        return dict(self._catalog.archives(ids))
+
     def look_at_spool(self) -> SpoolView:
         """The spool now."""
-        return SpoolView(self.spool.chunks(), self._state(), self.spool.parts())
+        return self._watcher.look()
 
     def stream_here(self, stream_id: str) -> Stream | None:
         """A stream's record in the spool."""
@@ -114,15 +159,11 @@ class FactFinder:
     def _look(self) -> SpoolView:
         """The spool now, with the index of its chunks brought up to it."""
         view = self.look_at_spool()
-        self._index.refresh(view.listed, self._catalog.known, _file_id(self._catalog.path))
+        seen = (view.version, _file_id(self._catalog.path))
+        if seen != self._indexed:
+            self._index.refresh(view.listed, self._catalog.known, seen[1])
+            self._indexed = seen
         return view
-
-    def _state(self) -> SpoolState | None:
-        try:
-            return self.spool.state()
-        except SpoolError as problem:
-            log.warning("what the recorder does is not known: %s", problem)
-            return None
 
     def _is_somewhere(self, entry: CatalogEntry, view: SpoolView) -> bool:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:

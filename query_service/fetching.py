@@ -17,7 +17,7 @@ from msgspec import Struct
 from edge.errors import FetchError
 from edge.files import sync_folder
 from edge.instant import MICROSECONDS, Instant
-from query_service.asking import Door, new_id, pages
+from query_service.asking import Door, coverage_pages, new_id
 from query_service.audio import JoinedSound, output_kind
 from query_service.download import Downloader, LinkRefused, downloads
 from query_service.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Request
@@ -71,7 +71,7 @@ class HasFiles(Protocol):
     def local_file(self, chunk_id: str) -> LocalFile | None: ...
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """One interval of the range, and the file of its sound: None where there is none."""
 
     interval: Interval
@@ -96,7 +96,7 @@ async def fetch_sound(
         await _refuse_holes(door, start, end, timeout)
     async with downloads() as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
-            fetching = _Fetching(door, downloader, Path(folder), timeout)
+            fetching = Fetching(door, downloader, Path(folder), timeout)
             unfinished = Path(folder) / f"joined{path.suffix}"
             with JoinedSound(unfinished, kind, (end - start) / MICROSECONDS) as joined:
                 writing = _Writing(joined, start, gaps)
@@ -111,23 +111,23 @@ async def fetch_sound(
 
 async def _refuse_holes(door: Door, start: Instant, end: Instant, timeout: float) -> None:
     asked = Request(id=new_id(), from_=start, to=end, urls=False)
-    async for page in pages(door, asked, timeout):
+    async for page in coverage_pages(door, asked, timeout):
         for interval in page.intervals:
             if not isinstance(interval, Recorded) and not _is_here(door, interval):
-                raise FetchError(f"{_explained(interval)}; allow gaps, or choose another range")
+                raise FetchError(f"{explained(interval)}; allow gaps, or choose another range")
 
 
 def _is_here(door: Door, interval: Interval) -> bool:
     return isinstance(interval, Pending) and isinstance(door, HasFiles) and bool(door.local_file(interval.chunk_id))
 
 
-def _explained(interval: Interval) -> str:
+def explained(interval: Interval) -> str:
     cause = getattr(interval, "cause", None)
     state = str(interval.__struct_config__.tag)
     return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}{f', {cause}' if cause else ''}"
 
 
-class _Fetching:
+class Fetching:
     """Brings the files of a range's chunks, a few ahead of who takes them."""
 
     def __init__(self, door: Door, downloader: Downloader, folder: Path, timeout: float) -> None:
@@ -137,14 +137,14 @@ class _Fetching:
         self._timeout = timeout
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def steps(self, start: Instant, end: Instant) -> AsyncIterator[_Step]:
+    async def steps(self, start: Instant, end: Instant) -> AsyncIterator[Step]:
         """The intervals in order, their sound ready. A file is removed once the next step is asked for."""
-        started: deque[_Step] = deque()
+        started: deque[Step] = deque()
         try:
             asked = Request(id=new_id(), from_=start, to=end, urls=True)
-            async for page in pages(self._door, asked, self._timeout):
+            async for page in coverage_pages(self._door, asked, self._timeout):
                 for interval in page.intervals:
-                    started.append(_Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
+                    started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:
                         async for step in self._ready([started.popleft()]):
                             yield step
@@ -156,7 +156,7 @@ class _Fetching:
                 step.sound.cancel()
             await asyncio.gather(*(step.sound for step in started), return_exceptions=True)
 
-    async def _ready(self, steps: Iterable[_Step]) -> AsyncIterator[_Step]:
+    async def _ready(self, steps: Iterable[Step]) -> AsyncIterator[Step]:
         for step in steps:
             path = await step.sound
             yield step
@@ -188,7 +188,7 @@ class _Fetching:
     async def _asked_anew(self, interval: Recorded) -> tuple[Interval, dict[str, ArchivePlace]]:
         """Where that sound is now: the link ran out, or it was moved to another archive."""
         asked = Request(id=new_id(), from_=interval.from_, to=interval.to, urls=True)
-        async for page in pages(self._door, asked, self._timeout):
+        async for page in coverage_pages(self._door, asked, self._timeout):
             for now in page.intervals:
                 if isinstance(now, Recorded) and now.chunk_id == interval.chunk_id and now.cut == interval.cut:
                     return now, page.archives
@@ -232,12 +232,12 @@ class _Writing:
         self._leading: list[Interval] = []  # until a chunk has told the rate
         self._chunks = 0
 
-    async def add(self, step: _Step) -> None:
+    async def add(self, step: Step) -> None:
         interval, sound = step.interval, step.sound.result()
         if sound is None or not isinstance(interval, Recorded | Pending):
             self._holes.append(interval)
             if self._gaps == "refuse":
-                raise FetchError(f"{_explained(interval)}; ask again")
+                raise FetchError(f"{explained(interval)}; ask again")
             if self._gaps == "silence" and not isinstance(interval, Future):
                 await self._silence(interval)
             return
@@ -262,7 +262,7 @@ class _Writing:
         """What was done; FetchError when there was no sound at all."""
         found = self._joined.format
         if found is None:
-            reason = _explained(self._holes[0]) if self._holes else "the range is empty"
+            reason = explained(self._holes[0]) if self._holes else "the range is empty"
             raise FetchError(f"there is nothing to fetch: {reason}")
         return FetchReport(
             path=path,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from edge import wire
 from edge.catalog import CatalogReader
@@ -14,9 +17,10 @@ from edge.errors import DoorError, SpoolError
 from edge.names import is_chunk_id
 from edge.settings import Settings
 from edge.spool import Spool
+from query_service.clips import ClipMaker
 from query_service.facts import FactFinder
 from query_service.presigning import Presigner
-from query_service.protocol import Answer, Request
+from query_service.protocol import Answer, ErrorAnswer, Request, read_request
 from query_service.responder import Responder
 
 T = TypeVar("T")
@@ -39,17 +43,23 @@ class LocalDoor:
         finder = FactFinder(self._spool, self._catalog)
         self._responder = Responder(self.node, finder, Presigner(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._clips = ClipMaker(settings, lambda: LocalDoor(_from_inside(settings)))
 
     async def answer(self, request: Request) -> Answer:
         """The answer, however long it takes; never raises."""
+        if request.type == "clip":
+            return await self._clips.answer(request)
         return await self._in_thread(self._responder.answer, request)
 
     async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError when it takes longer than `timeout` seconds."""
+        # as the other doors get it: what is wrong with a request is told in one place
+        read = read_request(wire.encode(request), self.node)
+        if isinstance(read, ErrorAnswer):
+            return read
         try:
             async with asyncio.timeout(timeout):
-                # as the other doors get it: what is wrong with a request is told in one place
-                return await self._in_thread(self._responder.reply, wire.encode(request))
+                return await self.answer(read)
         except TimeoutError:
             raise DoorError(f"{self.node}: no answer from its data folder within {timeout:g} s") from None
 
@@ -68,5 +78,12 @@ class LocalDoor:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, given)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._catalog.close)
-        self._thread.shutdown(wait=False)
+        with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads
+            async with asyncio.timeout(0.5):
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._catalog.close)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _from_inside(settings: Settings) -> Settings:
+    """With links to the store as the node itself reaches it."""
+    return replace(settings, s3=replace(settings.s3, public_endpoint_url=""))

@@ -11,21 +11,23 @@ from edge import wire
 from edge.errors import WireError
 from edge.events import ErrorBody
 from edge.instant import FIRST, LAST, Instant
-from edge.model import AudioFormat, Count, HoleCause, LevelUnit, Positive, Where
-from edge.names import ArchiveId, ChunkId, NodeName, StreamId
+from edge.model import AudioFormat, Count, HoleCause, LevelUnit, Positive, Sha256, Where
+from edge.names import ArchiveId, ChunkId, NodeName, SoundId, StreamId
 
 VERSION: Literal[1] = 1
 MAX_REQUEST = 8_192  # bytes
 MAX_ANSWER = 48_000  # bytes of one page: what a message of 64 KiB carries beside names, headers and base 64
 DEFAULT_LIMIT = 500
 
-QuestionType = Literal["coverage", "status"]
+QuestionType = Literal["coverage", "sounds", "levels", "status", "clip"]
+SoundOrder = Literal["loudest", "time"]
 ErrorCode = Literal[
     "bad_request", "unknown_type", "unknown_node", "forbidden", "busy", "deadline", "encrypted", "internal"
 ]
 ExpiredCause = Literal["quiet", "dropped", "lifecycle", "erased"]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, description="Random, made by the client")]
 TYPES: tuple[str, ...] = get_args(QuestionType)
+UNPAGED = ("status", "clip")
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -36,9 +38,12 @@ class Request(Struct, frozen=True, kw_only=True):
     type: QuestionType = "coverage"
     from_: Instant | None = field(name="from", default=None)
     to: Instant | None = None
-    limit: Positive = DEFAULT_LIMIT  # intervals of one page, at most
+    limit: Positive = DEFAULT_LIMIT  # intervals, sounds or steps of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
+    order: SoundOrder = "loudest"  # of sounds
+    min_level: float | None = None  # LAFmax of sounds, dB
+    step: Annotated[int, Meta(ge=1, le=86_400)] = 60  # of levels, seconds
 
 
 class RangeQuestion(Struct, frozen=True, kw_only=True):
@@ -46,12 +51,15 @@ class RangeQuestion(Struct, frozen=True, kw_only=True):
 
     id: str
     node: str
-    type: str
+    type: QuestionType
     from_: Instant
     to: Instant
     limit: int
     cursor: str | None
     urls: bool
+    order: SoundOrder = "loudest"
+    min_level: float | None = None
+    step: int = 60  # seconds
 
 
 class Cut(Struct, frozen=True):
@@ -167,6 +175,64 @@ class CoverageAnswer(_Answer, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class Sound(Struct, frozen=True, kw_only=True):
+    """One sound that began in the range. `chunk_id`: where it begins; `fetch` its times to hear it.
+
+    Levels in `unit`, of the loudest and of all of it; `to` is null while it lasts.
+    """
+
+    sound_id: SoundId
+    from_: Instant = field(name="from")
+    to: Instant | None
+    lafmax: float
+    laeq: float
+    unit: LevelUnit | None
+    state: Literal["recorded", "pending", "expired"]
+    uncertain: bool
+    chunk_id: ChunkId
+    where: Where | None
+
+
+class SoundsAnswer(_Answer, frozen=True, kw_only=True):
+    """The sounds that began in [from, to), the loudest first or in order of time. Any page may be empty."""
+
+    type: Literal["sounds"] = "sounds"
+    from_: Instant = field(name="from")
+    to: Instant
+    sounds: tuple[Sound, ...]
+    archives: dict[ArchiveId, ArchivePlace]
+    next: str | None = None
+
+
+class LevelStep(Span, frozen=True, kw_only=True):
+    """Levels of one step, from the one-second LAeq of `seconds` seconds that were recorded in it; null without any.
+
+    `laeq` is their energy mean, `l10` to `l90` what they exceed 10 to 90 % of the time, `laeq_max` the greatest.
+    `lafmax` is null where a chunk with part of it reaches beyond the step. `unit` is null, as are the levels, where
+    calibrated and uncalibrated ones meet.
+    """
+
+    seconds: Count
+    unit: LevelUnit | None
+    laeq: float | None
+    laeq_max: float | None
+    lafmax: float | None
+    l10: float | None
+    l50: float | None
+    l90: float | None
+
+
+class LevelsAnswer(_Answer, frozen=True, kw_only=True):
+    """Steps of `step` seconds from `from` on, the last one cut at `to`; those without sound are left out."""
+
+    type: Literal["levels"] = "levels"
+    from_: Instant = field(name="from")
+    to: Instant
+    step: Positive
+    levels: tuple[LevelStep, ...]
+    next: str | None = None
+
+
 class RecorderReport(Struct, frozen=True, kw_only=True):
     """`alive`: it wrote within the last ten seconds, or waits as its state says."""
 
@@ -212,6 +278,32 @@ class StatusAnswer(_Answer, frozen=True, kw_only=True):
     catalog: Literal["ready", "busy"]
 
 
+class Clip(Struct, frozen=True, kw_only=True):
+    """One sound file made for a range; `url` works for `[query] url_seconds`."""
+
+    s3: str
+    bucket: str
+    key: str
+    url: str | None
+    format: Literal["flac"] = "flac"
+    bytes: Count
+    sha256: Sha256
+    rate: Positive
+    channels: Positive
+    frames: Count  # silence where there is no sound included
+
+
+class ClipAnswer(_Answer, frozen=True, kw_only=True):
+    """The sound of [from, to) as one exact file. `holes`: where it is silent because nothing is there, and why."""
+
+    type: Literal["clip"] = "clip"
+    from_: Instant = field(name="from")
+    to: Instant
+    clip: Clip
+    holes: tuple[Interval, ...] = ()
+    holes_left_out: Count = 0  # more of them than one message carries
+
+
 class ErrorAnswer(Struct, frozen=True, kw_only=True):
     """`id` is empty where the request's own could not be read."""
 
@@ -222,11 +314,16 @@ class ErrorAnswer(Struct, frozen=True, kw_only=True):
     error: ErrorBody
 
 
-GoodAnswer = CoverageAnswer | StatusAnswer
+PagedAnswer = CoverageAnswer | SoundsAnswer | LevelsAnswer
+UnpagedAnswer = StatusAnswer | ClipAnswer
+GoodAnswer = PagedAnswer | UnpagedAnswer
 Answer = GoodAnswer | ErrorAnswer
-_ANSWERS: dict[str, type[CoverageAnswer] | type[StatusAnswer]] = {
+ANSWERS: dict[str, type[GoodAnswer]] = {
     "coverage": CoverageAnswer,
+    "sounds": SoundsAnswer,
+    "levels": LevelsAnswer,
     "status": StatusAnswer,
+    "clip": ClipAnswer,
 }
 
 
@@ -235,8 +332,11 @@ class _Head(Struct):
     type: str = ""
 
 
-def read_request(data: bytes | str, node: str) -> Request | ErrorAnswer:
-    """The request that `data` holds, or what to answer instead: `bad_request` names the field, `unknown_type`."""
+def read_request(data: bytes | str, node: str, *, urls: bool = True) -> Request | ErrorAnswer:
+    """The request that `data` holds, or what to answer instead: `bad_request` names the field, `unknown_type`.
+
+    `urls`: whether one that does not say so wants links.
+    """
     if len(data) > MAX_REQUEST:
         return refusal("", node, "bad_request", f"the request is larger than {MAX_REQUEST} bytes")
     try:
@@ -248,7 +348,7 @@ def read_request(data: bytes | str, node: str) -> Request | ErrorAnswer:
     if isinstance(kind, str) and kind not in TYPES:
         return refusal(request_id, node, "unknown_type", f"type must be one of {', '.join(TYPES)}", "type")
     try:
-        request = wire.convert(raw, Request)
+        request = wire.convert({"urls": urls, **raw}, Request)
     except WireError as problem:
         return refusal(request_id, node, "bad_request", str(problem), problem.field)
     return _checked_range(request, node)
@@ -289,6 +389,9 @@ def range_question(request: Request, node: str) -> RangeQuestion:
         limit=request.limit,
         cursor=request.cursor,
         urls=request.urls,
+        order=request.order,
+        min_level=request.min_level,
+        step=request.step,
     )
 
 
@@ -303,7 +406,7 @@ def read_answer(data: bytes | bytearray | str) -> Answer:
     head = wire.decode(plain, _Head)
     if not head.ok:
         return wire.decode(plain, ErrorAnswer)
-    wanted = _ANSWERS.get(head.type)
+    wanted = ANSWERS.get(head.type)
     if wanted is None:
         raise WireError(f"type: no answer that this version knows: {head.type[:40]!r}", "type")
     return wire.decode(plain, wanted)

@@ -6,67 +6,129 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from edge import __version__
+from edge.errors import DoorError
 from edge.events import QueryStatus
 from edge.identity import instance
 from edge.instant import Instant
+from edge.kernel_clock import KernelClock
 from edge.mqtt import Bus
+from edge.name_guard import NameGuard
+from edge.notify import Heartbeat
 from edge.settings import Settings
 from query_service.local import LocalDoor
+from query_service.mqtt_door import MqttDoor
+from query_service.node_watch import NodeWatch
+from query_service.reporting import Metrics, report_daily
 
 log = logging.getLogger(__name__)
 
 _TOKEN_SECONDS = 3_600
+_HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
 _POLL = 0.1  # seconds between looks at `stop`
+_SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
+
+Sign = Callable[[], float]  # of one door: seconds since its last sign of life
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Serves until `stop` is set, and ends within three seconds of it."""
+    """Serves until `stop` is set, and ends within three seconds of it. Raises ConfigError."""
+    if settings.http.port:
+        from query_service.http_door import check_settings  # noqa: PLC0415 - aiohttp, 20 MB
+
+        check_settings(settings.http)
     bus = _bus(settings) if settings.mqtt.host else None
+    watch = NodeWatch(bus, settings.node.name)
     if bus is not None:
+        online = _status(settings, "online")
+        NameGuard(bus, online)
+        bus.publish(online)
         bus.start()
-        bus.publish(_status(settings, "online"))
     try:
-        asyncio.run(_serve(settings, stop))
+        asyncio.run(_serve(settings, stop, Heartbeat(), bus, watch))
     finally:
         if bus is not None:
             bus.stop(farewell=_status(settings, "offline"))
 
 
-async def _serve(settings: Settings, stop: threading.Event) -> None:
+async def _serve(
+    settings: Settings, stop: threading.Event, heartbeat: Heartbeat, bus: Bus | None, watch: NodeWatch
+) -> None:
     answers = LocalDoor(settings)
-    doors = asyncio.create_task(_doors(settings, answers))
+    reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
+    signs: list[Sign] = []
+    doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch))
     try:
         while not stop.is_set() and not doors.done():
+            if all(silent_for() < _SILENT for silent_for in signs):
+                heartbeat.beat()
             await asyncio.sleep(_POLL)
         if doors.done():
             doors.result()
     finally:
+        heartbeat.stopping()
         doors.cancel()
+        if reporting is not None:
+            reporting.cancel()
         with suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(2.0):
                 await doors
         await answers.close()
 
 
-async def _doors(settings: Settings, answers: LocalDoor) -> None:
-    if not settings.ably.api_key.reveal():
-        log.info("no Ably door: [ably] api_key is empty")
+async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch) -> None:
+    async with asyncio.TaskGroup() as group:
+        if bus is not None:
+            group.create_task(MqttDoor(settings.node.name, answers.answer, bus).run())
+        if settings.http.port:
+            group.create_task(_http_door(settings, answers, watch))
+        if settings.ably.api_key.reveal():
+            group.create_task(_ably_door(settings, answers, signs, bus, watch))
+        else:
+            log.info("no Ably door: [ably] api_key is empty")
         await asyncio.Event().wait()
+
+
+async def _http_door(settings: Settings, answers: LocalDoor, watch: NodeWatch) -> None:
+    from query_service.http_door import HttpDoor  # noqa: PLC0415
+
+    metrics = Metrics(settings, answers, watch, KernelClock())
+    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text)
+    while True:
+        try:
+            await door.run()
+        except DoorError as problem:  # the other doors stay open
+            log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
+        await asyncio.sleep(_HTTP_PAUSE)
+
+
+async def _ably_door(
+    settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch
+) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
     from query_service.ably_door import AblyDoor  # noqa: PLC0415
     from query_service.ably_link import Link  # noqa: PLC0415
+    from query_service.event_feed import EventFeed  # noqa: PLC0415
     from query_service.tokens import node_token  # noqa: PLC0415
 
+    node = settings.node.name
+
     def make_token() -> str:
-        return node_token(settings.ably.api_key, settings.node.name, _TOKEN_SECONDS, _now())
+        return node_token(settings.ably.api_key, node, _TOKEN_SECONDS, _now())
 
     def make_link() -> Link:
         return Link(settings.ably.endpoint, make_token, _TOKEN_SECONDS)
 
-    await AblyDoor(settings.node.name, answers.answer, make_link).run()
+    feed = None
+    if settings.ably.events == "yes" and bus is not None:
+        feed = EventFeed()
+        feed.listen(bus, watch, node)
+    door = AblyDoor(node, answers.answer, make_link, feed)
+    signs.append(door.silent_for)
+    await door.run()
 
 
 def _bus(settings: Settings) -> Bus:

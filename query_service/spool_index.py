@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from edge.errors import SpoolError
 from edge.instant import Instant
-from edge.model import Chunk, Hole, Stream
+from edge.model import Chunk, Hole, SoundSpan, Stream
 from edge.names import stream_of
 from edge.spool import Spool
 
@@ -29,6 +29,18 @@ class Entry(NamedTuple):
     ended_at: Instant
     uncertain: bool
     before: tuple[Hole, ...]
+    sounds: tuple[SoundSpan, ...]
+
+
+class FoundSound(NamedTuple):
+    """One sound; `chunk_id`: where it begins. `ended_at` is None while it lasts."""
+
+    sound_id: str
+    chunk_id: str
+    started_at: Instant
+    ended_at: Instant | None
+    lafmax: float
+    laeq: float
 
 
 class SpoolIndex:
@@ -56,7 +68,8 @@ class SpoolIndex:
         self._elsewhere &= listed
         self._unreadable &= listed
         new = listed - self._entries.keys() - self._elsewhere - self._unreadable
-        self._elsewhere |= known(sorted(new))
+        if new:
+            self._elsewhere |= known(sorted(new))
         for chunk_id in sorted(new - self._elsewhere):
             self._take_in(chunk_id)
         self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
@@ -86,9 +99,29 @@ class SpoolIndex:
         names = [name for name in self._entries if stream_of(name) == stream_id]
         return self._corrected[max(names)] if names else None
 
-    def chunk(self, entry: Entry) -> Chunk | None:
-        """The whole manifest with its times corrected, without the level of each second; None when it went."""
-        chunk = self._manifest(entry.chunk_id)
+    def sounds(self) -> Iterator[FoundSound]:
+        """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
+        latest: dict[str, tuple[Entry, SoundSpan]] = {}
+        first: dict[str, Entry] = {}
+        for name in sorted(self._corrected):
+            entry = self._corrected[name]
+            for span in entry.sounds:
+                first.setdefault(span.sound_id, entry)
+                latest[span.sound_id] = (entry, span)
+        for sound_id, (entry, span) in latest.items():
+            started_at = _time_in(first[sound_id], span.first_frame)
+            ended_at = None if span.frames is None else _time_in(entry, span.first_frame + span.frames)
+            yield FoundSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+
+    def chunk_by_id(self, chunk_id: str) -> Chunk | None:
+        """As `chunk`, for one that was here when the spool was last looked at."""
+        entry = self._corrected.get(chunk_id)
+        return self.chunk(entry) if entry else None
+
+    def chunk(self, entry: Entry, *, each_second: bool = False) -> Chunk | None:
+        """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
+        asked for: those are not kept in memory."""
+        chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
         if chunk is None:
             return None
         return replace(chunk, started_at=entry.started_at, ended_at=entry.ended_at, uncertain=entry.uncertain)
@@ -116,18 +149,15 @@ class SpoolIndex:
             chunk.ended_at,
             chunk.uncertain,
             chunk.before,
+            chunk.sounds,
         )
 
     def _manifest(self, chunk_id: str) -> Chunk | None:
         kept = self._manifests.get(chunk_id)
         if kept is not None:
             return kept
-        try:
-            chunk = self._spool.manifest(chunk_id)
-        except SpoolError as problem:
-            if self._spool.manifest_path(chunk_id).exists():
-                log.warning("left out of answers: %s", problem)
-                self._unreadable.add(chunk_id)
+        chunk = self._read(chunk_id)
+        if chunk is None:
             return None
         if chunk.levels is not None:
             chunk = replace(chunk, levels=replace(chunk.levels, per_second=()))
@@ -136,15 +166,30 @@ class SpoolIndex:
         self._manifests[chunk_id] = chunk
         return chunk
 
+    def _read(self, chunk_id: str) -> Chunk | None:
+        try:
+            return self._spool.manifest(chunk_id)
+        except SpoolError as problem:
+            if self._spool.manifest_path(chunk_id).exists():
+                log.warning("left out of answers: %s", problem)
+                self._unreadable.add(chunk_id)
+            return None
+
     def _corrected_entry(self, entry: Entry) -> Entry:
-        # a correction shifts a stream and makes it certain; manifests written before it stay as they are
+        # manifests of an uncertain stream tell their times without its shift, and are never written again
         if not entry.uncertain:
             return entry
         stream = self.stream(stream_of(entry.chunk_id))
-        if stream is None or stream.uncertain:
+        if stream is None:
             return entry
         return entry._replace(
             started_at=Instant(entry.started_at + stream.shift),
             ended_at=Instant(entry.ended_at + stream.shift),
-            uncertain=False,
+            uncertain=stream.uncertain,
         )
+
+
+def _time_in(entry: Entry, frame: int) -> Instant:
+    """The time of a frame of the chunk's stream, also one a little before or after it."""
+    length, frames = entry.ended_at - entry.started_at, entry.end_frame - entry.first_frame
+    return Instant(entry.started_at + (frame - entry.first_frame) * length // frames)

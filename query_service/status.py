@@ -8,8 +8,9 @@ from edge import __version__
 from edge.errors import CatalogError, SpoolError
 from edge.instant import MICROSECONDS, Instant
 from edge.model import Stream
-from query_service.facts import ALIVE_SECONDS, FactFinder, SpoolView
+from query_service.facts import ALIVE_SECONDS, FactFinder
 from query_service.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
+from query_service.spool_view import SpoolView
 
 _LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
 _MOST_CHUNKS = 8_000  # two hours of chunks of one second

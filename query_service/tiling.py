@@ -153,7 +153,11 @@ def _with_losers(owned: list[_Claim], claims: list[_Claim]) -> Iterator[Piece]:
         while waiting and waiting[-1].start < piece.end:
             active.append(waiting.pop())
         active = [claim for claim in active if claim.end > piece.start]
-        losers = tuple(
-            claim.owner for claim in active if isinstance(claim.owner, KnownChunk) and claim.owner is not piece.owner
+        # in an order that does not depend on where a page begins
+        lost = sorted(
+            (max(claim.start, piece.start), claim.owner.chunk.chunk_id, number)
+            for number, claim in enumerate(active)
+            if isinstance(claim.owner, KnownChunk) and claim.owner is not piece.owner
         )
+        losers = tuple(owner for *_, number in lost if isinstance(owner := active[number].owner, KnownChunk))
         yield Piece(piece.start, piece.end, piece.owner, losers)

@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable
 
 from edge import thresholds, wire
+from edge.archiver.eraser import Eraser
 from edge.archiver.intake import Intake
+from edge.archiver.keeper import Keeper
 from edge.archiver.pace import Backoff, Pace
 from edge.archiver.plan import Limits, Plan, Target, batches, make_plan, plan_of
-from edge.archiver.retention import remove_chunks
+from edge.archiver.storage import NO_BUCKET
 from edge.archiver.worker import Job, Outcome, Worker
 from edge.catalog import Attempt, Backlog, Catalog
-from edge.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
+from edge.errors import CatalogDamaged, ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.events import ArchiveChanged, ArchiverState, Event, Progress
+from edge.holds import HoldsUnreadable
 from edge.instant import Instant
 from edge.model import Archive
+from edge.notify import Heartbeat
 from edge.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -28,7 +32,10 @@ _TURN = 0.5  # seconds within which the end is noticed
 
 
 class Archiver:
-    """Brings what the spool holds into the store. `publish` hands events on; `limits` gives the thresholds in force."""
+    """Brings what the spool holds into the store. `publish` hands events on; `limits` gives the thresholds in force.
+
+    `objection` says why an archive of so many bytes may not be uploaded now, or None.
+    """
 
     def __init__(
         self,
@@ -38,18 +45,26 @@ class Archiver:
         target: Target,
         sizes: Limits,
         limits: Callable[[], thresholds.Limits],
+        objection: Callable[[int], StoreError | None],
         publish: Callable[[Event], None],
         pace: Pace,
         inbox: queue.Queue[Callable[[], None]],
+        keeper: Keeper,
+        heartbeat: Heartbeat | None = None,
+        cost: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._spool, self._catalog, self._worker = spool, catalog, worker
         self._target, self._sizes, self._limits = target, sizes, limits
+        self._objection, self._cost = objection, cost
         self._publish, self._pace, self._inbox = publish, pace, inbox
-        self._intake = Intake(spool, catalog)
+        self._heartbeat = heartbeat or Heartbeat({})
+        self._keeper = keeper
+        self._intake = Intake(spool, catalog, keeper.stored)
+        self._eraser = Eraser(spool, catalog, target, pace, self._intake.rescan)
+        self._holds_trouble = ""
         self._backoff = Backoff(pace)
-        self._owed = 0  # chunks that are due and not planned yet
         self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
-        self._trouble: ImHearingError | None = None
+        self._trouble: ImHearingError | None = None if target.bucket else StoreBlocked(NO_BUCKET, "no_bucket")
         self._retry_at = 0.0
         self._rescan_at = 0.0
         self._report_at = 0.0
@@ -57,14 +72,19 @@ class Archiver:
         self._work = True  # whether there may be something to upload
         self._changed = True  # whether what `archiver/state` says may have changed
         self._backlog = Backlog(0, 0, 0)
-        self._last_archive: str | None = None
+        self._last_archive: Archive | None = None
+        self._month_cost: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop`. What goes wrong on the way is logged and tried again."""
         self._leave_other_targets()
         while not stop.is_set():
+            if not self._worker.is_stuck(self._pace.stuck):
+                self._heartbeat.beat()
             try:
                 self._turn()
+            except CatalogDamaged:
+                raise
             except ImHearingError as problem:
                 log.warning("%s", problem)
                 stop.wait(self._pace.first_retry)
@@ -72,6 +92,8 @@ class Archiver:
                 self._inbox.get(timeout=_TURN)()
             except queue.Empty:
                 pass
+            except CatalogDamaged:
+                raise
             except ImHearingError as problem:
                 log.warning("%s", problem)
 
@@ -88,17 +110,24 @@ class Archiver:
         self._rescan_at = 0.0
 
     def archive_now(self) -> tuple[list[str], int]:
-        """All that is finished is due. Gives the archives that are planned by now and the chunks still to plan."""
+        """All that is finished is due. Gives the archives that are planned by now, and how many chunks had no plan."""
         self._intake.rescan()
-        self._owed = self._catalog.count_waiting()
+        chunks = self._catalog.mark_due()
         self._plan_ahead()
-        return [archive.archive_id for archive in self._catalog.open_plans()], self._owed
+        return [archive.archive_id for archive in self._catalog.open_plans()], chunks
+
+    def uploading(self) -> str | None:
+        """The archive that the worker has in hand."""
+        job = self._worker.job
+        return job.plan.archive_id if job is not None and job.plan is not None else None
 
     def finished(self, outcome: Outcome) -> None:
         """The worker ended a job."""
         self._worker.job = None
         self._work = self._changed = True
-        if outcome.job.plan is None:
+        if outcome.job.doomed or outcome.job.clips or outcome.job.source:
+            self._eraser.finished(outcome)
+        elif outcome.job.plan is None:
             self._document_done(outcome)
         elif outcome.sha256 is not None:
             self._uploaded(outcome.job.plan, outcome.sha256, outcome.seconds)
@@ -115,12 +144,25 @@ class Archiver:
             self._rescan_at = now + self._pace.rescan
             self._changed = self._intake.rescan() > 0 or self._changed
             self._work = True
+            self._tidy()
             self._judge()
+        self._work = self._work or self._eraser.has_orders()
         if self._work and self._worker.job is None and now >= self._retry_at:
             self._work = self._next_job()
         if now >= self._report_at and (self._changed or self._worker.job):
             self._report_at = now + self._pace.report
             self._report()
+
+    def _tidy(self) -> None:
+        try:
+            self._keeper.tidy(_now())
+        except HoldsUnreadable as problem:
+            self._say_holds(problem)
+
+    def _say_holds(self, problem: HoldsUnreadable) -> None:
+        if str(problem) != self._holds_trouble:
+            log.error("%s", problem)
+        self._holds_trouble = str(problem)
 
     def _judge(self) -> None:
         """Holds the limits against what waits; where one is exceeded, all of it is due."""
@@ -133,38 +175,47 @@ class Archiver:
             sound_level=backlog.loudest,
         )
         if backlog.chunks and (over := thresholds.exceeded(self._limits(), measures)):
-            if not self._owed:
+            if not self._catalog.due(1):
                 log.info("archiving: %s", ", ".join(f"{o.metric} {o.value:g} {o.unit} of {o.limit:g}" for o in over))
-            self._owed = backlog.chunks
+            self._catalog.mark_due()
             self._plan_ahead()
 
     def _plan_ahead(self) -> None:
-        while self._owed > 0:
-            ready = len(self._catalog.open_plans())
-            if ready >= _AHEAD:
+        if not self._target.bucket:
+            return  # what waits stays due; `_trouble` says why
+        while len(self._catalog.open_plans()) < _AHEAD:
+            most = self._sizes.max_chunks
+            batch = next(batches(self._keeper.settled(self._catalog.due(most)), self._sizes), [])
+            discarded = self._catalog.untold(most)[: most - len(batch)]
+            if not batch and len(discarded) < most:
                 return
-            waiting = self._catalog.waiting(min(self._owed, self._sizes.max_chunks))
-            if not waiting:
-                self._owed = 0
-                return
-            batch = next(batches(waiting, self._sizes))
-            plan = make_plan(batch, self._catalog.streams({chunk.stream_id for chunk in batch}), self._target)
+            used = {chunk.stream_id for chunk in (*batch, *(one.chunk for one in discarded))}
+            plan = make_plan(batch, self._catalog.streams(used), self._target, discarded)
             archive = plan.archive(_now())
-            self._catalog.commit_plan(archive, plan.members, plan.manifest)
+            self._catalog.commit_plan(archive, plan.members, plan.manifest, discarded)
             self._work = self._changed = True
-            self._owed -= len(batch)
             log.info("planned %s: %d chunks, %d bytes", plan.archive_id, len(batch), archive.bytes)
             self._tell("planned", archive, plan)
 
     def _next_job(self) -> bool:
         """Gives the worker what comes next; False when there is nothing."""
+        try:
+            if job := self._eraser.next_job():
+                self._worker.submit(job)
+                return True
+        except HoldsUnreadable as problem:
+            self._say_holds(problem)
         self._plan_ahead()
         plans = self._catalog.open_plans()
         if plans:
             archive = min(plans, key=lambda a: self._failures.get(a.archive_id, 0))
+            if objection := self._objection(archive.bytes):
+                self._hold(objection)
+                return True
             plan = plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
             prefix = f"{self._target.prefix}{self._target.node}/"
-            self._worker.submit(Job(plan.key, plan, prefix=prefix, keep=frozenset(a.key for a in plans)))
+            keep = frozenset(a.key for a in (*plans, *self._catalog.open_rewrites()))
+            self._worker.submit(Job(plan.key, plan, prefix=prefix, keep=keep))
             self._began, self._total, self._changed = time.monotonic(), archive.bytes, True
             return True
         for stream_id in self._catalog.corrections_due()[:1]:
@@ -175,13 +226,21 @@ class Archiver:
                 return True
         return False
 
+    def _hold(self, objection: StoreError) -> None:
+        """Nobody's fault and no attempt: asked again soon."""
+        if str(objection) != str(self._trouble):
+            log.info("%s", objection)
+            self._changed = True
+        self._trouble = objection
+        self._retry_at = time.monotonic() + self._pace.hold
+
     # how jobs end
 
     def _uploaded(self, plan: Plan, sha256: str, seconds: float) -> None:
         now = _now()
         self._catalog.mark_uploaded(plan.archive_id, sha256, now)
         # from here on the store and the catalog have them: what a crash leaves behind, the next rescan removes
-        remove_chunks(self._spool, [member.chunk.chunk_id for member in plan.members])
+        self._keeper.stored({member.chunk.chunk_id: now for member in plan.members})
         self._catalog.add_attempt(Attempt(plan.archive_id, now, seconds, None))
         self._backoff.succeeded()
         self._failures.pop(plan.archive_id, None)
@@ -215,7 +274,6 @@ class Archiver:
         self._catalog.set_aside(damaged)
         if archive is not None:
             self._tell("failed", archive, plan, str(problem))
-        self._owed += len(plan.members) - len(damaged)
 
     def _document_done(self, outcome: Outcome) -> None:
         if outcome.problem is not None:
@@ -227,12 +285,11 @@ class Archiver:
 
     def _leave_other_targets(self) -> None:
         """Plans for another bucket or prefix than the configured one are made anew."""
-        for archive in self._catalog.open_plans():
+        for archive in (*self._catalog.open_plans(), *self._catalog.open_rewrites()):
             ours = f"{self._target.prefix}{self._target.node}/"
             if archive.bucket != self._target.bucket or not archive.key.startswith(ours):
                 log.info("%s was planned for another place; planning anew", archive.archive_id)
                 self._catalog.discard_plan(archive.archive_id)
-                self._owed += archive.chunks
 
     # what others hear
 
@@ -257,22 +314,32 @@ class Archiver:
 
     def _report(self) -> None:
         if self._changed:
-            self._backlog, self._last_archive = self._catalog.backlog(), self._catalog.last_archive()
+            self._backlog, self._last_archive = self._catalog.backlog(), self._newest_archive()
+            self._month_cost = self._cost()
             self._changed = False
         uploading = self._worker.job is not None and self._worker.job.plan is not None
+        blocked = isinstance(self._trouble, StoreBlocked)
+        waiting = f"{self._backlog.chunks} chunks wait"
+        self._heartbeat.status(f"{waiting}; {self._trouble}" if self._trouble is not None else waiting)
         self._publish(
             ArchiverState(
                 at=_now(),
                 node=self._target.node,
-                state="blocked" if isinstance(self._trouble, StoreBlocked) else "uploading" if uploading else "idle",
+                state="blocked" if blocked else "uploading" if uploading else "idle",
                 backlog_chunks=self._backlog.chunks,
                 backlog_bytes=self._backlog.bytes,
                 reason=None if self._trouble is None else str(self._trouble),
                 disk_hours_left=self._disk_hours_left(),
                 progress=self._progress(),
-                last_archive=self._last_archive,
+                last_archive=self._last_archive.archive_id if self._last_archive else None,
+                last_archive_at=self._last_archive.uploaded_at if self._last_archive else None,
+                month_cost=self._month_cost,
             )
         )
+
+    def _newest_archive(self) -> Archive | None:
+        newest = self._catalog.last_archive()
+        return self._catalog.archives([newest]).get(newest) if newest is not None else None
 
     def _progress(self) -> Progress | None:
         job, done = self._worker.job, self._worker.bytes_done

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 
 from edge.archiver.retention import removable_streams, remove_chunks
 from edge.catalog import Catalog
 from edge.errors import SpoolError
+from edge.instant import Instant
 from edge.model import Chunk, Stream
 from edge.names import is_chunk_id
 from edge.spool import Spool
@@ -19,9 +21,13 @@ _AT_ONCE = 500  # manifests in memory
 class Intake:
     """Keeps the catalog level with the spool, and the spool free of what the store has."""
 
-    def __init__(self, spool: Spool, catalog: Catalog) -> None:
+    def __init__(
+        self, spool: Spool, catalog: Catalog, stored: Callable[[Mapping[str, Instant]], None] | None = None
+    ) -> None:
+        """`stored` is told which chunks the store has too, and since when; without it nothing is removed."""
         self._spool = spool
         self._catalog = catalog
+        self._stored = stored
         self._present: set[str] = set()  # chunks of the last scan that are dealt with
         self._streams: dict[str, Stream] = {}  # records as last registered
         self._complained: set[str] = set()
@@ -41,17 +47,22 @@ class Intake:
 
     def rescan(self) -> int:
         """Looks at the whole spool; gives how many chunks were not known. Raises SpoolError, CatalogError."""
-        files = self._spool.chunks()
+        files = set(self._spool.chunks())
         self._scan_streams()
-        self._present &= files.keys()
-        fresh = sorted(files.keys() - self._present)
+        self._present &= files
+        fresh = sorted(files - self._present)
         known = self._catalog.known(fresh)
         added = self._register([chunk_id for chunk_id in fresh if chunk_id not in known])
         again = known & self._catalog.aside().keys()
         if again:  # a disk that was away, or a restart: they get another chance
             self._catalog.recall(again)
-        self._remove_leftovers(known)
         self._present |= known
+        if self._stored is None:
+            return added
+        self._tell_stored(known)
+        if discarded := self._catalog.discarded(known):
+            remove_chunks(self._spool, discarded)
+        self._remove_lone_manifests(self._spool.manifests() - self._spool.chunks().keys())
         for stream_id in removable_streams(self._spool, self._catalog):
             self._spool.remove_stream(stream_id)
             self._streams.pop(stream_id, None)
@@ -79,13 +90,18 @@ class Intake:
                     log.info("the times of stream %s were corrected after some of it was archived", stream_id)
                 self._streams[stream_id] = stream
 
-    def _remove_leftovers(self, known: set[str]) -> None:
-        """Chunks that are in the store and still here: a crash came between the commit and the removal."""
+    def _tell_stored(self, known: set[str]) -> None:
+        """Chunks that are in the store and still here: copies, or a crash came between the commit and the removal."""
         stored = self._catalog.stored(known)
-        same = [name for name, what in stored.items() if self._is_what_was_stored(name, what.sha256)]
-        if same:
-            log.info("removing %d chunks that the store already has", len(same))
-            remove_chunks(self._spool, same)
+        same = {name: what.uploaded_at for name, what in stored.items() if self._is_what_was_stored(name, what.sha256)}
+        if same and self._stored is not None:
+            log.info("the store already has %d chunks that are here", len(same))
+            self._stored(same)
+
+    def _remove_lone_manifests(self, lone: set[str]) -> None:
+        """A crash came between the removal of a chunk's audio and that of its manifest."""
+        if nobody_needs := self._catalog.stored(lone).keys() | self._catalog.discarded(lone):
+            remove_chunks(self._spool, nobody_needs)
 
     def _is_what_was_stored(self, chunk_id: str, sha256: str) -> bool:
         chunk = self._manifest(chunk_id)

@@ -32,26 +32,40 @@ class Parts:
 
     def __init__(self, bundle: Bundle, open_member: OpenMember, size: int) -> None:
         self._pieces = bundle.stream(open_member)
-        self._size = size
-        self._left = b""
+        self._size = min(size, bundle.size)
+        self._left: bytes | memoryview = b""
         self._taken = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._part_md5s: dict[int, str] = {}
 
-    def take(self) -> TakenPart | None:
-        """The next part; None after the last. Raises ChunkDamaged."""
-        body = bytearray(self._left)
-        while len(body) < self._size and (piece := next(self._pieces, None)) is not None:
-            body += piece
-        self._left = bytes(body[self._size :])
-        del body[self._size :]
-        if not body:
+    def buffer(self) -> bytearray:
+        """Room for one part. Each thread uses its own again and again, whatever the HTTP library still holds of it."""
+        return bytearray(self._size)
+
+    def take(self, buffer: bytearray) -> TakenPart | None:
+        """The next part, in `buffer`, which the last one shortens; None after it. Raises ChunkDamaged."""
+        with memoryview(buffer) as room:
+            filled = self._fill(room)
+        del buffer[filled:]
+        if not filled:
             return None
-        self._sha256.update(body)
-        self._md5.update(body)
+        self._sha256.update(buffer)
+        self._md5.update(buffer)
         self._taken += 1
-        return TakenPart(self._taken, body)
+        return TakenPart(self._taken, buffer)
+
+    def _fill(self, room: memoryview) -> int:
+        filled = 0
+        while filled < len(room):
+            piece = self._left or next(self._pieces, b"")
+            if not piece:
+                break
+            fits = min(len(piece), len(room) - filled)
+            room[filled : filled + fits] = piece[:fits]
+            self._left = memoryview(piece)[fits:]
+            filled += fits
+        return filled
 
     def md5(self, part: TakenPart) -> str:
         """The MD5 of one taken part; may run in several threads."""

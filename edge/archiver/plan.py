@@ -15,7 +15,7 @@ from edge import wire
 from edge.archiver.bundle import Bundle, Entry, offsets
 from edge.errors import WireError
 from edge.instant import Instant
-from edge.model import Archive, Chunk, Count, PlannedMember, Stream
+from edge.model import Archive, Chunk, Count, DiscardedChunk, GoneCause, PlannedMember, Stream
 from edge.names import ArchiveId, NodeName
 
 MEGABYTE = 1_000_000
@@ -45,6 +45,8 @@ class Plan(Struct, frozen=True):
     key: str
     members: tuple[PlannedMember, ...]
     manifest: bytes
+    discarded: tuple[DiscardedChunk, ...] = ()  # told in the manifest, without a member
+    replaces: str | None = None  # the archive that this one is rewritten from
 
     @property
     def bundle(self) -> Bundle:
@@ -52,6 +54,7 @@ class Plan(Struct, frozen=True):
 
     def archive(self, planned_at: Instant) -> Archive:
         """The catalog's view of it, not uploaded yet."""
+        chunks = told(self)
         return Archive(
             archive_id=self.archive_id,
             node=self.target.node,
@@ -60,9 +63,10 @@ class Plan(Struct, frozen=True):
             bytes=self.bundle.size,
             sha256=None,
             chunks=len(self.members),
-            started_at=min(member.chunk.started_at for member in self.members),
-            ended_at=max(member.chunk.ended_at for member in self.members),
+            started_at=min(chunk.started_at for chunk in chunks),
+            ended_at=max(chunk.ended_at for chunk in chunks),
             planned_at=planned_at,
+            replaces=self.replaces,
         )
 
 
@@ -73,6 +77,13 @@ class Manifest(Struct, frozen=True):
     node: str
     streams: tuple[Stream, ...]
     members: tuple[PlannedMember, ...]
+    discarded: tuple[DiscardedChunk, ...] = ()
+    replaces: str | None = None
+
+
+def told(archive: Plan | Manifest) -> list[Chunk]:
+    """Every chunk that an archive's manifest tells of."""
+    return [member.chunk for member in archive.members] + [one.chunk for one in archive.discarded]
 
 
 def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
@@ -89,30 +100,43 @@ def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
         yield batch
 
 
-def make_plan(chunks: Sequence[Chunk], streams: Mapping[str, Stream], target: Target) -> Plan:
-    """The plan for `chunks`, in that order; `streams` holds the records of theirs, as far as they are known."""
+def make_plan(
+    chunks: Sequence[Chunk],
+    streams: Mapping[str, Stream],
+    target: Target,
+    discarded: Sequence[DiscardedChunk] = (),
+    replaces: str | None = None,
+) -> Plan:
+    """The plan for `chunks`, in that order; `streams` holds the records of theirs, as far as they are known.
+
+    Of `discarded` ones the manifest tells, and no more. There must be at least one of either.
+    """
     places = offsets(_entries(chunks))
     members = tuple(
         PlannedMember(chunk, chunk.member, place, chunk.bytes) for chunk, place in zip(chunks, places, strict=True)
     )
-    used = dict.fromkeys(chunk.stream_id for chunk in chunks)
+    every = [*chunks, *(one.chunk for one in discarded)]
+    used = dict.fromkeys(chunk.stream_id for chunk in every)
     records = tuple(streams[name] for name in used if name in streams)
-    draft = _manifest_bytes(_PENDING_ID, target.node, records, members)
+    placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
+    draft = _manifest_bytes(_PENDING_ID, target.node, records, placed, replaces)
     # the id cannot be part of what it is the hash of: the manifest is hashed with zeros in its place
-    archive_id = f"{chunks[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
-    manifest = _manifest_bytes(archive_id, target.node, records, members)
-    return Plan(archive_id, target, _key(target, chunks[0], archive_id), members, manifest)
+    archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
+    manifest = _manifest_bytes(archive_id, target.node, records, placed, replaces)
+    key = _key(target, every[0], archive_id)
+    return Plan(archive_id, target, key, members, manifest, tuple(discarded), replaces)
 
 
 def plan_of(manifest: bytes, bucket: str, key: str) -> Plan:
     """The plan that a manifest made here belongs to. Raises WireError."""
     read = read_manifest(manifest)
-    prefix = key.removesuffix(_key(Target("", "", read.node), read.members[0].chunk, read.archive_id))
-    return Plan(read.archive_id, Target(bucket, prefix, read.node), key, read.members, manifest)
+    prefix = key.removesuffix(_key(Target("", "", read.node), told(read)[0], read.archive_id))
+    target = Target(bucket, prefix, read.node)
+    return Plan(read.archive_id, target, key, read.members, manifest, read.discarded, read.replaces)
 
 
 def read_manifest(data: bytes) -> Manifest:
-    """`manifest.json` as a value; chunks without a member (discarded ones) are left out. Raises WireError."""
+    """`manifest.json` as a value. Raises WireError."""
     head = wire.decode(data, _Head)
     if head.v != 1:
         raise WireError(f"v: expected 1, got {head.v}", "v")
@@ -123,7 +147,14 @@ def read_manifest(data: bytes) -> Manifest:
         for chunk, place in zip(chunks, places, strict=True)
         if place.member is not None and place.offset is not None and place.length is not None
     )
-    return Manifest(head.archive_id, head.node, head.streams, members)
+    discarded = tuple(
+        DiscardedChunk(chunk, place.gone)
+        for chunk, place in zip(chunks, places, strict=True)
+        if place.member is None and place.gone is not None
+    )
+    if not chunks:
+        raise WireError("chunks: is empty", "chunks")
+    return Manifest(head.archive_id, head.node, head.streams, members, discarded, head.replaces)
 
 
 class _Head(Struct, frozen=True):
@@ -131,12 +162,14 @@ class _Head(Struct, frozen=True):
     archive_id: ArchiveId
     node: NodeName
     streams: tuple[Stream, ...]
+    replaces: ArchiveId | None = None
 
 
 class _Place(Struct, frozen=True):
     member: str | None
     offset: Count | None
     length: Count | None
+    gone: GoneCause | None = None
 
 
 class _Places(Struct, frozen=True):
@@ -147,12 +180,23 @@ class _Chunks(Struct, frozen=True):
     chunks: tuple[Chunk, ...]
 
 
-def _manifest_bytes(archive_id: str, node: str, streams: Sequence[Stream], members: Sequence[PlannedMember]) -> bytes:
-    chunks = [
-        {**wire.to_plain(item.chunk), "member": item.member, "offset": item.offset, "length": item.length}
-        for item in members
-    ]
-    return wire.encode({"v": 1, "archive_id": archive_id, "node": node, "streams": streams, "chunks": chunks})
+def _manifest_bytes(
+    archive_id: str, node: str, streams: Sequence[Stream], chunks: bytes, replaces: str | None
+) -> bytes:
+    rewritten = {"replaces": replaces} if replaces else {}
+    head = wire.encode({"v": 1, "archive_id": archive_id, "node": node, **rewritten, "streams": streams})
+    return head[:-1] + b',"chunks":[' + chunks + b"]}"
+
+
+def _placed(member: PlannedMember) -> bytes:
+    """A chunk's manifest with its place: one JSON object, put together as text, for a thousand dicts take much room."""
+    place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
+    return wire.encode(member.chunk)[:-1] + b"," + place[1:]
+
+
+def _unplaced(one: DiscardedChunk) -> bytes:
+    place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
+    return wire.encode(one.chunk)[:-1] + b"," + place[1:]
 
 
 def _entries(chunks: Iterable[Chunk]) -> list[Entry]:

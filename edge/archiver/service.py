@@ -12,22 +12,28 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import BinaryIO, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
-from edge import __version__, identity, thresholds, wire
-from edge.archiver import commands
+from edge import __version__, identity, limits, thresholds, wire
+from edge.archiver.allowance import Allowance
 from edge.archiver.archiver import Archiver
+from edge.archiver.keeper import Keeper
 from edge.archiver.pace import Pace
 from edge.archiver.plan import MEGABYTE, Limits, Target
-from edge.archiver.storage import Storage
+from edge.archiver.storage import NO_BUCKET, Storage
 from edge.archiver.worker import Worker
 from edge.catalog import Catalog
-from edge.errors import ImHearingError, WireError
+from edge.errors import CatalogDamaged, CatalogError, WireError
 from edge.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
 from edge.instant import Instant
 from edge.mqtt import Bus, Message
+from edge.name_guard import NameGuard
+from edge.notify import Heartbeat
+from edge.requests import Desk
 from edge.settings import Settings
 from edge.spool import Spool
+from edge.verbs import ArchiveNow
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,28 @@ Call = Callable[[], None]
 
 def run(settings: Settings, stop: threading.Event, pace: Pace = Pace()) -> None:  # noqa: B008  frozen
     """Archives until `stop`, then ends within 3 s. Raises SpoolError, CatalogError when it cannot even begin."""
+    while not stop.is_set():
+        try:
+            _run(settings, stop, pace)
+        except CatalogDamaged as problem:
+            _set_aside(settings.catalog.db_path, problem)
+
+
+def _set_aside(path: Path, damage: CatalogDamaged) -> None:
+    """A new catalog takes the damaged one's place: what the spool holds is in it at once, the rest on command."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    try:
+        if path.exists():
+            path.replace(aside)
+        journal = path.with_name(f"{path.name}-journal")
+        if journal.exists():
+            journal.replace(aside.with_name(f"{aside.name}-journal"))
+    except OSError as problem:
+        raise CatalogError(f"{path}: is damaged and cannot be moved away ({problem.strerror}); do it by hand") from None
+    log.error("%s; what is left is %s; `imhearing catalog rebuild` brings back what the store has", damage, aside.name)
+
+
+def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
@@ -48,27 +76,48 @@ def run(settings: Settings, stop: threading.Event, pace: Pace = Pace()) -> None:
         bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
         worker = Worker(
-            Storage(settings.s3), _opener(spool), stop, lambda outcome: inbox.put(lambda: archiver.finished(outcome))
+            Storage(settings.s3),
+            _opener(spool),
+            stop,
+            lambda outcome: inbox.put(lambda: archiver.finished(outcome)),
+            settings.archive.max_rate * MEGABYTE,
         )
+        allowance, configured = Allowance(settings, catalog), thresholds.configured(settings.thresholds)
         archiver = Archiver(
             spool,
             catalog,
             worker,
             Target(settings.s3.s3_bucket_name, settings.s3.prefix, node),
             Limits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks),
-            _limits_in_force(settings),
+            lambda: limits.in_force(spool.path, configured),
+            allowance.objection,
             bus.publish,
             pace,
             inbox,
+            Keeper(
+                spool,
+                catalog,
+                settings.archive,
+                settings.recorder,
+                lambda: limits.in_force(spool.path, configured).sound_level != 0,
+                lambda: archiver.uploading(),  # noqa: PLW0108 - made below
+            ),
+            heartbeat := Heartbeat(),
+            allowance.cost,
         )
         _listen(bus, node, archiver, inbox)
         _warn_without_limits(settings)
-        bus.publish(_status(node, instance, "online"))
+        if not settings.s3.s3_bucket_name:
+            log.warning("%s", NO_BUCKET)
+        online = _status(node, instance, "online")
+        NameGuard(bus, online)
+        bus.publish(online)
         bus.start()
         worker.start()
         try:
             archiver.run(stop)
         finally:
+            heartbeat.stopping()
             worker.end(_PATIENCE)
             bus.stop(farewell=_status(node, instance, "offline"))
 
@@ -87,24 +136,21 @@ def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -
             return
         enqueue(lambda: archiver.noticed(event.chunk_id))
 
-    def archive(message: Message) -> None:
-        if not message.retained:
-            enqueue(lambda: _archive_now(bus, node, archiver, message))
+    def take_command(call: Call) -> bool:
+        try:
+            inbox.put_nowait(call)
+        except queue.Full:
+            return False
+        return True
+
+    def archive_now(_command: ArchiveNow) -> dict[str, Any]:
+        archives, chunks = archiver.archive_now()
+        return {"archives": archives, "chunks": chunks}
 
     bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
     bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.look))
-    bus.subscribe(f"{ROOT}/{node}/request/{commands.ArchiveNow.VERB}", archive)
+    Desk(bus, node, {ArchiveNow: archive_now}, take_command)
     bus.on_connected(lambda: enqueue(archiver.look))
-
-
-def _archive_now(bus: Bus, node: str, archiver: Archiver, message: Message) -> None:
-    try:
-        commands.read(message)
-        archives, unplanned = archiver.archive_now()
-    except ImHearingError as problem:
-        commands.answer(bus, node, message, problem)
-        return
-    commands.answer(bus, node, message, {"archives": archives, "chunks_to_plan": unplanned})
 
 
 def _opener(spool: Spool) -> Callable[[str], BinaryIO]:
@@ -114,26 +160,9 @@ def _opener(spool: Spool) -> Callable[[str], BinaryIO]:
     return open_member
 
 
-def _limits_in_force(settings: Settings) -> Callable[[], thresholds.Limits]:
-    """The configured limits, unless others were set at run time: the recorder keeps those in the spool."""
-    configured = thresholds.configured(settings.thresholds)
-    path = settings.recorder.record_path / "settings.json"
-
-    def limits() -> thresholds.Limits:
-        try:
-            return wire.decode(path.read_bytes(), thresholds.Limits)
-        except FileNotFoundError:
-            return configured
-        except (OSError, WireError) as problem:
-            log.warning("%s: cannot be used (%s); the configured limits hold", path, problem)
-            return configured
-
-    return limits
-
-
 def _warn_without_limits(settings: Settings) -> None:
-    limits = thresholds.configured(settings.thresholds)
-    archiving = (limits.records_count, limits.storage_usage, limits.oldest_age, limits.sound_level)
+    chosen = settings.thresholds
+    archiving = (chosen.records_count, chosen.storage_usage, chosen.oldest_age, chosen.sound_level)
     if not any(archiving):
         log.warning("every limit in [thresholds] is 0: nothing is archived until `imhearing archive` asks for it")
 

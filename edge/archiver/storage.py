@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import boto3
 import botocore.exceptions as faults
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
+NO_BUCKET = "no bucket is named, so chunks stay on this node; set [s3] s3_bucket_name"
 _PIECE = 262_144
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DENIED = {
@@ -119,7 +120,13 @@ class Storage:
         return StoredObject(found["ContentLength"], found["ETag"].strip('"'))
 
     def put(
-        self, key: str, body: bytes, md5: str, *, overwrite: bool = False, media_type: str = "application/zip"
+        self,
+        key: str,
+        body: bytes | bytearray,
+        md5: str,
+        *,
+        overwrite: bool = False,
+        media_type: str = "application/zip",
     ) -> str:
         """Stores `body`, whose MD5 in hex the store checks; gives its ETag. AlreadyThere, where the store can tell."""
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
@@ -128,9 +135,10 @@ class Storage:
             lambda s3: s3.put_object(
                 Bucket=self.bucket,
                 Key=key,
-                Body=body,
+                Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
                 ContentType=media_type,
+                **self._wishes(),
                 **extra,
             ),
         )
@@ -140,7 +148,9 @@ class Storage:
         """Opens a multipart upload; gives its id."""
         return self._do(
             f"begin {key}",
-            lambda s3: s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType="application/zip"),
+            lambda s3: s3.create_multipart_upload(
+                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._wishes()
+            ),
         )["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str:
@@ -244,6 +254,17 @@ class Storage:
         except (faults.BotoCoreError, ValueError) as problem:
             raise self._fault("sign a link", problem) from None
 
+    def _wishes(self) -> Any:
+        """How the store is asked to keep what we put there."""
+        settings = self._settings
+        asked = {
+            "StorageClass": settings.storage_class,
+            "ServerSideEncryption": settings.encryption,
+            "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
+            "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
+        }
+        return {name: value for name, value in asked.items() if value}
+
     @property
     def _place(self) -> str:
         return self._settings.endpoint_url or f"s3://{self.bucket}"
@@ -254,6 +275,8 @@ class Storage:
 
     def _connect(self, endpoint: str) -> S3Client:
         settings, (connect, read) = self._settings, self._timeouts
+        address = urlsplit(endpoint)
+        loopback, https = address.hostname in _LOOPBACK, address.scheme != "http"
         config = Config(
             signature_version="s3v4",
             connect_timeout=connect,
@@ -262,9 +285,10 @@ class Storage:
             max_pool_connections=4,
             request_checksum_calculation=settings.checksums,
             response_checksum_validation=settings.checksums,
-            s3={"addressing_style": "path"},
+            # Content-MD5 is signed and covers the body; where nobody can change it, hashing it again is waste
+            s3={"addressing_style": "path", "payload_signing_enabled": not (loopback or https)},
             # a proxy of the environment cannot reach our own machine
-            proxies={} if urlsplit(endpoint).hostname in _LOOPBACK else None,
+            proxies={} if loopback else None,
         )
         self._clients[endpoint] = _session().client(
             "s3",
@@ -277,6 +301,8 @@ class Storage:
         return self._clients[endpoint]
 
     def _do(self, what: str, call: Callable[[S3Client], T]) -> T:
+        if not self.bucket:
+            raise StoreBlocked(NO_BUCKET, "no_bucket")
         try:
             return call(self._client(self._settings.endpoint_url))
         except faults.ClientError as problem:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 from edge.archiver.bundle import Bundle, OpenMember
+from edge.archiver.pace import Throttle
 from edge.archiver.parts import PART, Digests, Parts, TakenPart, part_size
+from edge.archiver.sending import Progress, Sending
 from edge.archiver.storage import AlreadyThere, StoredObject, StoredPart, UploadGone
 from edge.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 
 log = logging.getLogger(__name__)
 
-_SENDERS = 2
 _TRIES = 4  # of one request, each after twice the time
 T = TypeVar("T")
 
@@ -30,7 +30,13 @@ class Store(Protocol):
 
     def head(self, key: str) -> StoredObject | None: ...
     def put(
-        self, key: str, body: bytes, md5: str, *, overwrite: bool = False, media_type: str = "application/zip"
+        self,
+        key: str,
+        body: bytes | bytearray,
+        md5: str,
+        *,
+        overwrite: bool = False,
+        media_type: str = "application/zip",
     ) -> str: ...
     def start_parts(self, key: str) -> str: ...
     def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str: ...
@@ -49,29 +55,38 @@ class _PartStuck(StoreError):
     """A part of an earlier attempt is not ours, and the store does not let it be replaced."""
 
 
-Progress = Callable[[int], None]  # bytes that the store has by now
-
-
 class Uploader:
     """Uploads archives to `store`, reading members through `open_member`, until `stop`."""
 
     def __init__(
-        self, store: Store, open_member: OpenMember, stop: threading.Event, part: int = PART, patience: float = 0.5
+        self,
+        store: Store,
+        open_member: OpenMember,
+        stop: threading.Event,
+        part: int = PART,
+        patience: float = 0.5,
+        rate: float = 0.0,
     ) -> None:
         self._store = store
         self._open_member = open_member
         self._stop = stop
         self._part = part
         self._patience = patience
+        self._throttle = Throttle(rate, stop)
 
-    def upload(self, key: str, bundle: Bundle, progress: Progress = lambda _: None) -> str:
+    def upload(
+        self, key: str, bundle: Bundle, progress: Progress = lambda _: None, members: OpenMember | None = None
+    ) -> str:
         """Stores `bundle` under `key`; gives its SHA-256, as hex. May be repeated after any interruption.
+
+        `members` opens its members where they do not lie in the spool.
 
         Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
         """
+        members = members or self._open_member
         found = self._look(key)
         if found is not None and found.size == bundle.size:
-            digests = self._digest(bundle)
+            digests = self._digest(bundle, members)
             if self._same(key, found, digests, bundle.size):
                 if bundle.size > self._part:
                     self._tidy(key)
@@ -80,8 +95,8 @@ class Uploader:
         # a damaged object under our own hash's name can only be replaced
         overwrite = found is not None
         if bundle.size <= self._part:
-            return self._upload_whole(key, bundle, overwrite, progress)
-        return self._upload_parts(key, bundle, overwrite, progress)
+            return self._upload_whole(key, bundle, overwrite, progress, members)
+        return self._upload_parts(key, bundle, overwrite, progress, members)
 
     def put_document(self, key: str, body: bytes) -> None:
         """Stores a small JSON document, over an earlier one."""
@@ -100,10 +115,12 @@ class Uploader:
                 raise
             log.debug("the key may not list open uploads: a lifecycle rule of the bucket should end abandoned ones")
 
-    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress) -> str:
-        parts = Parts(bundle, self._open_member, self._part)
-        part = parts.take() or TakenPart(1, bytearray())
-        body, md5 = bytes(part.body), parts.md5(part)
+    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress, members: OpenMember) -> str:
+        parts = Parts(bundle, members, self._part)
+        part = parts.take(parts.buffer()) or TakenPart(1, bytearray())
+        body, md5 = part.body, parts.md5(part)
+
+        self._throttle.wait(len(body))
 
         def put() -> str:
             try:
@@ -116,11 +133,11 @@ class Uploader:
         progress(bundle.size)
         return parts.digests().sha256
 
-    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress) -> str:
+    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress, members: OpenMember) -> str:
         upload_id, have = self._resume(key)
-        parts = Parts(bundle, self._open_member, part_size(bundle.size, self._part))
+        parts = Parts(bundle, members, part_size(bundle.size, self._part))
         try:
-            etags = _Sending(lambda part, md5: self._send(key, upload_id, have, part, md5), parts, progress).run()
+            etags = Sending(lambda part, md5: self._send(key, upload_id, have, part, md5), parts, progress).run()
             etag = self._complete(key, upload_id, etags, overwrite)
         except (ChunkDamaged, _PartStuck):
             self._abandon(key, upload_id)
@@ -135,6 +152,8 @@ class Uploader:
         there = have.get(part.number)
         if there is not None and (there.size, there.etag) == (len(part.body), md5):
             return there.etag
+
+        self._throttle.wait(len(part.body))
 
         def put() -> str:
             try:
@@ -231,9 +250,10 @@ class Uploader:
         except StoreError as problem:
             log.debug("%s", problem)  # the next process sweeps too
 
-    def _digest(self, bundle: Bundle) -> Digests:
-        parts = Parts(bundle, self._open_member, part_size(bundle.size, self._part))
-        while part := parts.take():
+    def _digest(self, bundle: Bundle, members: OpenMember) -> Digests:
+        parts = Parts(bundle, members, part_size(bundle.size, self._part))
+        buffer = parts.buffer()
+        while part := parts.take(buffer):
             self._check_stop()
             parts.md5(part)
         return parts.digests()
@@ -262,48 +282,3 @@ class Uploader:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Stopped("told to end")
-
-
-class _Sending:
-    """Threads that take the next part each and send it, until all are sent or one failed."""
-
-    def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, progress: Progress) -> None:
-        self._send = send
-        self._parts = parts
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._etags: dict[int, str] = {}
-        self._done = 0
-        self._failed = threading.Event()
-        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    def run(self) -> list[str]:
-        """The store's ETags in the order of parts; raises the first failure once no thread is sending any more."""
-        for _ in range(_SENDERS):
-            threading.Thread(target=self._run_one, name="sender", daemon=True).start()
-        problems = [problem for problem in (self._ended.get() for _ in range(_SENDERS)) if problem is not None]
-        if problems:
-            raise problems[0]
-        return [self._etags[number] for number in sorted(self._etags)]
-
-    def _run_one(self) -> None:
-        try:
-            while not self._failed.is_set() and self._send_next():
-                pass
-        except BaseException as problem:
-            self._failed.set()
-            self._ended.put(problem)
-        else:
-            self._ended.put(None)
-
-    def _send_next(self) -> bool:
-        with self._lock:
-            part = self._parts.take()
-        if part is None:
-            return False
-        etag = self._send(part, self._parts.md5(part))
-        with self._lock:
-            self._etags[part.number] = etag
-            self._done += len(part.body)
-            self._progress(self._done)
-        return True

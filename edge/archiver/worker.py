@@ -13,20 +13,29 @@ from msgspec import Struct
 from edge.archiver.bundle import Entry, OpenMember, check
 from edge.archiver.plan import Plan
 from edge.archiver.storage import Storage
+from edge.archiver.stored_members import Source, clip_touches, stored_members
 from edge.archiver.upload import Stopped, Uploader
 from edge.errors import ChunkDamaged, ImHearingError, StoreError
+from edge.instant import Instant
+from edge.model import Archive
 
 log = logging.getLogger(__name__)
 
 
 class Job(Struct, frozen=True):
-    """Upload `plan`, or else a small `document`, to `key`. Open uploads below `prefix`, not to `keep`, are dropped."""
+    """Upload `plan`, or else a small `document`, to `key`. Open uploads below `prefix`, not to `keep`, are dropped.
+
+    Or delete: with `doomed` that archive at `key`, with `clips` those below `key` with sound in that range.
+    """
 
     key: str
     plan: Plan | None = None
     document: bytes = b""
     prefix: str = ""
     keep: frozenset[str] = frozenset()
+    source: Source | None = None
+    doomed: Archive | None = None
+    clips: tuple[Instant, Instant] | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -43,16 +52,22 @@ class Worker:
     """Runs jobs in a thread of its own and hands their outcomes to `deliver`, which must not block."""
 
     def __init__(
-        self, storage: Storage, open_member: OpenMember, stop: threading.Event, deliver: Callable[[Outcome], None]
+        self,
+        storage: Storage,
+        open_member: OpenMember,
+        stop: threading.Event,
+        deliver: Callable[[Outcome], None],
+        rate: float = 0.0,
     ) -> None:
         self._storage = storage
         self._open_member = open_member
-        self._uploader = Uploader(storage, open_member, stop)
+        self._uploader = Uploader(storage, open_member, stop, rate=rate)
         self._deliver = deliver
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swept = False
         self.job: Job | None = None  # the one that runs; set and cleared by who submits
         self.bytes_done = 0
+        self._sign_at = 0.0  # when the job last got on
         # left behind when we end: what hangs in the network is taken up by the next process
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
@@ -65,8 +80,12 @@ class Worker:
         self._thread.join(timeout)
 
     def submit(self, job: Job) -> None:
-        self.job, self.bytes_done = job, 0
+        self.job, self.bytes_done, self._sign_at = job, 0, time.monotonic()
         self._jobs.put(job)
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether a job runs and the store has taken nothing of it for `seconds`: some call hangs."""
+        return self.job is not None and time.monotonic() - self._sign_at > seconds
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -87,10 +106,20 @@ class Worker:
 
     def _do(self, job: Job) -> str | None:
         self._sweep(job)
+        if job.doomed is not None:
+            self._uploader.sweep(job.key, frozenset())
+            self._storage.delete(job.key)
+            return None
+        if job.clips is not None:
+            for key, _ in list(self._storage.keys(job.key)):
+                if clip_touches(key, *job.clips):
+                    self._storage.delete(key)
+            return None
         if job.plan is None:
             self._uploader.put_document(job.key, job.document)
             return None
-        return self._uploader.upload(job.key, job.plan.bundle, self._note)
+        members = stored_members(self._storage, job.source) if job.source else None
+        return self._uploader.upload(job.key, job.plan.bundle, self._note, members)
 
     def _sweep(self, job: Job) -> None:
         """Once per process: drops what earlier ones began and nobody will finish."""
@@ -102,6 +131,8 @@ class Worker:
     def _damage(self, job: Job, first: ChunkDamaged) -> dict[str, str]:
         """Every chunk of the plan that is not what it was, so that the next plan does not stumble over the next one."""
         found = {first.chunk_id: str(first)}
+        if job.source is not None:
+            return found
         for member in job.plan.members if job.plan else ():
             try:
                 check(Entry(member.member, member.length, member.chunk.crc32), self._open_member)
@@ -110,4 +141,4 @@ class Worker:
         return found
 
     def _note(self, done: int) -> None:
-        self.bytes_done = done
+        self.bytes_done, self._sign_at = done, time.monotonic()

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from edge.catalog.tables import Tables, desc, greatest, select
+from edge.catalog.tables import Tables, desc, greatest, select, total
 from edge.catalog.values import CatalogChunk, CatalogSound, unpack
 from edge.instant import Instant
 from edge.model import Archive, Chunk, Hole, Stream, Where
 
 T = TypeVar("T")
+_EVERY = 1_000_000_000
 _AT_ONCE = 500  # ids in one query; SQLite before 3.32 takes 999
 
 
@@ -40,39 +41,22 @@ class CatalogReader:
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> list[CatalogChunk]:
         """At most `limit` chunks with sound in [start, end), by their start, then their id."""
         with self._session() as tables:
-            table, earliest = tables.Chunk, int(start) - _longest(tables.Chunk)
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
             first, last = int(start), int(end)
-            found = select(
-                (
-                    c.started_at,
-                    c.chunk_id,
-                    c.ended_at,
-                    c.uncertain,
-                    c.manifest,
-                    c.state,
-                    c.reason,
-                    c.archive_id,
-                    c.offset,
-                    c.length,
-                )
-                for c in table
-                if c.started_at < last and c.started_at > earliest and c.ended_at > first
-            ).order_by(1, 2)
-            return [catalog_chunk(row) for row in found[:limit]]
+            found = select(c for c in table if c.started_at < last and c.started_at > earliest and c.ended_at > first)
+            return chunk_values(found, limit)
 
     def chunk(self, chunk_id: str) -> CatalogChunk | None:
         """One chunk by its id; None where it is not known."""
         with self._session() as tables:
-            row = tables.Chunk.get(chunk_id=chunk_id)
-            if row is None:
-                return None
-            head = (row.started_at, row.chunk_id, row.ended_at, row.uncertain, row.manifest)
-            return catalog_chunk((*head, row.state, row.reason, row.archive_id, row.offset, row.length))
+            table = tables.Chunk
+            found = chunk_values(select(c for c in table if c.chunk_id == chunk_id), 1)
+            return found[0] if found else None
 
     def holes_between(self, start: Instant, end: Instant) -> list[Hole]:
         """The gaps and pauses with a part in [start, end), by their start."""
         with self._session() as tables:
-            table, earliest = tables.Hole, int(start) - _longest(tables.Hole)
+            table, earliest = tables.Hole, int(start) - longest(tables.Hole)
             first, last = int(start), int(end)
             found = select(
                 (h.started_at, h.ended_at, h.cause, h.id)
@@ -130,6 +114,57 @@ class CatalogReader:
                 found.update((stream_id, unpack(record, Stream)) for stream_id, record in rows)
         return found
 
+    def archive_ids(self) -> list[str]:
+        """Every archive that is uploaded and is to stay, by its id."""
+        with self._session() as tables:
+            table = tables.Archive
+            return sorted(select(a.archive_id for a in table if a.uploaded_at is not None and a.gone is None))
+
+    def doomed(self) -> list[Archive]:
+        """The archives that are gone for the catalog, and may still be in the store."""
+        with self._session() as tables:
+            table = tables.Archive
+            found = select(a for a in table if a.gone is not None and a.deleted_at is None).order_by(table.archive_id)
+            return [archive_value(row) for row in found]
+
+    def uploaded_before(self, moment: Instant, limit: int) -> list[Archive]:
+        """At most `limit` archives that are in the store since before `moment`, the oldest first."""
+        with self._session() as tables:
+            table, last = tables.Archive, int(moment)
+            found = select(a for a in table if a.uploaded_at < last and a.gone is None).order_by(table.uploaded_at)
+            return [archive_value(row) for row in found[:limit]]
+
+    def kept(self, month: Instant) -> list[tuple[int, Instant]]:
+        """(bytes, since when) in the store: one sum for all before `month`, then each archive since."""
+        with self._session() as tables:
+            table, first = tables.Archive, int(month)
+            before = select(total(a.length) for a in table if a.uploaded_at < first and a.gone is None).first()
+            since = select(
+                (a.archive_id, a.length, a.uploaded_at) for a in table if a.uploaded_at >= first and a.gone is None
+            )
+            return [(int(before or 0), month), *((length, Instant(at)) for _, length, at in since)]
+
+    def open_plans(self) -> list[Archive]:
+        """The archives of waiting chunks that are planned and not uploaded, in the order of planning."""
+        return [archive for archive in self._unfinished() if archive.replaces is None]
+
+    def open_rewrites(self) -> list[Archive]:
+        """The archives that are to replace others and are not uploaded."""
+        return [archive for archive in self._unfinished() if archive.replaces is not None]
+
+    def _unfinished(self) -> list[Archive]:
+        with self._session() as tables:
+            table = tables.Archive
+            found = select(a for a in table if a.uploaded_at is None and a.gone is None)
+            return [archive_value(row) for row in found.order_by(table.planned_at, table.archive_id)]
+
+    def members(self, archive_id: str) -> list[CatalogChunk]:
+        """The chunks that an archive holds or will hold, in its order."""
+        with self._session() as tables:
+            table = tables.Chunk
+            found = chunk_values(select(c for c in table if c.archive_id == archive_id), _EVERY)
+            return sorted(found, key=lambda row: row.where.offset if row.where else 0)
+
     @contextlib.contextmanager
     def _session(self) -> Iterator[Tables]:
         tables = self._open()
@@ -146,7 +181,7 @@ class CatalogReader:
             return self._tables
 
 
-def _longest(table: Any) -> int:
+def longest(table: Any) -> int:
     """The longest of all rows, in µs: one step in the index, and what keeps a range query flat."""
     return (greatest(row.duration for row in table) or 0) + 1
 
@@ -158,14 +193,37 @@ def batched(items: Iterable[T]) -> Iterator[list[T]]:
         yield everything[start : start + _AT_ONCE]
 
 
-def catalog_chunk(row: tuple[Any, ...]) -> CatalogChunk:
-    """From a row in the order of `chunks_between`'s columns."""
+def chunk_values(found: Any, limit: int) -> list[CatalogChunk]:
+    """At most `limit` of the chunks that a query finds, by their start, then their id.
+
+    Columns, not entities: those are three times as slow, and stay in memory while their session lasts.
+    """
+    rows = select(
+        (
+            c.started_at,
+            c.chunk_id,
+            c.ended_at,
+            c.uncertain,
+            c.manifest,
+            c.state,
+            c.reason,
+            c.archive_id,
+            c.offset,
+            c.length,
+        )
+        for c in found
+    ).order_by(1, 2)
+    return [_chunk_value(row) for row in rows[:limit]]
+
+
+def _chunk_value(row: tuple[Any, ...]) -> CatalogChunk:
     started_at, _, ended_at, uncertain, manifest, state, reason, archive_id, offset, size = row
     chunk = unpack(manifest, Chunk)
     if (chunk.started_at, chunk.ended_at, chunk.uncertain) != (started_at, ended_at, uncertain):
         times = {"started_at": Instant(started_at), "ended_at": Instant(ended_at)}
         chunk = replace(chunk, uncertain=uncertain, **times)
-    stored = archive_id is not None and state in ("stored", "gone")
+    # of a discarded chunk an archive holds the manifest alone, which has no place
+    stored = archive_id is not None and offset is not None and state in ("stored", "gone")
     return CatalogChunk(
         chunk,
         Where(archive_id, chunk.member, offset, size, chunk.sha256) if stored else None,
@@ -186,8 +244,15 @@ def archive_value(row: Any) -> Archive:
         started_at=Instant(row.started_at),
         ended_at=Instant(row.ended_at),
         planned_at=Instant(row.planned_at),
-        uploaded_at=None if row.uploaded_at is None else Instant(row.uploaded_at),
+        uploaded_at=_instant(row.uploaded_at),
+        replaces=row.replaces,
+        gone=row.gone,
+        deleted_at=_instant(row.deleted_at),
     )
+
+
+def _instant(value: int | None) -> Instant | None:
+    return None if value is None else Instant(value)
 
 
 def _sound(row: Any) -> CatalogSound:

@@ -18,9 +18,15 @@ from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 
 from edge.errors import CatalogBusy, CatalogDamaged, CatalogError
 
-VERSION = 1
+VERSION = 2
 # Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        'ALTER TABLE "archives" ADD COLUMN "replaces" TEXT',
+        'ALTER TABLE "archives" ADD COLUMN "gone" TEXT',
+        'ALTER TABLE "archives" ADD COLUMN "deleted_at" BIGINT',
+    )
+}
 _WRITER_PATIENCE = 30.0  # seconds that a commit waits for readers
 _READER_PATIENCE = 1.0
 
@@ -38,6 +44,7 @@ class Tables:
     Attempt: Any
     Hole: Any
     Sound: Any
+    Note: Any
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
@@ -49,7 +56,7 @@ class Tables:
     def _open(self) -> None:
         if self._read_only:
             self._require_version(VERSION)
-        self.file_id = _file_id(self.path) if self._read_only else None
+        self._file_id = _file_id(self.path)
         self.db: Any = Database()
         self._define()
         # Pony takes plain functions alone, and silently ignores a method
@@ -61,6 +68,7 @@ class Tables:
         self.db.generate_mapping(create_tables=not self._read_only, check_tables=False)
         if not self._read_only:
             self._stamp()
+            self._file_id = _file_id(self.path)
 
     def _define(self) -> None:
         db = self.db
@@ -85,7 +93,7 @@ class Tables:
             length = Required(int, size=64)  # bytes
             sha256 = Required(str)
             lafmax = Optional(float)
-            manifest = Required(bytes)
+            manifest = Required(bytes, lazy=True)  # large, and changed by nobody
             state = Required(str)  # waiting, planned, stored, aside, gone
             reason = Optional(str, nullable=True)  # of aside and gone
             archive_id = Optional(str, nullable=True, index=True)
@@ -107,6 +115,9 @@ class Tables:
             planned_at = Required(int, size=64)
             uploaded_at = Optional(int, size=64, index=True)
             plan = Optional(bytes, nullable=True)  # its manifest.json, deflated, until it is uploaded
+            replaces = Optional(str, nullable=True)
+            gone = Optional(str, nullable=True)
+            deleted_at = Optional(int, size=64)
 
         class Attempt(db.Entity):  # type: ignore[misc, name-defined]
             _table_ = "attempts"
@@ -134,8 +145,13 @@ class Tables:
             lafmax = Required(float)
             laeq = Required(float)
 
+        class Note(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "notes"
+            name = PrimaryKey(str)
+            value = Required(int, size=64)
+
         self.Stream, self.Chunk, self.Archive = Stream, Chunk, Archive
-        self.Attempt, self.Hole, self.Sound = Attempt, Hole, Sound
+        self.Attempt, self.Hole, self.Sound, self.Note = Attempt, Hole, Sound, Note
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -146,7 +162,7 @@ class Tables:
 
     def replaced(self) -> bool:
         """Whether another file lies where ours was when it was opened."""
-        return self.file_id != _file_id(self.path)
+        return self._file_id != _file_id(self.path)
 
     def close(self) -> None:
         """Closes the connection of the calling thread."""

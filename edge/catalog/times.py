@@ -11,16 +11,16 @@ from edge.model import Chunk, Stream
 def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
     """`chunk`, as its manifest has it, with the times that its stream's record now gives.
 
-    A manifest written while the clock could not be trusted says so; once its stream's record no longer does, the
-    record's `shift` is what the manifest's times lack.
+    A manifest written while the clock could not be trusted says so, and tells its times without its stream's `shift`,
+    which the record has; the record also knows whether they are still uncertain.
     """
-    if stream is None or stream.uncertain or not chunk.uncertain:
+    if stream is None or not chunk.uncertain:
         return chunk
     return replace(
         chunk,
         started_at=Instant(chunk.started_at + stream.shift),
         ended_at=Instant(chunk.ended_at + stream.shift),
-        uncertain=False,
+        uncertain=stream.uncertain,
     )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Literal, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from edge import wire
 from edge.instant import Instant
-from edge.model import Chunk, Where
+from edge.model import Chunk, GoneCause, Where
 
-GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]
 T = TypeVar("T")
 
 
@@ -55,6 +54,14 @@ class Attempt(Struct, frozen=True):
     at: Instant
     seconds: float
     cause: str | None
+
+
+class Kept(NamedTuple):
+    """A chunk that is not gone: whether it waits, is planned, stored or set aside, and its archive where it has one."""
+
+    chunk_id: str
+    state: str
+    archive_id: str | None
 
 
 class Stored(Struct, frozen=True):

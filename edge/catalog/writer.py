@@ -6,17 +6,39 @@ import fcntl
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from edge.catalog.reader import CatalogReader, archive_value, batched, catalog_chunk
+from edge.catalog.reader import CatalogReader, batched, chunk_values, longest
+from edge.catalog.reserve import Reserve
+from edge.catalog.rows import add_chunk, archive_columns, give_up, known_row, put_holes, retime
 from edge.catalog.tables import Tables, count, desc, greatest, least, select, total
-from edge.catalog.times import corrected, retimed
-from edge.catalog.values import Attempt, Backlog, GoneCause, Stored, pack, unpack
-from edge.errors import CatalogError
+from edge.catalog.times import corrected
+from edge.catalog.values import Attempt, Backlog, Kept, Stored, pack, unpack
+from edge.errors import CatalogDamaged, CatalogError
 from edge.instant import Instant
-from edge.model import Archive, Chunk, Hole, PlannedMember, SoundSpan, Stream
+from edge.model import Archive, Chunk, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 _KEPT_ATTEMPTS = 1_000
+_LONGEST_SOUND = 86_400_000_000  # µs
+_DUE = "due_until"  # the start of the newest chunk that is to be archived, µs
+
+
+def take_lock(path: Path) -> IO[str]:
+    """The right to write the catalog at `path`, until the file given is closed. Raises CatalogError."""
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("a")
+    except OSError as problem:
+        raise CatalogError(
+            f"{path}: the catalog cannot be written ({problem.strerror});"
+            " mend the folder's rights or set [catalog] db_path"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise CatalogError(f"{path}: another archiver is writing this catalog; stop it first") from None
+    return lock
 
 
 class Catalog(CatalogReader):
@@ -28,6 +50,7 @@ class Catalog(CatalogReader):
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         super().__init__(path)
         self._read_only = read_only
+        self._reserve = Reserve(self.path)
         self._lock: IO[str] | None = None
 
     def open(self) -> None:
@@ -45,28 +68,17 @@ class Catalog(CatalogReader):
         if self._read_only:
             return super()._open()
         with self._opening:
+            if self._tables is not None and self._tables.replaced():
+                raise CatalogDamaged(f"{self.path}: was removed or replaced while the archiver had it open")
+            self._take_lock()
+            self._reserve.keep()
             if self._tables is None:
-                self._take_lock()
                 self._tables = Tables(self.path, read_only=False)
             return self._tables
 
     def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        try:
-            self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            lock = self.path.with_name(self.path.name + ".lock").open("a")
-        except OSError as problem:
-            raise CatalogError(
-                f"{self.path}: the catalog cannot be written ({problem.strerror});"
-                " mend the folder's rights or set [catalog] db_path"
-            ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise CatalogError(f"{self.path}: another archiver is writing this catalog; stop it first") from None
-        self._lock = lock
+        if self._lock is None:
+            self._lock = take_lock(self.path)
 
     # chunks and streams
 
@@ -81,7 +93,7 @@ class Catalog(CatalogReader):
                 for chunk in some:
                     if chunk.chunk_id not in known:
                         known.add(chunk.chunk_id)
-                        _add_chunk(tables, chunk, streams.get(chunk.stream_id))
+                        add_chunk(tables, chunk, streams.get(chunk.stream_id))
                         added += 1
         return added
 
@@ -93,8 +105,8 @@ class Catalog(CatalogReader):
             if old == stream:
                 return False
             if stream.before:
-                _put_holes(tables, stream.stream_id, stream.before)
-            moved = _retime(tables, stream) if old is None or corrected(old, stream) else False
+                put_holes(tables, stream.stream_id, stream.before)
+            moved = retime(tables, stream) if old is None or corrected(old, stream) else False
             if row is None:
                 tables.Stream(
                     stream_id=stream.stream_id, ordinal=stream.ordinal, record=pack(stream), correction_due=moved
@@ -117,14 +129,28 @@ class Catalog(CatalogReader):
         """At most `limit` chunks that no plan has yet, oldest first."""
         with self._session() as tables:
             table = tables.Chunk
-            found = select(c for c in table if c.state == "waiting").order_by(table.started_at, table.chunk_id)
-            return [_row_chunk(row) for row in found[:limit]]
+            return [row.chunk for row in chunk_values(select(c for c in table if c.state == "waiting"), limit)]
 
-    def count_waiting(self) -> int:
-        """How many chunks no plan has yet."""
+    def mark_due(self) -> int:
+        """All that waits now is to be archived, whatever comes between; gives the number of chunks."""
         with self._session() as tables:
             table = tables.Chunk
-            return int(count(c for c in table if c.state == "waiting"))
+            waiting = select((count(c), greatest(c.started_at)) for c in table if c.state == "waiting")
+            chunks, newest = waiting.first()
+            if chunks:
+                note = tables.Note.get(name=_DUE) or tables.Note(name=_DUE, value=newest)
+                note.value = max(note.value, newest)
+            return int(chunks)
+
+    def due(self, limit: int) -> list[Chunk]:
+        """At most `limit` of the chunks that were marked as due and have no plan yet, oldest first."""
+        with self._session() as tables:
+            table, note = tables.Chunk, tables.Note.get(name=_DUE)
+            if note is None:
+                return []
+            until = note.value
+            found = select(c for c in table if c.state == "waiting" and c.started_at <= until)
+            return [row.chunk for row in chunk_values(found, limit)]
 
     def backlog(self, *, planned_too: bool = True) -> Backlog:
         """What waits to be planned, and with `planned_too` what waits to be uploaded."""
@@ -185,35 +211,121 @@ class Catalog(CatalogReader):
                     row.set(state="waiting", reason=None)
 
     def mark_gone(self, chunk_ids: Iterable[str], cause: GoneCause) -> None:
-        """These chunks are no longer anywhere, on purpose."""
+        """These chunks are no longer anywhere, on purpose: from now on the spool need not have them."""
         with self._session() as tables:
             for chunk_id in chunk_ids:
                 row = tables.Chunk.get(chunk_id=chunk_id)
                 if row is not None and row.state != "planned":
-                    row.set(state="gone", reason=cause)
+                    give_up(tables, row, cause)
+
+    def kept_between(self, start: Instant, end: Instant, limit: int) -> list[Kept]:
+        """At most `limit` chunks with sound in [start, end) that are not gone, by their start."""
+        with self._session() as tables:
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
+            first, last = int(start), int(end)
+            rows = select(
+                (c.started_at, c.chunk_id, c.state, c.archive_id)
+                for c in table
+                if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.state != "gone"
+            ).order_by(1, 2)
+            return [Kept(chunk_id, state, archive_id) for _, chunk_id, state, archive_id in rows[:limit]]
+
+    def erased_between(self, start: Instant, end: Instant) -> int:
+        """How many chunks with sound in [start, end) were erased."""
+        with self._session() as tables:
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
+            first, last = int(start), int(end)
+            return int(
+                count(
+                    c
+                    for c in table
+                    if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.reason == "erased"
+                )
+            )
+
+    def is_sound_between(self, start: Instant, end: Instant, stream_id: str) -> bool:
+        """Whether any sound has a part in [start, end). One without an end counts for its own stream alone."""
+        with self._session() as tables:
+            table, first, last = tables.Sound, int(start), int(end)
+            earliest = first - _LONGEST_SOUND
+            return bool(
+                select(
+                    s
+                    for s in table
+                    if s.started_at < last
+                    and s.started_at > earliest
+                    and (s.ended_at > first or (s.ended_at is None and s.stream_id == stream_id))
+                ).exists()
+            )
+
+    def discarded(self, chunk_ids: Iterable[str]) -> set[str]:
+        """Those of these chunks that are given up: a copy in the spool is a leftover."""
+        found: set[str] = set()
+        with self._session() as tables:
+            table = tables.Chunk
+            for some in batched(chunk_ids):
+                found.update(
+                    select(
+                        c.chunk_id
+                        for c in table
+                        if c.chunk_id in some and c.state == "gone" and c.reason in ["quiet", "dropped", "erased"]
+                    )
+                )
+        return found
+
+    def untold(self, limit: int) -> list[DiscardedChunk]:
+        """At most `limit` discarded chunks that no archive's manifest tells of yet, oldest first."""
+        with self._session() as tables:
+            table = tables.Chunk
+            found = chunk_values(select(c for c in table if c.state == "gone" and c.archive_id is None), limit)
+            return [DiscardedChunk(row.chunk, row.gone) for row in found if row.gone is not None]
 
     # archives
 
-    def commit_plan(self, archive: Archive, members: Sequence[PlannedMember], manifest: bytes) -> None:
+    def restore(
+        self, archive: Archive, members: Sequence[PlannedMember], discarded: Sequence[DiscardedChunk] = ()
+    ) -> None:
+        """Takes an archive from the store as its own manifest describes it.
+
+        A chunk that has a place keeps it, unless that is the archive which this one replaces.
+        """
+        with self._session() as tables:
+            if tables.Archive.get(archive_id=archive.archive_id) is None:
+                table, own_id = tables.Archive, archive.archive_id
+                superseded = select(a for a in table if a.replaces == own_id).exists()
+                tables.Archive(**archive_columns(archive)).gone = "replaced" if superseded else archive.gone
+            for member in members:
+                row = known_row(tables, member.chunk)
+                if row.state != "gone" and row.archive_id in (None, archive.replaces):
+                    row.set(state="stored", reason=None, archive_id=archive.archive_id, offset=member.offset)
+            for one in discarded:
+                row = known_row(tables, one.chunk)
+                if row.archive_id in (None, archive.replaces):
+                    give_up(tables, row, one.cause)
+                    row.set(archive_id=archive.archive_id, offset=None)
+            old = tables.Archive.get(archive_id=archive.replaces) if archive.replaces else None
+            if old is not None:
+                old.gone = "replaced"
+
+    def commit_plan(
+        self,
+        archive: Archive,
+        members: Sequence[PlannedMember],
+        manifest: bytes,
+        discarded: Sequence[DiscardedChunk] = (),
+    ) -> None:
         """Freezes a plan: its chunks leave the waiting ones. Raises CatalogError when one of them does not wait."""
         with self._session() as tables:
             if tables.Archive.get(archive_id=archive.archive_id) is not None:
                 return
-            values = {name: getattr(archive, name) for name in archive.__struct_fields__}
-            values["length"] = values.pop("bytes")
-            tables.Archive(**values, plan=zlib.compress(manifest, 6))
+            tables.Archive(**archive_columns(archive), plan=zlib.compress(manifest, 6))
+            for one in discarded:
+                tables.Chunk[one.chunk.chunk_id].archive_id = archive.archive_id
             for member in members:
                 row = tables.Chunk.get(chunk_id=member.chunk.chunk_id)
                 if row is None or row.state != "waiting":
                     raise CatalogError(f"{member.chunk.chunk_id}: is not waiting and cannot be planned")
                 row.set(state="planned", archive_id=archive.archive_id, offset=member.offset)
-
-    def open_plans(self) -> list[Archive]:
-        """The archives that are planned and not uploaded, in the order of planning."""
-        with self._session() as tables:
-            table = tables.Archive
-            found = select(a for a in table if a.uploaded_at is None).order_by(table.planned_at, table.archive_id)
-            return [archive_value(row) for row in found]
 
     def planned_manifest(self, archive_id: str) -> bytes:
         """The frozen manifest of an open plan. Raises CatalogError."""
@@ -231,19 +343,72 @@ class Catalog(CatalogReader):
                 return
             row.set(sha256=sha256, uploaded_at=int(at), plan=None)
             table = tables.Chunk
-            for chunk in select(c for c in table if c.archive_id == archive_id):
+            for chunk in select(c for c in table if c.archive_id == archive_id and c.state == "planned"):
                 chunk.state = "stored"
 
-    def discard_plan(self, archive_id: str) -> None:
-        """Forgets a plan that was never uploaded: its chunks wait again."""
+    def commit_rewrite(self, archive: Archive, manifest: bytes) -> None:
+        """Freezes a plan whose chunks are in the store already, in the archive that it replaces."""
+        with self._session() as tables:
+            if tables.Archive.get(archive_id=archive.archive_id) is None:
+                tables.Archive(**archive_columns(archive), plan=zlib.compress(manifest, 6))
+
+    def mark_rewritten(
+        self,
+        archive: Archive,
+        sha256: str,
+        at: Instant,
+        members: Sequence[PlannedMember],
+        discarded: Sequence[DiscardedChunk],
+    ) -> None:
+        """A rewritten archive is verified in the store: its chunks move there, the old one is to be deleted."""
+        with self._session() as tables:
+            row = tables.Archive[archive.archive_id]
+            if row.uploaded_at is not None:
+                return
+            row.set(sha256=sha256, uploaded_at=int(at), plan=None)
+            for member in members:
+                tables.Chunk[member.chunk.chunk_id].set(archive_id=archive.archive_id, offset=member.offset)
+            for one in discarded:
+                chunk = tables.Chunk[one.chunk.chunk_id]
+                give_up(tables, chunk, one.cause)
+                chunk.set(archive_id=archive.archive_id, offset=None)
+            tables.Archive[archive.replaces].gone = "replaced"
+
+    def discard_plan(self, archive_id: str, *, perhaps_stored: bool = False) -> None:
+        """Forgets a plan that was never uploaded: its chunks wait again.
+
+        With `perhaps_stored` it stays among the doomed ones until the store is known to have nothing of it.
+        """
         with self._session() as tables:
             row = tables.Archive.get(archive_id=archive_id)
             if row is None or row.uploaded_at is not None:
                 return
             table = tables.Chunk
             for chunk in select(c for c in table if c.archive_id == archive_id):
-                chunk.set(state="waiting", archive_id=None, offset=None)
-            row.delete()
+                if chunk.state == "planned":
+                    chunk.state = "waiting"
+                chunk.set(archive_id=None, offset=None)
+            if perhaps_stored:
+                row.set(gone="unwanted", plan=None)
+            else:
+                row.delete()
+
+    def expire(self, archive_id: str) -> None:
+        """An archive was kept for as long as was asked: its chunks are gone, and it is to be deleted."""
+        with self._session() as tables:
+            tables.Archive[archive_id].gone = "lifecycle"
+            table = tables.Chunk
+            for chunk in select(c for c in table if c.archive_id == archive_id and c.state == "stored"):
+                chunk.set(state="gone", reason="lifecycle")
+
+    def mark_deleted(self, archive_id: str, at: Instant) -> None:
+        """The store has nothing more of this doomed archive."""
+        with self._session() as tables:
+            row = tables.Archive[archive_id]
+            if row.gone == "unwanted":
+                row.delete()
+            else:
+                row.deleted_at = int(at)
 
     def add_attempt(self, attempt: Attempt) -> None:
         """Keeps a try to upload; the newest thousand stay."""
@@ -261,92 +426,3 @@ class Catalog(CatalogReader):
             table = tables.Attempt
             rows = select(a for a in table).order_by(desc(table.id))[:limit]
             return [Attempt(row.archive_id, Instant(row.at), row.seconds, row.cause) for row in rows]
-
-
-def _add_chunk(tables: Tables, chunk: Chunk, stream: Stream | None) -> None:
-    now = retimed(chunk, stream)
-    tables.Chunk(
-        chunk_id=chunk.chunk_id,
-        stream_id=chunk.stream_id,
-        first_frame=chunk.first_frame,
-        frames=chunk.frames,
-        started_at=int(now.started_at),
-        ended_at=int(now.ended_at),
-        duration=now.ended_at - now.started_at,
-        uncertain=now.uncertain,
-        length=chunk.bytes,
-        sha256=chunk.sha256,
-        lafmax=chunk.levels.lafmax if chunk.levels else None,
-        manifest=pack(chunk),
-        state="waiting",
-    )
-    if chunk.before and (stream is None or not stream.before):
-        _put_holes(tables, chunk.stream_id, chunk.before)
-    for span in chunk.sounds:
-        _put_sound(tables, now, span)
-
-
-def _put_holes(tables: Tables, stream_id: str, holes: Iterable[Hole]) -> None:
-    table = tables.Hole
-    select(h for h in table if h.stream_id == stream_id).delete(bulk=True)
-    for hole in holes:
-        tables.Hole(
-            stream_id=stream_id,
-            cause=hole.cause,
-            started_at=int(hole.from_),
-            ended_at=int(hole.to),
-            duration=max(0, hole.to - hole.from_),
-        )
-
-
-def _put_sound(tables: Tables, chunk: Chunk, span: SoundSpan) -> None:
-    """A sound across chunks stands in the manifests of all: the first says when it began, the last its end."""
-    started_at = _frame_time(chunk, span.first_frame)
-    ended_at = None if span.frames is None else _frame_time(chunk, span.first_frame + span.frames)
-    row = tables.Sound.get(sound_id=span.sound_id)
-    if row is None:
-        tables.Sound(
-            sound_id=span.sound_id,
-            stream_id=chunk.stream_id,
-            chunk_id=chunk.chunk_id,
-            started_at=started_at,
-            ended_at=ended_at,
-            lafmax=span.lafmax,
-            laeq=span.laeq,
-        )
-        return
-    if chunk.first_frame <= span.first_frame:
-        row.set(chunk_id=chunk.chunk_id, started_at=started_at)
-    if ended_at is not None:
-        row.set(ended_at=ended_at, laeq=span.laeq)
-    row.lafmax = max(row.lafmax, span.lafmax)
-
-
-def _frame_time(chunk: Chunk, frame: int) -> int:
-    """Also a little before or after the chunk itself, at its own pace."""
-    return chunk.started_at + (frame - chunk.first_frame) * (chunk.ended_at - chunk.started_at) // chunk.frames
-
-
-def _retime(tables: Tables, stream: Stream) -> bool:
-    """Moves a stream's chunks and sounds to its corrected times; True when an archive already tells older ones."""
-    table, stream_id, told = tables.Chunk, stream.stream_id, False
-    rows = list(select(c for c in table if c.stream_id == stream_id).order_by(table.first_frame))
-    for row in rows:
-        now = retimed(unpack(row.manifest, Chunk), stream)
-        if (row.started_at, row.ended_at, row.uncertain) == (now.started_at, now.ended_at, now.uncertain):
-            continue
-        told = told or row.archive_id is not None
-        row.set(
-            started_at=int(now.started_at),
-            ended_at=int(now.ended_at),
-            duration=now.ended_at - now.started_at,
-            uncertain=now.uncertain,
-        )
-        for span in now.sounds:
-            _put_sound(tables, now, span)
-    return told
-
-
-def _row_chunk(row: Any) -> Chunk:
-    head = (row.started_at, row.chunk_id, row.ended_at, row.uncertain, row.manifest)
-    return catalog_chunk((*head, row.state, row.reason, row.archive_id, row.offset, row.length)).chunk

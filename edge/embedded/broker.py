@@ -42,6 +42,7 @@ def _configuration(port: int, folder: Path) -> str:
         f"listener {port} {LOOPBACK}",
         "allow_anonymous true",  # it listens on loopback only
         "max_packet_size 262144",
+        "set_tcp_nodelay true",  # else an answer waits 40 ms for an acknowledgement
         "persistence true",
         f"persistence_location {folder}/",
         "autosave_interval 60",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -41,6 +42,18 @@ def answers(port: int, timeout: float = 0.2) -> bool:
             return True
     except OSError:
         return False
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether it is process `pid` itself that accepts connections on `port`; that somebody answers may mean another."""
+    try:
+        lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        sockets = {str(descriptor.readlink()) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return False
+    wanted = f"0100007F:{port:04X}"  # proc(5): the address as the kernel holds it, state 0A is LISTEN
+    fields = (line.split() for line in lines)
+    return any(row[1] == wanted and row[3] == "0A" and f"socket:[{row[9]}]" in sockets for row in fields)
 
 
 def _any_free() -> int:

@@ -17,12 +17,12 @@ _TRIM_EVERY = 60.0
 
 
 class Ending(NamedTuple):
-    """A child ended by itself. `again_in`: seconds until it is started again; None: it had finished."""
+    """A child ended by itself, well or not; it is started again in `again_in` seconds."""
 
     name: str
     exit_code: int  # negative: ended by that signal
     last_words: list[str]
-    again_in: float | None
+    again_in: float
 
 
 class Backoff:
@@ -42,24 +42,27 @@ class Backoff:
 class Supervisor:
     """Children by name. All calls come from one thread, which outlives the children (see `Child`)."""
 
-    def __init__(self, may_finish: Iterable[str] = ()) -> None:
-        self._may_finish = frozenset(may_finish)  # exit code 0 of these is no fault
+    def __init__(self) -> None:
         self._children: dict[str, Child] = {}
         self._backoff: dict[str, Backoff] = {}
         self._due: dict[str, tuple[float, Part]] = {}
         self._next_trim = time.monotonic() + _TRIM_EVERY
 
-    def start(self, part: Part, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Starts `part` and, where it has a port, waits until it answers; ImHearingError tells why it did not."""
-        child = self._children[part.name] = Child(part)
+    def start(self, part: Part) -> None:
+        """Starts `part` and does not wait for it."""
+        self._children[part.name] = Child(part)
+
+    def wait_ready(self, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Waits until each child that has a port listens there; ImHearingError tells which does not, and why."""
         deadline = time.monotonic() + timeout
-        while part.port is not None and not ports.answers(part.port) and not stopping():
-            code = child.exit_code()
-            if code is not None or time.monotonic() >= deadline:
-                reason = "does not answer" if code is None else how_it_ended(code)
-                words = "; ".join(child.last_words()) or "it said nothing"
-                raise ImHearingError(f"{part.name}: {reason} ({words}); its log is {part.log}")
-            time.sleep(0.01)
+        for child in list(self._children.values()):
+            while child.part.port is not None and not ports.listens(child.pid, child.part.port) and not stopping():
+                code = child.exit_code()
+                if code is not None or time.monotonic() >= deadline:
+                    reason = "does not come up" if code is None else how_it_ended(code)
+                    words = "; ".join(child.last_words()) or "it said nothing"
+                    raise ImHearingError(f"{child.part.name}: {reason} ({words}); its log is {child.part.log}")
+                time.sleep(0.01)
 
     def pids(self) -> dict[str, int]:
         """Process ids of those that run."""
@@ -103,8 +106,6 @@ class Supervisor:
         del self._children[name]
         child.end(0)  # what it may have started itself
         words = read_tail(child.part.log)[-3:]
-        if code == 0 and name in self._may_finish:
-            return Ending(name, code, words, None)
         delay = self._backoff.setdefault(name, Backoff()).after(now - child.started)
         self._due[name] = (now + delay, child.part)
         return Ending(name, code, words, delay)

@@ -16,7 +16,8 @@ class Block(NamedTuple):
 
     samples: Samples
     captured_at: int  # µs of the boot's monotonic clock: when its first frame was captured, or later, never earlier
-    lost_before: bool = False  # the driver or our queue dropped something between the block before and this one
+    lost_before: bool = False  # our queue dropped something between the block before and this one
+    suspect: bool = False  # the driver says that it did; with a sound server behind it, that is often not so
 
 
 class SourceFormat(NamedTuple):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from edge.calibration_file import Calibration, Method
 from edge.errors import CalibrationError
 from edge.instant import Instant
 from edge.recorder.levels import BlockLevels, LevelMeter, Samples
 from edge.recorder.weighting import Floats
-
-Method = Literal["known_level", "calibrator"]
 
 SHORTEST_KNOWN = 5  # seconds
 SHORTEST_STEADY = 3.0  # seconds of the calibrator's tone
@@ -28,16 +27,6 @@ _PURE = 0.9  # of the power must be in the tone: it then reads 0.5 dB too low at
 # Standard uncertainties in dB. Calibrator: IEC 60942:2017 class 2 (0.4 dB, rectangular). The other meter: class 2,
 # about 1.4 dB expanded. Ours: what the weighting filter may be off.
 _OF_CALIBRATOR, _OF_OTHER_METER, _OF_OURS = 0.4 / math.sqrt(3), 0.7, 0.03
-
-
-class Calibration(Struct, frozen=True, kw_only=True):
-    """What is kept: levels of `device` are dBFS + `offset_db` from `at` on. `uncertainty_db` is expanded (k = 2)."""
-
-    device: str
-    at: Instant
-    method: Method
-    offset_db: Annotated[float, Meta(ge=-100, le=300)]
-    uncertainty_db: Annotated[float, Meta(ge=0, le=100)]
 
 
 class Measured(Struct, frozen=True):

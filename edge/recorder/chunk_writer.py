@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -26,37 +27,60 @@ class ChunkWriter:
     def __init__(self, path: Path, rate: int, channels: int, bits: int, audio_format: AudioFormat) -> None:
         self.path = path
         self.frames = 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        # What libsndfile opens itself is fsynced whenever soundfile flushes or closes it, here and now
+        self._sink = _Sink(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "r+b")
         try:
-            # Of its own accord libsndfile would open by name; by descriptor the disk thread can fsync the same file
             self._file = soundfile.SoundFile(
-                self._descriptor, "w", rate, channels, f"PCM_{bits}", format=audio_format.upper(), closefd=False
-            )
+                self._sink, "w", rate, channels, f"PCM_{bits}", format=audio_format.upper()
+            )  # fmt: skip
         except soundfile.LibsndfileError as problem:
-            os.close(self._descriptor)
-            raise SpoolError(f"{path}: cannot be begun ({problem})") from None
+            self._sink.close()
+            raise self._why(problem, "begun") from None
 
     def write(self, samples: Samples) -> None:
-        """Encodes samples, shape (frames, channels), int16 or int32."""
+        """Encodes samples, shape (frames, channels), int16 or int32: whole FLAC blocks are with the kernel then."""
         try:
-            # libsndfile hands each FLAC block to the kernel as it is ready; its flush() would fsync, here and now
             self._file.write(samples)
             self.frames += len(samples)
         except (soundfile.LibsndfileError, AssertionError) as problem:  # soundfile asserts that all was written
-            raise SpoolError(f"{self.path}: cannot be written ({problem})") from None
+            raise self._why(problem, "written") from None
 
     def duplicate_descriptor(self) -> int:
         """The same open file under a descriptor of the caller's own, to fsync while we write."""
-        return os.dup(self._descriptor)
+        return os.dup(self._sink.fileno())
 
     def close(self) -> None:
-        """Ends the file: its header now tells the length. May take as long as an fsync: for the disk thread."""
+        """Ends the file, without an fsync: all sound is with the kernel, and the header tells its length."""
         try:
             self._file.close()
         except soundfile.LibsndfileError as problem:
-            raise SpoolError(f"{self.path}: cannot be ended ({problem})") from None
+            raise self._why(problem, "ended") from None
         finally:
-            os.close(self._descriptor)
+            self._sink.close()
+        if self._sink.failure is not None:
+            raise self._sink.failure
+
+    def _why(self, problem: Exception, what: str) -> OSError | SpoolError:
+        return self._sink.failure or SpoolError(f"{self.path}: cannot be {what} ({problem})")
+
+
+class _Sink(io.FileIO):
+    """Where libsndfile writes to. It asks no questions: what goes wrong is kept in `failure`."""
+
+    failure: OSError | None = None
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # soundfile hands bytes
+        """All of `data`; 0 when the disk does not take it, now or ever before."""
+        if self.failure is not None:
+            return 0
+        view, done = memoryview(data), 0
+        try:
+            while done < len(view):
+                done += os.write(self.fileno(), view[done:])
+        except OSError as problem:
+            self.failure = problem
+            return 0
+        return done
 
 
 class Digest(NamedTuple):

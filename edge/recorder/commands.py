@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from edge import limits as limits_file
-from edge.errors import ImHearingError
 from edge.instant import MICROSECONDS, Instant
 from edge.kernel_clock import KernelClock
 from edge.model import PauseOrder
@@ -20,7 +19,7 @@ from edge.verbs import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
 
 
 class RecorderCommands:
-    """Hand `handlers` to a `Desk`. `rotate` asks the recorder to go on in another stream; None: it cannot."""
+    """Hand `handlers` to a `Desk`. `rotate` asks the recorder to finish the chunk and go on in another."""
 
     def __init__(
         self,
@@ -28,7 +27,7 @@ class RecorderCommands:
         kernel: KernelClock,
         limits: Limits,
         limits_changed: Callable[[Limits], None],
-        rotate: Callable[[], None] | None,
+        rotate: Callable[[], None],
     ) -> None:
         self._spool, self._kernel = spool, kernel
         self._limits, self._limits_changed = limits, limits_changed
@@ -58,8 +57,6 @@ class RecorderCommands:
         return {"until": None}
 
     def rotate(self, _command: Rotate) -> dict[str, Any]:
-        if self._rotate is None:
-            raise ImHearingError("this recorder cannot rotate")
         self._rotate()
         return {}
 

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from edge.recorder.blocks import Block
 
 _LATE = 150_000  # µs: later than this is a stall to look into; busy machines deliver 100 ms late
-_MISSING = 30_000  # µs: less cannot be told from jitter, unless the driver says that it lost something
+_MISSING = 30_000  # µs: less cannot be told from jitter
+_SUSPECT_MISSING = 20_000  # µs, where the driver says that it lost something: what it then loses is a whole buffer
 _CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
 _CALM_JITTER = 60_000  # µs within that second
 _BASELINE_SECONDS = 3.0
 _HELD_SECONDS = 120.0  # more is never held back
 _HELD_BYTES = 16_000_000
+_NEAR = 4  # blocks
 
 
 class Break(NamedTuple):
@@ -40,14 +43,16 @@ class Continuity:
         self._baseline: deque[tuple[int, int]] = deque()  # (frame, delay) of the last calm seconds
         self._held: list[tuple[Block, int, int]] = []  # (block, its first frame, its delay)
         self._held_bytes = 0
+        self._arrived = 0  # the last block that was not held
 
     def add(self, block: Block) -> Iterator[Block | Break]:
         """Takes in the next block; gives what can go on, in order: nothing while a stall is looked into."""
         frame = self._frames
         delay = block.captured_at - frame * 1_000_000 // self._rate
         self._frames += len(block.samples)
-        if not self._held and not block.lost_before and not self._is_late(delay):
+        if not self._held and not block.lost_before and not block.suspect and not self._is_late(delay):
             self._settle(frame, delay)
+            self._arrived = self._arrival(block)
             yield block
             return
         self._held.append((block, frame, delay))
@@ -83,24 +88,36 @@ class Continuity:
         last = held[-1][1]
         level = min(delay for _, frame, delay in held if last - frame <= _CALM_SECONDS * self._rate)
         missing = level - self._base() if self._baseline else 0
-        flagged = next((index for index, (block, _, _) in enumerate(held) if block.lost_before), None)
-        split = flagged
-        if split is None and missing >= _MISSING:
-            split = self._first_after_loss(held, level)
+        splits = self._splits(held, level, missing)
+        self._arrived = self._arrival(held[-1][0])
         self._baseline.clear()
         for index, (block, frame, delay) in enumerate(held):
-            if index == split:
+            if index in splits:
                 yield Break(max(0, missing))
             yield block
             if last - frame <= _CALM_SECONDS * self._rate:
                 self._settle(frame, delay)
 
+    def _splits(self, held: list[tuple[Block, int, int]], level: int, missing: int) -> set[int]:
+        """Before which of the held blocks something is missing."""
+        dropped = {index for index, (block, _, _) in enumerate(held) if block.lost_before}
+        suspects = [index for index, (block, _, _) in enumerate(held) if block.suspect]
+        if dropped or missing < (_SUSPECT_MISSING if suspects else _MISSING):
+            return dropped
+        likely = self._first_after_loss(held, level)
+        # a driver tells late of what its sound server dropped, but exactly of what it dropped itself
+        return {min([likely, *suspects], key=lambda index: (abs(index - likely) > _NEAR, index not in suspects, index))}
+
     def _first_after_loss(self, held: list[tuple[Block, int, int]], level: int) -> int:
         """The first block that was captured when we read again, by the delay after the loss."""
-        first = held[0][0]
-        reading_again = first.captured_at + len(first.samples) * 1_000_000 // self._rate
+        arrivals = [self._arrival(block) for block, _, _ in held]
+        waits = [later - earlier for earlier, later in pairwise([self._arrived, *arrivals])]
+        again = arrivals[waits.index(max(waits))]  # after the longest stall, which may not be the first
         for index, (block, frame, _) in enumerate(held):
             middle = frame + len(block.samples) // 2
-            if middle * 1_000_000 // self._rate + level >= reading_again:
+            if middle * 1_000_000 // self._rate + level >= again:
                 return index
         return len(held) - 1
+
+    def _arrival(self, block: Block) -> int:
+        return block.captured_at + len(block.samples) * 1_000_000 // self._rate

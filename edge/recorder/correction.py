@@ -39,6 +39,7 @@ def corrected_state(state: SpoolState, belief: Belief) -> SpoolState:
         knot=state.knot and (state.knot[0], Instant(state.knot[1] + shift)),
         holes=moved_holes(state.holes, state.earlier, shift),
         open_hole=hole,
+        until=state.until if state.until is None else Instant(state.until + shift),
         utc_offset=belief.offset,
         trusted=belief.trusted,
     )

@@ -47,11 +47,16 @@ class Journal:
         if self.state.stream_id is not None:
             self._write(replace(self.state, knot=(frame, at)))
 
-    def hole_opened(self, mode: RecorderMode, cause: HoleCause, at: Instant) -> None:
-        """Nothing is recorded from `at` on. A hole already open ends there, unless it is the same."""
+    def hole_opened(self, mode: RecorderMode, cause: HoleCause, at: Instant, until: Instant | None = None) -> None:
+        """Nothing is recorded from `at` on. A hole already open ends there, unless it is the same.
+
+        `until`: when a pause is to end by itself.
+        """
         if self.state.open_hole is not None and self.state.open_hole.cause == cause:
             if self.state.state != mode:
-                self._write(replace(self.state, state=mode, since=at))
+                self._write(replace(self.state, state=mode, since=at, until=until))
+            elif self.state.until != until:
+                self._write(replace(self.state, until=until))
             return
         self._write(
             replace(
@@ -62,6 +67,7 @@ class Journal:
                 knot=None,
                 holes=self.holes_until(at),
                 open_hole=OpenHole(cause, at),
+                until=until,
             )
         )
 

@@ -133,8 +133,8 @@ class Microphone:
         if data is not None:
             captured_at = time.monotonic_ns() // 1000 - frames * 1_000_000 // self._rate
             flat: Samples = np.frombuffer(data, np.int16) if self._bits == 16 else np.frombuffer(data, np.int32)
-            lost = bool(status & pyaudio.paInputOverflow)
-            self._queue.put(Block(flat.reshape(-1, self._channels), captured_at, lost))
+            suspect = bool(status & pyaudio.paInputOverflow)
+            self._queue.put(Block(flat.reshape(-1, self._channels), captured_at, suspect=suspect))
         return None, pyaudio.paContinue
 
     def read(self, timeout: float) -> Block | None:

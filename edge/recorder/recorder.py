@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from edge.errors import DeviceError, SpoolBusy, SpoolError
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
 from edge.model import HoleCause
+from edge.notify import Heartbeat
 from edge.recorder.blocks import EndOfSound, Source
 from edge.recorder.correction import correct_streams
 from edge.recorder.disk import Disk
@@ -19,6 +21,7 @@ from edge.recorder.pause import Pause, PauseWatch
 from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
 from edge.recorder.repair import repair
 from edge.recorder.timekeeper import Timekeeper
+from edge.schedule import schedule_of
 from edge.settings import Settings
 from edge.spool import Spool
 
@@ -27,8 +30,9 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 20_000_000  # left free on the spool's disk, to finish the current chunk and for everybody else's logs
 RESERVE_PART = 20  # but no more than this part of a small disk
 _POLL_SECONDS = 0.5  # how soon a stop or a pause is noticed while no block comes
+_LOOK_SECONDS = 0.5  # between two looks at the room on the disk
 _RETRY_SECONDS = (1.0, 30.0)  # first and longest wait for a lost device
-_MEND_SECONDS = 5.0
+_MEND_SECONDS = 2.0
 
 _STOPPED = Outcome("stopped", "stopped", "restart")
 _PAUSED = Outcome("paused", "paused", "paused")
@@ -46,6 +50,7 @@ class Recorder:
         kernel: KernelClock,
         listener: ModeListener,
         stop: threading.Event,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._settings = settings
         self._spool = spool
@@ -53,9 +58,15 @@ class Recorder:
         self._kernel = kernel
         self._listener = listener
         self._stop = stop
-        self._pauses = PauseWatch(spool, kernel)
+        self._heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or it is known why none do
+        self._pauses = PauseWatch(spool, kernel, schedule_of(settings))
         self._told: tuple[RecorderMode, str | None, Instant | None] | None = None
         self._finished = False
+        self._rotation_asked = threading.Event()
+
+    def rotate(self) -> None:
+        """From any thread: what is being recorded becomes a finished chunk now; recording goes on without a gap."""
+        self._rotation_asked.set()
 
     def run(self) -> None:
         """Records until it is told to stop, or a file has been played. SpoolBusy when another recorder has the spool.
@@ -78,6 +89,7 @@ class Recorder:
             cause = "disk_full" if self._is_full(failure) else "unknown"
             log.error("the spool failed: %s; trying again", failure)
             self._tell("disk_full", str(failure), None)
+            self._heartbeat.beat()
             self._stop.wait(_MEND_SECONDS)
 
     def _is_full(self, failure: Exception) -> bool:
@@ -116,6 +128,7 @@ class Recorder:
                 form = source.open()
             except DeviceError as problem:
                 self._enter(place, Outcome("device_lost", "no_device", "device_lost", str(problem)))
+                self._heartbeat.beat()
                 self._stop.wait(wait)
                 wait = min(2 * wait, _RETRY_SECONDS[1])
                 continue
@@ -128,11 +141,12 @@ class Recorder:
     def _hold_back(self, place: Workplace) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
         if (pause := self._pauses.in_force()) is not None:
-            self._enter(place, _PAUSED, pause.until)
+            self._enter(place, _PAUSED._replace(message=pause.reason), pause.until)
         elif _is_low(self._spool, resuming=True):
             self._enter(place, _disk_full(self._spool))
         else:
             return False
+        self._heartbeat.beat()
         self._stop.wait(_POLL_SECONDS)
         return True
 
@@ -146,9 +160,10 @@ class Recorder:
             recording.abandon()
             return
         pause = self._pauses.in_force() if outcome is _PAUSED else None
-        self._tell(outcome.mode, outcome.message, since, pause)
+        self._tell(outcome.mode, pause.reason if pause else outcome.message, since, pause)
 
     def _deliver(self, place: Workplace, source: Source, recording: Recording) -> Outcome:
+        look_at_disk = 0.0
         while not self._stop.is_set():
             try:
                 block = source.read(_POLL_SECONDS)
@@ -162,11 +177,17 @@ class Recorder:
                 return _PAUSED
             if place.disk.failure is not None:
                 raise SpoolError(str(place.disk.failure))
-            if _is_low(self._spool):
-                return _disk_full(self._spool)
+            if time.monotonic() >= look_at_disk:
+                look_at_disk = time.monotonic() + _LOOK_SECONDS
+                if _is_low(self._spool):
+                    return _disk_full(self._spool)
             self._look_at_clock(place, recording)
+            if self._rotation_asked.is_set():
+                self._rotation_asked.clear()
+                recording.rotate()
             if block is not None:
                 recording.add(block)
+                self._heartbeat.beat()
                 self._tell("recording", None, None)
         return _STOPPED
 
@@ -197,13 +218,14 @@ class Recorder:
     def _enter(self, place: Workplace, outcome: Outcome, until: Instant | None = None) -> None:
         """Notes that nothing is recorded from now on, and tells why."""
         at = place.timekeeper.now()
-        place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at))
+        place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at, until))
         self._tell(outcome.mode, outcome.message, at, Pause(until))
 
     def _tell(self, mode: RecorderMode, reason: str | None, since: Instant | None, pause: Pause | None = None) -> None:
         until = pause.until if pause is not None else None
         if (mode, reason, until) != self._told:
             self._told = (mode, reason, until)
+            self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
             self._listener.mode_changed(mode, since or self._kernel.now(), reason, until)
 
 
@@ -212,7 +234,7 @@ def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
     try:
         free, whole = spool.free_bytes(), spool.disk_bytes()
     except OSError as problem:
-        raise _is_gone(spool, problem) from None
+        raise spool.gone(problem) from None
     reserve = min(RESERVE_BYTES, whole // RESERVE_PART)
     return free < (2 * reserve if resuming else reserve)
 
@@ -221,12 +243,8 @@ def _disk_full(spool: Spool) -> Outcome:
     try:
         free = spool.free_bytes() / 1_000_000
     except OSError as problem:
-        raise _is_gone(spool, problem) from None
+        raise spool.gone(problem) from None
     return Outcome(
         "disk_full", "disk_full", "disk_full",
         f"only {free:.1f} MB are free at {spool.path}; make room, or let it be archived",
     )  # fmt: skip
-
-
-def _is_gone(spool: Spool, problem: OSError) -> SpoolError:
-    return SpoolError(f"{spool.path}: the spool is gone ({problem.strerror}); mount or make the folder again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edge import calibration_file
 from edge.clock import Revision, StreamClock
 from edge.errors import SpoolError
 from edge.instant import Instant
@@ -60,6 +61,7 @@ class Recording:
         self._place, self._form = place, form
         self._continuity = Continuity(form.rate)
         self._stream: StreamRecorder | None = None
+        self._rotating = False
 
     def add(self, block: Block) -> None:
         for item in self._continuity.add(block):
@@ -72,6 +74,10 @@ class Recording:
             self._end_stream(Outcome("rotated", "recording", "unknown"))
         elif self._stream is not None:
             self._stream.follow(self._place.timekeeper.belief)
+
+    def rotate(self) -> None:
+        """Ends the stream before the next block, which begins another: no sample is lost between them."""
+        self._rotating = self._stream is not None
 
     @property
     def stream_id(self) -> str | None:
@@ -97,8 +103,14 @@ class Recording:
         if isinstance(item, Break):
             self._end_stream(Outcome("overrun", "recording", "overrun"))
             return
+        joins = None
+        if self._rotating and self._stream is not None:
+            self._rotating = False
+            self._stream.end("rotated")
+            joins = self._stream.told(self._stream.clock.knot.at)
+            self._stream = None
         if self._stream is None:
-            self._stream = self._open_stream(item)
+            self._stream = self._open_stream(item, joins)
         self._stream.write(item)
 
     def _end_stream(self, outcome: Outcome) -> Instant:
@@ -113,14 +125,16 @@ class Recording:
         place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at))
         return at
 
-    def _open_stream(self, first: Block) -> StreamRecorder:
-        """Writes down durably that a stream begins, then begins it."""
+    def _open_stream(self, first: Block, joins: Instant | None) -> StreamRecorder:
+        """Writes down durably that a stream begins, then begins it. `joins`: where one ended, to the sample."""
         place, form = self._place, self._form
         place.disk.flush()
         if place.disk.failure is not None:
             raise SpoolError(str(place.disk.failure))
         belief, recorder, state = place.timekeeper.belief, place.settings.recorder, place.journal.state
         clock = StreamClock(form.rate, first.captured_at, belief.offset)
+        if joins is not None:
+            clock.carry_on(joins)
         opening = clock.knot.at
         stream = Stream(
             stream_id=new_stream_id(opening),
@@ -138,6 +152,7 @@ class Recording:
             knots=((0, opening),),
             before=place.journal.holes_until(opening),
             earlier=state.earlier,
+            calibration_db=calibration_file.offset_for(place.settings.catalog.db_path.parent, form.device),
         )
         place.spool.write_stream(stream)
         place.journal.stream_opened(stream)

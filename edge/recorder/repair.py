@@ -31,7 +31,7 @@ def repair(spool: Spool, kernel: KernelClock, cause: HoleCause | None = None) ->
     `cause` is why recording broke off, where that is known: else it was a crash, or a power cut if the machine has been
     started since. Raises OSError or SpoolError when the disk does not take it.
     """
-    before = _readable_state(spool, kernel)
+    before = _without_unopened(spool, _readable_state(spool, kernel))
     if before.utc_offset is not None:  # a correction may have been cut off after it was noted
         for _ in correct_streams(spool, before.boot_id, Belief(before.utc_offset, before.trusted)):
             pass
@@ -78,6 +78,18 @@ def _readable_state(spool: Spool, kernel: KernelClock) -> SpoolState:
     return state if state is not None else _state_of_chunks(spool, kernel)
 
 
+def _without_unopened(spool: Spool, state: SpoolState) -> SpoolState:
+    """Removes the record of a stream that a crash kept from being opened; the state, never behind what is there."""
+    begun = {stream_of(name) for name in (*spool.chunks(), *(part.chunk_id for part in spool.parts()))}
+    newest = state.ordinal
+    for stream in list(_streams(spool)):
+        if stream.ordinal > state.ordinal and stream.stream_id not in begun:
+            spool.remove_stream(stream.stream_id)
+        else:
+            newest = max(newest, stream.ordinal)
+    return replace(state, ordinal=newest)
+
+
 def _state_of_chunks(spool: Spool, kernel: KernelClock) -> SpoolState:
     streams = {stream.stream_id: stream for stream in _streams(spool)}
     ends = [at for stream in streams.values() for _, at in stream.knots]
@@ -103,6 +115,10 @@ def _state_after(spool: Spool, before: SpoolState, timekeeper: Timekeeper, cause
     if before.stream_id is not None:
         end, holes, earlier = _end_of_stream(spool, before)
         hole = OpenHole(cause or ("crash" if same_boot else "power"), end)
+    elif hole is not None and before.until is not None and hole.from_ <= before.until < timekeeper.now():
+        # the pause was to end, and nobody was there to record
+        holes = (*holes, Hole(hole.cause, hole.from_, before.until))
+        hole = OpenHole(cause or ("restart" if same_boot else "power"), before.until)
     if not same_boot:
         earlier = len(holes) + (hole is not None)
     return SpoolState(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from pathlib import Path
 
 import soundfile
+from msgspec.structs import replace
 
 from edge.errors import DeviceError
 from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
@@ -13,12 +16,30 @@ from edge.recorder.microphone import Microphone, list_devices
 from edge.recorder.scene import Scene
 from edge.settings import Recorder
 
+log = logging.getLogger(__name__)
+
+
+class SourceChoice:
+    """Gives the source that the settings name, as often as it is lost. What `auto` means is settled at the first time:
+    a microphone that is unplugged is waited for, and never replaced by made-up sound."""
+
+    def __init__(self, settings: Recorder) -> None:
+        self._settings = settings
+
+    def __call__(self) -> Source:
+        self._settings = replace(self._settings, source=_settled(self._settings))
+        return choose_source(self._settings)
+
+
+def _settled(settings: Recorder) -> str:
+    if settings.source != "auto":
+        return settings.source
+    return "microphone" if settings.device or list_devices() else "synthetic"
+
 
 def choose_source(settings: Recorder) -> Source:
     """The source that `[recorder] source` names; `auto` looks for an input device now. DeviceError when unusable."""
-    wanted = settings.source
-    if wanted == "auto":
-        wanted = "microphone" if settings.device or list_devices() else "synthetic"
+    wanted = _settled(settings)
     if wanted == "microphone":
         return Microphone(
             settings.device, settings.sample_rate, settings.channels, settings.bits, settings.block_frames
@@ -33,6 +54,7 @@ class _Pacer:
 
     def __init__(self, rate: int, real: bool, lead: int) -> None:
         self._rate, self._real = rate, real
+        self._never = threading.Event()
         self._started = time.monotonic_ns() // 1000 - lead * 1_000_000 // rate
 
     def times(self, first_frame: int, frames: int) -> tuple[int, int]:
@@ -45,7 +67,7 @@ class _Pacer:
         if not self._real:
             return True
         left = until / 1e6 - time.monotonic()
-        time.sleep(max(0.0, min(left, timeout)))
+        self._never.wait(max(0.0, min(left, timeout)))  # time.sleep fails under libfaketime, by which clocks are tested
         return left <= timeout
 
 
@@ -80,7 +102,13 @@ class FileSource:
         begin, end = self._pacer.times(self._next_frame, self._block_frames)
         if not self._pacer.wait(end, timeout):
             return None
-        samples = self._file.read(self._block_frames, dtype="int16" if self._bits == 16 else "int32", always_2d=True)
+        try:
+            samples = self._file.read(
+                self._block_frames, dtype="int16" if self._bits == 16 else "int32", always_2d=True
+            )  # fmt: skip
+        except soundfile.LibsndfileError as problem:
+            log.error("%s: is damaged after %d frames (%s); taken as its end", self._path, self._next_frame, problem)  # noqa: TRY400
+            raise EndOfSound from None
         if not len(samples):
             raise EndOfSound
         self._next_frame += len(samples)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from pathlib import Path
 
 import msgspec
 
 from edge.clock import Belief, StreamClock
+from edge.errors import SpoolError
 from edge.instant import Instant
 from edge.model import Chunk, ClockStamp, EndReason, Hole, Stream
 from edge.names import chunk_id
@@ -127,7 +130,8 @@ class StreamRecorder:
         """The disk failed: lets go of the file; what it holds is for the repair to find."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            writer.close()
+            with contextlib.suppress(OSError, SpoolError):
+                writer.close()
 
     def _time_opening(self) -> None:
         """After a second the least delay of all blocks is known: the first one alone may have come late."""
@@ -161,9 +165,10 @@ class StreamRecorder:
     def _finish_chunk(self, reason: EndReason | None) -> None:
         assert self._writer is not None  # noqa: S101 - for the type checker
         writer, self._writer = self._writer, None
+        writer.close()  # here: what its encoder still holds must not wait for a slow disk thread
         draft = self._draft(reason)
         frame, at = self._frames, self.told(draft.ended_at)
-        self._disk.do(lambda: self._store(writer, draft, frame, at))
+        self._disk.do(lambda: self._store(writer.path, draft, frame, at))
         self._chunk_start = self._frames
         self._seq += 1
 
@@ -197,12 +202,10 @@ class StreamRecorder:
             end_reason=reason,
         )
 
-    def _store(self, writer: ChunkWriter, draft: Chunk, frame: int, at: Instant) -> None:
+    def _store(self, part: Path, draft: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then tells of it."""
-        writer.close()
-        digest = sync_and_digest(writer.path)
-        chunk = with_digest(draft, digest)
-        self._spool.finish(writer.path, chunk)
+        chunk = with_digest(draft, sync_and_digest(part))
+        self._spool.finish(part, chunk)
         self._journal.knot_passed(frame, at)
         self._listener.chunk_finished(chunk)
 
@@ -213,7 +216,8 @@ def _ending_at(holes: tuple[Hole, ...], opening: Instant) -> tuple[Hole, ...]:
 
 
 def meter_for(stream: Stream) -> LevelMeter:
-    return LevelMeter(stream.rate, stream.channels, FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24)
+    full_scale = FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24
+    return LevelMeter(stream.rate, stream.channels, full_scale, stream.calibration_db)
 
 
 def with_digest(draft: Chunk, digest: Digest) -> Chunk:

@@ -1,4 +1,4 @@
-"""The official JavaScript SDK in Node.js against the local realtime server."""
+"""The official JavaScript SDK in Node.js against the local realtime server, and asking a real node through it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from edge import wire
+from edge.instant import Instant
+from query_service import client
+from query_service.protocol import GoodAnswer, read_answer
 from query_service.tokens import client_token, node_token
+from tests.support.chunks import START
+from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import now, server_in_thread
+
+# one process for all of this file: `npm ci` is not for two at once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("javascript")]
 
 FOLDER = Path(__file__).parents[1] / "javascript"
 CHECKS = 7
@@ -33,7 +42,6 @@ def node_js() -> str:
     return node
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
 def test_the_javascript_sdk_is_served(node_js: str, binary: bool) -> None:
     with server_in_thread() as server:
@@ -53,3 +61,42 @@ def test_the_javascript_sdk_is_served(node_js: str, binary: bool) -> None:
         )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("ok ") == CHECKS
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
+def test_the_javascript_sdk_gets_the_same_answers_as_the_python_client(
+    node_js: str, binary: bool, tmp_path: Path
+) -> None:
+    end = Instant(START + 6_000_000)
+    span = {"from": str(START), "to": str(end)}
+    questions = [
+        {"v": 1, "id": "coverage-question", "urls": False, **span},
+        {"v": 1, "id": "levels-question", "type": "levels", "step": 2, **span},
+        {"v": 1, "id": "sounds-question", "type": "sounds", **span},
+    ]
+    with server_in_thread() as server:
+        settings = QueryNode(tmp_path).with_doors(server)
+        with running_service(settings):
+            client.query(settings, "ably", type="status")
+            setup = {
+                "port": server.port, "binary": binary, "node": "porch", "questions": questions,
+                "token": client_token(server.api_key, "ann", 3_600, now()),
+            }  # fmt: skip
+            result = subprocess.run(
+                [node_js, "node.test.js"],
+                cwd=FOLDER,
+                input=json.dumps(setup),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert result.returncode == 0, result.stderr
+            told = [read_answer(json.dumps(answer)) for answer in json.loads(result.stdout)]
+            expected: list[GoodAnswer] = [
+                client.query(settings, "ably", start=START, end=end),
+                client.query(settings, "ably", type="levels", step=2, start=START, end=end),
+                client.query(settings, "ably", type="sounds", start=START, end=end),
+            ]
+    for answer, same in zip(told, expected, strict=True):
+        assert {**wire.to_plain(answer), "id": ""} == {**wire.to_plain(same), "id": ""}

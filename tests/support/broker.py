@@ -26,7 +26,7 @@ def running_broker(port: int | None = None) -> Iterator[BrokerAddress]:
     with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
         child = Child(broker_part(chosen, Path(folder), Path(folder) / "broker.log"))
         try:
-            wait_until(lambda: ports.answers(chosen) or child.exit_code() is not None, "the broker answers")
+            wait_until(lambda: ports.listens(child.pid, chosen) or child.exit_code() is not None, "the broker answers")
             assert child.exit_code() is None, child.last_words()
             yield BrokerAddress(ports.LOOPBACK, chosen)
         finally:

@@ -94,7 +94,7 @@ def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
     class Handler(_Handler):
         faults = proxy
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
@@ -105,6 +105,11 @@ def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that were killed are no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

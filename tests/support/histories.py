@@ -16,6 +16,7 @@ from edge.instant import Instant
 from edge.model import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
 from edge.names import chunk_id
 from edge.spool import PartFile, Spool, SpoolFile
+from query_service.facts import KnownSound
 
 NODE = "porch"
 BOOT = "boot"
@@ -173,6 +174,14 @@ class FakeCatalog:
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[Entry]:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start]
         return inside[:limit]
+
+    def chunk(self, chunk_id: str) -> Entry | None:
+        return next((known for known in self._entries if known.chunk.chunk_id == chunk_id), None)
+
+    def sounds_between(
+        self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
+    ) -> Sequence[KnownSound]:
+        return []
 
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]:
         registered = [hole for known in self._entries for hole in known.chunk.before]

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import edge.config
 import edge.recorder.service
 from edge.errors import ImHearingError
-from edge.spool import Spool
+from edge.names import stream_of
+from edge.spool import PartFile, Spool
+from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,14 +25,21 @@ ROOT = Path(__file__).parents[2]
 class RecorderProcess:
     """A running recorder; its log goes to `data/recorder.log`."""
 
-    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        around: Sequence[str] = (),
+    ) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.data = data
         self.spool = Spool(data / "spool", "porch")
+        self._before = set(self.spool.streams()) if self.spool.path.exists() else set()
         self._log = data / "recorder.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command(data), *options],
+                [*around, *command(data), *options],
                 cwd=ROOT,
                 env=os.environ | (environment or {}),
                 stdout=log,
@@ -41,6 +50,17 @@ class RecorderProcess:
     def log(self) -> str:
         """What it has said so far."""
         return self._log.read_text()
+
+    def wait_recording(self, written: int = 1, timeout: float = 20) -> None:
+        """Waits until it records a stream of its own, into a file of `written` bytes; the next call, until it does
+        another."""
+        part = wait_until(lambda: self._part(written), "the recorder records", timeout)
+        self._before.add(stream_of(part.chunk_id))
+
+    def _part(self, written: int) -> PartFile | None:
+        parts = self.spool.parts() if self.spool.path.exists() else []
+        fresh = [part for part in parts if stream_of(part.chunk_id) not in self._before and part.bytes >= written]
+        return fresh[0] if fresh else None
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -60,10 +80,10 @@ def command(data: Path) -> list[str]:
 
 @contextlib.contextmanager
 def running_recorder(
-    data: Path, *options: str, environment: Mapping[str, str] | None = None
+    data: Path, *options: str, environment: Mapping[str, str] | None = None, around: Sequence[str] = ()
 ) -> Iterator[RecorderProcess]:
-    """A recorder that is ended at the end, by its process id."""
-    recorder = RecorderProcess(data, *options, environment=environment)
+    """A recorder that is ended at the end, by its process id. `around`: a program that runs it, such as strace."""
+    recorder = RecorderProcess(data, *options, environment=environment, around=around)
     try:
         yield recorder
     finally:

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pytest
 
 from edge import wire
+from edge.calibration_file import Calibration
 from edge.errors import CalibrationError, WireError
 from edge.instant import Instant
-from edge.recorder.calibration import Calibration, from_calibrator, from_known_level
+from edge.recorder.calibration import from_calibrator, from_known_level
 from edge.recorder.levels import FULL_SCALE_16, LevelMeter
 
 RATE = 48_000

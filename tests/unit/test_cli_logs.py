@@ -109,6 +109,18 @@ def test_processes_share_a_rotating_file_without_losing_a_line(tmp_path: Path) -
     assert all(file.stat().st_size < 11_000 for file in files)
 
 
+def test_after_another_process_rotated_lines_go_to_the_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    one, other = (logs.SharedRotatingFileHandler(path, maxBytes=1_000, backupCount=3) for _ in range(2))
+    other.emit(record("before"))
+    one.doRollover()
+    other.emit(record("after"))
+    one.close()
+    other.close()
+    assert path.read_text() == "after\n"
+    assert path.with_name("x.log.1").read_text() == "before\n"
+
+
 def test_problems_in_the_logs_of_children_are_found(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "recorder.log", tmp_path / "broker.log"
     ours.write_text("2026-01-01T00:00:00.000Z ERROR recorder: long ago\n")

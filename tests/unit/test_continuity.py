@@ -50,7 +50,8 @@ class Card:
 def through(blocks: list[Block]) -> tuple[list[int], list[tuple[int, int]]]:
     """Numbers of the blocks that came through, and (place, missing) of each break."""
     continuity = Continuity(RATE)
-    out, breaks = [], []
+    out: list[int] = []
+    breaks: list[tuple[int, int]] = []
     items = [item for block in blocks for item in continuity.add(block)] + list(continuity.flush())
     for item in items:
         if isinstance(item, Break):
@@ -78,15 +79,28 @@ def test_a_stall_without_loss_is_no_gap(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [44.0, 60.0, 90.0])
-def test_what_the_server_could_not_keep_is_one_break_of_the_right_length(seconds: float) -> None:
+@pytest.mark.parametrize("suspect", [None, 300, 310])
+def test_what_the_server_could_not_keep_is_one_break_of_the_right_length(seconds: float, suspect: int | None) -> None:
     card = Card()
     blocks = card.deliver(300) + card.stop(seconds) + card.deliver(300)
+    if suspect is not None:  # a driver that wakes up says that it lost something at the burst's beginning
+        blocks[suspect] = blocks[suspect]._replace(suspect=True)
     out, breaks = through(blocks)
     assert out == [number % 30_000 for number in card.truth]
     [(place, missing)] = breaks
     jump = next(i for i in range(1, len(card.truth)) if card.truth[i] != card.truth[i - 1] + 1)
     assert abs(place - jump) <= 1
     assert abs(missing - (card.truth[jump] - card.truth[jump - 1] - 1) * BLOCK) < 50_000
+
+
+def test_a_small_stall_just_before_a_long_one_does_not_misplace_the_loss() -> None:
+    card = Card()
+    blocks = card.deliver(300) + card.stop(0.4) + card.deliver(5) + card.stop(60) + card.deliver(300)
+    out, breaks = through(blocks)
+    assert out == [number % 30_000 for number in card.truth]
+    [(place, _)] = breaks
+    jump = next(i for i in range(1, len(card.truth)) if card.truth[i] != card.truth[i - 1] + 1)
+    assert abs(place - jump) <= 1
 
 
 def test_a_backlog_that_drains_slowly_is_split_where_the_loss_is() -> None:
@@ -107,17 +121,36 @@ def test_a_backlog_that_drains_slowly_is_split_where_the_loss_is() -> None:
     assert abs(int(after.samples[0, 0]) - first_new % 30_000) <= 1
 
 
-def test_a_flagged_overflow_is_a_break_there() -> None:
+@pytest.mark.parametrize("flag", ["lost_before", "suspect"])
+@pytest.mark.parametrize("seconds", [0.1, 0.5])
+def test_a_flagged_overflow_is_a_break_there(flag: str, seconds: float) -> None:
     card = Card()
     before = card.deliver(300)
-    card.lose(0.5)
+    card.lose(seconds)
     after = card.deliver(300)
-    after[0] = after[0]._replace(lost_before=True)
+    first = after[0]
+    after[0] = first._replace(lost_before=True) if flag == "lost_before" else first._replace(suspect=True)
     out, breaks = through(before + after)
     assert out == card.truth
     [(place, missing)] = breaks
     assert place == 300
-    assert abs(missing - 500_000) < 50_000
+    assert abs(missing - seconds * 1e6) < 50_000
+
+
+def test_what_our_own_queue_dropped_is_a_break_however_short() -> None:
+    blocks = Card().deliver(600)
+    blocks[300] = blocks[300]._replace(lost_before=True)
+    _, breaks = through(blocks)
+    assert [place for place, _ in breaks] == [300]
+
+
+def test_an_overflow_told_by_a_driver_that_lost_nothing_is_no_gap() -> None:
+    card = Card()
+    blocks = card.deliver(300) + card.stop(0.3) + card.deliver(300)
+    blocks[300] = blocks[300]._replace(suspect=True)
+    out, breaks = through(blocks)
+    assert out == card.truth
+    assert breaks == []
 
 
 def test_a_flag_on_the_first_block_breaks_nothing() -> None:

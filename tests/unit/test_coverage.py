@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -273,7 +274,7 @@ def test_a_correction_moves_what_is_still_in_the_spool() -> None:
 
 def test_a_busy_catalog_is_told() -> None:
     class Locked(FakeCatalog):
-        def known(self, chunk_ids: object) -> set[str]:
+        def chunks_between(self, start: Instant, end: Instant, limit: int) -> NoReturn:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)

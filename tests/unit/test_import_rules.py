@@ -44,7 +44,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "ably": ("query_service/ably_link.py",),
     "aiohttp": (
         "query_service/http_door.py",
-        "query_service/client.py",
+        "query_service/http_client.py",
         "query_service/download.py",
         "query_service/loopback/*",
     ),

@@ -1,0 +1,106 @@
+"""A week offline: how soon the archiver is ready, and what memory it takes.
+
+python -m bench.backlog [--chunks 20160] [--together N]
+
+Chunks of a few bytes, each with the manifest of a minute, wait in the spool; nobody has catalogued them. The archiver's
+own service starts, with no broker and with a store, and runs until all is archived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from edge import wire
+from edge.catalog import CatalogReader
+from edge.config import to_ini
+from edge.errors import CatalogBusy
+from edge.model import SpoolState
+from edge.settings import Archive, Mqtt, Node, Recorder, Settings
+from edge.settings import Catalog as CatalogSettings
+from edge.spool import Spool
+from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream
+from tests.support.s3 import running_store
+
+_PROCESS = """
+import sys, threading
+from pathlib import Path
+from edge.archiver import service
+from edge.config import load
+service.run(load(Path(sys.argv[1])), threading.Event())
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--chunks", type=int, default=20_160)
+    parser.add_argument("--together", type=int, default=Archive().archive_max_chunks)
+    parser.add_argument("--ready-only", action="store_true", help="end when all is catalogued")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
+        store = stack.enter_context(running_store())
+        settings = Settings(
+            node=Node(name="porch"),
+            recorder=Recorder(record_path=folder / "spool"),
+            mqtt=Mqtt(host="127.0.0.1", port=1),
+            archive=Archive(archive_max_chunks=options.together),
+            s3=store.settings,
+            catalog=CatalogSettings(db_path=folder / "catalog.db"),
+        )
+        (folder / "config.ini").write_text(to_ini(settings, "of a bench"))
+        (folder / "config.ini").chmod(0o600)
+        _fill(settings, options.chunks)
+        began = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-c", _PROCESS, str(folder)])
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        _watch(process, settings, options.chunks, began, options.ready_only)
+
+
+def _watch(process: subprocess.Popen[bytes], settings: Settings, chunks: int, began: float, ready_only: bool) -> None:
+    reader, ready = CatalogReader(settings.catalog.db_path), False
+    while process.poll() is None:
+        time.sleep(0.5)
+        known, stored = _count(reader)
+        if known >= chunks and not ready:
+            ready = True
+            print(f"catalogued after {time.monotonic() - began:.1f} s, {_resident(process.pid)} MB at most")
+        if stored >= chunks or (ready and ready_only):
+            break
+    print(f"{stored} archived after {time.monotonic() - began:.1f} s, {_resident(process.pid)} MB at most")
+
+
+def _count(reader: CatalogReader) -> tuple[int, int]:
+    try:
+        with reader._session() as tables:
+            connection = tables.db.get_connection()
+            known = connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
+            return known, connection.execute("SELECT count(*) FROM chunks WHERE state = 'stored'").fetchone()[0]
+    except CatalogBusy:
+        return 0, 0
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 // 1_000_000
+
+
+def _fill(settings: Settings, chunks: int) -> None:
+    spool = Spool(settings.recorder.record_path, "porch")
+    spool.create()
+    spool.write_stream(make_stream())
+    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    for seq in range(chunks):
+        chunk = make_chunk(seq, f"sound {seq}".encode(), seconds=60)
+        spool.audio_path(chunk).write_bytes(f"sound {seq}".encode())
+        spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What capture costs: CPU seconds per second of sound beside `arecord` in the same run, resident memory, bytes written.
+
+`python -m bench.capture [--seconds 60] [--channels 1] [--rate 48000] [--bits 16] [--format flac]`. Sound: speech-like
+bursts over pink noise, played into PulseAudio's virtual microphone (16 bit, two channels at most are real there).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from tests.support.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.recorder_process import RecorderProcess, running_recorder
+
+
+class Use(NamedTuple):
+    """What a process has used so far."""
+
+    cpu: float  # seconds, user and system
+    written: int  # bytes sent to the disk
+
+    @classmethod
+    def of(cls, pid: int) -> Use:
+        # schedstat counts nanoseconds; the ticks of /proc/PID/stat are too coarse for bursts of less than one
+        tasks = [path.read_text().split()[0] for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        io = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+        return cls(sum(map(int, tasks)) / 1e9, int(io["write_bytes"]))
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Resident and private megabytes."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 1000 for line in lines}
+    return {"resident": sizes["Rss"], "proportional": sizes["Pss"], "private": sizes["Private_Dirty"]}
+
+
+def speech_over_pink_noise(path: Path, seconds: float, rate: int) -> None:
+    dice = np.random.default_rng(3)
+    count = round(seconds * rate)
+    spectrum = np.fft.rfft(dice.standard_normal(count))
+    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20))
+    pink = np.fft.irfft(spectrum, count)
+    pink *= 0.01 / pink.std()
+    time_axis = np.arange(count) / rate
+    voice = sum(np.sin(2 * np.pi * 140 * number * time_axis) / number for number in range(1, 20))
+    envelope = np.maximum(0, np.sin(2 * np.pi * 3.1 * time_axis)) * (np.sin(2 * np.pi * 0.2 * time_axis) > 0)
+    sound = pink + 0.08 * voice * envelope
+    soundfile.write(path, (np.clip(sound, -1, 1) * 32_000).astype(np.int16), rate, subtype="PCM_16")
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, virtual_microphone() as room:
+        folder = Path(name)
+        speech_over_pink_noise(folder / "sound.wav", min(options.seconds, 60), 48_000)
+        settings = [
+            "recorder.source=microphone",
+            f"recorder.sample_rate={options.rate}", f"recorder.channels={options.channels}",
+            f"recorder.bits={options.bits}", f"recorder.format={options.format}",
+            f"recorder.block_frames={options.block_frames}", "recorder.record_period=30", "mqtt.port=1",
+        ]  # fmt: skip
+        with running_recorder(folder / "data", *settings, environment=room.environment) as recorder:
+            recorder.wait_recording()
+            _measure(options, folder, room, recorder)
+
+
+def _measure(options: argparse.Namespace, folder: Path, room: VirtualMicrophone, recorder: RecorderProcess) -> None:
+    reference = _arecord(options, folder, room)
+    player = subprocess.Popen(
+        ["bash", "-c", f"while paplay --device=room {folder}/sound.wav; do :; done"],
+        env=os.environ | room.environment, start_new_session=True,
+    )  # fmt: skip
+    try:
+        time.sleep(5)  # the first seconds are other work than the rest
+        before = [Use.of(process.pid) for process in (recorder.process, reference)]
+        time.sleep(options.seconds)
+        after = [Use.of(process.pid) for process in (recorder.process, reference)]
+        pcm = options.seconds * options.rate * options.channels * options.bits / 8
+        print(
+            f"{options.seconds:g} s, {options.rate} Hz, {options.channels} channels,"
+            f" {options.bits} bits, {options.format}"
+        )
+        for name, first, last in zip(("recorder", "arecord"), before, after, strict=True):
+            cpu, written = (last.cpu - first.cpu) / options.seconds, last.written - first.written
+            print(f"  {name:9} {cpu:.4f} CPU s per s of sound; {written / pcm:.3f} bytes to disk per PCM byte")
+        sizes = memory(recorder.process.pid)
+        print("  recorder  " + ", ".join(f"{size:.1f} MB {name}" for name, size in sizes.items()))
+    finally:
+        os.killpg(player.pid, 15)
+        player.wait()
+        reference.terminate()
+        reference.wait()
+
+
+def _arecord(options: argparse.Namespace, folder: Path, room: VirtualMicrophone) -> subprocess.Popen[bytes]:
+    form = "S16_LE" if options.bits == 16 else "S32_LE"
+    return subprocess.Popen(
+        [
+            "arecord", "-q", "-D", "pulse", "-f", form, "-r", str(options.rate), "-c", str(options.channels),
+            str(folder / "reference.wav"),
+        ],
+        env=os.environ | room.environment,
+    )  # fmt: skip
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=int, default=48_000)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--bits", type=int, default=16)
+    parser.add_argument("--format", default="flac")
+    parser.add_argument("--block-frames", type=int, default=2_048)
+    parser.add_argument("--folder", type=Path, help="on the disk to measure; a tmpfs counts no bytes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

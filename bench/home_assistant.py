@@ -1,0 +1,345 @@
+"""A real Home Assistant against a real node.
+
+Every entity appears and has a state, the switch pauses and resumes, a loud sound turns the binary sensor on, states
+survive restarts of broker, node and Home Assistant, removal cleans up.
+
+    python3.13 -m venv ha && ha/bin/pip install homeassistant
+    .venv/bin/python bench/home_assistant.py ha/bin/hass
+
+Home Assistant installs what its integrations need at its first start, so that one takes minutes. 127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jwt
+
+from edge.asyncapi import example
+from edge.embedded import ports
+from edge.embedded.broker import broker_part
+from edge.embedded.child import Child
+from edge.events import ChunkCompleted
+from edge.home_assistant import discovery_payload
+from edge.mqtt import Bus, Message
+from edge.settings import Mqtt
+
+NODE = "porch"
+ROOT = Path(__file__).parents[1]
+_MAY_BE_UNKNOWN = {
+    "sensor.im_hearing_porch_paused_until",  # not paused
+    "sensor.im_hearing_porch_last_archive",  # nothing is archived in this trial
+    "sensor.im_hearing_porch_cost_this_month",
+    "sensor.im_hearing_porch_disk_left",
+    "button.im_hearing_porch_rotate",  # a button's state is when it was pressed
+    "button.im_hearing_porch_archive_now",
+}
+
+
+class Access(NamedTuple):
+    port: int
+    token: str
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Home Assistant's REST API."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        return {state["entity_id"]: state for state in self.call("/api/states") if f"_{NODE}_" in state["entity_id"]}
+
+    def state(self, entity: str) -> str:
+        found = self.states().get(entity)
+        return found["state"] if found else "(absent)"
+
+    def do(self, domain: str, service: str, entity: str, **data: Any) -> None:
+        self.call(f"/api/services/{domain}/{service}", {"entity_id": entity, **data})
+
+
+def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
+    deadline = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            if value := condition():
+                return value
+        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain until {what}"
+        time.sleep(0.2)
+
+
+def prepare(folder: Path, broker_port: int, port: int) -> str:
+    """A Home Assistant that knows one user and one broker; gives the user's token."""
+    storage = folder / ".storage"
+    storage.mkdir(parents=True)
+    (folder / "configuration.yaml").write_text(
+        f"http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nzone:\nautomation: !include automations.yaml\n"
+    )
+    (folder / "automations.yaml").write_text(documented_automations())
+    user, refresh, key, at = (
+        secrets.token_hex(16),
+        secrets.token_hex(16),
+        secrets.token_hex(64),
+        "2025-01-01T00:00:00+00:00",
+    )
+    store(storage, "onboarding", 4, {"done": ["user", "core_config", "analytics", "integration"]})
+    store(
+        storage, "auth", 1,
+        {
+            "users": [
+                {
+                    "id": user, "group_ids": ["system-admin"], "is_owner": True, "is_active": True, "name": "trial",
+                    "system_generated": False, "local_only": False,
+                }
+            ],
+            "groups": [{"id": "system-admin", "name": "Administrators"}],
+            "credentials": [],
+            "refresh_tokens": [
+                {
+                    "id": refresh, "user_id": user, "client_id": None, "client_name": "trial", "client_icon": None,
+                    "token_type": "long_lived_access_token", "created_at": at, "access_token_expiration": 1e8,
+                    "token": secrets.token_hex(64), "jwt_key": key, "last_used_at": None, "last_used_ip": None,
+                    "expire_at": None, "credential_id": None, "version": None,
+                }
+            ],
+        },
+    )  # fmt: skip
+    store(
+        storage, "core.config_entries", 1,
+        {
+            "entries": [
+                {
+                    "created_at": at, "modified_at": at, "data": {"broker": "127.0.0.1", "port": broker_port},
+                    "disabled_by": None, "discovery_keys": {}, "domain": "mqtt", "entry_id": "0" * 26,
+                    "minor_version": 2, "options": {}, "pref_disable_new_entities": False, "source": "user",
+                    "pref_disable_polling": False, "subentries": [], "title": "broker", "unique_id": None, "version": 1,
+                }
+            ]
+        },
+    )  # fmt: skip
+    now = int(time.time())
+    return jwt.encode({"iss": refresh, "iat": now, "exp": now + 10**7}, key, algorithm="HS256")
+
+
+def documented_automations() -> str:
+    """Those of docs/home-assistant.md; what is ten minutes there is three seconds here, and it is always night."""
+    text = (ROOT / "docs" / "home-assistant.md").read_text(encoding="utf-8")
+    found = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if block.startswith("- id:")]
+    assert len(found) == 3
+    text = "".join(found).replace("minutes: 10", "seconds: 3")
+    return text.replace('after: "22:00:00"', 'after: "00:00:00"').replace('before: "06:00:00"', 'before: "23:59:59"')
+
+
+def store(folder: Path, key: str, version: int, data: dict[str, Any]) -> None:
+    text = json.dumps({"version": version, "minor_version": 1, "key": key, "data": data})
+    (folder / key).write_text(text)
+
+
+@contextlib.contextmanager
+def process(*command: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        running = subprocess.Popen([*map(str, command)], stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(60)
+
+
+@contextlib.contextmanager
+def broker(port: int, folder: Path) -> Iterator[Child]:
+    child = Child(broker_part(port, folder, folder / "broker.log"))
+    try:
+        wait(lambda: ports.answers(port), "the broker answers")
+        yield child
+    finally:
+        child.ask_to_end()
+        child.end(5)
+
+
+def tell(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hass", type=Path, help="Home Assistant's program")
+    parser.add_argument("--keep", type=Path, help="folder to work in, kept (default: a temporary one)")
+    args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-ha-")))
+        trial(args.hass.absolute(), folder.absolute())
+
+
+def trial(hass: Path, folder: Path) -> None:
+    broker_port, port = ports.choose(None), ports.choose(None)
+    access = Access(port, prepare(folder / "ha", broker_port, port))
+    common = ["--data", folder / "node", *(part for text in settings(broker_port) for part in ("--set", text))]
+    recorder = [sys.executable, "imhearing.py", "recorder", *common]
+    archiver = [sys.executable, "imhearing.py", "archiver", *common]
+    home = [hass, "-c", folder / "ha"]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(process(*archiver, log=folder / "archiver.log"))
+        with broker(broker_port, folder / "broker"):
+            with process(*recorder, log=folder / "recorder.log"), process(*home, log=folder / "ha.log"):
+                check_entities(access, first=True)
+                check_switch(access)
+                check_numbers_and_buttons(access)
+                check_sound(access)
+                check_automations(access, broker_port)
+            tell("recorder and Home Assistant ended")
+        (folder / "broker" / "mosquitto.db").unlink(missing_ok=True)
+        tell("the broker ended, its database is deleted; all three start again")
+        with broker(broker_port, folder / "broker"), process(*home, log=folder / "ha.log"):
+            with process(*recorder, log=folder / "recorder.log"):
+                check_entities(access)
+            wait(
+                lambda: access.state("switch.im_hearing_porch_recording") == "unavailable", "the switch is unavailable"
+            )
+            tell("recorder ended: its entities are unavailable")
+            wait(lambda: triggered(access, "nothing_was_recorded_for_ten_minutes"), "the alarm is raised")
+            tell("automation: the alarm that nothing is recorded is raised")
+            silent = [*recorder, "--set", "mqtt.discovery="]
+            with process(*silent, log=folder / "recorder.log"):
+                wait(lambda: not access.states(), "every entity is gone")
+            tell("discovery switched off: every entity is gone")
+    errors = re.findall(
+        r"^.*(?:ERROR|WARNING).*(?:mqtt|automation|imhearing).*$", (folder / "ha.log").read_text(), re.MULTILINE
+    )
+    tell(f"complaints about us in Home Assistant's log: {len(errors)}")
+    for line in errors[:20]:
+        print(line[:300])
+
+
+def settings(broker_port: int) -> list[str]:
+    return [
+        f"node.name={NODE}", "mqtt.host=127.0.0.1", f"mqtt.port={broker_port}", "recorder.source=synthetic",
+        "recorder.record_period=2", "thresholds.sound_level=-40", "thresholds.records_count=0",
+        "s3.endpoint_url=http://127.0.0.1:9", "s3.s3_bucket_name=nowhere", "s3.access_key_id=x",
+        "s3.secret_access_key=y",
+    ]  # fmt: skip
+
+
+def check_entities(access: Access, *, first: bool = False) -> None:
+    may_be_unknown = _MAY_BE_UNKNOWN | ({"sensor.im_hearing_porch_last_gap"} if first else set())
+    wanted = {part["default_entity_id"] for part in discovery_payload(NODE, "dBFS")["components"].values()}
+    begin = time.monotonic()
+    wait(lambda: wanted <= set(access.states()), "every entity is there", 600)
+    tell(f"{len(wanted)} entities appeared, {time.monotonic() - begin:.0f} s after the start")
+
+    def without_state() -> list[str]:
+        states = access.states()
+        return [
+            f"{entity}: {states[entity]['state']}"
+            for entity in sorted(wanted - may_be_unknown)
+            if states[entity]["state"] in ("unknown", "unavailable")
+        ]
+
+    try:
+        wait(lambda: not without_state(), "every entity has a state", 60)
+    except AssertionError:
+        raise AssertionError(f"without a state: {without_state()}") from None
+    tell(f"each of them has a state, but for {len(wanted & may_be_unknown)} that need not")
+    for entity, state in sorted(access.states().items()):
+        unit = state["attributes"].get("unit_of_measurement", "")
+        print(f"    {entity:58} {state['state']} {unit}")
+
+
+def check_switch(access: Access) -> None:
+    switch, until = "switch.im_hearing_porch_recording", "sensor.im_hearing_porch_paused_until"
+    access.do("switch", "turn_off", switch)
+    wait(lambda: access.state(switch) == "off", "the switch is off")
+    assert access.state(until) == "unknown"
+    tell("switch off: the node is paused")
+    wait(lambda: access.state("sensor.im_hearing_porch_sound_level") == "unavailable", "no level while paused")
+    access.do("switch", "turn_on", switch)
+    wait(lambda: access.state(switch) == "on", "the switch is on")
+    tell("switch on: it records")
+    access.do("number", "set_value", "number.im_hearing_porch_pause_for", value=30)
+    wait(lambda: access.state(switch) == "off" and access.state(until) not in ("unknown", "None"), "paused for 30 min")
+    tell(f"paused for 30 minutes: until {access.state(until)}")
+    access.do("number", "set_value", "number.im_hearing_porch_pause_for", value=0)
+    wait(lambda: access.state(switch) == "on", "the pause is over")
+
+
+def check_numbers_and_buttons(access: Access) -> None:
+    number = "number.im_hearing_porch_archive_at_chunks"
+    access.do("number", "set_value", number, value=123)
+    wait(lambda: float(access.state(number)) == 123, "the limit is in force")
+    tell("a limit set in Home Assistant is in force")
+    before = access.state("sensor.im_hearing_porch_backlog")
+    access.do("button", "press", "button.im_hearing_porch_rotate")
+    access.do("button", "press", "button.im_hearing_porch_archive_now")
+    wait(lambda: access.state("button.im_hearing_porch_rotate") not in ("unknown", "(absent)"), "rotate was pressed")
+    tell(f"rotate and archive-now pressed (backlog was {before})")
+
+
+def check_sound(access: Access) -> None:
+    sound, event = "binary_sensor.im_hearing_porch_sound", "event.im_hearing_porch_loud_sound"
+    wait(lambda: access.state(sound) == "off", "it is quiet", 120)
+    wait(lambda: access.state(sound) == "on", "a loud sound is heard", 120)
+    tell("a loud sound: the binary sensor is on")
+    told = access.states()[event]
+    assert told["attributes"]["event_type"] in ("started", "ended"), told
+    tell(f"the event entity told: {told['attributes']['event_type']}, {told['attributes'].get('lafmax')} dBFS")
+    wait(lambda: access.state(sound) == "off", "it is quiet again", 120)
+
+
+def triggered(access: Access, name: str) -> Any:
+    states = {state["entity_id"]: state for state in access.call("/api/states")}
+    return states[f"automation.im_hearing_{name}"]["attributes"].get("last_triggered")
+
+
+def check_automations(access: Access, broker_port: int) -> None:
+    """Somebody comes home and goes; a chunk with a sound is finished, and the query service's part is played by us."""
+    switch = "switch.im_hearing_porch_recording"
+    for people, wanted in (("1", "off"), ("0", "on")):
+        access.call("/api/states/zone.home", {"state": people})
+        wait(lambda wanted=wanted: access.state(switch) == wanted, f"recording is {wanted} with {people} at home")
+    tell("automation: paused while somebody is at home")
+    asked: list[str] = []
+    bus = Bus(Mqtt(host="127.0.0.1", port=broker_port), "porch-trial", secrets.token_hex(4))
+    chunk = example(ChunkCompleted)
+
+    def answer(message: Message) -> None:
+        request = json.loads(message.payload)
+        asked.append(request["from"])
+        reply = {"v": 1, "id": request["id"], "ok": True, "clip": {"url": "http://127.0.0.1/clip"}}
+        bus.send(f"imhearing/{NODE}/response/query", json.dumps(reply).encode())
+
+    bus.subscribe(f"imhearing/{NODE}/request/query", answer)
+    bus.start()
+    assert bus.wait_connected(5)
+    bus.send(f"imhearing/{NODE}/recorder/chunk", json.dumps(chunk).encode())
+    wait(lambda: asked, "the automation asks for the clip")
+    automation = "automation.im_hearing_a_loud_sound_at_night"
+
+    def ended() -> bool:
+        states = {state["entity_id"]: state for state in access.call("/api/states")}
+        return states[automation]["attributes"]["current"] == 0
+
+    wait(ended, "the automation has ended")
+    bus.stop()
+    tell("automation: a loud sound at night asks for the link and tells it")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

@@ -1,0 +1,245 @@
+"""Archiving and uploading beside the best of others, against the local S3 server.
+
+python -m bench.upload [--chunks 100] [--megabytes 1.5] [--large-gb 4] [--rounds 3]
+
+One round: the archiver's own plan, catalog and upload, in a process of its own, until the store has verified all;
+`rclone copyto` of a zip that is ready; zip to disk, then `aws s3 cp` (awscli in a folder of its own, if it can be had).
+Times are of the work, without the start of the programs; with it in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edge import wire
+from edge.model import SpoolState
+from edge.settings import S3
+from edge.spool import Spool
+from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.s3 import RunningStore, running_store
+
+MEGABYTE = 1_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--chunks", type=int, default=100)
+    parser.add_argument("--megabytes", type=float, default=1.5)
+    parser.add_argument("--large-gb", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", nargs=2, metavar=("SPOOL", "SETTINGS"), help=argparse.SUPPRESS)
+    parser.add_argument("--zeros", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        _be_archiver(Path(options.child[0]), Path(options.child[1]), options.zeros)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
+        aws = _aws(folder)
+        sums: dict[str, list[float]] = {}
+        for number in range(options.rounds):
+            for name, seconds in _round(folder / str(number), options.chunks, options.megabytes, aws):
+                sums.setdefault(name, []).append(seconds)
+            shutil.rmtree(folder / str(number))
+        ours = statistics.median(sums["imhearing"])
+        for name, seconds in sums.items():
+            middle = statistics.median(seconds)
+            print(f"{name:24} median {middle:6.2f} s  {' '.join(f'{s:.2f}' for s in seconds)}  {ours / middle:.2f}")
+        if options.large_gb:
+            _large(folder / "large", options.large_gb)
+
+
+def _round(folder: Path, chunks: int, megabytes: float, aws: Path | None) -> Iterator[tuple[str, float]]:
+    folder.mkdir()
+    _fill(Spool(folder / "spool", "porch"), chunks, round(megabytes * MEGABYTE))
+    ready = folder / "ready.zip"
+    _zip(folder / "spool", ready)
+    os.sync()
+    with running_store() as store:
+        yield "rclone copyto, zip ready", _rclone(store, folder, ready)
+        if aws is not None:
+            yield "zip, then aws s3 cp", _zip_then_aws(store, folder, aws)
+        ready.unlink()
+        os.sync()  # what they left to be written is not ours to wait for
+        told = _archive(store, folder, 0)
+        yield "imhearing", told["seconds"]
+        print(
+            f"imhearing: {told['seconds']:.2f} s ({told['whole']:.2f} s with its start), {told['rss_mb']:.0f} MB"
+            f" resident at most, {told['written']} bytes written to disk, {told['rate']:.0f} MB/s"
+        )
+
+
+def _large(folder: Path, gigabytes: float) -> None:
+    """One archive of many chunks of noise that all have the same bytes, so that they take no room here."""
+    folder.mkdir()
+    count = round(gigabytes * 1_000_000_000 / 33_554_432)
+    with running_store() as store:
+        told = _archive(store, folder, count)
+        size = sum(path.stat().st_size for path in store.folder.rglob("*.zip"))
+    print(
+        f"one archive of {size / 1e9:.2f} GB: {told['seconds']:.1f} s, {told['rss_mb']:.0f} MB resident at most,"
+        f" {told['written']} bytes written to disk"
+    )
+
+
+def _archive(store: RunningStore, folder: Path, zeros: int) -> dict[str, Any]:
+    settings = folder / "s3.json"
+    settings.write_text("\n".join(_s3_values(store.settings)))
+    command = [sys.executable, "-m", "bench.upload", "--zeros", str(zeros)]
+    began = time.monotonic()
+    done = subprocess.run(
+        [*command, "--child", str(folder / "spool"), str(settings)], stdout=subprocess.PIPE, check=True
+    )
+    whole = time.monotonic() - began
+    return {**wire.decode(done.stdout.splitlines()[-1], dict[str, float]), "whole": whole}
+
+
+def _be_archiver(folder: Path, settings: Path, zeros: int) -> None:
+    """Plans, commits, uploads, verifies, commits, removes: what the service does, without its waiting."""
+    from edge.archiver.plan import Limits, Target, batches, make_plan  # noqa: PLC0415
+    from edge.archiver.retention import remove_chunks  # noqa: PLC0415
+    from edge.archiver.storage import Storage  # noqa: PLC0415
+    from edge.archiver.upload import Uploader  # noqa: PLC0415
+    from edge.catalog import Catalog  # noqa: PLC0415
+    from edge.instant import Instant  # noqa: PLC0415
+
+    spool, storage = Spool(folder, "porch"), Storage(_s3_of(settings.read_text().splitlines()))
+    catalog = Catalog(folder.with_name("catalog.db"))
+    catalog.open()
+    storage.check()
+    written, began = _written(), time.monotonic()
+    uploader = Uploader(storage, lambda name: (spool.path / name).open("rb"), threading.Event())
+    if zeros:
+        data = random.Random(1).randbytes(33_554_432)
+        found = [make_chunk(seq, data) for seq in range(zeros)]
+        path = folder.with_name("same")
+        path.write_bytes(data)
+        del data
+        uploader = Uploader(storage, lambda _: _open(path), threading.Event())
+        written, began = _written(), time.monotonic()
+        catalog.register(found)
+    else:
+        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
+    catalog.register_stream(make_stream())
+    size = 0
+    for batch in batches(catalog.waiting(10_000), Limits(10**12 if zeros else 64 * MEGABYTE, 10_000)):
+        plan = make_plan(batch, catalog.streams([STREAM]), Target(storage.bucket, "imhearing/", "porch"))
+        catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+        catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+        remove_chunks(spool, [] if zeros else [chunk.chunk_id for chunk in batch])
+        size += plan.bundle.size
+    seconds = time.monotonic() - began
+    told = {
+        "seconds": seconds,
+        "rate": size / MEGABYTE / seconds,
+        "rss_mb": _proc("status", "VmHWM:") * 1024 / MEGABYTE,  # getrusage has that of who started us
+        "written": float(_written() - written),
+    }
+    print(wire.encode(told).decode())
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _written() -> int:
+    """Bytes that this process has caused to be written to disks."""
+    return _proc("io", "write_bytes:")
+
+
+def _proc(file: str, name: str) -> int:
+    lines = Path(f"/proc/self/{file}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def _rclone(store: RunningStore, folder: Path, ready: Path) -> float:
+    key_id, secret = store.settings.access_key_id.reveal(), store.settings.secret_access_key.reveal()
+    config = folder / "rclone.conf"
+    config.write_text(
+        "[s]\ntype = s3\nprovider = Other\n"
+        f"access_key_id = {key_id}\nsecret_access_key = {secret}\nendpoint = {store.settings.endpoint_url}\n"
+    )
+    rclone = Path(sys.executable).with_name("rclone")
+    began = time.monotonic()
+    target = f"s:{store.settings.s3_bucket_name}/rclone.zip"
+    subprocess.run([rclone, "--config", config, "copyto", ready, target], check=True)
+    return time.monotonic() - began
+
+
+def _zip_then_aws(store: RunningStore, folder: Path, aws: Path) -> float:
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": store.settings.access_key_id.reveal(),
+        "AWS_SECRET_ACCESS_KEY": store.settings.secret_access_key.reveal(),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    }
+    began = time.monotonic()
+    path = folder / "aws.zip"
+    _zip(folder / "spool", path)
+    target = f"s3://{store.settings.s3_bucket_name}/aws.zip"
+    endpoint = ["--endpoint-url", store.settings.endpoint_url]
+    subprocess.run([aws, *endpoint, "s3", "cp", "--quiet", path, target], check=True, env=environment)
+    seconds = time.monotonic() - began
+    path.unlink()
+    return seconds
+
+
+def _zip(spool: Path, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for member in sorted(spool.glob("*.flac")):
+            archive.write(member, member.name)
+
+
+def _fill(spool: Spool, chunks: int, size: int) -> None:
+    spool.create()
+    spool.write_stream(make_stream())
+    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    noise = random.Random(7)
+    for seq in range(chunks):
+        data = noise.randbytes(size)
+        put_chunk(spool, make_chunk(seq, data), data)
+
+
+def _aws(folder: Path) -> Path | None:
+    """awscli from PyPI, in an environment that is deleted with the folder."""
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder / "aws"], check=True, stdout=subprocess.DEVNULL)
+        pip = folder / "aws" / "bin" / "pip"
+        subprocess.run([pip, "install", "-q", "--disable-pip-version-check", "awscli"], check=True)
+    except subprocess.CalledProcessError:
+        print("awscli could not be installed: left out", file=sys.stderr)
+        return None
+    return folder / "aws" / "bin" / "aws"
+
+
+def _s3_values(settings: S3) -> list[str]:
+    key_id, secret = settings.access_key_id.reveal(), settings.secret_access_key.reveal()
+    return [settings.s3_bucket_name, settings.endpoint_url, key_id, secret]
+
+
+def _s3_of(values: list[str]) -> S3:
+    from edge.settings import Secret  # noqa: PLC0415
+
+    bucket, endpoint, key_id, secret = values
+    return S3(
+        s3_bucket_name=bucket, endpoint_url=endpoint, access_key_id=Secret(key_id), secret_access_key=Secret(secret)
+    )
+
+
+if __name__ == "__main__":
+    main()

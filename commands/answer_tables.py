@@ -1,0 +1,69 @@
+"""The answers to `imhearing query --type sounds` and `--type levels` as tables."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands import show
+from commands.logs import escaped
+from commands.screen import level_bar
+from query_service.protocol import LevelsAnswer, SoundsAnswer
+
+_UNCERTAIN = "~ the node's clock was not synchronised then: these times are uncertain"
+
+
+def print_sounds(answer: SoundsAnswer, console: Console, utc: bool) -> None:
+    """One line a sound, in the order of the answer, with how to hear it."""
+    _headline(answer, console, utc, f"{len(answer.sounds)} sounds")
+    if not answer.sounds:
+        console.print("no sounds: none was as loud as [thresholds] sound_level, or that is 0 (ignored)", soft_wrap=True)
+        return
+    with_day = not show.same_day(answer.from_, answer.to, utc)
+    table = _table(("from", "length", "loudest", "average", "state"))
+    for sound in answer.sounds:
+        table.add_row(
+            ("~" if sound.uncertain else "") + show.precise(sound.from_, utc, with_day),
+            "lasts" if sound.to is None else show.length(sound.to - sound.from_),
+            f"{sound.lafmax:.1f} {sound.unit or ''}",
+            f"{sound.laeq:.1f} {sound.unit or ''}",
+            sound.state,
+        )
+    console.print(table)
+    if any(sound.uncertain for sound in answer.sounds):
+        console.print(_UNCERTAIN)
+
+
+def print_levels(answer: LevelsAnswer, console: Console, utc: bool) -> None:
+    """One line a step, with a bar of its LAeq."""
+    _headline(answer, console, utc, f"steps of {show.length(answer.step * 1_000_000)}")
+    if not answer.levels:
+        console.print("no levels: nothing is recorded there")
+        return
+    with_day = not show.same_day(answer.from_, answer.to, utc)
+    table = _table(("from", "LAeq", "LAFmax", "L10", "L50", "L90", ""))
+    for step in answer.levels:
+        numbers = [_number(value) for value in (step.laeq, step.lafmax, step.l10, step.l50, step.l90)]
+        bar = "" if step.laeq is None else level_bar(step.laeq, step.unit or "", 24)
+        table.add_row(show.precise(step.from_, utc, with_day), *numbers, Text(bar, style="green"))
+    console.print(table)
+    units = sorted({step.unit or "calibrated and uncalibrated mixed" for step in answer.levels})
+    console.print(f"in {' and '.join(units)}; - where it cannot be told for just this step")
+
+
+def _headline(answer: SoundsAnswer | LevelsAnswer, console: Console, utc: bool, what: str) -> None:
+    title = f"{escaped(answer.node)}  {show.span(answer.from_, answer.to, utc)}"
+    console.print(Text(title, style="bold").append(f"  {what}  ({show.zone(answer.from_, utc)})", style="dim"))
+    console.print()
+
+
+def _table(titles: tuple[str, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, justify="left" if title in {"from", "state", ""} else "right", no_wrap=True)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

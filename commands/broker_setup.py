@@ -1,0 +1,198 @@
+"""`imhearing broker-setup`: passwords, rights and certificates for a Mosquitto broker. Writes one folder, runs nothing.
+
+Needs `mosquitto_passwd`, and `openssl` unless you bring your own certificate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import ipaddress
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from commands import logs
+from commands.common import say, settings
+from edge.broker_access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
+from edge.errors import ImHearingError, UsageError
+from edge.files import write_atomically
+from edge.settings import Settings
+
+_SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
+_CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # nobody is there to renew them on a porch
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+
+Passwords = dict[Account, str]
+
+
+def run(args: argparse.Namespace) -> int:
+    logs.set_up_for_people()
+    os.umask(0o077)
+    chosen = settings(args)
+    node = chosen.node.name
+    folder: Path = args.into.expanduser().absolute()
+    names = _names(args.names)
+    own = [args.cert, args.key]
+    if any(own) and not (all(own) and args.ca):
+        raise UsageError("bring --cert, --key and --ca together, or none of them")
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        write_atomically(folder / "acl", acl_text(node, chosen.mqtt.discovery or "homeassistant").encode(), 0o640)
+        write_atomically(folder / "mosquitto.conf", _configuration(folder).encode(), 0o644)
+        if args.cert:
+            _bring(folder, args.cert, args.key, args.ca)
+        elif args.names or not (folder / "server.crt").exists():
+            _make_certificates(folder, node, names)
+        passwords = _set_passwords(folder, chosen, names[0], args.renew_passwords)
+        _give_to_mosquitto(folder)
+    except OSError as problem:
+        raise ImHearingError(
+            f"{problem.filename or folder}: {problem.strerror}; run it with sudo, or choose another --into"
+        ) from None
+    _tell(folder, node, names[0], passwords)
+    return 0
+
+
+def _configuration(folder: Path) -> str:
+    return configuration(str(folder))
+
+
+def _names(given: list[str]) -> list[str]:
+    """What the broker's certificate is for: those given, and this host's own. The first is what clients are told."""
+    for name in given:
+        if not _HOST.fullmatch(name) and not _is_address(name):
+            raise UsageError(f"{name[:60]!r} is no host name or address, as in raspberrypi.local or 192.168.1.20")
+    host = socket.gethostname().split(".", maxsplit=1)[0]
+    own = [f"{host}.local", host] if _HOST.fullmatch(host) else []
+    return list(dict.fromkeys([*given, *own, "localhost", "127.0.0.1"]))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+# certificates
+
+
+def _make_certificates(folder: Path, node: str, names: list[str]) -> None:
+    """A CA of our own, kept if it is there, and a new certificate of the broker."""
+    ca, ca_key = folder / "ca.crt", folder / "ca.key"
+    if not (ca.exists() and ca_key.exists()):
+        _openssl(
+            "req", "-x509", *_new_key(ca_key), "-out", ca, "-days", _CA_DAYS, "-subj", f"/CN=Im Hearing {node} CA",
+            "-addext", "basicConstraints=critical,CA:TRUE,pathlen:0", "-addext", "keyUsage=critical,keyCertSign",
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        request, extensions = Path(scratch) / "request", Path(scratch) / "extensions"
+        _openssl("req", *_new_key(folder / "server.key"), "-out", request, "-subj", f"/CN={names[0][:64]}")
+        kinds = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
+        extensions.write_text(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+            f"subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\nsubjectAltName={kinds}\n",
+            encoding="ascii",
+        )
+        _openssl(
+            "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-set_serial", f"0x{secrets.token_hex(16)}",
+            "-days", _SERVER_DAYS, "-sha256", "-extfile", extensions, "-out", folder / "server.crt",
+        )  # fmt: skip
+
+
+def _new_key(path: Path) -> tuple[str | Path, ...]:
+    return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", path
+
+
+def _bring(folder: Path, cert: Path, key: Path, ca: Path) -> None:
+    for source, name in ((cert, "server.crt"), (key, "server.key"), (ca, "ca.crt")):
+        write_atomically(folder / name, source.read_bytes(), 0o640)
+
+
+def _openssl(*arguments: str | int | Path) -> None:
+    _tool("openssl", *arguments)
+
+
+def _tool(program: str, *arguments: str | int | Path) -> None:
+    found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
+    if found is None:
+        raise ImHearingError(f"{program} is not installed; on Debian: apt-get install mosquitto openssl")
+    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImHearingError(f"{program} failed: {done.stderr.strip()[-300:] or done.returncode}")
+
+
+# passwords
+
+
+def _set_passwords(folder: Path, chosen: Settings, host: str, renew: bool) -> Passwords | None:
+    """New passwords, hashed for the broker and in clear for our config.ini; None where there are some already."""
+    hashed = folder / "passwords"
+    if hashed.exists() and not renew:
+        return None
+    node = chosen.node.name
+    passwords: Passwords = {account: secrets.token_urlsafe(18) for account in ACCOUNTS}
+    lines = [f"{user_of(account, node)}:{password}" for account, password in passwords.items()]
+    temporary = folder / "passwords.new"
+    write_atomically(temporary, ("\n".join(lines) + "\n").encode(), 0o600)
+    try:
+        _tool("mosquitto_passwd", "-U", temporary)  # hashes in place: no password on a command line
+        temporary.replace(hashed)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_atomically(folder / "mqtt.ini", _our_settings(folder, node, host, passwords).encode(), 0o600)
+    return passwords
+
+
+def _our_settings(folder: Path, node: str, host: str, passwords: Passwords) -> str:
+    lines = [
+        "# Put this into the node's config.ini, in place of its [mqtt]; then: chmod 600 config.ini",
+        "[mqtt]",
+        f"host = {host}",
+        "port = 8883",
+        "tls = on",
+        f"ca_file = {folder / 'ca.crt'}",
+        f"username = {node}-{{role}}",
+        *(f"{account}_password = {passwords[account]}" for account in _SERVICES),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _give_to_mosquitto(folder: Path) -> None:
+    """The broker runs as its own user, which must be able to read what is its; nobody else."""
+    try:
+        group = grp.getgrnam("mosquitto").gr_gid if os.geteuid() == 0 else os.getegid()
+    except KeyError:
+        group = os.getegid()
+    for name, mode in (("acl", 0o640), ("passwords", 0o640), ("server.key", 0o640), ("server.crt", 0o644)):
+        os.chown(folder / name, -1, group)
+        (folder / name).chmod(mode)
+    (folder / "ca.crt").chmod(0o644)
+    os.chown(folder, -1, group)
+    folder.chmod(0o755)  # ca.crt is for everybody
+
+
+def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
+    installed = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")
+    say(f"written: {folder}/acl, passwords, certificates, mosquitto.conf")
+    say(f"1. the broker:   sudo install -m 644 {installed} /etc/mosquitto/mosquitto.conf")
+    say("                 sudo systemctl restart mosquitto")
+    say(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
+    say("3. Home Assistant: Settings, Devices & services, Add integration, MQTT")
+    print(f"Broker:    {host}")
+    print("Port:      8883")
+    print(f"Username:  {user_of('control', node)}")
+    print(f"Password:  {passwords['control'] if passwords else '(as before; --renew-passwords makes new ones)'}")
+    print("Advanced:  Broker certificate validation: Custom;")
+    print(f"           upload the CA certificate {folder}/ca.crt")
+    if passwords:
+        say("")
+        for account in ACCOUNTS:
+            print(f"{user_of(account, node)}: {passwords[account]}    # {PURPOSE[account]}")

@@ -1,0 +1,1 @@
+"""What `imhearing doctor` tries: one room for each part of a node, one function for each check."""

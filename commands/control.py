@@ -1,0 +1,162 @@
+"""`imhearing pause`, `resume`, `rotate`, `archive`: commands to a node over MQTT. `unannounce`: take one back.
+
+A pause must work with the broker down as well: on the node itself it is then written beside the spool, where the
+recorder looks at each block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from typing import Any
+
+from commands import logs
+from commands.common import now, print_json, say, settings, settings_with_broker
+from commands.show import clock
+from commands.times import parse_duration
+from edge import wire
+from edge.asking import ask, new_id
+from edge.errors import DoorError, ImHearingError, UsageError, WireError
+from edge.events import EVENTS, ROOT, RecorderStatus, Response
+from edge.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.instant import MICROSECONDS, Instant
+from edge.model import PauseOrder
+from edge.mqtt import Bus, Message
+from edge.names import is_node_name
+from edge.settings import Settings
+from edge.spool import Spool
+from edge.verbs import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
+
+_CONNECT_SECONDS = 5.0
+
+
+def pause(args: argparse.Namespace) -> int:
+    """`imhearing pause [DURATION]`."""
+    logs.set_up_for_people()
+    chosen = settings(args)
+    length = parse_duration(args.duration) if args.duration is not None else None
+    if length is not None and not MICROSECONDS <= length <= LONGEST_PAUSE * MICROSECONDS:
+        raise UsageError("a pause lasts 1s to 31d, or, without a duration, until `imhearing resume`")
+    seconds = None if length is None else length / MICROSECONDS
+    until = None if length is None else Instant(now() + length)
+
+    def here(spool: Spool) -> dict[str, Any]:
+        spool.write_pause_order(PauseOrder(until))
+        return {"until": None if until is None else str(until)}
+
+    data = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)
+    told = data.get("until")
+    if args.json:
+        print_json(data)
+    else:
+        say("paused until " + (clock(Instant.parse(told), args.utc) if told else "`imhearing resume`"))
+    return 0
+
+
+def resume(args: argparse.Namespace) -> int:
+    """`imhearing resume`."""
+    logs.set_up_for_people()
+
+    def here(spool: Spool) -> dict[str, Any]:
+        spool.remove_pause_order()
+        return {}
+
+    _done(args, _order(args, settings(args), Resume(id=new_id()), here), "recording goes on")
+    return 0
+
+
+def rotate(args: argparse.Namespace) -> int:
+    """`imhearing rotate`."""
+    logs.set_up_for_people()
+    chosen = settings_with_broker(args)
+    _done(args, ask(chosen.mqtt, _node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
+    return 0
+
+
+def archive(args: argparse.Namespace) -> int:
+    """`imhearing archive`."""
+    logs.set_up_for_people()
+    chosen = settings_with_broker(args)
+    data = ask(chosen.mqtt, _node(args, chosen), ArchiveNow(id=new_id()))
+    _done(args, data, f"archives planned: {len(data.get('archives', []))}")
+    return 0
+
+
+def unannounce(args: argparse.Namespace) -> int:
+    """`imhearing unannounce`: nothing of the node stays retained on the broker, and Home Assistant forgets it."""
+    logs.set_up_for_people()
+    chosen = settings_with_broker(args)
+    node = _node(args, chosen)
+    for role in ("recorder", "archiver", "query"):
+        _take_back(chosen, node, role)
+    say(f"nothing of {node} is left on the broker")
+    return 0
+
+
+def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: Any) -> dict[str, Any]:
+    """Over MQTT; where no broker can be reached and the node is this one, by its spool."""
+    node = _node(args, chosen)
+    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+    local = node == chosen.node.name and spool.path.is_dir()
+    if not chosen.mqtt.host and local:
+        return _in_spool(here, spool)
+    try:
+        return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS)
+    except DoorError as problem:
+        if not local:
+            raise
+        say(f"{problem}\nwritten into the spool instead, where the recorder will find it")
+        return _in_spool(here, spool)
+
+
+def _in_spool(here: Any, spool: Spool) -> dict[str, Any]:
+    try:
+        done: dict[str, Any] = here(spool)
+    except OSError as problem:
+        raise ImHearingError(f"{spool.path}: cannot be written ({problem.strerror}); mend its rights") from None
+    return done
+
+
+def _node(args: argparse.Namespace, chosen: Settings) -> str:
+    name: str = args.node or chosen.node.name
+    if not is_node_name(name):
+        raise UsageError(f"{name[:60]!r} is no node's name; allowed are a-z, 0-9, _ and -, at most 63")
+    return name
+
+
+def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
+    if args.json:
+        print_json(data)
+    else:
+        say(text)
+
+
+def _take_back(chosen: Settings, node: str, role: str) -> None:
+    topics = [f"{ROOT}/{node}/{event.TOPIC}" for event in EVENTS if event.RETAINED and event.TOPIC.startswith(role)]
+    if role == "recorder":
+        topics.append(discovery_topic(node, chosen.mqtt.discovery or DEFAULT_PREFIX))
+    bus = Bus(chosen.mqtt, f"{node}-{role}", secrets.token_hex(4))
+    running: list[str] = []
+
+    def heard(message: Message) -> None:
+        try:
+            status = wire.decode(message.payload, RecorderStatus)
+        except WireError:
+            return
+        if status.state == "online":
+            running.append(status.instance)
+
+    bus.subscribe(f"{ROOT}/{node}/{role}/status", heard)
+    bus.start()
+    try:
+        if not bus.wait_connected(_CONNECT_SECONDS):
+            raise DoorError(f"no MQTT broker takes us at {chosen.mqtt.host}:{chosen.mqtt.port}")
+        bus.send(f"{ROOT}/{node}/response/unannounce", wire.encode(Response(id=new_id(), ok=True)), expiry=1)
+        if not bus.flush(_CONNECT_SECONDS) or running:  # the status came before the receipt
+            raise DoorError(f"the {role} of {node} is still running; stop it first, else it announces itself again")
+        for topic in topics:
+            bus.retain(topic, b"")
+        if not bus.flush(_CONNECT_SECONDS):
+            raise DoorError(f"the broker did not take it; may {role} write {topics[0]}?")
+    finally:
+        bus.stop()

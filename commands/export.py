@@ -1,0 +1,55 @@
+"""`imhearing fetch --export DIR`: the chunks of a range as WAV files that bioacoustics programs read."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from commands import logs, show
+from commands.common import now, print_json, say, settings_to_ask
+from commands.coverage_bar import rows
+from commands.node_view import size
+from commands.progress import Progress
+from commands.query import chosen_via
+from commands.times import parse_range
+from edge.errors import UsageError
+from query_service import client
+from query_service.export import ExportReport, export_sound
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes into a folder that is there. FetchError, QueryRefused, DoorError."""
+    logs.set_up_for_people()
+    folder: Path = args.export.expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"--export {folder}: there is no such folder; make it first: mkdir -p {folder}")
+    start, end = parse_range(args.start, args.end, args.last, now())
+    chosen, via = settings_to_ask(args), chosen_via(args.via)
+    progress = Progress(sys.stderr.isatty())
+
+    async def export() -> ExportReport:
+        async with client.open_door(chosen, via, node=args.node, timeout=args.timeout) as door:
+            return await export_sound(
+                door, start, end, folder, chosen.node, utc=args.utc, on_progress=progress, timeout=args.timeout
+            )
+
+    try:
+        report = asyncio.run(export())
+    finally:
+        progress.end()
+    _tell(report, args.utc)
+    if args.json:
+        print_json(report)
+    return 0
+
+
+def _tell(report: ExportReport, utc: bool) -> None:
+    first, last = report.files[0], report.files[-1]
+    say(
+        f"{report.folder}: {len(report.files)} files, {first.path.name} to {last.path.name}"
+        f" ({size(report.bytes_read)} read); names are in {show.zone(first.started_at, utc)}"
+    )
+    for row in rows(report.holes):
+        say(f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}")

@@ -1,0 +1,41 @@
+"""`imhearing hold`: ranges that are kept, whatever else says. Needs none of the services to run."""
+
+from __future__ import annotations
+
+import argparse
+
+from commands import logs
+from commands.common import now, print_json, say, settings
+from commands.show import precise
+from commands.times import parse_range
+from edge.errors import ImHearingError, UsageError
+from edge.holds import change_holds, read_holds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Without a range: shows what is held."""
+    logs.set_up_for_people()
+    catalog = settings(args).catalog.db_path
+    asked = any((args.start, args.end, args.last))
+    if args.release and not asked:
+        raise UsageError("release which range? Give --from and --to, as `imhearing hold` shows them")
+    if not asked:
+        holds = read_holds(catalog)
+    else:
+        start, end = parse_range(args.start, args.end, args.last, now())
+        try:
+            holds = change_holds(
+                catalog, lambda held: held.released(start, end) if args.release else held.added(start, end)
+            )
+        except OSError as problem:
+            raise ImHearingError(
+                f"{catalog.parent}: cannot be written ({problem.strerror}); run this as the node's own user"
+            ) from None
+    if args.json:
+        print_json(holds)
+        return 0
+    for hold in holds.holds:
+        print(f"held: {precise(hold.from_, args.utc, True)} to {precise(hold.to, args.utc, True)}")
+    if not holds.holds:
+        say("nothing is held")
+    return 0

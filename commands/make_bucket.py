@@ -1,0 +1,24 @@
+"""`imhearing make-bucket`: makes the bucket that the settings name, where it is missing."""
+
+from __future__ import annotations
+
+import argparse
+
+from commands import logs
+from commands.common import say, settings
+from edge.errors import ConfigError
+
+
+def run(args: argparse.Namespace) -> int:
+    """StoreError says why the store does not do it."""
+    from edge.archiver.storage import Storage  # noqa: PLC0415 -- boto3, 40 MB
+
+    logs.set_up_for_people()
+    chosen = settings(args).s3
+    if not chosen.s3_bucket_name:
+        raise ConfigError(["no bucket is named; set [s3] s3_bucket_name"])
+    storage = Storage(chosen)
+    storage.create_bucket()
+    storage.check()
+    say(f"the bucket {chosen.s3_bucket_name} is there")
+    return 0

@@ -1,0 +1,207 @@
+"""Bucket and spool -> catalog: what the catalog knew, from the manifests that lie in the archives themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from edge import wire
+from edge.archiver.intake import Intake
+from edge.archiver.plan import Manifest, read_manifest, told
+from edge.catalog import Catalog
+from edge.catalog.writer import take_lock
+from edge.errors import CatalogError, WireError
+from edge.files import sync_folder
+from edge.instant import Instant
+from edge.model import Archive, Stream
+from edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
+_MAX_MANIFEST = 64_000_000
+
+
+class Bucket(Protocol):
+    """What rebuilding needs of `storage.Storage`."""
+
+    bucket: str
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
+
+
+class Rebuilt(Struct, frozen=True):
+    """What was found; `faults` are objects that are no archives of ours, or damaged ones."""
+
+    archives: int
+    chunks: int  # in archives
+    waiting: int  # in the spool alone
+    faults: tuple[str, ...]
+
+
+def rebuild(
+    bucket: Bucket,
+    prefix: str,
+    node: str,
+    spool: Spool,
+    catalog: Catalog,
+    now: Instant,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Rebuilt:
+    """Fills `catalog`, best an empty one, from all archives of `node` and what the spool holds.
+
+    Attempts, and when archives were planned and uploaded, do not come back: `now` stands there. Raises StoreError.
+    """
+    archives = chunks = 0
+    faults: list[str] = []
+    for key, size in bucket.keys(f"{prefix}{node}/"):
+        try:
+            if key.endswith(".zip"):
+                manifest = fetch_manifest(bucket, key, size)
+                _take(catalog, manifest, bucket.bucket, key, size, now)
+                archives, chunks = archives + 1, chunks + len(manifest.members)
+                progress(archives)
+            elif key.startswith(f"{prefix}{node}/corrections/"):
+                _take_stream(catalog, wire.decode(b"".join(bucket.read(key, 0, size)), Stream))
+        except WireError as problem:
+            log.warning("%s: %s", key, problem)
+            faults.append(f"{key}: {problem}")
+    waiting = Intake(spool, catalog).rescan()
+    return Rebuilt(archives, chunks, waiting, tuple(faults))
+
+
+def rebuild_in_place(
+    bucket: Bucket,
+    prefix: str,
+    node: str,
+    spool: Spool,
+    path: Path,
+    now: Instant,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Rebuilt:
+    """`rebuild` into a new file, which then takes the place of the catalog at `path`; that one stays as `<path>.old`.
+
+    Raises CatalogError while an archiver runs. Until the last moment nothing of the old catalog is touched.
+    """
+    with take_lock(path):
+        fresh = path.with_name(path.name + ".rebuilding")
+        _remove(fresh)
+        with contextlib.closing(Catalog(fresh)) as catalog:
+            found = rebuild(bucket, prefix, node, spool, catalog, now, progress)
+        _swap(fresh, path)
+        _remove(fresh)
+    return found
+
+
+def _swap(fresh: Path, path: Path) -> None:
+    """A journal of the old file would be rolled back into the new one: it goes first."""
+    old, journal = path.with_name(path.name + ".old"), path.with_name(path.name + "-journal")
+    try:
+        _remove(old)
+        if path.exists():
+            os.link(path, old)
+        if journal.exists():
+            journal.replace(old.with_name(old.name + "-journal"))
+        fresh.replace(path)
+        sync_folder(path.parent)
+    except OSError as problem:
+        raise CatalogError(
+            f"{path}: the catalog cannot be replaced ({problem.strerror}); mend the folder's rights"
+        ) from None
+
+
+def _remove(catalog: Path) -> None:
+    for ending in ("", "-journal", ".lock", ".reserve"):
+        catalog.with_name(catalog.name + ending).unlink(missing_ok=True)
+
+
+def fetch_manifest(bucket: Bucket, key: str, size: int) -> Manifest:
+    """The manifest in an archive of `size` bytes, by range reads from its end. Raises WireError, StoreError."""
+    try:
+        with zipfile.ZipFile(RangeFile(bucket, key, size)) as archive:
+            info = archive.getinfo("manifest.json")
+            if info.file_size > _MAX_MANIFEST:
+                raise WireError("its manifest is too large")
+            return read_manifest(archive.read(info))
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, ValueError) as problem:
+        raise WireError(f"is no archive of ours ({problem})") from None
+
+
+class RangeFile(io.RawIOBase):
+    """An object as a file to be sought in; its end is fetched once, the rest as it is asked for."""
+
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        self._bucket, self._key, self._size = bucket, key, size
+        self._at = 0
+        self._tail_at = max(0, size - _TAIL)
+        self._tail = b"".join(bucket.read(key, self._tail_at, size - self._tail_at)) if size else b""
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        at = offset + (0, self._at, self._size)[whence]
+        if at < 0:
+            raise ValueError("a place before the beginning")
+        self._at = at
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if self._at >= end:
+            return b""
+        if self._at >= self._tail_at:
+            data = self._tail[self._at - self._tail_at : end - self._tail_at]
+        else:
+            data = b"".join(self._bucket.read(self._key, self._at, end - self._at))
+        self._at = end
+        return data
+
+
+def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
+    if not key.endswith(f"/{manifest.archive_id}.zip"):
+        raise WireError(f"holds the archive {manifest.archive_id}, which is not its name")
+    for stream in manifest.streams:
+        _take_stream(catalog, stream)
+    archive = Archive(
+        archive_id=manifest.archive_id,
+        node=manifest.node,
+        bucket=bucket,
+        key=key,
+        bytes=size,
+        sha256=None,  # only reading all of it would tell
+        chunks=len(manifest.members),
+        started_at=min(chunk.started_at for chunk in told(manifest)),
+        ended_at=max(chunk.ended_at for chunk in told(manifest)),
+        planned_at=now,
+        uploaded_at=now,
+        replaces=manifest.replaces,
+    )
+    catalog.restore(archive, manifest.members, manifest.discarded)
+
+
+def _take_stream(catalog: Catalog, stream: Stream) -> None:
+    known = catalog.stream(stream.stream_id)
+    if known is None or _is_newer(stream, known):
+        catalog.register_stream(stream)
+        catalog.correction_stored(stream.stream_id)  # it comes from the store
+
+
+def _is_newer(one: Stream, other: Stream) -> bool:
+    """Archives hold a stream's record as it was when they were planned: corrected, and ended, come last."""
+    return (not one.uncertain, len(one.knots)) > (not other.uncertain, len(other.knots))

@@ -1,0 +1,86 @@
+"""Holds the catalog against the store and the spool, and says what differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from edge.archiver.rebuild import Bucket
+from edge.catalog import CatalogChunk, CatalogReader
+from edge.errors import StoreError
+from edge.instant import FIRST, LAST, Instant
+from edge.model import Archive
+from edge.spool import Spool
+
+_PAGE = 1_000
+
+
+def verify(
+    bucket: Bucket,
+    prefix: str,
+    node: str,
+    spool: Spool,
+    catalog: CatalogReader,
+    *,
+    deep: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[str]:
+    """One line for each thing that is not as the catalog says; nothing when all is well.
+
+    `deep` reads every archive back and compares hashes. Raises StoreError, SpoolError, CatalogError.
+    """
+    objects = {key: size for key, size in bucket.keys(f"{prefix}{node}/") if key.endswith(".zip")}
+    for archive_id in catalog.archive_ids():
+        archive = catalog.archives([archive_id])[archive_id]
+        progress(archive_id)
+        size = objects.pop(archive.key, None) if archive.bucket == bucket.bucket else archive.bytes
+        if size is None:
+            yield f"s3://{archive.bucket}/{archive.key}: is missing in the store"
+        elif size != archive.bytes:
+            yield f"s3://{archive.bucket}/{archive.key}: has {size} bytes, not {archive.bytes}"
+        elif deep and archive.bucket == bucket.bucket:
+            yield from _read_back(bucket, archive, catalog.members(archive_id))
+    planned = {archive.key for archive in (*catalog.open_plans(), *catalog.open_rewrites(), *catalog.doomed())}
+    for key in sorted(objects.keys() - planned):
+        yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` takes it in"
+    yield from _compare_spool(spool, catalog)
+
+
+def _read_back(bucket: Bucket, archive: Archive, members: list[CatalogChunk]) -> Iterator[str]:
+    """Hashes the archive and each member in one pass."""
+    whole, at = hashlib.sha256(), 0
+    spans = [(row.where.offset, row.where.length, row.chunk, hashlib.sha256()) for row in members if row.where]
+    try:
+        for piece in bucket.read(archive.key, 0, archive.bytes):
+            whole.update(piece)
+            for offset, length, _, digest in spans:
+                digest.update(piece[max(0, offset - at) : max(0, offset + length - at)])
+            at += len(piece)
+    except StoreError as problem:
+        yield str(problem)
+        return
+    if archive.sha256 not in (None, whole.hexdigest()):
+        yield f"s3://{archive.bucket}/{archive.key}: has other bytes than were uploaded"
+    for _, _, chunk, digest in spans:
+        if digest.hexdigest() != chunk.sha256:
+            yield f"s3://{archive.bucket}/{archive.key}: {chunk.member} differs from its manifest"
+
+
+def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
+    files = spool.chunks()
+    known = catalog.known(files)
+    for chunk_id in sorted(files.keys() - known):
+        yield f"{files[chunk_id].path}: is not in the catalog; the archiver takes it in"
+    for row in _every_chunk(catalog):
+        if row.where is None and row.gone is None and row.chunk.chunk_id not in files:
+            yield f"{row.chunk.chunk_id}: is neither in the store nor in the spool"
+
+
+def _every_chunk(catalog: CatalogReader) -> Iterator[CatalogChunk]:
+    """In pages, so that memory stays flat."""
+    start, seen = FIRST, set[str]()
+    while rows := [row for row in catalog.chunks_between(start, LAST, _PAGE) if row.chunk.chunk_id not in seen]:
+        yield from rows
+        last = rows[-1].chunk.started_at
+        seen = {row.chunk.chunk_id for row in rows}
+        start = Instant(max(start, last))

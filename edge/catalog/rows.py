@@ -1,0 +1,125 @@
+"""Values -> rows, within a session of the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from edge.catalog.tables import Tables, select
+from edge.catalog.times import retimed
+from edge.catalog.values import pack, unpack
+from edge.model import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
+
+
+def add_chunk(tables: Tables, chunk: Chunk, stream: Stream | None) -> None:
+    now = retimed(chunk, stream)
+    tables.Chunk(
+        chunk_id=chunk.chunk_id,
+        stream_id=chunk.stream_id,
+        first_frame=chunk.first_frame,
+        frames=chunk.frames,
+        started_at=int(now.started_at),
+        ended_at=int(now.ended_at),
+        duration=now.ended_at - now.started_at,
+        uncertain=now.uncertain,
+        length=chunk.bytes,
+        sha256=chunk.sha256,
+        lafmax=chunk.levels.lafmax if chunk.levels else None,
+        manifest=pack(chunk),
+        state="waiting",
+    )
+    if chunk.before and (stream is None or not stream.before):
+        put_holes(tables, chunk.stream_id, chunk.before)
+    for span in chunk.sounds:
+        _put_sound(tables, now, span)
+
+
+def known_row(tables: Tables, chunk: Chunk) -> Any:
+    """The chunk's row; made where there is none."""
+    if tables.Chunk.get(chunk_id=chunk.chunk_id) is None:
+        stream = tables.Stream.get(stream_id=chunk.stream_id)
+        add_chunk(tables, chunk, unpack(stream.record, Stream) if stream else None)
+    return tables.Chunk[chunk.chunk_id]
+
+
+def give_up(tables: Tables, row: Any, cause: GoneCause) -> None:
+    """The chunk's sound is no longer kept. What is erased leaves neither levels nor sounds behind."""
+    row.set(state="gone", reason=cause)
+    if cause == "erased":
+        row.set(manifest=pack(silenced(unpack(row.manifest, Chunk))), lafmax=None)
+        table, chunk_id = tables.Sound, row.chunk_id
+        select(s for s in table if s.chunk_id == chunk_id).delete(bulk=True)
+
+
+def silenced(chunk: Chunk) -> Chunk:
+    """`chunk` without what its sound was like."""
+    return replace(chunk, levels=None, sounds=())
+
+
+def archive_columns(archive: Archive) -> dict[str, Any]:
+    values = {name: getattr(archive, name) for name in archive.__struct_fields__}
+    values["length"] = values.pop("bytes")
+    return values
+
+
+def put_holes(tables: Tables, stream_id: str, holes: Iterable[Hole]) -> None:
+    table = tables.Hole
+    select(h for h in table if h.stream_id == stream_id).delete(bulk=True)
+    for hole in holes:
+        tables.Hole(
+            stream_id=stream_id,
+            cause=hole.cause,
+            started_at=int(hole.from_),
+            ended_at=int(hole.to),
+            duration=max(0, hole.to - hole.from_),
+        )
+
+
+def _put_sound(tables: Tables, chunk: Chunk, span: SoundSpan) -> None:
+    """A sound across chunks stands in the manifests of all: the first says when it began, the last its end."""
+    started_at = _frame_time(chunk, span.first_frame)
+    ended_at = None if span.frames is None else _frame_time(chunk, span.first_frame + span.frames)
+    row = tables.Sound.get(sound_id=span.sound_id)
+    if row is None:
+        tables.Sound(
+            sound_id=span.sound_id,
+            stream_id=chunk.stream_id,
+            chunk_id=chunk.chunk_id,
+            started_at=started_at,
+            ended_at=ended_at,
+            lafmax=span.lafmax,
+            laeq=span.laeq,
+        )
+        return
+    if chunk.first_frame <= span.first_frame:
+        row.set(chunk_id=chunk.chunk_id, started_at=started_at)
+    if ended_at is not None:
+        row.set(ended_at=ended_at, laeq=span.laeq)
+    row.lafmax = max(row.lafmax, span.lafmax)
+
+
+def _frame_time(chunk: Chunk, frame: int) -> int:
+    """Also a little before or after the chunk itself, at its own pace."""
+    return chunk.started_at + (frame - chunk.first_frame) * (chunk.ended_at - chunk.started_at) // chunk.frames
+
+
+def retime(tables: Tables, stream: Stream) -> bool:
+    """Moves a stream's chunks and sounds to its corrected times; True when an archive already tells older ones."""
+    table, stream_id, told = tables.Chunk, stream.stream_id, False
+    rows = list(select(c for c in table if c.stream_id == stream_id).order_by(table.first_frame))
+    for row in rows:
+        now = retimed(unpack(row.manifest, Chunk), stream)
+        if (row.started_at, row.ended_at, row.uncertain) == (now.started_at, now.ended_at, now.uncertain):
+            continue
+        told = told or row.archive_id is not None
+        row.set(
+            started_at=int(now.started_at),
+            ended_at=int(now.ended_at),
+            duration=now.ended_at - now.started_at,
+            uncertain=now.uncertain,
+        )
+        for span in now.sounds:
+            _put_sound(tables, now, span)
+    return told

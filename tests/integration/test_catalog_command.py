@@ -1,0 +1,137 @@
+"""`imhearing catalog`, `hold` and `forget` as people call them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge import wire
+from edge.archiver.storage import Storage
+from edge.catalog import Catalog
+from edge.config import to_ini
+from edge.instant import LAST, Instant
+from edge.settings import Settings
+from edge.spool import Spool
+from query_service.local import LocalDoor
+from query_service.protocol import Request
+from tests.integration.test_keeping import archiving, erase, rows, settings, store, wait_stored
+from tests.support.chunks import START, fill_spool
+from tests.support.s3 import RunningStore
+
+__all__ = ["settings", "store"]  # fixtures
+
+
+@pytest.fixture
+def archived(tmp_path: Path, settings: Settings, store: RunningStore) -> Settings:
+    """Nine chunks in the store, one of them erased, and three in the spool alone."""
+    fill_spool(settings.recorder.record_path, 9)
+    with archiving(settings):
+        wait_stored(settings, 9)
+        erase(settings, 4, 5)
+    fill_spool(settings.recorder.record_path, 3, first=9)
+    config = tmp_path / "config.ini"
+    config.write_text(to_ini(settings, "of a test"))
+    config.chmod(0o600)
+    return settings
+
+
+def imhearing(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "imhearing", *words, "--data", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+def answers(settings: Settings) -> list[bytes]:
+    """To a hundred random questions."""
+
+    async def ask() -> list[bytes]:
+        dice, door = random.Random(11), LocalDoor(settings)
+        found = []
+        for number in range(100):
+            start = Instant(dice.randrange(START - 5_000_000, START + 15_000_000))
+            end = Instant(start + dice.randrange(1, 20_000_000))
+            kind = dice.choice(("coverage", "sounds", "levels"))
+            request = Request(id=f"{number:016x}", type=kind, from_=start, to=end, urls=False)  # type: ignore[arg-type]
+            found.append(wire.encode(await door.ask(request)))
+        await door.close()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_rebuilt_it_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
+    with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
+        spool = Spool(archived.recorder.record_path, "porch")
+        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
+    before, expected = rows(archived), answers(archived)
+    assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
+    archived.catalog.db_path.unlink()
+    done = imhearing(tmp_path, "catalog", "rebuild")
+    assert done.returncode == 0, done.stderr
+    assert "8 chunks in 3 archives, 3 in the spool" in done.stderr
+    assert rows(archived) == before
+    assert answers(archived) == expected
+    assert len(set(expected)) > 90
+    assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
+
+
+def test_a_damaged_catalog_is_replaced_with_its_journal(tmp_path: Path, archived: Settings) -> None:
+    path = archived.catalog.db_path
+    path.write_bytes(b"not a database" * 1_000)
+    path.with_name("catalog.db-journal").write_bytes(b"nor a journal")
+    assert imhearing(tmp_path, "catalog", "rebuild").returncode == 0
+    assert len(rows(archived)) == 12
+    assert path.with_name("catalog.db.old").read_bytes().startswith(b"not a database")
+    assert not path.with_name("catalog.db-journal").exists()
+    assert not list(tmp_path.glob("*.rebuilding*"))
+
+
+def test_while_the_archiver_runs_nothing_is_rebuilt(tmp_path: Path, archived: Settings) -> None:
+    with archiving(archived):
+        wait_stored(archived, 11)
+        done = imhearing(tmp_path, "catalog", "rebuild")
+    assert done.returncode == 1
+    assert "stop it" in done.stderr
+    assert len(rows(archived)) == 12
+
+
+def test_a_store_that_is_away_leaves_the_catalog_as_it_was(
+    tmp_path: Path, archived: Settings, store: RunningStore
+) -> None:
+    before = rows(archived)
+    done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.endpoint_url=http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "is as it was" in done.stderr
+    assert rows(archived) == before
+
+
+def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
+    Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
+    done = imhearing(tmp_path, "catalog", "verify", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["ok"] is False
+    assert "is missing in the store" in str(found["findings"])
+
+
+def test_hold_then_forget(tmp_path: Path, archived: Settings) -> None:
+    span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
+    assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
+    refused = imhearing(tmp_path, "forget", *span, "--yes")
+    assert (refused.returncode, "held" in refused.stderr) == (1, True)
+    assert imhearing(tmp_path, "hold", *span, "--release").returncode == 0
+    assert imhearing(tmp_path, "forget", *span).returncode == 2  # nobody to ask
+    waiting = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "0.3")
+    assert (waiting.returncode, "the order stands" in waiting.stderr) == (1, True)
+    with archiving(archived):
+        again = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "20")
+    assert again.returncode == 0, again.stderr
+    assert "erased: 1 chunks" in again.stderr
+    assert rows(archived)[0].gone == "erased"
+    assert imhearing(tmp_path, "forget", "--from", str(START), "--to", str(LAST), "--yes").returncode == 2

@@ -1,0 +1,134 @@
+"""Byte ranges from servers that do not do what they should."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from edge.errors import FetchError
+from edge.model import Where
+from query_service import download
+from query_service.download import LinkRefused, downloads
+
+DATA = bytes(range(256)) * 40
+MEMBER = DATA[1_000:3_000]
+WHERE = Where("20260303T220000Z-abcd-000000-0123abcd", "a.flac", 1_000, len(MEMBER), hashlib.sha256(MEMBER).hexdigest())
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application()
+    app.add_routes([web.get("/archive.zip", handler)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/archive.zip"
+    finally:
+        await runner.cleanup()
+
+
+def get(handler: Handler, target: Path, where: Where = WHERE) -> int:
+    """Fetches the member; gives the bytes that were read."""
+
+    async def run() -> int:
+        async with serving(handler) as url, downloads() as downloader:
+            await downloader.member(url, where, target)
+            return downloader.bytes_read
+
+    return asyncio.run(run())
+
+
+async def ranged(request: web.Request) -> web.Response:
+    span = request.http_range
+    return web.Response(status=206, body=DATA[span])
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
+
+
+def test_the_member_and_nothing_else_is_read(tmp_path: Path) -> None:
+    assert get(ranged, tmp_path / "a") == len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+
+
+def test_a_server_that_sends_everything_is_not_listened_to(tmp_path: Path) -> None:
+    async def everything(_request: web.Request) -> web.Response:
+        return web.Response(body=DATA)
+
+    with pytest.raises(FetchError, match="answered 200"):
+        get(everything, tmp_path / "a")
+
+
+@pytest.mark.parametrize("body", [MEMBER[:-1], MEMBER + b"x", b"\0" + MEMBER[1:], b""])
+def test_other_bytes_are_not_taken(tmp_path: Path, body: bytes) -> None:
+    tries = []
+
+    async def other(_request: web.Request) -> web.Response:
+        tries.append(1)
+        return web.Response(status=206, body=body)
+
+    with pytest.raises(FetchError, match=r"a\.flac: cannot be read"):
+        get(other, tmp_path / "a")
+    assert len(tries) == 3
+
+
+def test_a_server_without_end_is_left_after_what_was_asked(tmp_path: Path) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=206)
+        await response.prepare(request)
+        while sent < 50_000_000:
+            await response.write(b"x" * 65_536)
+            sent += 65_536
+        return response
+
+    with pytest.raises(FetchError, match="more than was asked"):
+        get(endless, tmp_path / "a")
+    assert sent < 20_000_000
+
+
+def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:
+    tries = []
+
+    async def moody(request: web.Request) -> web.StreamResponse:
+        tries.append(1)
+        if len(tries) == 1:
+            return web.Response(status=503)
+        if len(tries) == 2 and request.transport is not None:
+            request.transport.abort()
+        return await ranged(request)
+
+    get(moody, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refused_link_is_told_apart(tmp_path: Path, status: int) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    with pytest.raises(LinkRefused, match=str(status)):
+        get(refuse, tmp_path / "a")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "archive.zip"])
+def test_a_link_to_something_else_is_not_followed(tmp_path: Path, url: str) -> None:
+    async def run() -> None:
+        async with downloads() as downloader:
+            await downloader.member(url, WHERE, tmp_path / "a")
+
+    with pytest.raises(FetchError, match="not one to a web address"):
+        asyncio.run(run())

@@ -1,0 +1,57 @@
+"""The recorder as a process whose wall clock is set while it records (libfaketime)."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from edge.instant import Instant
+from edge.kernel_clock import KernelClock
+from edge.spool import Spool
+from tests.support.recorded import chunks_of, holes_of, streams_of
+from tests.support.recorder_process import running_recorder
+from tests.support.wait import wait_until
+
+LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+OPTIONS = ("recorder.source=synthetic", "recorder.record_period=1", "mqtt.host=127.0.0.1", "mqtt.port=1")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: faketime)"),
+    pytest.mark.skipif(KernelClock().synchronised(), reason="this kernel's clock is synchronised"),
+]
+
+
+def grows(spool: Spool, by: int) -> None:
+    wanted = len(spool.chunks()) + by if spool.path.exists() else by
+    wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= wanted, f"{by} more chunks", 20)
+
+
+@pytest.mark.parametrize("seconds", [3 * 3600, -2 * 86_400])
+def test_a_clock_set_by_hand_takes_the_whole_boot_along(tmp_path: Path, seconds: int) -> None:
+    setting = tmp_path / "faketime"
+    setting.write_text("+0")
+    environment = {
+        "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(setting), "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "TZ": "Europe/Berlin",
+    }  # fmt: skip
+    began = Instant.from_seconds(time.time())
+    with running_recorder(tmp_path / "data", *OPTIONS, environment=environment) as recorder:
+        spool = recorder.spool
+        grows(spool, 2)
+        setting.write_text(f"{seconds:+d}")
+        wait_until(lambda: "the clock was set" in recorder.log, "the step is noticed", 10)
+        grows(spool, 3)
+        assert recorder.end() == 0
+    ended = Instant.from_seconds(time.time())
+    [stream] = streams_of(spool)
+    assert holes_of(spool) == []
+    assert abs(stream.shift - seconds * 1_000_000) < 100_000
+    assert stream.uncertain
+    chunks = chunks_of(spool, stream.stream_id)  # which join, by time and by frame
+    assert all(after.ended_at > before.ended_at for before, after in pairwise(chunks))
+    real = [(at + stream.shift) / 1e6 - seconds for at in (chunks[0].started_at, chunks[-1].ended_at)]
+    assert began / 1e6 - 1 < real[0] < real[1] < ended / 1e6 + 1
+    assert abs(stream.knots[-1][1] - chunks[-1].ended_at - stream.shift) <= 1

@@ -1,0 +1,301 @@
+"""Who does its work pets the dog, and who is deaf, stuck or cut off does not; what was finished is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from edge import settings as sections
+from edge.archiver import service as archiver_service
+from edge.archiver.pace import Pace
+from edge.catalog import Catalog
+from edge.model import PauseOrder
+from edge.notify import Heartbeat
+from edge.recorder.blocks import Block, Source, SourceFormat
+from edge.recorder.recorder import Recorder
+from edge.settings import Settings
+from query_service import service as query_service
+from query_service.ably_link import Link
+from tests.support.chunks import fill_spool
+from tests.support.fault_proxy import running_proxy
+from tests.support.microphone import virtual_microphone, write_noise
+from tests.support.query_node import QueryNode, running_service
+from tests.support.realtime import server_in_thread
+from tests.support.recorder_process import running_recorder
+from tests.support.s3 import running_store
+from tests.support.scripted import LOST, RATE, Rig
+from tests.support.supervisor import Supervisor, supervisor
+from tests.support.wait import wait_until
+
+FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    """Watches services in this process."""
+    with supervisor() as made:
+        for name, value in made.environ.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def stays_alive(watcher: Supervisor, terms: float = 3) -> bool:
+    """Whether no watchdog bites for that many of its terms."""
+    end = time.monotonic() + terms * watcher.seconds
+    while time.monotonic() < end:
+        if watcher.would_kill():
+            return False
+        threading.Event().wait(0.05)
+    return True
+
+
+# the recorder
+
+
+class DeafSource:
+    """A microphone that delivers `blocks` and then neither sound nor an error."""
+
+    def __init__(self, rig: Rig, stop: threading.Event, blocks: int, looks: int) -> None:
+        self._rig, self._stop = rig, stop
+        self._blocks, self._looks = blocks, looks
+
+    def open(self) -> SourceFormat:
+        return SourceFormat("deaf", RATE, 1, 16)
+
+    def read(self, timeout: float) -> Block | None:
+        if self._blocks:
+            self._blocks -= 1
+            block = Block(np.zeros((400, 1), np.int16), self._rig.clock.monotonic())
+            self._rig.clock.pass_time(400 / RATE)
+            return block
+        self._looks -= 1
+        if not self._looks:
+            self._stop.set()
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class CountedHeartbeat(Heartbeat):
+    def __init__(self) -> None:
+        super().__init__({})
+        self.beats = 0
+        self.told: list[str] = []
+
+    def beat(self) -> None:
+        self.beats += 1
+
+    def status(self, text: str) -> None:
+        self.told.append(text)
+
+
+def run_recorder(rig: Rig, source: Source, stop: threading.Event) -> CountedHeartbeat:
+    heartbeat = CountedHeartbeat()
+    Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
+    return heartbeat
+
+
+def test_a_recorder_without_samples_does_not_beat(tmp_path: Path) -> None:
+    rig, stop = Rig(tmp_path), threading.Event()
+    heartbeat = run_recorder(rig, DeafSource(rig, stop, blocks=45, looks=1_000), stop)
+    assert heartbeat.beats == 45
+    assert len(rig.spool.chunks()) == 3  # the third was cut short by the stop
+
+
+def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> None:
+    rig, stop = Rig(tmp_path), threading.Event()
+
+    class Unplugged(DeafSource):
+        def open(self) -> SourceFormat:
+            stop.set()
+            raise LOST
+
+    heartbeat = run_recorder(rig, Unplugged(rig, stop, 0, 1), stop)
+    assert heartbeat.beats == 1
+    assert heartbeat.told == ["no_device: unplugged"]
+
+    stop = threading.Event()
+    rig.spool.write_pause_order(PauseOrder())
+    threading.Timer(0.7, stop.set).start()
+    heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
+    assert heartbeat.beats >= 1
+    assert heartbeat.told == ["paused"]
+
+
+@pytest.mark.slow
+def test_a_sound_server_that_hangs_is_known_or_noticed(tmp_path: Path) -> None:
+    """The microphone's own thread stands still: either the recorder says that it hears nothing, or the dog bites."""
+    write_noise(tmp_path / "noise.wav", 20, seed=7)
+    with supervisor(4.0) as watcher, virtual_microphone() as microphone:
+        server = _child_named("pulseaudio")
+        options = ("recorder.source=microphone", "recorder.device=pulse", "recorder.record_period=1")
+        with running_recorder(tmp_path / "node", *options, environment=microphone.environment | watcher.environ) as it:
+            player = microphone.play(tmp_path / "noise.wav")
+            wait_until(watcher.is_ready, "it is ready", 20)
+            wait_until(lambda: len(it.spool.chunks()) >= 2, "two chunks are finished", 20)
+            assert watcher.status() == "recording"
+            kept = set(it.spool.chunks())
+            os.kill(server, signal.SIGSTOP)
+            try:
+                wait_until(
+                    lambda: watcher.would_kill() or watcher.status().startswith("no_device"), "it is noticed", 15
+                )
+            finally:
+                os.kill(server, signal.SIGCONT)
+                player.kill()
+                player.wait()
+            it.end(signal.SIGABRT)  # as the watchdog does
+            assert kept <= set(it.spool.chunks())
+
+
+def _child_named(name: str) -> int:
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                return int(pid)
+    raise AssertionError(f"no child is a {name}")
+
+
+# the archiver
+
+
+def test_an_archiver_whose_store_hangs_stops_beating_and_the_next_one_goes_on(
+    tmp_path: Path, watcher: Supervisor
+) -> None:
+    spool = tmp_path / "spool"
+    fill_spool(spool, 5, node="porch")
+    with running_store() as store, running_proxy(store.settings) as (proxy, s3):
+        settings = Settings(
+            node=sections.Node(name="porch"),
+            recorder=sections.Recorder(record_path=spool),
+            thresholds=sections.Thresholds(records_count=3),
+            mqtt=sections.Mqtt(host="127.0.0.1", port=1),
+            s3=s3,
+            catalog=sections.Catalog(db_path=tmp_path / "catalog.db"),
+        )
+        proxy.fail_always("stall", "PUT")
+        stop = threading.Event()
+        first = threading.Thread(target=archiver_service.run, args=(settings, stop, FAST))
+        first.start()
+        wait_until(lambda: "PUT" in proxy.names(), "it uploads")
+        assert watcher.is_ready()
+        wait_until(watcher.would_kill, "the dog bites", 10)
+        assert len(list(spool.glob("*.flac"))) == 5  # nothing went that the store has not
+        stop.set()
+        first.join(10)
+        assert not first.is_alive()
+
+        proxy.heal()
+        stop = threading.Event()
+        second = threading.Thread(target=archiver_service.run, args=(settings, stop, FAST))
+        second.start()
+        try:
+            wait_until(lambda: not list(spool.glob("*.flac")), "all is stored", 15)
+            assert stays_alive(watcher, 2)
+        finally:
+            stop.set()
+            second.join(10)
+
+
+def test_an_archiver_without_a_bucket_or_a_link_is_alive_and_says_what_it_lacks(
+    tmp_path: Path, watcher: Supervisor
+) -> None:
+    spool = tmp_path / "spool"
+    fill_spool(spool, 5, node="porch")
+    settings = Settings(
+        node=sections.Node(name="porch"),
+        recorder=sections.Recorder(record_path=spool),
+        thresholds=sections.Thresholds(records_count=3),
+        mqtt=sections.Mqtt(host="127.0.0.1", port=1),
+        catalog=sections.Catalog(db_path=tmp_path / "catalog.db"),
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=archiver_service.run, args=(settings, stop, FAST))
+    thread.start()
+    try:
+        wait_until(lambda: "set [s3] s3_bucket_name" in watcher.status(), "it says that there is no bucket")
+        assert watcher.status().startswith("5 chunks wait")
+        assert stays_alive(watcher, 2)
+    finally:
+        stop.set()
+        thread.join(10)
+    assert len(list(spool.glob("*.flac"))) == 5
+    Catalog(tmp_path / "catalog.db").close()
+
+
+# the query service
+
+
+def test_a_query_service_whose_ably_connection_hangs_stops_beating(
+    tmp_path: Path, watcher: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_service, "_SILENT", 1.0)
+    hang = threading.Event()
+    opened = Link.open
+
+    async def open_or_hang(self: Link, timeout: float = 10.0) -> None:
+        if hang.is_set():
+            await asyncio.Event().wait()  # a fault of the SDK: it neither connects nor gives up
+        await opened(self, timeout)
+
+    monkeypatch.setattr(Link, "open", open_or_hang)
+    keep = Link.keep
+
+    async def keep_until_cut(self: Link) -> None:
+        self._ping_seconds = 0.2
+        watching = asyncio.create_task(keep(self))
+        while not hang.is_set():
+            await asyncio.sleep(0.05)
+        watching.cancel()
+
+    monkeypatch.setattr(Link, "keep", keep_until_cut)
+    with server_in_thread() as server, running_service(QueryNode(tmp_path).with_doors(server)):
+        wait_until(watcher.is_ready, "it is ready")
+        assert stays_alive(watcher, 2)
+        hang.set()
+        wait_until(watcher.would_kill, "the dog bites", 10)
+
+
+def test_a_query_service_without_a_network_tries_again_and_stays_alive(tmp_path: Path, watcher: Supervisor) -> None:
+    with server_in_thread() as server:
+        settings = QueryNode(tmp_path).with_doors(server)
+    with running_service(replace(settings, ably=replace(settings.ably, endpoint="127.0.0.1:1"))):
+        wait_until(watcher.is_ready, "it is ready")
+        assert stays_alive(watcher)
+
+
+def test_a_query_service_without_an_ably_key_is_alive(tmp_path: Path, watcher: Supervisor) -> None:
+    with running_service(QueryNode(tmp_path).settings):
+        wait_until(watcher.is_ready, "it is ready")
+        assert stays_alive(watcher, 2)
+
+
+def test_a_query_service_whose_loop_stands_still_stops_beating(
+    tmp_path: Path, watcher: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked, free = threading.Event(), threading.Event()
+
+    async def block(*_: object) -> None:
+        while not blocked.is_set():
+            await asyncio.sleep(0.05)
+        free.wait(20)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(query_service, "_doors", block)
+    with running_service(QueryNode(tmp_path).settings):
+        wait_until(watcher.is_ready, "it is ready")
+        blocked.set()
+        try:
+            wait_until(watcher.would_kill, "the dog bites", 10)
+        finally:
+            free.set()

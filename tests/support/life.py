@@ -1,0 +1,68 @@
+"""One life of a recorder that plays a file as fast as it goes; tells how far it came even when it is killed.
+
+A file `progress` holds, without a single system call, which stream is being recorded and how many of its frames the
+encoder was given.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.config import load
+from edge.kernel_clock import KernelClock
+from edge.model import AudioFormat, Stream
+from edge.recorder.levels import BlockLevels
+from edge.recorder.recorder import Recorder
+from edge.recorder.recording import ModeListener
+from edge.recorder.sources import FileSource
+from edge.recorder.stream_recorder import StreamRecorder
+from edge.spool import Spool
+
+_LAYOUT = struct.Struct("<21sq")
+BLOCK_FRAMES = 1_024
+
+
+class Progress(NamedTuple):
+    stream_id: str
+    frames: int
+
+
+class Recall(ModeListener):
+    """Writes the progress into memory that outlives the process."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+
+    def stream_opened(self, stream: Stream) -> None:
+        _LAYOUT.pack_into(self._memory, 0, stream.stream_id.encode(), 0)
+
+    def measured(self, levels: BlockLevels, stream: StreamRecorder) -> None:
+        _LAYOUT.pack_into(self._memory, 0, stream.stream.stream_id.encode(), stream.frames)
+
+
+def live(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = "flac") -> None:
+    """Until the file has been played, in this process."""
+    progress.write_bytes(bytes(_LAYOUT.size))
+    settings = load(
+        spool.path,
+        overrides=[f"node.name={spool.node}", "recorder.record_period=1", f"recorder.format={audio_format}"],
+        environ={},
+    )
+    with progress.open("r+b") as file:
+        recall = Recall(mmap.mmap(file.fileno(), _LAYOUT.size))
+    source = FileSource(sound, BLOCK_FRAMES, real=False)
+    spool.create()
+    Recorder(settings, spool, lambda: source, KernelClock(), recall, threading.Event()).run()
+
+
+def progress_of(path: Path) -> Progress:
+    """How far a life came."""
+    data = path.read_bytes()
+    if len(data) < _LAYOUT.size:
+        return Progress("", 0)  # killed before it began
+    stream_id, frames = _LAYOUT.unpack(data)
+    return Progress(stream_id.rstrip(b"\0").decode(), frames)

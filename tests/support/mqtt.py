@@ -1,0 +1,109 @@
+"""An MQTT client of the tests' own: says and hears anything on a real broker."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from tests.support.wait import wait_until
+
+
+class Heard(NamedTuple):
+    topic: str
+    payload: bytes
+    retained: bool
+    correlation: bytes | None
+    expiry: int | None
+
+
+class Client:
+    """Connected while in `connected`. Publishing gives the broker's reason code: 0 or 16 taken, 135 not allowed."""
+
+    def __init__(self, client: paho.Client) -> None:
+        self._client = client
+        self.heard: list[Heard] = []
+        self._acknowledged: dict[int, int] = {}
+        client.on_message = self._received
+        client.on_publish = self._taken
+
+    def subscribe(self, *topics: str) -> None:
+        done = threading.Event()
+        self._client.on_subscribe = lambda *_: done.set()
+        self._client.subscribe([(topic, 1) for topic in topics])
+        assert done.wait(5)
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes | str = b"",
+        *,
+        retain: bool = False,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> int:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if response_topic is not None:
+            properties.ResponseTopic = response_topic
+        if correlation is not None:
+            properties.CorrelationData = correlation
+        mid = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid
+        wait_until(lambda: mid in self._acknowledged, f"the broker took {topic}")
+        return self._acknowledged.pop(mid)
+
+    def on(self, topic: str) -> list[Heard]:
+        return [each for each in self.heard if each.topic == topic]
+
+    def await_on(self, topic: str, condition: Callable[[Heard], Any] = lambda _: True, timeout: float = 10) -> Heard:
+        """The first message on `topic` that fits."""
+        found = wait_until(
+            lambda: [each for each in list(self.heard) if each.topic == topic and condition(each)],
+            f"something fits on {topic}; heard: {[each.topic for each in self.heard][-20:]}",
+            timeout,
+        )
+        return found[0]
+
+    def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        properties = message.properties
+        self.heard.append(
+            Heard(
+                message.topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(properties, "CorrelationData", None),
+                getattr(properties, "MessageExpiryInterval", None),
+            )
+        )
+
+    def _taken(self, _client: Any, _userdata: Any, mid: int, reason: Any, _properties: Any) -> None:
+        self._acknowledged[mid] = reason.value
+
+
+@contextlib.contextmanager
+def connected(
+    port: int, user: str | None = None, password: str | None = None, ca_file: str | None = None
+) -> Iterator[Client]:
+    """A client on 127.0.0.1; with `ca_file` over TLS. AssertionError when the broker refuses it."""
+    raw = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, reconnect_on_failure=False)
+    if user is not None:
+        raw.username_pw_set(user, password)
+    if ca_file is not None:
+        raw.tls_set_context(ssl.create_default_context(cafile=ca_file))
+    told: list[Any] = []
+    raw.on_connect = lambda _client, _userdata, _flags, reason, _properties: told.append(reason)
+    raw.connect("127.0.0.1", port)
+    raw.loop_start()
+    try:
+        wait_until(lambda: told, "the broker says yes or no")
+        assert not told[0].is_failure, str(told[0])
+        yield Client(raw)
+    finally:
+        raw.disconnect()
+        raw.loop_stop()

@@ -1,0 +1,159 @@
+"""A source whose blocks, troubles and clock follow a script, and a recorder that is run through it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from msgspec.structs import replace
+
+from edge.config import load
+from edge.errors import DeviceError
+from edge.instant import Instant
+from edge.model import Chunk, Hole, Stream
+from edge.recorder.blocks import Block, Samples, Source, SourceFormat
+from edge.recorder.journal import RecorderMode
+from edge.recorder.recorder import Recorder
+from edge.recorder.recording import ModeListener
+from edge.settings import Settings
+from edge.spool import Spool
+from tests.support.kernel import TurnedClock
+from tests.support.wait import wait_until
+
+RATE = 8_000
+FRAMES = 400  # 50 ms
+
+Step = float | Callable[[], None] | Exception  # seconds of sound, something to do, or a device that fails
+
+
+class ScriptedSource:
+    """Plays seeded noise by `clock`; what it delivered is in `played`. At the script's end it calls `at_end`."""
+
+    def __init__(self, clock: TurnedClock, script: Iterable[Step], at_end: Callable[[], None]) -> None:
+        self._clock, self._at_end = clock, at_end
+        self._steps = list(script)
+        self._blocks = 0
+        self._dice = np.random.default_rng(clock.monotonic())
+        self.played: list[Samples] = []
+
+    def open(self) -> SourceFormat:
+        return SourceFormat("script", RATE, 1, 16)
+
+    def read(self, timeout: float) -> Block | None:
+        while not self._blocks:
+            if not self._steps:
+                self._at_end()
+                return None
+            step = self._steps.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if callable(step):
+                step()  # while the next block is being captured
+                continue
+            self._blocks = round(step * RATE) // FRAMES
+        self._blocks -= 1
+        samples = self._dice.integers(-9_000, 9_000, (FRAMES, 1), dtype=np.int16)
+        block = Block(samples, self._clock.monotonic())
+        self._clock.pass_time(FRAMES / RATE)
+        self.played.append(samples)
+        return block
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Listening(ModeListener):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.modes: list[RecorderMode] = []
+        self.corrected: list[Stream] = []
+        self.streams: list[Stream] = []
+
+    def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
+        self.modes.append(mode)
+
+    def stream_opened(self, stream: Stream) -> None:
+        self.streams.append(stream)
+
+    def chunk_finished(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
+
+    def clock_corrected(self, stream: Stream) -> None:
+        self.corrected.append(stream)
+
+
+class Rig:
+    """A spool, a clock, and a recorder for it: each `run` is one life of the recorder process."""
+
+    def __init__(self, folder: Path, clock: TurnedClock | None = None) -> None:
+        self.clock = clock or TurnedClock()
+        self.spool = Spool(folder / "spool", "porch")
+        self.spool.create()
+        self.settings: Settings = load(folder, overrides=["node.name=porch", "recorder.record_period=1"], environ={})
+        self.heard = Listening()
+        self.played: list[Samples] = []
+        self._recorder: Recorder | None = None
+        self._stop = threading.Event()
+
+    def configure(self, **changes: object) -> None:
+        """Changes keys of [recorder]."""
+        self.settings = replace(self.settings, recorder=replace(self.settings.recorder, **changes))
+
+    def run(self, *script: Step) -> None:
+        """One life from start to an orderly stop."""
+        stop = self._stop = threading.Event()
+        source = ScriptedSource(self.clock, script, stop.set)
+
+        def choose() -> Source:
+            return source
+
+        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop)
+        self._recorder.run()
+        self.played += source.played
+
+    def stop(self) -> None:
+        """Ends this life, whatever the recorder is at."""
+        self._stop.set()
+
+    def rotate(self) -> None:
+        """Asks the running recorder to."""
+        assert self._recorder is not None
+        self._recorder.rotate()
+
+    def crash(self, *script: Step) -> None:
+        """One life that ends in the middle of things: the spool is left as the kernel has it at the script's end."""
+        kept = self.spool.path.with_name("as-it-was")
+        finished = len(self.heard.chunks) + int(sum(step for step in script if isinstance(step, int | float)))
+
+        def photograph() -> None:
+            wait_until(lambda: len(self.heard.chunks) >= finished, "the disk thread has done its part")
+            shutil.copytree(self.spool.path, kept)
+
+        self.run(*script, photograph)
+        shutil.rmtree(self.spool.path)
+        kept.rename(self.spool.path)
+
+    def manifests(self) -> list[Chunk]:
+        """Of all finished chunks, by stream's ordinal and number."""
+        found = [self.spool.manifest(chunk_id) for chunk_id in self.spool.chunks()]
+        return sorted(found, key=lambda chunk: (self.spool.stream(chunk.stream_id).ordinal, chunk.seq))
+
+    def sound(self) -> Samples:
+        """All samples of all chunks."""
+        return np.concatenate(
+            [soundfile.read(self.spool.audio_path(c), dtype="int16", always_2d=True)[0] for c in self.manifests()]
+        )
+
+    def holes(self) -> list[Hole]:
+        """Before each stream, and the one open now."""
+        streams = sorted((self.spool.stream(one) for one in self.spool.streams()), key=lambda s: s.ordinal)
+        return [hole for stream in streams for hole in stream.before]
+
+
+LOST = DeviceError("unplugged")

@@ -1,0 +1,188 @@
+"""The `imhearing` command as its users see it: exit codes, plain words, and only what was asked on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import imhearing
+from commands import parser as parser_module
+from commands.parser import build_parser
+from edge import __version__
+
+FRONT = Path(imhearing.__file__)
+COMMANDS = sorted(imhearing._COMMANDS)
+
+
+def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(FRONT), *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_help_imports_none_of_the_libraries() -> None:
+    code = (
+        "import sys, imhearing\n"
+        "try: imhearing.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'paho', 'pony', 'boto3', 'numpy', 'msgspec', 'rich', 'ably', 'pyaudio', 'soundfile', 'asyncio'}\n"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_and_takes_the_common_options(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        imhearing.main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--data", "--config", "--set"):
+        assert word in text
+    if command != "realtime-server":
+        assert re.search(rf"examples?:\n  (sudo )?imhearing {command}\b", text)
+
+
+def test_front_and_parser_know_the_same_commands() -> None:
+    (choices,) = (
+        action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    assert sorted(choices) == COMMANDS
+
+
+def _examples() -> list[str]:
+    text = "\n".join(words.examples for words in parser_module._COMMANDS)
+    return re.findall(r"^  (?:sudo )?(imhearing .*?)(?:   .*)?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_the_examples_in_the_help_are_valid(example: str) -> None:
+    words = shlex.split(example.partition("|")[0])
+    assert build_parser().parse_args(words[1:]).command == words[1]
+
+
+def test_the_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"imhearing {__version__}\n")
+
+
+def test_hidden_commands_are_not_listed() -> None:
+    assert "realtime-server" not in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, ""),
+        (["nonsense"], 2, "invalid choice"),
+        (["query", "--last", "soon"], 2, "try 10m"),
+        (["query", "--from", "noon", "--to", "22:00"], 2, "yesterday 22:00"),
+        (["query", "--from", "22:10", "--to", "22:00"], 2, "must be before"),
+        (["query"], 2, "which time"),
+        (["query", "--last", "1m", "--via", "pigeon"], 2, "local, ably"),
+        (["query", "--type", "gossip"], 2, "coverage, sounds, levels, status"),
+        (["query", "--last", "1m", "--type", "levels", "--step", "0"], 2, "--step"),
+        (["query", "--last", "1m", "--type", "sounds", "--order", "x"], 2, "--order"),
+        (["query", "--last", "1m", "--timeout", "0"], 2, "--timeout"),
+        (["fetch", "--last", "1m"], 2, "-o"),
+        (["fetch", "--last", "1m", "-o", "x.mp3"], 2, ".wav, .flac or .opus"),
+        (["fetch", "--last", "1m", "-o", "/nowhere/x.wav"], 2, "there is no folder /nowhere"),
+        (["fetch", "--last", "1m", "-o", "x.wav", "--gaps", "guess"], 2, "--gaps"),
+        (["up", "--for", "soon"], 2, "number of seconds"),
+        (["up", "--for", "nan"], 2, "number of seconds"),
+        (["up", "--set", "recorder.record_period=soon"], 78, "a number"),
+        (["recorder", "--config", "/nowhere.ini"], 78, "there is no such file"),
+        (["status", "--set", "nonsense"], 78, "SECTION.KEY=VALUE"),
+        (["watch"], 78, "start `imhearing up`"),
+        (["query", "--last", "1m"], 1, "no node has recorded in"),
+        (["status"], 1, "no node has recorded in"),
+        (["query", "--last", "1m", "--via", "ably"], 78, "[ably] api_key"),
+        (["realtime-server"], 78, "[ably] endpoint"),
+    ],
+)
+def test_bad_input_gets_plain_words_and_its_exit_code(
+    arguments: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    data = ["--data", str(tmp_path / "data")] if arguments and arguments[0] in COMMANDS else []
+    done = run(*arguments, *data)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments:
+        assert done.stdout == ""
+
+
+def test_nothing_is_made_where_something_was_only_asked(tmp_path: Path) -> None:
+    for command in ("query", "status", "watch"):
+        run(command, "--data", str(tmp_path / "data"), *(["--last", "1m"] if command == "query" else []))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("up", "--data", str(tmp_path / "file" / "data"))
+    assert done.returncode in {1, 78}
+    assert "Traceback" not in done.stderr
+    assert "name another with --data" in done.stderr
+
+
+def test_what_nobody_foresaw_is_told_with_where_it_happened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_args: object) -> int:
+        raise RuntimeError("\x1b[2Jodd")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    assert "RuntimeError" in caplog.text
+    said = capsys.readouterr()
+    assert "a fault in imhearing itself, 'RuntimeError: \\x1b[2Jodd'" in said.err
+    assert said.out == ""
+
+
+def test_ctrl_c_is_130_and_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: interrupted)
+    assert imhearing.main(["status"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_who_goes_early_hears_no_complaint() -> None:
+    with subprocess.Popen(
+        [sys.executable, str(FRONT), "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, complaint = process.communicate(timeout=10)
+    assert complaint == b""
+
+
+def test_devices_as_json(tmp_path: Path) -> None:
+    done = run("devices", "--json", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for device in json.loads(done.stdout):
+        assert {"name", "channels", "rate", "host_api", "default", "used"} <= set(device)
+
+
+def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
+    # a folder that has files of our packages' names must not be taken for ours
+    (tmp_path / "edge.py").write_text("raise SystemExit('wrong edge')")
+    (tmp_path / "commands.py").write_text("raise SystemExit('wrong commands')")
+    done = subprocess.run(
+        [sys.executable, str(FRONT), "--version"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
