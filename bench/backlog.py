@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,7 @@ import time
 from pathlib import Path
 
 from edge import wire
-from edge.catalog import CatalogReader
 from edge.config import to_ini
-from edge.errors import CatalogBusy
 from edge.model import SpoolState
 from edge.settings import Archive, Mqtt, Node, Recorder, Settings
 from edge.settings import Catalog as CatalogSettings
@@ -64,10 +63,10 @@ def main() -> None:
 
 
 def _watch(process: subprocess.Popen[bytes], settings: Settings, chunks: int, began: float, ready_only: bool) -> None:
-    reader, ready = CatalogReader(settings.catalog.db_path), False
+    ready = False
     while process.poll() is None:
         time.sleep(0.5)
-        known, stored = _count(reader)
+        known, stored = _count(settings.catalog.db_path)
         if known >= chunks and not ready:
             ready = True
             print(f"catalogued after {time.monotonic() - began:.1f} s, {_resident(process.pid)} MB at most")
@@ -76,13 +75,14 @@ def _watch(process: subprocess.Popen[bytes], settings: Settings, chunks: int, be
     print(f"{stored} archived after {time.monotonic() - began:.1f} s, {_resident(process.pid)} MB at most")
 
 
-def _count(reader: CatalogReader) -> tuple[int, int]:
+def _count(catalog: Path) -> tuple[int, int]:
+    """Chunks that are known, and stored."""
     try:
-        with reader._session() as tables:
-            connection = tables.db.get_connection()
-            known = connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
-            return known, connection.execute("SELECT count(*) FROM chunks WHERE state = 'stored'").fetchone()[0]
-    except CatalogBusy:
+        with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as connection:
+            query = "SELECT count(*), coalesce(sum(state = 'stored'), 0) FROM chunks"
+            known, stored = connection.execute(query).fetchone()
+            return known, stored
+    except sqlite3.OperationalError:  # not there yet, or locked
         return 0, 0
 
 

@@ -1,7 +1,8 @@
 """What capture costs: CPU seconds per second of sound beside `arecord` in the same run, resident memory, bytes written.
 
-`python -m bench.capture [--seconds 60] [--channels 1] [--rate 48000] [--bits 16] [--format flac]`. Sound: speech-like
-bursts over pink noise, played into PulseAudio's virtual microphone (16 bit, two channels at most are real there).
+`python -m bench.capture [--seconds 60] [--channels 1] [--rate 48000] [--bits 16] [--format flac] [--all-plugins]`.
+Sound: speech (espeak-ng) over pink noise, played into PulseAudio's virtual microphone (16 bit, two channels are real).
+Listing devices, PortAudio loads every ALSA plug-in that is installed; without `--all-plugins` only what a Pi has.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ import soundfile
 
 from tests.support.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.recorder_process import RecorderProcess, running_recorder
+
+_SPEECH_DB, _NOISE_DB, _FULL_SCALE_DB = 60, 45, 94
+_TEXT = (
+    "The north wind and the sun were disputing which was the stronger, when a traveller came along wrapped in a warm"
+    " cloak. They agreed that the one who first succeeded in making the traveller take his cloak off should be"
+    " considered stronger than the other."
+)
+# What PortAudio looks at without the plug-ins that a desktop brings along: a Pi has none of them
+_PLAIN_ALSA = "pcm.pulse { type pulse }\nctl.pulse { type pulse }\npcm.!default { type pulse }\n"
 
 
 class Use(NamedTuple):
@@ -43,17 +53,33 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def speech_over_pink_noise(path: Path, seconds: float, rate: int) -> None:
-    dice = np.random.default_rng(3)
+    """Somebody reads aloud a metre away, in a garden: speech of 60 dB, noise of 45 dB, where full scale is 94 dB, which
+    is a sensitive microphone (each 6 dB more of gain costs a bit in sixteen). Half the time nobody speaks."""
     count = round(seconds * rate)
-    spectrum = np.fft.rfft(dice.standard_normal(count))
+    spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(count))
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20))
     pink = np.fft.irfft(spectrum, count)
-    pink *= 0.01 / pink.std()
-    time_axis = np.arange(count) / rate
-    voice = sum(np.sin(2 * np.pi * 140 * number * time_axis) / number for number in range(1, 20))
-    envelope = np.maximum(0, np.sin(2 * np.pi * 3.1 * time_axis)) * (np.sin(2 * np.pi * 0.2 * time_axis) > 0)
-    sound = pink + 0.08 * voice * envelope
-    soundfile.write(path, (np.clip(sound, -1, 1) * 32_000).astype(np.int16), rate, subtype="PCM_16")
+    sound = pink * _level(_NOISE_DB) / pink.std()
+    said = _speech(rate)
+    said *= _level(_SPEECH_DB) / said.std()
+    for start in range(0, count - len(said), 2 * len(said)):
+        sound[start : start + len(said)] += said
+    soundfile.write(path, (np.clip(sound, -1, 1) * 32_767).astype(np.int16), rate, subtype="PCM_16")
+
+
+def _level(decibels: float) -> float:
+    """The RMS of a sound of that level, full scale being 1."""
+    return float(10 ** ((decibels - _FULL_SCALE_DB) / 20))
+
+
+def _speech(rate: int) -> np.ndarray:
+    """One paragraph, by espeak-ng."""
+    with tempfile.TemporaryDirectory() as folder:
+        spoken = Path(folder) / "speech.wav"
+        subprocess.run(["espeak-ng", "-w", str(spoken), _TEXT], check=True)
+        samples, own_rate = soundfile.read(spoken)
+    times = np.arange(0, len(samples) / own_rate, 1 / rate)
+    return np.interp(times, np.arange(len(samples)) / own_rate, samples)
 
 
 def main() -> None:
@@ -67,7 +93,11 @@ def main() -> None:
             f"recorder.bits={options.bits}", f"recorder.format={options.format}",
             f"recorder.block_frames={options.block_frames}", "recorder.record_period=30", "mqtt.port=1",
         ]  # fmt: skip
-        with running_recorder(folder / "data", *settings, environment=room.environment) as recorder:
+        environment = dict(room.environment)
+        if not options.all_plugins:
+            (folder / "asound.conf").write_text(_PLAIN_ALSA)
+            environment["ALSA_CONFIG_PATH"] = str(folder / "asound.conf")
+        with running_recorder(folder / "data", *settings, environment=environment) as recorder:
             recorder.wait_recording()
             _measure(options, folder, room, recorder)
 
@@ -86,7 +116,7 @@ def _measure(options: argparse.Namespace, folder: Path, room: VirtualMicrophone,
         pcm = options.seconds * options.rate * options.channels * options.bits / 8
         print(
             f"{options.seconds:g} s, {options.rate} Hz, {options.channels} channels,"
-            f" {options.bits} bits, {options.format}"
+            f" {options.bits} bits, {options.format}, blocks of {options.block_frames}; load {os.getloadavg()[0]:.1f}"
         )
         for name, first, last in zip(("recorder", "arecord"), before, after, strict=True):
             cpu, written = (last.cpu - first.cpu) / options.seconds, last.written - first.written
@@ -118,7 +148,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--bits", type=int, default=16)
     parser.add_argument("--format", default="flac")
-    parser.add_argument("--block-frames", type=int, default=2_048)
+    parser.add_argument("--block-frames", type=int, default=4_096)
+    parser.add_argument("--all-plugins", action="store_true")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a tmpfs counts no bytes")
     return parser.parse_args()
 

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--microphone", action="store_true")
-    parser.add_argument("--block-frames", type=int, default=2_048)
+    parser.add_argument("--block-frames", type=int, default=4_096)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

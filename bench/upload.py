@@ -18,12 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+from msgspec.structs import replace
 
 from edge import wire
 from edge.model import SpoolState
@@ -41,12 +42,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=1.5)
     parser.add_argument("--large-gb", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--child", nargs=2, metavar=("SPOOL", "SETTINGS"), help=argparse.SUPPRESS)
-    parser.add_argument("--zeros", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        _be_archiver(Path(options.child[0]), Path(options.child[1]), options.zeros)
-        return
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
         aws = _aws(folder)
@@ -75,7 +71,7 @@ def _round(folder: Path, chunks: int, megabytes: float, aws: Path | None) -> Ite
             yield "zip, then aws s3 cp", _zip_then_aws(store, folder, aws)
         ready.unlink()
         os.sync()  # what they left to be written is not ours to wait for
-        told = _archive(store, folder, 0)
+        told = _archive(store, folder)
         yield "imhearing", told["seconds"]
         print(
             f"imhearing: {told['seconds']:.2f} s ({told['whole']:.2f} s with its start), {told['rss_mb']:.0f} MB"
@@ -86,9 +82,15 @@ def _round(folder: Path, chunks: int, megabytes: float, aws: Path | None) -> Ite
 def _large(folder: Path, gigabytes: float) -> None:
     """One archive of many chunks of noise that all have the same bytes, so that they take no room here."""
     folder.mkdir()
-    count = round(gigabytes * 1_000_000_000 / 33_554_432)
+    data = random.Random(1).randbytes(33_554_432)
+    (folder / "same").write_bytes(data)
+    spool, first = Spool(folder / "spool", "porch"), make_chunk(0, data)
+    spool.create()
+    for seq in range(round(gigabytes * 1e9 / len(data))):
+        chunk = replace(make_chunk(seq), bytes=first.bytes, sha256=first.sha256, crc32=first.crc32)
+        spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
     with running_store() as store:
-        told = _archive(store, folder, count)
+        told = _archive(store, folder)
         size = sum(path.stat().st_size for path in store.folder.rglob("*.zip"))
     print(
         f"one archive of {size / 1e9:.2f} GB: {told['seconds']:.1f} s, {told['rss_mb']:.0f} MB resident at most,"
@@ -96,74 +98,14 @@ def _large(folder: Path, gigabytes: float) -> None:
     )
 
 
-def _archive(store: RunningStore, folder: Path, zeros: int) -> dict[str, Any]:
+def _archive(store: RunningStore, folder: Path) -> dict[str, Any]:
     settings = folder / "s3.json"
     settings.write_text("\n".join(_s3_values(store.settings)))
-    command = [sys.executable, "-m", "bench.upload", "--zeros", str(zeros)]
+    command = [sys.executable, "-m", "bench.upload_child", str(folder / "spool"), str(settings)]
     began = time.monotonic()
-    done = subprocess.run(
-        [*command, "--child", str(folder / "spool"), str(settings)], stdout=subprocess.PIPE, check=True
-    )
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     whole = time.monotonic() - began
     return {**wire.decode(done.stdout.splitlines()[-1], dict[str, float]), "whole": whole}
-
-
-def _be_archiver(folder: Path, settings: Path, zeros: int) -> None:
-    """Plans, commits, uploads, verifies, commits, removes: what the service does, without its waiting."""
-    from edge.archiver.plan import Limits, Target, batches, make_plan  # noqa: PLC0415
-    from edge.archiver.retention import remove_chunks  # noqa: PLC0415
-    from edge.archiver.storage import Storage  # noqa: PLC0415
-    from edge.archiver.upload import Uploader  # noqa: PLC0415
-    from edge.catalog import Catalog  # noqa: PLC0415
-    from edge.instant import Instant  # noqa: PLC0415
-
-    spool, storage = Spool(folder, "porch"), Storage(_s3_of(settings.read_text().splitlines()))
-    catalog = Catalog(folder.with_name("catalog.db"))
-    catalog.open()
-    storage.check()
-    written, began = _written(), time.monotonic()
-    uploader = Uploader(storage, lambda name: (spool.path / name).open("rb"), threading.Event())
-    if zeros:
-        data = random.Random(1).randbytes(33_554_432)
-        found = [make_chunk(seq, data) for seq in range(zeros)]
-        path = folder.with_name("same")
-        path.write_bytes(data)
-        del data
-        uploader = Uploader(storage, lambda _: _open(path), threading.Event())
-        written, began = _written(), time.monotonic()
-        catalog.register(found)
-    else:
-        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
-    catalog.register_stream(make_stream())
-    size = 0
-    for batch in batches(catalog.waiting(10_000), Limits(10**12 if zeros else 64 * MEGABYTE, 10_000)):
-        plan = make_plan(batch, catalog.streams([STREAM]), Target(storage.bucket, "imhearing/", "porch"))
-        catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
-        catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
-        remove_chunks(spool, [] if zeros else [chunk.chunk_id for chunk in batch])
-        size += plan.bundle.size
-    seconds = time.monotonic() - began
-    told = {
-        "seconds": seconds,
-        "rate": size / MEGABYTE / seconds,
-        "rss_mb": _proc("status", "VmHWM:") * 1024 / MEGABYTE,  # getrusage has that of who started us
-        "written": float(_written() - written),
-    }
-    print(wire.encode(told).decode())
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
-
-
-def _written() -> int:
-    """Bytes that this process has caused to be written to disks."""
-    return _proc("io", "write_bytes:")
-
-
-def _proc(file: str, name: str) -> int:
-    lines = Path(f"/proc/self/{file}").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _rclone(store: RunningStore, folder: Path, ready: Path) -> float:
@@ -230,15 +172,6 @@ def _aws(folder: Path) -> Path | None:
 def _s3_values(settings: S3) -> list[str]:
     key_id, secret = settings.access_key_id.reveal(), settings.secret_access_key.reveal()
     return [settings.s3_bucket_name, settings.endpoint_url, key_id, secret]
-
-
-def _s3_of(values: list[str]) -> S3:
-    from edge.settings import Secret  # noqa: PLC0415
-
-    bucket, endpoint, key_id, secret = values
-    return S3(
-        s3_bucket_name=bucket, endpoint_url=endpoint, access_key_id=Secret(key_id), secret_access_key=Secret(secret)
-    )
 
 
 if __name__ == "__main__":

@@ -98,6 +98,11 @@ class RecorderState(Event, frozen=True, kw_only=True):
     until: Annotated[Instant | None, _about("When a pause ends by itself", None)] = None
     device: Annotated[str | None, _about("What it records from", "USB Audio")] = None
     reason: Annotated[str | None, _about("Why it does not record, in words for people", None)] = None
+    input_fault: Annotated[
+        Literal["silence", "clipping", "offset"] | None,
+        _about("What is wrong with the sound that the microphone delivers; it is recorded as it is", None),
+    ] = None
+    hint: Annotated[str | None, _about("What to do about it, in words for people", None)] = None
     last_gap: Annotated[
         Hole | None,
         _about(
@@ -120,6 +125,7 @@ class LevelMeasured(Event, frozen=True, kw_only=True):
     unit: Annotated[LevelUnit, _about("What the levels are relative to: full scale, or 20 µPa once calibrated", "dBFS")]
     calibrated: Annotated[bool, _about("Whether the levels are sound pressure", False)]
     lafmax_minute: Annotated[float | None, _about("The greatest `lafmax` of the last 60 s", -41.5, "dB")] = None
+    clipped: Annotated[Count, _about("Samples of the second at full scale, of all channels", 0)] = 0
 
 
 class ChunkCompleted(Event, frozen=True, kw_only=True):

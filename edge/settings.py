@@ -98,8 +98,28 @@ class Recorder(Struct, frozen=True):
         float, _key("With keep = sounds: this much is kept after a sound, in seconds.", "60", ge=0, le=3600)
     ] = 30.0
     block_frames: Annotated[
-        int, _key("Frames per block from the sound card: fewer is quicker, more costs less CPU.", ge=256, le=16_384)
-    ] = 2_048
+        int,
+        _key(
+            "Frames per block from the sound card (4096 are 85 ms at 48 kHz): fewer is quicker, more costs less CPU.",
+            ge=256,
+            le=16_384,
+        ),
+    ] = 4_096
+    recipients: Annotated[
+        str,
+        _key(
+            "Encrypt each chunk to these age public keys before it reaches the disk, separated by commas. The private"
+            " keys never belong on the node. Empty: not encrypted.",
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
+        ),
+    ] = ""
+    part_path: Annotated[
+        str,
+        _key(
+            "With recipients: folder on tmpfs where the chunk being written lies. Empty: $XDG_RUNTIME_DIR or /dev/shm.",
+            "/run/imhearing",
+        ),
+    ] = ""
 
 
 class Levels(Struct, frozen=True):

@@ -26,7 +26,7 @@ _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASC
 _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 _LEFTOVER = re.compile(
-    r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.part\.repair)|\.stream\.json\.tmp)",
+    r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json\.tmp)",
     re.ASCII,
 )
 _MAX_MANIFEST = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
@@ -50,6 +50,10 @@ class PartFile(NamedTuple):
     path: Path
     bytes: int
     modified_at: Instant
+
+    def is_in(self, spool: Spool) -> bool:
+        """Whether it lies in the spool itself; else it lies on tmpfs and must be encrypted before it goes there."""
+        return self.path.parent == spool.path
 
 
 class Spool:
@@ -94,6 +98,24 @@ class Spool:
     def part_path(self, chunk_id: str, audio_format: str) -> Path:
         return self.path / f"{chunk_id}.{audio_format}.part"
 
+    def sealing_path(self, chunk: Chunk) -> Path:
+        """Where a chunk is encrypted to, before it gets its name."""
+        return self.path / f"{chunk.chunk_id}.{chunk.format}.age.tmp"
+
+    def keep_parts_in(self, folder: Path) -> None:
+        """From now on the chunk being written lies in `folder`; a link tells everybody. Raises OSError."""
+        if self._parts_link.is_symlink() and self._parts_link.readlink() == folder:
+            return
+        temporary = self._parts_link.with_name("parts.tmp")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder, target_is_directory=True)
+        temporary.replace(self._parts_link)
+        sync_folder(self.path)
+
+    @property
+    def _parts_link(self) -> Path:
+        return self.path / "parts"
+
     def manifest_path(self, chunk_id: str) -> Path:
         return self.path / f"{chunk_id}.json"
 
@@ -123,7 +145,7 @@ class Spool:
 
     def parts(self) -> list[PartFile]:
         """The chunk being written, and what a crash left unfinished."""
-        return list(self._files(_PART, _part_file))
+        return [part for folder in self._folders() for part in self._files(_PART, _part_file, folder)]
 
     def manifests(self) -> set[str]:
         """Ids of all manifests, also of those without audio."""
@@ -131,7 +153,11 @@ class Spool:
 
     def leftovers(self) -> list[Path]:
         """Temporary files of a recorder that died; nobody needs them."""
-        return list(self._files(_LEFTOVER, lambda _match, entry: Path(entry.path)))
+        return [
+            path
+            for folder in self._folders()
+            for path in self._files(_LEFTOVER, lambda _match, entry: Path(entry.path), folder)
+        ]
 
     def manifest(self, chunk_id: str) -> Chunk:
         """The manifest of one chunk; SpoolError when it is missing, damaged or another's."""
@@ -213,9 +239,21 @@ class Spool:
         except WireError as problem:
             raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
 
-    def _files(self, pattern: re.Pattern[str], make: Callable[[re.Match[str], os.DirEntry[str]], T]) -> Iterator[T]:
+    def _folders(self) -> list[Path]:
+        """The spool, and the folder on tmpfs that `keep_parts_in` named, where there is one that we may look into."""
+        link = self._parts_link
+        if not link.is_symlink() or not os.access(link, os.R_OK | os.X_OK):
+            return [self.path]
+        return [self.path, link.readlink()]
+
+    def _files(
+        self,
+        pattern: re.Pattern[str],
+        make: Callable[[re.Match[str], os.DirEntry[str]], T],
+        folder: Path | None = None,
+    ) -> Iterator[T]:
         try:
-            with os.scandir(self.path) as entries:
+            with os.scandir(folder or self.path) as entries:
                 for entry in entries:
                     match = pattern.fullmatch(entry.name)
                     if not match:

@@ -92,6 +92,11 @@ class AblyDoor:
         while True:
             try:
                 await self._serve()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                log.warning("the Ably door is shut: the SDK gave up; trying again in %.0f s", pause)
             except Exception as problem:  # the SDK's own faults must not end the door either
                 if not isinstance(problem, ImHearingError):
                     log.exception("the Ably door failed")

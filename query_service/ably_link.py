@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ from ably.types.channeloptions import ChannelOptions
 from ably.types.channelstate import ChannelState
 from ably.types.message import Message
 from ably.types.tokendetails import TokenDetails
-from ably.util.exceptions import AblyException
 
 from edge.errors import DoorError
 from query_service.tokens import claims_of
@@ -207,9 +206,8 @@ class Link:
 
     async def close(self) -> None:
         """Says goodbye if that is quickly done; never raises."""
-        with contextlib.suppress(AblyException, TimeoutError, OSError):
-            async with asyncio.timeout(1.0):
-                await self._client.close()
+        with contextlib.suppress(DoorError):
+            await self._within(1.0, "close", self._client.close())
 
     def _state(self) -> str:
         return str(self._client.connection.state.value)
@@ -217,14 +215,31 @@ class Link:
     def _reason(self) -> str:
         return str(self._client.connection.error_reason or self._state())
 
-    async def _within(self, seconds: float, what: str, doing: Any) -> None:
+    async def _within(self, seconds: float, what: str, doing: Coroutine[Any, Any, Any]) -> None:
+        """Waits for the SDK; never longer, and never cancelled by it.
+
+        In a task of its own: when a socket breaks at the wrong moment the SDK swallows a cancellation, and would hang
+        for ever, or cancels what waits for it, and would end whoever waits for us.
+        """
+        task = asyncio.ensure_future(doing)
+        task.add_done_callback(_heed)
         try:
-            async with asyncio.timeout(seconds):
-                await doing
-        except TimeoutError:
-            raise DoorError(f"{self._where}: could not {what} within {seconds:g} s") from None
-        except (AblyException, OSError) as problem:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            task.cancel()
+        if not task.done():
+            raise DoorError(f"{self._where}: could not {what} within {seconds:g} s")
+        if task.cancelled():
+            raise DoorError(f"{self._where}: could not {what} (the SDK gave it up)")
+        problem = task.exception()
+        if isinstance(problem, Exception):  # the SDK lets those of the libraries below it through
             raise DoorError(f"{self._where}: could not {what} ({problem})") from None
+
+
+def _heed(task: asyncio.Task[Any]) -> None:
+    """Or asyncio would complain that nobody took notice."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _delivery(message: Any) -> Delivery:

@@ -1,4 +1,4 @@
-"""The query service: answers questions from spool and catalog through its doors. Reads both, writes neither."""
+"""The query service: answers questions from spool and catalog through its doors. Reads both and changes neither."""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ from edge.kernel_clock import KernelClock
 from edge.model import Chunk, Hole, Stream
 from edge.mqtt import Bus
 from edge.recorder.correction import real_holes
+from edge.recorder.input_watch import InputWatch
 from edge.recorder.journal import RecorderMode
-from edge.recorder.levels import BlockLevels
+from edge.recorder.levels import BlockLevels, SecondLevels
 from edge.recorder.recording import ModeListener
 from edge.recorder.sounds import SoundChange
 from edge.recorder.stream_recorder import StreamRecorder
@@ -54,6 +55,7 @@ class Announcer(ModeListener):
         self._state: RecorderState | None = None
         self._last_gap: Hole | None = None
         self._minute: deque[float] = deque(maxlen=_MINUTE)
+        self._input = InputWatch()
         self._tell_sounding(False, kernel.now(), None)
         self.set_limits(limits)
 
@@ -66,9 +68,12 @@ class Announcer(ModeListener):
         (log.info if mode == "recording" else log.warning)("%s%s", mode, f": {reason}" if reason else "")
         if mode != "recording":
             self._minute.clear()
+            self._input = InputWatch()
+        found = self._input.finding
         self._state = RecorderState(
             at=self._kernel.now(), node=self._node, state=mode, since=since, until=until, device=self._device,
             reason=reason, last_gap=self._last_gap,
+            input_fault=found.fault if found else None, hint=found.hint if found else None,
         )  # fmt: skip
         self._bus.publish(self._state)
 
@@ -88,20 +93,35 @@ class Announcer(ModeListener):
                     )
                 )  # fmt: skip
         if self._state is not None and self._state.last_gap != self._last_gap:
-            self._state = msgspec.structs.replace(self._state, at=self._kernel.now(), last_gap=self._last_gap)
-            self._bus.publish(self._state)
+            self._say_again(self._state)
+
+    def _say_again(self, state: RecorderState) -> None:
+        """The state goes on, and more is known of it."""
+        found = self._input.finding
+        self._state = msgspec.structs.replace(
+            state, at=self._kernel.now(), last_gap=self._last_gap,
+            input_fault=found.fault if found else None, hint=found.hint if found else None,
+        )  # fmt: skip
+        self._bus.publish(self._state)
+
+    def _look_at_input(self, second: SecondLevels) -> None:
+        if self._input.add(second) and self._state is not None:
+            if self._input.finding is not None:
+                log.warning("%s", self._input.finding.hint)
+            self._say_again(self._state)
 
     def measured(self, levels: BlockLevels, stream: StreamRecorder) -> None:
         stream.detector.set_level(self._limits.sound_level)  # it may have been set since the stream was opened
         self._discovery.unit_is(stream.meter.unit)
         for second in levels.seconds:
             self._minute.append(second.lafmax)
+            self._look_at_input(second)
             self._bus.publish(
                 LevelMeasured(
                     at=stream.time_of(second.end_frame), node=self._node, laeq=second.laeq,
                     lafmax=second.lafmax, lcpeak=second.lcpeak, unit=stream.meter.unit,
                     calibrated=stream.meter.unit == "dBA",
-                    lafmax_minute=max(self._minute),
+                    lafmax_minute=max(self._minute), clipped=second.clipped,
                 )
             )  # fmt: skip
         measures = thresholds.Measures(

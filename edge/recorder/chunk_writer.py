@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
+from msgspec.structs import replace
 
 from edge.errors import SpoolError
-from edge.model import AudioFormat
+from edge.model import AudioFormat, Chunk
 from edge.recorder.blocks import Samples
 
 _READ_BYTES = 1 << 20
@@ -107,6 +108,11 @@ def digest(path: Path) -> Digest:
             crc32 = zlib.crc32(data, crc32)
             size += len(data)
     return Digest(size, sha256.hexdigest(), crc32)
+
+
+def with_digest(draft: Chunk, found: Digest) -> Chunk:
+    """The manifest of a file that is closed and fsynced."""
+    return replace(draft, bytes=found.bytes, sha256=found.sha256, crc32=found.crc32)
 
 
 def read_valid_prefix(path: Path, channels: int, bits: int) -> Iterator[Samples]:

@@ -23,6 +23,8 @@ _SUSPECT_MISSING = 20_000  # µs, where the driver says that it lost something: 
 _CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
 _CALM_JITTER = 60_000  # µs within that second
 _BASELINE_SECONDS = 3.0
+_DOUBTFUL = 250_000  # µs: a busy machine is late by as much for a second or two, and then catches up
+_SURE_SECONDS = 5.0  # what still is missing after that much calm is missing
 _HELD_SECONDS = 120.0  # more is never held back
 _HELD_BYTES = 16_000_000
 _NEAR = 4  # blocks
@@ -43,6 +45,7 @@ class Continuity:
         self._baseline: deque[tuple[int, int]] = deque()  # (frame, delay) of the last calm seconds
         self._held: list[tuple[Block, int, int]] = []  # (block, its first frame, its delay)
         self._held_bytes = 0
+        self._calm_since: int | None = None  # frame; while less than is certain seems to be missing
         self._arrived = 0  # the last block that was not held
 
     def add(self, block: Block) -> Iterator[Block | Break]:
@@ -58,7 +61,7 @@ class Continuity:
         self._held.append((block, frame, delay))
         self._held_bytes += block.samples.nbytes
         enough = self._held_bytes > _HELD_BYTES or frame - self._held[0][1] > _HELD_SECONDS * self._rate
-        if enough or self._is_calm():
+        if enough or self._is_certain(frame):
             yield from self._judge()
 
     def flush(self) -> Iterator[Block | Break]:
@@ -83,12 +86,36 @@ class Continuity:
         covered = last - self._held[0][1] >= _CALM_SECONDS * self._rate
         return covered and max(recent) - min(recent) <= _CALM_JITTER
 
+    def _is_certain(self, frame: int) -> bool:
+        """Whether the backlog has drained, and what is missing then does not look like mere lateness."""
+        if self._calm_since is None:
+            if not self._is_calm():
+                return False
+            self._calm_since = frame - int(_CALM_SECONDS * self._rate)
+        missing = self._missing(self._level())
+        in_doubt = self._least_missing() <= missing < _DOUBTFUL
+        return not in_doubt or frame - self._calm_since >= _SURE_SECONDS * self._rate
+
+    def _level(self) -> int:
+        """The least delay since it is calm, or of the last second."""
+        since = self._held[-1][1] - _CALM_SECONDS * self._rate
+        if self._calm_since is not None:
+            since = min(since, self._calm_since)
+        return min(delay for _, frame, delay in self._held if frame >= since)
+
+    def _missing(self, level: int) -> int:
+        return level - self._base() if self._baseline else 0
+
+    def _least_missing(self) -> int:
+        """Less than this is jitter."""
+        return _SUSPECT_MISSING if any(block.suspect for block, _, _ in self._held) else _MISSING
+
     def _judge(self) -> Iterator[Block | Break]:
-        held, self._held, self._held_bytes = self._held, [], 0
+        level, least = self._level(), self._least_missing()
+        missing = self._missing(level)
+        held, self._held, self._held_bytes, self._calm_since = self._held, [], 0, None
         last = held[-1][1]
-        level = min(delay for _, frame, delay in held if last - frame <= _CALM_SECONDS * self._rate)
-        missing = level - self._base() if self._baseline else 0
-        splits = self._splits(held, level, missing)
+        splits = self._splits(held, level, missing >= least)
         self._arrived = self._arrival(held[-1][0])
         self._baseline.clear()
         for index, (block, frame, delay) in enumerate(held):
@@ -98,11 +125,11 @@ class Continuity:
             if last - frame <= _CALM_SECONDS * self._rate:
                 self._settle(frame, delay)
 
-    def _splits(self, held: list[tuple[Block, int, int]], level: int, missing: int) -> set[int]:
+    def _splits(self, held: list[tuple[Block, int, int]], level: int, is_missing: bool) -> set[int]:
         """Before which of the held blocks something is missing."""
         dropped = {index for index, (block, _, _) in enumerate(held) if block.lost_before}
         suspects = [index for index, (block, _, _) in enumerate(held) if block.suspect]
-        if dropped or missing < (_SUSPECT_MISSING if suspects else _MISSING):
+        if dropped or not is_missing:
             return dropped
         likely = self._first_after_loss(held, level)
         # a driver tells late of what its sound server dropped, but exactly of what it dropped itself

@@ -20,6 +20,7 @@ from edge.recorder.journal import Journal, RecorderMode
 from edge.recorder.pause import Pause, PauseWatch
 from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
 from edge.recorder.repair import repair
+from edge.recorder.sealing import open_seal
 from edge.recorder.timekeeper import Timekeeper
 from edge.schedule import schedule_of
 from edge.settings import Settings
@@ -103,10 +104,11 @@ class Recorder:
     def _session(self, cause: HoleCause | None) -> Exception | None:
         """From a repair of the spool to the end, or to the failure of the disk that it gives."""
         state, recovered = repair(self._spool, self._kernel, cause)
+        seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         disk = Disk(self._settings.recorder.sync_seconds)
         place = Workplace(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._listener,
+            self._listener, seal,
         )  # fmt: skip
         try:
             for chunk in recovered:

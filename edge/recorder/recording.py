@@ -14,6 +14,7 @@ from edge.recorder.blocks import Block, SourceFormat
 from edge.recorder.continuity import Break, Continuity
 from edge.recorder.disk import Disk
 from edge.recorder.journal import Journal, RecorderMode
+from edge.recorder.sealing import Seal
 from edge.recorder.sounds import SoundDetector
 from edge.recorder.stream_recorder import Listener, StreamRecorder, meter_for
 from edge.recorder.timekeeper import Timekeeper
@@ -52,6 +53,7 @@ class Workplace(NamedTuple):
     journal: Journal
     timekeeper: Timekeeper
     listener: ModeListener
+    seal: Seal | None = None  # None: chunks are not encrypted
 
 
 class Recording:
@@ -162,5 +164,6 @@ class Recording:
             stream.stream_id, form.rate, thresholds.sound_level, levels.hysteresis, levels.hold_seconds
         )
         return StreamRecorder(
-            stream, clock, meter_for(stream), detector, place.spool, place.disk, place.journal, place.listener
-        )
+            stream, clock, meter_for(stream), detector, place.spool, place.disk, place.journal, place.listener,
+            place.seal,
+        )  # fmt: skip

@@ -10,11 +10,12 @@ from edge.instant import Instant
 from edge.model import Chunk, ClockStamp, SoundSpan, SpoolState, Stream
 from edge.names import chunk_id as name_chunk
 from edge.names import seq_of, stream_of
-from edge.recorder.chunk_writer import ChunkWriter, digest, read_valid_prefix, sync_and_digest
+from edge.recorder.chunk_writer import ChunkWriter, digest, read_valid_prefix, sync_and_digest, with_digest
 from edge.recorder.correction import believed_end, real_holes
 from edge.recorder.levels import LevelMeter
+from edge.recorder.sealing import Seal, seal_of
 from edge.recorder.sounds import ended_at
-from edge.recorder.stream_recorder import meter_for, with_digest
+from edge.recorder.stream_recorder import meter_for
 from edge.spool import PartFile, Spool
 
 log = logging.getLogger(__name__)
@@ -32,16 +33,19 @@ def recover(spool: Spool, part: PartFile, state: SpoolState) -> Chunk | None:
         return None
     try:
         stream = spool.stream(stream_of(part.chunk_id))
+        seal = None if part.is_in(spool) else seal_of(part.path)
     except SpoolError as problem:
         log.warning("%s; so %s is left as it is", problem, part.path.name)
         return None
     if stream.node != spool.node or stream.format != part.format:
         log.warning("%s: belongs to another node or stream; left as it is", part.path)
         return None
-    if (chunk := _described(spool, part)) is not None:
-        spool.finish_described(part.path, chunk)
-        return chunk
-    return _rescue(spool, part, stream, state)
+    if (chunk := _described(spool, part)) is None:
+        return _rescue(spool, part, stream, state, seal)
+    if seal is not None:
+        return seal.finish(spool, part.path, chunk)  # another encryption, so another manifest
+    spool.finish_described(part.path, chunk)
+    return chunk
 
 
 def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
@@ -58,10 +62,13 @@ def _described(spool: Spool, part: PartFile) -> Chunk | None:
     if not spool.manifest_path(part.chunk_id).exists():
         return None
     chunk = readable_manifest(spool, part.chunk_id)
-    return chunk if chunk is not None and digest(part.path).sha256 == chunk.sha256 else None
+    if chunk is None:
+        return None
+    told = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
+    return chunk if digest(part.path).sha256 == told else None
 
 
-def _rescue(spool: Spool, part: PartFile, stream: Stream, state: SpoolState) -> Chunk | None:
+def _rescue(spool: Spool, part: PartFile, stream: Stream, state: SpoolState, seal: Seal | None) -> Chunk | None:
     repaired = Path(f"{part.path}.repair")
     meter = meter_for(stream)
     frames = _rewrite(part, stream, repaired, meter)
@@ -72,33 +79,34 @@ def _rescue(spool: Spool, part: PartFile, stream: Stream, state: SpoolState) -> 
     first_frame = seq * stream.chunk_frames
     previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
     start = _start_of(stream, first_frame, previous, state) - (stream.shift if stream.uncertain else 0)
-    chunk = with_digest(
-        Chunk(
-            chunk_id=part.chunk_id,
-            node=stream.node,
-            stream_id=stream.stream_id,
-            seq=seq,
-            first_frame=first_frame,
-            frames=frames,
-            rate=stream.rate,
-            channels=stream.channels,
-            format=stream.format,
-            bytes=0,
-            sha256="0" * 64,
-            crc32=0,
-            started_at=Instant(start),
-            ended_at=Instant(start + frames * 1_000_000 // stream.rate),
-            uncertain=stream.uncertain,
-            clock=ClockStamp(stream.boot_id, float(stream.rate)),
-            levels=meter.take_chunk().levels,
-            sounds=_sounds_cut_off(previous, first_frame + frames),
-            before=real_holes(stream.before) if seq == 0 else (),
-            recovered=True,
-            end_reason=None if frames == stream.chunk_frames else "crash",
-        ),
-        sync_and_digest(repaired),
+    draft = Chunk(
+        chunk_id=part.chunk_id,
+        node=stream.node,
+        stream_id=stream.stream_id,
+        seq=seq,
+        first_frame=first_frame,
+        frames=frames,
+        rate=stream.rate,
+        channels=stream.channels,
+        format=stream.format,
+        bytes=0,
+        sha256="0" * 64,
+        crc32=0,
+        started_at=Instant(start),
+        ended_at=Instant(start + frames * 1_000_000 // stream.rate),
+        uncertain=stream.uncertain,
+        clock=ClockStamp(stream.boot_id, float(stream.rate)),
+        levels=meter.take_chunk().levels,
+        sounds=_sounds_cut_off(previous, first_frame + frames),
+        before=real_holes(stream.before) if seq == 0 else (),
+        recovered=True,
+        end_reason=None if frames == stream.chunk_frames else "crash",
     )
-    spool.finish(repaired, chunk)
+    if seal is not None:
+        chunk = seal.finish(spool, repaired, draft)
+    else:
+        chunk = with_digest(draft, sync_and_digest(repaired))
+        spool.finish(repaired, chunk)
     part.path.unlink()
     log.info("recovered %s: %.1f s", chunk.chunk_id, frames / stream.rate)
     return chunk

@@ -14,11 +14,12 @@ from edge.instant import Instant
 from edge.model import Chunk, ClockStamp, EndReason, Hole, Stream
 from edge.names import chunk_id
 from edge.recorder.blocks import Block, Samples
-from edge.recorder.chunk_writer import ChunkWriter, Digest, sync_and_digest
+from edge.recorder.chunk_writer import ChunkWriter, sync_and_digest, with_digest
 from edge.recorder.correction import believed, corrected_stream, real_holes
 from edge.recorder.disk import Disk
 from edge.recorder.journal import Journal
 from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, BlockLevels, LevelMeter
+from edge.recorder.sealing import Seal
 from edge.recorder.sounds import SoundChange, SoundDetector
 from edge.spool import Spool
 
@@ -63,6 +64,7 @@ class StreamRecorder:
         disk: Disk,
         journal: Journal,
         listener: Listener,
+        seal: Seal | None = None,
     ) -> None:
         self.stream = stream
         self.clock = clock
@@ -70,6 +72,7 @@ class StreamRecorder:
         self.detector = detector
         self._spool, self._disk, self._journal = spool, disk, journal
         self._listener = listener
+        self._seal = seal
         self._utc_offset = stream.utc_offset  # of the knots to come
         self._frames = 0  # of the stream
         self._chunk_start = 0
@@ -157,6 +160,8 @@ class StreamRecorder:
 
     def _begin_chunk(self) -> None:
         path = self._spool.part_path(chunk_id(self.stream.stream_id, self._seq), self.stream.format)
+        if self._seal is not None:
+            path = self._seal.folder / path.name
         self._writer = ChunkWriter(
             path, self.stream.rate, self.stream.channels, self.stream.bits, self.stream.format
         )  # fmt: skip
@@ -204,8 +209,11 @@ class StreamRecorder:
 
     def _store(self, part: Path, draft: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then tells of it."""
-        chunk = with_digest(draft, sync_and_digest(part))
-        self._spool.finish(part, chunk)
+        if self._seal is not None:
+            chunk = self._seal.finish(self._spool, part, draft)
+        else:
+            chunk = with_digest(draft, sync_and_digest(part))
+            self._spool.finish(part, chunk)
         self._journal.knot_passed(frame, at)
         self._listener.chunk_finished(chunk)
 
@@ -218,8 +226,3 @@ def _ending_at(holes: tuple[Hole, ...], opening: Instant) -> tuple[Hole, ...]:
 def meter_for(stream: Stream) -> LevelMeter:
     full_scale = FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24
     return LevelMeter(stream.rate, stream.channels, full_scale, stream.calibration_db)
-
-
-def with_digest(draft: Chunk, digest: Digest) -> Chunk:
-    """The manifest of a file that is closed and fsynced."""
-    return msgspec.structs.replace(draft, bytes=digest.bytes, sha256=digest.sha256, crc32=digest.crc32)

@@ -213,11 +213,13 @@ def _now() -> Instant:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("faults", nargs="*", choices=[*FAULTS, []], default=list(FAULTS), metavar="FAULT")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(FAULTS)} (default: all)")
     parser.add_argument("--seconds", type=float, help="how long each lasts (outage 180, the others 6 to 30)")
     args = parser.parse_args()
+    if unknown := set(args.faults) - FAULTS.keys():
+        parser.error(f"no such fault: {', '.join(unknown)}")
     usual = {"outage": 180.0, "errors": 30.0, "resets": 6.0, "expiry": 20.0}
-    wrong = [fault for name in args.faults for fault in asyncio.run(play(name, args.seconds or usual[name]))]
+    wrong = [fault for name in args.faults or FAULTS for fault in asyncio.run(play(name, args.seconds or usual[name]))]
     for fault in wrong:
         print(f"WRONG: {fault}", file=sys.stderr)  # noqa: T201
     return 1 if wrong else 0

@@ -204,3 +204,29 @@ def test_every_block_comes_through_once_and_in_order(script: list[tuple[str, flo
     out, breaks = through(blocks)
     assert out == [number % 30_000 for number in card.truth]
     assert len(breaks) <= len(script)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3.0])
+@pytest.mark.parametrize("late", [35_000, 80_000, 200_000])
+def test_a_busy_machine_s_lateness_is_no_loss_when_it_catches_up(seconds: float, late: int) -> None:
+    """Seen with every core loaded: after a stall all blocks come later than before, for a second or more."""
+    card = Card((0, 10_000))
+    calm, stall = card.deliver(300), card.stop(0.3)
+    tardy = [
+        block._replace(captured_at=block.captured_at + late) for block in card.deliver(round(seconds * RATE / FRAMES))
+    ]
+    out, breaks = through([*calm, *stall, *tardy, *card.deliver(300)])
+    assert out == card.truth
+    assert breaks == []
+
+
+@pytest.mark.parametrize("lost", [0.09, 0.2, 0.5])
+def test_a_small_loss_is_told_once_it_is_sure(lost: float) -> None:
+    card = Card((0, 10_000))
+    calm, stall = card.deliver(300), card.stop(0.3)
+    card.lose(lost)
+    out, breaks = through([*calm, *stall, *card.deliver(300)])
+    assert out == card.truth
+    [(place, missing)] = breaks
+    assert abs(missing - round(lost * 1e6) // BLOCK * BLOCK) < 26_000
+    assert 290 <= place <= 320

@@ -50,7 +50,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     ),
     "jwt": ("query_service/tokens.py", "query_service/loopback/*"),
     "rich": ("commands/*",),
-    "pyrage": ("edge/recorder/*", "query_service/*"),
+    "pyrage": ("edge/recorder/sealing.py", "query_service/decryption.py"),
 }
 ANYWHERE = {"msgspec", "numpy"}  # no I/O of their own
 FOR_TYPES = {"mypy_boto3_s3"}  # not there on a node: only under `if TYPE_CHECKING:`

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -13,7 +13,7 @@ from edge import wire
 from edge.archiver.plan import Limits, Target, batches, make_plan, plan_of, read_manifest
 from edge.errors import WireError
 from edge.instant import Instant
-from edge.model import Chunk, SoundSpan, Stream
+from edge.model import Chunk, DiscardedChunk, GoneCause, SoundSpan, Stream
 from edge.names import ArchiveId
 from tests.support.chunks import STREAM, make_chunk, make_stream
 
@@ -98,3 +98,15 @@ def test_the_archive_tells_the_time_that_it_spans() -> None:
     archive = make_plan(chunks, {}, TARGET).archive(Instant(5))
     assert (archive.started_at, archive.ended_at) == (chunks[0].started_at, chunks[-1].ended_at)
     assert (archive.chunks, archive.sha256, archive.uploaded_at) == (3, None, None)
+
+
+@given(kept=st.integers(0, 4), discarded=st.integers(0, 4), cause=st.sampled_from(["quiet", "dropped", "erased"]))
+def test_discarded_chunks_are_told_and_take_no_room(kept: int, discarded: int, cause: GoneCause) -> None:
+    assume(kept + discarded > 0)
+    chunks = [make_chunk(seq) for seq in range(kept)]
+    gone = [DiscardedChunk(make_chunk(kept + seq), cause) for seq in range(discarded)]
+    plan = make_plan(chunks, {}, Target("bucket", "p/", "porch"), gone, "20260303T220000Z-abcd-000000-01234567")
+    again = plan_of(plan.manifest, "bucket", plan.key)
+    assert again == plan
+    assert [one.chunk for one in again.discarded] == [one.chunk for one in gone]
+    assert [entry.name for entry in plan.bundle.entries] == [chunk.member for chunk in chunks]

@@ -15,9 +15,8 @@ from edge.errors import SpoolError
 from edge.instant import Instant
 from edge.model import AudioFormat, Chunk, Hole, OpenHole, SoundSpan, SpoolState
 from edge.names import chunk_id
-from edge.recorder.chunk_writer import ChunkWriter, digest
+from edge.recorder.chunk_writer import ChunkWriter, digest, with_digest
 from edge.recorder.repair import repair
-from edge.recorder.stream_recorder import with_digest
 from edge.spool import Spool
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.kernel import TurnedClock

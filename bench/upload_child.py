@@ -1,0 +1,70 @@
+"""The archiver's share of `bench.upload`, in a process that imports nothing else: its memory is the archiver's."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from edge import wire
+from edge.archiver.plan import Limits, Target, batches, make_plan
+from edge.archiver.retention import remove_chunks
+from edge.archiver.storage import Storage
+from edge.archiver.upload import Uploader
+from edge.catalog import Catalog
+from edge.instant import Instant
+from edge.settings import S3, Secret
+from edge.spool import Spool
+
+MEGABYTE = 1_000_000
+
+
+def main(folder: Path, settings: Path) -> None:
+    """Plans, commits, uploads, verifies, commits, removes: what the service does, without its waiting.
+
+    A file `same` beside the spool is the audio of every chunk.
+    """
+    spool, storage = Spool(folder, "porch"), Storage(_s3_of(settings.read_text().splitlines()))
+    catalog, same = Catalog(folder.with_name("catalog.db")), folder.with_name("same")
+    catalog.open()
+    storage.check()
+    written, began, size = _proc("io", "write_bytes:"), time.monotonic(), 0
+
+    def open_member(name: str) -> BinaryIO:
+        return (same if same.exists() else spool.path / name).open("rb")
+
+    catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.manifests()))
+    uploader = Uploader(storage, open_member, threading.Event())
+    for batch in batches(catalog.waiting(10_000), Limits(10**12, 10_000)):
+        streams = catalog.streams({chunk.stream_id for chunk in batch})
+        plan = make_plan(batch, streams, Target(storage.bucket, "imhearing/", "porch"))
+        catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+        catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+        remove_chunks(spool, [chunk.chunk_id for chunk in batch])
+        size += plan.bundle.size
+    seconds = time.monotonic() - began
+    told = {
+        "seconds": seconds,
+        "rate": size / MEGABYTE / seconds,
+        "rss_mb": _proc("status", "VmHWM:") * 1024 / MEGABYTE,  # getrusage has that of who started us
+        "written": float(_proc("io", "write_bytes:") - written),
+    }
+    print(wire.encode(told).decode())
+
+
+def _proc(file: str, name: str) -> int:
+    lines = Path(f"/proc/self/{file}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def _s3_of(values: list[str]) -> S3:
+    bucket, endpoint, key_id, secret = values
+    return S3(
+        s3_bucket_name=bucket, endpoint_url=endpoint, access_key_id=Secret(key_id), secret_access_key=Secret(secret)
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
