@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         report = client.fetch(
             settings_to_ask(args), via, start, end, output,
             gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
+            identity=args.identity and args.identity.expanduser(),
         )  # fmt: skip
     finally:
         progress.end()

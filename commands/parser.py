@@ -230,6 +230,9 @@ def build_parser() -> argparse.ArgumentParser:
         default="silence",
         help="where there is no sound: fill with silence (default), leave out, or write no file",
     )
+    made["fetch"].add_argument(
+        "--identity", type=Path, metavar="FILE", help="age private key, as age-keygen wrote it, for encrypted sound"
+    )
     _output(made["fetch"])
     for name in ("watch", "status", "devices", "doctor", "calibrate"):
         _output(made[name])

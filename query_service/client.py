@@ -20,6 +20,7 @@ from query_service.protocol import DEFAULT_LIMIT, GoodAnswer, QuestionType, Requ
 
 if TYPE_CHECKING:
     from query_service.ably_client import AblyClient
+    from query_service.decryption import Keys
 
 __all__ = [
     "Door",
@@ -133,19 +134,30 @@ def fetch(
     node: str | None = None,
     timeout: float = 10.0,
     token: str | None = None,
+    identity: Path | None = None,
 ) -> FetchReport:
     """Writes the sound of [start, end), cut to the sample, to `path`: WAV, FLAC or Opus by its ending.
 
     `gaps`: where there is no sound, write zeros so that time stays right (`silence`), leave it out (`skip`), or raise
-    before anything is written (`refuse`). Nothing is written for the future. `path` appears whole or not at all. Raises
-    FetchError, QueryRefused, DoorError.
+    before anything is written (`refuse`). Nothing is written for the future. `path` appears whole or not at all.
+    `identity`: the file of age private keys that opens what is encrypted. Raises FetchError, QueryRefused, DoorError.
     """
+
+    keys = _keys(identity) if identity is not None else None
 
     async def run() -> FetchReport:
         async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
-            return await fetch_sound(door, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout)
+            return await fetch_sound(
+                door, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
+            )
 
     return asyncio.run(run())
+
+
+def _keys(identity: Path) -> Keys:
+    from query_service.decryption import read_keys  # noqa: PLC0415 - pyrage, for those who need it
+
+    return read_keys(identity)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -21,6 +21,9 @@ from query_service.asking import Door, coverage_pages, new_id
 from query_service.audio import JoinedSound, output_kind
 from query_service.download import Downloader, LinkRefused, downloads
 from query_service.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Request
+
+if TYPE_CHECKING:
+    from query_service.decryption import Keys
 
 Gaps = Literal["silence", "skip", "refuse"]
 
@@ -87,6 +90,7 @@ async def fetch_sound(
     gaps: Gaps = "silence",
     on_progress: OnProgress | None = None,
     timeout: float = 10.0,
+    keys: Keys | None = None,
 ) -> FetchReport:
     """As `client.fetch`, for callers with asyncio and an open door. Memory does not grow with the range."""
     kind = output_kind(path)
@@ -96,7 +100,7 @@ async def fetch_sound(
         await _refuse_holes(door, start, end, timeout)
     async with downloads() as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
-            fetching = Fetching(door, downloader, Path(folder), timeout)
+            fetching = Fetching(door, downloader, Path(folder), timeout, keys)
             unfinished = Path(folder) / f"joined{path.suffix}"
             with JoinedSound(unfinished, kind, (end - start) / MICROSECONDS) as joined:
                 writing = _Writing(joined, start, gaps)
@@ -130,8 +134,11 @@ def explained(interval: Interval) -> str:
 class Fetching:
     """Brings the files of a range's chunks, a few ahead of who takes them."""
 
-    def __init__(self, door: Door, downloader: Downloader, folder: Path, timeout: float) -> None:
+    def __init__(
+        self, door: Door, downloader: Downloader, folder: Path, timeout: float, keys: Keys | None = None
+    ) -> None:
         self._door = door
+        self._keys = keys
         self._downloader = downloader
         self._folder = folder
         self._timeout = timeout
@@ -166,24 +173,33 @@ class Fetching:
     async def _sound(self, interval: Interval, archives: dict[str, ArchivePlace]) -> Path | None:
         if not isinstance(interval, Recorded | Pending):
             return None
-        if interval.encrypted:
-            raise FetchError(f"{interval.chunk_id}: is encrypted; this version cannot decrypt what it fetches")
+        if interval.encrypted and self._keys is None:
+            raise FetchError(f"{interval.chunk_id}: is encrypted; name the file of its private key with --identity")
         target = self._folder / f"{secrets.token_hex(8)}.{interval.format}"
+        brought = target.with_name(f"{target.name}.age") if interval.encrypted else target
         async with self._slots:
-            if await self._from_spool(interval.chunk_id, target):
-                return target
-            for left in reversed(range(_FRESH_LINKS + 1)):
-                if not isinstance(interval, Recorded):
-                    return None
-                try:
-                    await self._downloader.member(_link(interval, archives), interval.where, target)
-                except LinkRefused:
-                    if not left:
-                        raise
-                    interval, archives = await self._asked_anew(interval)
-                else:
-                    return target
-        return None
+            if not await self._bring(interval, archives, brought):
+                return None
+            if self._keys is not None and interval.encrypted:
+                await asyncio.to_thread(_decrypted, brought, target, self._keys, interval.chunk_id)
+        return target
+
+    async def _bring(self, interval: Interval, archives: dict[str, ArchivePlace], target: Path) -> bool:
+        """Gets a chunk's file as it lies in the spool or the store; False when it is in neither."""
+        if isinstance(interval, Recorded | Pending) and await self._from_spool(interval.chunk_id, target):
+            return True
+        for left in reversed(range(_FRESH_LINKS + 1)):
+            if not isinstance(interval, Recorded):
+                return False
+            try:
+                await self._downloader.member(_link(interval, archives), interval.where, target)
+            except LinkRefused:
+                if not left:
+                    raise
+                interval, archives = await self._asked_anew(interval)
+            else:
+                return True
+        return False
 
     async def _asked_anew(self, interval: Recorded) -> tuple[Interval, dict[str, ArchivePlace]]:
         """Where that sound is now: the link ran out, or it was moved to another archive."""
@@ -206,6 +222,17 @@ def _link(interval: Recorded, archives: dict[str, ArchivePlace]) -> str:
     if place is None or place.url is None:
         raise FetchError(f"{interval.chunk_id}: the node gave no link to its archive; its log says why")
     return place.url
+
+
+def _decrypted(source: Path, target: Path, keys: Keys, name: str) -> None:
+    from query_service.decryption import decrypt_file  # noqa: PLC0415 - pyrage, for those who need it
+
+    try:
+        decrypt_file(source, target, keys)
+    except FetchError as problem:
+        raise FetchError(f"{name}: {problem}") from None
+    finally:
+        source.unlink()
 
 
 def _copied(here: LocalFile, target: Path) -> bool:

@@ -84,7 +84,12 @@ class Continuity:
         last = self._held[-1][1]
         recent = [delay for _, frame, delay in self._held if last - frame <= _CALM_SECONDS * self._rate]
         covered = last - self._held[0][1] >= _CALM_SECONDS * self._rate
-        return covered and max(recent) - min(recent) <= _CALM_JITTER
+        # sound servers hand over blocks in pairs: every second one is a block's length late
+        return covered and max(recent) - min(recent) <= max(_CALM_JITTER, self._block_length() * 3 // 2)
+
+    def _block_length(self) -> int:
+        """Of the blocks held, in µs."""
+        return max(len(block.samples) for block, _, _ in self._held) * 1_000_000 // self._rate
 
     def _is_certain(self, frame: int) -> bool:
         """Whether the backlog has drained, and what is missing then does not look like mere lateness."""
@@ -107,8 +112,12 @@ class Continuity:
         return level - self._base() if self._baseline else 0
 
     def _least_missing(self) -> int:
-        """Less than this is jitter."""
-        return _SUSPECT_MISSING if any(block.suspect for block, _, _ in self._held) else _MISSING
+        """Less than this is jitter: a sound server that was kept waiting may from then on hand over each block later,
+        by up to a block's length, and has lost nothing."""
+        block_length = self._block_length()
+        if any(block.suspect for block, _, _ in self._held):
+            return max(_SUSPECT_MISSING, block_length)
+        return max(_MISSING, block_length * 5 // 4)
 
     def _judge(self) -> Iterator[Block | Break]:
         level, least = self._level(), self._least_missing()

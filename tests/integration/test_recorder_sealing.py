@@ -55,7 +55,7 @@ def opened(spool: Spool, chunk: Chunk) -> np.ndarray:
     assert chunk.encryption.recipients == (PUBLIC,)
     assert (chunk.bytes, chunk.sha256, chunk.crc32) == digest(path)
     plain = pyrage.decrypt(path.read_bytes(), [KEY])
-    samples, _ = soundfile.read(io.BytesIO(plain), dtype="int16", always_2d=True)
+    samples: np.ndarray = soundfile.read(io.BytesIO(plain), dtype="int16", always_2d=True)[0]
     assert len(samples) == chunk.frames
     return samples
 
@@ -200,7 +200,9 @@ def test_a_folder_that_others_may_look_into_is_refused(spool: Spool, shared_memo
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")]
+    ("text", "told"),
+    [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")],
+    ids=["none", "one is none", "private"],  # the keys are new in every process
 )
 def test_keys_that_are_none_are_told_and_a_private_one_is_not_shown(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
