@@ -1,7 +1,29 @@
 """What holds for every test."""
 
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
 
 # machines are shared and noisy: how long an example takes says nothing
 settings.register_profile("imhearing", deadline=None, print_blob=True)
 settings.load_profile("imhearing")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Commands set up logging for their process; here the process goes on with other tests."""
+    manager = logging.root.manager
+    loggers = {name: logger for name, logger in manager.loggerDict.items() if isinstance(logger, logging.Logger)}
+    before = {name: (logger.level, logger.disabled, logger.propagate) for name, logger in loggers.items()}
+    root_level, disabled = logging.root.level, manager.disable
+    yield
+    for name, logger in manager.loggerDict.items():
+        if isinstance(logger, logging.Logger):
+            level, logger.disabled, logger.propagate = before.get(name, (logging.NOTSET, False, True))
+            logger.setLevel(level)
+    logging.root.setLevel(root_level)
+    logging.disable(disabled)

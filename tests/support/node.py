@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edge.embedded import ports
 from tests.support.wait import wait_until
 
 _IMHEARING = [sys.executable, "-m", "imhearing"]
@@ -73,6 +74,10 @@ class RunningNode:
 def running_node(data: Path, *settings: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningNode]:
     """`imhearing up` on `data` with `section.key=value` settings; ready when it records."""
     inherited = os.environ | (environment or {})
+    if not data.exists():
+        data.mkdir(mode=0o700)
+        # on 1883 nodes of other tests may lie in wait
+        (data / "up.json").write_text(json.dumps({"broker_port": ports.choose(None)}))
     sets = [part for setting in settings for part in ("--set", setting)]
     with (data.parent / f"{data.name}.log").open("ab") as log:
         process = subprocess.Popen(
