@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -35,10 +36,13 @@ def node_js() -> str:
             pytest.fail("node and npm must be there in CI")
         pytest.skip("node and npm are not installed: apt-get install nodejs npm")
     wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]["ably"]
-    installed = FOLDER / "node_modules" / "ably" / "package.json"
-    if not installed.exists() or json.loads(installed.read_text())["version"] != wanted:
-        install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(install, cwd=FOLDER, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    done = FOLDER / "node_modules" / ".installed"
+    with (FOLDER / "package.json").open() as lock:  # two `npm ci` at once would spoil each other's files
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists() or done.read_text() != wanted:
+            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(install, cwd=FOLDER, check=True, timeout=300, stdout=subprocess.DEVNULL)
+            done.write_text(wanted)
     return node
 
 
