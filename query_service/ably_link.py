@@ -71,6 +71,7 @@ class Link:
         logging.getLogger("ably").setLevel(logging.CRITICAL)
         _keep_quiet(asyncio.get_running_loop())
         self._where = endpoint or "Ably"
+        self._remedy = "is the node running there?" if endpoint else "check the network and [ably] api_key"
         self._token_seconds = token_seconds
         self._ping_seconds = ping_seconds
         make_token()  # a wrong key shows here, not inside the SDK
@@ -112,10 +113,10 @@ class Link:
                 while not self.connected:
                     self._changed.clear()
                     if self._state() not in ("initialized", "connecting", "connected"):
-                        raise DoorError(f"{self._where}: no connection ({self._reason()})")
+                        raise DoorError(f"{self._where}: no connection ({self._reason()}); {self._remedy}")
                     await self._changed.wait()
         except TimeoutError:
-            raise DoorError(f"{self._where}: no connection within {timeout:g} s") from None
+            raise DoorError(f"{self._where}: no connection within {timeout:g} s; {self._remedy}") from None
 
     async def subscribe(
         self, channel: str, listener: Callable[[Delivery], None], rewind: str | None = None, timeout: float = 10.0
