@@ -283,6 +283,8 @@ def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: 
 
 
 def test_everything_that_was_said_fits_the_document(heard: Client) -> None:
+    for topic in ("sound", "sounding", "threshold"):
+        heard.await_on(f"{OWN}/recorder/{topic}", timeout=60)
     seen = set()
     for each in list(heard.heard):
         if each.topic in BY_TOPIC:
