@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def main() -> None:
         aws = _aws(folder)
         sums: dict[str, list[float]] = {}
         for number in range(options.rounds):
-            for name, seconds in _round(folder / str(number), options.chunks, options.megabytes, aws):
-                sums.setdefault(name, []).append(seconds)
+            for name, took in _round(folder / str(number), number, options.chunks, options.megabytes, aws):
+                sums.setdefault(name, []).append(took)
             shutil.rmtree(folder / str(number))
         ours = statistics.median(sums["imhearing"])
         for name, seconds in sums.items():
@@ -59,24 +59,34 @@ def main() -> None:
             _large(folder / "large", options.large_gb)
 
 
-def _round(folder: Path, chunks: int, megabytes: float, aws: Path | None) -> Iterator[tuple[str, float]]:
+def _round(folder: Path, number: int, chunks: int, megabytes: float, aws: Path | None) -> Iterator[tuple[str, float]]:
+    """Everyone once, the store and its folder new, who is first changing with the round's number."""
     folder.mkdir()
     _fill(Spool(folder / "spool", "porch"), chunks, round(megabytes * MEGABYTE))
     ready = folder / "ready.zip"
     _zip(folder / "spool", ready)
-    os.sync()
     with running_store() as store:
-        yield "rclone copyto, zip ready", _rclone(store, folder, ready)
+        runs: list[tuple[str, Callable[[], float]]] = [
+            ("rclone copyto, zip ready", lambda: _rclone(store, folder, ready)),
+            ("imhearing", lambda: _ours(store, folder)),
+        ]
+        if number % 2:
+            runs.reverse()
         if aws is not None:
-            yield "zip, then aws s3 cp", _zip_then_aws(store, folder, aws)
-        ready.unlink()
-        os.sync()  # what they left to be written is not ours to wait for
-        told = _archive(store, folder)
-        yield "imhearing", told["seconds"]
-        print(
-            f"imhearing: {told['seconds']:.2f} s ({told['whole']:.2f} s with its start), {told['rss_mb']:.0f} MB"
-            f" resident at most, {told['written']} bytes written to disk, {told['rate']:.0f} MB/s"
-        )
+            # before ours, which removes what it has sent
+            runs.insert(0, ("zip, then aws s3 cp", lambda: _zip_then_aws(store, folder, aws)))
+        for name, run in runs:
+            os.sync()  # what was left to be written is nobody else's to wait for
+            yield name, run()
+
+
+def _ours(store: RunningStore, folder: Path) -> float:
+    told = _archive(store, folder)
+    print(
+        f"imhearing: {told['seconds']:.2f} s ({told['whole']:.2f} s with its start), {told['rss_mb']:.0f} MB"
+        f" resident at most, {told['written']:.0f} bytes written to disk, {told['rate']:.0f} MB/s"
+    )
+    return float(told["seconds"])
 
 
 def _large(folder: Path, gigabytes: float) -> None:

@@ -15,7 +15,10 @@ _MOST_PARTS = 10_000  # of one S3 upload
 
 
 class Digests(Struct, frozen=True):
-    """Of the whole archive, in hex. `composite` is what S3 makes of the parts: MD5 of their MD5s, and their number."""
+    """Of the whole archive, in hex. `composite` is what S3 makes of the parts: MD5 of their MD5s, and their number.
+
+    `md5` of more than one part is empty unless it was asked for.
+    """
 
     sha256: str
     md5: str
@@ -28,15 +31,18 @@ class TakenPart(NamedTuple):
 
 
 class Parts:
-    """The parts of `bundle` in order, `size` bytes each. `take` is for one thread at a time."""
+    """The parts of `bundle` in order, `size` bytes each. `take` is for one thread at a time.
 
-    def __init__(self, bundle: Bundle, open_member: OpenMember, size: int) -> None:
+    `whole_md5` costs as much as all the rest that is computed here, and few stores tell it of an upload in parts.
+    """
+
+    def __init__(self, bundle: Bundle, open_member: OpenMember, size: int, whole_md5: bool = False) -> None:
         self._pieces = bundle.stream(open_member)
         self._size = min(size, bundle.size)
         self._left: bytes | memoryview = b""
         self._taken = 0
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if whole_md5 else None
         self._part_md5s: dict[int, str] = {}
 
     def buffer(self) -> bytearray:
@@ -51,7 +57,8 @@ class Parts:
         if not filled:
             return None
         self._sha256.update(buffer)
-        self._md5.update(buffer)
+        if self._md5 is not None:
+            self._md5.update(buffer)
         self._taken += 1
         return TakenPart(self._taken, buffer)
 
@@ -75,9 +82,11 @@ class Parts:
 
     def digests(self) -> Digests:
         """Once `take` gave None and every part went through `md5`."""
-        joined = b"".join(bytes.fromhex(self._part_md5s[number]) for number in sorted(self._part_md5s))
-        composite = hashlib.md5(joined, usedforsecurity=False).hexdigest()
-        return Digests(self._sha256.hexdigest(), self._md5.hexdigest(), f"{composite}-{len(self._part_md5s)}")
+        md5s = [self._part_md5s[number] for number in sorted(self._part_md5s)]
+        composite = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False).hexdigest()
+        only = md5s[0] if len(md5s) == 1 else ""
+        whole = self._md5.hexdigest() if self._md5 is not None else only
+        return Digests(self._sha256.hexdigest(), whole, f"{composite}-{len(md5s)}")
 
 
 def part_size(size: int, smallest: int = PART) -> int:

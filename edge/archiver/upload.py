@@ -87,7 +87,7 @@ class Uploader:
         found = self._look(key)
         if found is not None and found.size == bundle.size:
             digests = self._digest(bundle, members)
-            if self._same(key, found, digests, bundle.size):
+            if self._same(key, found.etag, digests, bundle.size):
                 if bundle.size > self._part:
                     self._tidy(key)
                 progress(bundle.size)
@@ -129,7 +129,7 @@ class Uploader:
                 return ""  # an earlier put whose answer was lost
 
         etag = self._again(put)
-        self._verify(key, etag, parts.digests(), bundle.size)
+        self._verify(key, etag, parts.digests(), bundle, members)
         progress(bundle.size)
         return parts.digests().sha256
 
@@ -143,7 +143,7 @@ class Uploader:
             self._abandon(key, upload_id)
             raise
         # whatever else went wrong: the parts that arrived wait there for the next attempt
-        self._verify(key, etag, parts.digests(), bundle.size)
+        self._verify(key, etag, parts.digests(), bundle, members)
         self._tidy(key)
         return parts.digests().sha256
 
@@ -210,18 +210,24 @@ class Uploader:
 
         return self._again(complete)
 
-    def _verify(self, key: str, etag: str, digests: Digests, size: int) -> None:
-        """Raises StoreError unless the store has exactly our bytes."""
-        found = self._look(key, denied=StoredObject(size, etag))
+    def _verify(self, key: str, etag: str, digests: Digests, bundle: Bundle, members: OpenMember) -> None:
+        """Raises StoreError unless the store has exactly our bytes; `etag` is what it answered to storing them.
+
+        Only where that does not tell is the store asked again: some hash the whole object for each HEAD.
+        """
+        if etag and etag in (digests.md5, digests.composite):
+            return
+        found = self._look(key, denied=StoredObject(bundle.size, etag))
         if found is None:
             raise StoreError(f"{key}: the store took it, and has it no more; uploading again")
-        if not self._same(key, found, digests, size):
+        if not digests.md5:
+            digests = self._digest(bundle, members)
+        if found.size != bundle.size or not self._same(key, found.etag, digests, bundle.size):
             raise StoreError(f"{key}: the store has other bytes than ours; uploading again")
 
-    def _same(self, key: str, found: StoredObject, digests: Digests, size: int) -> bool:
-        if found.size != size:
-            return False
-        if found.etag in (digests.md5, digests.composite):
+    def _same(self, key: str, etag: str, digests: Digests, size: int) -> bool:
+        """Whether an object of our size and this ETag has our bytes."""
+        if etag in (digests.md5, digests.composite):
             return True
         # with SSE-KMS and the like an ETag is no MD5, and looks like one: only the bytes can tell
         log.info("%s: its ETag does not tell; reading it back", key)
@@ -251,7 +257,8 @@ class Uploader:
             log.debug("%s", problem)  # the next process sweeps too
 
     def _digest(self, bundle: Bundle, members: OpenMember) -> Digests:
-        parts = Parts(bundle, members, part_size(bundle.size, self._part))
+        """Every digest that a store may tell, from the files once more."""
+        parts = Parts(bundle, members, part_size(bundle.size, self._part), whole_md5=True)
         buffer = parts.buffer()
         while part := parts.take(buffer):
             self._check_stop()

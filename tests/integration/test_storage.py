@@ -10,7 +10,7 @@ import threading
 import urllib.request
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from msgspec.structs import replace
@@ -219,6 +219,14 @@ def test_damage_is_noticed_before_anything_is_complete(
 class _Lying(Storage):
     """A store that takes parts and bodies and keeps something else."""
 
+    def put(self, *arguments: Any, **named: Any) -> str:
+        super().put(*arguments, **named)
+        return "0" * 32
+
+    def complete(self, *arguments: Any, **named: Any) -> str:
+        super().complete(*arguments, **named)
+        return "0" * 32
+
     def head(self, key: str) -> StoredObject | None:
         found = super().head(key)
         return replace(found, etag="0" * 32) if found else None
@@ -227,9 +235,21 @@ class _Lying(Storage):
         yield bytes(length)
 
 
-def test_bytes_that_differ_in_the_store_are_a_failure(store: RunningStore, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
+def test_bytes_that_differ_in_the_store_are_a_failure(
+    store: RunningStore, files: Files, request: pytest.FixtureRequest
+) -> None:
     with pytest.raises(StoreError, match="other bytes"):
-        _uploader(_Lying(store.settings), SMALL).upload(_key(request), SMALL.bundle)
+        _uploader(_Lying(store.settings), files).upload(_key(request), files.bundle)
+
+
+@pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
+def test_an_answer_that_tells_is_enough(
+    through: tuple[FaultProxy, Storage], files: Files, request: pytest.FixtureRequest
+) -> None:
+    proxy, storage = through
+    _uploader(storage, files).upload(_key(request), files.bundle)
+    assert proxy.names().count("HEAD") == 1  # whether it was there before
 
 
 def test_an_etag_that_is_no_md5_is_read_back(
