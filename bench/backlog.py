@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
         (folder / "config.ini").write_text(to_ini(settings, "of a bench"))
         (folder / "config.ini").chmod(0o600)
         _fill(settings, options.chunks)
+        _forget_what_was_read()
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-c", _PROCESS, str(folder)])
         stack.callback(process.wait)
@@ -100,6 +102,16 @@ def _fill(settings: Settings, chunks: int) -> None:
         chunk = make_chunk(seq, f"sound {seq}".encode(), seconds=60)
         spool.audio_path(chunk).write_bytes(f"sound {seq}".encode())
         spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
+
+
+def _forget_what_was_read() -> None:
+    """A cold cache, as after a boot; only root may."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        print("cold cache")
+    except OSError as problem:
+        print(f"warm cache: {problem}")
 
 
 if __name__ == "__main__":
