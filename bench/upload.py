@@ -27,7 +27,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from edge import wire
-from edge.model import SpoolState
+from edge.model import Encryption, SpoolState
 from edge.settings import S3
 from edge.spool import Spool
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
@@ -90,7 +90,10 @@ def _ours(store: RunningStore, folder: Path) -> float:
 
 
 def _large(folder: Path, gigabytes: float) -> None:
-    """One archive of many chunks of noise that all have the same bytes, so that they take no room here."""
+    """One archive of many chunks of noise that all have the same bytes, so that they take no room here.
+
+    Every other one is called encrypted: to whoever reads archives that is another name, and noise like any other.
+    """
     folder.mkdir()
     data = random.Random(1).randbytes(33_554_432)
     (folder / "same").write_bytes(data)
@@ -98,14 +101,32 @@ def _large(folder: Path, gigabytes: float) -> None:
     spool.create()
     for seq in range(round(gigabytes * 1e9 / len(data))):
         chunk = replace(make_chunk(seq), bytes=first.bytes, sha256=first.sha256, crc32=first.crc32)
+        if seq % 2:
+            chunk = replace(chunk, encryption=Encryption(("age1x",), "0" * 64))
         spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
     with running_store() as store:
         told = _archive(store, folder)
-        size = sum(path.stat().st_size for path in store.folder.rglob("*.zip"))
-    print(
-        f"one archive of {size / 1e9:.2f} GB: {told['seconds']:.1f} s, {told['rss_mb']:.0f} MB resident at most,"
-        f" {told['written']} bytes written to disk"
-    )
+        path = next(store.folder.rglob("*.zip"))
+        print(
+            f"one archive of {path.stat().st_size / 1e9:.2f} GB: {told['seconds']:.1f} s, {told['rss_mb']:.0f} MB"
+            f" resident at most, {told['written']:.0f} bytes written to disk"
+        )
+        _open_with_others(path)
+
+
+def _open_with_others(path: Path) -> None:
+    """Reads every member's bytes with other programs, which compare the CRC-32s."""
+    for command in ("unzip -tqq", "7z t -bso0 -bsp0", f"{sys.executable} -m zipfile -t", "bsdtar -xOf"):
+        program, *arguments = command.split()
+        if found := shutil.which(program):
+            code = subprocess.run([found, *arguments, path], stdout=subprocess.DEVNULL, check=False).returncode
+            print(f"  {command.removeprefix(str(Path(program).parent) + '/')}: exit code {code}")
+    if bsdtar := shutil.which("bsdtar"):
+        with path.open("rb") as file:  # a pipe cannot be sought
+            feed = subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE)
+            done = subprocess.run([bsdtar, "-xOf", "-"], stdin=feed.stdout, stdout=subprocess.DEVNULL, check=False)
+            feed.wait()
+        print(f"  bsdtar -xOf -, from a pipe: exit code {done.returncode}")
 
 
 def _archive(store: RunningStore, folder: Path) -> dict[str, Any]:
