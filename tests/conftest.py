@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import settings
 
 # machines are shared and noisy: how long an example takes says nothing
 settings.register_profile("imhearing", deadline=None, print_blob=True)
-settings.load_profile("imhearing")
+settings.register_profile("campaign", parent=settings.get_profile("imhearing"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "imhearing"))
 
 
 @pytest.fixture(autouse=True)

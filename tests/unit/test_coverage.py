@@ -1,4 +1,7 @@
-"""Coverage against a slow oracle: every instant has the one right state, and pages join to the whole."""
+"""Coverage against a slow oracle: every instant has the one right state, and pages join to the whole.
+
+Ten thousand histories each, in some minutes: HYPOTHESIS_PROFILE=campaign pytest tests/unit/test_coverage.py
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,8 @@ from tests.support.histories import (
     make_chunk,
     make_stream,
 )
+
+EXAMPLES = settings().max_examples
 
 
 def presign(archive: Archive) -> str | None:
@@ -87,7 +92,7 @@ ranges = st.tuples(st.integers(-5, LENGTH + 15), st.integers(1, LENGTH + 20)).ma
 
 
 @given(histories(), ranges)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=max(400, EXAMPLES), deadline=None)
 def test_every_instant_has_its_one_state(history: History, span: tuple[int, int]) -> None:
     start, end = span
     answer = ask(responder(history), request(start, end))
@@ -101,7 +106,7 @@ def test_every_instant_has_its_one_state(history: History, span: tuple[int, int]
 
 
 @given(histories(), ranges, st.integers(1, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
 def test_pages_join_to_the_whole(history: History, span: tuple[int, int], limit: int) -> None:
     whole = ask(responder(history), request(*span))
     node = responder(history)
@@ -117,7 +122,7 @@ def test_pages_join_to_the_whole(history: History, span: tuple[int, int], limit:
 
 
 @given(histories(), ranges)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
 def test_what_loses_is_listed(history: History, span: tuple[int, int]) -> None:
     answer = ask(responder(history), request(*span))
     for moment in range(*span):
@@ -128,7 +133,7 @@ def test_what_loses_is_listed(history: History, span: tuple[int, int]) -> None:
 
 
 @given(histories(), st.lists(st.integers(0, LENGTH), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
 def test_adjacent_ranges_share_no_frame_and_lose_none(history: History, cuts: list[int]) -> None:
     node = responder(history)
     edges = sorted({0, LENGTH, *cuts})
