@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import io
 import json
 import os
 import re
@@ -28,21 +30,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
+import soundfile
+from websockets.sync.client import connect
 
-from edge.asyncapi import example
+from edge.config import to_ini
 from edge.embedded import ports
 from edge.embedded.broker import broker_part
 from edge.embedded.child import Child
-from edge.events import ChunkCompleted
 from edge.home_assistant import discovery_payload
-from edge.mqtt import Bus, Message
-from edge.settings import Mqtt
+from edge.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
+from tests.support.s3 import running_store
 
 NODE = "porch"
 ROOT = Path(__file__).parents[1]
 _MAY_BE_UNKNOWN = {
     "sensor.im_hearing_porch_paused_until",  # not paused
-    "sensor.im_hearing_porch_last_archive",  # nothing is archived in this trial
+    "sensor.im_hearing_porch_last_archive",  # before the first loud sound nothing is archived
     "sensor.im_hearing_porch_cost_this_month",
     "sensor.im_hearing_porch_disk_left",
     "button.im_hearing_porch_rotate",  # a button's state is when it was pressed
@@ -191,19 +194,26 @@ def main() -> None:
 def trial(hass: Path, folder: Path) -> None:
     broker_port, port = ports.choose(None), ports.choose(None)
     access = Access(port, prepare(folder / "ha", broker_port, port))
-    common = ["--data", folder / "node", *(part for text in settings(broker_port) for part in ("--set", text))]
-    recorder = [sys.executable, "imhearing.py", "recorder", *common]
-    archiver = [sys.executable, "imhearing.py", "archiver", *common]
-    home = [hass, "-c", folder / "ha"]
+    home: list[str | Path] = [hass, "-c", folder / "ha"]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(process(*archiver, log=folder / "archiver.log"))
+        bucket = stack.enter_context(running_store())
+        common: list[str | Path] = [
+            "--data",
+            folder / "node",
+            "--config",
+            write_config(folder, broker_port, bucket.settings),
+        ]
+        recorder = [sys.executable, "imhearing.py", "recorder", *common]
+        for name in ("archiver", "query-service"):
+            command = [sys.executable, "imhearing.py", name, *common]
+            stack.enter_context(process(*command, log=folder / f"{name}.log"))
         with broker(broker_port, folder / "broker"):
             with process(*recorder, log=folder / "recorder.log"), process(*home, log=folder / "ha.log"):
                 check_entities(access, first=True)
                 check_switch(access)
                 check_numbers_and_buttons(access)
                 check_sound(access)
-                check_automations(access, broker_port)
+                check_automations(access)
             tell("recorder and Home Assistant ended")
         (folder / "broker" / "mosquitto.db").unlink(missing_ok=True)
         tell("the broker ended, its database is deleted; all three start again")
@@ -216,7 +226,7 @@ def trial(hass: Path, folder: Path) -> None:
             tell("recorder ended: its entities are unavailable")
             wait(lambda: triggered(access, "nothing_was_recorded_for_ten_minutes"), "the alarm is raised")
             tell("automation: the alarm that nothing is recorded is raised")
-            silent = [*recorder, "--set", "mqtt.discovery="]
+            silent: list[str | Path] = [*recorder, "--set", "mqtt.discovery="]
             with process(*silent, log=folder / "recorder.log"):
                 wait(lambda: not access.states(), "every entity is gone")
             tell("discovery switched off: every entity is gone")
@@ -228,13 +238,18 @@ def trial(hass: Path, folder: Path) -> None:
         print(line[:300])
 
 
-def settings(broker_port: int) -> list[str]:
-    return [
-        f"node.name={NODE}", "mqtt.host=127.0.0.1", f"mqtt.port={broker_port}", "recorder.source=synthetic",
-        "recorder.record_period=2", "thresholds.sound_level=-40", "thresholds.records_count=0",
-        "s3.endpoint_url=http://127.0.0.1:9", "s3.s3_bucket_name=nowhere", "s3.access_key_id=x",
-        "s3.secret_access_key=y",
-    ]  # fmt: skip
+def write_config(folder: Path, broker_port: int, bucket: S3) -> Path:
+    settings = Settings(
+        node=Node(name=NODE),
+        recorder=Recorder(source="synthetic", record_period=2),
+        mqtt=Mqtt(host="127.0.0.1", port=broker_port),
+        thresholds=Thresholds(sound_level=-40, records_count=0),
+        s3=bucket,
+    )
+    path = folder / "config.ini"
+    path.write_text(to_ini(settings, "of a trial"))
+    path.chmod(0o600)
+    return path
 
 
 def check_entities(access: Access, *, first: bool = False) -> None:
@@ -307,37 +322,40 @@ def triggered(access: Access, name: str) -> Any:
     return states[f"automation.im_hearing_{name}"]["attributes"].get("last_triggered")
 
 
-def check_automations(access: Access, broker_port: int) -> None:
-    """Somebody comes home and goes; a chunk with a sound is finished, and the query service's part is played by us."""
+def check_automations(access: Access) -> None:
+    """Somebody comes home and goes; a chunk with a sound is finished, and the link in the message plays it."""
     switch = "switch.im_hearing_porch_recording"
     for people, wanted in (("1", "off"), ("0", "on")):
         access.call("/api/states/zone.home", {"state": people})
-        wait(lambda wanted=wanted: access.state(switch) == wanted, f"recording is {wanted} with {people} at home")
+        wait(functools.partial(_is, access, switch, wanted), f"recording is {wanted} with {people} at home")
     tell("automation: paused while somebody is at home")
-    asked: list[str] = []
-    bus = Bus(Mqtt(host="127.0.0.1", port=broker_port), "porch-trial", secrets.token_hex(4))
-    chunk = example(ChunkCompleted)
 
-    def answer(message: Message) -> None:
-        request = json.loads(message.payload)
-        asked.append(request["from"])
-        reply = {"v": 1, "id": request["id"], "ok": True, "clip": {"url": "http://127.0.0.1/clip"}}
-        bus.send(f"imhearing/{NODE}/response/query", json.dumps(reply).encode())
+    def heard() -> list[dict[str, str]]:
+        return [each for each in notifications(access) if each["title"].startswith("A loud sound: ")]
 
-    bus.subscribe(f"imhearing/{NODE}/request/query", answer)
-    bus.start()
-    assert bus.wait_connected(5)
-    bus.send(f"imhearing/{NODE}/recorder/chunk", json.dumps(chunk).encode())
-    wait(lambda: asked, "the automation asks for the clip")
-    automation = "automation.im_hearing_a_loud_sound_at_night"
+    message = wait(heard, "the automation tells of a loud sound at night", 120)[-1]
+    link = re.fullmatch(r"\[Listen\]\((http://127\.0\.0\.1:\d+/[^)]+)\)", message["message"])
+    assert link, message
+    with urllib.request.urlopen(link[1], timeout=10) as answer:  # noqa: S310
+        sound = answer.read()
+    with soundfile.SoundFile(io.BytesIO(sound)) as file:
+        tell(f"automation: {message['title']!r}; its link plays {file.frames / file.samplerate:.2f} s of {file.format}")
+        assert file.frames > 0
 
-    def ended() -> bool:
-        states = {state["entity_id"]: state for state in access.call("/api/states")}
-        return states[automation]["attributes"]["current"] == 0
 
-    wait(ended, "the automation has ended")
-    bus.stop()
-    tell("automation: a loud sound at night asks for the link and tells it")
+def _is(access: Access, entity: str, state: str) -> bool:
+    return access.state(entity) == state
+
+
+def notifications(access: Access) -> list[dict[str, str]]:
+    """The messages that Home Assistant shows now; its REST API has them no more."""
+    with connect(f"ws://127.0.0.1:{access.port}/api/websocket", proxy=None) as socket:
+        socket.recv(10)
+        socket.send(json.dumps({"type": "auth", "access_token": access.token}))
+        socket.recv(10)
+        socket.send(json.dumps({"id": 1, "type": "persistent_notification/get"}))
+        found: list[dict[str, str]] = json.loads(socket.recv(10))["result"]
+        return found
 
 
 if __name__ == "__main__":
