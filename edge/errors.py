@@ -43,6 +43,10 @@ class DeviceError(ImHearingError):
     """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
 
 
+class FileUnplayable(DeviceError):
+    """The sound file to be recorded from is not there or is none. Waiting mends nothing: it ends the recorder."""
+
+
 class CalibrationError(ImHearingError):
     """A recording cannot calibrate the microphone: too quiet, clipped, unsteady, or not the calibrator's tone."""
 

@@ -186,9 +186,11 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "device_class": "problem",
             "entity_category": "diagnostic",
             "state_topic": state,
-            "value_template": "{{ 'OFF' if value_json.state in ('recording', 'paused') else 'ON' }}",
+            "value_template": "{{ 'OFF' if value_json.state in ('recording', 'paused') and not value_json.input_fault"
+            " else 'ON' }}",
             "json_attributes_topic": state,
-            "json_attributes_template": "{{ {'state': value_json.state, 'reason': value_json.reason,"
+            "json_attributes_template": "{{ {'state': value_json.state,"
+            " 'reason': value_json.reason or value_json.hint, 'input_fault': value_json.input_fault,"
             " 'since': value_json.since, 'device': value_json.device} | tojson }}",
             "availability": running,
         },

@@ -29,6 +29,7 @@ _LEFTOVER = re.compile(
     r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json\.tmp)",
     re.ASCII,
 )
+_WRITABLE = 0o222  # the mode bits of which a copy of what the store has is without
 _MAX_MANIFEST = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class SpoolFile(NamedTuple):
     chunk_id: str
     path: Path
     bytes: int
+    stored: bool = False  # a copy of what the store has: it waits for nothing
 
 
 class PartFile(NamedTuple):
@@ -169,13 +171,26 @@ class Spool:
             )
         return chunk
 
+    def mark_stored(self, chunk_id: str) -> None:
+        """The store has this chunk too, and its file here stays for a while: as one that nobody may write any more.
+
+        So the recorder, which sees no catalog, can tell what waits. Without rights to do so it counts as waiting.
+        """
+        for audio in self._audio_paths(chunk_id):
+            with contextlib.suppress(OSError):
+                audio.chmod(audio.stat().st_mode & ~_WRITABLE)
+
     def remove(self, chunk_id: str) -> None:
         """Removes a finished chunk, audio first: a manifest alone is nothing."""
+        for audio in self._audio_paths(chunk_id):
+            audio.unlink(missing_ok=True)
+        self.manifest_path(chunk_id).unlink(missing_ok=True)
+
+    def _audio_paths(self, chunk_id: str) -> list[Path]:
+        """Where a chunk's audio may lie."""
         if not is_chunk_id(chunk_id):
             raise SpoolError(f"{chunk_id[:80]!r} is no chunk id")
-        for ending in (".flac", ".wav", ".flac.age", ".wav.age"):
-            (self.path / f"{chunk_id}{ending}").unlink(missing_ok=True)
-        self.manifest_path(chunk_id).unlink(missing_ok=True)
+        return [self.path / f"{chunk_id}{ending}" for ending in (".flac", ".wav", ".flac.age", ".wav.age")]
 
     # streams and state
 
@@ -267,7 +282,8 @@ class Spool:
 
 
 def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:
-    return SpoolFile(match[1], Path(entry.path), entry.stat(follow_symlinks=False).st_size)
+    stat = entry.stat(follow_symlinks=False)
+    return SpoolFile(match[1], Path(entry.path), stat.st_size, stored=not stat.st_mode & _WRITABLE)
 
 
 def _part_file(match: re.Match[str], entry: os.DirEntry[str]) -> PartFile:

@@ -47,6 +47,8 @@ class Keeper:
         """These chunks are in the store since then; their copies here are to be kept as long as is wished."""
         if self._archive.keep_local:
             self._copies.update(chunks)
+            for chunk_id in chunks:
+                self._spool.mark_stored(chunk_id)
         else:
             remove_chunks(self._spool, chunks)
 

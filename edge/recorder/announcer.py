@@ -167,15 +167,15 @@ class Announcer(ModeListener):
     def _judge_store(self) -> None:
         """Holds what waits in the spool against the limits; the archiver does the same, in case nobody hears us."""
         try:
-            waiting = self._spool.chunks()
+            waiting = [file for file in self._spool.chunks().values() if not file.stored]
             free = self._spool.free_bytes()
-            oldest = min((file.path.stat().st_mtime for file in waiting.values()), default=None)
+            oldest = min((file.path.stat().st_mtime for file in waiting), default=None)
         except (OSError, SpoolError) as problem:
             log.warning("the limits cannot be judged: %s", problem)
             return
         measures = thresholds.Measures(
             records_count=len(waiting),
-            storage_usage=sum(file.bytes for file in waiting.values()) / _MB,
+            storage_usage=sum(file.bytes for file in waiting) / _MB,
             oldest_age=max(0.0, self._kernel.now() / 1e6 - oldest) if oldest else 0.0,
             disk_free=free / _MB,
         )

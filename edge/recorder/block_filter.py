@@ -19,7 +19,10 @@ _TINY = 1e-60  # what is left of a sound after long digital silence; smaller num
 
 
 class StateSpace(NamedTuple):
-    """s' = A s + b x, y = C s + d x, for n states and m outputs of one input: A (n, n), b (n), C (m, n), d (m)."""
+    """s' = A s + b x, y = C s + d x, for n states and m outputs of one input: A (n, n), b (n), C (m, n), d (m).
+
+    A is lower triangular.
+    """
 
     a: Floats
     b: Floats
@@ -85,8 +88,10 @@ class BlockFilter:
 
     def settle(self, values: Floats) -> None:
         """Sets the state as if `values`, one per channel, had been the input for ever: an offset makes no click."""
-        gap = np.eye(len(self._space.b)) - self._space.a
-        self._state = np.outer(values, np.linalg.solve(gap, self._space.b))
+        a, resting = self._space.a, np.zeros(len(self._space.b))
+        for number, driven in enumerate(self._space.b):  # a is lower triangular: each state knows those before it only
+            resting[number] = (driven + a[number] @ resting) / (1 - a[number, number])
+        self._state = np.outer(values, resting)
 
     def run(self, samples: Floats) -> Floats:
         """(channels, frames) -> (outputs, channels, frames)."""

@@ -18,7 +18,7 @@ from edge.errors import SpoolError
 from edge.model import AudioFormat, Chunk
 from edge.recorder.blocks import Samples
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
 _FLAC_BLOCK = 4_096  # libFLAC's; reading in other sizes would lose a block more at a broken end
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge.errors import DeviceError, SpoolBusy, SpoolError
+from edge.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
 from edge.model import HoleCause
@@ -70,7 +70,8 @@ class Recorder:
         self._rotation_asked.set()
 
     def run(self) -> None:
-        """Records until it is told to stop, or a file has been played. SpoolBusy when another recorder has the spool.
+        """Records until it is told to stop, or a file has been played. SpoolBusy when another recorder has the spool,
+        FileUnplayable when the file that it is to record from cannot be.
 
         After a failed write or fsync nothing in memory is trusted: it begins again from what is on the disk.
         """
@@ -130,6 +131,8 @@ class Recorder:
                 form = source.open()
             except DeviceError as problem:
                 self._enter(place, Outcome("device_lost", "no_device", "device_lost", str(problem)))
+                if isinstance(problem, FileUnplayable):
+                    raise
                 self._heartbeat.beat()
                 self._stop.wait(wait)
                 wait = min(2 * wait, _RETRY_SECONDS[1])
@@ -142,14 +145,17 @@ class Recorder:
 
     def _hold_back(self, place: Workplace) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
+        until: Instant | None = None
         if (pause := self._pauses.in_force()) is not None:
-            self._enter(place, _PAUSED._replace(message=pause.reason), pause.until)
+            until = pause.until
+            self._enter(place, _PAUSED._replace(message=pause.reason), until)
         elif _is_low(self._spool, resuming=True):
             self._enter(place, _disk_full(self._spool))
         else:
             return False
         self._heartbeat.beat()
-        self._stop.wait(_POLL_SECONDS)
+        left = _POLL_SECONDS if until is None else (until - self._kernel.now()) / 1e6
+        self._stop.wait(left if 0 < left < _POLL_SECONDS else _POLL_SECONDS)
         return True
 
     def _record(self, place: Workplace, source: Source, recording: Recording) -> None:

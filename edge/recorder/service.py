@@ -23,7 +23,7 @@ from edge.spool import Spool
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Records until `stop` is set. Raises SpoolError when the spool cannot be used at all."""
+    """Records until `stop` is set. Raises SpoolError when the spool cannot be used at all, FileUnplayable."""
     _spare_memory()
     node, kernel = settings.node.name, KernelClock()
     spool = Spool(settings.recorder.record_path, node)

@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 from msgspec.structs import replace
 
-from edge.errors import DeviceError
+from edge.errors import DeviceError, FileUnplayable
 from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
 from edge.recorder.microphone import Microphone, list_devices
 from edge.recorder.scene import Scene
@@ -21,14 +21,19 @@ log = logging.getLogger(__name__)
 
 class SourceChoice:
     """Gives the source that the settings name, as often as it is lost. What `auto` means is settled at the first time:
-    a microphone that is unplugged is waited for, and never replaced by made-up sound."""
+    a microphone that is unplugged is waited for, and never replaced by made-up sound. A file goes on where it was."""
 
     def __init__(self, settings: Recorder) -> None:
         self._settings = settings
+        self._file: FileSource | None = None
 
     def __call__(self) -> Source:
+        if self._file is not None:
+            return self._file
         self._settings = replace(self._settings, source=_settled(self._settings))
-        return choose_source(self._settings)
+        source = choose_source(self._settings)
+        self._file = source if isinstance(source, FileSource) else None
+        return source
 
 
 def _settled(settings: Recorder) -> str:
@@ -74,7 +79,7 @@ class _Pacer:
 class FileSource:
     """A sound file, played once. The reader waits for nothing: no sound is ever dropped.
 
-    With pace `max` the file ends now; with pace `real` it begins now.
+    With pace `max` the file ends now; with pace `real` it begins now. Opened again, it goes on where it was.
     """
 
     def __init__(self, path: Path, block_frames: int, real: bool) -> None:
@@ -86,13 +91,15 @@ class FileSource:
         try:
             file = soundfile.SoundFile(self._path)
         except (OSError, soundfile.LibsndfileError) as problem:
-            raise DeviceError(
-                f"{self._path}: cannot be played ({problem}); set [recorder] source to a sound file,"
+            raise FileUnplayable(
+                f"{self._path}: {_why_not(self._path, problem)}; set [recorder] source to a sound file,"
                 " `microphone`, `synthetic` or `auto`"
             ) from None
         bits = 16 if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW") else 24
-        self._file, self._bits, self._next_frame = file, bits, 0
-        lead = 0 if self._real else file.frames
+        if self._next_frame:
+            file.seek(self._next_frame)
+        self._file, self._bits = file, bits
+        lead = self._next_frame if self._real else file.frames
         self._pacer = _Pacer(file.samplerate, self._real, lead)
         return SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
 
@@ -118,6 +125,15 @@ class FileSource:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _why_not(path: Path, problem: Exception) -> str:
+    """Why a file cannot be opened: libsndfile calls everything that the system refused a `System error`."""
+    try:
+        with path.open("rb"):
+            return f"is no sound file that can be played ({str(getattr(problem, 'error_string', problem)).rstrip('.')})"
+    except OSError as refused:
+        return f"cannot be played ({refused.strerror})"
 
 
 class SyntheticSource:

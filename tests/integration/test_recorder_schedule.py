@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from threading import Timer
 
 import pytest
 
 from edge.instant import Instant
-from edge.model import Hole
+from edge.kernel_clock import KernelClock
+from edge.model import Hole, PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.schedule import parse
 from edge.spool import Spool
 from tests.support.kernel import NOON, TurnedClock
+from tests.support.recorded import holes_of
+from tests.support.recorder_process import running_recorder
 from tests.support.scripted import Rig
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -84,3 +89,22 @@ def test_a_restart_within_a_pause_changes_nothing(rig: Rig) -> None:
     Timer(0.3, rig.clock.pass_time, [3.0]).start()
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10))]
+
+
+@pytest.mark.slow
+def test_recording_begins_as_soon_as_the_pause_has_ended(tmp_path: Path) -> None:
+    options = ("recorder.source=synthetic", "recorder.block_frames=1024", "mqtt.port=1")
+    late = []
+    with running_recorder(tmp_path, *options) as recorder:
+        for _ in range(3):  # a busy machine may be late
+            recorder.wait_recording()
+            until = Instant(KernelClock().now() + 1_250_000)
+            recorder.spool.write_pause_order(PauseOrder(until))
+            hole = wait_until(partial(_hole_to, recorder.spool, until), "it records again", 10)
+            late.append(hole.to - until)
+    assert min(late) < 200_000  # looking twice a second would take 250 ms from the moment that was chosen
+
+
+def _hole_to(spool: Spool, end: Instant) -> Hole | None:
+    """The pause of which a stream that began after `end` tells."""
+    return next((hole for hole in holes_of(spool) if hole.cause == "paused" and hole.to >= end), None)

@@ -204,3 +204,11 @@ def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_
             assert name in recorder.log or not name.startswith("2026") or name.endswith(".json")
     assert (spool.path / "20260303T220000Z-zzzz-000004.flac.part").is_symlink()
     assert len(list(spool.path.glob("state.json.damaged-*"))) == 1
+
+
+def test_a_file_that_is_not_there_ends_the_recorder(tmp_path: Path) -> None:
+    options = (f"recorder.source={tmp_path / 'nothing.wav'}", *OPTIONS[1:])
+    with running_recorder(tmp_path, *options) as recorder:
+        assert recorder.process.wait(10) == 1
+        assert recorder.log.splitlines()[-1].startswith(f"{tmp_path / 'nothing.wav'}: cannot be played")
+    assert state_of(recorder.spool).state == "no_device"

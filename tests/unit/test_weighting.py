@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.recorder import weighting
 from edge.recorder.block_filter import BlockFilter, cascade, side_by_side
 from edge.recorder.weighting import F1, F2, F3, F4, Coefficients, Curve, Floats, design, design_goal_db
 
@@ -38,6 +39,22 @@ def test_zeros_lie_inside_the_unit_circle_so_nothing_is_delayed(curve: Curve) ->
     for rate in RATES:
         assert np.all(np.abs(np.roots(design(curve, rate).taps)) < 1)
         assert all(0 < pole < 1 for pole in design(curve, rate).poles)
+
+
+def lapack_minimum_phase(sums: Floats) -> Floats:
+    power = np.concatenate([sums[:0:-1] / 2, sums[:1], sums[1:] / 2])
+    roots = np.roots(power)
+    taps = np.real(np.poly(roots[np.abs(roots) < 1]))
+    return np.asarray(taps * np.sqrt(sums.sum()) / abs(taps.sum()))
+
+
+@pytest.mark.parametrize("curve", ["A", "C"])
+@pytest.mark.parametrize("rate", RATES)
+def test_the_design_is_what_lapack_makes_of_it(monkeypatch: pytest.MonkeyPatch, curve: Curve, rate: int) -> None:
+    ours = design(curve, rate).taps
+    monkeypatch.setattr(weighting, "_least_squares", lambda a, b: np.linalg.lstsq(a, b, rcond=None)[0])
+    monkeypatch.setattr(weighting, "_minimum_phase", lapack_minimum_phase)
+    np.testing.assert_allclose(ours, design(curve, rate).taps, rtol=0, atol=1e-12)
 
 
 def loop(filter_: Coefficients, samples: Floats) -> Floats:
@@ -76,3 +93,13 @@ def test_settled_on_a_constant_nothing_comes_out(rate: int) -> None:
     blocks.settle(np.array([0.7, -0.3]))
     out = blocks.run(np.repeat([[0.7], [-0.3]], rate, axis=1))
     assert np.abs(out).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000, 192_000])
+def test_settling_solves_the_equations_of_the_resting_state(rate: int) -> None:
+    space = side_by_side([cascade(design("A", rate)), cascade(design("C", rate))])
+    blocks = BlockFilter(space, 2)
+    values = np.array([0.7, -0.3])
+    blocks.settle(values)
+    resting = np.linalg.solve(np.eye(len(space.b)) - space.a, space.b)
+    np.testing.assert_allclose(blocks._state, np.outer(values, resting), rtol=0, atol=1e-9)

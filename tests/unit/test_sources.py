@@ -1,0 +1,58 @@
+"""A sound file as a source: played once, whatever comes between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.config import load
+from edge.errors import FileUnplayable
+from edge.recorder.blocks import EndOfSound, Samples, Source
+from edge.recorder.sources import SourceChoice
+from edge.settings import Recorder
+from tests.support.microphone import write_noise
+
+BLOCK = 4_096
+
+
+def recorder_settings(folder: Path, source: Path) -> Recorder:
+    options = [f"recorder.source={source}", "recorder.pace=max", f"recorder.block_frames={BLOCK}"]
+    return load(folder, overrides=options, environ={}).recorder
+
+
+def read(source: Source, blocks: int) -> list[Samples]:
+    found = [source.read(1.0) for _ in range(blocks)]
+    return [block.samples for block in found if block is not None]
+
+
+def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
+    played = write_noise(tmp_path / "a.wav", 0.5, seed=1)
+    choose = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"))
+    source = choose()
+    source.open()
+    before = read(source, 2)
+    source.close()
+    source = choose()
+    source.open()
+    block = source.read(1.0)
+    assert block is not None
+    after = read(source, 3)
+    with pytest.raises(EndOfSound):
+        source.read(1.0)
+    source.close()
+    assert np.array_equal(np.concatenate([*before, block.samples, *after])[:, 0], played)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "folder"])
+def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.wav"
+    if kind == "text":
+        path.write_text("no sound")
+    elif kind == "folder":
+        path.mkdir()
+    words = {"missing": "No such file", "text": "is no sound file", "folder": "Is a directory"}[kind]
+    with pytest.raises(FileUnplayable, match=f"{words}.*set .recorder. source") as caught:
+        SourceChoice(recorder_settings(tmp_path, path))().open()
+    assert "\n" not in str(caught.value)
