@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edge import config, wire
-from edge.errors import ConfigError, ImHearingError
+from edge.errors import ConfigError, ImHearingError, UsageError
 from edge.instant import Instant
+from edge.names import is_node_name
 from edge.settings import Settings
 
 
@@ -47,6 +48,14 @@ def settings_to_ask(args: argparse.Namespace) -> Settings:
             " start `imhearing up`, or name the node's folder with --data"
         )
     return chosen
+
+
+def chosen_node(args: argparse.Namespace, chosen: Settings) -> str:
+    """--node, else the configured one. UsageError where it can be no node's name."""
+    name: str = args.node or chosen.node.name
+    if not is_node_name(name):
+        raise UsageError(f"{name[:60]!r} is no node's name; allowed are a-z, 0-9, _ and -, at most 63")
+    return name
 
 
 def now() -> Instant:

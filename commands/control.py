@@ -11,7 +11,7 @@ import secrets
 from typing import Any
 
 from commands import logs
-from commands.common import now, print_json, say, settings, settings_with_broker
+from commands.common import chosen_node, now, print_json, say, settings, settings_with_broker
 from commands.show import clock
 from commands.times import parse_duration
 from edge import wire
@@ -22,7 +22,6 @@ from edge.home_assistant import DEFAULT_PREFIX, discovery_topic
 from edge.instant import MICROSECONDS, Instant
 from edge.model import PauseOrder
 from edge.mqtt import Bus, Message
-from edge.names import is_node_name
 from edge.settings import Settings
 from edge.spool import Spool
 from edge.verbs import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
@@ -69,7 +68,7 @@ def rotate(args: argparse.Namespace) -> int:
     """`imhearing rotate`."""
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
-    _done(args, ask(chosen.mqtt, _node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
+    _done(args, ask(chosen.mqtt, chosen_node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
     return 0
 
 
@@ -77,7 +76,7 @@ def archive(args: argparse.Namespace) -> int:
     """`imhearing archive`."""
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
-    data = ask(chosen.mqtt, _node(args, chosen), ArchiveNow(id=new_id()))
+    data = ask(chosen.mqtt, chosen_node(args, chosen), ArchiveNow(id=new_id()))
     _done(args, data, f"archives planned: {len(data.get('archives', []))}")
     return 0
 
@@ -86,7 +85,7 @@ def unannounce(args: argparse.Namespace) -> int:
     """`imhearing unannounce`: nothing of the node stays retained on the broker, and Home Assistant forgets it."""
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
-    node = _node(args, chosen)
+    node = chosen_node(args, chosen)
     for role in ("recorder", "archiver", "query"):
         _take_back(chosen, node, role)
     say(f"nothing of {node} is left on the broker")
@@ -95,7 +94,7 @@ def unannounce(args: argparse.Namespace) -> int:
 
 def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: Any) -> dict[str, Any]:
     """Over MQTT; where no broker can be reached and the node is this one, by its spool."""
-    node = _node(args, chosen)
+    node = chosen_node(args, chosen)
     spool = Spool(chosen.recorder.record_path, chosen.node.name)
     local = node == chosen.node.name and spool.path.is_dir()
     if not chosen.mqtt.host and local:
@@ -115,13 +114,6 @@ def _in_spool(here: Any, spool: Spool) -> dict[str, Any]:
     except OSError as problem:
         raise ImHearingError(f"{spool.path}: cannot be written ({problem.strerror}); mend its rights") from None
     return done
-
-
-def _node(args: argparse.Namespace, chosen: Settings) -> str:
-    name: str = args.node or chosen.node.name
-    if not is_node_name(name):
-        raise UsageError(f"{name[:60]!r} is no node's name; allowed are a-z, 0-9, _ and -, at most 63")
-    return name
 
 
 def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:

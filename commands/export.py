@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from commands import logs, show
+from commands.asking import chosen_via
 from commands.common import now, print_json, say, settings_to_ask
 from commands.coverage_bar import rows
 from commands.node_view import size
 from commands.progress import Progress
-from commands.query import chosen_via
 from commands.times import parse_range
 from edge.errors import UsageError
 from query_service import client
@@ -27,13 +27,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--export {folder}: there is no such folder; make it first: mkdir -p {folder}")
     start, end = parse_range(args.start, args.end, args.last, now())
     chosen, via = settings_to_ask(args), chosen_via(args.via)
+    keys = client.read_identity(args.identity and args.identity.expanduser())
     progress = Progress(sys.stderr.isatty())
 
     async def export() -> ExportReport:
         async with client.open_door(chosen, via, node=args.node, timeout=args.timeout) as door:
             return await export_sound(
-                door, start, end, folder, chosen.node, utc=args.utc, on_progress=progress, timeout=args.timeout
-            )
+                door, start, end, folder, chosen.node,
+                utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
+            )  # fmt: skip
 
     try:
         report = asyncio.run(export())

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from commands import export, logs, show
+from commands.asking import chosen_via
 from commands.common import now, print_json, say, settings_to_ask
 from commands.coverage_bar import Row, rows
 from commands.node_view import size
 from commands.progress import Progress
-from commands.query import chosen_via
 from commands.times import parse_range
 from edge.errors import UsageError
 from query_service import client

@@ -118,7 +118,8 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
         case ServiceStatus():
             return f"{_ROLES[type(event)]} {event.state}"
         case RecorderState():
-            return escaped(" ".join(filter(None, (describe_recorder(event), event.reason and f"({event.reason})"))))
+            why = event.reason or event.hint
+            return escaped(" ".join(filter(None, (describe_recorder(event), why and f"({why})"))))
         case ChunkCompleted():
             laeq = f", {event.levels.laeq:.1f} {event.levels.unit}" if event.levels else ""
             recovered = ", recovered after a crash" if event.recovered else ""

@@ -11,17 +11,17 @@ from rich.text import Text
 
 from commands import logs, show
 from commands.answer_tables import print_levels, print_sounds
-from commands.common import now, print_json, say, settings_to_ask
+from commands.asking import check_fleet, chosen_via, tell_missing
+from commands.common import now, print_json, settings_to_ask
 from commands.coverage_bar import GLYPHS, Row, cells, legend, rows
 from commands.logs import escaped
 from commands.node_view import size
 from commands.status import print_report
 from commands.times import parse_range
 from edge.errors import UsageError
-from edge.instant import Instant
 from edge.names import EVERY_NODE
 from query_service import client
-from query_service.client import Via
+from query_service.client import Question, Via
 from query_service.protocol import (
     ClipAnswer,
     CoverageAnswer,
@@ -40,21 +40,14 @@ def run(args: argparse.Namespace) -> int:
     via = chosen_via(args.via)
     kind = _chosen_type(args.type)
     start, end = (None, None) if kind == "status" else parse_range(args.start, args.end, args.last, now())
+    question: Question = {
+        "type": kind, "start": start, "end": end, "urls": args.json,
+        "order": args.order, "min_level": args.min_level, "step": args.step,
+    }  # fmt: skip
+    patience = _patience(args, kind)
     if args.node == EVERY_NODE:
-        return _every_node(args, via, kind, start, end)
-    answer = client.query(
-        settings_to_ask(args),
-        via,
-        type=kind,
-        start=start,
-        end=end,
-        urls=args.json,
-        node=args.node,
-        timeout=_patience(args, kind),
-        order=args.order,
-        min_level=args.min_level,
-        step=args.step,
-    )
+        return _every_node(args, via, question, patience)
+    answer = client.query(settings_to_ask(args), via, node=args.node, timeout=patience, **question)
     if args.json:
         print_json(answer)
     else:
@@ -62,23 +55,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _every_node(
-    args: argparse.Namespace, via: Via, kind: QuestionType, start: Instant | None, end: Instant | None
-) -> int:
+def _every_node(args: argparse.Namespace, via: Via, question: Question, patience: float) -> int:
     """1 where a node refused or stayed silent: then the answer is not whole."""
-    if via != "ably":
-        raise UsageError(f"--node {EVERY_NODE}: every node at once can be asked over Ably alone; add --via ably")
-    fleet = client.query_all(
-        settings_to_ask(args),
-        type=kind,
-        start=start,
-        end=end,
-        urls=args.json,
-        timeout=_patience(args, kind),
-        order=args.order,
-        min_level=args.min_level,
-        step=args.step,
-    )
+    check_fleet(via)
+    fleet = client.query_all(settings_to_ask(args), timeout=patience, **question)
     if args.json:
         print_json(fleet)
     else:
@@ -86,13 +66,7 @@ def _every_node(
         for answer in fleet.answers.values():
             _print(answer, console, args.utc)
             console.print()
-    for node, error in fleet.refused.items():
-        say(f"{node}: {escaped(error.message)}")
-    for node in fleet.silent:
-        say(f"{node}: is there, and gave no answer within {_patience(args, kind):g} s")
-    if not (fleet.answers or fleet.refused or fleet.silent):
-        say("no node is there now")
-    return 0 if fleet.answers and not fleet.refused and not fleet.silent else 1
+    return 0 if tell_missing(fleet, patience) else 1
 
 
 def _patience(args: argparse.Namespace, kind: QuestionType) -> float:
@@ -125,13 +99,6 @@ def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
         console.print(f"silent {span}: {row.state}{f', {row.note}' if row.note else ''}")
     if clip.url:
         console.print(escaped(clip.url), soft_wrap=True)
-
-
-def chosen_via(text: str) -> Via:
-    """--via, checked; UsageError lists what there is."""
-    if text not in get_args(Via):
-        raise UsageError(f"--via {text[:40]}: there is no such way to ask yet; there are: {', '.join(get_args(Via))}")
-    return cast(Via, text)
 
 
 def _chosen_type(text: str) -> QuestionType:

@@ -78,7 +78,9 @@ def _state(view: NodeView, facts: Facts, now: Instant, width: int) -> list[Text]
             state.append(f"  {escaped(view.recorder.reason)}")
         if is_synthetic(view.recorder):
             state.append("  NOT A MICROPHONE", style="bold yellow")
-    return [state, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
+    hint = view.recorder.hint if view.recorder is not None and view.recorder.state == "recording" else None
+    fault = [Text(f"input     {escaped(hint)}", style="bold yellow")] if hint else []
+    return [state, *fault, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:

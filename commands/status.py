@@ -1,4 +1,4 @@
-"""`imhearing status`: whether the node records, and what waits. From its folder, and from what the broker keeps."""
+"""`imhearing status`: whether a node records, and what waits; on its broker also which of its services run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 import threading
 
 from commands import logs, show
+from commands.asking import check_fleet, chosen_via, tell_missing
 from commands.common import print_json, settings_to_ask
 from commands.logs import escaped
 from commands.node_view import NodeView, read_event, size
@@ -14,9 +15,11 @@ from edge import wire
 from edge.errors import ImHearingError
 from edge.events import ROOT
 from edge.mqtt import Bus, Message
-from edge.settings import Settings
+from edge.names import EVERY_NODE
+from edge.settings import Mqtt, Settings
 from query_service import client
-from query_service.protocol import StatusAnswer
+from query_service.client import Via
+from query_service.protocol import GoodAnswer, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
 _RETAINED_SECONDS = 1.0  # for what the broker keeps to arrive
@@ -24,26 +27,52 @@ _ROLES = ("recorder", "archiver", "query-service")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 while it records, 1 otherwise."""
+    """0 while it records (with `--node all`: while every node does), 1 otherwise."""
     logs.set_up_for_people()
-    chosen = settings_to_ask(args)
-    report = client.query(chosen, "local", type="status")
-    if not isinstance(report, StatusAnswer):
-        raise ImHearingError("the node gave another answer than its status; are its programs of one version?")
-    view = _ask_broker(chosen)
-    recording = report.recorder.state == "recording" and report.recorder.alive
+    via, chosen = chosen_via(args.via), settings_to_ask(args)
+    if args.node == EVERY_NODE:
+        return _every_node(args, via, chosen)
+    answer = client.query(chosen, via, type="status", node=args.node, timeout=args.timeout)
+    report = _report(answer)
+    by_broker = via in ("local", "mqtt")  # elsewhere its broker is not ours
+    view = _ask_broker(chosen.mqtt, report.node) if by_broker else None
     if args.json:
         services = None if view is None else {role: view.online(role) for role in _ROLES}
         archiver = wire.to_plain(view.archiver) if view and view.archiver else None
-        print_json({"recording": recording, "services": services, "archiver": archiver, "report": report})
-        return 0 if recording else 1
-    print_report(report, args.utc)
-    _print_services(chosen, view)
-    return 0 if recording else 1
+        told = {"recording": _is_recording(report), "services": services, "archiver": archiver, "report": report}
+        print_json(told)
+    else:
+        print_report(report, args.utc)
+        if by_broker:
+            _print_services(chosen.mqtt, view)
+    return 0 if _is_recording(report) else 1
+
+
+def _every_node(args: argparse.Namespace, via: Via, chosen: Settings) -> int:
+    check_fleet(via)
+    fleet = client.query_all(chosen, type="status", timeout=args.timeout)
+    if args.json:
+        print_json(fleet)
+    else:
+        for answer in fleet.answers.values():
+            print_report(_report(answer), args.utc)
+            print()
+    whole = tell_missing(fleet, args.timeout)
+    return 0 if whole and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
+
+
+def _report(answer: GoodAnswer) -> StatusAnswer:
+    if not isinstance(answer, StatusAnswer):
+        raise ImHearingError("the node gave another answer than its status; are its programs of one version?")
+    return answer
+
+
+def _is_recording(report: StatusAnswer) -> bool:
+    return report.recorder.state == "recording" and report.recorder.alive
 
 
 def print_report(report: StatusAnswer, utc: bool) -> None:
-    """What the node's folder tells."""
+    """What the node itself tells."""
     recorder = report.recorder
     words = recorder.state.replace("_", " ") if recorder.alive else f"not running (last: {recorder.state})"
     if recorder.since is not None:
@@ -63,21 +92,23 @@ def print_report(report: StatusAnswer, utc: bool) -> None:
         print("catalog   not readable now, or not there yet")
 
 
-def _print_services(settings: Settings, view: NodeView | None) -> None:
+def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
     if view is None:
-        where = f"{settings.mqtt.host}:{settings.mqtt.port}" if settings.mqtt.host else "(none is known)"
+        where = f"{mqtt.host}:{mqtt.port}" if mqtt.host else "(none is known)"
         print(f"broker    does not answer: {where}")
         return
     for role in _ROLES:
         print(f"{role:13} {'online' if view.online(role) else 'OFFLINE'}")
+    if view.recorder is not None and view.recorder.hint and view.online("recorder"):
+        print(f"input     {escaped(view.recorder.hint)}")
     if view.archiver is not None:
         reason = f": {escaped(view.archiver.reason)}" if view.archiver.reason else ""
         print(f"uploads   {view.archiver.state}{reason}")
 
 
-def _ask_broker(settings: Settings) -> NodeView | None:
+def _ask_broker(mqtt: Mqtt, node: str) -> NodeView | None:
     """What the broker keeps of the node; None when it does not answer."""
-    if not settings.mqtt.host:
+    if not mqtt.host:
         return None
     view = NodeView()
     complete = threading.Event()
@@ -89,8 +120,8 @@ def _ask_broker(settings: Settings) -> NodeView | None:
         if view.archiver is not None and all(role in view.services for role in _ROLES):
             complete.set()
 
-    bus = Bus(settings.mqtt, f"{settings.node.name}-status", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{settings.node.name}/+/+", take)
+    bus = Bus(mqtt, f"{node}-status", secrets.token_hex(4))
+    bus.subscribe(f"{ROOT}/{node}/+/+", take)
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):

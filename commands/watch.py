@@ -1,45 +1,83 @@
-"""`imhearing watch`: the node's events and level from MQTT, live, until Ctrl-C."""
+"""`imhearing watch`: a node's events, live, until Ctrl-C; over MQTT with its level, else as its door lets it tell."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import queue
 import secrets
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from commands import logs
-from commands.common import print_json, say, settings_with_broker
+from commands.asking import chosen_via
+from commands.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
 from commands.logs import escaped
 from commands.node_view import describe, read_event
 from commands.screen import level_bar
 from commands.show import clock
 from edge import wire
-from edge.errors import DoorError, WireError
+from edge.errors import DoorError, QueryRefused, WireError
 from edge.events import ROOT, LevelMeasured
 from edge.mqtt import Bus, Message
+from query_service import client
+from query_service.client import Via
+from query_service.watching import ASKED_EVERY, Heard
 
 _CONNECT_SECONDS = 5.0
+_OVER_ABLY = 10.0  # seconds between questions where each is paid for
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a lost line is made anew
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> NoReturn:
     logs.set_up_for_people()
+    via = chosen_via(args.via)
+    if via == "mqtt":
+        _over_mqtt(args)
+    asyncio.run(_through_door(args, via))
+
+
+def _over_mqtt(args: argparse.Namespace) -> NoReturn:
+    """All that the node says, its level each second too."""
     settings = settings_with_broker(args)
+    node = chosen_node(args, settings)
     inbox: queue.Queue[Message] = queue.Queue(10_000)
-    bus = Bus(settings.mqtt, f"{settings.node.name}-watch", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{settings.node.name}/#", lambda message: _enqueue(inbox, message))
+    bus = Bus(settings.mqtt, f"{node}-watch", secrets.token_hex(4))
+    bus.subscribe(f"{ROOT}/{node}/#", lambda message: _enqueue(inbox, message))
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
             raise DoorError(
                 f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
             )
-        say(f"watching {settings.node.name}; Ctrl-C ends")
+        say(f"watching {node}; Ctrl-C ends")
         while True:
-            _show(inbox.get(), args.json, args.utc)
+            message = inbox.get()
+            _show(Heard(message.topic, message.payload), args.json, args.utc)
     finally:
         bus.stop()
+
+
+async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
+    """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
+    settings = settings_to_ask(args)
+    every = _OVER_ABLY if via == "ably" else ASKED_EVERY
+    pause = 0.0  # until it has answered once, a failure is final
+    while True:
+        try:
+            async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
+                async for heard in client.watch(door, timeout=args.timeout, pause=every):
+                    if not pause:
+                        say(f"watching {escaped(door.node)}; Ctrl-C ends")
+                    pause = _FIRST_PAUSE
+                    _show(heard, args.json, args.utc)
+        except (DoorError, QueryRefused) as problem:
+            if not pause:
+                raise
+            say(f"{escaped(str(problem))}; trying again in {pause:g} s")
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
@@ -47,12 +85,12 @@ def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
         inbox.put_nowait(message)
 
 
-def _show(message: Message, as_json: bool, utc: bool) -> None:
+def _show(heard: Heard, as_json: bool, utc: bool) -> None:
     if as_json:
         with contextlib.suppress(WireError):
-            print_json({"topic": message.topic, "payload": wire.decode(message.payload, Any)})
+            print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})
         return
-    event = read_event(message.topic, message.payload)
+    event = read_event(heard.topic, heard.payload)
     over = "\r\x1b[K" if sys.stdout.isatty() else ""
     if isinstance(event, LevelMeasured):
         line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  {level_bar(event.laeq, event.unit, 40)}"
@@ -60,4 +98,4 @@ def _show(message: Message, as_json: bool, utc: bool) -> None:
     elif event is not None and (text := describe(event)):
         print(f"{over}{clock(event.at, utc)}  {text}", flush=True)
     elif event is None:
-        print(f"{over}{escaped(message.topic[:200])}", flush=True)
+        print(f"{over}{escaped(heard.topic[:200])}", flush=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from edge import wire
 from edge.errors import DoorError
+from edge.events import ROOT
 from edge.names import EVERY_NODE, is_client_id
 from query_service.ably_link import Delivery, Link
 from query_service.patience import Send, Waiting
 from query_service.protocol import Answer, Request
-from query_service.tokens import NODES, REPLIES, REQUESTS
+from query_service.tokens import EVENTS, NODES, REPLIES, REQUESTS
+from query_service.watching import Heard
+
+_EVENTS_WAITING = 200
 
 
 def new_client_id() -> str:
@@ -63,7 +68,33 @@ class AblyClient:
 
     async def nodes(self, timeout: float = 10.0) -> list[str]:
         """The nodes that are there now."""
-        return await self._link.members(NODES, timeout)
+        return sorted({member.client_id for member in await self._link.members(NODES, timeout)})
+
+    async def events(self, timeout: float = 10.0) -> AsyncIterator[Heard] | None:
+        """What the node tells, from now on, until the connection is lost: DoorError. None: it tells nothing."""
+        here = [member for member in await self._link.members(NODES, timeout) if member.client_id == self.node]
+        if not any(member.data.get("events") == "yes" for member in here):
+            return None
+        heard: asyncio.Queue[Heard] = asyncio.Queue(_EVENTS_WAITING)
+
+        def take(delivery: Delivery) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                heard.put_nowait(Heard(f"{ROOT}/{self.node}/{delivery.name}", delivery.data))
+
+        await self._link.subscribe(f"{EVENTS}{self.node}", take, timeout=timeout)
+        return self._each(heard)
+
+    async def _each(self, heard: asyncio.Queue[Heard]) -> AsyncIterator[Heard]:
+        while self._keeper is not None:
+            coming = asyncio.ensure_future(heard.get())
+            try:
+                await asyncio.wait({coming, self._keeper}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    self._keeper.result()  # why the connection is lost
+                    return
+                yield coming.result()
+            finally:
+                coming.cancel()
 
     def _sender(self, node: str) -> Send:
         async def send(request: Request, left: float) -> None:
@@ -80,3 +111,4 @@ class AblyClient:
             await self._link.keep()
         except DoorError as problem:
             self._waiting.fail(problem)
+            raise

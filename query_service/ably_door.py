@@ -20,7 +20,7 @@ from edge.names import EVERY_NODE, is_client_id
 from query_service.ably_link import Delivery, Link
 from query_service.event_feed import EventFeed
 from query_service.protocol import Answer, ErrorAnswer, Request, read_request, refusal
-from query_service.replays import Replays
+from query_service.replays import Replays, other_body
 from query_service.tokens import EVENTS, NODES, REPLIES, REQUESTS
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,16 @@ class AblyDoor:
     """Serves until cancelled, whatever the network does. `answer` must not raise."""
 
     def __init__(
-        self, node: str, answer: AnswerIt, make_link: Callable[[], Link], feed: EventFeed | None = None
+        self,
+        node: str,
+        answer: AnswerIt,
+        make_link: Callable[[], Link],
+        feed: EventFeed | None = None,
+        instance: str = "",
     ) -> None:
-        """`feed`: what to tell on `imhearing:events:<node>`."""
+        """`feed`: what to tell on `imhearing:events:<node>`. `instance` tells two nodes of one name apart."""
         self._node = node
+        self._instance = instance
         self._feed = feed
         self._answer = answer
         self._make_link = make_link
@@ -113,9 +119,13 @@ class AblyDoor:
         link = self._make_link()
         try:
             await link.open()
+            await self._refuse_namesake(link)
             for name in (self._node, EVERY_NODE):
                 await link.subscribe(f"{REQUESTS}{name}", self._receive, rewind=_REWIND)
-            await link.enter(NODES, {"node": self._node, "version": __version__})
+            events = "no" if self._feed is None else "yes"
+            about = {"node": self._node, "version": __version__, "instance": self._instance, "events": events}
+            await link.enter(NODES, about)
+            await self._refuse_namesake(link)  # that came at the same time
             self._link = link
             self._reply_channels.clear()
             self._opened.set()
@@ -123,6 +133,17 @@ class AblyDoor:
             await link.keep()
         finally:
             await link.close()
+
+    async def _refuse_namesake(self, link: Link) -> None:
+        """Both would answer the same questions, and who asks would get now the one's answer, now the other's."""
+        for member in await link.members(NODES):
+            # a connection of ours may linger there that the server has not given up yet
+            other = member.data.get("instance") or self._instance
+            if member.client_id == self._node and other != self._instance:
+                raise DoorError(
+                    f"another node is called {self._node} (instance {other!r:.40}) and has the name on Ably; set [node]"
+                    " name on one of the two. Recording goes on"
+                )
 
     def _receive(self, delivery: Delivery) -> None:
         """Called by the SDK for each message: only sorts and enqueues."""
@@ -139,8 +160,7 @@ class AblyDoor:
         if seen == "in_work":
             return
         if seen == "other_body":
-            message = "id was used for another request; a new request needs a new one"
-            self._refuse(client_id, refusal(request.id, self._node, "bad_request", message, "id"))
+            self._refuse(client_id, other_body(request.id, self._node))
             return
         now = asyncio.get_running_loop().time()
         job = _Job(client_id, request, delivery.data, now + _deadline(delivery))
@@ -187,12 +207,7 @@ class AblyDoor:
             answer: Answer = refusal(job.request.id, self._node, "deadline", "the node had too much to do in that time")
         else:
             answer = await self._answer(job.request)
-        data = wire.encode(answer)
-        if isinstance(answer, ErrorAnswer) and answer.error.code in ("busy", "deadline", "internal"):
-            self._replays.forget(key)
-        else:
-            self._replays.finish(key, data)
-        await self._send(job.client_id, job.request.id, data, job.deadline)
+        await self._send(job.client_id, job.request.id, self._replays.settle(key, answer), job.deadline)
 
     async def _send(self, client_id: str, request_id: str, data: bytes, deadline: float) -> None:
         """Publishes on the client's own channel, again if need be; in vain it ends at the deadline, with a log line."""

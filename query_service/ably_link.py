@@ -44,6 +44,13 @@ class Delivery(NamedTuple):
     headers: dict[str, Any]
 
 
+class Member(NamedTuple):
+    """One connection that is present on a channel; `data` is what it says of itself."""
+
+    client_id: str
+    data: dict[str, Any]
+
+
 def _keep_quiet(loop: asyncio.AbstractEventLoop) -> None:
     """While the network is away the SDK leaves a failed task behind at each attempt, and asyncio a traceback of it."""
 
@@ -149,15 +156,15 @@ class Link:
         """Frees a channel that was only published on."""
         self._client.channels.release(channel)
 
-    async def members(self, channel: str, timeout: float = 10.0) -> list[str]:
-        """The client ids that are present on `channel` now."""
+    async def members(self, channel: str, timeout: float = 10.0) -> list[Member]:
+        """Who is present on `channel` now: one for each connection."""
         found: list[Any] = []
 
         async def look() -> None:
             found.extend(await self._client.channels.get(channel).presence.get())
 
         await self._within(timeout, f"see who is on {channel}", look())
-        return sorted({str(member.client_id) for member in found})
+        return [Member(str(member.client_id), _data(member.data)) for member in found]
 
     async def enter(self, channel: str, data: dict[str, str], timeout: float = 10.0) -> None:
         """Shows this client's presence on `channel`, with `data`, until the link ends."""
@@ -246,7 +253,11 @@ def _heed(task: asyncio.Task[Any]) -> None:
 def _delivery(message: Any) -> Delivery:
     extras = message.extras if isinstance(message.extras, dict) else {}
     headers = extras.get("headers")
-    return Delivery(message.client_id, message.name, _bytes(message.data), headers if isinstance(headers, dict) else {})
+    return Delivery(message.client_id, message.name, _bytes(message.data), _data(headers))
+
+
+def _data(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}
 
 
 def _bytes(data: Any) -> bytes:

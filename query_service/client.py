@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from edge.errors import DoorError
 from edge.instant import Instant
@@ -16,7 +16,8 @@ from edge.settings import Settings
 from query_service.asking import Door, ask, new_id, pages
 from query_service.fetching import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
 from query_service.fleet import FleetAnswer, FleetDoor, ask_fleet
-from query_service.protocol import DEFAULT_LIMIT, GoodAnswer, QuestionType, Request, SoundOrder
+from query_service.protocol import DEFAULT_LIMIT, DEFAULT_STEP, GoodAnswer, QuestionType, Request, SoundOrder
+from query_service.watching import Heard, watch
 
 if TYPE_CHECKING:
     from query_service.ably_client import AblyClient
@@ -28,7 +29,9 @@ __all__ = [
     "FetchReport",
     "FleetAnswer",
     "Gaps",
+    "Heard",
     "OnProgress",
+    "Question",
     "Via",
     "ask",
     "ask_fleet",
@@ -39,6 +42,8 @@ __all__ = [
     "pages",
     "query",
     "query_all",
+    "read_identity",
+    "watch",
 ]
 
 Via = Literal["local", "ably", "mqtt", "http"]
@@ -46,24 +51,31 @@ Via = Literal["local", "ably", "mqtt", "http"]
 _TOKEN_SECONDS = 3_600
 
 
+class Question(TypedDict, total=False):
+    """What to ask: [start, end), of all but `status`; sounds in `order`, from `min_level` (LAFmax, dB) up; levels in
+    steps of `step` seconds; `urls`: with links to the archives; `limit`: intervals, sounds or steps of one page.
+    """
+
+    type: QuestionType
+    start: Instant | None
+    end: Instant | None
+    limit: int
+    urls: bool
+    order: SoundOrder
+    min_level: float | None
+    step: int
+
+
 def query(
     settings: Settings,
     via: Via = "local",
     *,
-    type: QuestionType = "coverage",
-    start: Instant | None = None,
-    end: Instant | None = None,
-    limit: int = DEFAULT_LIMIT,
-    urls: bool = False,
-    order: SoundOrder = "loudest",
-    min_level: float | None = None,
-    step: int = 60,
     node: str | None = None,
     timeout: float = 10.0,
     token: str | None = None,
+    **question: Unpack[Question],
 ) -> GoodAnswer:
-    """The answer to one question, all pages in one: of type `sounds` in `order`, from `min_level` (LAFmax, dB) up; of
-    type `levels` in steps of `step` seconds.
+    """The answer to one question (see `Question`; coverage, unless its `type` says otherwise), all pages in one.
 
     `node` defaults to the configured one (HTTP: to whoever answers); `token` (Ably) to one made from `[ably] api_key`.
     `timeout` in seconds, per page. Raises QueryRefused when the node says no, DoorError when it stays silent or cannot
@@ -72,54 +84,35 @@ def query(
 
     async def run() -> GoodAnswer:
         async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
-            request = Request(
-                id=new_id(),
-                type=type,
-                from_=start,
-                to=end,
-                limit=limit,
-                urls=urls,
-                order=order,
-                min_level=min_level,
-                step=step,
-            )
-            return await ask(door, request, timeout)
+            return await ask(door, _request(question), timeout)
 
     return asyncio.run(run())
 
 
 def query_all(
-    settings: Settings,
-    *,
-    type: QuestionType = "coverage",
-    start: Instant | None = None,
-    end: Instant | None = None,
-    limit: int = DEFAULT_LIMIT,
-    urls: bool = False,
-    order: SoundOrder = "loudest",
-    min_level: float | None = None,
-    step: int = 60,
-    timeout: float = 10.0,
-    token: str | None = None,
+    settings: Settings, *, timeout: float = 10.0, token: str | None = None, **question: Unpack[Question]
 ) -> FleetAnswer:
     """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who stayed silent."""
 
     async def run() -> FleetAnswer:
         async with open_fleet(settings, token=token, timeout=timeout) as door:
-            request = Request(
-                id=new_id(),
-                type=type,
-                from_=start,
-                to=end,
-                limit=limit,
-                urls=urls,
-                order=order,
-                min_level=min_level,
-                step=step,
-            )
-            return await ask_fleet(door, request, timeout)
+            return await ask_fleet(door, _request(question), timeout)
 
     return asyncio.run(run())
+
+
+def _request(question: Question) -> Request:
+    return Request(
+        id=new_id(),
+        type=question.get("type", "coverage"),
+        from_=question.get("start"),
+        to=question.get("end"),
+        limit=question.get("limit", DEFAULT_LIMIT),
+        urls=question.get("urls", False),
+        order=question.get("order", "loudest"),
+        min_level=question.get("min_level"),
+        step=question.get("step", DEFAULT_STEP),
+    )
 
 
 def fetch(
@@ -143,7 +136,7 @@ def fetch(
     `identity`: the file of age private keys that opens what is encrypted. Raises FetchError, QueryRefused, DoorError.
     """
 
-    keys = _keys(identity) if identity is not None else None
+    keys = read_identity(identity)
 
     async def run() -> FetchReport:
         async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
@@ -154,7 +147,10 @@ def fetch(
     return asyncio.run(run())
 
 
-def _keys(identity: Path) -> Keys:
+def read_identity(identity: Path | None) -> Keys | None:
+    """The private keys in that file, for `fetch_sound` and `export_sound`. FetchError where there are none."""
+    if identity is None:
+        return None
     from query_service.decryption import read_keys  # noqa: PLC0415 - pyrage, for those who need it
 
     return read_keys(identity)

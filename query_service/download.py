@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 
@@ -16,10 +17,33 @@ from edge.model import Where
 _PIECE = 262_144
 _TRIES = 3
 _FIRST_PAUSE = 0.5  # seconds, doubled each time
+_LONGEST_PAUSE = 10.0
 
 
 class LinkRefused(FetchError):
     """The store does not honour the link, or not any more: ask the node for another."""
+
+
+class _Part:
+    """What has come of a member, on disk and in its hash."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        self._file.write(piece)
+        self.size += len(piece)
+
+    def is_all_of(self, where: Where) -> bool:
+        return self.size == where.length and self._digest.hexdigest() == where.sha256
+
+    def begin_anew(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest, self.size = hashlib.sha256(), 0
 
 
 class Downloader:
@@ -30,45 +54,54 @@ class Downloader:
         self.bytes_read = 0
 
     async def member(self, url: str, where: Where, target: Path) -> None:
-        """Writes the member's bytes, and no others, to `target`, once their SHA-256 has been found right.
+        """Writes the member's bytes, and no others, to `target`; they are whole once their SHA-256 was found right.
 
-        LinkRefused when the store says no; FetchError when it stays away, or sends something else, three times.
+        Where the line breaks it goes on from there. LinkRefused when the store says no; FetchError when three times in
+        a row not a byte comes, or three times something else than what was stored.
         """
-        pause = _FIRST_PAUSE
-        for attempt in range(1, _TRIES + 1):
-            try:
-                await self._once(url, where, target)
-            except (aiohttp.ClientError, TimeoutError, _Damaged) as problem:
-                if attempt == _TRIES:
+        pause, silent, damaged = _FIRST_PAUSE, 0, 0
+        with target.open("wb") as file:
+            part = _Part(file)
+            while True:
+                before = part.size
+                try:
+                    await self._go_on(url, where, part)
+                except _Damaged as problem:
+                    damaged += 1
+                    reason = str(problem)
+                    part.begin_anew()
+                except (aiohttp.ClientError, TimeoutError) as problem:
                     reason = str(problem) or type(problem).__name__
-                    raise FetchError(f"{where.member}: cannot be read from the store ({reason})") from None
+                    silent = silent + 1 if part.size == before else 0
+                else:
+                    return
+                if _TRIES in (silent, damaged):
+                    raise FetchError(f"{where.member}: cannot be read from the store ({reason})")
                 await asyncio.sleep(pause)
-                pause *= 2
-            else:
-                return
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _once(self, url: str, where: Where, target: Path) -> None:
+    async def _go_on(self, url: str, where: Where, part: _Part) -> None:
         if not url.startswith(("https://", "http://")):
             raise FetchError(f"{where.member}: its link is not one to a web address")
-        last = where.offset + where.length - 1
-        async with self._session.get(url, headers={"Range": f"bytes={where.offset}-{last}"}) as response:
+        first, last = where.offset + part.size, where.offset + where.length - 1
+        if first <= last:
+            await self._read(url, where, part, first, last)
+        if not part.is_all_of(where):
+            raise _Damaged("what came is not what was stored: its SHA-256 differs")
+
+    async def _read(self, url: str, where: Where, part: _Part, first: int, last: int) -> None:
+        async with self._session.get(url, headers={"Range": f"bytes={first}-{last}"}) as response:
             if 400 <= response.status < 500:
                 raise LinkRefused(f"{where.member}: the store refuses the link ({response.status} {response.reason})")
             # rclone's server answers 200, but sends the range, and says so
-            ranged = response.headers.get("Content-Range", "").startswith(f"bytes {where.offset}-{last}/")
+            ranged = response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/")
             if response.status != 206 and not (response.status == 200 and ranged):
                 raise _Damaged(f"the store answered {response.status} to a request for a range of bytes")
-            digest, size = hashlib.sha256(), 0
-            with target.open("wb") as file:
-                async for piece in response.content.iter_chunked(_PIECE):
-                    size += len(piece)
-                    self.bytes_read += len(piece)
-                    if size > where.length:
-                        raise _Damaged("the store sent more than was asked for")
-                    digest.update(piece)
-                    file.write(piece)
-        if size != where.length or digest.hexdigest() != where.sha256:
-            raise _Damaged("what came is not what was stored: its SHA-256 differs")
+            async for piece in response.content.iter_chunked(_PIECE):
+                self.bytes_read += len(piece)
+                if part.size + len(piece) > where.length:
+                    raise _Damaged("the store sent more than was asked for")
+                part.add(piece)
 
 
 class _Damaged(Exception):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -19,8 +19,11 @@ from query_service import guano
 from query_service.asking import Door, coverage_pages, new_id
 from query_service.audio import JoinedSound
 from query_service.download import downloads
-from query_service.fetching import Fetching, FetchProgress, OnProgress, explained
+from query_service.fetching import Fetching, FetchProgress, OnProgress, explained, put_in_place
 from query_service.protocol import Interval, Pending, Recorded, Request
+
+if TYPE_CHECKING:
+    from query_service.decryption import Keys
 
 _LONGEST_CHUNK = 3_600 * MICROSECONDS  # what [recorder] record_period allows
 _MARGIN = 60 * MICROSECONDS
@@ -55,11 +58,12 @@ async def export_sound(
     utc: bool = False,
     on_progress: OnProgress | None = None,
     timeout: float = 10.0,
+    keys: Keys | None = None,
 ) -> ExportReport:
     """Writes each chunk with sound in [start, end) to `folder` as `NODE_YYYYMMDD_HHMMSS.wav`, bit-exact, with GUANO.
 
     `about` says where the node stands. Names and timestamps are in this machine's local time, or in `utc`. A file that
-    is there already is written over. Raises FetchError, QueryRefused, DoorError.
+    is there already is written over. `keys` open what is encrypted. Raises FetchError, QueryRefused, DoorError.
     """
     if not folder.is_dir():
         raise FetchError(f"{folder}: there is no such folder; make it first")
@@ -67,7 +71,7 @@ async def export_sound(
     holes: list[Interval] = []
     async with downloads() as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=folder) as scratch:
-            fetching = Fetching(door, downloader, Path(scratch), timeout)
+            fetching = Fetching(door, downloader, Path(scratch), timeout, keys)
             async for step in fetching.steps(start, end):
                 sound, interval = step.sound.result(), step.interval
                 if sound is None or not isinstance(interval, Recorded | Pending):
@@ -167,12 +171,7 @@ def _write(sound: Path, path: Path, interval: Recorded | Pending, fields: dict[s
         with JoinedSound(unfinished, "WAV", interval.frames / interval.rate) as joined:
             joined.append(sound, 0, interval.frames, interval.chunk_id)
         guano.append(unfinished, fields | {"Original Filename": path.name})
-        descriptor = os.open(unfinished, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        unfinished.replace(path)
+        put_in_place(unfinished, path)
     except OSError as problem:
         raise FetchError(f"{path}: cannot be written ({problem.strerror})") from None
     finally:

@@ -109,7 +109,8 @@ async def fetch_sound(
                     if on_progress is not None:
                         on_progress(FetchProgress(step.interval.to - start, end - start, downloader.bytes_read))
             report = writing.report(path, end, downloader.bytes_read)
-            await asyncio.to_thread(_appear, unfinished, path)
+            await asyncio.to_thread(put_in_place, unfinished, path)
+            await asyncio.to_thread(sync_folder, path.parent)
     return report
 
 
@@ -309,11 +310,11 @@ def _frames_until(microseconds: int, rate: int) -> int:
     return -(-microseconds * rate // MICROSECONDS)
 
 
-def _appear(unfinished: Path, path: Path) -> None:
+def put_in_place(unfinished: Path, path: Path) -> None:
+    """Gives a file that is on disk its name; the caller syncs the folder. Raises OSError."""
     descriptor = os.open(unfinished, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     unfinished.replace(path)
-    sync_folder(path.parent)

@@ -16,8 +16,8 @@ from edge.events import ROOT
 from edge.mqtt import Bus, Message
 from edge.requests import ANSWER_SECONDS, Incoming, Refused, address, check_envelope, id_of
 from edge.verbs import QUERY_VERB
-from query_service.protocol import Answer, ErrorAnswer, ErrorCode, Request, read_request, refusal
-from query_service.replays import Replays
+from query_service.protocol import Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.replays import Replays, other_body
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ AnswerIt = Callable[[Request], Awaitable[Answer]]
 _WAITING = 64
 _WORKERS = 4
 _DEADLINE = 10.0  # seconds that a question may wait for its turn
-_PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
 _EVERYBODY = ""  # MQTT does not tell who sent a message
 
 
@@ -94,8 +93,7 @@ class MqttDoor:
         if seen == "in_work":
             return
         if seen == "other_body":
-            message = "id was used for another request; a new request needs a new one"
-            self._send(job.incoming, refusal(request.id, self._node, "bad_request", message, "id"))
+            self._send(job.incoming, other_body(request.id, self._node))
             return
         if isinstance(seen, bytes):
             self._send_bytes(job.incoming, seen)
@@ -104,12 +102,7 @@ class MqttDoor:
             answer: Answer = refusal(request.id, self._node, "deadline", "the node had too much to do in that time")
         else:
             answer = await self._answer(request)
-        data = wire.encode(answer)
-        if isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING:
-            self._replays.forget(key)
-        else:
-            self._replays.finish(key, data)
-        self._send_bytes(job.incoming, data)
+        self._send_bytes(job.incoming, self._replays.settle(key, answer))
 
     def _send(self, incoming: Incoming, answer: ErrorAnswer) -> None:
         self._send_bytes(incoming, wire.encode(answer))

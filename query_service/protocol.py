@@ -18,6 +18,7 @@ VERSION: Literal[1] = 1
 MAX_REQUEST = 8_192  # bytes
 MAX_ANSWER = 48_000  # bytes of one page: what a message of 64 KiB carries beside names, headers and base 64
 DEFAULT_LIMIT = 500
+DEFAULT_STEP = 60  # seconds
 
 QuestionType = Literal["coverage", "sounds", "levels", "status", "clip"]
 SoundOrder = Literal["loudest", "time"]
@@ -43,7 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
     urls: bool = True
     order: SoundOrder = "loudest"  # of sounds
     min_level: float | None = None  # LAFmax of sounds, dB
-    step: Annotated[int, Meta(ge=1, le=86_400)] = 60  # of levels, seconds
+    step: Annotated[int, Meta(ge=1, le=86_400)] = DEFAULT_STEP  # of levels, seconds
 
 
 class RangeQuestion(Struct, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ class RangeQuestion(Struct, frozen=True, kw_only=True):
     urls: bool
     order: SoundOrder = "loudest"
     min_level: float | None = None
-    step: int = 60  # seconds
+    step: int = DEFAULT_STEP  # seconds
 
 
 class Cut(Struct, frozen=True):

@@ -6,8 +6,19 @@ import hashlib
 from collections import OrderedDict
 from typing import Literal
 
+from edge import wire
+from query_service.protocol import Answer, ErrorAnswer, ErrorCode, refusal
+
 Key = tuple[str, str]  # client id, request id
 Verdict = Literal["new", "in_work", "other_body"]
+
+_PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
+
+
+def other_body(request_id: str, node: str) -> ErrorAnswer:
+    """The answer to a request whose id stood for another one."""
+    message = "id was used for another request; a new request needs a new one"
+    return refusal(request_id, node, "bad_request", message, "id")
 
 
 class Replays:
@@ -29,6 +40,15 @@ class Replays:
         if seen[0] != digest:
             return "other_body"
         return "in_work" if seen[1] is None else seen[1]
+
+    def settle(self, key: Key, answer: Answer) -> bytes:
+        """The answer's bytes, kept for those who ask again; not of a trouble that passes: that is a new request."""
+        data = wire.encode(answer)
+        if isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING:
+            self.forget(key)
+        else:
+            self.finish(key, data)
+        return data
 
     def finish(self, key: Key, answer: bytes) -> None:
         """Keeps the answer for those who ask again."""

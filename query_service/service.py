@@ -126,7 +126,7 @@ async def _ably_door(
     if settings.ably.events == "yes" and bus is not None:
         feed = EventFeed()
         feed.listen(bus, watch, node)
-    door = AblyDoor(node, answers.answer, make_link, feed)
+    door = AblyDoor(node, answers.answer, make_link, feed, _instance(settings))
     signs.append(door.silent_for)
     await door.run()
 

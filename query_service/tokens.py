@@ -79,14 +79,14 @@ def capabilities_for_client(client_id: str) -> Capability:
 
 
 def capabilities_for_node(node: str) -> Capability:
-    """What a node may do: hear questions to it and to all, answer anyone, be present, publish its events."""
+    """What a node may do: hear questions to it and to all, answer anyone, be present, see who is, tell its events."""
     if not is_node_name(node):
         raise UsageError(f"node {node[:70]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `{EVERY_NODE}`")
     return {
         f"{REQUESTS}{node}": ["subscribe"],
         f"{REQUESTS}{EVERY_NODE}": ["subscribe"],
         f"{REPLIES}*": ["publish"],
-        NODES: ["presence"],
+        NODES: ["presence", "subscribe"],
         f"{EVENTS}{node}": ["publish"],
     }
 

@@ -26,7 +26,7 @@ ROLES: dict[str, dict[str, set[str]]] = {
         "imhearing:requests:all": {"subscribe"},
         "imhearing:replies:ann": {"publish"},
         "imhearing:replies:bob": {"publish"},
-        "imhearing:nodes": {"presence"},
+        "imhearing:nodes": {"presence", "subscribe"},
         "imhearing:events:porch": {"publish"},
         # a star at the end stands for any number of segments; no client id has a colon, so nobody listens there
         "imhearing:replies:ann:more": {"publish"},

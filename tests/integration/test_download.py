@@ -115,6 +115,55 @@ def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:
     assert len(tries) == 3
 
 
+def test_after_a_break_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked = []
+
+    async def breaking(request: web.Request) -> web.StreamResponse:
+        """The line breaks four times, each time after 300 bytes more."""
+        asked.append(request.headers["Range"])
+        if len(asked) > 4:
+            return await ranged(request)
+        response = web.StreamResponse(status=206, headers={"Content-Length": str(len(DATA[request.http_range]))})
+        await response.prepare(request)
+        await response.write(DATA[request.http_range][:300])
+        if request.transport is not None:
+            await asyncio.sleep(0.05)
+            request.transport.close()
+        return response
+
+    assert get(breaking, tmp_path / "a") == len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert asked == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
+
+
+def test_what_was_damaged_is_read_from_its_beginning(tmp_path: Path) -> None:
+    asked = []
+
+    async def damaging(request: web.Request) -> web.Response:
+        asked.append(request.headers["Range"])
+        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(asked) == 1 else await ranged(request)
+
+    assert get(damaging, tmp_path / "a") == 2 * len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert asked == ["bytes=1000-2999"] * 2
+
+
+def test_a_line_that_gives_nothing_is_given_up(tmp_path: Path) -> None:
+    tries = []
+
+    async def dead(request: web.Request) -> web.StreamResponse:
+        tries.append(1)
+        response = web.StreamResponse(status=206, headers={"Content-Length": str(len(MEMBER))})
+        await response.prepare(request)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    with pytest.raises(FetchError, match=r"a\.flac: cannot be read"):
+        get(dead, tmp_path / "a")
+    assert len(tries) == 3
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refused_link_is_told_apart(tmp_path: Path, status: int) -> None:
     async def refuse(_request: web.Request) -> web.Response:

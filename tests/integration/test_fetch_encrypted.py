@@ -14,13 +14,17 @@ import pytest
 import soundfile
 from msgspec.structs import replace
 
+from commands import fetch as command
+from commands.parser import build_parser
 from edge.errors import FetchError
 from edge.instant import Instant
 from edge.model import Encryption
-from edge.settings import Settings
+from edge.settings import Node, Settings
 from query_service import client
+from query_service.export import export_sound
 from tests.support.chunks import START, put_chunk
 from tests.support.query_node import QueryNode
+from tests.support.realtime import in_loop
 from tests.support.s3 import RunningStore, running_store
 
 KEY = pyrage.x25519.Identity.generate()
@@ -79,3 +83,33 @@ def test_another_key_opens_nothing(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="cannot be decrypted"):
         client.fetch(settings, "local", START, END, tmp_path / "heard.wav", identity=other)
     assert not list(tmp_path.glob("*heard*"))
+
+
+@in_loop
+async def test_the_key_opens_what_is_exported(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    keys = client.read_identity(key_file(tmp_path, KEY))
+    async with client.open_door(settings, "local") as door:
+        report = await export_sound(door, START, END, folder, Node("porch"), utc=True, keys=keys)
+        with pytest.raises(FetchError, match="--identity"):
+            await export_sound(door, START, END, folder, Node("porch"))
+    for file, name in zip(report.files, sorted(node.audio), strict=True):
+        heard, _ = soundfile.read(file.path, dtype="int16")
+        np.testing.assert_array_equal(heard, soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0])
+    assert sorted(folder.iterdir()) == [file.path for file in report.files]
+
+
+def test_the_export_command_takes_the_key(node: QueryNode, tmp_path: Path) -> None:
+    """Of what is still in the spool."""
+    (tmp_path / "out").mkdir()
+    words = [
+        "fetch", "--data", str(tmp_path), "--from", "2026-03-03T22:00:02Z", "--to", "2026-03-03T22:00:04Z",
+        "--export", str(tmp_path / "out"), "--set", f"node.name={node.settings.node.name}",
+    ]  # fmt: skip
+    with pytest.raises(FetchError, match="--identity"):
+        command.run(build_parser().parse_args(words))
+    assert not list((tmp_path / "out").iterdir())
+    words += ["--identity", str(key_file(tmp_path, KEY))]
+    assert command.run(build_parser().parse_args(words)) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2

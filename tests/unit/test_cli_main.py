@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import imhearing
-from commands import parser as parser_module
+from commands import words as help_words
 from commands.parser import build_parser
 from edge import __version__
 
@@ -62,7 +62,7 @@ def test_front_and_parser_know_the_same_commands() -> None:
 
 
 def _examples() -> list[str]:
-    text = "\n".join(words.examples for words in parser_module._COMMANDS)
+    text = "\n".join(words.examples for words in help_words.COMMANDS)
     return re.findall(r"^  (?:sudo )?(imhearing .*?)(?:   .*)?$", text, re.MULTILINE)
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -314,6 +315,17 @@ def test_what_is_no_event_of_the_node_is_left_alone(topic: str, payload: bytes) 
 @given(st.binary(max_size=200))
 def test_any_payload_is_an_event_or_nothing(payload: bytes) -> None:
     read_event("imhearing/porch/recorder/state", payload)
+
+
+def test_what_is_wrong_with_the_sound_is_shown() -> None:
+    well = RecorderState(at=START, node="porch", state="recording", since=START, device="USB Audio")
+    faulty = msgspec.structs.replace(well, input_fault="silence", hint="is it muted?")
+    view = NodeView()
+    view.apply(every_event()[0])
+    view.apply(well)
+    assert "recording from USB Audio (is it muted?)" in (view.apply(faulty) or "")
+    assert "input     is it muted?" in [line.plain for line in draw(view, facts(), START, 80, 24)]
+    assert "is it muted?" not in (view.apply(well) or "is it muted?")
 
 
 def test_what_comes_from_outside_cannot_steer_the_terminal() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from edge.instant import Instant
 from edge.settings import Secret
+from query_service import tokens
 from query_service.loopback.auth import Authority
 from query_service.loopback.connections import Outbox
 from query_service.loopback.hub import Hub
@@ -131,7 +132,7 @@ def test_modes_are_what_the_token_permits(world: World) -> None:
         (ann, REPLIES, Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE),
         (ann, NODES, Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE),
         (porch, REPLIES, Flag.PUBLISH),
-        (porch, NODES, Flag.PRESENCE),
+        (porch, NODES, Flag.PRESENCE | Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE),
         (porch, REQUESTS, Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE),
     ]
     for peer, channel, flags in cases:
@@ -342,7 +343,8 @@ def test_no_rewind_where_a_client_comes_back(world: World) -> None:
 
 
 def test_presence_is_seen_by_those_who_may_and_by_oneself(world: World) -> None:
-    ann, porch, shed = world.client(), world.node(), world.node("shed")
+    only_present = tokens._sign(KEY, "shed", {NODES: ["presence"]}, 60, world.instant)
+    ann, porch, shed = world.client(), world.node(), Peer(world, {"accessToken": only_present})
     for peer in (ann, porch, shed):
         peer.attach(NODES)
     own = porch.enter(NODES, data='{"version":"1"}', encoding="json")

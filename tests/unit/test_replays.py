@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from query_service.ably_door import Pace
+from query_service.protocol import refusal
 from query_service.replays import Replays
 
 
@@ -59,3 +60,11 @@ def test_at_most_so_many_pass_in_any_second() -> None:
     asyncio.run(run())
     assert all(later - earlier > 0.95 for earlier, later in zip(passed, passed[20:], strict=False))
     assert passed[19] - passed[0] < 0.5
+
+
+def test_an_answer_is_kept_and_a_trouble_that_passes_is_not() -> None:
+    replays = Replays()
+    for code, kept in (("encrypted", True), ("busy", False), ("deadline", False), ("internal", False)):
+        replays.begin(("a", code), b"body")
+        data = replays.settle(("a", code), refusal(code, "porch", code, "why"))  # type: ignore[arg-type]
+        assert replays.begin(("a", code), b"body") == (data if kept else "new")

@@ -54,7 +54,7 @@ def test_node_token_is_the_nodes_own() -> None:
         "imhearing:requests:porch": ["subscribe"],
         "imhearing:requests:all": ["subscribe"],
         "imhearing:replies:*": ["publish"],
-        "imhearing:nodes": ["presence"],
+        "imhearing:nodes": ["presence", "subscribe"],
         "imhearing:events:porch": ["publish"],
     }
 
