@@ -1,0 +1,80 @@
+"""A whole node for an hour: what memory its parts hold, and whether it grows.
+
+python -m bench.memory [--minutes 60]
+
+`imhearing up` with a real broker, a local store and the realtime server, on a virtual microphone that plays noise.
+Chunks of ten seconds, an archive every minute, so that an hour holds what six hold otherwise; each minute it is asked
+over Ably, over MQTT and by itself. Resident memory as the kernel counts it: what processes share counts for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.microphone import virtual_microphone, write_noise
+from tests.support.node import RunningNode, running_node
+
+# the store and the realtime server are for a machine without accounts; a node in a garden has neither
+NODE = ("recorder", "archiver", "query-service", "broker")
+ALL = (*NODE, "store", "realtime")
+SETTINGS = (
+    "recorder.source=microphone",
+    "recorder.record_period=10",
+    "thresholds.records_count=6",
+    "thresholds.sound_level=-20",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=int, default=60)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
+        room = stack.enter_context(virtual_microphone())
+        write_noise(folder / "noise.wav", 60, seed=1)
+        node = stack.enter_context(running_node(folder / "node", *SETTINGS, environment=room.environment))
+        print("minute  " + "".join(f"{name:>15}" for name in ALL) + "           node", flush=True)
+        sums = []
+        for minute in range(1, options.minutes + 1):
+            player = room.play(folder / "noise.wav")
+            _ask(node)
+            player.wait()
+            sizes = _resident(node)
+            sums.append(sum(sizes.get(name, 0) for name in NODE))
+            print(f"{minute:6}  " + "".join(f"{sizes.get(name, 0):12.1f} MB" for name in ALL) + f"  {sums[-1]:8.1f} MB")
+        if len(sums) < 4:
+            return
+        third, last = sums[len(sums) // 2 : len(sums) * 3 // 4], sums[len(sums) * 3 // 4 :]
+        print(
+            f"the node: at most {max(sums):.1f} MB; median of the third quarter {statistics.median(third):.1f} MB,"
+            f" of the last {statistics.median(last):.1f} MB"
+        )
+        print(node.run("status").stdout)
+
+
+def _ask(node: RunningNode) -> None:
+    began = time.monotonic()
+    for via in ("ably", "mqtt", "local"):
+        done = node.run("query", "--last", "10m", "--via", via)
+        if done.returncode:
+            print(f"over {via}: {done.stderr.strip()}")
+    print(f"        asked in {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _resident(node: RunningNode) -> dict[str, float]:
+    """MB by part."""
+    found = {}
+    for name, pid in node.processes().items():
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        found[name] = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1_000_000
+    return found
+
+
+if __name__ == "__main__":
+    main()
