@@ -28,8 +28,9 @@ from typing import NamedTuple
 from edge.archiver.storage import Storage
 from edge.catalog import Catalog
 from edge.config import to_ini
+from edge.erasures import Erasures
 from edge.errors import CatalogBusy
-from edge.instant import FIRST, LAST
+from edge.instant import FIRST, LAST, Instant
 from edge.model import SpoolState
 from edge.settings import Archive, Mqtt, Node, Recorder, Settings
 from edge.settings import Catalog as CatalogSettings
@@ -52,14 +53,22 @@ service.run(load(Path(sys.argv[1])), threading.Event(), pace)
 
 
 class Scene(NamedTuple):
-    """What is archived: `sizes` are the chunks' bytes, `together` how many share an archive."""
+    """What is archived: `sizes` are the chunks' bytes, `together` how many share an archive.
+
+    With `forget` they are archived already, and what the archiver is killed at is erasing those.
+    """
 
     name: str
     sizes: tuple[int, ...]
     together: int
+    forget: tuple[int, ...] = ()
 
 
-SCENES = (Scene("whole", (15_000,) * 4, 2), Scene("parts", (3_500_000,) * 3, 3))
+SCENES = (
+    Scene("whole", (15_000,) * 4, 2),
+    Scene("parts", (3_500_000,) * 3, 3),
+    Scene("forget", (15_000,) * 6, 2, forget=(1, 2, 3)),  # a part of one archive, and the whole of another
+)
 
 
 class Point(NamedTuple):
@@ -76,13 +85,14 @@ def survive(point: Point) -> str:
     with tempfile.TemporaryDirectory(prefix="imhearing-kill-") as name, running_store() as store:
         folder = Path(name)
         settings, files = _prepare(folder, store, point.scene)
+        kept = {chunk_id: data for seq, (chunk_id, data) in enumerate(files.items()) if seq not in point.scene.forget}
         inject = f"inject={point.call}:signal=SIGKILL:when={point.when}"
         command = ["strace", "-f", "-qq", "-o", str(folder / "trace"), "-e", f"trace={point.call}", "-e", inject]
         killed = _run(settings, folder, command)
-        _check_after_kill(settings, store, files)
+        _check_after_kill(settings, store, kept)
         if killed:
             assert not _run(settings, folder, []), "the second run ended by itself"
-        _check_in_the_end(settings, store, files)
+        _check_in_the_end(settings, store, files, kept)
         return "killed" if killed else "unharmed"
 
 
@@ -118,11 +128,16 @@ def _prepare(folder: Path, store: RunningStore, scene: Scene) -> tuple[Settings,
     config = folder / "config.ini"
     config.write_text(to_ini(settings, "of a test") + "\n[thresholds]\nrecords_count = 1\n")
     config.chmod(0o600)
+    if scene.forget:
+        assert not _run(settings, folder, []), "it ended by itself"
+        length = make_chunk(0).ended_at - START
+        begin, end = START + scene.forget[0] * length, START + (scene.forget[-1] + 1) * length
+        Erasures(settings.catalog.db_path).give(Instant(begin), Instant(end), START)
     return settings, files
 
 
 def _run(settings: Settings, folder: Path, around: list[str]) -> bool:
-    """Runs the archiver until the spool is empty; True when it was killed before that."""
+    """Runs the archiver until all is archived, and erased; True when it was killed before that."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen([*around, sys.executable, "-c", PROCESS, str(folder)], stdout=log, stderr=log)
     try:
@@ -145,6 +160,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _is_done(settings: Settings) -> bool:
+    if Erasures(settings.catalog.db_path).open():
+        return False
     return not list(settings.recorder.record_path.glob("*.json")) or not any(
         path.suffix == ".flac" or re.search(r"-\d{6}\.json$", path.name)
         for path in settings.recorder.record_path.iterdir()
@@ -165,15 +182,17 @@ def _check_after_kill(settings: Settings, store: RunningStore, files: dict[str, 
             assert archived.get(chunk_id) == data, f"{chunk_id} is not in the store as the catalog says"
 
 
-def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, bytes]) -> None:
+def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, bytes], kept: dict[str, bytes]) -> None:
     rows = _rows(settings)
     assert rows.keys() == files.keys(), "the catalog has other chunks"
-    assert all(rows.values()), "a chunk is not stored"
-    assert _archived(store) == files, "the store has other sound"
+    assert {chunk_id for chunk_id, archive in rows.items() if archive} == kept.keys(), "other chunks are stored"
+    assert _archived(store) == kept, "the store has other sound"
     assert Storage(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
-    for archive_id in set(rows.values()):
+    archives = set(rows.values()) - {None}
+    for archive_id in archives:
         assert len(list(store.folder.rglob(f"{archive_id}.zip"))) == 1, "an archive is missing"
-    assert len(list(store.folder.rglob("*.zip"))) == len(set(rows.values())), "an archive nobody knows"
+    with_sound = [path for path in store.folder.rglob("*.zip") if _members(path)]
+    assert len(with_sound) == len(archives), "an archive nobody knows"
 
 
 def _rows(settings: Settings) -> dict[str, str | None]:
@@ -193,14 +212,19 @@ def _rows(settings: Settings) -> dict[str, str | None]:
 
 
 def _archived(store: RunningStore) -> dict[str, bytes]:
+    """What the store has; an archive and the one that replaces it may both be there for a while."""
     found: dict[str, bytes] = {}
     for path in store.folder.rglob("*.zip"):
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name != "manifest.json":
-                    assert name.split(".")[0] not in found, f"{name} is in two archives"
-                    found[name.split(".")[0]] = archive.read(name)
+        for chunk_id, data in _members(path).items():
+            assert found.setdefault(chunk_id, data) == data, f"{chunk_id} is in two archives, and differs"
     return found
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """The chunks of one archive; none while it is being written."""
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return {name.split(".")[0]: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+    return {}
 
 
 def every_point(every: int) -> Iterator[Point]:

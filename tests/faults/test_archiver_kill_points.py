@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.archiver_kill_points import SCENES, Point, survive
 
-WHOLE, PARTS = SCENES
+WHOLE, PARTS, FORGET = SCENES
 # the plan's commit, the upload's requests, the commit of what is uploaded, the removal of chunks
 POINTS = [
     Point(WHOLE, "fdatasync", 14),
@@ -17,6 +17,9 @@ POINTS = [
     Point(WHOLE, "unlink", 18),
     Point(PARTS, "sendto", 4),
     Point(PARTS, "unlink", 16),
+    # an archive is rewritten; the one before is deleted
+    Point(FORGET, "sendto", 6),
+    Point(FORGET, "fdatasync", 24),
 ]
 
 
