@@ -174,9 +174,10 @@ def _give_to_mosquitto(folder: Path) -> None:
     for name, mode in (("acl", 0o640), ("passwords", 0o640), ("server.key", 0o640), ("server.crt", 0o644)):
         os.chown(folder / name, -1, group)
         (folder / name).chmod(mode)
-    (folder / "ca.crt").chmod(0o644)
+    for name in ("ca.crt", "mosquitto.conf"):  # no secret in them: for everybody
+        (folder / name).chmod(0o644)
     os.chown(folder, -1, group)
-    folder.chmod(0o755)  # ca.crt is for everybody
+    folder.chmod(0o755)
 
 
 def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:

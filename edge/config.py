@@ -21,6 +21,8 @@ from edge.names import is_node_name, node_name_from_host
 from edge.schedule import place_of, schedule_of
 from edge.settings import Secret, Settings
 
+_MEND_CREDENTIAL = "make it readable for the user that runs this, or unset CREDENTIALS_DIRECTORY"
+
 # (section, key) -> value, and where it was written
 Values = dict[tuple[str, str], tuple[str, str]]
 
@@ -95,17 +97,41 @@ def is_secret(section: str, key: str) -> bool:
 def _read_secrets(environ: Mapping[str, str], faults: list[str]) -> Values:
     """IMHEARING_<SECTION>_<KEY> for any secret, or a file of that name, lower case, in $CREDENTIALS_DIRECTORY."""
     values: Values = {}
-    folder = environ.get("CREDENTIALS_DIRECTORY")
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    if _is_closed(folder):
+        faults.append(f"{folder}: cannot be read (Permission denied); {_MEND_CREDENTIAL}")
+        folder = ""
     for section, key in _SECRETS:
         name = f"imhearing_{section}_{key}"
-        if folder and (path := Path(folder) / name).exists():
-            try:
-                values[section, key] = (path.read_text(encoding="utf-8").strip(), str(path))
-            except (OSError, UnicodeDecodeError) as problem:
-                faults.append(f"{path}: cannot be read ({problem})")
+        if folder and (credential := _read_credential(Path(folder) / name, faults)) is not None:
+            values[section, key] = (credential, str(Path(folder) / name))
         if name.upper() in environ:
             values[section, key] = (environ[name.upper()], f"${name.upper()}")
     return values
+
+
+def _is_closed(folder: str) -> bool:
+    """Whether there is such a folder and its files are out of reach: one fault, not one for each secret."""
+    try:
+        os.lstat(f"{folder}/.")  # a path, not a Path: that would drop the dot
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _read_credential(path: Path, faults: list[str]) -> str | None:
+    """What the file holds; None where there is none, as for a secret that is not used, or where it is at fault."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        faults.append(f"{path}: is not UTF-8 text; write the secret into it anew")
+    except OSError as problem:
+        faults.append(f"{path}: cannot be read ({problem.strerror}); {_MEND_CREDENTIAL}")
+    return None
 
 
 def _read_overrides(overrides: Sequence[str], faults: list[str]) -> Values:

@@ -9,6 +9,7 @@ import urllib.error
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from commands.checks import lifecycle
 from commands.checks.clock import open_address, store_address
 from commands.checks.finding import Finding, Patient, fault, ok, warning
 from edge.archiver.storage import Storage
@@ -38,7 +39,9 @@ def look(patient: Patient) -> Iterator[Finding]:
         return
     yield can_be_read(storage, key, body)
     yield link_works(patient, storage, key, body)
-    yield can_be_deleted(storage, key)
+    deleted = can_be_deleted(storage, key)
+    yield deleted
+    yield from lifecycle.look(patient, storage, may_delete=deleted.state == "ok")
 
 
 def can_be_written(patient: Patient, storage: Storage, key: str, body: bytes) -> Finding:

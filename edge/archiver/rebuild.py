@@ -71,7 +71,7 @@ def rebuild(
                 archives, chunks = archives + 1, chunks + len(manifest.members)
                 progress(archives)
             elif key.startswith(f"{prefix}{node}/corrections/"):
-                _take_stream(catalog, wire.decode(b"".join(bucket.read(key, 0, size)), Stream))
+                _take_stream(catalog, wire.decode(b"".join(bucket.read(key, 0, size)), Stream), corrects=True)
         except WireError as problem:
             log.warning("%s: %s", key, problem)
             faults.append(f"{key}: {problem}")
@@ -195,13 +195,14 @@ def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int
     catalog.restore(archive, manifest.members, manifest.discarded)
 
 
-def _take_stream(catalog: Catalog, stream: Stream) -> None:
+def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
+    """`corrects`: it was stored because archives tell older times, so of two that are as sure it is the later one."""
     known = catalog.stream(stream.stream_id)
-    if known is None or _is_newer(stream, known):
+    if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
         catalog.register_stream(stream)
         catalog.correction_stored(stream.stream_id)  # it comes from the store
 
 
-def _is_newer(one: Stream, other: Stream) -> bool:
+def _rank(stream: Stream) -> tuple[bool, int]:
     """Archives hold a stream's record as it was when they were planned: corrected, and ended, come last."""
-    return (not one.uncertain, len(one.knots)) > (not other.uncertain, len(other.knots))
+    return not stream.uncertain, len(stream.knots)

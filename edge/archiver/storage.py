@@ -69,7 +69,7 @@ class _Missing(StoreError):
 
 _SIGNALS: dict[tuple[str, ...], type[StoreError]] = {
     ("NoSuchUpload", "InvalidUploadID"): UploadGone,
-    ("NoSuchKey", "404"): _Missing,
+    ("NoSuchKey", "404", "NoSuchLifecycleConfiguration"): _Missing,
     ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): AlreadyThere,
 }
 
@@ -85,6 +85,14 @@ class StoredPart(Struct, frozen=True):
     number: int
     size: int
     etag: str
+
+
+class LifecycleRule(Struct, frozen=True):
+    """A rule of the bucket that is in force, for all objects below `prefix`: what it does after how many days."""
+
+    prefix: str
+    expire_days: int | None = None  # deletes objects
+    abort_days: int | None = None  # ends multipart uploads that nobody finished
 
 
 class Storage:
@@ -110,6 +118,20 @@ class Storage:
     def check(self) -> None:
         """One cheap request; raises what stands in the way of uploading, as far as it can tell."""
         self._do("look at the bucket", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+
+    def lifecycle(self) -> list[LifecycleRule]:
+        """The bucket's rules, but for those of some tags or sizes alone; StoreError where the store does not tell."""
+
+        def ask(s3: S3Client) -> Any:
+            return s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
+
+        try:
+            found = self._do("see the lifecycle rules", ask)
+        except _Missing:
+            return []
+        if not found.get("Rules"):  # rclone takes the question for another one, and lists the bucket
+            raise StoreError(f"{self._place}: the store does not know such rules")
+        return [_rule(rule) for rule in found["Rules"] if rule.get("Status") == "Enabled" and not _is_narrow(rule)]
 
     def head(self, key: str) -> StoredObject | None:
         """What the store has under `key`; None where it has nothing."""
@@ -342,6 +364,19 @@ class Storage:
         if isinstance(problem, faults.HTTPClientError | faults.ConnectionError | OSError):
             return StoreUnreachable(f"{text}; trying again")
         return StoreError(text)
+
+
+def _is_narrow(rule: Any) -> bool:
+    return bool(rule.get("Filter", {}).keys() - {"Prefix"})
+
+
+def _rule(rule: Any) -> LifecycleRule:
+    """Of S3's two ways to write a prefix the older one stands in the rule itself."""
+    return LifecycleRule(
+        prefix=rule.get("Filter", {}).get("Prefix") or rule.get("Prefix") or "",
+        expire_days=rule.get("Expiration", {}).get("Days"),
+        abort_days=rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation"),
+    )
 
 
 def _content_md5(md5: str) -> str:

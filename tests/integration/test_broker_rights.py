@@ -143,6 +143,8 @@ def test_secrets_are_for_the_broker_alone_and_stay_when_it_is_set_up_again(tmp_p
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in ("passwords", "server.key", "ca.key", "mqtt.ini"):
         assert not stat.S_IMODE((folder / name).stat().st_mode) & stat.S_IRWXO, name
+    for name in ("mosquitto.conf", "ca.crt", "server.crt"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644, name
     password = next(line for line in told.splitlines() if line.startswith("Password:")).split()[1]
     assert password not in (folder / "passwords").read_text()
     again = set_up(folder, "porch")

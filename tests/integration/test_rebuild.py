@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import threading
 from collections.abc import Iterator
@@ -127,6 +128,32 @@ def test_corrections_in_the_store_count(tmp_path: Path, spool: Spool, store: Run
     again, _ = _again(tmp_path, spool, store)
     assert again.stream(STREAMS[0]) == corrected
     assert again.corrections_due() == []
+    again.close()
+
+
+def test_a_clock_set_by_hand_after_all_was_archived_counts(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    """The correction is no more certain than what the archive tells, and its stream had ended by then: it is later."""
+    start = Instant(START + HOUR)
+    stream_id = "20260303T230000Z-unce"
+    stream = make_stream(stream_id, ordinal=2, uncertain=True, knots=((0, start), (8_000, Instant(start + 1_000_000))))
+    chunk = replace(make_chunk(0, b"sound", stream_id=stream_id, start=start), uncertain=True)
+    catalog.register_stream(stream)
+    catalog.register([chunk])
+    plan = make_plan([chunk], {stream_id: stream}, Target(store.settings.s3_bucket_name, PREFIX, NODE))
+    catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+    uploader = Uploader(Storage(store.settings), lambda _: io.BytesIO(b"sound"), threading.Event())
+    catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+    moved = replace(
+        stream, shift=7_000_000, knots=tuple((frame, Instant(at + 7_000_000)) for frame, at in stream.knots)
+    )
+    assert catalog.register_stream(moved)
+    assert catalog.corrections_due() == [stream_id]
+    uploader.put_document(f"{PREFIX}{NODE}/corrections/{stream_id}.json", wire.encode(moved))
+    again, _ = _again(tmp_path, spool, store)
+    assert again.stream(stream_id) == moved
+    assert _rows(again) == _rows(catalog)
     again.close()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,61 @@ def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path)
     assert secret(environ) == "environment"
     assert secret(environ, "s3.secret_access_key=given") == "given"
     assert load(tmp_path, None, ["recorder.record_period=7"], NOTHING).recorder.record_period == 7
+
+
+@contextlib.contextmanager
+def not_as_root() -> Iterator[None]:
+    """For root no file is closed."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def credentials() -> Iterator[Path]:
+    """Where everybody could reach it: pytest's own folders are private."""
+    with tempfile.TemporaryDirectory(prefix="imhearing-credentials-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def unreadable(folder: Path) -> str:
+    with not_as_root(), pytest.raises(ConfigError) as caught:
+        load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
+    [told] = caught.value.faults
+    return told
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_folder_of_credentials_that_is_closed_is_one_fault(credentials: Path, mode: int) -> None:
+    (credentials / "imhearing_s3_secret_access_key").write_text("hush-hush")
+    credentials.chmod(mode)
+    told = unreadable(credentials)
+    credentials.chmod(0o700)
+    assert told.startswith(f"{credentials}: cannot be read (Permission denied); ")
+    assert "CREDENTIALS_DIRECTORY" in told
+
+
+def test_a_credential_that_is_closed_or_none_is_one_fault_that_names_it(credentials: Path) -> None:
+    file = credentials / "imhearing_s3_secret_access_key"
+    file.write_text("hush-hush")
+    file.chmod(0o000)
+    assert unreadable(credentials).startswith(f"{file}: cannot be read (Permission denied); ")
+    file.chmod(0o644)
+    file.write_bytes(b"\xff\xfe")
+    assert unreadable(credentials).startswith(f"{file}: is not UTF-8 text; ")
+    file.unlink()
+    file.mkdir()
+    assert unreadable(credentials).startswith(f"{file}: cannot be read (Is a directory); ")
+
+
+def test_a_folder_of_credentials_that_is_not_there_holds_none(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", Path(__file__)):
+        assert not load(tmp_path, environ={"CREDENTIALS_DIRECTORY": str(folder)}).s3.secret_access_key.reveal()
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,15 @@ def test_its_credentials_are_secrets_of_the_configuration(unit: Path) -> None:
         assert f"imhearing_mqtt_{other}_password" not in given
 
 
+def test_each_secret_reaches_the_service_that_uses_it_and_none_has_to_be_there() -> None:
+    """`LoadCredential=NAME` without a path looks in /etc/credstore, and goes on where there is no such file."""
+    given = {credential for unit in OURS for credential in lines(unit, "LoadCredential")}
+    unused = {"imhearing_mqtt_control_password", "imhearing_ably_token"}  # people's commands alone log in with them
+    assert given == {f"imhearing_{section}_{key}" for section, key in config._SECRETS} - unused
+    assert not any(":" in credential for credential in given)
+    assert "imhearing_http_token" in lines(DEPLOY / "imhearing-query-service.service", "LoadCredential")
+
+
 def test_only_the_recorder_has_sound_cards_and_the_clock_can_be_asked() -> None:
     devices = {unit.stem: lines(unit, "DeviceAllow") for unit in UNITS}
     assert [stem for stem, allowed in devices.items() if allowed] == ["imhearing-recorder"]
