@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -61,12 +62,16 @@ def _guarded(args: argparse.Namespace) -> int:
     """Runs the command; what goes wrong becomes a plain message and an exit code."""
     from edge.errors import ImHearingError  # noqa: PLC0415
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no glyph for the bar
     try:
         code = _find(args.command)(args)
         sys.stdout.flush()
     except ImHearingError as problem:
-        for line in str(problem).splitlines():
-            print(f"imhearing: {line}", file=sys.stderr)
+        from commands.logs import escaped  # noqa: PLC0415
+
+        for line in str(problem).rstrip("\n").split("\n"):
+            print(f"imhearing: {escaped(line)}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
         return 130

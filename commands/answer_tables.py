@@ -16,9 +16,13 @@ _UNCERTAIN = "~ the node's clock was not synchronised then: these times are unce
 
 def print_sounds(answer: SoundsAnswer, console: Console, utc: bool) -> None:
     """One line a sound, in the order of the answer, with how to hear it."""
-    _headline(answer, console, utc, f"{len(answer.sounds)} sounds")
+    _headline(answer, console, utc, show.count(len(answer.sounds), "sound"))
     if not answer.sounds:
-        console.print("no sounds: none was as loud as [thresholds] sound_level, or that is 0 (ignored)", soft_wrap=True)
+        console.print(
+            "no sounds: none was as loud as [thresholds] sound_level, or that is 0, and nothing counts as a sound;"
+            " try thresholds.sound_level=-40",
+            markup=False,  # it would take the section for a style
+        )
         return
     with_day = not show.same_day(answer.from_, answer.to, utc)
     table = _table(("from", "length", "loudest", "average", "state"))

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable
 
 from commands import logs
-from commands.common import now, print_json, say, settings
+from commands.common import data_dir, now, print_json, say, settings
+from commands.local_store import local_store
+from commands.logs import escaped
 from edge.catalog import CatalogReader
 from edge.errors import CatalogBusy, ImHearingError
 from edge.settings import Settings
@@ -19,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0: all is as the catalog says, or the catalog was made anew; 1: it is not, or it could not."""
     logs.set_up_for_people()
     chosen = settings(args)
-    return _verify(args, chosen) if args.action == "verify" else _rebuild(args, chosen)
+    with local_store(data_dir(args), chosen):
+        return _verify(args, chosen) if args.action == "verify" else _rebuild(args, chosen)
 
 
 def _verify(args: argparse.Namespace, chosen: Settings) -> int:
@@ -41,10 +44,10 @@ def _verify(args: argparse.Namespace, chosen: Settings) -> int:
         for finding in found:
             findings.append(finding)
             if not args.json:
-                print(finding)
+                print(escaped(str(finding)))
     if args.json:
         print_json({"ok": not findings, "findings": findings})
-    say(f"{len(findings)} things are not as the catalog says" if findings else "all is as the catalog says")
+    say(f"not as the catalog says: {len(findings)}" if findings else "all is as the catalog says")
     return 1 if findings else 0
 
 
@@ -64,11 +67,12 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
             _counter("archives read"),
         )
     except ImHearingError as problem:
-        raise type(problem)(*_untouched(problem, path.name)) from None
+        problem.args = (_untouched(problem, path.name),)
+        raise
     if args.json:
         print_json(found)
     for fault in found.faults:
-        say(f"left out: {fault}")
+        say(f"left out: {escaped(fault)}")
     say(
         f"{path}: {found.chunks} chunks in {found.archives} archives, {found.waiting} in the spool;"
         f" what was there before is {path.name}.old"
@@ -76,11 +80,11 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     return 1 if found.faults else 0
 
 
-def _untouched(problem: ImHearingError, name: str) -> tuple[str, ...]:
+def _untouched(problem: ImHearingError, name: str) -> str:
     text = str(problem)
     if "another archiver" in text:
         text = f"{name} is being written: the archiver runs; stop it (or `imhearing up`) and call this again"
-    return (f"{text}\n{name} is as it was", *problem.args[1:])
+    return f"{text}\n{name} is as it was"
 
 
 def _spool(chosen: Settings) -> Spool:

@@ -14,7 +14,7 @@ from commands import logs
 from commands.common import data_dir, say
 from commands.up_plan import MARKER
 from edge import config
-from edge.errors import ConfigError, UsageError
+from edge.errors import ConfigError, ImHearingError, UsageError
 from edge.files import write_atomically
 
 _CHANGE = re.compile(r"(\w+)\.(\w+)=(.*)", re.DOTALL)
@@ -32,12 +32,21 @@ def run(args: argparse.Namespace) -> int:
     for section, key, value in changes:
         text = changed(text, section, key, value)
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    write_atomically(path, text.encode(), mode & ~_OTHERS if secret else mode)
-    path.chmod(mode & ~_OTHERS if secret else mode)
+    _write(path, text, mode & ~_OTHERS if secret else mode)
     names = ", ".join(f"[{section}] {key}" for section, key, _ in changes)
     say(f"{path}: {names} set; restart the node's services for it to hold")
     return 0
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        write_atomically(path, text.encode(), mode)
+        path.chmod(mode)
+    except OSError as problem:
+        raise ImHearingError(
+            f"{path}: cannot be written ({problem.strerror}); run it with sudo, or name another file with --config"
+        ) from None
 
 
 def _parsed(text: str) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ from edge.errors import DoorError, ImHearingError, UsageError, WireError
 from edge.events import EVENTS, ROOT, RecorderStatus, Response
 from edge.home_assistant import DEFAULT_PREFIX, discovery_topic
 from edge.instant import MICROSECONDS, Instant
-from edge.model import PauseOrder
+from edge.kernel_clock import KernelClock
 from edge.mqtt import Bus, Message
 from edge.settings import Settings
 from edge.spool import Spool
@@ -40,7 +40,7 @@ def pause(args: argparse.Namespace) -> int:
     until = None if length is None else Instant(now() + length)
 
     def here(spool: Spool) -> dict[str, Any]:
-        spool.write_pause_order(PauseOrder(until))
+        spool.order_pause(until, KernelClock())
         return {"until": None if until is None else str(until)}
 
     data = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)

@@ -17,6 +17,7 @@ from commands import logs
 from commands.checks.finding import Check, Finding, Patient, fault
 from commands.common import data_dir, print_json, say, settings
 from commands.logs import escaped
+from commands.show import count
 from commands.up_plan import MARKER
 from edge.errors import ConfigError
 from edge.kernel_clock import KernelClock
@@ -119,4 +120,7 @@ def _tell(found: list[Finding]) -> None:
             print(f"        {'':{width}}  → {escaped(finding.remedy)}")
     sys.stdout.flush()
     faults, warnings = _faults(found), sum(finding.state == "warning" for finding in found)
-    say(f"{len(found)} looks: {faults or 'no'} faults, {warnings or 'no'} warnings")
+    words = [
+        count(number, word) if number else f"no {word}s" for number, word in ((faults, "fault"), (warnings, "warning"))
+    ]
+    say(f"{count(len(found), 'look')}: {', '.join(words)}")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from commands import logs, show
 from commands.asking import chosen_via
-from commands.common import now, print_json, say, settings_to_ask
+from commands.common import now, print_json, say, settings_to_ask, writing
 from commands.coverage_bar import rows
 from commands.node_view import size
 from commands.progress import Progress
 from commands.times import parse_range
 from edge.errors import UsageError
+from edge.instant import Instant
 from query_service import client
 from query_service.export import ExportReport, export_sound
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
             )  # fmt: skip
 
     try:
-        report = asyncio.run(export())
+        with writing(f"--export {folder}"):
+            report = asyncio.run(export())
     finally:
         progress.end()
     _tell(report, args.utc)
@@ -47,11 +49,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _zone(moment: Instant, utc: bool) -> str:
+    return show.zone(moment, utc).replace("local,", "local time,")
+
+
 def _tell(report: ExportReport, utc: bool) -> None:
     first, last = report.files[0], report.files[-1]
     say(
-        f"{report.folder}: {len(report.files)} files, {first.path.name} to {last.path.name}"
-        f" ({size(report.bytes_read)} read); names are in {show.zone(first.started_at, utc)}"
+        f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
+        f" ({size(report.bytes_read)} read); names are in {_zone(first.started_at, utc)}"
     )
     for row in rows(report.holes):
         say(f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from commands import export, logs, show
 from commands.asking import chosen_via
-from commands.common import now, print_json, say, settings_to_ask
+from commands.common import now, print_json, say, settings_to_ask, writing
 from commands.coverage_bar import Row, rows
 from commands.node_view import size
 from commands.progress import Progress
@@ -34,11 +34,12 @@ def run(args: argparse.Namespace) -> int:
     start, end = parse_range(args.start, args.end, args.last, now())
     progress = Progress(sys.stderr.isatty())
     try:
-        report = client.fetch(
-            settings_to_ask(args), via, start, end, output,
-            gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
-            identity=args.identity and args.identity.expanduser(),
-        )  # fmt: skip
+        with writing(f"-o {output}"):
+            report = client.fetch(
+                settings_to_ask(args), via, start, end, output,
+                gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
+                identity=args.identity and args.identity.expanduser(),
+            )  # fmt: skip
     finally:
         progress.end()
     _tell(report, args.gaps, args.utc)
@@ -51,7 +52,7 @@ def _tell(report: FetchReport, gaps: str, utc: bool) -> None:
     channels = "mono" if report.channels == 1 else f"{report.channels} channels"
     say(
         f"{report.path}: {show.length(round(report.frames * 1e6 / report.rate))}, {report.rate} Hz, {channels},"
-        f" from {report.chunks} chunks ({size(report.bytes_read)} read)"
+        f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} read)"
     )
     with_day = not show.same_day(report.from_, report.to, utc)
     for row in rows(report.holes):

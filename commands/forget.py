@@ -12,7 +12,7 @@ import time
 
 from commands import logs
 from commands.common import now, print_json, say, settings
-from commands.show import precise
+from commands.show import count, precise
 from commands.times import parse_range
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.erasures import ErasureResult, Erasures
@@ -70,8 +70,8 @@ def _show(chunks: list[CatalogChunk], utc: bool) -> None:
     first, last = chunks[0].chunk.started_at, max(row.chunk.ended_at for row in chunks)
     archives = len({row.where.archive for row in chunks if row.where})
     say(
-        f"{len(chunks)} chunks with sound from {precise(first, utc, True)} to {precise(last, utc, True)};"
-        f" {archives} archives would be rewritten without them:"
+        f"{count(len(chunks), 'chunk')} with sound from {precise(first, utc, True)} to {precise(last, utc, True)};"
+        f" {count(archives, 'archive')} would be rewritten without them:"
     )
     for row in chunks[:_SHOWN]:
         say(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
@@ -100,5 +100,5 @@ def _tell(result: ErasureResult | None) -> int:
             " the chunk being written is finished (`imhearing rotate` finishes it now)"
         )
         return 1
-    say(f"erased: {result.chunks} chunks" if result.state == "done" else f"refused: {result.reason}")
+    say(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
     return 0 if result.state == "done" else 1

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from commands.logs import escaped
-from commands.show import clock
+from commands.show import clock, count
 from edge import wire
 from edge.errors import WireError
 from edge.events import (
@@ -131,7 +131,9 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
         case SoundHeard(event="started"):
             return f"sound started: {event.lafmax:.1f} {event.unit}"
         case ThresholdCrossed():
-            return escaped(f"{event.metric} {event.event}: {event.value:g} {event.unit} (limit {event.limit:g})")
+            return escaped(
+                f"{event.metric} {event.event}: {_short(event.value)} {event.unit} (limit {_short(event.limit)})"
+            )
         case GapFound():
             return f"nothing recorded for {(event.ended_at - event.started_at) / 1e6:.2f} s: {event.cause}"
         case ClockCorrected():
@@ -164,7 +166,12 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def _short(value: float) -> str:
+    """`-34`, `502.7`."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
 def _describe_archive(event: ArchiveChanged) -> str:
     verb = "uploaded and verified" if event.event == "uploaded" else event.event
-    what = event.reason or f"{event.chunks} chunks, {size(event.bytes)}"
+    what = event.reason or f"{count(event.chunks, 'chunk')}, {size(event.bytes)}"
     return escaped(f"archive {verb}: {what}  {event.archive_id}")

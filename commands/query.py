@@ -103,7 +103,9 @@ def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
 
 def _chosen_type(text: str) -> QuestionType:
     if text not in get_args(QuestionType):
-        raise UsageError(f"--type {text[:40]}: no such question yet; there are: {', '.join(get_args(QuestionType))}")
+        raise UsageError(
+            f"--type {text[:40]}: there is no such question; there are: {', '.join(get_args(QuestionType))}"
+        )
     return cast(QuestionType, text)
 
 

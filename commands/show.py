@@ -50,6 +50,11 @@ def zone(moment: Instant, utc: bool = False) -> str:
     return f"local, UTC{offset[:3]}:{offset[3:5]}"
 
 
+def count(number: int, what: str) -> str:
+    """`1 chunk`, `2 chunks`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def length(microseconds: int) -> str:
     """`0.25 s`, `12.3 s`, `5 min 03 s`, `2 h 05 min`, `3 d 4 h`."""
     seconds = microseconds / MICROSECONDS

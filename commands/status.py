@@ -79,11 +79,11 @@ def print_report(report: StatusAnswer, utc: bool) -> None:
         words += f" since {show.full(recorder.since, utc)}"
     if recorder.device:
         words += f", from {escaped(recorder.device)}"
-    print(f"node      {report.node} {report.version}")
+    print(f"node      {report.node} {escaped(report.version)}")
     print(f"recorder  {words}")
     last = report.last_chunk
     print(f"chunks    last until {show.full(last.ended_at, utc)}" if last else "chunks    none yet")
-    print(f"waiting   {report.spool.chunks} chunks, {size(report.spool.bytes)}")
+    print(f"waiting   {show.count(report.spool.chunks, 'chunk')}, {size(report.spool.bytes)}")
     if report.disk_free is not None:
         print(f"disk      {size(report.disk_free)} free")
     if report.clock is not None and report.clock.uncertain:

@@ -7,6 +7,7 @@ import argparse
 from commands import logs, show
 from commands.common import now, say, settings
 from commands.times import parse_duration
+from edge.embedded.ports import LOOPBACK
 from edge.errors import ConfigError, UsageError
 from edge.instant import MICROSECONDS, Instant
 
@@ -32,4 +33,9 @@ def run(args: argparse.Namespace) -> int:
     print(token, flush=True)
     until = show.full(Instant(issued + seconds * MICROSECONDS), args.utc)
     say(f"{args.client} may ask every node until {until}; they set it as IMHEARING_ABLY_TOKEN")
+    if chosen.ably.endpoint.startswith(f"{LOOPBACK}:"):
+        say(
+            f"it is for the realtime server of this machine alone, with --set ably.endpoint={chosen.ably.endpoint};"
+            " to be asked from elsewhere, give the node an Ably key ([ably] api_key)"
+        )
     return 0

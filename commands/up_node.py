@@ -17,9 +17,11 @@ from commands.common import say
 from commands.display import Display, Facts
 from commands.log_watch import LogWatch, without_stamp
 from commands.node_view import NodeView, read_event
+from commands.show import count
 from commands.up_plan import FRONT, Plan
 from edge import __version__
 from edge.embedded.supervisor import Ending, Supervisor, how_it_ended
+from edge.errors import ConfigError
 from edge.events import ROOT
 from edge.instant import Instant
 from edge.mqtt import Bus, Message
@@ -82,7 +84,8 @@ class Node:
 
     def summary(self) -> str:
         """What was done, in one line."""
-        return f"{self._view.chunks} chunks finished, {self._view.archives} archives uploaded"
+        chunks, archives = count(self._view.chunks, "chunk"), count(self._view.archives, "archive")
+        return f"{chunks} finished, {archives} uploaded"
 
     def _receive(self, message: Message) -> None:
         with contextlib.suppress(queue.Full):  # only the picture suffers
@@ -107,6 +110,8 @@ class Node:
         for line in self._logs.problems() if self._logs else ():
             self._tell(line)
         for ending in self._supervisor.tick():
+            if ending.exit_code == ConfigError.exit_code:  # starting it again would mend nothing
+                raise ConfigError([without_stamp(line) for line in ending.last_words[-1:]])
             self._tell(_in_words(ending))
 
     def _tell(self, problem: str) -> None:

@@ -26,6 +26,7 @@ from query_service.client import Via
 from query_service.watching import ASKED_EVERY, Heard
 
 _CONNECT_SECONDS = 5.0
+_SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes
 _OVER_ABLY = 10.0  # seconds between questions where each is paid for
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a lost line is made anew
 
@@ -52,11 +53,21 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
                 f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
             )
         say(f"watching {node}; Ctrl-C ends")
+        message = _first(inbox, node)
         while True:
-            message = inbox.get()
             _show(Heard(message.topic, message.payload), args.json, args.utc)
+            message = inbox.get()
     finally:
         bus.stop()
+
+
+def _first(inbox: queue.Queue[Message], node: str) -> Message:
+    """Waits for ever, and says so: the broker keeps what each node said last, so it has not heard of a silent one."""
+    try:
+        return inbox.get(timeout=_SILENCE_SECONDS)
+    except queue.Empty:
+        say(f"the broker has nothing from {node}; is it running, and is the name right? Waiting for it")
+        return inbox.get()
 
 
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:

@@ -79,7 +79,7 @@ examples:
   imhearing fetch --last 1m -o last.flac
   imhearing fetch --from 'yesterday 22:00' --to 'yesterday 22:10' -o evening.wav
   imhearing fetch --last 1h --gaps refuse -o whole.flac     only if nothing is missing
-  imhearing fetch --last 1d --export night/                 for BirdNET, Kaleidoscope and others
+  imhearing fetch --last 1d --export night/                 for BirdNET and others, into a folder that is there
   imhearing fetch --last 1m --identity key.txt -o x.wav     what the node encrypted
 {_TIMES}""",
     ),

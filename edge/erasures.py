@@ -5,6 +5,7 @@ An order stays until the archiver has carried it out whole, so whatever dies in 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -18,6 +19,8 @@ from edge.errors import WireError
 from edge.files import sync_folder
 from edge.holds import write_for_owner
 from edge.instant import Instant
+
+log = logging.getLogger(__name__)
 
 _ORDER = re.compile(r"erase-([0-9a-f]{16})\.json", re.ASCII)
 _KEPT_RESULTS = 100
@@ -47,6 +50,7 @@ class Erasures:
 
     def __init__(self, catalog: Path) -> None:
         self._folder = catalog.with_name("orders")
+        self._complained: set[str] = set()
 
     def give(self, start: Instant, end: Instant, now: Instant) -> Erasure:
         """Gives an order; it is on disk when this returns. Raises OSError."""
@@ -60,7 +64,10 @@ class Erasures:
         return order
 
     def open(self) -> list[Erasure]:
-        """Every order that is not carried out, the oldest first. What is no order is left alone. Raises OSError."""
+        """Every order that is not carried out, the oldest first. Raises OSError.
+
+        What is no order is left alone; one that cannot be read or is damaged is told in the log, once.
+        """
         if not self._folder.is_dir():
             return []
         found = []
@@ -69,11 +76,11 @@ class Erasures:
             if match is None:
                 continue
             try:
-                order = wire.decode(path.read_bytes(), Erasure)
-            except (WireError, FileNotFoundError):
+                found.append(_read(path, match[1]))
+            except FileNotFoundError:  # it ended between listing and reading
                 continue
-            if order.id == match[1] and order.from_ < order.to:
-                found.append(order)
+            except (OSError, WireError) as problem:
+                self._complain(path, problem)
         return sorted(found, key=lambda order: (order.at, order.id))
 
     def end(self, result: ErasureResult) -> None:
@@ -92,11 +99,28 @@ class Erasures:
         except FileNotFoundError:
             return None
 
+    def _complain(self, path: Path, problem: Exception) -> None:
+        if path.name not in self._complained:
+            log.error(
+                "%s: an order to erase that cannot be carried out (%s); give it again, and remove this", path, problem
+            )
+        self._complained.add(path.name)
+
     def _order(self, order_id: str) -> Path:
         return self._folder / f"erase-{order_id}.json"
 
     def _result(self, order_id: str) -> Path:
         return self._folder / f"result-{order_id}.json"
+
+
+def _read(path: Path, order_id: str) -> Erasure:
+    """Raises OSError, WireError."""
+    order = wire.decode(path.read_bytes(), Erasure)
+    if order.id != order_id:
+        raise WireError("id: is not that of the file's name", "id")
+    if order.from_ >= order.to:
+        raise WireError("from: is not before to", "from")
+    return order
 
 
 def _give_to(folder: Path, uid: int, gid: int) -> None:

@@ -12,8 +12,9 @@ from msgspec import Meta, Struct, field
 from edge.instant import Instant
 from edge.names import ArchiveId, ChunkId, NodeName, SoundId, StreamId
 
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+_MOST = 2**63 - 1  # what SQLite's integers hold
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+Positive = Annotated[int, Meta(ge=1, le=_MOST)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 AudioFormat = Literal["flac", "wav"]
 HoleCause = Literal[
@@ -175,9 +176,15 @@ class SpoolState(Struct, frozen=True, kw_only=True):
 
 
 class PauseOrder(Struct, frozen=True):
-    """`pause.json`: while it is there and `until` has not passed, nothing is recorded."""
+    """`pause.json`: while it is there and `until` has not passed, nothing is recorded.
+
+    What stands beside `until` need not be there; it tells what clock it was ordered by.
+    """
 
     until: Instant | None = None
+    boot_id: str | None = None
+    utc_offset: int | None = None  # µs: UTC minus that boot's monotonic clock, when it was ordered
+    uncertain: bool = False  # nothing kept that clock: `until` is worth no more than the time left to it
 
 
 class PlannedMember(Struct, frozen=True):

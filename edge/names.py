@@ -16,6 +16,7 @@ CHUNK_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-[0-9]{6}$"
 ARCHIVE_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-[0-9]{6}-[0-9a-f]{8}$"
 SOUND_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-s[0-9]{1,15}$"
 CLIENT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+LAST_SEQ = 999_999  # of a stream: a seventh digit fits no pattern
 EVERY_NODE = "all"  # reserved: a question to every node
 
 NodeName = Annotated[str, Meta(pattern=NODE_PATTERN, description="The node's name")]

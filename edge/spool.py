@@ -18,6 +18,7 @@ from edge import wire
 from edge.errors import SpoolBusy, SpoolError, WireError
 from edge.files import sync_folder, write_atomically, write_durably
 from edge.instant import Instant
+from edge.kernel_clock import KernelClock
 from edge.model import Chunk, PauseOrder, SpoolState, Stream
 from edge.names import is_chunk_id
 
@@ -198,7 +199,14 @@ class Spool:
         write_atomically(self.stream_path(stream.stream_id), wire.encode(stream))
 
     def stream(self, stream_id: str) -> Stream:
-        return self._read(self.stream_path(stream_id), Stream)
+        """The record of one stream; SpoolError when it is missing, damaged or another's."""
+        stream = self._read(self.stream_path(stream_id), Stream)
+        if stream.stream_id != stream_id or stream.node != self.node:
+            raise SpoolError(
+                f"{self.stream_path(stream_id)}: belongs to stream {stream.stream_id} of node {stream.node};"
+                " move it out of the spool"
+            )
+        return stream
 
     def streams(self) -> list[str]:
         """Ids of all streams with a record here."""
@@ -221,12 +229,17 @@ class Spool:
     def write_pause_order(self, order: PauseOrder) -> None:
         write_atomically(self.path / "pause.json", wire.encode(order))
 
+    def order_pause(self, until: Instant | None, kernel: KernelClock) -> None:
+        """A pause from now on. With it stands which clock its end is told by. Raises OSError."""
+        uncertain = not kernel.synchronised()
+        self.write_pause_order(PauseOrder(until, kernel.boot_id, kernel.utc_offset(), uncertain))
+
     def remove_pause_order(self) -> None:
         (self.path / "pause.json").unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         """Room left on the spool's disk for those who are not root."""
-        stat = os.statvfs(self.path)
+        stat = self._disk()
         return stat.f_bavail * stat.f_frsize
 
     def gone(self, problem: OSError) -> SpoolError:
@@ -235,8 +248,14 @@ class Spool:
 
     def disk_bytes(self) -> int:
         """The size of the spool's disk."""
-        stat = os.statvfs(self.path)
+        stat = self._disk()
         return stat.f_blocks * stat.f_frsize
+
+    def _disk(self) -> os.statvfs_result:
+        try:
+            return os.statvfs(self.path)
+        except OSError as problem:
+            raise self.gone(problem) from None
 
     def _read_if_there(self, path: Path, wanted: type[T]) -> T | None:
         return self._read(path, wanted) if path.exists() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 def _encode_extra(value: Any) -> Any:
-    if isinstance(value, Instant):
+    if isinstance(value, Instant | Path):
         return str(value)
     raise NotImplementedError(f"cannot encode {type(value)}")
 

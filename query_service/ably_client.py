@@ -104,7 +104,8 @@ class AblyClient:
         return send
 
     def _receive(self, delivery: Delivery) -> None:
-        self._waiting.receive(delivery.data)
+        # a node's client id is its name; the server vouches for it
+        self._waiting.receive(delivery.data, delivery.client_id or "")
 
     async def _keep(self) -> None:
         try:

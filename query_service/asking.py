@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from edge.errors import DoorError, QueryRefused
+from edge.instant import Instant
 from query_service.protocol import (
     UNPAGED,
     Answer,
@@ -43,18 +44,50 @@ async def ask(door: Door, request: Request, timeout: float = 10.0) -> GoodAnswer
     return joined(request, answered)
 
 
-async def pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[PagedAnswer]:
-    """The answer page by page, each with an id of its own; `timeout` in seconds is for each."""
+async def pages(
+    door: Door, request: Request, timeout: float = 10.0, reached: Instant | None = None
+) -> AsyncIterator[PagedAnswer]:
+    """The answer page by page, each with an id of its own; `timeout` in seconds is for each.
+
+    DoorError where the pages do not fit the question. `reached`: where those before `request.cursor` ended, if known.
+    """
+    cursors = {request.cursor}
+    if request.cursor is None:
+        reached = request.from_
     while True:
         page = await ask_once(door, request, timeout)
         if isinstance(page, UnpagedAnswer) or page.type != request.type:
             raise DoorError(f"node {door.node} answered a question of type {request.type} with {page.type}")
+        if isinstance(page, CoverageAnswer):
+            reached = tiled_until(door.node, request, page, reached)
         yield page
         if page.next is None:
             return
-        if page.next == request.cursor:
+        if page.next in cursors:
             raise DoorError(f"node {door.node} gives the same page again and again")
+        cursors.add(page.next)
         request = replace(request, id=new_id(), cursor=page.next)
+
+
+def tiled_until(node: str, request: Request, page: CoverageAnswer, reached: Instant | None) -> Instant:
+    """Where `page` ends. DoorError unless its intervals go on from `reached` without holes, in the range that was asked
+    for: whoever writes sound by them would otherwise never come to an end.
+    """
+    if request.from_ is None or request.to is None:
+        raise DoorError(f"node {node} answered a question without a range with one")
+    for interval in page.intervals:
+        begins = interval.from_ == reached or (reached is None and request.from_ <= interval.from_)
+        if not begins or not interval.from_ < interval.to <= request.to:
+            raise DoorError(
+                f"node {node} gave an answer that does not fit the question: an interval from {interval.from_} to"
+                f" {interval.to}, where one from {reached or request.from_} on, to {request.to} at most, was due"
+            )
+        reached = interval.to
+    if not page.intervals or reached is None:
+        raise DoorError(f"node {node} gave a page of an answer with nothing in it")
+    if (page.next is None) != (reached == request.to):
+        raise DoorError(f"node {node} gave an answer that ends at {reached}, not at {request.to}")
+    return reached
 
 
 async def coverage_pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
@@ -101,9 +134,14 @@ async def ask_once(door: Door, request: Request, timeout: float) -> GoodAnswer:
             return answer
         error = answer.error
         if error.code != "busy" or clock() + pause >= ends_at:
-            raise QueryRefused(f"node {door.node}: {error.message}", error.code, error.field)
+            raise QueryRefused(f"node {door.node}: {_one_line(error.message)}", error.code, error.field)
         await asyncio.sleep(pause)
         pause *= 2
+
+
+def _one_line(text: str) -> str:
+    """Its lines would look like ours."""
+    return " ".join(text.split())
 
 
 def new_id() -> str:

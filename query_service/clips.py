@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST = 600  # seconds; the file is held in memory once
+LONGEST = 600  # seconds
+MOST_BYTES = 200_000_000  # of samples as of 24 bit, on disk and never in memory: ten minutes of 48 kHz stereo
+_PIECE = 1 << 20
 _AT_ONCE = 1
 _WAITING = 3  # clips that wait or are made; more are told `busy`
 _PATIENCE = 55.0  # seconds for one clip: no deadline of a request is longer than a minute
@@ -126,7 +129,7 @@ class ClipMaker:
         door = self._open_door()
         try:
             await self._check(door, request)
-            with tempfile.TemporaryDirectory(prefix="imhearing-clip-") as folder:
+            with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
                 report = await fetch_sound(door, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
                 clip = await asyncio.to_thread(self._store, report)
         finally:
@@ -162,31 +165,62 @@ class ClipMaker:
         if len(kinds) > 1:
             changed = list(kinds.values())[1].from_
             raise _Refused("bad_request", f"rate or channels change at {changed}; ask for the parts", "to")
+        _check_size(request, *next(iter(kinds)))
 
     def _store(self, report: FetchReport) -> Clip:
         """Puts the file into the store and checks that it came whole. Raises StoreError."""
         from edge.archiver.storage import Storage  # noqa: PLC0415 - 40 MB
 
-        body = report.path.read_bytes()
-        sha256 = hashlib.sha256(body).hexdigest()
+        size = report.path.stat().st_size
+        sha256, md5 = _digests(report.path)
         s3 = self._settings.s3
         storage = Storage(s3, connect_timeout=5, read_timeout=30)
         day = report.from_.datetime()
         key = f"{s3.prefix}{self._node}/clips/{day:%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
-        md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        storage.put(key, body, md5, overwrite=True, media_type="audio/flac")
+        with report.path.open("rb") as body:
+            storage.put(key, body, md5, overwrite=True, media_type="audio/flac")
         url = storage.presigned_url(storage.bucket, key, self._settings.query.url_seconds)
         return Clip(
             s3=f"s3://{storage.bucket}/{key}",
             bucket=storage.bucket,
             key=key,
             url=url,
-            bytes=len(body),
+            bytes=size,
             sha256=sha256,
             rate=report.rate,
             channels=report.channels,
             frames=report.frames,
         )
+
+
+def _check_size(request: Request, rate: int, channels: int) -> None:
+    """Raises _Refused where the range would make more than a clip holds."""
+    if request.from_ is None or request.to is None:
+        return
+    a_second = rate * channels * 3
+    if (request.to - request.from_) / MICROSECONDS * a_second > MOST_BYTES:
+        raise _Refused(
+            "bad_request",
+            f"a clip holds at most {MOST_BYTES // 1_000_000} MB of samples; at {rate} Hz and {channels} channels ask"
+            f" for at most {MOST_BYTES // a_second} s at a time, or fetch the range",
+            "to",
+        )
+
+
+def _scratch() -> str | None:
+    """A folder on a disk: /tmp may be one in memory, which counts as the service's."""
+    disk = "/var/tmp"  # noqa: S108 - what is made in there has a name that nobody can foresee, and is ours alone
+    return disk if os.access(disk, os.W_OK | os.X_OK) else None
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """SHA-256 and MD5 of a file in hex."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            sha256.update(piece)
+            md5.update(piece)
+    return sha256.hexdigest(), md5.hexdigest()
 
 
 def _explained(encrypted: list[_Encrypted]) -> str:

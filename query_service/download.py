@@ -76,13 +76,13 @@ class Downloader:
                 else:
                     return
                 if _TRIES in (silent, damaged):
-                    raise FetchError(f"{where.member}: cannot be read from the store ({reason})")
+                    raise FetchError(f"{_named(where)}: cannot be read from the store ({reason})")
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _go_on(self, url: str, where: Where, part: _Part) -> None:
         if not url.startswith(("https://", "http://")):
-            raise FetchError(f"{where.member}: its link is not one to a web address")
+            raise FetchError(f"{_named(where)}: its link is not one to a web address")
         first, last = where.offset + part.size, where.offset + where.length - 1
         if first <= last:
             await self._read(url, where, part, first, last)
@@ -90,9 +90,16 @@ class Downloader:
             raise _Damaged("what came is not what was stored: its SHA-256 differs")
 
     async def _read(self, url: str, where: Where, part: _Part, first: int, last: int) -> None:
-        async with self._session.get(url, headers={"Range": f"bytes={first}-{last}"}) as response:
+        async with self._session.get(
+            url, headers={"Range": f"bytes={first}-{last}"}, allow_redirects=False
+        ) as response:
+            if 300 <= response.status < 400:  # a link may be of anybody's making: it leads to the store or nowhere
+                raise FetchError(
+                    f"{_named(where)}: the store sends elsewhere ({response.status}), which is not followed; check [s3]"
+                    " endpoint_url and s3_region on the node"
+                )
             if 400 <= response.status < 500:
-                raise LinkRefused(f"{where.member}: the store refuses the link ({response.status} {response.reason})")
+                raise LinkRefused(f"{_named(where)}: the store refuses the link ({response.status} {response.reason})")
             # rclone's server answers 200, but sends the range, and says so
             ranged = response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/")
             if response.status != 206 and not (response.status == 200 and ranged):
@@ -102,6 +109,11 @@ class Downloader:
                 if part.size + len(piece) > where.length:
                     raise _Damaged("the store sent more than was asked for")
                 part.add(piece)
+
+
+def _named(where: Where) -> str:
+    """Its name as the node told it, on one line."""
+    return " ".join(where.member.split())[:200]
 
 
 class _Damaged(Exception):

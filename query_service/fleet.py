@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from edge.errors import ImHearingError
 from edge.events import ErrorBody
-from query_service.asking import ask_once, joined, new_id, pages
-from query_service.protocol import Answer, ErrorAnswer, GoodAnswer, PagedAnswer, Request
+from query_service.asking import ask_once, joined, new_id, pages, tiled_until
+from query_service.protocol import Answer, CoverageAnswer, ErrorAnswer, GoodAnswer, PagedAnswer, Request
 
 
 class FleetAnswer(Struct, frozen=True, kw_only=True):
@@ -67,8 +67,9 @@ async def _whole(door: _OneNode, request: Request, first: Answer, timeout: float
         first = await ask_once(door, replace(request, id=new_id()), timeout)
     if not isinstance(first, PagedAnswer):
         return first
+    reached = tiled_until(door.node, request, first, request.from_) if isinstance(first, CoverageAnswer) else None
     found = [first]
     if first.next is not None:
         asked = replace(request, id=new_id(), cursor=first.next)
-        found += [page async for page in pages(door, asked, timeout)]
+        found += [page async for page in pages(door, asked, timeout, reached)]
     return joined(request, found)

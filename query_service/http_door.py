@@ -1,7 +1,8 @@
 """The HTTP door: POST /query with the same JSON as through the others, GET for the common questions, /metrics.
 
-On loopback without a token unless one is set; elsewhere only with one. A page in somebody's browser cannot read
-answers: there are no CORS headers, and on loopback the Host must be loopback too (DNS rebinding).
+On loopback without a token unless one is set; elsewhere only with one. A page in somebody's browser can neither read
+answers nor make the node work: there are no CORS headers, and without a token the Host must be loopback (DNS
+rebinding), the page one of this machine, and what costs something is asked for with POST and JSON (CSRF).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,9 +22,10 @@ from edge import wire
 from edge.errors import ConfigError, DoorError
 from edge.settings import Http
 from query_service.asking import new_id
+from query_service.listening import Listener, server_options
 from query_service.metrics import CONTENT_TYPE
-from query_service.openapi import STATUS, document
-from query_service.protocol import MAX_REQUEST, TYPES, Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.openapi import BY_ADDRESS, STATUS, document
+from query_service.protocol import MAX_REQUEST, Answer, ErrorAnswer, Request, read_request, refusal
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,6 @@ Metrics = Callable[[], Awaitable[str]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _AT_ONCE = 16  # requests that are being answered
-_CONNECTIONS = 100
 _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
@@ -64,28 +66,32 @@ class HttpDoor:
         self._settings = settings
         self._metrics = metrics
         self._token = settings.token.reveal().encode()
-        self._loopback = _is_loopback(settings.host)
         self._under_way = 0
+        self._listener = Listener("the HTTP door")
         self.address = ""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Answers until the end. DoorError: the port is taken, or the host is none of ours."""
         runner = web.AppRunner(
-            self._application(), access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+            self._application(),
+            keepalive_timeout=_IDLE_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            **server_options(),
         )
         await runner.setup()
+        self._listener = Listener("the HTTP door")
         try:
             host, port = self._settings.host, self._settings.port
-            site = web.TCPSite(runner, host, port, backlog=_CONNECTIONS)
             try:
-                await site.start()
+                await self._listener.start(runner.server, host, port)
             except OSError as problem:
                 raise DoorError(f"[http] {host}:{port}: cannot listen ({problem.strerror})") from None
-            self.address = "http://{}:{}".format(*runner.addresses[0][:2])
+            self.address = "http://{}:{}".format(*self._listener.address)
             log.info("the HTTP door is open: %s", self.address)
             yield
         finally:
+            await self._listener.stop()
             await runner.cleanup()
 
     async def run(self) -> None:
@@ -96,7 +102,7 @@ class HttpDoor:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_REQUEST, middlewares=[self._guard])
         app.router.add_post("/query", self._post)
-        for kind in TYPES:
+        for kind in BY_ADDRESS:
             app.router.add_get(f"/{kind}", self._get)
         app.router.add_get("/openapi.json", self._openapi)
         app.router.add_get("/metrics", self._tell_metrics)
@@ -105,12 +111,16 @@ class HttpDoor:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
-        if self._loopback and not self._token and not _names_loopback(request.host):
-            return web.Response(status=403, text="ask by the name localhost or 127.0.0.1\n")
+        if not self._token and (no := _foreign(request)):
+            return web.Response(status=403, text=no)
         if self._token and not self._may_ask(request):
             return web.Response(
                 status=401, text="the token is missing or wrong\n", headers={"WWW-Authenticate": "Bearer"}
             )
+        with self._listener.serving(request):
+            return await self._handled(request, handler)
+
+    async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._under_way >= _AT_ONCE:
             return self._respond(refusal("", self._node, "busy", "too many questions at once; ask again soon"))
         self._under_way += 1
@@ -120,7 +130,9 @@ class HttpDoor:
             # read_request's own words for it
             return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
         except web.HTTPException as problem:
-            message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(f"/{kind}" for kind in TYPES)
+            message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
+                f"/{kind}" for kind in BY_ADDRESS
+            )
             return self._respond(refusal("", self._node, "bad_request", message), problem.status)
         finally:
             self._under_way -= 1
@@ -132,6 +144,9 @@ class HttpDoor:
         return hmac.compare_digest(given, self._token) and scheme.lower() == "bearer"
 
     async def _post(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":  # what a page elsewhere cannot send without being asked back
+            message = "send the question with Content-Type: application/json"
+            return self._respond(refusal("", self._node, "bad_request", message), 415)
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 body = await request.read()
@@ -174,9 +189,9 @@ def _field(name: str, text: str) -> object:
         return _SWITCHES.get(text.lower(), text)
     try:
         value = _NUMBERS[name](text)
+        return value if math.isfinite(value) else text
     except (KeyError, ValueError, OverflowError):
         return text
-    return value if math.isfinite(value) else text
 
 
 def _is_loopback(host: str) -> bool:
@@ -186,6 +201,24 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _foreign(request: web.Request) -> str:
+    """Why a request without a token is none of this machine's people; empty where it may be."""
+    if not _names_loopback(request.host):
+        return "ask by the name localhost or 127.0.0.1\n"
+    origin = request.headers.get("Origin")
+    other_page = origin is not None and not _is_loopback(_host_of(origin))
+    if other_page or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return "pages of other sites cannot ask here\n"
+    return ""
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _names_loopback(host: str) -> bool:

@@ -11,6 +11,9 @@ from edge import __version__
 from edge.instant import Instant
 from query_service.protocol import ANSWERS, TYPES, ErrorAnswer, Request
 
+# a clip costs the node much, so no link alone may ask for one
+BY_ADDRESS = tuple(kind for kind in TYPES if kind != "clip")
+
 # HTTP's word for each code of an error: the JSON says the same, for those who look at nothing else
 STATUS = {
     "bad_request": 400,
@@ -24,14 +27,16 @@ STATUS = {
 }
 _MEANING = {
     400: "A field is missing or wrong, and `field` names it; or the type is not known",
-    403: "The node may not do this",
+    403: "The node may not do this; or, as plain text, a page of another site asked",
     404: "There is nothing under this address",
+    413: "The request is larger than a question can be",
+    415: "The request's Content-Type is not application/json",
     422: "The sound is encrypted",
     500: "The node failed; its log says why",
     503: "Too many questions at once, or the catalog is being written: ask again soon",
     504: "It took too long",
 }
-_FIELDS = {"coverage": (), "sounds": ("order", "min_level"), "levels": ("step",), "clip": ()}
+_FIELDS = {"coverage": (), "sounds": ("order", "min_level"), "levels": ("step",)}
 _RANGE = ("from", "to", "limit", "cursor", "urls")
 
 
@@ -44,7 +49,7 @@ def document() -> dict[str, Any]:
     answers = dict(zip(ANSWERS, refs, strict=True))
     fields = schemas["Request"]["properties"]
     paths: dict[str, Any] = {"/query": {"post": _post(answers, error)}}
-    for kind in TYPES:
+    for kind in BY_ADDRESS:
         names = () if kind == "status" else (*_RANGE, *_FIELDS[kind])
         paths[f"/{kind}"] = {"get": _get(kind, names, fields, answers[kind], error)}
     paths["/metrics"] = {
@@ -78,7 +83,7 @@ def _post(answers: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
         "summary": "Any question",
         "operationId": "query",
         "requestBody": {"required": True, "content": _json({"$ref": "#/components/schemas/Request"})},
-        "responses": _responses({"oneOf": list(answers.values())}, error),
+        "responses": _responses({"oneOf": list(answers.values())}, error, (413, 415)),
     }
 
 
@@ -95,8 +100,9 @@ def _get(
     }
 
 
-def _responses(answer: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
-    refused = {str(status): {"description": _MEANING[status], "content": _json(error)} for status in sorted(_MEANING)}
+def _responses(answer: dict[str, Any], error: dict[str, Any], more: tuple[int, ...] = ()) -> dict[str, Any]:
+    statuses = sorted({*STATUS.values(), *more})
+    refused = {str(status): {"description": _MEANING[status], "content": _json(error)} for status in statuses}
     return {
         "200": {"description": "The answer", "content": _json(answer)},
         "401": {"description": "The token is missing or wrong", "content": {"text/plain": {}}},

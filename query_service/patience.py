@@ -25,12 +25,15 @@ class Waiting:
         self._changed = asyncio.Event()
         self._failure: DoorError | None = None
 
-    def receive(self, data: bytes) -> None:
-        """Takes in what may be an answer."""
+    def receive(self, data: bytes, sender: str | None = None) -> None:
+        """Takes in what may be an answer. `sender`: who sent it, as the server says; it can speak for no other node."""
         try:
             answer = read_answer(data)
         except WireError as problem:
             log.warning("an answer that cannot be read: %s", problem)
+            return
+        if sender is not None and answer.node != sender:
+            log.warning("an answer for %.80r came from %.80r: ignored", answer.node, sender)
             return
         waited_for = self._arrived.get(answer.id)
         if waited_for is not None:

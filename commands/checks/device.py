@@ -60,7 +60,10 @@ def _remedy(patient: Patient) -> str:
     if recorder.source not in ("auto", "microphone"):
         there = Path(recorder.source).expanduser().exists()
         return f"file {shlex.quote(recorder.source)}" if there else patient.configure("recorder.source=auto")
-    devices = list_devices()
+    try:
+        devices = list_devices()
+    except DeviceError:
+        devices = []
     if not devices:
         return "arecord -l  # plug the microphone in until it is listed; sudo usermod -aG audio $USER if it never is"
     try:

@@ -15,9 +15,18 @@ from edge.archiver.keeper import Keeper
 from edge.archiver.pace import Backoff, Pace
 from edge.archiver.plan import Limits, Plan, Target, batches, make_plan, plan_of
 from edge.archiver.storage import NO_BUCKET
-from edge.archiver.worker import Job, Outcome, Worker
+from edge.archiver.worker import Correction, Job, Outcome, Rewrite, Upload, Worker
 from edge.catalog import Attempt, Backlog, Catalog
-from edge.errors import CatalogDamaged, ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
+from edge.errors import (
+    CatalogDamaged,
+    CatalogError,
+    ChunkDamaged,
+    ImHearingError,
+    SpoolError,
+    StoreBlocked,
+    StoreError,
+    StoreUnreachable,
+)
 from edge.events import ArchiveChanged, ArchiverState, Event, Progress
 from edge.holds import HoldsUnreadable
 from edge.instant import Instant
@@ -61,7 +70,7 @@ class Archiver:
         self._keeper = keeper
         self._intake = Intake(spool, catalog, keeper.stored)
         self._eraser = Eraser(spool, catalog, target, pace, self._intake.rescan)
-        self._holds_trouble = ""
+        self._said = ""
         self._backoff = Backoff(pace)
         self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
         self._trouble: ImHearingError | None = None if target.bucket else StoreBlocked(NO_BUCKET, "no_bucket")
@@ -118,23 +127,31 @@ class Archiver:
 
     def uploading(self) -> str | None:
         """The archive that the worker has in hand."""
-        job = self._worker.job
-        return job.plan.archive_id if job is not None and job.plan is not None else None
+        plan = self._in_hand()
+        return plan.archive_id if plan is not None else None
 
     def finished(self, outcome: Outcome) -> None:
-        """The worker ended a job."""
+        """The worker ended a job. Raises CatalogError, and then does nothing more with the store for a while."""
         self._worker.job = None
         self._work = self._changed = True
-        if outcome.job.doomed or outcome.job.clips or outcome.job.source:
-            self._eraser.finished(outcome)
-        elif outcome.job.plan is None:
-            self._document_done(outcome)
-        elif outcome.sha256 is not None:
-            self._uploaded(outcome.job.plan, outcome.sha256, outcome.seconds)
-        elif isinstance(outcome.problem, ChunkDamaged):
-            self._damaged(outcome.job.plan, outcome.damaged, outcome.problem)
-        else:
-            self._failed(outcome)
+        try:
+            self._finish(outcome)
+        except CatalogError as problem:  # what the store did is not noted: at once, it would all be done again
+            self._retry_at = time.monotonic() + self._backoff.failed(problem)
+            raise
+
+    def _finish(self, outcome: Outcome) -> None:
+        match outcome.job:
+            case Upload(plan) if outcome.sha256 is not None:
+                self._uploaded(plan, outcome.sha256, outcome.seconds)
+            case Upload(plan) if isinstance(outcome.problem, ChunkDamaged):
+                self._damaged(plan, outcome.damaged, outcome.problem)
+            case Upload():
+                self._failed(outcome)
+            case Correction() as job:
+                self._corrected(job, outcome)
+            case _:
+                self._eraser.finished(outcome)
 
     # turns
 
@@ -156,13 +173,13 @@ class Archiver:
     def _tidy(self) -> None:
         try:
             self._keeper.tidy(_now())
-        except HoldsUnreadable as problem:
-            self._say_holds(problem)
+        except (HoldsUnreadable, SpoolError) as problem:
+            self._say_once(problem)
 
-    def _say_holds(self, problem: HoldsUnreadable) -> None:
-        if str(problem) != self._holds_trouble:
+    def _say_once(self, problem: HoldsUnreadable | SpoolError) -> None:
+        if str(problem) != self._said:
             log.error("%s", problem)
-        self._holds_trouble = str(problem)
+        self._said = str(problem)
 
     def _judge(self) -> None:
         """Holds the limits against what waits; where one is exceeded, all of it is due."""
@@ -192,7 +209,8 @@ class Archiver:
             used = {chunk.stream_id for chunk in (*batch, *(one.chunk for one in discarded))}
             plan = make_plan(batch, self._catalog.streams(used), self._target, discarded)
             archive = plan.archive(_now())
-            self._catalog.commit_plan(archive, plan.members, plan.manifest, discarded)
+            if not self._catalog.commit_plan(archive, plan.members, plan.manifest, discarded):
+                return  # else it would be planned again and again
             self._work = self._changed = True
             log.info("planned %s: %d chunks, %d bytes", plan.archive_id, len(batch), archive.bytes)
             self._tell("planned", archive, plan)
@@ -201,10 +219,10 @@ class Archiver:
         """Gives the worker what comes next; False when there is nothing."""
         try:
             if job := self._eraser.next_job():
-                self._worker.submit(job)
+                self._submit(job)
                 return True
         except HoldsUnreadable as problem:
-            self._say_holds(problem)
+            self._say_once(problem)
         self._plan_ahead()
         plans = self._catalog.open_plans()
         if plans:
@@ -215,16 +233,25 @@ class Archiver:
             plan = plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
             prefix = f"{self._target.prefix}{self._target.node}/"
             keep = frozenset(a.key for a in (*plans, *self._catalog.open_rewrites()))
-            self._worker.submit(Job(plan.key, plan, prefix=prefix, keep=keep))
-            self._began, self._total, self._changed = time.monotonic(), archive.bytes, True
+            self._submit(Upload(plan, prefix, keep))
             return True
         for stream_id in self._catalog.corrections_due()[:1]:
             record = self._catalog.stream(stream_id)
             if record is not None:
                 key = f"{self._target.prefix}{self._target.node}/corrections/{stream_id}.json"
-                self._worker.submit(Job(key, document=wire.encode(record)))
+                self._submit(Correction(key, stream_id, wire.encode(record)))
                 return True
         return False
+
+    def _submit(self, job: Job) -> None:
+        self._worker.submit(job)
+        if (plan := self._in_hand()) is not None:
+            self._began, self._total, self._changed = time.monotonic(), plan.bundle.size, True
+
+    def _in_hand(self) -> Plan | None:
+        """The plan of the archive that is being uploaded."""
+        job = self._worker.job
+        return job.plan if isinstance(job, Upload | Rewrite) else None
 
     def _hold(self, objection: StoreError) -> None:
         """Nobody's fault and no attempt: asked again soon."""
@@ -239,19 +266,23 @@ class Archiver:
     def _uploaded(self, plan: Plan, sha256: str, seconds: float) -> None:
         now = _now()
         self._catalog.mark_uploaded(plan.archive_id, sha256, now)
-        # from here on the store and the catalog have them: what a crash leaves behind, the next rescan removes
-        self._keeper.stored({member.chunk.chunk_id: now for member in plan.members})
-        self._catalog.add_attempt(Attempt(plan.archive_id, now, seconds, None))
+        # from here on the store and the catalog have them: what is left behind, the next rescan removes
+        try:
+            self._intake.uploaded({member.chunk.chunk_id: now for member in plan.members})
+        except SpoolError as problem:
+            self._say_once(problem)
         self._backoff.succeeded()
         self._failures.pop(plan.archive_id, None)
         self._trouble, self._retry_at = None, 0.0
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
         log.info("uploaded %s: %d bytes in %.1f s", plan.archive_id, archive.bytes, seconds)
         self._tell("uploaded", archive, plan)
+        self._catalog.add_attempt(Attempt(plan.archive_id, now, seconds, None))
         self._judge()
 
     def _failed(self, outcome: Outcome) -> None:
-        plan, problem = outcome.job.plan, outcome.problem or StoreError(f"{outcome.job.key}: failed without a word")
+        plan = outcome.job.plan if isinstance(outcome.job, Upload) else None
+        problem = outcome.problem or StoreError(f"{outcome.job.key}: failed without a word")
         delay = self._backoff.failed(problem)
         self._retry_at = time.monotonic() + delay
         if str(problem) != str(self._trouble):
@@ -275,13 +306,13 @@ class Archiver:
         if archive is not None:
             self._tell("failed", archive, plan, str(problem))
 
-    def _document_done(self, outcome: Outcome) -> None:
+    def _corrected(self, job: Correction, outcome: Outcome) -> None:
         if outcome.problem is not None:
             self._failed(outcome)
             return
         self._backoff.succeeded()
         self._trouble = None
-        self._catalog.correction_stored(outcome.job.key.rsplit("/", 1)[-1].removesuffix(".json"))
+        self._catalog.correction_stored(job.stream_id)
 
     def _leave_other_targets(self) -> None:
         """Plans for another bucket or prefix than the configured one are made anew."""
@@ -317,7 +348,7 @@ class Archiver:
             self._backlog, self._last_archive = self._catalog.backlog(), self._newest_archive()
             self._month_cost = self._cost()
             self._changed = False
-        uploading = self._worker.job is not None and self._worker.job.plan is not None
+        uploading = self._in_hand() is not None
         blocked = isinstance(self._trouble, StoreBlocked)
         waiting = f"{self._backlog.chunks} chunks wait"
         self._heartbeat.status(f"{waiting}; {self._trouble}" if self._trouble is not None else waiting)
@@ -342,18 +373,21 @@ class Archiver:
         return self._catalog.archives([newest]).get(newest) if newest is not None else None
 
     def _progress(self) -> Progress | None:
-        job, done = self._worker.job, self._worker.bytes_done
-        if job is None or job.plan is None:
+        plan, done = self._in_hand(), self._worker.bytes_done
+        if plan is None:
             return None
         seconds = max(time.monotonic() - self._began, 1e-3)
-        return Progress(job.plan.archive_id, done, self._total, round(done / seconds, 1))
+        return Progress(plan.archive_id, done, self._total, round(done / seconds, 1))
 
     def _disk_hours_left(self) -> float | None:
         newest = self._intake.newest
         if newest is None or newest.ended_at <= newest.started_at or not newest.bytes:
             return None
         hours = (newest.ended_at - newest.started_at) / 3.6e9
-        return round(self._spool.free_bytes() / newest.bytes * hours, 1)
+        try:
+            return round(self._spool.free_bytes() / newest.bytes * hours, 1)
+        except SpoolError:  # the rescan tells of it
+            return None
 
 
 def _now() -> Instant:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from edge.archiver.pace import Backoff, Pace
 from edge.archiver.plan import Plan, Target, make_plan, plan_of
-from edge.archiver.retention import remove_chunks
+from edge.archiver.retention import remove_chunks, remove_discarded
 from edge.archiver.stored_members import Source
-from edge.archiver.worker import Job, Outcome
+from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Rewrite
 from edge.catalog import Catalog, Kept
 from edge.catalog.rows import silenced
 from edge.erasures import Erasure, ErasureResult, Erasures
@@ -44,16 +44,18 @@ class Eraser:
         self.trouble: ImHearingError | None = None
 
     def next_job(self) -> Job | None:
-        """What is to be done now, while the worker is idle. Raises CatalogError, SpoolError, HoldsUnreadable."""
+        """What is to be done now, while the worker is idle. Raises CatalogError, HoldsUnreadable."""
         if time.monotonic() < self._retry_at:
             return None
         # first what is superseded, so that no archive ever has two successors in the store
-        for archive in self._catalog.doomed():
-            if archive.bucket == self._target.bucket:
-                return Job(archive.key, doomed=archive)
-        for order in self._orders():
-            if job := self._advance(order):
-                return job
+        for archive in self._doomed():
+            return Delete(archive)
+        try:
+            for order in self._orders():
+                if job := self._advance(order):
+                    return job
+        except SpoolError as problem:  # uploads need not wait for that
+            self._failed(problem)
         return None
 
     def has_orders(self) -> bool:
@@ -68,41 +70,54 @@ class Eraser:
             return
         self._backoff.succeeded()
         self.trouble, self._retry_at = None, 0.0
-        if job.doomed is not None:
-            self._catalog.mark_deleted(job.doomed.archive_id, _now())
-            log.info("deleted %s (%s)", job.key, job.doomed.gone)
-        elif job.clips is not None:
-            self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == job.clips)
-        elif job.plan is not None and outcome.sha256 is not None:
-            self._rewritten(job.plan, outcome.sha256)
+        match job:
+            case Delete():
+                self._catalog.mark_deleted(job.archive.archive_id, _now())
+                log.info("deleted %s (%s)", job.key, job.archive.gone)
+            case DeleteClips():
+                self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == (job.start, job.end))
+            case Rewrite() if outcome.sha256 is not None:
+                self._rewritten(job.plan, outcome.sha256)
 
     def _orders(self) -> list[Erasure]:
         try:
             return self._erasures.open()
         except OSError as problem:
-            raise SpoolError(f"orders to erase cannot be read ({problem})") from None
+            self._failed(SpoolError(f"orders to erase cannot be read ({problem}); mend their folder's rights"))
+            return []
+
+    def _doomed(self) -> list[Archive]:
+        """Those that we can delete: of another bucket, nothing is known any more."""
+        return [archive for archive in self._catalog.doomed() if archive.bucket == self._target.bucket]
 
     def _advance(self, order: Erasure) -> Job | None:
         if read_holds(self._catalog.path).touch(order.from_, order.to):
             self._end(order, "refused", "a part of the range is held; see `imhearing hold`")
             return None
-        if self._spool.chunks().keys() - self._catalog.known(self._spool.chunks()):
+        # asked before the finished ones are listed: a chunk that is finished in between is in one of both answers
+        may_still_come = self._may_still_come(order)
+        here = self._spool.chunks().keys()
+        if here - self._catalog.known(here):
             self._rescan()
         while kept := self._catalog.kept_between(order.from_, order.to, _AT_ONCE):
             if archives := {row.archive_id for row in kept if row.state == "planned" and row.archive_id}:
                 for archive_id in archives:
                     self._catalog.discard_plan(archive_id, perhaps_stored=True)
                 continue
-            if here := [row.chunk_id for row in kept if row.state in ("waiting", "aside")]:
-                self._catalog.mark_gone(here, "erased")
-                remove_chunks(self._spool, here)
+            if unsent := [row.chunk_id for row in kept if row.state in ("waiting", "aside")]:
+                self._catalog.mark_gone(unsent, "erased")
+                remove_chunks(self._spool, unsent)
                 continue
             return self._rewrite(order, kept)
-        if self._catalog.doomed() or self._may_still_come(order):
+        if self._doomed() or may_still_come:
+            return None
+        remove_discarded(self._spool, self._catalog)  # what could not be removed when it was erased
+        if elsewhere := self._doomed_elsewhere(order):
+            self._end(order, "refused", f"{elsewhere.archive_id} lies in another bucket, {elsewhere.bucket}")
             return None
         if order.id not in self._without_clips and self._target.bucket:
             key = f"{self._target.prefix}{self._target.node}/clips/"
-            return Job(key, clips=(order.from_, order.to))
+            return DeleteClips(key, order.from_, order.to)
         self._end(order, "done")
         return None
 
@@ -119,7 +134,7 @@ class Eraser:
             for row in self._catalog.members(archive_id)
             if row.where is not None
         }
-        return Job(plan.key, plan, source=Source(old.key, places))
+        return Rewrite(plan, Source(old.key, places))
 
     def _open_rewrite(self, archive_id: str) -> Plan | None:
         for archive in self._catalog.open_rewrites():
@@ -128,14 +143,15 @@ class Eraser:
         return None
 
     def _plan_rewrite(self, order: Erasure, archive_id: str) -> Plan:
-        stays, discarded = [], []
+        stays, discarded, to_tell = [], [], self._catalog.to_tell(archive_id)
         for row in self._catalog.members(archive_id):
+            chunk = to_tell[row.chunk.chunk_id]
             if row.gone is not None:
-                discarded.append(DiscardedChunk(row.chunk, row.gone))
+                discarded.append(DiscardedChunk(chunk, row.gone))
             elif row.chunk.started_at < order.to and row.chunk.ended_at > order.from_:
-                discarded.append(DiscardedChunk(silenced(row.chunk), "erased"))
+                discarded.append(DiscardedChunk(silenced(chunk), "erased"))
             else:
-                stays.append(row.chunk)
+                stays.append(chunk)
         streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
         plan = make_plan(stays, streams, self._target, discarded, archive_id)
         self._catalog.commit_rewrite(plan.archive(_now()), plan.manifest)
@@ -146,6 +162,14 @@ class Eraser:
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
         self._catalog.mark_rewritten(archive, sha256, _now(), plan.members, plan.discarded)
         remove_chunks(self._spool, [one.chunk.chunk_id for one in plan.discarded])
+
+    def _doomed_elsewhere(self, order: Erasure) -> Archive | None:
+        """An archive with sound of the range that was to be deleted when another bucket was configured."""
+        for archive in self._catalog.doomed():
+            touches = archive.started_at < order.to and archive.ended_at > order.from_
+            if touches and archive.bucket != self._target.bucket:
+                return archive
+        return None
 
     def _may_still_come(self, order: Erasure) -> bool:
         """Whether a chunk that is being written now can have sound of the range."""
@@ -170,10 +194,9 @@ class Eraser:
 
     def _left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:
         """A key that may not delete leaves what expires to the bucket's own lifecycle rule."""
-        expired: Archive | None = job.doomed
         return (
-            expired is not None
-            and expired.gone == "lifecycle"
+            isinstance(job, Delete)
+            and job.archive.gone == "lifecycle"
             and isinstance(problem, StoreBlocked)
             and problem.reason == "denied"
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from edge.archiver.retention import removable_streams, remove_chunks
+from edge.archiver.retention import removable_streams, remove_chunks, remove_streams
 from edge.catalog import Catalog
 from edge.errors import SpoolError
 from edge.instant import Instant
@@ -28,45 +29,68 @@ class Intake:
         self._spool = spool
         self._catalog = catalog
         self._stored = stored
-        self._present: set[str] = set()  # chunks of the last scan that are dealt with
+        self._seen: set[str] = set()  # chunks of the last scan: one that is set aside gets no other chance meanwhile
+        self._settled: set[str] = set()  # chunks that the store has too, and that stay here nevertheless
         self._streams: dict[str, Stream] = {}  # records as last registered
         self._complained: set[str] = set()
+        self._trouble = ""
         self.newest: Chunk | None = None  # tells how fast the disk fills
 
     def notice(self, chunk_id: str) -> bool:
         """Registers one chunk that an event named; False when the spool does not have it, or it is known."""
-        if not is_chunk_id(chunk_id) or chunk_id in self._present:
+        # whoever may publish can name any number of chunks that are not here: those leave no trace
+        if not is_chunk_id(chunk_id) or chunk_id in self._seen or not _is_file(self._spool.manifest_path(chunk_id)):
             return False
         chunk = self._manifest(chunk_id)
-        if chunk is None or not self._spool.audio_path(chunk).is_file():
+        if chunk is None or not _is_file(self._spool.audio_path(chunk)):
             return False
         self._scan_streams()
-        self._present.add(chunk_id)
+        added = self._catalog.register([chunk])
+        self._seen.add(chunk_id)
         self.newest = chunk
-        return self._catalog.register([chunk]) > 0
+        return added > 0
 
     def rescan(self) -> int:
-        """Looks at the whole spool; gives how many chunks were not known. Raises SpoolError, CatalogError."""
+        """Looks at the whole spool; gives how many chunks were not known. Raises SpoolError, CatalogError.
+
+        The catalog is asked about every file each time, so that what failed once is done by the next rescan.
+        """
         files = set(self._spool.chunks())
         self._scan_streams()
-        self._present &= files
-        fresh = sorted(files - self._present)
-        known = self._catalog.known(fresh)
-        added = self._register([chunk_id for chunk_id in fresh if chunk_id not in known])
-        again = known & self._catalog.aside().keys()
-        if again:  # a disk that was away, or a restart: they get another chance
-            self._catalog.recall(again)
-        self._present |= known
-        if self._stored is None:
-            return added
-        self._tell_stored(known)
-        if discarded := self._catalog.discarded(known):
-            remove_chunks(self._spool, discarded)
-        self._remove_lone_manifests(self._spool.manifests() - self._spool.chunks().keys())
-        for stream_id in removable_streams(self._spool, self._catalog):
-            self._spool.remove_stream(stream_id)
-            self._streams.pop(stream_id, None)
+        known = self._catalog.known(files)
+        added = self._register(sorted(files - known))
+        fresh = known - self._seen
+        if fresh and (again := fresh & self._catalog.aside().keys()):
+            self._catalog.recall(again)  # a disk that was away, or a restart: they get another chance
+        self._seen = files
+        self._settled &= files
+        if self._stored is not None:
+            self._let_go(known)
         return added
+
+    def uploaded(self, chunks: Mapping[str, Instant]) -> None:
+        """These chunks are in the store since then. Raises SpoolError where they cannot be removed, as is wished."""
+        if self._stored is not None:
+            self._stored(chunks)
+            self._settled.update(chunks)
+
+    def _let_go(self, known: set[str]) -> None:
+        """Removes what nobody needs here. Where that fails, nothing else has to wait: the next rescan tries again."""
+        try:
+            self._tell_stored(known - self._settled)
+            if discarded := self._catalog.discarded(known):
+                remove_chunks(self._spool, discarded)
+            self._remove_lone_manifests(self._spool.manifests() - self._spool.chunks().keys())
+            removable = removable_streams(self._spool, self._catalog, self._complain)
+            for stream_id in removable:
+                self._streams.pop(stream_id, None)
+            if removable:
+                remove_streams(self._spool, removable)
+            self._trouble = ""
+        except SpoolError as problem:
+            if str(problem) != self._trouble:
+                log.warning("%s", problem)
+            self._trouble = str(problem)
 
     def _register(self, fresh: list[str]) -> int:
         added = 0
@@ -74,7 +98,6 @@ class Intake:
             found = [self._manifest(chunk_id) for chunk_id in fresh[start : start + _AT_ONCE]]
             chunks = [chunk for chunk in found if chunk is not None]
             added += self._catalog.register(chunks)
-            self._present.update(chunk.chunk_id for chunk in chunks)
             self.newest = chunks[-1] if chunks else self.newest
         return added
 
@@ -94,9 +117,9 @@ class Intake:
         """Chunks that are in the store and still here: copies, or a crash came between the commit and the removal."""
         stored = self._catalog.stored(known)
         same = {name: what.uploaded_at for name, what in stored.items() if self._is_what_was_stored(name, what.sha256)}
-        if same and self._stored is not None:
+        if same:
             log.info("the store already has %d chunks that are here", len(same))
-            self._stored(same)
+            self.uploaded(same)
 
     def _remove_lone_manifests(self, lone: set[str]) -> None:
         """A crash came between the removal of a chunk's audio and that of its manifest."""
@@ -111,6 +134,7 @@ class Intake:
             self._complain(
                 chunk_id, SpoolError(f"{chunk_id}: differs from the chunk of that name in the store; it is left here")
             )
+            self._settled.add(chunk_id)
         return False
 
     def _manifest(self, chunk_id: str) -> Chunk | None:
@@ -124,3 +148,10 @@ class Intake:
         if name not in self._complained:
             self._complained.add(name)
             log.warning("%s", problem)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # whatever it is, it can be neither read nor archived
+        return False

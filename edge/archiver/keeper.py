@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
-from edge.archiver.retention import remove_chunks
+from edge.archiver.retention import remove_chunks, remove_discarded
 from edge.catalog import Catalog
-from edge.holds import read_holds
+from edge.holds import Holds, read_holds
 from edge.instant import MICROSECONDS, Instant
 from edge.model import Chunk
 from edge.settings import Archive, Recorder
@@ -18,10 +19,13 @@ from edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # the disk is low before the recorder stops, and before it would begin again
 _LOW_BYTES = 100_000_000
 _LOW_PART = 8  # but no more than this part of a small disk
 _STEP = 20  # chunks removed before looking again
+_LOOK = 1_000  # chunks or archives that are looked at together
 _DAY = 86_400 * MICROSECONDS
 _MARGIN = 60 * MICROSECONDS
 
@@ -84,35 +88,52 @@ class Keeper:
             oldest = sorted(self._copies, key=self._copies.__getitem__)[:_STEP]
             remove_chunks(self._spool, oldest)
             self.forgotten(oldest)
-        while self._is_low() and self._archive.when_full == "drop_oldest" and self._drop_oldest():
-            pass
+        if self._archive.when_full == "drop_oldest" and self._is_low():
+            remove_discarded(self._spool, self._catalog)  # first what could not be removed last time
+            while self._is_low() and self._drop_oldest():
+                pass
 
     def _drop_oldest(self) -> bool:
         """Gives up some chunks that the store does not have; False when none may go."""
         holds = read_holds(self._catalog.path)
-        waiting = self._catalog.waiting(1_000)
-        free = [chunk.chunk_id for chunk in waiting if not holds.touch(chunk.started_at, chunk.ended_at)][:_STEP]
+        found = self._free(self._catalog.waiting, lambda chunk: holds.touch(chunk.started_at, chunk.ended_at))
+        free = [chunk.chunk_id for chunk in found[:_STEP]]
         if not free:
-            return self._unplan()
+            return self._unplan(holds)
         log.error("the disk is full: deleting %d chunks, from %s on, that were never uploaded", len(free), free[0])
         self._catalog.mark_gone(free, "dropped")
         remove_chunks(self._spool, free)
         return True
 
-    def _unplan(self) -> bool:
-        """Takes back the newest plan that is not under way, so that its chunks can go."""
+    def _unplan(self, holds: Holds) -> bool:
+        """Takes back the newest plan that is not under way and of which any chunk may go."""
         for archive in reversed(self._catalog.open_plans()):
-            if archive.archive_id != self._busy_with():
+            chunks = [row.chunk for row in self._catalog.members(archive.archive_id) if row.gone is None]
+            may_go = any(not holds.touch(chunk.started_at, chunk.ended_at) for chunk in chunks)
+            if may_go and archive.archive_id != self._busy_with():
                 self._catalog.discard_plan(archive.archive_id, perhaps_stored=True)
-                return bool(self._catalog.waiting(1))
+                return True
         return False
 
     def _expire_archives(self, before: Instant) -> None:
         holds = read_holds(self._catalog.path)
-        for archive in self._catalog.uploaded_before(before, 1_000):
-            if not holds.touch(archive.started_at, archive.ended_at):
-                log.info("%s was kept for as long as was asked", archive.archive_id)
-                self._catalog.expire(archive.archive_id)
+        archives = self._free(
+            lambda limit: self._catalog.uploaded_before(before, limit),
+            lambda archive: holds.touch(archive.started_at, archive.ended_at),
+        )
+        for archive in archives:
+            log.info("%s was kept for as long as was asked", archive.archive_id)
+            self._catalog.expire(archive.archive_id)
+
+    def _free(self, oldest: Callable[[int], list[T]], is_held: Callable[[T], bool]) -> list[T]:
+        """Some of the oldest that are not held; looks further back only while all that it sees is held."""
+        limit = _LOOK
+        while True:
+            found = oldest(limit)
+            free = [one for one in found if not is_held(one)]
+            if free or len(found) < limit:
+                return free
+            limit *= 4
 
     def _is_low(self) -> bool:
         return self._spool.free_bytes() < min(_LOW_BYTES, self._spool.disk_bytes() // _LOW_PART)

@@ -86,6 +86,11 @@ def told(archive: Plan | Manifest) -> list[Chunk]:
     return [member.chunk for member in archive.members] + [one.chunk for one in archive.discarded]
 
 
+def key_of(manifest: Manifest, prefix: str) -> str:
+    """The one key under which the archive of this manifest belongs."""
+    return _key(Target("", prefix, manifest.node), told(manifest)[0], manifest.archive_id)
+
+
 def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
     """`chunks` in order, cut into runs that keep the limits."""
     batch: list[Chunk] = []

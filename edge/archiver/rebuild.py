@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,19 +16,23 @@ from msgspec import Struct
 
 from edge import wire
 from edge.archiver.intake import Intake
-from edge.archiver.plan import Manifest, read_manifest, told
+from edge.archiver.plan import Manifest, key_of, read_manifest, told
 from edge.catalog import Catalog
 from edge.catalog.writer import take_lock
 from edge.errors import CatalogError, WireError
 from edge.files import sync_folder
 from edge.instant import Instant
 from edge.model import Archive, Stream
+from edge.names import stream_of
 from edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
 _TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
 _MAX_MANIFEST = 64_000_000
+_MAX_CORRECTION = 1_000_000
+# what zipfile raises for bytes that it did not write: RuntimeError for what says that it is encrypted
+_NO_ZIP = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
 
 
 class Bucket(Protocol):
@@ -67,11 +72,12 @@ def rebuild(
         try:
             if key.endswith(".zip"):
                 manifest = fetch_manifest(bucket, key, size)
+                _hold_against(manifest, prefix, node, key)
                 _take(catalog, manifest, bucket.bucket, key, size, now)
                 archives, chunks = archives + 1, chunks + len(manifest.members)
                 progress(archives)
             elif key.startswith(f"{prefix}{node}/corrections/"):
-                _take_stream(catalog, wire.decode(b"".join(bucket.read(key, 0, size)), Stream), corrects=True)
+                _take_stream(catalog, _fetch_stream(bucket, node, key, size), corrects=True)
         except WireError as problem:
             log.warning("%s: %s", key, problem)
             faults.append(f"{key}: {problem}")
@@ -129,11 +135,23 @@ def fetch_manifest(bucket: Bucket, key: str, size: int) -> Manifest:
     try:
         with zipfile.ZipFile(RangeFile(bucket, key, size)) as archive:
             info = archive.getinfo("manifest.json")
+            if info.compress_type != zipfile.ZIP_STORED:  # ours are; the decompressors have faults of their own
+                raise WireError("is no archive of ours (it is compressed)")
             if info.file_size > _MAX_MANIFEST:
                 raise WireError("its manifest is too large")
             return read_manifest(archive.read(info))
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, ValueError) as problem:
+    except _NO_ZIP as problem:
         raise WireError(f"is no archive of ours ({problem})") from None
+
+
+def _fetch_stream(bucket: Bucket, node: str, key: str, size: int) -> Stream:
+    """A stored correction. Raises WireError, StoreError."""
+    if not 0 < size <= _MAX_CORRECTION:
+        raise WireError(f"is no correction of ours (it has {size} bytes)")
+    stream = wire.decode(b"".join(bucket.read(key, 0, size)), Stream)
+    if stream.node != node or not key.endswith(f"/{stream.stream_id}.json"):
+        raise WireError(f"is the correction of {stream.stream_id} of node {stream.node}, and is not called so")
+    return stream
 
 
 class RangeFile(io.RawIOBase):
@@ -173,9 +191,23 @@ class RangeFile(io.RawIOBase):
         return data
 
 
+def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
+    """Others may write below the node's prefix too (clips, say): what lies there must be what an archiver would put."""
+    chunks = told(manifest)
+    if not chunks:
+        raise WireError("chunks: none has a place or a cause", "chunks")
+    if key != key_of(manifest, prefix):
+        raise WireError(f"holds the archive {manifest.archive_id}, which does not belong there")
+    strangers = {manifest.node, *(one.node for one in manifest.streams), *(one.node for one in chunks)} - {node}
+    if strangers:
+        raise WireError(f"tells of node {min(strangers)}", "node")
+    for chunk in chunks:
+        if chunk.stream_id != stream_of(chunk.chunk_id) or chunk.ended_at < chunk.started_at:
+            raise WireError(f"chunks: {chunk.chunk_id} contradicts itself", "chunks")
+
+
 def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
-    if not key.endswith(f"/{manifest.archive_id}.zip"):
-        raise WireError(f"holds the archive {manifest.archive_id}, which is not its name")
+    chunks = told(manifest)
     for stream in manifest.streams:
         _take_stream(catalog, stream)
     archive = Archive(
@@ -186,8 +218,8 @@ def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int
         bytes=size,
         sha256=None,  # only reading all of it would tell
         chunks=len(manifest.members),
-        started_at=min(chunk.started_at for chunk in told(manifest)),
-        ended_at=max(chunk.ended_at for chunk in told(manifest)),
+        started_at=min(chunk.started_at for chunk in chunks),
+        ended_at=max(chunk.ended_at for chunk in chunks),
         planned_at=now,
         uploaded_at=now,
         replaces=manifest.replaces,

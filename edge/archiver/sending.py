@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 from edge.archiver.parts import Parts, TakenPart
+from edge.archiver.signs import Progress
 
 _SENDERS = 2
-Progress = Callable[[int], None]  # bytes that the store has by now
 
 
 class Sending:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import boto3
@@ -144,13 +144,16 @@ class Storage:
     def put(
         self,
         key: str,
-        body: bytes | bytearray,
+        body: bytes | bytearray | BinaryIO,
         md5: str,
         *,
         overwrite: bool = False,
         media_type: str = "application/zip",
     ) -> str:
-        """Stores `body`, whose MD5 in hex the store checks; gives its ETag. AlreadyThere, where the store can tell."""
+        """Stores `body`, which may be an open file, and gives its ETag; the store checks its MD5, in hex.
+
+        AlreadyThere, where the store can tell.
+        """
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
             f"store {key}",

@@ -9,42 +9,25 @@ import hashlib
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-from edge.archiver.bundle import Bundle, OpenMember
+from edge.archiver.bundle import Bundle, OpenMember, offsets
 from edge.archiver.pace import Throttle
 from edge.archiver.parts import PART, Digests, Parts, TakenPart, part_size
-from edge.archiver.sending import Progress, Sending
+from edge.archiver.sending import Sending
+from edge.archiver.signs import Progress, Signs
 from edge.archiver.storage import AlreadyThere, StoredObject, StoredPart, UploadGone
+from edge.archiver.store import Store
+from edge.archiver.stored_members import Source, stored_members
 from edge.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 
 log = logging.getLogger(__name__)
 
 _TRIES = 4  # of one request, each after twice the time
+_LONGEST_SILENCE = 30  # seconds, where the rate is so low that a part takes long
+_UNSEEN = StoredObject(-1, "")  # under a key that we may not look at; S3 says so for what is missing, too
 T = TypeVar("T")
-
-
-class Store(Protocol):
-    """What uploading needs of `storage.Storage`."""
-
-    def head(self, key: str) -> StoredObject | None: ...
-    def put(
-        self,
-        key: str,
-        body: bytes | bytearray,
-        md5: str,
-        *,
-        overwrite: bool = False,
-        media_type: str = "application/zip",
-    ) -> str: ...
-    def start_parts(self, key: str) -> str: ...
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str: ...
-    def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]: ...
-    def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str: ...
-    def abort(self, key: str, upload_id: str) -> None: ...
-    def open_uploads(self, prefix: str) -> list[tuple[str, str]]: ...
-    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
 
 
 class Stopped(ImHearingError):
@@ -73,6 +56,7 @@ class Uploader:
         self._part = part
         self._patience = patience
         self._throttle = Throttle(rate, stop)
+        self._step = max(1, int(rate * _LONGEST_SILENCE)) if rate else 1 << 62
 
     def upload(
         self, key: str, bundle: Bundle, progress: Progress = lambda _: None, members: OpenMember | None = None
@@ -83,20 +67,20 @@ class Uploader:
 
         Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
         """
-        members = members or self._open_member
-        found = self._look(key)
+        members, signs = members or self._open_member, Signs(progress)
+        found = self._look(key, denied=_UNSEEN)
         if found is not None and found.size == bundle.size:
-            digests = self._digest(bundle, members)
-            if self._same(key, found.etag, digests, bundle.size):
+            sha256 = self._ours(key, found.etag, bundle, members, signs)
+            if sha256 is not None:
                 if bundle.size > self._part:
                     self._tidy(key)
-                progress(bundle.size)
-                return digests.sha256
-        # a damaged object under our own hash's name can only be replaced
+                signs(bundle.size)
+                return sha256
+        # a damaged object under our own hash's name can only be replaced, and so can one that we may not look at
         overwrite = found is not None
         if bundle.size <= self._part:
-            return self._upload_whole(key, bundle, overwrite, progress, members)
-        return self._upload_parts(key, bundle, overwrite, progress, members)
+            return self._upload_whole(key, bundle, overwrite, signs, members)
+        return self._upload_parts(key, bundle, overwrite, signs, members)
 
     def put_document(self, key: str, body: bytes) -> None:
         """Stores a small JSON document, over an earlier one."""
@@ -115,12 +99,32 @@ class Uploader:
                 raise
             log.debug("the key may not list open uploads: a lifecycle rule of the bucket should end abandoned ones")
 
-    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress, members: OpenMember) -> str:
+    def _ours(self, key: str, etag: str, bundle: Bundle, members: OpenMember, signs: Signs) -> str | None:
+        """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours."""
+        try:
+            digests = self._digest(bundle, members, signs)
+        except ChunkDamaged as damage:
+            # killed before the commit, and a file damaged since: then the store has the only whole copy
+            places = zip(bundle.entries, offsets(bundle.entries), strict=True)
+            there = Source(key, {entry.name: (offset, entry.size) for entry, offset in places})
+            try:
+                digests = self._again(lambda: self._digest(bundle, stored_members(self._store, there), signs))
+            except StoreUnreachable:
+                raise
+            except (ChunkDamaged, StoreError):
+                raise damage from None
+            if not self._same(key, etag, digests, bundle.size, signs):
+                raise
+            log.warning("%s; the store has it already", damage)
+            return digests.sha256
+        return digests.sha256 if self._same(key, etag, digests, bundle.size, signs) else None
+
+    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, signs: Signs, members: OpenMember) -> str:
         parts = Parts(bundle, members, self._part)
         part = parts.take(parts.buffer()) or TakenPart(1, bytearray())
         body, md5 = part.body, parts.md5(part)
 
-        self._throttle.wait(len(body))
+        self._wait_turn(len(body), signs)
 
         def put() -> str:
             try:
@@ -129,31 +133,33 @@ class Uploader:
                 return ""  # an earlier put whose answer was lost
 
         etag = self._again(put)
-        self._verify(key, etag, parts.digests(), bundle, members)
-        progress(bundle.size)
+        self._verify(key, etag, parts.digests(), bundle, members, signs)
+        signs(bundle.size)
         return parts.digests().sha256
 
-    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, progress: Progress, members: OpenMember) -> str:
+    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, signs: Signs, members: OpenMember) -> str:
         upload_id, have = self._resume(key)
         parts = Parts(bundle, members, part_size(bundle.size, self._part))
         try:
-            etags = Sending(lambda part, md5: self._send(key, upload_id, have, part, md5), parts, progress).run()
+            etags = Sending(lambda part, md5: self._send(key, upload_id, have, part, md5, signs), parts, signs).run()
             etag = self._complete(key, upload_id, etags, overwrite)
         except (ChunkDamaged, _PartStuck):
             self._abandon(key, upload_id)
             raise
         # whatever else went wrong: the parts that arrived wait there for the next attempt
-        self._verify(key, etag, parts.digests(), bundle, members)
+        self._verify(key, etag, parts.digests(), bundle, members, signs)
         self._tidy(key)
         return parts.digests().sha256
 
-    def _send(self, key: str, upload_id: str, have: dict[int, StoredPart], part: TakenPart, md5: str) -> str:
+    def _send(
+        self, key: str, upload_id: str, have: dict[int, StoredPart], part: TakenPart, md5: str, signs: Signs
+    ) -> str:
         """Sends a part unless the store has the very same one; gives the store's ETag."""
         there = have.get(part.number)
         if there is not None and (there.size, there.etag) == (len(part.body), md5):
             return there.etag
 
-        self._throttle.wait(len(part.body))
+        self._wait_turn(len(part.body), signs)
 
         def put() -> str:
             try:
@@ -210,7 +216,7 @@ class Uploader:
 
         return self._again(complete)
 
-    def _verify(self, key: str, etag: str, digests: Digests, bundle: Bundle, members: OpenMember) -> None:
+    def _verify(self, key: str, etag: str, digests: Digests, bundle: Bundle, members: OpenMember, signs: Signs) -> None:
         """Raises StoreError unless the store has exactly our bytes; `etag` is what it answered to storing them.
 
         Only where that does not tell is the store asked again: some hash the whole object for each HEAD.
@@ -221,22 +227,23 @@ class Uploader:
         if found is None:
             raise StoreError(f"{key}: the store took it, and has it no more; uploading again")
         if not digests.md5:
-            digests = self._digest(bundle, members)
-        if found.size != bundle.size or not self._same(key, found.etag, digests, bundle.size):
+            digests = self._digest(bundle, members, signs)
+        if found.size != bundle.size or not self._same(key, found.etag, digests, bundle.size, signs):
             raise StoreError(f"{key}: the store has other bytes than ours; uploading again")
 
-    def _same(self, key: str, etag: str, digests: Digests, size: int) -> bool:
+    def _same(self, key: str, etag: str, digests: Digests, size: int, signs: Signs) -> bool:
         """Whether an object of our size and this ETag has our bytes."""
         if etag in (digests.md5, digests.composite):
             return True
         # with SSE-KMS and the like an ETag is no MD5, and looks like one: only the bytes can tell
         log.info("%s: its ETag does not tell; reading it back", key)
-        return self._again(lambda: self._read_back(key, size)) == digests.sha256
+        return self._again(lambda: self._read_back(key, size, signs)) == digests.sha256
 
-    def _read_back(self, key: str, size: int) -> str:
+    def _read_back(self, key: str, size: int, signs: Signs) -> str:
         sha256 = hashlib.sha256()
         for piece in self._store.read(key, 0, size):
             self._check_stop()
+            signs.again()
             sha256.update(piece)
         return sha256.hexdigest()
 
@@ -256,14 +263,23 @@ class Uploader:
         except StoreError as problem:
             log.debug("%s", problem)  # the next process sweeps too
 
-    def _digest(self, bundle: Bundle, members: OpenMember) -> Digests:
+    def _digest(self, bundle: Bundle, members: OpenMember, signs: Signs) -> Digests:
         """Every digest that a store may tell, from the files once more."""
         parts = Parts(bundle, members, part_size(bundle.size, self._part), whole_md5=True)
         buffer = parts.buffer()
         while part := parts.take(buffer):
             self._check_stop()
+            signs.again()
             parts.md5(part)
         return parts.digests()
+
+    def _wait_turn(self, size: int, signs: Signs) -> None:
+        """Returns when the rate allows `size` more bytes."""
+        while size > 0:
+            self._check_stop()
+            self._throttle.wait(min(size, self._step))
+            signs.again()
+            size -= self._step
 
     def _abandon(self, key: str, upload_id: str) -> None:
         try:

@@ -22,20 +22,56 @@ from edge.model import Archive
 log = logging.getLogger(__name__)
 
 
-class Job(Struct, frozen=True):
-    """Upload `plan`, or else a small `document`, to `key`. Open uploads below `prefix`, not to `keep`, are dropped.
+class Upload(Struct, frozen=True):
+    """A new archive. Open uploads below `prefix`, not to a key of `keep`, are dropped first."""
 
-    Or delete: with `doomed` that archive at `key`, with `clips` those below `key` with sound in that range.
-    """
+    plan: Plan
+    prefix: str
+    keep: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+
+class Rewrite(Struct, frozen=True):
+    """An archive whose chunks are in the store already, in the one that it replaces."""
+
+    plan: Plan
+    source: Source
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+
+class Delete(Struct, frozen=True):
+    """An archive is to go."""
+
+    archive: Archive
+
+    @property
+    def key(self) -> str:
+        return self.archive.key
+
+
+class DeleteClips(Struct, frozen=True):
+    """The clips below `key` with sound in [start, end) are to go."""
 
     key: str
-    plan: Plan | None = None
-    document: bytes = b""
-    prefix: str = ""
-    keep: frozenset[str] = frozenset()
-    source: Source | None = None
-    doomed: Archive | None = None
-    clips: tuple[Instant, Instant] | None = None
+    start: Instant
+    end: Instant
+
+
+class Correction(Struct, frozen=True):
+    """A stream's record with its times corrected."""
+
+    key: str
+    stream_id: str
+    record: bytes
+
+
+Job = Upload | Rewrite | Delete | DeleteClips | Correction
 
 
 class Outcome(Struct, frozen=True):
@@ -105,35 +141,34 @@ class Worker:
             self._deliver(outcome)
 
     def _do(self, job: Job) -> str | None:
-        self._sweep(job)
-        if job.doomed is not None:
-            self._uploader.sweep(job.key, frozenset())
-            self._storage.delete(job.key)
-            return None
-        if job.clips is not None:
-            for key, _ in list(self._storage.keys(job.key)):
-                if clip_touches(key, *job.clips):
-                    self._storage.delete(key)
-            return None
-        if job.plan is None:
-            self._uploader.put_document(job.key, job.document)
-            return None
-        members = stored_members(self._storage, job.source) if job.source else None
-        return self._uploader.upload(job.key, job.plan.bundle, self._note, members)
+        match job:
+            case Upload():
+                self._sweep(job)
+                return self._uploader.upload(job.key, job.plan.bundle, self._note)
+            case Rewrite():
+                members = stored_members(self._storage, job.source)
+                return self._uploader.upload(job.key, job.plan.bundle, self._note, members)
+            case Delete():
+                self._uploader.sweep(job.key, frozenset())
+                self._storage.delete(job.key)
+            case DeleteClips():
+                for key, _ in list(self._storage.keys(job.key)):
+                    if clip_touches(key, job.start, job.end):
+                        self._storage.delete(key)
+            case Correction():
+                self._uploader.put_document(job.key, job.record)
+        return None
 
-    def _sweep(self, job: Job) -> None:
+    def _sweep(self, job: Upload) -> None:
         """Once per process: drops what earlier ones began and nobody will finish."""
-        if self._swept or not job.prefix:
-            return
-        self._uploader.sweep(job.prefix, job.keep)
-        self._swept = True
+        if not self._swept:
+            self._uploader.sweep(job.prefix, job.keep)
+            self._swept = True
 
     def _damage(self, job: Job, first: ChunkDamaged) -> dict[str, str]:
         """Every chunk of the plan that is not what it was, so that the next plan does not stumble over the next one."""
         found = {first.chunk_id: str(first)}
-        if job.source is not None:
-            return found
-        for member in job.plan.members if job.plan else ():
+        for member in job.plan.members if isinstance(job, Upload) else ():
             try:
                 check(Entry(member.member, member.length, member.chunk.crc32), self._open_member)
             except ChunkDamaged as problem:

@@ -165,6 +165,13 @@ class CatalogReader:
             found = chunk_values(select(c for c in table if c.archive_id == archive_id), _EVERY)
             return sorted(found, key=lambda row: row.where.offset if row.where else 0)
 
+    def to_tell(self, archive_id: str) -> dict[str, Chunk]:
+        """The chunks of an archive, by their ids, as the manifest of another one that holds them has to tell them."""
+        with self._session() as tables:
+            table = tables.Chunk
+            found = chunk_values(select(c for c in table if c.archive_id == archive_id), _EVERY, to_tell=True)
+            return {row.chunk.chunk_id: row.chunk for row in found}
+
     @contextlib.contextmanager
     def _session(self) -> Iterator[Tables]:
         tables = self._open()
@@ -193,8 +200,11 @@ def batched(items: Iterable[T]) -> Iterator[list[T]]:
         yield everything[start : start + _AT_ONCE]
 
 
-def chunk_values(found: Any, limit: int) -> list[CatalogChunk]:
+def chunk_values(found: Any, limit: int, *, to_tell: bool = False) -> list[CatalogChunk]:
     """At most `limit` of the chunks that a query finds, by their start, then their id.
+
+    `to_tell`: for an archive's manifest, where unsure times stand as the recorder wrote them: the stream's record
+    stands there too, and who reads both adds its `shift`.
 
     Columns, not entities: those are three times as slow, and stay in memory while their session lasts.
     """
@@ -213,13 +223,14 @@ def chunk_values(found: Any, limit: int) -> list[CatalogChunk]:
         )
         for c in found
     ).order_by(1, 2)
-    return [_chunk_value(row) for row in rows[:limit]]
+    return [_chunk_value(row, to_tell) for row in rows[:limit]]
 
 
-def _chunk_value(row: tuple[Any, ...]) -> CatalogChunk:
+def _chunk_value(row: tuple[Any, ...], to_tell: bool) -> CatalogChunk:
     started_at, _, ended_at, uncertain, manifest, state, reason, archive_id, offset, size = row
     chunk = unpack(manifest, Chunk)
-    if (chunk.started_at, chunk.ended_at, chunk.uncertain) != (started_at, ended_at, uncertain):
+    as_written = to_tell and uncertain
+    if not as_written and (chunk.started_at, chunk.ended_at, chunk.uncertain) != (started_at, ended_at, uncertain):
         times = {"started_at": Instant(started_at), "ended_at": Instant(ended_at)}
         chunk = replace(chunk, uncertain=uncertain, **times)
     # of a discarded chunk an archive holds the manifest alone, which has no place

@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from edge.catalog.tables import Tables, select
-from edge.catalog.times import retimed
+from edge.catalog.tables import Tables, greatest, least, select
+from edge.catalog.times import bounded, retimed
 from edge.catalog.values import pack, unpack
 from edge.model import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
 
@@ -102,18 +102,20 @@ def _put_sound(tables: Tables, chunk: Chunk, span: SoundSpan) -> None:
 
 def _frame_time(chunk: Chunk, frame: int) -> int:
     """Also a little before or after the chunk itself, at its own pace."""
-    return chunk.started_at + (frame - chunk.first_frame) * (chunk.ended_at - chunk.started_at) // chunk.frames
+    past = (frame - chunk.first_frame) * (chunk.ended_at - chunk.started_at) // chunk.frames
+    return int(bounded(chunk.started_at + past))
 
 
 def retime(tables: Tables, stream: Stream) -> bool:
     """Moves a stream's chunks and sounds to its corrected times; True when an archive already tells older ones."""
-    table, stream_id, told = tables.Chunk, stream.stream_id, False
+    table, stream_id, archives = tables.Chunk, stream.stream_id, set[str]()
     rows = list(select(c for c in table if c.stream_id == stream_id).order_by(table.first_frame))
     for row in rows:
         now = retimed(unpack(row.manifest, Chunk), stream)
         if (row.started_at, row.ended_at, row.uncertain) == (now.started_at, now.ended_at, now.uncertain):
             continue
-        told = told or row.archive_id is not None
+        if row.archive_id is not None:
+            archives.add(row.archive_id)
         row.set(
             started_at=int(now.started_at),
             ended_at=int(now.ended_at),
@@ -122,4 +124,25 @@ def retime(tables: Tables, stream: Stream) -> bool:
         )
         for span in now.sounds:
             _put_sound(tables, now, span)
-    return told
+    for archive_id in archives:
+        span_archive(tables, archive_id)
+    return bool(archives)
+
+
+def retire_superseded(tables: Tables, archive_id: str | None) -> None:
+    """An archive in whose place another one says to be goes, once that one tells of all its chunks."""
+    table, chunks = tables.Archive, tables.Chunk
+    row = tables.Archive.get(archive_id=archive_id) if archive_id else None
+    if row is None or not select(a for a in table if a.replaces == archive_id).exists():
+        return
+    if not select(c for c in chunks if c.archive_id == archive_id).exists():
+        row.gone = "replaced"
+
+
+def span_archive(tables: Tables, archive_id: str) -> None:
+    """Gives an archive the times that its chunks have now."""
+    table, row = tables.Chunk, tables.Archive.get(archive_id=archive_id)
+    times = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id)
+    started_at, ended_at = times.first()
+    if row is not None and started_at is not None:
+        row.set(started_at=started_at, ended_at=ended_at)

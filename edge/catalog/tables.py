@@ -27,6 +27,17 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         'ALTER TABLE "archives" ADD COLUMN "deleted_at" BIGINT',
     )
 }
+# What is due, as earlier versions noted it: the start of the newest chunk, which wrong clocks led astray.
+_TAKE_OVER_DUE = (
+    """INSERT OR IGNORE INTO "due" SELECT "chunk_id" FROM "chunks" WHERE "state" IN ('waiting', 'planned', 'aside')
+    AND "started_at" <= (SELECT "value" FROM "notes" WHERE "name" = 'due_until')""",
+    """DELETE FROM "notes" WHERE "name" = 'due_until'""",
+)
+_MARK_DUE = (
+    """DELETE FROM "due" WHERE "chunk_id" NOT IN
+    (SELECT "chunk_id" FROM "chunks" WHERE "state" IN ('waiting', 'planned', 'aside'))""",
+    """INSERT OR IGNORE INTO "due" SELECT "chunk_id" FROM "chunks" WHERE "state" = 'waiting'""",
+)
 _WRITER_PATIENCE = 30.0  # seconds that a commit waits for readers
 _READER_PATIENCE = 1.0
 
@@ -45,6 +56,7 @@ class Tables:
     Hole: Any
     Sound: Any
     Note: Any
+    Due: Any
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
@@ -150,7 +162,11 @@ class Tables:
             name = PrimaryKey(str)
             value = Required(int, size=64)
 
-        self.Stream, self.Chunk, self.Archive = Stream, Chunk, Archive
+        class Due(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "due"
+            chunk_id = PrimaryKey(str)  # to be archived, whatever comes between
+
+        self.Stream, self.Chunk, self.Archive, self.Due = Stream, Chunk, Archive, Due
         self.Attempt, self.Hole, self.Sound, self.Note = Attempt, Hole, Sound, Note
 
     @contextlib.contextmanager
@@ -159,6 +175,11 @@ class Tables:
         # a reader must not ask for the write lock, which `immediate` does, and so does `serializable`
         with _mapped(self.path), orm.db_session(immediate=not self._read_only):
             yield
+
+    def mark_due(self) -> None:
+        """Within a session: what waits is due, and what is no longer here needs no mark."""
+        for statement in _MARK_DUE:
+            self.db.execute(statement)
 
     def replaced(self) -> bool:
         """Whether another file lies where ours was when it was opened."""
@@ -201,15 +222,36 @@ class Tables:
         self._refuse_newer(found)
         if not found:
             return
-        with contextlib.closing(sqlite3.connect(self.path, timeout=_WRITER_PATIENCE)) as connection, connection:
+        with self._transaction() as connection:
             for version in range(found, VERSION):
                 for statement in MIGRATIONS[version]:
-                    connection.execute(statement)
+                    _alter(connection, statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _stamp(self) -> None:
-        with contextlib.closing(sqlite3.connect(self.path, timeout=_WRITER_PATIENCE)) as connection, connection:
+        with self._transaction() as connection:
+            for statement in _TAKE_OVER_DUE:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, whoever is killed; Python's own transactions leave out statements that alter tables."""
+        connection = sqlite3.connect(self.path, timeout=_WRITER_PATIENCE, isolation_level=None)
+        with contextlib.closing(connection):
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")  # without it, closing rolls back
+
+
+def _alter(connection: sqlite3.Connection, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except sqlite3.OperationalError as problem:
+        # earlier versions committed each statement by itself, and may have been killed between two
+        if "duplicate column name" not in str(problem):
+            raise
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge.instant import Instant
+from edge.instant import FIRST, LAST, Instant
 from edge.model import Chunk, Stream
 
 
@@ -18,10 +18,15 @@ def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
         return chunk
     return replace(
         chunk,
-        started_at=Instant(chunk.started_at + stream.shift),
-        ended_at=Instant(chunk.ended_at + stream.shift),
+        started_at=bounded(chunk.started_at + stream.shift),
+        ended_at=bounded(chunk.ended_at + stream.shift),
         uncertain=stream.uncertain,
     )
+
+
+def bounded(moment: int) -> Instant:
+    """The nearest time that can be written: sums of numbers from outside may be none."""
+    return Instant(min(max(moment, FIRST), LAST))
 
 
 def corrected(old: Stream, new: Stream) -> bool:

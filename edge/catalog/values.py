@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from msgspec import Struct
 
 from edge import wire
+from edge.errors import CatalogDamaged, WireError
 from edge.instant import Instant
 from edge.model import Chunk, GoneCause, Where
 
@@ -93,6 +94,9 @@ def pack(value: Struct) -> bytes:
 
 
 def unpack(data: bytes, wanted: type[T]) -> T:
-    """What `pack` was given. Raises zlib.error or WireError when the row is damaged."""
+    """What `pack` was given. Raises CatalogDamaged."""
     unpacker = zlib.decompressobj(-15, _COMMON)
-    return wire.decode(unpacker.decompress(data[1:]) + unpacker.flush(), wanted)
+    try:
+        return wire.decode(unpacker.decompress(data[1:]) + unpacker.flush(), wanted)
+    except (zlib.error, WireError) as problem:
+        raise CatalogDamaged(f"the catalog is damaged: a row cannot be read ({problem})") from None

@@ -10,7 +10,16 @@ from typing import IO
 
 from edge.catalog.reader import CatalogReader, batched, chunk_values, longest
 from edge.catalog.reserve import Reserve
-from edge.catalog.rows import add_chunk, archive_columns, give_up, known_row, put_holes, retime
+from edge.catalog.rows import (
+    add_chunk,
+    archive_columns,
+    give_up,
+    known_row,
+    put_holes,
+    retime,
+    retire_superseded,
+    span_archive,
+)
 from edge.catalog.tables import Tables, count, desc, greatest, least, select, total
 from edge.catalog.times import corrected
 from edge.catalog.values import Attempt, Backlog, Kept, Stored, pack, unpack
@@ -20,7 +29,6 @@ from edge.model import Archive, Chunk, DiscardedChunk, GoneCause, PlannedMember,
 
 _KEPT_ATTEMPTS = 1_000
 _LONGEST_SOUND = 86_400_000_000  # µs
-_DUE = "due_until"  # the start of the newest chunk that is to be archived, µs
 
 
 def take_lock(path: Path) -> IO[str]:
@@ -135,22 +143,17 @@ class Catalog(CatalogReader):
         """All that waits now is to be archived, whatever comes between; gives the number of chunks."""
         with self._session() as tables:
             table = tables.Chunk
-            waiting = select((count(c), greatest(c.started_at)) for c in table if c.state == "waiting")
-            chunks, newest = waiting.first()
+            chunks = int(count(c for c in table if c.state == "waiting"))
             if chunks:
-                note = tables.Note.get(name=_DUE) or tables.Note(name=_DUE, value=newest)
-                note.value = max(note.value, newest)
-            return int(chunks)
+                tables.mark_due()
+            return chunks
 
     def due(self, limit: int) -> list[Chunk]:
-        """At most `limit` of the chunks that were marked as due and have no plan yet, oldest first."""
+        """At most `limit` of the chunks that are due and have no plan yet, oldest first: as plans tell them."""
         with self._session() as tables:
-            table, note = tables.Chunk, tables.Note.get(name=_DUE)
-            if note is None:
-                return []
-            until = note.value
-            found = select(c for c in table if c.state == "waiting" and c.started_at <= until)
-            return [row.chunk for row in chunk_values(found, limit)]
+            chunks, marks = tables.Chunk, tables.Due
+            found = select(c for c in chunks for d in marks if c.state == "waiting" and d.chunk_id == c.chunk_id)
+            return [row.chunk for row in chunk_values(found, limit, to_tell=True)]
 
     def backlog(self, *, planned_too: bool = True) -> Backlog:
         """What waits to be planned, and with `planned_too` what waits to be uploaded."""
@@ -277,8 +280,9 @@ class Catalog(CatalogReader):
         """At most `limit` discarded chunks that no archive's manifest tells of yet, oldest first."""
         with self._session() as tables:
             table = tables.Chunk
-            found = chunk_values(select(c for c in table if c.state == "gone" and c.archive_id is None), limit)
-            return [DiscardedChunk(row.chunk, row.gone) for row in found if row.gone is not None]
+            found = select(c for c in table if c.state == "gone" and c.archive_id is None)
+            rows = chunk_values(found, limit, to_tell=True)
+            return [DiscardedChunk(row.chunk, row.gone) for row in rows if row.gone is not None]
 
     # archives
 
@@ -291,9 +295,7 @@ class Catalog(CatalogReader):
         """
         with self._session() as tables:
             if tables.Archive.get(archive_id=archive.archive_id) is None:
-                table, own_id = tables.Archive, archive.archive_id
-                superseded = select(a for a in table if a.replaces == own_id).exists()
-                tables.Archive(**archive_columns(archive)).gone = "replaced" if superseded else archive.gone
+                tables.Archive(**archive_columns(archive))
             for member in members:
                 row = known_row(tables, member.chunk)
                 if row.state != "gone" and row.archive_id in (None, archive.replaces):
@@ -303,9 +305,9 @@ class Catalog(CatalogReader):
                 if row.archive_id in (None, archive.replaces):
                     give_up(tables, row, one.cause)
                     row.set(archive_id=archive.archive_id, offset=None)
-            old = tables.Archive.get(archive_id=archive.replaces) if archive.replaces else None
-            if old is not None:
-                old.gone = "replaced"
+            for archive_id in (archive.archive_id, archive.replaces):
+                retire_superseded(tables, archive_id)
+            span_archive(tables, archive.archive_id)
 
     def commit_plan(
         self,
@@ -313,12 +315,21 @@ class Catalog(CatalogReader):
         members: Sequence[PlannedMember],
         manifest: bytes,
         discarded: Sequence[DiscardedChunk] = (),
-    ) -> None:
-        """Freezes a plan: its chunks leave the waiting ones. Raises CatalogError when one of them does not wait."""
+    ) -> bool:
+        """Freezes a plan: its chunks leave the waiting ones. False when the very same archive is there already.
+
+        One that was taken back, and whose leftovers are still to be deleted, is planned again. Raises CatalogError
+        when one of the chunks does not wait.
+        """
         with self._session() as tables:
-            if tables.Archive.get(archive_id=archive.archive_id) is not None:
-                return
-            tables.Archive(**archive_columns(archive), plan=zlib.compress(manifest, 6))
+            row = tables.Archive.get(archive_id=archive.archive_id)
+            columns = {**archive_columns(archive), "plan": zlib.compress(manifest, 6)}
+            if row is None:
+                tables.Archive(**columns)
+            elif row.gone == "unwanted":
+                row.set(**{name: value for name, value in columns.items() if name != "archive_id"})
+            else:
+                return False
             for one in discarded:
                 tables.Chunk[one.chunk.chunk_id].archive_id = archive.archive_id
             for member in members:
@@ -326,14 +337,20 @@ class Catalog(CatalogReader):
                 if row is None or row.state != "waiting":
                     raise CatalogError(f"{member.chunk.chunk_id}: is not waiting and cannot be planned")
                 row.set(state="planned", archive_id=archive.archive_id, offset=member.offset)
+            span_archive(tables, archive.archive_id)
+            return True
 
     def planned_manifest(self, archive_id: str) -> bytes:
-        """The frozen manifest of an open plan. Raises CatalogError."""
+        """The frozen manifest of an open plan. Raises CatalogError, and CatalogDamaged where it cannot be read."""
         with self._session() as tables:
             row = tables.Archive.get(archive_id=archive_id)
             if row is None or row.plan is None:
                 raise CatalogError(f"{archive_id}: has no open plan")
-            return zlib.decompress(row.plan)
+            try:
+                return zlib.decompress(row.plan)
+            except zlib.error as problem:
+                text = f"{self.path}: the catalog is damaged (the plan of {archive_id} cannot be read: {problem})"
+                raise CatalogDamaged(text) from None
 
     def mark_uploaded(self, archive_id: str, sha256: str, at: Instant) -> None:
         """The archive's bytes are verified in the store: from now on its chunks are there."""
@@ -373,6 +390,7 @@ class Catalog(CatalogReader):
                 give_up(tables, chunk, one.cause)
                 chunk.set(archive_id=archive.archive_id, offset=None)
             tables.Archive[archive.replaces].gone = "replaced"
+            span_archive(tables, archive.archive_id)
 
     def discard_plan(self, archive_id: str, *, perhaps_stored: bool = False) -> None:
         """Forgets a plan that was never uploaded: its chunks wait again.
@@ -402,9 +420,11 @@ class Catalog(CatalogReader):
                 chunk.set(state="gone", reason="lifecycle")
 
     def mark_deleted(self, archive_id: str, at: Instant) -> None:
-        """The store has nothing more of this doomed archive."""
+        """The store has nothing more of this doomed archive; no matter where it was planned again since."""
         with self._session() as tables:
-            row = tables.Archive[archive_id]
+            row = tables.Archive.get(archive_id=archive_id)
+            if row is None or row.gone is None:
+                return
             if row.gone == "unwanted":
                 row.delete()
             else:

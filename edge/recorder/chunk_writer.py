@@ -29,7 +29,7 @@ class ChunkWriter:
         self.path = path
         self.frames = 0
         # What libsndfile opens itself is fsynced whenever soundfile flushes or closes it, here and now
-        self._sink = _Sink(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "r+b")
+        self._sink = Sink(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "r+b")
         try:
             self._file = soundfile.SoundFile(
                 self._sink, "w", rate, channels, f"PCM_{bits}", format=audio_format.upper()
@@ -65,8 +65,8 @@ class ChunkWriter:
         return self._sink.failure or SpoolError(f"{self.path}: cannot be {what} ({problem})")
 
 
-class _Sink(io.FileIO):
-    """Where libsndfile writes to. It asks no questions: what goes wrong is kept in `failure`."""
+class Sink(io.FileIO):
+    """Where a library writes to that asks no questions, or hides the answers: what goes wrong is kept in `failure`."""
 
     failure: OSError | None = None
 

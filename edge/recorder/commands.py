@@ -11,7 +11,6 @@ import msgspec
 from edge import limits as limits_file
 from edge.instant import MICROSECONDS, Instant
 from edge.kernel_clock import KernelClock
-from edge.model import PauseOrder
 from edge.requests import Handler
 from edge.spool import Spool
 from edge.thresholds import Limits, with_limit
@@ -70,5 +69,5 @@ class RecorderCommands:
 
     def _pause(self, seconds: float | None) -> dict[str, Any]:
         until = None if seconds is None else Instant(self._kernel.now() + round(seconds * MICROSECONDS))
-        self._spool.write_pause_order(PauseOrder(until))
+        self._spool.order_pause(until, self._kernel)
         return {"until": None if until is None else str(until)}

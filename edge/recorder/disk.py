@@ -80,6 +80,9 @@ class Disk:
         except (OSError, ImHearingError) as problem:
             log.error("the disk failed: %s", problem)  # noqa: TRY400 - what is wrong is all there is to say
             self.failure = problem
+        except Exception as problem:  # else this thread ends, and who waits for it waits for ever
+            log.exception("the disk thread failed")
+            self.failure = problem
 
     def _sync(self) -> None:
         if self._descriptor is not None:

@@ -35,30 +35,37 @@ class InputDevice(NamedTuple):
 
 
 def list_devices() -> list[InputDevice]:
-    """Every input device there is now; none where there is no sound system."""
-    with _portaudio() as portaudio:
+    """Every input device there is now; none where there is no sound system. DeviceError when PortAudio fails."""
+    portaudio = _initialised()
+    try:
         return _input_devices(portaudio)
+    finally:
+        portaudio.terminate()
 
 
 def _input_devices(portaudio: pyaudio.PyAudio) -> list[InputDevice]:
+    """DeviceError when PortAudio fails."""
+    try:
+        return list(_each_input_device(portaudio))
+    except OSError as problem:
+        raise DeviceError(f"the sound system cannot list its devices ({problem}); is one being reset?") from None
+
+
+def _each_input_device(portaudio: pyaudio.PyAudio) -> Iterator[InputDevice]:
     try:
         default = portaudio.get_default_input_device_info()["index"]
     except OSError:
         default = None
-    devices = []
     for index in range(portaudio.get_device_count()):
         info = portaudio.get_device_info_by_index(index)
         channels = int(info["maxInputChannels"])
         if channels < 1:
             continue
         host_api = portaudio.get_host_api_info_by_index(info["hostApi"])["name"]
-        devices.append(
-            InputDevice(
-                index, str(info["name"]), str(host_api), channels, round(float(info["defaultSampleRate"])),
-                index == default,
-            )
+        yield InputDevice(
+            index, str(info["name"]), str(host_api), channels, round(float(info["defaultSampleRate"])),
+            index == default,
         )  # fmt: skip
-    return devices
 
 
 def choose_device(devices: list[InputDevice], wanted: str) -> InputDevice:
@@ -91,8 +98,7 @@ class Microphone:
         """Opens the device and starts it. DeviceError says what it cannot do and what it can."""
         self._queue = BlockQueue(QUEUE_BYTES)
         self._delivered = False
-        with _quiet_stderr():
-            self._portaudio = pyaudio.PyAudio()  # afresh each time: PortAudio sees new devices only at initialisation
+        self._portaudio = _initialised()  # afresh each time: PortAudio sees new devices only at initialisation
         try:
             device = choose_device(_input_devices(self._portaudio), self._wanted)
             self._start(device)
@@ -168,14 +174,12 @@ class Microphone:
                 portaudio.terminate()
 
 
-@contextlib.contextmanager
-def _portaudio() -> Iterator[pyaudio.PyAudio]:
-    with _quiet_stderr():
-        portaudio = pyaudio.PyAudio()
+def _initialised() -> pyaudio.PyAudio:
     try:
-        yield portaudio
-    finally:
-        portaudio.terminate()
+        with _quiet_stderr():
+            return pyaudio.PyAudio()
+    except OSError as problem:
+        raise DeviceError(f"the sound system cannot be used ({problem}); is one running, and may we use it?") from None
 
 
 @contextlib.contextmanager

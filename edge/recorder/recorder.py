@@ -240,19 +240,24 @@ class Recorder:
 def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
     """Whether the reserve of the disk is touched; to begin again, twice the reserve must be free."""
     try:
-        free, whole = spool.free_bytes(), spool.disk_bytes()
+        free, reserve = spool.free_bytes(), _reserve(spool)
     except OSError as problem:
         raise spool.gone(problem) from None
-    reserve = min(RESERVE_BYTES, whole // RESERVE_PART)
     return free < (2 * reserve if resuming else reserve)
 
 
+def _reserve(spool: Spool) -> int:
+    return min(RESERVE_BYTES, spool.disk_bytes() // RESERVE_PART)
+
+
 def _disk_full(spool: Spool) -> Outcome:
+    """Says what is needed, not what is free: that changes all the time, and each change would be told."""
     try:
-        free = spool.free_bytes() / 1_000_000
+        needed = 2 * _reserve(spool) / 1_000_000
     except OSError as problem:
         raise spool.gone(problem) from None
     return Outcome(
         "disk_full", "disk_full", "disk_full",
-        f"only {free:.1f} MB are free at {spool.path}; make room, or let it be archived",
+        f"the disk of {spool.path} is full; recording goes on once {needed:.3g} MB are free:"
+        " make room, or let it be archived",
     )  # fmt: skip

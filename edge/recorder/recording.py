@@ -106,7 +106,7 @@ class Recording:
             self._end_stream(Outcome("overrun", "recording", "overrun"))
             return
         joins = None
-        if self._rotating and self._stream is not None:
+        if self._stream is not None and (self._rotating or not self._stream.has_room(len(item.samples))):
             self._rotating = False
             self._stream.end("rotated")
             joins = self._stream.told(self._stream.clock.knot.at)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from edge.errors import SpoolError
 from edge.instant import Instant
-from edge.model import Chunk, ClockStamp, SoundSpan, SpoolState, Stream
+from edge.model import Chunk, SoundSpan, SpoolState, Stream
 from edge.names import chunk_id as name_chunk
 from edge.names import seq_of, stream_of
 from edge.recorder.chunk_writer import ChunkWriter, digest, read_valid_prefix, sync_and_digest, with_digest
-from edge.recorder.correction import believed_end, real_holes
+from edge.recorder.correction import believed_end
+from edge.recorder.draft import draft
 from edge.recorder.levels import LevelMeter
 from edge.recorder.sealing import Seal, seal_of
 from edge.recorder.sounds import ended_at
@@ -79,33 +80,21 @@ def _rescue(spool: Spool, part: PartFile, stream: Stream, state: SpoolState, sea
     first_frame = seq * stream.chunk_frames
     previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
     start = _start_of(stream, first_frame, previous, state) - (stream.shift if stream.uncertain else 0)
-    draft = Chunk(
-        chunk_id=part.chunk_id,
-        node=stream.node,
-        stream_id=stream.stream_id,
-        seq=seq,
-        first_frame=first_frame,
-        frames=frames,
-        rate=stream.rate,
-        channels=stream.channels,
-        format=stream.format,
-        bytes=0,
-        sha256="0" * 64,
-        crc32=0,
-        started_at=Instant(start),
-        ended_at=Instant(start + frames * 1_000_000 // stream.rate),
-        uncertain=stream.uncertain,
-        clock=ClockStamp(stream.boot_id, float(stream.rate)),
+    unsealed = draft(
+        stream,
+        seq,
+        frames,
+        (Instant(start), Instant(start + frames * 1_000_000 // stream.rate)),
+        rate=float(stream.rate),
         levels=meter.take_chunk().levels,
         sounds=_sounds_cut_off(previous, first_frame + frames),
-        before=real_holes(stream.before) if seq == 0 else (),
-        recovered=True,
         end_reason=None if frames == stream.chunk_frames else "crash",
+        recovered=True,
     )
     if seal is not None:
-        chunk = seal.finish(spool, repaired, draft)
+        chunk = seal.finish(spool, repaired, unsealed)
     else:
-        chunk = with_digest(draft, sync_and_digest(repaired))
+        chunk = with_digest(unsealed, sync_and_digest(repaired))
         spool.finish(repaired, chunk)
     part.path.unlink()
     log.info("recovered %s: %.1f s", chunk.chunk_id, frames / stream.rate)

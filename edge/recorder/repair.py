@@ -5,6 +5,7 @@ Runs before every recording, also after the disk failed. Touches only files with
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
@@ -60,7 +61,8 @@ def _sweep(spool: Spool) -> None:
         if path.suffix == ".age" or readable_stream(spool, stream_of(chunk_id)) is None:
             log.warning("%s: has no manifest, and what it is cannot be told; left as it is", path)
         else:
-            path.replace(path.with_name(path.name + ".part"))
+            with contextlib.suppress(FileNotFoundError):  # the archiver was removing it while we listed
+                path.replace(path.with_name(path.name + ".part"))
     sync_folder(spool.path)
 
 
@@ -155,11 +157,10 @@ def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole
 def readable_stream(spool: Spool, stream_id: str) -> Stream | None:
     """The record of a stream of ours."""
     try:
-        stream = spool.stream(stream_id)
+        return spool.stream(stream_id)
     except SpoolError as problem:
         log.warning("%s", problem)
         return None
-    return stream if stream.stream_id == stream_id and stream.node == spool.node else None
 
 
 def _streams(spool: Spool) -> Iterable[Stream]:

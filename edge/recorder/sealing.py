@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from edge.errors import ConfigError, SpoolError
 from edge.files import write_durably
 from edge.model import Chunk, Encryption
-from edge.recorder.chunk_writer import digest, sync_and_digest, with_digest
+from edge.recorder.chunk_writer import Sink, digest, sync_and_digest, with_digest
 from edge.settings import Recorder
 from edge.spool import Spool
 
@@ -34,22 +34,28 @@ class Seal(NamedTuple):
     def finish(self, spool: Spool, part: Path, draft: Chunk) -> Chunk:
         """Encrypts `part`, which nobody writes any more, into the spool as the finished chunk `draft`, and removes it.
 
-        Raises OSError on a bad disk. A crash leaves `part` whole, or the chunk finished.
+        Raises OSError or SpoolError on a bad disk. A crash leaves `part` whole, or the chunk finished.
         """
         encryption = Encryption(self.recipients, digest(part).sha256)
         target = spool.sealing_path(draft)
-        self._encrypt(part, target)
+        self.encrypt(part, target)
         chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
         spool.finish(target, chunk)
         part.unlink()
         return chunk
 
-    def _encrypt(self, plain: Path, target: Path) -> None:
+    def encrypt(self, plain: Path, target: Path) -> None:
+        """OSError or SpoolError when the disk does not take it: pyrage calls everything an EncryptError."""
         pyrage = _pyrage()
         keys = [pyrage.x25519.Recipient.from_str(key) for key in self.recipients]
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-        with plain.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
-            pyrage.encrypt_io(reader, writer, keys)
+        with plain.open("rb") as reader, Sink(descriptor, "wb") as sink:
+            try:
+                pyrage.encrypt_io(reader, sink, keys)
+            except pyrage.EncryptError as problem:
+                raise sink.failure or SpoolError(f"{plain}: cannot be encrypted ({problem})") from None
+            if sink.failure is not None:
+                raise sink.failure
 
 
 def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.environ) -> Seal | None:

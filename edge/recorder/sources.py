@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 from msgspec.structs import replace
 
-from edge.errors import DeviceError, FileUnplayable
+from edge.errors import FileUnplayable
 from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
 from edge.recorder.microphone import Microphone, list_devices
 from edge.recorder.scene import Scene
@@ -85,27 +85,34 @@ class FileSource:
     def __init__(self, path: Path, block_frames: int, real: bool) -> None:
         self._path, self._block_frames, self._real = path, block_frames, real
         self._file: soundfile.SoundFile | None = None
+        self._form: SourceFormat | None = None  # of what was opened before
         self._next_frame = 0
 
     def open(self) -> SourceFormat:
+        """FileUnplayable, but not for a file of which something was played: what it was is over, whatever it is now."""
         try:
             file = soundfile.SoundFile(self._path)
+            if self._next_frame:
+                file.seek(self._next_frame)
         except (OSError, soundfile.LibsndfileError) as problem:
+            if self._form is not None:
+                # no error: it would end the process, and the next one would play the file from its first sample
+                log.error("%s: %s; taken as its end", self._path, _why_not(self._path, problem))  # noqa: TRY400
+                return self._form
             raise FileUnplayable(
                 f"{self._path}: {_why_not(self._path, problem)}; set [recorder] source to a sound file,"
                 " `microphone`, `synthetic` or `auto`"
             ) from None
         bits = 16 if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW") else 24
-        if self._next_frame:
-            file.seek(self._next_frame)
         self._file, self._bits = file, bits
         lead = self._next_frame if self._real else file.frames
         self._pacer = _Pacer(file.samplerate, self._real, lead)
-        return SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
+        self._form = SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
+        return self._form
 
     def read(self, timeout: float) -> Block | None:
         if self._file is None:
-            raise DeviceError(f"{self._path}: is not open")
+            raise EndOfSound
         begin, end = self._pacer.times(self._next_frame, self._block_frames)
         if not self._pacer.wait(end, timeout):
             return None

@@ -11,12 +11,13 @@ import msgspec
 from edge.clock import Belief, StreamClock
 from edge.errors import SpoolError
 from edge.instant import Instant
-from edge.model import Chunk, ClockStamp, EndReason, Hole, Stream
-from edge.names import chunk_id
+from edge.model import Chunk, EndReason, Hole, Stream
+from edge.names import LAST_SEQ, chunk_id
 from edge.recorder.blocks import Block, Samples
 from edge.recorder.chunk_writer import ChunkWriter, sync_and_digest, with_digest
-from edge.recorder.correction import believed, corrected_stream, real_holes
+from edge.recorder.correction import believed, corrected_stream
 from edge.recorder.disk import Disk
+from edge.recorder.draft import draft
 from edge.recorder.journal import Journal
 from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, BlockLevels, LevelMeter
 from edge.recorder.sealing import Seal
@@ -84,6 +85,10 @@ class StreamRecorder:
     def frames(self) -> int:
         """Recorded so far."""
         return self._frames
+
+    def has_room(self, frames: int) -> bool:
+        """Whether so many more can be recorded before the numbers of chunks run out."""
+        return self._frames + frames <= (LAST_SEQ + 1) * self.stream.chunk_frames
 
     def told(self, at: Instant) -> Instant:
         """A time of the clock or of a manifest not yet written, as now believed."""
@@ -171,9 +176,9 @@ class StreamRecorder:
         assert self._writer is not None  # noqa: S101 - for the type checker
         writer, self._writer = self._writer, None
         writer.close()  # here: what its encoder still holds must not wait for a slow disk thread
-        draft = self._draft(reason)
-        frame, at = self._frames, self.told(draft.ended_at)
-        self._disk.do(lambda: self._store(writer.path, draft, frame, at))
+        unsealed = self._draft(reason)
+        frame, at = self._frames, self.told(unsealed.ended_at)
+        self._disk.do(lambda: self._store(writer.path, unsealed, frame, at))
         self._chunk_start = self._frames
         self._seq += 1
 
@@ -184,35 +189,23 @@ class StreamRecorder:
         stream = self.stream
         start = self.clock.knot.at
         end = self.clock.advance(self._frames, self._utc_offset).at
-        return Chunk(
-            chunk_id=chunk_id(stream.stream_id, self._seq),
-            node=stream.node,
-            stream_id=stream.stream_id,
-            seq=self._seq,
-            first_frame=self._chunk_start,
-            frames=self._frames - self._chunk_start,
-            rate=stream.rate,
-            channels=stream.channels,
-            format=stream.format,
-            bytes=0,
-            sha256="0" * 64,
-            crc32=0,
-            started_at=start,
-            ended_at=end,
-            uncertain=stream.uncertain,
-            clock=ClockStamp(stream.boot_id, round(self.clock.measured_rate, 3)),
+        return draft(
+            stream,
+            self._seq,
+            self._frames - self._chunk_start,
+            (start, end),
+            rate=round(self.clock.measured_rate, 3),
             levels=self.meter.take_chunk().levels,
             sounds=self.detector.take_chunk(),
-            before=real_holes(stream.before) if self._seq == 0 else (),
             end_reason=reason,
         )
 
-    def _store(self, part: Path, draft: Chunk, frame: int, at: Instant) -> None:
+    def _store(self, part: Path, unsealed: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then tells of it."""
         if self._seal is not None:
-            chunk = self._seal.finish(self._spool, part, draft)
+            chunk = self._seal.finish(self._spool, part, unsealed)
         else:
-            chunk = with_digest(draft, sync_and_digest(part))
+            chunk = with_digest(unsealed, sync_and_digest(part))
             self._spool.finish(part, chunk)
         self._journal.knot_passed(frame, at)
         self._listener.chunk_finished(chunk)

@@ -7,12 +7,14 @@ import contextlib
 import ipaddress
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from edge.errors import DoorError
 from edge.settings import Secret
+from query_service.listening import Listener, server_options
 from query_service.loopback.auth import Authority
 from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, Outbox
 from query_service.loopback.hub import Hub
@@ -23,6 +25,7 @@ from query_service.loopback.rest import Rest, refusals
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PING_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
 
@@ -40,6 +43,7 @@ class RealtimeServer:
         self.limits = limits or Limits()
         self.hub = Hub(Authority(api_key), self.limits)
         self._runner: web.AppRunner | None = None
+        self._listener = Listener("realtime server")
         self._ticking: asyncio.Task[None] | None = None
         self._sockets: dict[web.WebSocketResponse, web.Request] = {}
 
@@ -50,18 +54,17 @@ class RealtimeServer:
 
     async def start(self) -> None:
         """Listens; DoorError when the port cannot be had."""
-        app = web.Application(middlewares=[refusals], client_max_size=self.limits.frame_bytes)
+        app = web.Application(middlewares=[self._served, refusals], client_max_size=self.limits.frame_bytes)
         app.add_routes([web.get("/", self._websocket), *Rest(self.hub.state).routes()])
         # No access log: a WebSocket's address holds its token or key.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        self._runner = web.AppRunner(app, shutdown_timeout=_CLOSE_SECONDS, **server_options())
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
         try:
-            await site.start()
+            await self._listener.start(self._runner.server, self.host, self.port)
         except OSError as problem:
             await self._runner.cleanup()
             raise DoorError(f"{self.endpoint}: cannot listen ({problem.strerror}); choose another port") from None
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.address[1]
         self._ticking = asyncio.create_task(self._tick())
         log.info(
             "realtime server on %s: for this machine alone, no account needed; a real Ably key in one line of the"
@@ -76,6 +79,7 @@ class RealtimeServer:
         for connection in self.hub.state.connections:
             if connection.outbox:
                 connection.outbox.close(WS_GOING_AWAY)
+        await self._listener.stop()
         if self._runner:
             await self._runner.cleanup()
 
@@ -105,6 +109,11 @@ class RealtimeServer:
                 self.hub.tick()
             except Exception:  # housekeeping must go on whatever one connection does to it
                 log.exception("realtime server: housekeeping failed; going on")
+
+    @web.middleware
+    async def _served(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        with self._listener.serving(request):
+            return await handler(request)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         """One socket from upgrade to end."""

@@ -13,7 +13,13 @@ from ably import AblyRealtime
 from ably.types.channelmode import ChannelMode
 from ably.util.exceptions import AblyException
 
+from edge import wire
+from edge.events import ErrorBody
+from query_service.ably_client import AblyClient
+from query_service.asking import new_id
 from query_service.loopback.server import RealtimeServer
+from query_service.protocol import Backlog, ErrorAnswer, RecorderReport, Request, StatusAnswer
+from query_service.tokens import client_token
 from tests.support import realtime
 from tests.support.realtime import in_loop, running_server
 
@@ -145,6 +151,52 @@ def test_a_client_cannot_speak_for_another() -> None:
                 await asyncio.wait_for(ann.channels.get("imhearing:requests:porch").publish(forged), 10)
 
     run()
+
+
+@in_loop
+async def test_a_node_cannot_answer_for_another() -> None:
+    """It may publish on any client's channel, and hears what is asked of all: so whose word it is must be held to."""
+
+    def status(request: Any, node: str) -> StatusAnswer:
+        return StatusAnswer(
+            id=request["id"],
+            node=node,
+            at=realtime.now(),
+            version=f"said by {node}",
+            uptime=1.0,
+            recorder=RecorderReport(
+                state="recording", since=None, alive=True, stream_id=None, device=None, rate=None, channels=None
+            ),
+            spool=Backlog(0, 0, 0),
+            disk_free=1,
+            last_chunk=None,
+            clock=None,
+            catalog="ready",
+        )
+
+    async with running_server() as server, realtime.node(server, "shed") as shed:
+
+        async def answer(message: Any) -> None:
+            replies = shed.channels.get(f"imhearing:replies:{message.client_id}")
+            request = wire.decode(message.data, dict[str, Any])
+            nameless = ErrorAnswer(id=request["id"], error=ErrorBody("internal", "from nobody"))
+            for told in (status(request, "porch"), nameless, status(request, "shed")):
+                await replies.publish("answer", wire.encode(told))
+
+        for name in ("all", "shed"):
+            await shed.channels.get(f"imhearing:requests:{name}").subscribe(answer)
+        ann = AblyClient(
+            server.endpoint, "shed", "ann", lambda: client_token(server.api_key, "ann", 3_600, realtime.now())
+        )
+        await ann.open()
+        try:
+            heard = await ann.ask_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
+            assert {name: getattr(told, "version", "") for name, told in heard.items()} == {"shed": "said by shed"}
+            told = await ann.ask(Request(id=new_id(), type="status"), 5)
+            assert isinstance(told, StatusAnswer)
+            assert told.node == "shed"
+        finally:
+            await ann.close()
 
 
 def table() -> str:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from commands.up_plan import Memory
 from edge import wire
 from edge.archiver.storage import Storage
 from edge.catalog import Catalog
 from edge.config import to_ini
+from edge.embedded import ports
+from edge.embedded.store import BUCKET
 from edge.instant import LAST, Instant
 from edge.settings import Settings
 from edge.spool import Spool
@@ -26,6 +29,9 @@ from tests.support.chunks import START, fill_spool
 from tests.support.s3 import RunningStore
 
 __all__ = ["settings", "store"]  # fixtures
+
+
+KEY = ("local0123456789abcd", "s" * 40)
 
 
 @pytest.fixture
@@ -111,6 +117,28 @@ def test_a_store_that_is_away_leaves_the_catalog_as_it_was(
     assert rows(archived) == before
 
 
+def test_a_key_that_the_store_does_not_know_is_told(tmp_path: Path, archived: Settings) -> None:
+    done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.access_key_id=another")
+    assert done.returncode == 1
+    assert "check [s3] access_key_id" in done.stderr
+    assert "is as it was" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
+    fill_spool(tmp_path / "spool", 3)
+    port = ports.choose(None)
+    (tmp_path / "up.json").write_bytes(wire.encode(Memory(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
+    sets = (
+        "node.name=porch", f"s3.s3_bucket_name={BUCKET}", f"s3.endpoint_url=http://127.0.0.1:{port}",
+        f"s3.access_key_id={KEY[0]}", f"s3.secret_access_key={KEY[1]}",
+    )  # fmt: skip
+    done = imhearing(tmp_path, "catalog", "rebuild", *(word for one in sets for word in ("--set", one)))
+    assert done.returncode == 0, done.stderr
+    assert "0 chunks in 0 archives, 3 in the spool" in done.stderr
+    assert ports.is_free(port)
+
+
 def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
     Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
     done = imhearing(tmp_path, "catalog", "verify", "--json")
@@ -132,6 +160,6 @@ def test_hold_then_forget(tmp_path: Path, archived: Settings) -> None:
     with archiving(archived):
         again = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "20")
     assert again.returncode == 0, again.stderr
-    assert "erased: 1 chunks" in again.stderr
+    assert "erased: 1 chunk\n" in again.stderr
     assert rows(archived)[0].gone == "erased"
     assert imhearing(tmp_path, "forget", "--from", str(START), "--to", str(LAST), "--yes").returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import tracemalloc
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,10 @@ from edge.errors import QueryRefused
 from edge.instant import Instant
 from edge.model import Encryption
 from edge.settings import S3, Secret, Settings
-from query_service import client
+from query_service import client, clips
 from query_service.asking import new_id
-from query_service.clips import LONGEST
+from query_service.clips import LONGEST, ClipMaker
+from query_service.fetching import FetchReport
 from query_service.protocol import Answer, ClipAnswer, ErrorAnswer, Gap, Request
 from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode, running_service
@@ -168,3 +170,36 @@ def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Setting
     answers = asyncio.run(run())
     assert sum(isinstance(answer, ClipAnswer) for answer in answers) == 3
     assert {answer.error.code for answer in answers if isinstance(answer, ErrorAnswer)} == {"busy"}
+
+
+def test_memory_does_not_grow_with_the_clip(settings: Settings, tmp_path: Path, store: RunningStore) -> None:
+    path = tmp_path / "clip.flac"
+    data = np.random.default_rng(1).bytes(24_000_000)
+    path.write_bytes(data)
+    report = FetchReport(
+        path=path, from_=at(0), to=at(1), rate=RATE, channels=1, frames=RATE, chunks=1, bytes_read=0, holes=()
+    )
+    maker = ClipMaker(settings, lambda: pytest.fail("no door is needed"))
+    tracemalloc.start()
+    try:
+        told = maker._store(report)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (told.bytes, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (store.folder / told.key).read_bytes() == data
+    assert peak < 12_000_000  # half of the clip; most of it is what boto3 loads
+
+
+def test_a_clip_of_too_many_bytes_is_refused_before_it_is_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "MOST_BYTES", 3 * 3 * RATE)  # three seconds
+    assert clip(settings, 2, 5).clip.frames == 3 * RATE
+    problem = refused(settings, 2, 8)
+    assert (problem.code, problem.field) == ("bad_request", "to")
+    assert "ask for at most 3 s at a time, or fetch the range" in str(problem)
+
+
+def test_ten_minutes_of_the_usual_sound_are_allowed() -> None:
+    assert clips.MOST_BYTES >= 600 * 48_000 * 2 * 3

@@ -181,3 +181,26 @@ def test_a_link_to_something_else_is_not_followed(tmp_path: Path, url: str) -> N
 
     with pytest.raises(FetchError, match="not one to a web address"):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_store_that_sends_elsewhere_is_not_followed(tmp_path: Path, status: int) -> None:
+    asked = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.Response(status=status, headers={"Location": "/archive.zip?internal=1"})
+
+    with pytest.raises(FetchError, match=rf"a\.flac: the store sends elsewhere \({status}\)"):
+        get(elsewhere, tmp_path / "a")
+    assert asked == ["/archive.zip"]
+
+
+def test_a_name_of_several_lines_stays_one(tmp_path: Path) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=403)
+
+    forged = Where(WHERE.archive, "a\nimhearing: all is well\r\n.flac", 0, 1, "0" * 64)
+    with pytest.raises(LinkRefused) as refused:
+        get(refuse, tmp_path / "a", forged)
+    assert len(str(refused.value).splitlines()) == 1

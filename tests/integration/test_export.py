@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -149,6 +150,10 @@ def test_the_command_writes_and_tells(
     args = build_parser().parse_args([*words, "--utc", "--export", str(tmp_path / "out"), "--set", "node.name=porch"])
     assert command.run(args) == 0
     assert "2 files, porch_20260303_220004.wav to porch_20260303_220005.wav" in capsys.readouterr().err
+    args.json = True
+    assert command.run(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [Path(file["path"]).parent for file in told["files"]] == [tmp_path / "out"] * 2
     args.export = tmp_path / "nowhere"
     with pytest.raises(UsageError, match="mkdir"):
         command.run(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 import soundfile
 from msgspec.structs import replace
 
-from edge.errors import FetchError, QueryRefused
+from commands import fetch as command
+from commands.parser import build_parser
+from edge.errors import FetchError, ImHearingError, QueryRefused
 from edge.instant import Instant
 from edge.settings import Query, Settings
 from query_service import client
@@ -233,3 +236,17 @@ def test_opus_is_written_where_it_can_be(settings: Settings, node: QueryNode, tm
     with pytest.raises(FetchError, match=r"44100 Hz; Opus knows 8000, .*\.flac or \.wav"):
         client.fetch(settings, "local", at(3600), at(3601), tmp_path / "none.opus")
     assert not (tmp_path / "none.opus").exists()
+
+
+def test_the_command_tells_in_json_and_what_it_cannot_write(
+    node: QueryNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fetch", "--data", str(tmp_path), "--from", str(at(7)), "--to", str(at(9)), "--set", "node.name=porch"]
+    args = build_parser().parse_args([*words, "--json", "-o", str(tmp_path / "x.wav")])
+    assert command.run(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], told["frames"], told["chunks"]) == (str(tmp_path / "x.wav"), 2 * RATE, 2)
+    (tmp_path / "folder.wav").mkdir()
+    args.output = tmp_path / "folder.wav"
+    with pytest.raises(ImHearingError, match=r"-o .*folder\.wav: cannot be written \(Is a directory\)"):
+        command.run(args)

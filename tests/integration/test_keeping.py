@@ -22,7 +22,7 @@ from edge.archiver.plan import Target, make_plan
 from edge.archiver.rebuild import rebuild
 from edge.archiver.storage import Storage
 from edge.archiver.verify import verify
-from edge.archiver.worker import Outcome
+from edge.archiver.worker import Delete, DeleteClips, Outcome
 from edge.catalog import Catalog, CatalogChunk, CatalogReader
 from edge.erasures import ErasureResult, Erasures
 from edge.errors import CatalogBusy
@@ -262,8 +262,8 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     assert spool.chunks() == {}
     spool.finish(part, chunk)
     job = erasing.next_job()
-    assert job is not None
-    assert job.clips == (order.from_, order.to)
+    assert isinstance(job, DeleteClips)
+    assert (job.start, job.end) == (order.from_, order.to)
     assert spool.chunks() == {}
     erasing.finished(Outcome(job, 0.1))
     assert orders.result(order.id) is None
@@ -280,8 +280,8 @@ def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, C
     assert [chunk.seq for chunk in catalog.waiting(9)] == [0, 2]
     assert catalog.open_plans() == []
     job = erasing.next_job()  # it may have been stored, and nobody heard of it
-    assert job is not None
-    assert (job.key, job.doomed is not None) == (plan.key, True)
+    assert isinstance(job, Delete)
+    assert job.key == plan.key
     erasing.finished(Outcome(job, 0.1))
     assert catalog.doomed() == []
     assert catalog.archives([plan.archive_id]) == {}

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import random
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge import wire
 from edge.archiver.plan import Limits as Sizes
-from edge.archiver.plan import Target, batches, make_plan
-from edge.archiver.rebuild import Rebuilt, rebuild
+from edge.archiver.plan import Plan, Target, batches, make_plan
+from edge.archiver.rebuild import Rebuilt, fetch_manifest, rebuild
 from edge.archiver.retention import remove_chunks
 from edge.archiver.storage import Storage
 from edge.archiver.upload import Uploader
 from edge.archiver.verify import verify
 from edge.catalog import Catalog, CatalogChunk
+from edge.errors import WireError
 from edge.instant import FIRST, LAST, Instant
 from edge.model import Hole, SoundSpan
 from edge.spool import Spool
@@ -157,6 +162,52 @@ def test_a_clock_set_by_hand_after_all_was_archived_counts(
     again.close()
 
 
+def _planted(store: RunningStore, plan: Plan, key: str) -> None:
+    """As somebody does who may write there."""
+    Uploader(Storage(store.settings), lambda _: io.BytesIO(b"forged"), threading.Event()).upload(key, plan.bundle)
+
+
+def _forged(replaces: str, node: str = NODE) -> Plan:
+    """An archive of one chunk that says it took the place of another archive."""
+    chunk = make_chunk(0, b"forged", stream_id="20260303T235000Z-hack", node=node)
+    stream = make_stream("20260303T235000Z-hack", ordinal=9, node=node)
+    return make_plan([chunk], {stream.stream_id: stream}, Target("", PREFIX, node), replaces=replaces)
+
+
+def test_what_lies_elsewhere_replaces_nothing(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    """The query service's key may write clips, and no archives."""
+    plan = _forged(catalog.archive_ids()[0])
+    _planted(store, plan, f"{PREFIX}{NODE}/clips/{plan.archive_id}.zip")
+    again, found = _again(tmp_path, spool, store)
+    assert (found.archives, len(found.faults)) == (4, 1)
+    assert again.doomed() == []
+    assert _rows(again) == _rows(catalog)
+    again.close()
+
+
+def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    for archive_id in catalog.archive_ids():
+        plan = _forged(archive_id)
+        _planted(store, plan, plan.key)
+    again, _ = _again(tmp_path, spool, store)
+    assert again.doomed() == []
+    assert {row.chunk.chunk_id for row in _rows(again)} >= {row.chunk.chunk_id for row in _rows(catalog)}
+    again.close()
+
+
+def test_another_nodes_archive_is_not_ours(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
+    plan = _forged(catalog.archive_ids()[0], node="shed")
+    _planted(store, plan, plan.key.replace("/shed/", f"/{NODE}/"))
+    again, found = _again(tmp_path, spool, store)
+    assert len(found.faults) == 1
+    assert _rows(again) == _rows(catalog)
+    again.close()
+
+
 def test_what_is_no_archive_is_told_and_left(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
@@ -168,6 +219,69 @@ def test_what_is_no_archive_is_told_and_left(
     assert (found.archives, len(found.faults)) == (4, 2)
     assert _rows(again) == _rows(catalog)
     again.close()
+
+
+def _zipped(compression: int = zipfile.ZIP_STORED, manifest: bytes = b"{}" * 500) -> bytearray:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("manifest.json", manifest)
+    return bytearray(file.getvalue())
+
+
+def _encrypted() -> bytes:
+    data = _zipped()
+    data[6] |= 1
+    data[data.rfind(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+def _telling_nothing() -> tuple[str, bytes]:
+    """An archive whose only chunk has neither a place nor a cause."""
+    chunk = {**wire.to_plain(make_chunk(0, b"x")), "member": None, "offset": None, "length": None}
+    archive_id = f"{chunk['chunk_id']}-00000000"
+    manifest = {"v": 1, "archive_id": archive_id, "node": NODE, "streams": [], "chunks": [chunk]}
+    return f"{archive_id}.zip", bytes(_zipped(manifest=wire.encode(manifest)))
+
+
+def test_nothing_hostile_in_the_bucket_ends_a_rebuild(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    _put(store, "encrypted.zip", _encrypted())
+    for name, way in (("bz2", zipfile.ZIP_BZIP2), ("lzma", zipfile.ZIP_LZMA), ("deflated", zipfile.ZIP_DEFLATED)):
+        data = _zipped(way, random.Random(1).randbytes(500))
+        data[60:90] = b"\xff" * 30
+        _put(store, f"{name}.zip", bytes(data))
+    _put(store, *_telling_nothing())
+    _put(store, "corrections/empty.json", b"")
+    _put(store, "corrections/absurd.json", b'{"shift":' + b"9" * 5_000 + b"}")
+    again, found = _again(tmp_path, spool, store)
+    assert (found.archives, len(found.faults)) == (4, 7)
+    assert _rows(again) == _rows(catalog)
+    again.close()
+
+
+class _OneObject:
+    bucket = "bucket"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        yield f"{prefix}x.zip", len(self.data)
+
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
+        yield self.data[offset : offset + length]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 255)), min_size=1, max_size=4))
+def test_an_archive_with_any_bytes_wrong_is_a_manifest_or_a_fault(flips: list[tuple[int, int]]) -> None:
+    plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Target("bucket", PREFIX, NODE))
+    data = bytearray(b"".join(plan.bundle.stream(lambda _: io.BytesIO(b"x"))))
+    for place, change in flips:
+        data[-1 - place % len(data)] ^= change
+    with contextlib.suppress(WireError):
+        fetch_manifest(_OneObject(bytes(data)), "x.zip", len(data))
 
 
 def _put(store: RunningStore, name: str, data: bytes) -> None:

@@ -170,6 +170,20 @@ def test_a_damaged_pause_order_is_a_pause(rig: Rig) -> None:
     assert rig.heard.modes[0] == "paused"
 
 
+def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids have six digits: chunk 1,000,000 would be invisible."""
+    monkeypatch.setattr("edge.recorder.stream_recorder.LAST_SEQ", 3)
+    rig.configure(record_period=0.12)  # cut within blocks
+    rig.run(1.5)
+    chunks = rig.manifests()
+    assert max(chunk.seq for chunk in chunks) == 3
+    assert len({chunk.stream_id for chunk in chunks}) == 4
+    assert is_all_there(rig)
+    assert rig.holes() == []
+    told = spans(rig)
+    assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+
+
 # time
 
 
@@ -285,3 +299,17 @@ def test_a_pause_is_not_cut_short_by_setting_the_clock(rig: Rig) -> None:
     rig.run(1)
     assert len(rig.manifests()) == 1
     assert spans(rig)[0][0] >= HOUR + 101
+
+
+def test_a_full_disk_is_told_once_however_the_room_changes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10**9] * 4 + list(range(15_000_000, 35_000_000, 777_777)))
+
+    def told() -> int:
+        return next(free, 10**9)
+
+    monkeypatch.setattr(rig.spool, "free_bytes", told)
+    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr("edge.recorder.recorder._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("edge.recorder.recorder._LOOK_SECONDS", 0.0)
+    rig.run(1, 1)
+    assert rig.heard.modes == ["recording", "disk_full", "recording", "stopped"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 import signal
 import tempfile
@@ -228,3 +230,38 @@ def test_readers_see_that_it_records(tmp_path: Path, shared_memory: Path) -> Non
     alive: list[int] = []
     rig.run(0.9, lambda: alive.append(wait_until(lambda: len(Spool(rig.spool.path, "porch").parts()), "a part")))
     assert alive == [1]
+
+
+def test_a_write_that_fails_once_is_an_error_of_the_disk(
+    spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bad card does: the next write, of the closing flush, succeeds."""
+    part, samples, seal = part_on_tmpfs(spool, shared_memory)
+    write = os.write
+    failed: list[int] = []
+
+    def fail_once(descriptor: int, data: bytes) -> int:
+        if not failed and Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith(".age.tmp"):
+            failed.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", fail_once)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        seal.finish(spool, part, make_chunk(0))
+    assert caught.value.errno == errno.EIO
+    assert part.exists()
+    assert not spool.chunks()
+    _, [chunk] = repair(spool, TurnedClock())
+    assert np.array_equal(opened(spool, chunk), samples)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_no_room_for_the_encrypted_chunk_is_told_as_such(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
+    seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
+    assert seal is not None
+    plain = tmp_path / "plain"
+    plain.write_bytes(bytes(300_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        seal.encrypt(plain, Path("/dev/full"))
+    assert caught.value.errno == errno.ENOSPC

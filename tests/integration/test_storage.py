@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import itertools
 import logging
 import random
 import threading
@@ -60,8 +62,8 @@ MEDIUM = Files(4_000_000, 1_500_000)  # two parts
 LARGE = Files(4_000_000, 7_000_000, 3_000_000)  # three parts
 
 
-def _uploader(storage: Storage, files: Files, stop: threading.Event | None = None) -> Uploader:
-    return Uploader(storage, files.open, stop or threading.Event(), PART, patience=0.01)
+def _uploader(storage: Storage, files: Files, stop: threading.Event | None = None, rate: float = 0.0) -> Uploader:
+    return Uploader(storage, files.open, stop or threading.Event(), PART, patience=0.01, rate=rate)
 
 
 def _key(request: pytest.FixtureRequest) -> str:
@@ -269,6 +271,127 @@ def test_a_key_that_may_only_put_is_enough(
     for files, key in ((SMALL, _key(request) + "s"), (LARGE, _key(request) + "l")):
         _uploader(storage, files).upload(key, files.bundle)
         assert _stored(store, key) == files.whole
+
+
+_DENIED = StoreBlocked("the key may not do this", "denied")
+
+
+class _PutOnly(Storage):
+    """A key that may neither look nor read, at a store that honours `If-None-Match` (the server here does not)."""
+
+    def _is_there(self, key: str) -> bool:
+        return super().head(key) is not None
+
+    def put(self, key: str, *arguments: Any, overwrite: bool = False, **named: Any) -> str:
+        if not overwrite and self._is_there(key):
+            raise AlreadyThere(key)
+        return super().put(key, *arguments, overwrite=overwrite, **named)
+
+    def complete(self, key: str, *arguments: Any, overwrite: bool = False, **named: Any) -> str:
+        if not overwrite and self._is_there(key):
+            raise AlreadyThere(key)
+        return super().complete(key, *arguments, overwrite=overwrite, **named)
+
+    def head(self, key: str) -> StoredObject | None:
+        raise _DENIED
+
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
+        raise _DENIED
+
+    def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
+        raise _DENIED
+
+    def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
+        raise _DENIED
+
+
+@pytest.mark.parametrize(("files", "name"), [(SMALL, "PUT"), (LARGE, "POST complete")], ids=["whole", "in parts"])
+def test_a_lost_answer_does_not_block_a_key_that_may_only_put(
+    store: RunningStore, through: tuple[FaultProxy, Storage], files: Files, name: str, request: pytest.FixtureRequest
+) -> None:
+    proxy, _ = through
+    settings = replace(store.settings, endpoint_url=through[1]._settings.endpoint_url)
+    key, digest = _key(request), None
+    proxy.fail_once(name, "reply_lost")
+    for _ in range(3):  # the second one begins after a rest, as with any fault
+        with contextlib.suppress(StoreError):
+            digest = digest or _uploader(_PutOnly(settings), files).upload(key, files.bundle)
+    assert any(what for _, what in proxy.seen), "the fault was never met"
+    assert digest == hashlib.sha256(files.whole).hexdigest()
+    assert _stored(store, key) == files.whole
+
+
+def test_killed_before_the_commit_a_key_that_may_only_put_goes_on(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
+    key = _key(request)
+    Storage(store.settings).put(key, SMALL.whole, _md5(SMALL.whole))
+    _uploader(_PutOnly(store.settings), SMALL).upload(key, SMALL.bundle)
+
+
+@pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
+@pytest.mark.parametrize("tells", [True, False], ids=["ETag tells", "read back"])
+def test_what_is_stored_already_counts_though_it_was_damaged_here(
+    store: RunningStore,
+    through: tuple[FaultProxy, Storage],
+    files: Files,
+    tells: bool,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Killed after the last byte and before the commit: the store then has the only whole copy."""
+    storage, key = Storage(store.settings), _key(request)
+    digest = _uploader(storage, files).upload(key, files.bundle)
+    broken = {name: bytes(len(data)) for name, data in files.data.items()}
+    proxy, again = through
+    proxy.choose = lambda asked: None if tells or asked.name != "HEAD" else "wrong_etag"
+    uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, patience=0.01)
+    assert uploader.upload(key, files.bundle) == digest
+    other = bytearray(files.whole)
+    other[1_000] ^= 1
+    storage.put(key, bytes(other), _md5(bytes(other)), overwrite=True)
+    with pytest.raises(ChunkDamaged, match="in the spool"):
+        uploader.upload(key, files.bundle)
+
+
+class _Vague(Storage):
+    """Its ETags are no MD5s, as with SSE-KMS."""
+
+    def complete(self, *arguments: Any, **named: Any) -> str:
+        return super().complete(*arguments, **named) and "0" * 32
+
+    def head(self, key: str) -> StoredObject | None:
+        found = super().head(key)
+        return replace(found, etag="0" * 32) if found else None
+
+
+def test_reading_back_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
+    """Whoever watches an upload hears of it while bytes come back, and while they are read from the files again."""
+    storage = _Vague(store.settings)
+    key, seen = _key(request), list[int]()
+    _uploader(storage, LARGE).upload(key, LARGE.bundle, seen.append)
+    size = LARGE.bundle.size
+    assert seen == sorted(seen)
+    assert seen.count(size) > size // 262_144
+    seen.clear()
+    _uploader(storage, LARGE).upload(key, LARGE.bundle, seen.append)
+    assert seen.count(0) > size // 262_144
+    assert seen[-1] == size
+
+
+def test_a_slow_rate_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
+    """However little a second is allowed, the time between two signs stays short."""
+    seen: list[int | float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            seen.append(timeout or 0.0)  # until all that was let through has passed, for the clock stands still here
+            return False
+
+    _uploader(Storage(store.settings), SMALL, Stop(), rate=100).upload(_key(request), SMALL.bundle, seen.append)
+    waits, signs = seen[:-1:2], seen[1:-1:2]
+    assert set(signs) == {0}
+    assert max(after - before for before, after in itertools.pairwise(waits)) < 31
+    assert waits[-1] > SMALL.bundle.size / 100 - 60
 
 
 def test_told_to_end_it_leaves_the_upload_to_be_resumed(

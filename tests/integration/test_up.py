@@ -205,6 +205,16 @@ def test_it_ends_by_itself_when_it_is_told_to(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
+def test_a_setting_that_only_a_part_finds_at_fault_ends_all(tmp_path: Path) -> None:
+    data = fresh(tmp_path)
+    asked = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78, done.stderr
+    assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert processes_on(tmp_path) == []
+
+
 def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
     with subprocess.Popen(command(fresh(tmp_path)), stderr=subprocess.PIPE, text=True) as up:
         assert up.stderr is not None

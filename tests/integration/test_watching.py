@@ -249,6 +249,25 @@ def test_watching_nobody_fails_at_once(porch: Porch, tmp_path_factory: pytest.Te
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("events", ["no"], indirect=True)
+def test_a_name_that_the_broker_never_heard_is_told(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    words = command(porch, tmp_path_factory.mktemp("elsewhere"), "watch", "--node", "attic")
+    with subprocess.Popen(
+        words, env=environment(porch), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        deadline = threading.Timer(DEADLINE, watching.kill)
+        deadline.start()
+        try:
+            assert watching.stderr is not None
+            said = [watching.stderr.readline() for _ in range(2)]
+        finally:
+            deadline.cancel()
+            watching.send_signal(2)
+        assert watching.wait(10) == 130
+    assert said[0] == "watching attic; Ctrl-C ends\n"
+    assert "the broker has nothing from attic; is it running, and is the name right?" in said[1]
+
+
 class Namesakes:
     """Doors called porch on one server, each with an instance of its own."""
 

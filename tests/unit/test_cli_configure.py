@@ -15,7 +15,7 @@ from commands.configure import changed, run
 from commands.parser import build_parser
 from commands.up_plan import MARKER
 from edge.config import example_ini, load
-from edge.errors import ConfigError, UsageError
+from edge.errors import ConfigError, ImHearingError, UsageError
 
 FILE = """\
 # mine
@@ -29,6 +29,12 @@ sample_rate=44100
 prefix = a/
   b/
 """
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.ini.tmp").mkdir()  # in the way of what is written first
+    with pytest.raises(ImHearingError, match=r"config\.ini: cannot be written \(Is a directory\); run it with sudo"):
+        configure(tmp_path, "recorder.channels=2")
 
 
 def configure(folder: Path, *changes: str) -> int:

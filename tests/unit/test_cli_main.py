@@ -14,9 +14,14 @@ from pathlib import Path
 import pytest
 
 import imhearing
+from commands import common
 from commands import words as help_words
 from commands.parser import build_parser
+from commands.status import print_report
 from edge import __version__
+from edge.errors import ImHearingError
+from edge.instant import Instant
+from query_service.protocol import Backlog, RecorderReport, StatusAnswer
 
 FRONT = Path(imhearing.__file__)
 COMMANDS = sorted(imhearing._COMMANDS)
@@ -108,6 +113,8 @@ def test_hidden_commands_are_not_listed() -> None:
         (["query", "--last", "1m"], 1, "no node has recorded in"),
         (["status"], 1, "no node has recorded in"),
         (["query", "--last", "1m", "--via", "ably"], 78, "[ably] api_key"),
+        (["query", "--last", "1m", "--via", "mqtt"], 78, "name the folder of an `imhearing up` with --data"),
+        (["status", "--via", "http"], 78, "[http] port"),
         (["realtime-server"], 78, "[ably] endpoint"),
     ],
 )
@@ -160,6 +167,21 @@ def test_ctrl_c_is_130_and_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert capsys.readouterr().err == ""
 
 
+def test_a_terminal_that_is_not_utf8_gets_another_glyph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "import imhearing, sys\n"
+        "imhearing._find = lambda _: lambda _: print('\u2588 recorded') or 0\n"
+        "sys.exit(imhearing.main(['status']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "? recorded\n", "")
+
+
 def test_a_reader_who_goes_early_hears_no_complaint() -> None:
     with subprocess.Popen(
         [sys.executable, str(FRONT), "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -186,3 +208,48 @@ def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+
+
+def test_what_others_wrote_reaches_the_terminal_harmless(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_args: object) -> int:
+        raise ImHearingError(f"node porch: {ESCAPES}\nsecond line: \u00b0C, \u2192")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    common.say(f"left out: {ESCAPES}\nand \u00e9")
+    said = capsys.readouterr().err
+    harmless = r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+    assert said.split("\n") == [
+        f"imhearing: node porch: {harmless}",
+        "imhearing: second line: \u00b0C, \u2192",
+        f"left out: {harmless}",
+        "and \u00e9",
+        "",
+    ]
+
+
+def test_a_status_that_means_harm_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    report = StatusAnswer(
+        id="x",
+        node="porch",
+        at=Instant(0),
+        version=f"1{ESCAPES}\n2",
+        uptime=1.0,
+        recorder=RecorderReport(
+            state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
+        ),
+        spool=Backlog(0, 0, 0),
+        disk_free=1,
+        last_chunk=None,
+        clock=None,
+        catalog="ready",
+    )
+    print_report(report, utc=True)
+    lines = capsys.readouterr().out.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[0].startswith("node      porch 1\\x1b]0;owned")

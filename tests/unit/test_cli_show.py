@@ -32,6 +32,7 @@ from edge.events import (
     RecorderState,
     RecorderStatus,
     SoundHeard,
+    ThresholdCrossed,
 )
 from edge.instant import MICROSECONDS, Instant
 from edge.model import ClockStamp, Where
@@ -180,7 +181,8 @@ def test_sounds_and_levels_are_tables_that_fit() -> None:
     print_levels(LevelsAnswer(**head, step=60, levels=()), console, utc=True)
     text = console.export_text()
     assert "~22:00:00.000   lasts  -20.0 dBFS  -30.0 dBFS  pending" in text
-    assert "no sounds" in text
+    assert "no sounds: none was as loud as [thresholds] sound_level" in text
+    assert "1 sound " in text
     assert re.search(r"22:00:00\.000  -42\.0 +-  -40\.0  -42\.5  -50\.0", text)
     assert "no levels" in text
     assert all(len(line) <= 80 for line in text.splitlines())
@@ -344,6 +346,22 @@ def test_what_comes_from_outside_cannot_steer_the_terminal() -> None:
 )
 def test_sizes(count: float, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "text"),
+    [(-33.9738, -35.0, "-34 dBFS (limit -35)"), (2_000_502.73, 500.0, "2000502.7 dBFS (limit 500)")],
+)
+def test_a_threshold_is_told_in_numbers_that_people_read(value: float, limit: float, text: str) -> None:
+    event = ThresholdCrossed(
+        at=START, node="porch", event="exceeded", metric="sound_level", limit=limit, value=value, unit="dBFS"
+    )
+    assert describe(event) == f"sound_level exceeded: {text}"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 chunks"), (1, "1 chunk"), (2, "2 chunks")])
+def test_counts(number: int, text: str) -> None:
+    assert show.count(number, "chunk") == text
 
 
 @pytest.mark.parametrize(

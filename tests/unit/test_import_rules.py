@@ -45,6 +45,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiohttp": (
         "query_service/http_door.py",
         "query_service/http_client.py",
+        "query_service/listening.py",
         "query_service/download.py",
         "query_service/loopback/*",
     ),

@@ -304,3 +304,19 @@ def test_with_digest_keeps_the_rest(tmp_path: Path) -> None:
     chunk = with_digest(make_chunk(0, b""), digest(tmp_path / "x"))
     assert chunk.bytes == 3
     assert chunk.chunk_id == make_chunk(0, b"").chunk_id
+
+
+class EmptiedSpool(Spool):
+    """The archiver removes a chunk while the recorder lists the folder."""
+
+    def manifests(self) -> set[str]:
+        for name in list(self.chunks()):
+            self.remove(name)
+        return super().manifests()
+
+
+def test_a_chunk_that_the_archiver_removes_meanwhile_is_no_fault(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    put_chunk(spool, make_chunk(0), audio_bytes(0))
+    repair(EmptiedSpool(spool.path, spool.node), KERNEL)
+    assert not spool.chunks()

@@ -45,6 +45,20 @@ def test_memory_is_bounded_in_entries_and_bytes() -> None:
     assert len(few._seen) == 10
 
 
+def test_after_minutes_it_is_gone() -> None:
+    now = [0.0]
+    replays = Replays(seconds=60, clock=lambda: now[0])
+    for number in range(3):
+        now[0] = 30.0 * number
+        replays.begin(("a", str(number)), b"body")
+        replays.finish(("a", str(number)), b"answer")
+    now[0] = 61.0
+    assert [replays.begin(("a", str(number)), b"body") for number in range(3)] == ["new", b"answer", b"answer"]
+    now[0] = 200.0
+    replays.begin(("b", "1"), b"body")
+    assert len(replays._seen) == 1
+
+
 def test_at_most_so_many_pass_in_any_second() -> None:
     passed: list[float] = []
 

@@ -56,3 +56,26 @@ def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str
     with pytest.raises(FileUnplayable, match=f"{words}.*set .recorder. source") as caught:
         SourceChoice(recorder_settings(tmp_path, path))().open()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["shorter", "gone", "no sound"])
+def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what: str) -> None:
+    """An error would end the process, and the next one would play the file from its first sample, once more."""
+    path = tmp_path / "a.wav"
+    write_noise(path, 0.5, seed=1)
+    choose = SourceChoice(recorder_settings(tmp_path, path))
+    source = choose()
+    form = source.open()
+    read(source, 3)
+    source.close()
+    if what == "shorter":
+        write_noise(path, 0.1, seed=2)
+    elif what == "gone":
+        path.unlink()
+    else:
+        path.write_text("no sound")
+    source = choose()
+    assert source.open() == form
+    with pytest.raises(EndOfSound):
+        source.read(1.0)
+    source.close()

@@ -102,6 +102,26 @@ def test_only_the_recorder_has_sound_cards_and_the_clock_can_be_asked() -> None:
     assert not lines(recorder, "ProtectClock")
 
 
+def test_the_query_service_has_no_descriptor_that_select_does_not_know() -> None:
+    assert lines(DEPLOY / "imhearing-query-service.service", "LimitNOFILE") == ["1024"]
+
+
+@pytest.mark.parametrize("script", ["install", "setup", "uninstall", "try-fresh"])
+def test_no_python_of_a_script_takes_modules_from_where_it_stands(script: str) -> None:
+    calls = re.findall(
+        r"python3?\"? (?:-\S+ )*-[cm] .*|python\"? (?:-\S+ )*- .*", (ROOT / "scripts" / script).read_text()
+    )
+    isolated = [call for call in calls if " -I " in call or call.startswith("python -")]  # `python`: install's own
+    assert calls == isolated
+    if script == "install":
+        assert '.venv/bin/python" -I "$@"' in (ROOT / "scripts" / script).read_text()
+
+
+@pytest.mark.parametrize("script", ["install", "setup", "uninstall"])
+def test_a_script_of_root_leaves_the_folder_of_its_caller(script: str) -> None:
+    assert re.search(r"^cd /( |$)", (ROOT / "scripts" / script).read_text(), re.MULTILINE)
+
+
 def test_install_takes_along_all_that_runs() -> None:
     content = re.search(r"release_content=\((.*?)\)", (ROOT / "scripts" / "node-files").read_text(), re.DOTALL)
     assert content is not None

@@ -1,0 +1,191 @@
+"""Takes connections for an aiohttp server: a bounded number of them, and none that only sits there.
+
+Who floods the port must not shut out others, eat up the descriptors of the process, or fill its log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+log = logging.getLogger(__name__)
+
+MOST = 100  # connections of one server
+HEAD_SECONDS = 5.0  # for a connection to send the head of a first request that is served
+LINGERING_SECONDS = 2.0  # for what is left of a body that nobody wants
+_LOG_SECONDS = 60.0  # at most one line of a kind in that time
+_PAUSE = 1.0  # seconds after the system refused a connection
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class Listener:
+    """Listens between `start` and `stop` for the server called `what` in the log. One event loop.
+
+    Once MOST connections are open a new one takes the place of the oldest that was never served, else of the oldest
+    that waits; where all of them are being served, it is closed.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._open: dict[asyncio.BaseTransport, _Visit] = {}  # the oldest first
+        self._sockets: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._full, self._failed = Rarely(_LOG_SECONDS), Rarely(_LOG_SECONDS)
+        self.address: tuple[str, int] = ("", 0)
+
+    async def start(self, server: web.Server | None, host: str, port: int) -> None:
+        """Listens; `address` is then where. `server` is a runner's. OSError: the port is taken, or no such host."""
+        if server is None:
+            raise ValueError("the runner has to be set up first")
+        self._sockets = await _bound(host, port, MOST)
+        self.address = self._sockets[0].getsockname()[:2]
+        self._tasks = [asyncio.create_task(self._accept(server, each)) for each in self._sockets]
+
+    async def stop(self) -> None:
+        """Takes no more; those that are open are the runner's to end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self._sockets:
+            each.close()
+
+    @contextlib.contextmanager
+    def serving(self, request: web.Request) -> Iterator[None]:
+        """Around the work for a request whose sender may ask: its connection stays meanwhile."""
+        transport = request.transport
+        visit = self._open.setdefault(transport, _Visit()) if transport is not None else _Visit()
+        visit.served = True
+        visit.under_way += 1
+        try:
+            yield
+        finally:
+            visit.under_way -= 1
+
+    async def _accept(self, server: web.Server, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                taken, _ = await loop.sock_accept(listening)
+            except ConnectionError:  # it went before we came to it
+                continue
+            except OSError as problem:
+                if self._failed.now():
+                    log.warning("%s: cannot take connections (%s); trying again", self._what, problem.strerror)
+                await asyncio.sleep(_PAUSE)
+                continue
+            if not self._make_room():
+                taken.close()
+                continue
+            try:
+                transport, _ = await loop.connect_accepted_socket(server, taken)
+            except OSError:
+                taken.close()
+                continue
+            self._open.setdefault(transport, _Visit())
+            loop.call_later(HEAD_SECONDS, self._expire, transport)
+
+    def _make_room(self) -> bool:
+        """Whether one more may come."""
+        self._open = {each: visit for each, visit in self._open.items() if _is_open(each)}
+        if len(self._open) < MOST:
+            return True
+        if self._full.now():
+            log.warning("%s: %d connections, and more want in: the idle ones are closed", self._what, MOST)
+        waiting = [each for each, visit in self._open.items() if not visit.under_way]
+        if not waiting:
+            return False
+        oldest = min(waiting, key=lambda each: self._open[each].served and not each.is_closing())
+        del self._open[oldest]
+        _abort(oldest)
+        return True
+
+    def _expire(self, transport: asyncio.BaseTransport) -> None:
+        visit = self._open.get(transport)
+        if visit is not None and not visit.served:
+            del self._open[transport]
+            _abort(transport)
+
+
+class _Visit:
+    """What of a connection decides who has to go."""
+
+    def __init__(self) -> None:
+        self.served = False
+        self.under_way = 0
+
+
+class Rarely:
+    """Says yes at most once in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last = float("-inf")
+
+    def now(self) -> bool:
+        if time.monotonic() - self._last < self._seconds:
+            return False
+        self._last = time.monotonic()
+        return True
+
+
+class _Quiet(logging.Filter):
+    """No word of requests that are none, and a traceback of other faults at most once a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._faults = Rarely(_LOG_SECONDS)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        problem = record.exc_info[1] if record.exc_info else None
+        return not isinstance(problem, HttpProcessingError) and self._faults.now()
+
+
+_server_log = logging.getLogger(f"{__name__}.server")
+_server_log.addFilter(_Quiet())
+
+
+def server_options() -> dict[str, Any]:
+    """What an AppRunner behind a Listener is made with."""
+    return {"access_log": None, "lingering_time": LINGERING_SECONDS, "logger": _server_log}
+
+
+async def _bound(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """A listening socket for each address of `host` that this machine has."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, _, _, _, address in dict.fromkeys(found):
+        try:
+            made = socket.create_server(address[:2], family=family, backlog=backlog)
+        except OSError as problem:
+            missing = OSError(problem.errno, os.strerror(problem.errno or 0))
+            if problem.errno in _NOT_HERE:
+                continue
+            for each in sockets:
+                each.close()
+            raise missing from None
+        made.setblocking(False)
+        sockets.append(made)
+    if not sockets:
+        raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return sockets
+
+
+def _is_open(transport: asyncio.BaseTransport) -> bool:
+    """Whether it still takes a descriptor: one that closes may have something to send first."""
+    return bool(transport.get_extra_info("socket").fileno() != -1)
+
+
+def _abort(transport: asyncio.BaseTransport) -> None:
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
