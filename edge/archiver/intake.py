@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge.archiver.retention import removable_streams, remove_chunks, remove_streams
+from edge.archiver.retention import removable_streams, remove_chunks, remove_discarded, remove_streams
 from edge.catalog import Catalog
 from edge.errors import SpoolError
 from edge.instant import Instant
@@ -78,8 +78,7 @@ class Intake:
         """Removes what nobody needs here. Where that fails, nothing else has to wait: the next rescan tries again."""
         try:
             self._tell_stored(known - self._settled)
-            if discarded := self._catalog.discarded(known):
-                remove_chunks(self._spool, discarded)
+            remove_discarded(self._spool, self._catalog)
             self._remove_lone_manifests(self._spool.manifests() - self._spool.chunks().keys())
             removable = removable_streams(self._spool, self._catalog, self._complain)
             for stream_id in removable:
@@ -123,7 +122,7 @@ class Intake:
 
     def _remove_lone_manifests(self, lone: set[str]) -> None:
         """A crash came between the removal of a chunk's audio and that of its manifest."""
-        if nobody_needs := self._catalog.stored(lone).keys() | self._catalog.discarded(lone):
+        if nobody_needs := self._catalog.stored(lone):
             remove_chunks(self._spool, nobody_needs)
 
     def _is_what_was_stored(self, chunk_id: str, sha256: str) -> bool:

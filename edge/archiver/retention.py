@@ -18,8 +18,17 @@ def remove_chunks(spool: Spool, chunk_ids: Iterable[str]) -> None:
 
 def remove_discarded(spool: Spool, catalog: Catalog) -> None:
     """Removes what the catalog says was given up on purpose, and is still here. Raises SpoolError."""
-    if left := catalog.discarded(spool.chunks().keys() | spool.manifests()):
-        remove_chunks(spool, left)
+    left = catalog.discarded(spool.chunks().keys() | spool.manifests())
+    if leftovers := [chunk_id for chunk_id, sha256 in left.items() if not _is_another(spool, chunk_id, sha256)]:
+        remove_chunks(spool, leftovers)
+
+
+def _is_another(spool: Spool, chunk_id: str, sha256: str) -> bool:
+    """Whoever may write archives can tell of any name that it was given up; the sound here may be another."""
+    try:
+        return spool.manifest(chunk_id).sha256 != sha256
+    except SpoolError:
+        return False
 
 
 def remove_streams(spool: Spool, stream_ids: Iterable[str]) -> None:

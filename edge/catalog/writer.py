@@ -261,19 +261,14 @@ class Catalog(CatalogReader):
                 ).exists()
             )
 
-    def discarded(self, chunk_ids: Iterable[str]) -> set[str]:
-        """Those of these chunks that are given up: a copy in the spool is a leftover."""
-        found: set[str] = set()
+    def discarded(self, chunk_ids: Iterable[str]) -> dict[str, str]:
+        """Those of these chunks that are given up, with their SHA-256: a copy in the spool is a leftover."""
+        found: dict[str, str] = {}
         with self._session() as tables:
             table = tables.Chunk
             for some in batched(chunk_ids):
-                found.update(
-                    select(
-                        c.chunk_id
-                        for c in table
-                        if c.chunk_id in some and c.state == "gone" and c.reason in ["quiet", "dropped", "erased"]
-                    )
-                )
+                rows = select((c.chunk_id, c.sha256) for c in table if c.chunk_id in some and c.state == "gone")
+                found.update(rows)
         return found
 
     def untold(self, limit: int) -> list[DiscardedChunk]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge import wire
+from edge.archiver.intake import Intake
 from edge.archiver.plan import Limits as Sizes
 from edge.archiver.plan import Plan, Target, batches, make_plan
 from edge.archiver.rebuild import Rebuilt, fetch_manifest, rebuild
@@ -27,7 +28,7 @@ from edge.archiver.verify import verify
 from edge.catalog import Catalog, CatalogChunk
 from edge.errors import WireError
 from edge.instant import FIRST, LAST, Instant
-from edge.model import Hole, SoundSpan
+from edge.model import DiscardedChunk, Hole, SoundSpan
 from edge.spool import Spool
 from tests.support.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
@@ -196,6 +197,20 @@ def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
     again, _ = _again(tmp_path, spool, store)
     assert again.doomed() == []
     assert {row.chunk.chunk_id for row in _rows(again)} >= {row.chunk.chunk_id for row in _rows(catalog)}
+    again.close()
+
+
+def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    mine, *others = catalog.waiting(99)
+    told = [DiscardedChunk(replace(mine, sha256="f" * 64), "erased"), DiscardedChunk(others[0], "erased")]
+    plan = make_plan([], catalog.streams(STREAMS), Target("", PREFIX, NODE), told)
+    _planted(store, plan, plan.key)
+    again, _ = _again(tmp_path, spool, store)
+    Intake(spool, again, lambda _: None).rescan()
+    assert spool.audio_path(mine).exists()
+    assert not spool.audio_path(others[0]).exists()
     again.close()
 
 
