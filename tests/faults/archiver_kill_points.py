@@ -143,6 +143,9 @@ def _run(settings: Settings, folder: Path, around: list[str]) -> bool:
     try:
         wait_until(lambda: process.poll() is not None or _is_done(settings), "it is killed or done", 60)
         return process.poll() is not None
+    except AssertionError as problem:
+        last = (folder / "log").read_text(errors="replace").splitlines()[-5:]
+        raise AssertionError(f"{problem}; it said: {' / '.join(last)}") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             _end(process)
