@@ -93,7 +93,7 @@ def main() -> None:
             "recorder.source=microphone",
             f"recorder.sample_rate={options.rate}", f"recorder.channels={options.channels}",
             f"recorder.bits={options.bits}", f"recorder.format={options.format}",
-            f"recorder.block_frames={options.block_frames}", "recorder.record_period=30", "mqtt.port=1",
+            f"recorder.block_ms={options.block_ms}", "recorder.record_period=30", "mqtt.port=1",
         ]  # fmt: skip
         environment = dict(room.environment)
         if not options.all_plugins:
@@ -118,7 +118,7 @@ def _measure(options: argparse.Namespace, folder: Path, room: VirtualMicrophone,
         pcm = options.seconds * options.rate * options.channels * options.bits / 8
         print(
             f"{options.seconds:g} s, {options.rate} Hz, {options.channels} channels,"
-            f" {options.bits} bits, {options.format}, blocks of {options.block_frames}; load {os.getloadavg()[0]:.1f}"
+            f" {options.bits} bits, {options.format}, blocks of {options.block_ms} ms; load {os.getloadavg()[0]:.1f}"
         )
         for name, first, last in zip(("recorder", "arecord"), before, after, strict=True):
             cpu, written = (last.cpu - first.cpu) / options.seconds, last.written - first.written
@@ -150,7 +150,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--bits", type=int, default=16)
     parser.add_argument("--format", default="flac")
-    parser.add_argument("--block-frames", type=int, default=4_096)
+    parser.add_argument("--block-ms", type=int, default=80)
     parser.add_argument("--all-plugins", action="store_true")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a tmpfs counts no bytes")
     return parser.parse_args()

@@ -22,19 +22,21 @@ from edge.mqtt import Bus, Message
 from edge.settings import Mqtt
 from tests.support.broker import running_broker
 from tests.support.microphone import virtual_microphone
-from tests.support.recorded import sound_of, streams_of
+from tests.support.recorded import chunks_of, sound_of, streams_of
 from tests.support.recorder_process import running_recorder
 
 RATE = 48_000
 _BURST = 0.06  # seconds
+_LEAD = 8  # seconds, in which the recorder opens the device
 _QUIET = 0.3
+_PLAYER_HOLDS = 40  # ms: with a player that holds its usual 2 s, the null sink runs 0.13 % slow, as no sound card does
 
 
 def write_bursts(path: Path, events: int) -> float:
     """Loud bursts at uneven times; gives the file's seconds."""
     dice = np.random.default_rng(4)
     tone = (20_000 * np.sin(2 * np.pi * 1_000 * np.arange(round(_BURST * RATE)) / RATE + 1)).astype(np.int16)
-    pieces = [np.zeros(2 * RATE, np.int16)]
+    pieces = [np.zeros(_LEAD * RATE, np.int16)]
     for _ in range(events):
         pieces += [tone, np.zeros(round(dice.uniform(0.75, 0.95) * RATE), np.int16)]
     sound = np.concatenate([*pieces, np.zeros(RATE, np.int16)])
@@ -46,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--microphone", action="store_true")
-    parser.add_argument("--block-frames", type=int, default=4_096)
+    parser.add_argument("--block-ms", type=int, default=80)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -61,24 +63,30 @@ def main() -> None:
         settings = [
             f"mqtt.host={broker.host}", f"mqtt.port={broker.port}",
             "thresholds.sound_level=-20", "levels.hold_seconds=0",
-            f"recorder.block_frames={options.block_frames}",
+            f"recorder.block_ms={options.block_ms}",
             f"recorder.source={'microphone' if options.microphone else folder / 'bursts.wav'}",
         ]  # fmt: skip
         room = stack.enter_context(virtual_microphone()) if options.microphone else None
         environment = room.environment if room else None
+        # the player comes first: the null sink runs ahead by what its most hurried client asks for, a change of which
+        # is no sound card's either
+        player = room.play(folder / "bursts.wav", holds=_PLAYER_HOLDS) if room else None
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
             recorder.wait_recording()
-            if room is not None:
-                room.play(folder / "bursts.wav").wait()
+            print(f"{options.events} events take {seconds:.0f} s", flush=True)
+            if player is not None:
+                player.wait()
             else:
                 time.sleep(seconds)
             time.sleep(1)
             recorder.end()
         [stream] = streams_of(recorder.spool)
         loud = _loud_frames(sound_of(recorder.spool, stream.stream_id))
-        (_, begin), (frames, end) = stream.knots
-        times = [begin + frame * (end - begin) / frames for frame in loud]
-        block = options.block_frames
+        chunks = chunks_of(recorder.spool, stream.stream_id)
+        knots = [(chunk.first_frame, chunk.started_at) for chunk in chunks]
+        knots.append((chunks[-1].end_frame, chunks[-1].ended_at))
+        times = [float(at) for at in np.interp(loud, *zip(*knots, strict=True))]
+        block = options.block_ms * RATE // 1000
         waits = [(block - frame % block) / RATE * 1e3 for frame in loud]
         _report(times, waits, heard)
 

@@ -3,8 +3,8 @@
 python -m bench.memory [--minutes 60]
 
 `imhearing up` with a real broker, a local store and the realtime server, on a virtual microphone that plays noise.
-Chunks of ten seconds, an archive every minute, so that an hour holds what six hold otherwise; each minute it is asked
-over Ably, over MQTT and by itself. Resident memory as the kernel counts it: what processes share counts for each.
+Chunks of two seconds, an archive every minute, so that an hour holds as many as a day does otherwise; each minute it is
+asked over Ably, over MQTT and by itself. Resident memory as the kernel counts it: what processes share counts for each.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NODE = ("recorder", "archiver", "query-service", "broker")
 ALL = (*NODE, "store", "realtime")
 SETTINGS = (
     "recorder.source=microphone",
-    "recorder.record_period=10",
-    "thresholds.records_count=6",
+    "recorder.record_period=2",
+    "thresholds.records_count=30",
     "thresholds.sound_level=-20",
 )
 

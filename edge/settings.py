@@ -97,14 +97,16 @@ class Recorder(Struct, frozen=True):
     post_roll: Annotated[
         float, _key("With keep = sounds: this much is kept after a sound, in seconds.", "60", ge=0, le=3600)
     ] = 30.0
-    block_frames: Annotated[
+    block_ms: Annotated[
         int,
         _key(
-            "Frames per block from the sound card (4096 are 85 ms at 48 kHz): fewer is quicker, more costs less CPU.",
-            ge=256,
-            le=16_384,
+            "Milliseconds of sound that the sound card hands over at once: fewer is told sooner, more costs less CPU."
+            " Multiples of 20 suit a sound server best.",
+            "40",
+            ge=20,
+            le=400,
         ),
-    ] = 4_096
+    ] = 80
     recipients: Annotated[
         str,
         _key(

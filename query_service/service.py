@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _TOKEN_SECONDS = 3_600
 _HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
 _POLL = 0.1  # seconds between looks at `stop`
+_COLLECT_SECONDS = 600.0
 _SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
 
 Sign = Callable[[], float]  # of one door: seconds since its last sign of life
@@ -61,6 +63,7 @@ async def _serve(
     reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
     signs: list[Sign] = []
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch))
+    collecting = asyncio.create_task(_collect_garbage())
     try:
         while not stop.is_set() and not doors.done():
             if all(silent_for() < _SILENT for silent_for in signs):
@@ -71,12 +74,21 @@ async def _serve(
     finally:
         heartbeat.stopping()
         doors.cancel()
+        collecting.cancel()
         if reporting is not None:
             reporting.cancel()
         with suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(2.0):
                 await doors
         await answers.close()
+
+
+async def _collect_garbage() -> None:
+    """The Ably SDK leaves what it is done with in reference cycles, a channel of each client that asked among them;
+    Python by itself looks through everything only once a quarter of it is new: some thousand clients later."""
+    while True:
+        await asyncio.sleep(_COLLECT_SECONDS)
+        gc.collect()
 
 
 async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch) -> None:

@@ -197,6 +197,7 @@ class Tables:
             return
         cursor.execute("PRAGMA journal_mode = DELETE")
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA cache_size = -512")  # kB, of pages that the kernel caches too: 2 MB would fill in weeks
 
     def _version(self) -> int:
         with contextlib.closing(sqlite3.connect(self.path, timeout=_READER_PATIENCE)) as connection:

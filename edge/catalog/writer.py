@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from edge.catalog.reader import CatalogReader, batched, chunk_values, longest
+from edge.catalog.reader import CatalogReader, batched, batched_ids, chunk_values, longest
 from edge.catalog.reserve import Reserve
 from edge.catalog.rows import (
     add_chunk,
@@ -96,7 +96,7 @@ class Catalog(CatalogReader):
         for some in batched(chunks):
             streams = self.streams({chunk.stream_id for chunk in some})
             with self._session() as tables:
-                table, ids = tables.Chunk, [chunk.chunk_id for chunk in some]
+                table, [ids] = tables.Chunk, batched_ids([chunk.chunk_id for chunk in some])
                 known = set(select(c.chunk_id for c in table if c.chunk_id in ids))
                 for chunk in some:
                     if chunk.chunk_id not in known:
@@ -181,7 +181,7 @@ class Catalog(CatalogReader):
         found: dict[str, Stored] = {}
         with self._session() as tables:
             chunks, archives = tables.Chunk, tables.Archive
-            for some in batched(chunk_ids):
+            for some in batched_ids(chunk_ids):
                 rows = select(
                     (c.chunk_id, c.sha256, a.uploaded_at)
                     for c in chunks
@@ -266,7 +266,7 @@ class Catalog(CatalogReader):
         found: dict[str, str] = {}
         with self._session() as tables:
             table = tables.Chunk
-            for some in batched(chunk_ids):
+            for some in batched_ids(chunk_ids):
                 rows = select((c.chunk_id, c.sha256) for c in table if c.chunk_id in some and c.state == "gone")
                 found.update(rows)
         return found

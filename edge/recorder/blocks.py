@@ -20,6 +20,12 @@ class Block(NamedTuple):
     suspect: bool = False  # the driver says that it did; with a sound server behind it, that is often not so
 
 
+def block_frames(milliseconds: int, rate: int) -> int:
+    """Frames of one block. Where these are no whole number of microseconds, PulseAudio rounds its latency down, misses
+    the block's last frame, and hands over two blocks each second time; 20 ms are whole at every usual rate."""
+    return round(milliseconds * rate / 1000)
+
+
 class SourceFormat(NamedTuple):
     """What a source delivers."""
 

@@ -11,7 +11,7 @@ import soundfile
 from msgspec.structs import replace
 
 from edge.errors import FileUnplayable
-from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat
+from edge.recorder.blocks import Block, EndOfSound, Source, SourceFormat, block_frames
 from edge.recorder.microphone import Microphone, list_devices
 from edge.recorder.scene import Scene
 from edge.settings import Recorder
@@ -47,11 +47,15 @@ def choose_source(settings: Recorder) -> Source:
     wanted = _settled(settings)
     if wanted == "microphone":
         return Microphone(
-            settings.device, settings.sample_rate, settings.channels, settings.bits, settings.block_frames
+            settings.device,
+            settings.sample_rate,
+            settings.channels,
+            settings.bits,
+            block_frames(settings.block_ms, settings.sample_rate),
         )
     if wanted == "synthetic":
         return SyntheticSource(settings)
-    return FileSource(Path(wanted).expanduser(), settings.block_frames, settings.pace == "real")
+    return FileSource(Path(wanted).expanduser(), settings.block_ms, settings.pace == "real")
 
 
 class _Pacer:
@@ -82,8 +86,8 @@ class FileSource:
     With pace `max` the file ends now; with pace `real` it begins now. Opened again, it goes on where it was.
     """
 
-    def __init__(self, path: Path, block_frames: int, real: bool) -> None:
-        self._path, self._block_frames, self._real = path, block_frames, real
+    def __init__(self, path: Path, block_ms: int, real: bool) -> None:
+        self._path, self._block_ms, self._real = path, block_ms, real
         self._file: soundfile.SoundFile | None = None
         self._form: SourceFormat | None = None  # of what was opened before
         self._next_frame = 0
@@ -105,6 +109,7 @@ class FileSource:
             ) from None
         bits = 16 if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW") else 24
         self._file, self._bits = file, bits
+        self._block_frames = block_frames(self._block_ms, file.samplerate)
         lead = self._next_frame if self._real else file.frames
         self._pacer = _Pacer(file.samplerate, self._real, lead)
         self._form = SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
@@ -158,7 +163,7 @@ class SyntheticSource:
         return SourceFormat("synthetic scene", settings.sample_rate, settings.channels, settings.bits)
 
     def read(self, timeout: float) -> Block | None:
-        frames = self._settings.block_frames
+        frames = block_frames(self._settings.block_ms, self._settings.sample_rate)
         begin, end = self._pacer.times(self._next_frame, frames)
         if not self._pacer.wait(end, timeout):
             return None

@@ -1,6 +1,6 @@
 """Ten minutes in real time on the virtual microphone while every core is kept busy: nothing may be missing.
 
-`python -m tests.faults.recorder_busy [--minutes 10] [--burners N] [--block-frames N]`. Exit code 0: bit for bit what
+`python -m tests.faults.recorder_busy [--minutes 10] [--burners N] [--block-ms N]`. Exit code 0: bit for bit what
 was played, in one stream.
 """
 
@@ -30,16 +30,13 @@ def main() -> int:
         folder = Path(name)
         played = write_noise(folder / "noise.wav", options.minutes * 60, 21)
         settings = ["recorder.source=microphone", "mqtt.host=127.0.0.1", "mqtt.port=1"]
-        if options.block_frames:
-            settings.append(f"recorder.block_frames={options.block_frames}")
+        if options.block_ms:
+            settings.append(f"recorder.block_ms={options.block_ms}")
         with running_recorder(folder / "data", *settings, environment=room.environment) as recorder:
             recorder.wait_recording()
             loads = []
             with busy_cores(options.burners):
-                player = subprocess.Popen(
-                    ["paplay", f"--latency-msec={_PLAYER_HOLDS}", "--device=room", str(folder / "noise.wav")],
-                    env=os.environ | room.environment,
-                )
+                player = room.play(folder / "noise.wav", holds=_PLAYER_HOLDS)
                 while _still_plays(player):
                     loads.append(os.getloadavg()[0])
             recorder.end()
@@ -85,7 +82,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--burners", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--block-frames", type=int, default=0, help="0: as configured")
+    parser.add_argument("--block-ms", type=int, default=0, help="0: as configured")
     return parser.parse_args()
 
 

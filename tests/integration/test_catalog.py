@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -477,3 +478,24 @@ def test_a_killed_writer_loses_nothing_that_it_reported(path: Path, reader: Cata
         writer.stdout.close()
         ids = {make_chunk(seq, b"x").chunk_id for seq in told}
         assert _known_in_the_end(reader, ids) == ids
+
+
+def test_questions_for_ever_more_chunks_leave_no_memory_behind(catalog: Catalog) -> None:
+    """A backlog that grows by a chunk a minute is asked for with one id more each time; each number of ids would leave
+    its own SQL behind, 400 kB for 400 ids."""
+    chunks = _chunks(440)
+    catalog.register(chunks)
+    ids = [chunk.chunk_id for chunk in chunks]
+    ask = (catalog.known, catalog.stored, catalog.discarded, catalog.archives, catalog.streams)
+    for question in ask:
+        question(ids)
+    tracemalloc.start()
+    try:
+        for count in range(400, 440):
+            assert catalog.known(ids[:count]) == set(ids[:count])
+            for question in ask[1:]:
+                question(ids[:count])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000

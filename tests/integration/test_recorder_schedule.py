@@ -93,7 +93,7 @@ def test_a_restart_within_a_pause_changes_nothing(rig: Rig) -> None:
 
 @pytest.mark.slow
 def test_recording_begins_as_soon_as_the_pause_has_ended(tmp_path: Path) -> None:
-    options = ("recorder.source=synthetic", "recorder.block_frames=1024", "mqtt.port=1")
+    options = ("recorder.source=synthetic", "recorder.block_ms=20", "mqtt.port=1")
     late = []
     with running_recorder(tmp_path, *options) as recorder:
         for _ in range(3):  # a busy machine may be late

@@ -33,9 +33,10 @@ class VirtualMicrophone:
         done = subprocess.run(command, env=os.environ | self.environment, check=True, capture_output=True, text=True)
         return done.stdout
 
-    def play(self, sound: Path) -> subprocess.Popen[bytes]:
-        """Starts playing a file into the room."""
-        return subprocess.Popen(["paplay", "--device=room", str(sound)], env=os.environ | self.environment)
+    def play(self, sound: Path, holds: int | None = None) -> subprocess.Popen[bytes]:
+        """Starts playing a file into the room. `holds`: ms that wait in the player's buffer, else PulseAudio's 2 s."""
+        latency = [] if holds is None else [f"--latency-msec={holds}"]
+        return subprocess.Popen(["paplay", "--device=room", *latency, str(sound)], env=os.environ | self.environment)
 
     def is_recorded(self) -> bool:
         """Whether somebody records from the room."""

@@ -9,16 +9,14 @@ import pytest
 
 from edge.config import load
 from edge.errors import FileUnplayable
-from edge.recorder.blocks import EndOfSound, Samples, Source
+from edge.recorder.blocks import EndOfSound, Samples, Source, block_frames
 from edge.recorder.sources import SourceChoice
 from edge.settings import Recorder
 from tests.support.microphone import write_noise
 
-BLOCK = 4_096
-
 
 def recorder_settings(folder: Path, source: Path) -> Recorder:
-    options = [f"recorder.source={source}", "recorder.pace=max", f"recorder.block_frames={BLOCK}"]
+    options = [f"recorder.source={source}", "recorder.pace=max", "recorder.block_ms=80"]
     return load(folder, overrides=options, environ={}).recorder
 
 
@@ -38,7 +36,7 @@ def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
     source.open()
     block = source.read(1.0)
     assert block is not None
-    after = read(source, 3)
+    after = read(source, 4)
     with pytest.raises(EndOfSound):
         source.read(1.0)
     source.close()
@@ -79,3 +77,13 @@ def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what:
     with pytest.raises(EndOfSound):
         source.read(1.0)
     source.close()
+
+
+@pytest.mark.parametrize(
+    "rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000]
+)
+def test_a_block_of_the_default_length_is_whole_microseconds(rate: int) -> None:
+    """Else PulseAudio hands over two blocks each second time, half of them a block late."""
+    frames = block_frames(Recorder().block_ms, rate)
+    assert frames * 1_000_000 % rate == 0
+    assert frames * 1000 == Recorder().block_ms * rate
