@@ -7,6 +7,7 @@ audio has its final name; its manifest stands there before. Names that are not o
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -258,20 +259,14 @@ class Spool:
             raise self.gone(problem) from None
 
     def _read_if_there(self, path: Path, wanted: type[T]) -> T | None:
-        return self._read(path, wanted) if path.exists() else None
+        data = _content(path)
+        return None if data is None else _decoded(path, data, wanted)
 
     def _read(self, path: Path, wanted: type[T]) -> T:
-        try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_MANIFEST + 1)
-        except OSError as problem:
-            raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
-        try:
-            if len(data) > _MAX_MANIFEST:
-                raise WireError("too large")
-            return wire.decode(data, wanted)
-        except WireError as problem:
-            raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
+        data = _content(path)
+        if data is None:
+            raise SpoolError(f"{path}: cannot be read ({os.strerror(errno.ENOENT)})")
+        return _decoded(path, data, wanted)
 
     def _folders(self) -> list[Path]:
         """The spool, and the folder on tmpfs that `keep_parts_in` named, where there is one that we may look into."""
@@ -298,6 +293,26 @@ class Spool:
                             yield make(match, entry)
         except OSError as problem:
             raise SpoolError(f"{self.path}: the spool cannot be listed ({problem.strerror})") from None
+
+
+def _content(path: Path) -> bytes | None:
+    """None where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
+
+
+def _decoded(path: Path, data: bytes, wanted: type[T]) -> T:
+    try:
+        if len(data) > _MAX_MANIFEST:
+            raise WireError("too large")
+        return wire.decode(data, wanted)
+    except WireError as problem:
+        raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
 
 
 def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:

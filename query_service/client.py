@@ -207,7 +207,7 @@ async def _local_door(settings: Settings, node: str) -> Door:
     from query_service.local import LocalDoor  # noqa: PLC0415 - pony, which the other doors do without
 
     if node != settings.node.name:
-        raise DoorError(f"the data folder is that of {settings.node.name}; ask {node} through another door")
+        raise DoorError(f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http")
     return LocalDoor(settings)
 
 

@@ -290,8 +290,7 @@ class _Writing:
         """What was done; FetchError when there was no sound at all."""
         found = self._joined.format
         if found is None:
-            reason = explained(self._holes[0]) if self._holes else "the range is empty"
-            raise FetchError(f"there is nothing to fetch: {reason}")
+            raise FetchError(explained(self._holes[0]) if self._holes else "there is no sound to fetch: an empty range")
         return FetchReport(
             path=path,
             from_=self._start,

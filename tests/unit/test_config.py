@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from edge import config
 from edge.config import _SECRETS, _SECTIONS, example_ini, load, to_ini
 from edge.errors import ConfigError
 from edge.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
+from tests.support.rights import not_as_root
 
 ROOT = Path(__file__).parents[2]
 NOTHING: dict[str, str] = {}
@@ -59,18 +59,6 @@ def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path)
     assert secret(environ) == "environment"
     assert secret(environ, "s3.secret_access_key=given") == "given"
     assert load(tmp_path, None, ["recorder.record_period=7"], NOTHING).recorder.record_period == 7
-
-
-@contextlib.contextmanager
-def not_as_root() -> Iterator[None]:
-    """For root no file is closed."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from edge.instant import Instant
 from edge.model import PauseOrder, SpoolState
 from edge.spool import Spool
 from tests.support.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.rights import not_as_root
 
 HOSTILE = [
     "20260303T220000Z-abcd-000000.flac\n", "20260303T220000Z-abcd-000000.flac.bak",
@@ -158,3 +159,10 @@ def test_free_and_whole_disk(spool: Spool) -> None:
     whole = os.statvfs(spool.path)
     assert spool.disk_bytes() == whole.f_blocks * whole.f_frsize
     assert 0 < spool.free_bytes() <= spool.disk_bytes()
+
+
+def test_a_spool_whose_rights_were_taken_away_is_a_plain_error(spool: Spool) -> None:
+    spool.write_state(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
+    spool.path.chmod(0)
+    with not_as_root(), pytest.raises(SpoolError, match="cannot be read"):
+        spool.state()
