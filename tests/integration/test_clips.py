@@ -7,7 +7,6 @@ import hashlib
 import io
 import tracemalloc
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +27,9 @@ from query_service.protocol import Answer, ClipAnswer, ErrorAnswer, Gap, Request
 from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import server_in_thread
-from tests.support.s3 import RunningStore, running_store
+from tests.support.s3 import RunningStore
 
 SECOND = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture

@@ -51,12 +51,6 @@ def ward() -> Iterator[Ward]:
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def room() -> Iterator[VirtualMicrophone]:
     with virtual_microphone() as microphone:
         yield microphone

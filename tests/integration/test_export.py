@@ -28,15 +28,9 @@ from tests.integration.test_fetch import at
 from tests.support.chunks import RATE, STREAM, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode
 from tests.support.realtime import in_loop
-from tests.support.s3 import RunningStore, running_store
+from tests.support.s3 import RunningStore
 
 HERE = Node("porch", "52.52", "-13.405", "Back garden\n1.5 m above ground")
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture

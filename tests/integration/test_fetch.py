@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,9 @@ from query_service.protocol import CoverageAnswer, Gap, Pending, Recorded
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode
 from tests.support.relay import counting_relay
-from tests.support.s3 import RunningStore, running_store
+from tests.support.s3 import RunningStore
 
 SECOND = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +24,10 @@ from query_service.export import export_sound
 from tests.support.chunks import START, put_chunk
 from tests.support.query_node import QueryNode
 from tests.support.realtime import in_loop
-from tests.support.s3 import RunningStore, running_store
+from tests.support.s3 import RunningStore
 
 KEY = pyrage.x25519.Identity.generate()
 END = Instant(START + 4_000_000)
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture

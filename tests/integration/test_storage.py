@@ -24,16 +24,10 @@ from edge.archiver.upload import Stopped, Uploader
 from edge.errors import ChunkDamaged, StoreBlocked, StoreError, StoreUnreachable
 from edge.settings import S3, Secret
 from tests.support.fault_proxy import FAULTS, Fault, FaultProxy, running_proxy
-from tests.support.s3 import RunningStore, running_store
+from tests.support.s3 import RunningStore
 
 PART = 5 * 1024 * 1024  # the least that S3 takes
 KEY = "imhearing/porch/2026/03/03/20260303T220000Z-abcd-000000-01234567.zip"
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture
