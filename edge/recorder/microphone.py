@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 QUEUE_BYTES = 16_000_000  # what a stalled consumer may leave waiting: 170 s at 48 kHz, mono, 16 bit
 _OPENING_SECONDS = 10.0  # a sound server may take seconds to deliver its first block
 _DEAD_SECONDS = 2.0
+_USUAL_RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
 
 
 class InputDevice(NamedTuple):
@@ -91,13 +92,13 @@ class Microphone:
         self._queue = BlockQueue(QUEUE_BYTES)
         self._portaudio: pyaudio.PyAudio | None = None
         self._stream: pyaudio.PyAudio.Stream | None = None
-        self._last_read = 0.0
+        self._silent = 0.0  # seconds waited in vain since the last block
         self._delivered = False
 
     def open(self) -> SourceFormat:
         """Opens the device and starts it. DeviceError says what it cannot do and what it can."""
         self._queue = BlockQueue(QUEUE_BYTES)
-        self._delivered = False
+        self._silent, self._delivered = 0.0, False
         self._portaudio = _initialised()  # afresh each time: PortAudio sees new devices only at initialisation
         try:
             device = choose_device(_input_devices(self._portaudio), self._wanted)
@@ -105,7 +106,6 @@ class Microphone:
         except BaseException:
             self.close()
             raise
-        self._last_read = time.monotonic()
         return SourceFormat(device.name, self._rate, self._channels, self._bits)
 
     def _start(self, device: InputDevice) -> None:
@@ -120,7 +120,7 @@ class Microphone:
                 self._stream = self._portaudio.open(
                     rate=self._rate,
                     channels=self._channels,
-                    format=pyaudio.paInt16 if self._bits == 16 else pyaudio.paInt32,
+                    format=_sample_format(self._bits),
                     input=True,
                     input_device_index=device.number,
                     frames_per_buffer=self._block_frames,
@@ -129,8 +129,36 @@ class Microphone:
         except (OSError, ValueError) as problem:
             raise DeviceError(
                 f"{device.name!r} cannot record {self._channels} channels of {self._bits} bits at {self._rate} Hz"
-                f" ({problem}); its own rate is {device.rate} Hz: see [recorder] sample_rate, channels and device"
+                f" ({problem}); {self._choices(device)}"
             ) from None
+
+    def _choices(self, device: InputDevice) -> str:
+        """What to do when `device` could not be opened: what it says it can do, for the end of a message."""
+        with _quiet_stderr():
+            rates = [rate for rate in sorted({*_USUAL_RATES, device.rate}) if self._supports(device, rate, self._bits)]
+            depths = [bits for bits in (16, 24) if self._supports(device, self._rate, bits)]
+        if self._bits in depths or not (rates or depths):  # so it is not what we asked for that is in the way
+            return "it may be in use by another program: end that one, or set [recorder] device to another device"
+        choices = []
+        if rates:
+            choices.append(f"sample_rate to one of {', '.join(map(str, rates))}")
+        if depths:
+            choices.append(f"bits to {depths[0]}")  # one at most: the wanted depth is not among them
+        return f"set [recorder] {' or '.join(choices)}"
+
+    def _supports(self, device: InputDevice, rate: int, bits: int) -> bool:
+        assert self._portaudio is not None  # noqa: S101 - for the type checker: open() made it
+        try:
+            return bool(
+                self._portaudio.is_format_supported(
+                    rate,
+                    input_device=device.number,
+                    input_channels=self._channels,
+                    input_format=_sample_format(bits),
+                )
+            )
+        except (OSError, ValueError):
+            return False
 
     def _callback(
         self, data: bytes | None, frames: int, _times: Any, status: int
@@ -144,22 +172,18 @@ class Microphone:
         return None, pyaudio.paContinue
 
     def read(self, timeout: float) -> Block | None:
-        """The next block. DeviceError when none came for 2 s in which we ourselves were running."""
+        """The next block. DeviceError when none came in 2 s (10 after opening) in which we ourselves were running."""
         started = time.monotonic()
-        if started - self._last_read > _DEAD_SECONDS:
-            self._last_read = started  # we were busy or stopped: that says nothing about the device
         block = self._queue.get(timeout)
-        now = time.monotonic()
+        waited = time.monotonic() - started
         if block is not None:
-            self._last_read = now
+            self._silent = 0.0
             self._delivered = True
             return block
-        if now - started > timeout + 0.5:
-            self._last_read = now  # we were stopped while waiting
-        if now - self._last_read > (_DEAD_SECONDS if self._delivered else _OPENING_SECONDS):
-            raise DeviceError(
-                f"the microphone has delivered nothing for {now - self._last_read:.0f} s; is it unplugged?"
-            )
+        # waits alone count, so our own work between two reads does not; a wait in which we were stopped starts afresh
+        self._silent = 0.0 if waited > timeout + 0.5 else self._silent + waited
+        if self._silent > (_DEAD_SECONDS if self._delivered else _OPENING_SECONDS):
+            raise DeviceError(f"the microphone has delivered nothing for {self._silent:.0f} s; is it unplugged?")
         return None
 
     def close(self) -> None:
@@ -172,6 +196,11 @@ class Microphone:
                     stream.close()
             if portaudio is not None:
                 portaudio.terminate()
+
+
+def _sample_format(bits: int) -> int:
+    """PortAudio's; 24 bit comes left-justified in 32."""
+    return int(pyaudio.paInt16 if bits == 16 else pyaudio.paInt32)
 
 
 def _initialised() -> pyaudio.PyAudio:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -102,3 +104,34 @@ def test_kill_restart_unplugging_and_pause_are_told_apart(room: VirtualMicrophon
     assert np.array_equal(recorded, wanted)
     for hole in holes_of(spool):
         assert hole.from_ < hole.to
+
+
+@contextlib.contextmanager
+def sound_server(room: VirtualMicrophone, socket: Path) -> Iterator[None]:
+    """A PulseAudio that listens on `socket`, ended by its process id."""
+    options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"]
+    modules = ["-L", "module-native-protocol-unix", "-L", "module-null-sink sink_name=room rate=48000"]
+    server = subprocess.Popen(["pulseaudio", *options, *modules], env=os.environ | room.environment)
+    try:
+        wait_until(socket.exists, "PulseAudio listens")
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_a_sound_server_that_is_restarted_is_a_device_loss_that_ends(tmp_path: Path) -> None:
+    room, socket = VirtualMicrophone(tmp_path), tmp_path / "pulse" / "native"
+    with contextlib.ExitStack() as first:
+        first.enter_context(sound_server(room, socket))
+        with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
+            recorder.wait_recording()
+            first.close()
+            wait_until(lambda: mode_is(recorder.spool, "no_device"), "the loss is noticed", 20)
+            with sound_server(room, socket):
+                recorder.wait_recording()
+                assert recorder.end() == 0
+    [hole] = holes_of(recorder.spool)
+    assert hole.cause == "device_lost"
+    assert hole.from_ < hole.to
+    assert len(streams_of(recorder.spool)) == 2
