@@ -109,7 +109,10 @@ def _stall(recorder: RecorderProcess, stalls: list[float]) -> list[Stall]:
         recorder.send(signal.SIGCONT)
         time.sleep(_JUDGING)
         spans.append((begin, time.time()))
+    part = recorder.spool.parts()
     recorder.end()
+    if not part:
+        raise SystemExit(f"the card did not come back after a stall; the recorder said:\n{recorder.log[-1_000:]}")
     holes = [hole for hole in holes_of(recorder.spool) if hole.cause != "restart"]
     return [
         Stall(seconds, sum((hole.to - hole.from_) / 1e6 for hole in holes if begin < hole.to / 1e6 < end))
@@ -125,7 +128,8 @@ def _report(milliseconds: int, delivery: Delivery, cost: float, stalls: list[Sta
         f" {delivery.flags} overflows told"
     )
     for stall in stalls:
-        print(f"  stopped for {stall.seconds:g} s: {f'{stall.lost:.2f} s lost' if stall.lost else 'nothing lost'}")
+        untold = f"no loss (less than {max(100, milliseconds * 5 // 4)} ms cannot be told)"
+        print(f"  stopped for {stall.seconds:g} s: {f'{stall.lost:.2f} s lost' if stall.lost else untold}")
 
 
 def _options() -> argparse.Namespace:

@@ -101,7 +101,7 @@ class Recorder(Struct, frozen=True):
         int,
         _key(
             "Milliseconds of sound that the sound card hands over at once: fewer is told sooner, more costs less CPU."
-            " Multiples of 20 suit a sound server best.",
+            " Multiples of 40 suit a sound server best.",
             "40",
             ge=20,
             le=400,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from edge.recorder.blocks import Block
 
-_LATE = 150_000  # µs: later than this is a stall to look into; busy machines deliver 100 ms late
+_LATE = 100_000  # µs: later than this, or than a block and a quarter, is a stall or a loss to look into
 _MISSING = 30_000  # µs: less cannot be told from jitter
 _SUSPECT_MISSING = 20_000  # µs, where the driver says that it lost something: what it then loses is a whole buffer
 _CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
@@ -53,7 +53,7 @@ class Continuity:
         frame = self._frames
         delay = block.captured_at - frame * 1_000_000 // self._rate
         self._frames += len(block.samples)
-        if not self._held and not block.lost_before and not block.suspect and not self._is_late(delay):
+        if not self._held and not block.lost_before and not block.suspect and not self._is_late(block, delay):
             self._settle(frame, delay)
             self._arrived = self._arrival(block)
             yield block
@@ -69,8 +69,10 @@ class Continuity:
         if self._held:
             yield from self._judge()
 
-    def _is_late(self, delay: int) -> bool:
-        return bool(self._baseline) and delay - self._base() > _LATE
+    def _is_late(self, block: Block, delay: int) -> bool:
+        # sound servers may hand over blocks in pairs: every second one is a block's length late
+        usual = max(_LATE, len(block.samples) * 1_250_000 // self._rate)
+        return bool(self._baseline) and delay - self._base() > usual
 
     def _base(self) -> int:
         return min(delay for _, delay in self._baseline)
@@ -84,7 +86,7 @@ class Continuity:
         last = self._held[-1][1]
         recent = [delay for _, frame, delay in self._held if last - frame <= _CALM_SECONDS * self._rate]
         covered = last - self._held[0][1] >= _CALM_SECONDS * self._rate
-        # sound servers hand over blocks in pairs: every second one is a block's length late
+        # in pairs, as above
         return covered and max(recent) - min(recent) <= max(_CALM_JITTER, self._block_length() * 3 // 2)
 
     def _block_length(self) -> int:

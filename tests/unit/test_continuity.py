@@ -47,6 +47,24 @@ class Card:
         return Block(np.full((FRAMES, 1), number % 30_000, np.int16), captured_at, lost)
 
 
+class PunctualCard:
+    """Delivers blocks of `frames` frames on time, and loses what it is told to without a word."""
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self._length = frames * 1_000_000 // RATE
+        self._lost = 0
+
+    def deliver(self, count: int, first: int = 0) -> list[Block]:
+        return [
+            Block(np.full((self._frames, 1), number % 30_000, np.int16), number * self._length + self._lost)
+            for number in range(first, first + count)
+        ]
+
+    def lose(self, microseconds: int) -> None:
+        self._lost += microseconds
+
+
 def through(blocks: list[Block]) -> tuple[list[int], list[tuple[int, int]]]:
     """Numbers of the blocks that came through, and (place, missing) of each break."""
     continuity = Continuity(RATE)
@@ -230,3 +248,18 @@ def test_a_small_loss_is_told_once_it_is_sure(lost: float) -> None:
     [(place, missing)] = breaks
     assert abs(missing - round(lost * 1e6) // BLOCK * BLOCK) < 26_000
     assert 290 <= place <= 320
+
+
+@pytest.mark.parametrize("milliseconds", [20, 40, 80, 160, 400])
+@pytest.mark.parametrize("excess", [20, 60, 200])
+def test_a_loss_without_a_stall_or_a_word_is_told(milliseconds: int, excess: int) -> None:
+    """From 100 ms on, or a block and a quarter where that is longer; again and again."""
+    card = PunctualCard(milliseconds * RATE // 1000)
+    lost = max(100, milliseconds * 5 // 4) + excess
+    blocks: list[Block] = []
+    each = 12_000 // milliseconds
+    for first in range(0, 4 * each, each):
+        blocks += card.deliver(each, first)
+        card.lose(lost * 1000)
+    _, breaks = through(blocks)
+    assert [round(missing / 1000) for _, missing in breaks] == pytest.approx([lost] * 3, abs=1)
