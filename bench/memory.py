@@ -1,10 +1,11 @@
 """A whole node for an hour: what memory its parts hold, and whether it grows.
 
-python -m bench.memory [--minutes 60]
+python -m bench.memory [--rounds 60] [--round 60]
 
 `imhearing up` with a real broker, a local store and the realtime server, on a virtual microphone that plays noise.
-Chunks of two seconds, an archive every minute, so that an hour holds as many as a day does otherwise; each minute it is
-asked over Ably, over MQTT and by itself. Resident memory as the kernel counts it: what processes share counts for each.
+Sixty rounds of a minute, each with an archive of 30 chunks (so that an hour holds as many as a day does otherwise) and
+questions over Ably, over MQTT and by itself; with `--round 30` each takes half as long. Resident memory as the kernel
+counts it: what processes share counts for each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ NODE = ("recorder", "archiver", "query-service", "broker")
 ALL = (*NODE, "store", "realtime")
 SETTINGS = (
     "recorder.source=microphone",
-    "recorder.record_period=2",
     "thresholds.records_count=30",
     "thresholds.sound_level=-20",
 )
@@ -32,22 +32,24 @@ SETTINGS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--round", type=int, default=60, help="seconds that one takes, 30 or more")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
+        period = f"recorder.record_period={max(30, options.round) / 30:g}"
         room = stack.enter_context(virtual_microphone())
-        write_noise(folder / "noise.wav", 60, seed=1)
-        node = stack.enter_context(running_node(folder / "node", *SETTINGS, environment=room.environment))
-        print("minute  " + "".join(f"{name:>15}" for name in ALL) + "           node", flush=True)
+        write_noise(folder / "noise.wav", options.round, seed=1)
+        node = stack.enter_context(running_node(folder / "node", *SETTINGS, period, environment=room.environment))
+        print("round   " + "".join(f"{name:>15}" for name in ALL) + "           node", flush=True)
         sums = []
-        for minute in range(1, options.minutes + 1):
+        for number in range(1, options.rounds + 1):
             player = room.play(folder / "noise.wav")
             _ask(node)
             player.wait()
             sizes = _resident(node)
             sums.append(sum(sizes.get(name, 0) for name in NODE))
-            print(f"{minute:6}  " + "".join(f"{sizes.get(name, 0):12.1f} MB" for name in ALL) + f"  {sums[-1]:8.1f} MB")
+            print(f"{number:6}  " + "".join(f"{sizes.get(name, 0):12.1f} MB" for name in ALL) + f"  {sums[-1]:8.1f} MB")
         if len(sums) < 4:
             return
         third, last = sums[len(sums) // 2 : len(sums) * 3 // 4], sums[len(sums) * 3 // 4 :]

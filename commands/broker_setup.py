@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from commands import logs
+from commands.checks import installed
 from commands.common import say, settings
 from edge.broker_access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
 from edge.errors import ImHearingError, UsageError
@@ -180,12 +181,28 @@ def _give_to_mosquitto(folder: Path) -> None:
     folder.chmod(0o755)
 
 
+def _tell_installed(folder: Path, *, renewed: bool) -> None:
+    """Its broker reads this very folder; its services have their passwords from systemd, before config.ini."""
+    if not renewed:
+        say(f"1. the broker:   sudo systemctl restart {installed.OWN_BROKER}")
+        say("2. this node:    has its passwords already")
+        return
+    credential = f"{installed.CREDENTIALS}/imhearing_mqtt_${{role}}_password"
+    say(f"1. this node:    for role in {' '.join(_SERVICES)}; do")
+    say(f'                   sudo sed -n "s/^${{role}}_password = //p" {folder}/mqtt.ini |')
+    say(f'                   sudo install -m 600 /dev/stdin "{credential}"; done')
+    say(f"2. the broker:   {installed.RESTART}  # broker and services together")
+
+
 def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
-    installed = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")
     say(f"written: {folder}/acl, passwords, certificates, mosquitto.conf")
-    say(f"1. the broker:   sudo install -m 644 {installed} /etc/mosquitto/mosquitto.conf")
-    say("                 sudo systemctl restart mosquitto")
-    say(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
+    if str(folder) == ETC and installed.broker_service() == installed.OWN_BROKER:
+        _tell_installed(folder, renewed=passwords is not None)
+    else:
+        source = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")
+        say(f"1. the broker:   sudo install -m 644 {source} /etc/mosquitto/mosquitto.conf")
+        say("                 sudo systemctl restart mosquitto")
+        say(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
     say("3. Home Assistant: Settings, Devices & services, Add integration, MQTT")
     print(f"Broker:    {host}")
     print("Port:      8883")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from commands import logs
+from commands.checks import installed
 from commands.common import data_dir, say
 from commands.up_plan import MARKER
 from edge import config
@@ -35,7 +36,21 @@ def run(args: argparse.Namespace) -> int:
     _write(path, text, mode & ~_OTHERS if secret else mode)
     names = ", ".join(f"[{section}] {key}" for section, key, _ in changes)
     say(f"{path}: {names} set; restart the node's services for it to hold")
+    for section, key, _ in changes:
+        _warn_if_overruled(path, section, key, installed.is_installed(data_dir(args), args.config))
     return 0
+
+
+def _warn_if_overruled(path: Path, section: str, key: str, is_installed: bool) -> None:
+    source = installed.overruling(section, key)
+    if not source:
+        return
+    if is_installed:  # deploy/imhearing makes variables of what the services get as credentials
+        source = f"{installed.CREDENTIALS}/imhearing_{section}_{key}"
+        mend = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
+    else:
+        mend = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
+    say(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {mend}")
 
 
 def _write(path: Path, text: str, mode: int) -> None:

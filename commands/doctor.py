@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import queue
+import shlex
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import warnings
 from pathlib import Path
 
 from commands import logs
+from commands.checks import installed
 from commands.checks.finding import Check, Finding, Patient, fault
 from commands.common import data_dir, print_json, say, settings
 from commands.logs import escaped
@@ -78,7 +80,7 @@ def _examine_room(room: str, patient: Patient, results: queue.SimpleQueue[tuple[
         for finding in look(patient):
             results.put((room, finding))
     except ImportError as problem:
-        results.put((room, fault(f"{room}.libraries", f"cannot be loaded: {problem}", "scripts/setup")))
+        results.put((room, fault(f"{room}.libraries", f"cannot be loaded: {problem}", patient.setup())))
     except Exception as problem:  # the edge of a check: one that fails must not hide the others
         told = f"the check itself failed ({type(problem).__name__}: {problem})"
         results.put((room, fault(f"{room}.check", told, "report it, with this line")))
@@ -101,11 +103,12 @@ def _is_by_up(path: Path) -> bool:
 
 def _of_settings(text: str, args: argparse.Namespace) -> Finding:
     """A fault of the configuration; what to run stands at its end, where a command can mend it."""
+    sudo = "sudo " if installed.is_installed(data_dir(args), args.config) else ""
     told, found, command = text.partition("; run: ")
     if found:
-        return Finding("settings", "fault", told, command)
-    file = args.config or data_dir(args) / "config.ini"
-    return Finding("settings", "fault", text, f"{os.environ.get('EDITOR', 'nano')} {file}")
+        return Finding("settings", "fault", told, sudo + command)
+    file = shlex.quote(str(args.config or data_dir(args) / "config.ini"))
+    return Finding("settings", "fault", text, f"{sudo}{os.environ.get('EDITOR', 'nano')} {file}")
 
 
 def _faults(found: list[Finding]) -> int:

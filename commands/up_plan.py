@@ -202,4 +202,5 @@ def _own_part(data_dir: Path, name: str, port: int | None = None) -> Part:
         "--config",
         str(data_dir / "config.ini"),
     )
-    return Part(name, command, data_dir / "logs" / f"{name}.log", port=port)
+    # one heap for all threads, as the service files have it: each thread would else keep one of its own
+    return Part(name, command, data_dir / "logs" / f"{name}.log", {"MALLOC_ARENA_MAX": "1"}, port)

@@ -101,6 +101,8 @@ def configuration(
 #   sudo imhearing broker-setup --into {folder} --name THIS-HOST.local
 #   sudo install -m 644 mosquitto.conf /etc/mosquitto/mosquitto.conf
 #   sudo systemctl enable --now mosquitto && sudo systemctl restart mosquitto
+# A node made by scripts/install reads it in {folder} already; there, after the first line, only:
+#   sudo systemctl restart imhearing-broker
 #
 # From Mosquitto 2.1 on `per_listener_settings`, `acl_file` and `password_file` are deprecated: they work, with a
 # warning, until 3.0. There, say `listener_allow_anonymous` for each listener and load the plug-ins acl-file and

@@ -32,6 +32,8 @@ _LEFTOVER = re.compile(
     re.ASCII,
 )
 _WRITABLE = 0o222  # the mode bits of which a copy of what the store has is without
+_RESERVE_BYTES = 20_000_000  # left free on the disk, to finish the current chunk and for everybody else's logs
+_RESERVE_PART = 20  # but no more than this part of a small disk
 _MAX_MANIFEST = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
 
 T = TypeVar("T")
@@ -242,6 +244,41 @@ class Spool:
         """Room left on the spool's disk for those who are not root."""
         stat = self._disk()
         return stat.f_bavail * stat.f_frsize
+
+    def awaited(self) -> list[int]:
+        """Bytes that still have to come onto this disk, for each part on tmpfs, in the order of their names."""
+        parts = [part for folder in self._folders()[1:] for part in self._files(_PART, _part_file, folder)]
+        return [self._still_to_come(part) for part in sorted(parts)]
+
+    def _still_to_come(self, part: PartFile) -> int:
+        encrypted = f"{part.chunk_id}.{part.format}.age"
+        try:
+            return max(0, part.bytes - (self.path / f"{encrypted}.tmp").stat().st_size)
+        except FileNotFoundError:  # not begun, or done: asked in this order, as it gets its name meanwhile
+            return 0 if (self.path / encrypted).exists() else part.bytes
+        except OSError as problem:
+            raise self.gone(problem) from None
+
+    def reserve_bytes(self) -> int:
+        """What the recorder leaves free."""
+        return min(_RESERVE_BYTES, self.disk_bytes() // _RESERVE_PART)
+
+    def make_sure_of_room(self, size: int) -> None:
+        """SpoolError unless `size` more bytes leave half the reserve: what is finished when it is touched may use some.
+
+        Asked before they are written: a disk without room must not be written full, again and again.
+        """
+        if self.free_bytes() < size + self.reserve_bytes() // 2:
+            raise self.full(size)
+
+    def full(self, size: int = 0) -> SpoolError:
+        """Says what is needed, for `size` bytes and then to record, and not what is free: that changes all the time,
+        and each change would be told."""
+        needed = (2 * self.reserve_bytes() + size) / 1_000_000
+        return SpoolError(
+            f"the disk of {self.path} is full; recording goes on once {needed:.3g} MB are free:"
+            " make room, or let it be archived"
+        )
 
     def gone(self, problem: OSError) -> SpoolError:
         """What to say when the folder itself cannot be used any more."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from commands.checks import installed
 from commands.checks.finding import Finding, Patient, fault, ok, warning
 from edge.broker_access import ETC
 from edge.broker_login import Role, credentials
@@ -55,9 +56,9 @@ def can_be_reached(patient: Patient) -> Finding:
 def _start(patient: Patient) -> str:
     settings = patient.settings.mqtt
     if patient.by_up:
-        return f"imhearing up --data {patient.data_dir}"
+        return patient.up()
     if settings.host in _LOOPBACK:
-        return "sudo systemctl enable --now mosquitto"
+        return f"sudo systemctl enable --now {installed.broker_service()}"
     return (
         f"ping -c 3 {settings.host}  # start the broker there, or name another: {patient.configure('mqtt.host=HOST')}"
     )
@@ -107,7 +108,7 @@ def _rights(patient: Patient, lost: list[Role]) -> Finding:
     return fault(
         check,
         f"what {user} publishes on {_topic(node, role)} does not reach {reader}: the broker's ACL forbids it",
-        f"sudo {patient.command(f'broker-setup --into {ETC}')} && sudo systemctl reload mosquitto",
+        f"{patient.as_root(f'broker-setup --into {ETC}')} && sudo systemctl reload {installed.broker_service()}",
     )
 
 

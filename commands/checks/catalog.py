@@ -24,15 +24,17 @@ def look(patient: Patient) -> Iterator[Finding]:
     whole = is_whole(patient, path)
     yield whole
     if whole.state != "fault":
-        yield has_our_version(patient, path)
+        version = has_our_version(patient, path)
+        yield version
+        if version.state == "ok":  # another one's tables differ
+            yield has_our_tables(patient, path)
         yield can_be_written(path)
 
 
 def is_whole(patient: Patient, path: Path) -> Finding:
     """SQLite's own look at every page."""
     check = "catalog.integrity"
-    here = shlex.quote(str(path))
-    rebuild = f"mv {here} {here}.damaged && {patient.command('catalog rebuild')}"
+    here, rebuild = shlex.quote(str(path)), patient.while_archiver_stopped("catalog rebuild")
     try:
         with contextlib.closing(_open(path)) as connection:
             told = _quick_check(connection, patient)
@@ -64,12 +66,31 @@ def has_our_version(patient: Patient, path: Path) -> Finding:
         here = shlex.quote(str(path))
         return fault(
             check,
-            f"schema {found} is of a newer Im Hearing; this one knows {VERSION}",
-            f"mv {here} {here}.newer && {patient.command('catalog rebuild')}  # or install the newer version again",
+            f"schema {found} is of a newer Im Hearing; this one knows {VERSION} (install that one, or begin anew)",
+            patient.while_archiver_stopped("catalog rebuild", first=f"{patient.sudo}mv {here} {here}.newer"),
         )
     if found < VERSION:
         return warning(check, f"schema {found}: the archiver brings it to {VERSION} when it starts", "")
     return ok(check, f"schema {found}")
+
+
+def has_our_tables(patient: Patient, path: Path) -> Finding:
+    """SQLite calls a file whole that somebody has dropped a table from."""
+    from edge.catalog.tables import Tables  # noqa: PLC0415 -- pony
+
+    with contextlib.closing(_open(path)) as connection:
+        missing = [text for table, names in Tables.columns().items() for text in _missing(connection, table, names)]
+    if missing:
+        rebuild = patient.while_archiver_stopped("catalog rebuild")
+        return fault("catalog.schema", f"{path} lacks {', '.join(missing)}", rebuild)
+    return ok("catalog.schema", "every table and column is there")
+
+
+def _missing(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> list[str]:
+    there = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+    if not there:
+        return [f"table {table}"]
+    return [f"column {table}.{name}" for name in columns if name not in there]
 
 
 def can_be_written(path: Path) -> Finding:

@@ -15,6 +15,7 @@ from commands.checks.finding import Finding, Patient, fault, ok, warning
 from commands.logs import escaped
 from edge.errors import DeviceError, SpoolError
 from edge.model import Chunk
+from edge.recorder.gain import read_gain, set_command
 from edge.recorder.listening import Heard, listen
 from edge.recorder.microphone import choose_device, list_devices
 from edge.recorder.sources import choose_source
@@ -44,6 +45,7 @@ def look(patient: Patient) -> Iterator[Finding]:
     if type(source).__name__ == "SyntheticSource":
         yield is_made_up(patient)
     elif type(source).__name__ == "Microphone":
+        yield from lets_sound_in(heard.form.device)
         yield is_not_silent(heard.form.device, peak_dbfs(heard))
         yield does_not_clip(heard)
         if heard.lost:
@@ -65,7 +67,7 @@ def _remedy(patient: Patient) -> str:
     except DeviceError:
         devices = []
     if not devices:
-        return "arecord -l  # plug the microphone in until it is listed; sudo usermod -aG audio $USER if it never is"
+        return _plug_in(patient)
     try:
         device = choose_device(devices, recorder.device)
     except DeviceError:
@@ -78,13 +80,19 @@ def _remedy(patient: Patient) -> str:
     return "fuser -v /dev/snd/*  # who holds it; end that program, or plug the microphone in again"
 
 
+def _plug_in(patient: Patient) -> str:
+    return (
+        f"arecord -l  # plug the microphone in until it is listed; sudo usermod -aG audio {patient.user} if it never is"
+    )
+
+
 def is_made_up(patient: Patient) -> Finding:
     if patient.settings.recorder.source == "synthetic":
         return ok("device.source", "a synthetic scene, as it is set")
     return warning(
         "device.source",
         "there is no microphone: a synthetic scene is recorded",
-        "arecord -l  # plug the microphone in until it is listed; sudo usermod -aG audio $USER if it never is",
+        _plug_in(patient),
     )
 
 
@@ -95,6 +103,22 @@ def is_not_silent(device: str, peak: float) -> Finding:
     if peak < _QUIET_DBFS:
         return warning(check, f"{told}: hardly more than silence", _mixer(device, "80% cap"))
     return ok(check, told)
+
+
+def lets_sound_in(device: str) -> Iterator[Finding]:
+    """The input gain; nothing where the card has no control of it, or none that can be read."""
+    gain = read_gain(device)
+    if gain is None:
+        return
+    check, told = "device.gain", escaped(f"{gain.control}: {gain}")
+    if gain.percent and gain.on:
+        yield ok(check, told)
+    elif gain.percent:
+        yield fault(check, told, set_command(device, gain, "cap"))
+    else:
+        # a card that only amplifies still hears at its lowest
+        unity = gain.on and gain.decibels is not None and gain.decibels >= 0
+        yield (warning if unity else fault)(check, told, set_command(device, gain, "80%", "cap"))
 
 
 def does_not_clip(heard: Heard) -> Finding:
@@ -119,6 +143,8 @@ def in_use(patient: Patient) -> list[Finding]:
     except SpoolError:
         return []
     found = [ok("device.records", f"the recorder has it and records {state.stream_id} from {escaped(device)}")]
+    if wanted(patient.settings.recorder):
+        found.extend(lets_sound_in(device))
     if last is not None and last.levels is not None and not last.levels.calibrated:
         found.append(is_not_silent(device, last.levels.lcpeak))
     return found

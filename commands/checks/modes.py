@@ -29,7 +29,11 @@ def secrets_are_ours(patient: Patient) -> Finding:
     there = sorted({path for path in files if path is not None and path.is_file()})
     for path in there:
         if path.stat().st_mode & _OTHERS:
-            return fault(check, f"{path} holds secrets and others can read it", f"chmod 600 {shlex.quote(str(path))}")
+            return fault(
+                check,
+                f"{path} holds secrets and others can read it",
+                f"{patient.sudo}chmod 600 {shlex.quote(str(path))}",
+            )
     return ok(check, f"{', '.join(map(str, there)) or 'no file holds a secret, or none'} can be read by us alone")
 
 
@@ -39,9 +43,9 @@ def data_is_private(patient: Patient) -> Finding:
     for path in (patient.settings.recorder.record_path, patient.settings.catalog.db_path):
         if path.exists() and path.stat().st_mode & stat.S_IRWXO and _can_be_reached(path):
             here = shlex.quote(str(path))
-            return fault(check, f"everybody on this machine can read {path}", f"chmod o-rwx {here}")
+            return fault(check, f"everybody on this machine can read {path}", f"{patient.sudo}chmod o-rwx {here}")
         if path.exists() and not os.access(path, os.R_OK):
-            return fault(check, f"{path} cannot be read", f"sudo chown -R {os.geteuid()} {shlex.quote(str(path))}")
+            return fault(check, f"{path} cannot be read", patient.give_back(path))
     return ok(check, "sound and catalog are not for everybody")
 
 
@@ -56,7 +60,7 @@ def calibration_can_be_read(patient: Patient) -> Finding:
         kept = calibration_file.load(folder)
     except CalibrationError as problem:
         here = shlex.quote(str(folder / calibration_file.NAME))
-        return fault(check, str(problem), f"mv {here} {here}.damaged && {patient.command('calibrate')}")
+        return fault(check, str(problem), f"{patient.sudo}mv {here} {here}.damaged && {patient.command('calibrate')}")
     if not kept:
         return ok(check, "no microphone is calibrated: levels are in dBFS")
     return ok(check, ", ".join(f"{name} {each.offset_db:+.1f} dB" for name, each in kept.items()))

@@ -86,6 +86,6 @@ def _why(patient: Patient, connected: bool, problem: Exception) -> Finding:
     if "401" in told or "key" in told.lower() or "40" in told.partition("code=")[2][:2]:
         return fault("realtime.connect", told, patient.configure("ably.api_key=-"))
     if patient.by_up and endpoint.startswith("127.0.0.1"):
-        return fault("realtime.connect", told, f"imhearing up --data {patient.data_dir}")
+        return fault("realtime.connect", told, patient.up())
     remedy = patient.configure("ably.endpoint=") if endpoint else "ping -c 3 main.realtime.ably.net"
     return fault("realtime.connect", told, remedy)

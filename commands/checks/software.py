@@ -21,19 +21,19 @@ _PYTHONS = (3, 11), (3, 14)
 
 
 def look(patient: Patient) -> Iterator[Finding]:
-    yield python()
-    yield libraries(ROOT / "requirements.txt")
+    yield python(patient)
+    yield libraries(ROOT / "requirements.txt", patient.setup())
     yield from programs(patient)
 
 
-def python() -> Finding:
+def python(patient: Patient) -> Finding:
     check, found = "software.python", ".".join(map(str, sys.version_info[:3]))
     if not _PYTHONS[0] <= sys.version_info[:2] < _PYTHONS[1]:
-        return fault(check, f"Python {found}: 3.11 to 3.13 are needed", "scripts/setup")
+        return fault(check, f"Python {found}: 3.11 to 3.13 are needed", patient.setup())
     return ok(check, f"imhearing {__version__} on Python {found}")
 
 
-def libraries(requirements: Path) -> Finding:
+def libraries(requirements: Path, remedy: str = "scripts/setup") -> Finding:
     """Each library that the node needs; where the pinned list is at hand, in its version."""
     check = "software.libraries"
     wanted: dict[str, str | None] = dict.fromkeys(_NEEDED)
@@ -50,9 +50,9 @@ def libraries(requirements: Path) -> Finding:
         if version is not None and found != version:
             other.append(f"{name} {found} instead of {version}")
     if missing:
-        return fault(check, f"not installed: {', '.join(missing)}", "scripts/setup")
+        return fault(check, f"not installed: {', '.join(missing)}", remedy)
     if other:
-        return warning(check, f"not the versions that were tested: {', '.join(other)}", "scripts/setup")
+        return warning(check, f"not the versions that were tested: {', '.join(other)}", remedy)
     return ok(check, f"{len(wanted)} libraries in the versions that were tested")
 
 
@@ -67,4 +67,4 @@ def programs(patient: Patient) -> Iterator[Finding]:
             try:
                 yield ok(f"software.{name}", find())
             except ImHearingError as problem:
-                yield fault(f"software.{name}", str(problem), "scripts/setup")
+                yield fault(f"software.{name}", str(problem), patient.setup())

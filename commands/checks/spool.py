@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import time
@@ -23,7 +22,7 @@ _SLOW_SECONDS, _TOO_SLOW_SECONDS = 1.0, 5.0
 def look(patient: Patient) -> Iterator[Finding]:
     """Writes a few files of its own into the spool, and removes them."""
     path = patient.settings.recorder.record_path
-    writable = can_be_written(path)
+    writable = can_be_written(patient, path)
     yield writable
     if writable.state != "fault":
         folder = _nearest(path)
@@ -31,25 +30,26 @@ def look(patient: Patient) -> Iterator[Finding]:
         yield is_quick(folder)
 
 
-def can_be_written(path: Path) -> Finding:
+def can_be_written(patient: Patient, path: Path) -> Finding:
     check, here = "spool.writable", shlex.quote(str(path))
     if not path.exists() and not path.is_symlink():
-        return _can_be_made(path)
+        return _can_be_made(patient, path)
     if not path.is_dir():
-        return fault(check, f"{path} is no folder", f"mv {here} {here}.aside")
+        return fault(check, f"{path} is no folder", f"{patient.sudo}mv {here} {here}.aside")
     try:
         _probe(path, 1)
     except OSError as problem:
-        return fault(check, f"{path} cannot be written ({problem.strerror})", _make_writable(path))
+        return fault(check, f"{path} cannot be written ({problem.strerror})", _make_writable(patient, path))
     return ok(check, f"{path} can be written")
 
 
-def _can_be_made(path: Path) -> Finding:
+def _can_be_made(patient: Patient, path: Path) -> Finding:
     check, above = "spool.writable", _nearest(path)
     if not above.is_dir():
-        return fault(check, f"{above} is no folder", f"mv {shlex.quote(str(above))} {shlex.quote(str(above))}.aside")
+        here = shlex.quote(str(above))
+        return fault(check, f"{above} is no folder", f"{patient.sudo}mv {here} {here}.aside")
     if not os.access(above, os.W_OK | os.X_OK):
-        return fault(check, f"{path} is not there, and {above} cannot be written", _make_writable(above))
+        return fault(check, f"{path} is not there, and {above} cannot be written", _make_writable(patient, above))
     return ok(check, f"{path} is not there yet; the recorder makes it")
 
 
@@ -62,7 +62,7 @@ def has_room(patient: Patient, folder: Path) -> Finding:
     hours = spool.free_bytes() / per_hour
     told = f"{spool.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
     waiting = bool(folder.is_dir() and spool.chunks())
-    remedy = patient.command("archive") if waiting else f"du -xhd2 {_mount(folder)} | sort -h | tail"
+    remedy = patient.command("archive") if waiting else f"{patient.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
     if hours < _TOO_FEW_HOURS:
         return fault(check, told, remedy)
     return warning(check, told, remedy) if hours < _FEW_HOURS else ok(check, told)
@@ -93,11 +93,10 @@ def _probe(folder: Path, size: int) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _make_writable(path: Path) -> str:
-    here = shlex.quote(str(path))
+def _make_writable(patient: Patient, path: Path) -> str:
     if path.exists() and path.stat().st_uid == os.geteuid():
-        return f"chmod u+rwx {here}"
-    return f"sudo chown -R {getpass.getuser()} {here}"
+        return f"{patient.sudo}chmod u+rwx {shlex.quote(str(path))}"
+    return patient.give_back(path)
 
 
 def _nearest(path: Path) -> Path:

@@ -124,7 +124,7 @@ def _mend(patient: Patient, reason: str, told: str) -> str:
 def _reach(patient: Patient) -> str:
     address = store_address(patient.settings.s3)
     if patient.by_up and urlsplit(address).hostname in _LOOPBACK:
-        return f"imhearing up --data {patient.data_dir}"
+        return patient.up()
     if urlsplit(address).hostname in _LOOPBACK:
         return f"start the store, or name another: {patient.configure('s3.endpoint_url=https://HOST')}"
     return (

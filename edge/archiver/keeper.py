@@ -6,7 +6,9 @@ Whatever goes is committed to the catalog first. What `imhearing hold` protects 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import TypeVar
 
 from edge.archiver.retention import remove_chunks, remove_discarded
@@ -39,11 +41,11 @@ class Keeper:
         catalog: Catalog,
         archive: Archive,
         recorder: Recorder,
-        detects_sounds: Callable[[], bool],
+        sound_level: Callable[[], float],
         busy_with: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._spool, self._catalog, self._archive = spool, catalog, archive
-        self._quiet = Quiet(catalog, recorder, detects_sounds) if recorder.keep == "sounds" else None
+        self._quiet = Quiet(catalog, recorder, sound_level) if recorder.keep == "sounds" else None
         self._busy_with = busy_with  # the archive that is being uploaded now
         self._copies: dict[str, Instant] = {}  # chunks that the store has too: since when
 
@@ -140,10 +142,14 @@ class Keeper:
 
 
 class Quiet:
-    """Which of the waiting chunks no sound touches, before or after which one nothing is to be kept either."""
+    """Which of the waiting chunks no sound touches, before or after which one nothing is to be kept either.
 
-    def __init__(self, catalog: Catalog, recorder: Recorder, detects_sounds: Callable[[], bool]) -> None:
-        self._catalog, self._detects_sounds = catalog, detects_sounds
+    `sound_level` is the limit in force, 0 while none is set. A chunk that was as loud is one sound, whatever its
+    manifest tells: it may have been recorded while no limit, or another one, was set.
+    """
+
+    def __init__(self, catalog: Catalog, recorder: Recorder, sound_level: Callable[[], float]) -> None:
+        self._catalog, self._sound_level = catalog, sound_level
         self._before = round(recorder.pre_roll * MICROSECONDS)
         self._after = round(recorder.post_roll * MICROSECONDS)
         self._patience = round(2 * recorder.record_period * MICROSECONDS) + _MARGIN
@@ -153,7 +159,8 @@ class Quiet:
 
     def to_discard(self, now: Instant) -> list[str]:
         """The quiet ones among those of which it is known. None while no sound level is set: nothing would be loud."""
-        if not self._detects_sounds():
+        level = self._sound_level()
+        if not level:
             if not self._warned:
                 log.warning("[recorder] keep = sounds, but no sound_level is set: everything is kept")
             self._warned = True
@@ -165,18 +172,19 @@ class Quiet:
         # where nothing newer comes, what is in no finished chunk by now will not tell of a sound
         self._horizon = max(newest, Instant(now - self._patience))
         holds = read_holds(self._catalog.path)
+        loud = _Spans([chunk for chunk in waiting if _may_hold_sound(chunk, level)])
         found = []
         for chunk in waiting:
             if chunk.chunk_id in self._loud or not self._is_known(chunk):
                 continue
-            if holds.touch(chunk.started_at, chunk.ended_at) or self._is_near_sound(chunk):
+            if holds.touch(chunk.started_at, chunk.ended_at) or self._is_near_sound(chunk, loud):
                 self._loud.add(chunk.chunk_id)
             else:
                 found.append(chunk.chunk_id)
         return found
 
     def settled(self, due: list[Chunk]) -> list[Chunk]:
-        if not self._detects_sounds():
+        if not self._sound_level():
             return due
         ready = []
         for chunk in due:
@@ -188,6 +196,28 @@ class Quiet:
     def _is_known(self, chunk: Chunk) -> bool:
         return chunk.ended_at + self._before <= self._horizon
 
-    def _is_near_sound(self, chunk: Chunk) -> bool:
+    def _is_near_sound(self, chunk: Chunk, loud: _Spans) -> bool:
         start, end = Instant(chunk.started_at - self._after), Instant(chunk.ended_at + self._before)
-        return bool(chunk.sounds) or self._catalog.is_sound_between(start, end, chunk.stream_id)
+        if chunk.sounds or loud.touch(start, end):
+            return True
+        return self._catalog.is_sound_between(start, end, chunk.stream_id)
+
+
+class _Spans:
+    """The times of some chunks."""
+
+    def __init__(self, chunks: list[Chunk]) -> None:
+        by_start = sorted(chunks, key=lambda chunk: chunk.started_at)
+        self._starts = [chunk.started_at for chunk in by_start]
+        self._latest_ends = list(accumulate((chunk.ended_at for chunk in by_start), max))
+
+    def touch(self, start: Instant, end: Instant) -> bool:
+        """Whether one of them has a part in [start, end)."""
+        before = bisect_left(self._starts, end)
+        return before > 0 and self._latest_ends[before - 1] > start
+
+
+def _may_hold_sound(chunk: Chunk, level: float) -> bool:
+    """Whether a limit of `level` would have been reached, or nobody can tell: a positive one is dBA, never dBFS."""
+    levels = chunk.levels
+    return levels is None or levels.lafmax >= level or (levels.unit == "dBFS" and level > 0)

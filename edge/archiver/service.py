@@ -99,7 +99,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
                 catalog,
                 settings.archive,
                 settings.recorder,
-                lambda: limits.in_force(spool.path, configured).sound_level != 0,
+                lambda: limits.in_force(spool.path, configured).sound_level,
                 lambda: archiver.uploading(),  # noqa: PLW0108 - made below
             ),
             heartbeat := Heartbeat(),

@@ -65,6 +65,14 @@ class Tables:
         with _mapped(path):
             self._open()
 
+    @classmethod
+    def columns(cls) -> dict[str, tuple[str, ...]]:
+        """The columns of each table as they are defined here, by its name; opens nothing."""
+        defined = cls.__new__(cls)  # its definitions alone
+        defined.db = Database()
+        defined._define()
+        return {entity._table_: tuple(attr.name for attr in entity._attrs_) for entity in defined.db.entities.values()}
+
     def _open(self) -> None:
         if self._read_only:
             self._require_version(VERSION)

@@ -23,13 +23,14 @@ from edge.events import (
 from edge.home_assistant import Discovery
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
-from edge.model import Chunk, Hole, Stream
+from edge.model import Chunk, Hole, SoundSpan, Stream
 from edge.mqtt import Bus
-from edge.recorder.correction import real_holes
+from edge.recorder.correction import believed, real_holes
 from edge.recorder.input_watch import InputWatch
 from edge.recorder.journal import RecorderMode
 from edge.recorder.levels import BlockLevels, SecondLevels
 from edge.recorder.recording import ModeListener
+from edge.recorder.repair import readable_stream
 from edge.recorder.sounds import SoundChange
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.settings import Settings
@@ -148,7 +149,27 @@ class Announcer(ModeListener):
         if chunk.levels is not None:
             plain["levels"] = msgspec.structs.replace(chunk.levels, per_second=())
         self._bus.publish(ChunkCompleted(at=self._kernel.now(), **plain))
+        if chunk.recovered:
+            for span in chunk.sounds:
+                if span.frames is not None and span.first_frame + span.frames == chunk.end_frame:
+                    self._tell_cut_off(span, chunk)
         self._judge_store()
+
+    def _tell_cut_off(self, span: SoundSpan, chunk: Chunk) -> None:
+        """The recorder died while this sound lasted: nobody was told yet that it ended."""
+        stream = readable_stream(self._spool, chunk.stream_id)
+        start = Instant(chunk.started_at + (span.first_frame - chunk.first_frame) * 1_000_000 // chunk.rate)
+        start, end = (
+            believed(at, chunk.uncertain, stream) if stream is not None else at for at in (start, chunk.ended_at)
+        )
+        self._bus.publish(
+            SoundHeard(
+                at=self._kernel.now(), node=self._node, event="ended", sound_id=span.sound_id,
+                lafmax=span.lafmax, laeq=span.laeq, unit=chunk.levels.unit if chunk.levels else "dBFS",
+                started_at=start, ended_at=end,
+            )
+        )  # fmt: skip
+        self._tell_sounding(False, end, span.sound_id)
 
     def clock_corrected(self, stream: Stream) -> None:
         """The stream's times were told anew."""

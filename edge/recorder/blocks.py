@@ -22,7 +22,7 @@ class Block(NamedTuple):
 
 def block_frames(milliseconds: int, rate: int) -> int:
     """Frames of one block. Where these are no whole number of microseconds, PulseAudio rounds its latency down, misses
-    the block's last frame, and hands over two blocks each second time; 20 ms are whole at every usual rate but 11,025 Hz, 40 ms there too."""
+    the block's last frame, and hands over two blocks each second time. Of 40 ms they are at every usual rate."""
     return round(milliseconds * rate / 1000)
 
 

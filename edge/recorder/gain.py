@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -47,6 +48,12 @@ def set_gain(device: str, percent: int) -> Gain:
     if done is None or after is None:
         raise DeviceError(f"the gain of {device!r} cannot be set; look with  alsamixer -V capture")
     return after
+
+
+def set_command(device: str, gain: Gain, *words: str) -> str:
+    """What to type to set the control of `gain` to amixer's `words`."""
+    # amixer takes the name without its quotes too, which a shell would eat
+    return shlex.join(["amixer", *(_card(device) or ()), "sset", gain.control.replace("'", ""), *words])
 
 
 def controls(told: str) -> Iterator[Gain]:

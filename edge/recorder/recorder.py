@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
 import time
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from edge.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
 from edge.instant import Instant
@@ -28,12 +31,11 @@ from edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
-RESERVE_BYTES = 20_000_000  # left free on the spool's disk, to finish the current chunk and for everybody else's logs
-RESERVE_PART = 20  # but no more than this part of a small disk
 _POLL_SECONDS = 0.5  # how soon a stop or a pause is noticed while no block comes
 _LOOK_SECONDS = 0.5  # between two looks at the room on the disk
 _RETRY_SECONDS = (1.0, 30.0)  # first and longest wait for a lost device
 _MEND_SECONDS = 2.0
+_STATE_BYTES = 65_536  # more than `state.json` and its copy take on any disk
 
 _STOPPED = Outcome("stopped", "stopped", "restart")
 _PAUSED = Outcome("paused", "paused", "paused")
@@ -89,8 +91,8 @@ class Recorder:
             if failure is None or self._stop.is_set():
                 return
             cause = "disk_full" if self._is_full(failure) else "unknown"
-            log.error("the spool failed: %s; trying again", failure)
-            self._tell("disk_full", str(failure), None)
+            if self._tell("disk_full", str(failure), None):  # once: the log may be on the full disk
+                log.error("the spool failed: %s; trying again", failure)
             self._heartbeat.beat()
             self._stop.wait(_MEND_SECONDS)
 
@@ -104,7 +106,8 @@ class Recorder:
 
     def _session(self, cause: HoleCause | None) -> Exception | None:
         """From a repair of the spool to the end, or to the failure of the disk that it gives."""
-        state, recovered = repair(self._spool, self._kernel, cause)
+        self._make_sure_of_room()
+        state, recovered = repair(self._spool, self._kernel, cause, self._settings)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         disk = Disk(self._settings.recorder.sync_seconds)
         place = Workplace(
@@ -119,6 +122,24 @@ class Recorder:
         finally:
             disk.close()
         return disk.failure
+
+    def _make_sure_of_room(self) -> None:
+        """SpoolError while the first chunk that waits on tmpfs has no room; the repair comes to the others itself."""
+        size = next((size for size in self._spool.awaited() if size), None)
+        if size is None:
+            return
+        try:
+            self._spool.make_sure_of_room(size)
+        except SpoolError:
+            self._note_full()
+            raise
+
+    def _note_full(self) -> None:
+        """What the repair needs to know of the stream that broke off stays noted."""
+        with contextlib.suppress(OSError, SpoolError):
+            state = self._spool.state()
+            if state is not None and state.state != "disk_full" and self._spool.free_bytes() >= _STATE_BYTES:
+                self._spool.write_state(replace(state, state="disk_full", since=self._kernel.now()))
 
     def _loop(self, place: Workplace) -> None:
         wait = _RETRY_SECONDS[0]
@@ -229,35 +250,23 @@ class Recorder:
         place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at, until))
         self._tell(outcome.mode, outcome.message, at, Pause(until))
 
-    def _tell(self, mode: RecorderMode, reason: str | None, since: Instant | None, pause: Pause | None = None) -> None:
+    def _tell(self, mode: RecorderMode, reason: str | None, since: Instant | None, pause: Pause | None = None) -> bool:
+        """Whether that is news."""
         until = pause.until if pause is not None else None
-        if (mode, reason, until) != self._told:
-            self._told = (mode, reason, until)
-            self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
-            self._listener.mode_changed(mode, since or self._kernel.now(), reason, until)
+        if (mode, reason, until) == self._told:
+            return False
+        self._told = (mode, reason, until)
+        self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
+        self._listener.mode_changed(mode, since or self._kernel.now(), reason, until)
+        return True
 
 
 def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
-    """Whether the reserve of the disk is touched; to begin again, twice the reserve must be free."""
-    try:
-        free, reserve = spool.free_bytes(), _reserve(spool)
-    except OSError as problem:
-        raise spool.gone(problem) from None
-    return free < (2 * reserve if resuming else reserve)
-
-
-def _reserve(spool: Spool) -> int:
-    return min(RESERVE_BYTES, spool.disk_bytes() // RESERVE_PART)
+    """Whether the reserve of the disk is touched once the parts on tmpfs are there too; to begin again, twice the
+    reserve must be free."""
+    reserve = spool.reserve_bytes()
+    return spool.free_bytes() < sum(spool.awaited()) + (2 * reserve if resuming else reserve)
 
 
 def _disk_full(spool: Spool) -> Outcome:
-    """Says what is needed, not what is free: that changes all the time, and each change would be told."""
-    try:
-        needed = 2 * _reserve(spool) / 1_000_000
-    except OSError as problem:
-        raise spool.gone(problem) from None
-    return Outcome(
-        "disk_full", "disk_full", "disk_full",
-        f"the disk of {spool.path} is full; recording goes on once {needed:.3g} MB are free:"
-        " make room, or let it be archived",
-    )  # fmt: skip
+    return Outcome("disk_full", "disk_full", "disk_full", str(spool.full()))

@@ -21,16 +21,20 @@ from edge.names import stream_of
 from edge.recorder.correction import believed_end, correct_streams
 from edge.recorder.recovery import readable_manifest, recover
 from edge.recorder.timekeeper import Timekeeper
+from edge.settings import Settings
 from edge.spool import Spool
 
 log = logging.getLogger(__name__)
 
 
-def repair(spool: Spool, kernel: KernelClock, cause: HoleCause | None = None) -> tuple[SpoolState, list[Chunk]]:
+def repair(
+    spool: Spool, kernel: KernelClock, cause: HoleCause | None = None, settings: Settings | None = None
+) -> tuple[SpoolState, list[Chunk]]:
     """Makes the spool whole; gives the state to go on from and the chunks that were recovered.
 
     `cause` is why recording broke off, where that is known: else it was a crash, or a power cut if the machine has been
-    started since. Raises OSError or SpoolError when the disk does not take it.
+    started since. What is recovered is searched for sounds by `settings`. Raises OSError or SpoolError when the
+    disk does not take it.
     """
     before = _without_unopened(spool, _readable_state(spool, kernel))
     if before.utc_offset is not None:  # a correction may have been cut off after it was noted
@@ -39,7 +43,7 @@ def repair(spool: Spool, kernel: KernelClock, cause: HoleCause | None = None) ->
     _sweep(spool)
     recovered = []
     for part in sorted(spool.parts()):
-        chunk = recover(spool, part, before)
+        chunk = recover(spool, part, before, settings or Settings())
         if chunk is not None:
             recovered.append(chunk)
     state = _state_after(spool, before, Timekeeper(kernel, before), cause)

@@ -5,6 +5,7 @@ The node holds no private key: what it has recorded it cannot read again. The on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -34,13 +35,19 @@ class Seal(NamedTuple):
     def finish(self, spool: Spool, part: Path, draft: Chunk) -> Chunk:
         """Encrypts `part`, which nobody writes any more, into the spool as the finished chunk `draft`, and removes it.
 
-        Raises OSError or SpoolError on a bad disk. A crash leaves `part` whole, or the chunk finished.
+        Raises OSError or SpoolError on a bad or full disk. A crash leaves `part` whole, or the chunk finished.
         """
+        spool.make_sure_of_room(part.stat().st_size)
         encryption = Encryption(self.recipients, digest(part).sha256)
         target = spool.sealing_path(draft)
-        self.encrypt(part, target)
-        chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
-        spool.finish(target, chunk)
+        try:
+            self.encrypt(part, target)
+            chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
+            spool.finish(target, chunk)
+        except (OSError, SpoolError):
+            with contextlib.suppress(OSError):  # half of it is of no use, and others need the room
+                target.unlink()
+            raise
         part.unlink()
         return chunk
 

@@ -42,6 +42,12 @@ class SoundDetector:
         self._start_level = sound_level or math.inf
         self._keep_level = self._start_level - self._hysteresis
 
+    def resume(self, span: SoundSpan, end_frame: int) -> None:
+        """A sound that lasted when frame `end_frame` came: it was loud until then, for all that is known. Before the
+        first block, which begins there."""
+        heard = BlockLevels(span.first_frame, max(1, end_frame - span.first_frame), span.lafmax, span.laeq)
+        self._open = _OpenSound(span.sound_id, heard, self._rate)
+
     @property
     def lasting(self) -> SoundSpan | None:
         """The sound that lasts now."""

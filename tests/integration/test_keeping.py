@@ -351,6 +351,43 @@ def test_without_a_sound_level_nothing_is_quiet(settings: Settings) -> None:
         wait_stored(settings, 3)
 
 
+@pytest.mark.parametrize(
+    ("sound_level", "kept"),
+    [
+        (-30.0, set()),
+        (-30.25, {2, 3, 4, 5}),  # the fourth alone was that loud; the others are within its rolls
+        (-20.0, set()),
+        (50.0, {0, 1, 2, 3, 4, 5, 6, 7}),  # dBA, but they were measured uncalibrated
+        (0.0, {0, 1, 2, 3, 4, 5, 6, 7}),
+    ],
+)
+def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
+    tmp_path: Path, sound_level: float, kept: set[int]
+) -> None:
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    recorder = Recorder(record_path=spool.path, keep="sounds", pre_roll=1.5, post_roll=0.5, record_period=1.0)
+    chunks = []
+    for seq in range(8):
+        chunk = make_chunk(seq)
+        assert chunk.levels is not None
+        chunks.append(replace(chunk, levels=replace(chunk.levels, lafmax=-30.25 if seq == 4 else -40.0)))
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.register(chunks)
+        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: sound_level)
+        keeper.tidy(Instant(START + 3600 * SECOND))
+        assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
+
+
+def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
+    spool, recorder = Spool(tmp_path / "spool", "porch"), Recorder(keep="sounds")
+    spool.create()
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.register([replace(make_chunk(0), levels=None)])
+        Keeper(spool, catalog, Archive(), recorder, lambda: -30.0).tidy(Instant(START + 3600 * SECOND))
+        assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 99)] == [None]
+
+
 def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: Settings) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with archiving(replace(settings, archive=replace(settings.archive, keep_local=3600.0))):

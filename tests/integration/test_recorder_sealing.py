@@ -252,8 +252,68 @@ def test_a_write_that_fails_once_is_an_error_of_the_disk(
     assert caught.value.errno == errno.EIO
     assert part.exists()
     assert not spool.chunks()
+    assert not spool.leftovers()  # half a file would keep the room that is missed
     _, [chunk] = repair(spool, TurnedClock())
     assert np.array_equal(opened(spool, chunk), samples)
+
+
+def test_without_room_nothing_is_written_and_the_sound_waits(
+    spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, _, seal = part_on_tmpfs(spool, shared_memory)
+    size = part.stat().st_size
+    monkeypatch.setattr(spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr(spool, "free_bytes", lambda: size + 9_999_999)
+    before = sorted(spool.path.iterdir())
+    with pytest.raises(SpoolError, match="is full; recording goes on once 40 MB are free"):
+        seal.finish(spool, part, make_chunk(0))
+    assert sorted(spool.path.iterdir()) == before
+    monkeypatch.setattr(spool, "free_bytes", lambda: size + 10_000_000)
+    seal.finish(spool, part, make_chunk(0))
+    assert not part.exists()
+
+
+def test_what_still_has_to_come_onto_the_disk_is_counted_once(spool: Spool, shared_memory: Path) -> None:
+    assert spool.awaited() == []
+    part, _, seal = part_on_tmpfs(spool, shared_memory)
+    size = part.stat().st_size
+    assert spool.awaited() == [size]
+    spool.sealing_path(make_chunk(0)).write_bytes(bytes(1_000))
+    assert spool.awaited() == [size - 1_000]
+    kept = part.with_name("kept")
+    shutil.copy(part, kept)
+    seal.finish(spool, part, make_chunk(0))
+    assert spool.awaited() == []
+    kept.rename(part)  # as while it is being removed
+    assert spool.awaited() == [0]
+
+
+def test_a_rescue_without_room_looks_and_waits(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    part, samples, _ = part_on_tmpfs(rig.spool, shared_memory)
+    seen: list[tuple[object, ...]] = []
+
+    def free() -> int:
+        if len(seen) >= 30:
+            return 10**9
+        state = rig.spool.state()
+        assert state is not None
+        inodes = sorted((path.name, path.stat().st_ino) for path in rig.spool.path.iterdir())
+        seen.append((state.state, state.stream_id, inodes, sorted(part.parent.iterdir())))
+        return 1_000_000
+
+    monkeypatch.setattr(rig.spool, "free_bytes", free)
+    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
+    rig.run(1)
+    assert seen[10][:2] == ("disk_full", STREAM)
+    assert all(one == seen[10] for one in seen[10:])
+    assert rig.heard.modes == ["disk_full", "recording", "stopped"]
+    assert caplog.text.count("recording goes on once 40") == 1
+    assert np.array_equal(opened(rig.spool, rig.spool.manifest(make_chunk(0).chunk_id)), samples)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

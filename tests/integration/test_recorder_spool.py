@@ -7,14 +7,17 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyrage
 import pytest
 import soundfile
 
 from edge.model import SpoolState
+from edge.recorder.sealing import file_system
 from edge.spool import Spool
 from tests.support.microphone import write_noise
 from tests.support.recorded import holes_of, sound_of, streams_of
@@ -93,6 +96,27 @@ def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Pat
         assert recorder.end() == 0
     assert {hole.cause for hole in holes_of(spool)} == {"disk_full"}
     all_readable(spool)
+
+
+@needs_root
+@pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
+def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, tmp_path: Path) -> None:
+    spool = Spool(small_disk / "spool", "porch")
+    recipient = pyrage.x25519.Identity.generate().to_public()
+    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as memory:
+        encrypted = (f"recorder.recipients={recipient}", f"recorder.part_path={memory}", "recorder.record_period=600")
+        options = (f"recorder.record_path={spool.path}", *OPTIONS, *encrypted)
+        with running_recorder(tmp_path / "data", *options) as recorder:
+            wait_until(lambda: spool.path.exists() and spool.parts(), "it records", 20)
+            with (small_disk / "ballast").open("wb") as file:
+                file.write(bytes(spool.free_bytes() - spool.disk_bytes() // 20 - 200_000))
+            wait_until(lambda: state_of(spool).state == "disk_full", "the chunk would touch the reserve", 20)
+            assert spool.free_bytes() > spool.disk_bytes() // 40
+            assert recorder.end() == 0
+        [chunk_id] = spool.chunks()
+        assert spool.manifest(chunk_id).end_reason == "disk_full"
+        assert not spool.parts()
+        assert "the spool failed" not in recorder.log
 
 
 @needs_root

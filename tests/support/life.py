@@ -23,7 +23,8 @@ from edge.recorder.stream_recorder import StreamRecorder
 from edge.spool import Spool
 
 _LAYOUT = struct.Struct("<21sq")
-BLOCK_FRAMES = 1_024
+_BLOCK_MS = 128
+BLOCK_FRAMES = 1_024  # at the 8 kHz of the campaign
 
 
 class Progress(NamedTuple):
@@ -54,7 +55,7 @@ def live(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = 
     )
     with progress.open("r+b") as file:
         recall = Recall(mmap.mmap(file.fileno(), _LAYOUT.size))
-    source = FileSource(sound, BLOCK_FRAMES, real=False)
+    source = FileSource(sound, _BLOCK_MS, real=False)
     spool.create()
     Recorder(settings, spool, lambda: source, KernelClock(), recall, threading.Event()).run()
 

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from edge.config import load
-from edge.events import Event, ThresholdCrossed
+from edge.events import Event, SoundHeard, SoundingChanged, ThresholdCrossed
+from edge.instant import Instant
+from edge.model import Chunk, SoundSpan
 from edge.mqtt import Bus
 from edge.recorder.announcer import Announcer
 from edge.spool import Spool
 from edge.thresholds import Limits
-from tests.support.chunks import audio_bytes, make_chunk, put_chunk
+from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.kernel import TurnedClock
 
 
@@ -40,13 +43,20 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
-def crossings(spool: Spool, limits: Limits, chunks: int) -> list[ThresholdCrossed]:
-    """What is told of the limits once the last of `chunks` chunks is finished."""
+def told_of(spool: Spool, chunk: Chunk, limits: Limits) -> list[Event]:
+    """What is told once `chunk` is finished."""
     bus = Memory()
     settings = load(spool.path.parent, overrides=["node.name=porch"], environ={})
     announcer = Announcer(settings, spool, cast(Bus, bus), TurnedClock(), limits)
-    announcer.chunk_finished(make_chunk(chunks, audio_bytes(chunks)))
-    return [event for event in bus.said if isinstance(event, ThresholdCrossed)]
+    bus.said.clear()
+    announcer.chunk_finished(chunk)
+    return bus.said
+
+
+def crossings(spool: Spool, limits: Limits, chunks: int) -> list[ThresholdCrossed]:
+    """What is told of the limits once the last of `chunks` chunks is finished."""
+    said = told_of(spool, make_chunk(chunks, audio_bytes(chunks)), limits)
+    return [event for event in said if isinstance(event, ThresholdCrossed)]
 
 
 def test_a_copy_of_what_the_store_has_does_not_wait(spool: Spool) -> None:
@@ -61,3 +71,37 @@ def test_a_copy_of_what_the_store_has_does_not_wait(spool: Spool) -> None:
     for chunk_id in spool.chunks():
         spool.mark_stored(chunk_id)
     assert crossings(spool, everything, 3) == []
+
+
+def span(first_frame: int, frames: int | None) -> SoundSpan:
+    return SoundSpan(f"{STREAM}-s{first_frame}", first_frame, frames, -20.0, -24.0)
+
+
+def sounds_told(spool: Spool, chunk: Chunk) -> list[Event]:
+    return [event for event in told_of(spool, chunk, Limits()) if isinstance(event, SoundHeard | SoundingChanged)]
+
+
+def test_a_sound_that_a_crash_cut_off_is_told_to_have_ended(spool: Spool) -> None:
+    """It began half a second before the chunk, and the stream's clock was corrected by an hour since."""
+    hour = 3_600_000_000
+    spool.write_stream(make_stream(uncertain=True, shift=hour, knots=((0, Instant(START + hour)),)))
+    sounds = (span(100, 200), span(RATE // 2, RATE + RATE // 2))
+    chunk = replace(make_chunk(1, uncertain=True, sounds=sounds), recovered=True)
+    ended, quiet = sounds_told(spool, chunk)
+    assert isinstance(ended, SoundHeard)
+    assert (ended.event, ended.sound_id, ended.unit) == ("ended", f"{STREAM}-s{RATE // 2}", "dBFS")
+    assert (ended.started_at, ended.ended_at) == (START + hour + 500_000, START + hour + 2_000_000)
+    assert (ended.lafmax, ended.laeq) == (-20.0, -24.0)
+    assert isinstance(quiet, SoundingChanged)
+    assert (quiet.sounding, quiet.since, quiet.sound_id) == (False, ended.ended_at, ended.sound_id)
+
+
+@pytest.mark.parametrize("frames", [200, None])
+def test_a_sound_that_the_recorder_saw_end_or_that_goes_on_is_not_told_to_be_cut_off(
+    spool: Spool, frames: int | None
+) -> None:
+    assert sounds_told(spool, replace(make_chunk(0, sounds=(span(100, frames),)), recovered=True)) == []
+
+
+def test_a_chunk_that_was_not_recovered_tells_of_no_sound(spool: Spool) -> None:
+    assert sounds_told(spool, make_chunk(0, sounds=(span(100, RATE - 100),))) == []
