@@ -7,6 +7,7 @@ above it, `disk_free` below it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -106,9 +107,15 @@ class Crossings:
     not told again and again. A limit set to 0, or beyond the measure, clears too.
     """
 
-    def __init__(self, hysteresis: float = 3.0) -> None:
+    def __init__(self, hysteresis: float = 3.0, over: Mapping[Metric, tuple[float, float]] = {}) -> None:
+        """`over`: what an earlier one had told as exceeded, as its `over` says."""
         self._hysteresis = hysteresis
-        self._over: dict[Metric, tuple[float, float]] = {}  # limit and value when last seen over
+        self._over: dict[Metric, tuple[float, float]] = dict(over)  # limit and value when last seen over
+
+    @property
+    def over(self) -> dict[Metric, tuple[float, float]]:
+        """Limit and value of each metric that is exceeded."""
+        return dict(self._over)
 
     def update(self, limits: Limits, measures: Measures) -> tuple[Crossing, ...]:
         """The crossings since the last call. A measure that is None leaves its metric as it was."""

@@ -7,6 +7,7 @@ from collections import deque
 
 import msgspec
 
+from edge import limits as limit_files
 from edge import thresholds
 from edge.errors import SpoolError
 from edge.events import (
@@ -51,7 +52,7 @@ class Announcer(ModeListener):
         self._spool, self._bus, self._kernel = spool, bus, kernel
         self._discovery = Discovery(bus, self._node, settings.mqtt.discovery)
         self._level_crossings = thresholds.Crossings(settings.levels.hysteresis)
-        self._store_crossings = thresholds.Crossings()
+        self._store_crossings = thresholds.Crossings(over=limit_files.exceeded(spool.path))
         self._device: str | None = None
         self._state: RecorderState | None = None
         self._last_gap: Hole | None = None
@@ -200,7 +201,13 @@ class Announcer(ModeListener):
             oldest_age=max(0.0, self._kernel.now() / 1e6 - oldest) if oldest else 0.0,
             disk_free=free / _MB,
         )
-        self._tell(self._store_crossings.update(self._limits, measures))
+        crossings = self._store_crossings.update(self._limits, measures)
+        self._tell(crossings)
+        if crossings:
+            try:
+                limit_files.keep_exceeded(self._spool.path, self._store_crossings.over)
+            except OSError as problem:
+                log.warning("after a restart what is exceeded will be told again (%s)", problem)
 
     def _tell(self, crossings: tuple[thresholds.Crossing, ...]) -> None:
         for crossing in crossings:

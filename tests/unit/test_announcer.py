@@ -66,11 +66,30 @@ def test_a_copy_of_what_the_store_has_does_not_wait(spool: Spool) -> None:
     limits = Limits(records_count=3)
     assert [(one.metric, one.value) for one in crossings(spool, limits, 3)] == [("records_count", 3)]
     spool.mark_stored(sorted(spool.chunks())[0])
-    assert crossings(spool, limits, 3) == []
+    assert [one.event for one in crossings(spool, limits, 3)] == ["cleared"]
     everything = Limits(records_count=1, storage_usage=1e-6, oldest_age=1e-6)
     for chunk_id in spool.chunks():
         spool.mark_stored(chunk_id)
     assert crossings(spool, everything, 3) == []
+
+
+def test_a_restart_neither_tells_an_excess_again_nor_forgets_its_end(spool: Spool) -> None:
+    for number in (1, 2, 3):
+        data = audio_bytes(number)
+        put_chunk(spool, make_chunk(number, data), data)
+    limits = Limits(records_count=3)
+    assert [one.event for one in crossings(spool, limits, 3)] == ["exceeded"]
+    assert crossings(spool, limits, 3) == []
+    spool.mark_stored(sorted(spool.chunks())[0])
+    assert [(one.event, one.value) for one in crossings(spool, limits, 3)] == [("cleared", 2)]
+    assert crossings(spool, limits, 3) == []
+
+
+def test_what_was_exceeded_and_cannot_be_read_is_told_again(spool: Spool) -> None:
+    (spool.path / "exceeded.json").write_text("[")
+    data = audio_bytes(1)
+    put_chunk(spool, make_chunk(1, data), data)
+    assert [one.event for one in crossings(spool, Limits(records_count=1), 1)] == ["exceeded"]
 
 
 def span(first_frame: int, frames: int | None) -> SoundSpan:
