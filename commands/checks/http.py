@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from commands.checks.clock import open_address
 from commands.checks.finding import Finding, Patient, fault, ok
+from edge.embedded import ports
 from edge.errors import ConfigError
 
 _SECONDS = 3.0
@@ -65,4 +66,5 @@ def _is_free(patient: Patient, host: str, where: str) -> Finding:
 
 
 def _taken(patient: Patient, told: str) -> Finding:
-    return fault("http.door", told, patient.configure(f"http.port={patient.settings.http.port + 1}"))
+    free = ports.choose(min(patient.settings.http.port + 1, 65_535))
+    return fault("http.door", told, patient.configure(f"http.port={free}"))

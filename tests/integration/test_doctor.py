@@ -586,8 +586,11 @@ def test_33_a_catalog_of_a_newer_version(ward: Ward, with_bucket: Path) -> None:
 
 
 def test_34_a_port_that_somebody_else_has(ward: Ward) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        ward.set(f"http.port={other.getsockname()[1]}")
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        with contextlib.suppress(OSError, OverflowError):  # then somebody has the next one anyway
+            stack.enter_context(socket.create_server(("127.0.0.1", port + 1)))
+        ward.set(f"http.port={port}")
         before = ward.look("http")["http.door"]
         is_fault(before, "somebody else's")
         assert ward.mend(before).returncode == 0
