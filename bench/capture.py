@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from edge.settings import Recorder
 from tests.support.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.recorder_process import RecorderProcess, running_recorder
 
@@ -150,7 +151,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--bits", type=int, default=16)
     parser.add_argument("--format", default="flac")
-    parser.add_argument("--block-ms", type=int, default=80)
+    parser.add_argument("--block-ms", type=int, default=Recorder().block_ms)
     parser.add_argument("--all-plugins", action="store_true")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a tmpfs counts no bytes")
     return parser.parse_args()

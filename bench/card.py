@@ -1,6 +1,6 @@
 """What a sound card of your own delivers, for each size of block: cost, lateness, drift, and which stalls it bridges.
 
-`python -m bench.card [--device USB] [--block-ms 20 40 80 160] [--seconds 20] [--stalls 0.3 1 5]`, from a clone with
+`python -m bench.card [--device USB] [--block-ms 20 40 100 200] [--seconds 20] [--stalls 0.3 1 5]`, from a clone with
 `scripts/setup` done, while nothing else records from the card. A minute or so for each size. PulseAudio's virtual
 microphone keeps some 40 s for who does not read; a USB card's driver keeps a few blocks, so there a stall loses sound.
 """
@@ -135,13 +135,13 @@ def _report(milliseconds: int, delivery: Delivery, cost: float, stalls: list[Sta
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0] if __doc__ else None,
-        epilog="example: python -m bench.card --device USB --block-ms 40 80",
+        epilog="example: python -m bench.card --device USB --block-ms 40 100",
     )
     parser.add_argument("--device", default="", help="part of its name, as `imhearing devices` lists it")
     parser.add_argument("--rate", type=int, default=48_000)
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--bits", type=int, choices=[16, 24], default=16)
-    parser.add_argument("--block-ms", type=int, nargs="+", default=[20, 40, 80, 160])
+    parser.add_argument("--block-ms", type=int, nargs="+", default=[20, 40, 100, 200])
     parser.add_argument("--seconds", type=float, default=20, help="for each measurement")
     parser.add_argument("--stalls", type=float, nargs="*", default=[0.3, 1.0, 5.0], help="seconds")
     parser.add_argument("--folder", help="where to record to, on the card or disk that matters; else the system's /tmp")

@@ -19,7 +19,7 @@ import soundfile
 from edge import wire
 from edge.events import SoundHeard
 from edge.mqtt import Bus, Message
-from edge.settings import Mqtt
+from edge.settings import Mqtt, Recorder
 from tests.support.broker import running_broker
 from tests.support.microphone import virtual_microphone
 from tests.support.recorded import chunks_of, sound_of, streams_of
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--microphone", action="store_true")
-    parser.add_argument("--block-ms", type=int, default=80)
+    parser.add_argument("--block-ms", type=int, default=Recorder().block_ms)
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -100,13 +100,12 @@ class Recorder(Struct, frozen=True):
     block_ms: Annotated[
         int,
         _key(
-            "Milliseconds of sound that the sound card hands over at once: fewer is told sooner, more costs less CPU."
-            " Multiples of 40 suit a sound server best.",
+            "Milliseconds of sound that the sound card hands over at once: fewer is told sooner, more costs less CPU.",
             "40",
             ge=20,
             le=400,
         ),
-    ] = 80
+    ] = 100
     recipients: Annotated[
         str,
         _key(

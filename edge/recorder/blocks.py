@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 from typing import NamedTuple, Protocol
 
@@ -21,9 +22,14 @@ class Block(NamedTuple):
 
 
 def block_frames(milliseconds: int, rate: int) -> int:
-    """Frames of one block. Where these are no whole number of microseconds, PulseAudio rounds its latency down, misses
-    the block's last frame, and hands over two blocks each second time. Of 40 ms they are at every usual rate."""
-    return round(milliseconds * rate / 1000)
+    """Frames of one block of about so many milliseconds.
+
+    A whole number of microseconds, where the rate allows it: else PulseAudio rounds its latency down, misses the
+    block's last frame, and hands over two blocks each second time, half of them a block late.
+    """
+    wanted = milliseconds * rate / 1000
+    step = rate // math.gcd(rate, 1_000_000)  # frames of the shortest time that is whole microseconds
+    return round(wanted / step) * step or round(wanted)
 
 
 class SourceFormat(NamedTuple):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.config import load
 from edge.errors import FileUnplayable
@@ -82,8 +84,15 @@ def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what:
 @pytest.mark.parametrize(
     "rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000]
 )
-def test_a_block_of_the_default_length_is_whole_microseconds(rate: int) -> None:
+@pytest.mark.parametrize("milliseconds", [40, Recorder().block_ms, 400])
+def test_a_block_is_whole_microseconds_at_every_usual_rate(milliseconds: int, rate: int) -> None:
     """Else PulseAudio hands over two blocks each second time, half of them a block late."""
-    frames = block_frames(Recorder().block_ms, rate)
+    frames = block_frames(milliseconds, rate)
     assert frames * 1_000_000 % rate == 0
-    assert frames * 1000 == Recorder().block_ms * rate
+    assert abs(frames - milliseconds * rate / 1000) <= 0.02 * rate
+
+
+@given(milliseconds=st.integers(20, 400), rate=st.integers(8_000, 192_000))
+def test_a_block_is_about_as_long_as_asked(milliseconds: int, rate: int) -> None:
+    wanted = milliseconds / 1000
+    assert wanted / 2 <= block_frames(milliseconds, rate) / rate <= wanted * 2
