@@ -6,18 +6,21 @@ python -m bench.levels --table    the table of docs/levels.md
 
 from __future__ import annotations
 
+import edge.recorder  # noqa: F401 - before NumPy, which then takes one thread, as in the recorder
+
+# isort: split
 import argparse
 import time
 from typing import NamedTuple
 
 import numpy as np
 
+from edge.recorder.blocks import block_frames
 from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, LevelMeter
 from edge.recorder.scene import Scene
 from edge.recorder.sounds import SoundDetector
 from edge.recorder.weighting import design_goal_db
-
-BLOCK_FRAMES = 2048
+from edge.settings import Recorder
 
 
 class Row(NamedTuple):
@@ -101,9 +104,10 @@ def cost(rate: int, channels: int, bits: int, seconds: int = 20) -> tuple[float,
     scene = Scene(rate, channels, bits)
     meter = LevelMeter(rate, channels, FULL_SCALE_16 if bits == 16 else FULL_SCALE_24)
     detector = SoundDetector("20260303T220000Z-k3f9", rate, -40.0)
-    starts = range(0, seconds * rate, BLOCK_FRAMES)
+    frames = block_frames(Recorder().block_ms, rate)
+    starts = range(0, seconds * rate, frames)
     started = time.process_time()
-    blocks = [scene.render(start, BLOCK_FRAMES) for start in starts]
+    blocks = [scene.render(start, frames) for start in starts]
     rendered = time.process_time()
     for block in blocks:
         detector.add(meter.add(block))
@@ -117,7 +121,7 @@ def main() -> None:
     if parser.parse_args().table:
         print(table())
         return
-    print(f"CPU seconds per second of sound, blocks of {BLOCK_FRAMES} frames")
+    print(f"CPU seconds per second of sound, blocks of {Recorder().block_ms} ms")
     for rate, channels, bits in ((48_000, 1, 16), (48_000, 2, 24), (96_000, 4, 24)):
         levels, scene = cost(rate, channels, bits)
         print(f"{rate} Hz, {channels} ch, {bits} bit: levels and sounds {levels:.4f}, synthetic scene {scene:.4f}")

@@ -120,7 +120,9 @@ def _broker(parser: argparse.ArgumentParser) -> None:
 def _parser(commands: _Commands, words: Words) -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
     if not words.purpose:  # without `help` argparse does not list a command
-        return commands.add_parser(words.name, description=words.examples, formatter_class=style)
+        return commands.add_parser(
+            words.name, description=words.examples, formatter_class=style, allow_abbrev=False
+        )  # fmt: skip
     purpose = words.purpose
     return commands.add_parser(
         words.name,
@@ -128,6 +130,7 @@ def _parser(commands: _Commands, words: Words) -> argparse.ArgumentParser:
         description=f"{purpose[0].upper()}{purpose[1:]}.",
         epilog=words.examples,
         formatter_class=style,
+        allow_abbrev=False,  # the installed command's wrapper looks for whole names
     )
 
 

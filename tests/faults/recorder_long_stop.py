@@ -20,7 +20,7 @@ from tests.support.recorded import Sound, holes_of, sound_of, streams_of
 from tests.support.recorder_process import running_recorder
 
 RATE = 48_000
-_NEAR = 0.15  # seconds of sound
+_NEAR = 0.3  # seconds of sound: three blocks, of each of which a full server keeps a bit
 OPTIONS = ("recorder.source=microphone", "recorder.record_period=10", "mqtt.host=127.0.0.1", "mqtt.port=1")
 
 

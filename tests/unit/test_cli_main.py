@@ -59,6 +59,16 @@ def test_each_command_explains_itself_and_takes_the_common_options(
         assert re.search(rf"examples?:\n  (sudo )?imhearing {command}\b", text)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_are_taken_by_their_whole_names_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The installed command's wrapper looks for `--data`, to keep others out of the node's own folder."""
+    given = {"query": ["1m"], "fetch": ["1m"], "forget": ["1m"], "hold": ["1m"], "token": ["--client", "a"]}
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args([command, *given.get(command, []), "--dat", "here"])
+    assert ended.value.code == 2
+    assert "--dat" in capsys.readouterr().err
+
+
 def test_front_and_parser_know_the_same_commands() -> None:
     (choices,) = (
         action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
