@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from edge import __version__
+from edge import __version__, garbage
 from edge.errors import DoorError
 from edge.events import QueryStatus
 from edge.identity import instance
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 _TOKEN_SECONDS = 3_600
 _HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
 _POLL = 0.1  # seconds between looks at `stop`
-_COLLECT_SECONDS = 600.0
+_COLLECT_SECONDS = 60.0
 _SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
 
 Sign = Callable[[], float]  # of one door: seconds since its last sign of life
@@ -84,11 +83,10 @@ async def _serve(
 
 
 async def _collect_garbage() -> None:
-    """The Ably SDK leaves what it is done with in reference cycles, a channel of each client that asked among them;
-    Python by itself looks through everything only once a quarter of it is new: some thousand clients later."""
+    """Of the Ably SDK, such as a channel of each client that asked."""
     while True:
         await asyncio.sleep(_COLLECT_SECONDS)
-        gc.collect()
+        garbage.collect()
 
 
 async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch) -> None:

@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from edge import __version__, identity, limits, thresholds, wire
+from edge import __version__, garbage, identity, limits, thresholds, wire
 from edge.archiver.allowance import Allowance
 from edge.archiver.archiver import Archiver
 from edge.archiver.keeper import Keeper
 from edge.archiver.pace import Pace
 from edge.archiver.plan import MEGABYTE, Limits, Target
 from edge.archiver.storage import NO_BUCKET, Storage
-from edge.archiver.worker import Worker
+from edge.archiver.worker import Outcome, Worker
 from edge.catalog import Catalog
 from edge.errors import CatalogDamaged, CatalogError, WireError
 from edge.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
@@ -75,11 +75,16 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
         instance = identity.instance(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
+
+        def deliver(outcome: Outcome) -> None:
+            inbox.put(lambda: archiver.finished(outcome))
+            garbage.collect()  # what the job left
+
         worker = Worker(
             Storage(settings.s3),
             _opener(spool),
             stop,
-            lambda outcome: inbox.put(lambda: archiver.finished(outcome)),
+            deliver,
             settings.archive.max_rate * MEGABYTE,
         )
         allowance, configured = Allowance(settings, catalog), thresholds.configured(settings.thresholds)
