@@ -97,7 +97,7 @@ def can_be_written(path: Path) -> Finding:
     """SQLite also needs the folder, for its journal."""
     check = "catalog.rights"
     for place in (path, path.parent):
-        if not os.access(place, os.W_OK):
+        if not os.access(place, os.W_OK, effective_ids=True):
             return fault(check, f"{place} cannot be written", f"sudo chown {os.geteuid()} {shlex.quote(str(place))}")
     return ok(check, "can be written")
 

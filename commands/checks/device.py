@@ -48,8 +48,6 @@ def look(patient: Patient) -> Iterator[Finding]:
         yield from lets_sound_in(heard.form.device)
         yield is_not_silent(heard.form.device, peak_dbfs(heard))
         yield does_not_clip(heard)
-        if heard.lost:
-            yield warning("device.overrun", "the sound card dropped samples meanwhile", "top -b -n1 | head -15")
 
 
 def cannot_record(patient: Patient, problem: DeviceError) -> Finding:

@@ -20,7 +20,6 @@ class Heard(NamedTuple):
 
     form: SourceFormat
     samples: Samples
-    lost: bool  # the driver dropped something on the way
 
     @property
     def full_scale(self) -> float:
@@ -30,7 +29,7 @@ class Heard(NamedTuple):
 def listen(source: Source, seconds: float) -> Heard:
     """Opens `source`, takes `seconds` of sound, closes it. DeviceError when it cannot deliver as much."""
     form = source.open()
-    wanted, frames, lost = round(seconds * form.rate), 0, False
+    wanted, frames = round(seconds * form.rate), 0
     pieces: list[Samples] = []
     deadline = time.monotonic() + seconds + _OPENING_SECONDS
     try:
@@ -44,11 +43,10 @@ def listen(source: Source, seconds: float) -> Heard:
             if block is not None:
                 pieces.append(block.samples)
                 frames += len(block.samples)
-                lost = lost or block.lost_before
     except EndOfSound:
         if not pieces:
             raise DeviceError(f"{form.device!r} holds no sound") from None
     finally:
         source.close()
     samples: Samples = np.concatenate(pieces)  # type: ignore[assignment]  # all of one type
-    return Heard(form, samples[:wanted], lost)
+    return Heard(form, samples[:wanted])

@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from commands.checks import device
+from commands.checks.catalog import can_be_written
 from commands.checks.finding import Finding
 from edge.catalog import Catalog
 from edge.catalog.tables import Tables
 from edge.model import SpoolState
 from edge.spool import Spool
+from query_service import tokens
 from tests.support.chunks import BOOT, START, STREAM, fill_spool, make_stream
+from tests.support.realtime import server_in_thread
+from tests.support.rights import not_as_root
 from tests.support.s3 import RunningStore
 from tests.support.ward import Ward
 
@@ -108,6 +113,43 @@ def test_what_the_archiver_will_bring_up_to_date_is_no_fault(ward: Ward, catalog
     found = ward.look("catalog")
     assert "catalog.schema" not in found
     assert found["catalog.version"].state == "warning"
+
+
+def test_a_catalog_of_another_user(ward: Ward, catalog: Path) -> None:
+    """As after a command that somebody ran as root."""
+    catalog.chmod(0o644)
+    ward.data.parent.chmod(0o755)
+    for place in (catalog, catalog.parent):  # SQLite's journal needs the folder
+        with not_as_root():
+            before = can_be_written(catalog)
+        assert (before.state, before.message) == ("fault", f"{place} cannot be written")
+        assert ward.mend(before).returncode == 0
+    with not_as_root():
+        assert can_be_written(catalog).state == "ok"
+
+
+# Ably
+
+
+def test_a_key_with_fewer_rights_than_a_node_needs(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ably lets a token do what its key may and no more."""
+    whole = tokens.capabilities_for_node
+
+    def without_publish(node: str) -> dict[str, list[str]]:
+        return {channel: can for channel, can in whole(node).items() if "publish" not in can}
+
+    with server_in_thread() as server:
+        ward.set(f"ably.api_key={server.api_key.reveal()}", f"ably.endpoint={server.endpoint}")
+        with monkeypatch.context() as patched:
+            patched.setattr(tokens, "capabilities_for_node", without_publish)
+            found = ward.look("realtime")
+            assert found["realtime.connect"].state == "ok"
+            before = found["realtime.rights"]
+        assert before.state == "fault"
+        told, _, command = before.remedy.partition(": ")
+        assert told.startswith("give the key publish, subscribe and presence on imhearing:*")
+        assert ward.mend(replace(before, remedy=command), typed=f"{server.api_key.reveal()}\n").returncode == 0
+        assert ward.look("realtime")["realtime.rights"].state == "ok"
 
 
 # the input gain
