@@ -35,7 +35,7 @@ _PER_SECOND = 40
 _EVENTS_PER_SECOND = 8
 _DEADLINE = 10.0  # seconds, where a request names none
 _LONGEST_DEADLINE = 60.0
-_REPLY_CHANNELS = 32  # kept for who asks again; the SDK takes 10 kB for each
+_REPLY_CHANNELS = 2 * _WORKERS  # kept for who asks again: more than are in use at once; the SDK takes 10 kB for each
 _REWIND = "15s"  # what was asked while we restarted
 
 
