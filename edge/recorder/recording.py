@@ -78,7 +78,8 @@ class Recording:
             self._stream.follow(self._place.timekeeper.belief)
 
     def rotate(self) -> None:
-        """Ends the stream before the next block, which begins another: no sample is lost between them."""
+        """Ends the stream before the next block, which begins another: no sample is lost between them. Where a chunk
+        has just ended, one block later: the last chunk says why the stream ended."""
         self._rotating = self._stream is not None
 
     @property
@@ -106,7 +107,9 @@ class Recording:
             self._end_stream(Outcome("overrun", "recording", "overrun"))
             return
         joins = None
-        if self._stream is not None and (self._rotating or not self._stream.has_room(len(item.samples))):
+        if self._stream is not None and (
+            (self._rotating and self._stream.is_within_chunk) or not self._stream.has_room(len(item.samples))
+        ):
             self._rotating = False
             self._stream.end("rotated")
             joins = self._stream.told(self._stream.clock.knot.at)
@@ -118,6 +121,7 @@ class Recording:
     def _end_stream(self, outcome: Outcome) -> Instant:
         """Ends the stream if there is one, and notes the hole that begins."""
         place, stream, self._stream = self._place, self._stream, None
+        self._rotating = False  # whatever ended it
         at = place.timekeeper.now()
         if stream is not None:
             stream.end(outcome.reason)

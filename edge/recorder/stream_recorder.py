@@ -86,6 +86,11 @@ class StreamRecorder:
         """Recorded so far."""
         return self._frames
 
+    @property
+    def is_within_chunk(self) -> bool:
+        """Whether a chunk is begun, which an end would make its last."""
+        return self._writer is not None
+
     def has_room(self, frames: int) -> bool:
         """Whether so many more can be recorded before the numbers of chunks run out."""
         return self._frames + frames <= (LAST_SEQ + 1) * self.stream.chunk_frames

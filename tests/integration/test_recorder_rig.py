@@ -99,6 +99,13 @@ def test_a_crash_before_the_first_chunk_forgets_no_hole(rig: Rig) -> None:
     assert rig.holes()[1].to == at(11.2)
 
 
+def test_a_rotation_right_where_a_chunk_ends_is_told_by_the_next_one(rig: Rig) -> None:
+    """Else nobody would learn why the stream ended."""
+    rig.run(2, rig.rotate, 2)
+    assert "rotated" in [chunk.end_reason for chunk in rig.manifests()]
+    assert sum(chunk.frames for chunk in rig.manifests()) == 4 * RATE
+
+
 def test_a_rotation_ends_the_stream_and_loses_no_sample(rig: Rig) -> None:
     rig.run(1.5, rig.rotate, 2)
     assert is_all_there(rig)
