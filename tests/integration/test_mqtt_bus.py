@@ -180,7 +180,7 @@ def test_a_handler_that_fails_takes_nothing_down(broker: BrokerAddress, caplog: 
     bus.subscribe("imhearing/porch/request/+", handler)
     with connected(broker.port) as client, running(bus):
         assert bus.wait_connected(5)
-        wait_until(lambda: client.publish("imhearing/porch/request/x", b"there?") and got, "it has subscribed")
+        wait_until(lambda: client.publish("imhearing/porch/request/x", b"there?") or got, "it has subscribed")
         client.publish("imhearing/porch/request/x", b"bad")
         client.publish("imhearing/porch/request/x", b"good")
         wait_until(lambda: [each for each in got if each != b"there?"] == [b"bad", b"good"], "both arrive")
