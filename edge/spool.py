@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ from edge.files import sync_folder, write_atomically, write_durably
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
 from edge.model import Chunk, PauseOrder, SpoolState, Stream
-from edge.names import is_chunk_id
+from edge.names import is_chunk_id, stream_of
 
 _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
 _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASCII)
@@ -225,6 +225,25 @@ class Spool:
         """What the recorder noted last; None where it never ran. SpoolError when the file is damaged."""
         return self._read_if_there(self.path / "state.json", SpoolState)
 
+    def recorder_seen_at(
+        self, stream_id: str, parts: Sequence[PartFile], chunks: Mapping[str, SpoolFile]
+    ) -> Instant | None:
+        """When the recorder of a stream last wrote here, sound or state; None where nothing tells.
+
+        `parts` and `chunks` were listed just before, in this order: what was finished meanwhile is in both, not in
+        neither. Between two files there is no part, and the archiver may already have taken the chunk: then the state
+        tells, which is noted with each chunk.
+        """
+        paths = [self.path / "state.json"]
+        newest = max((name for name in chunks if stream_of(name) == stream_id), default=None)
+        if newest is not None:
+            paths.append(chunks[newest].path)
+        times = [part.modified_at for part in parts if stream_of(part.chunk_id) == stream_id]
+        for path in paths:
+            with contextlib.suppress(OSError):
+                times.append(_modified_at(path.stat()))
+        return max(times, default=None)
+
     def pause_order(self) -> PauseOrder | None:
         """The pause that is asked for, also one whose end has passed; None without one."""
         return self._read_if_there(self.path / "pause.json", PauseOrder)
@@ -359,4 +378,8 @@ def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:
 
 def _part_file(match: re.Match[str], entry: os.DirEntry[str]) -> PartFile:
     stat = entry.stat(follow_symlinks=False)
-    return PartFile(match[1], match[2], Path(entry.path), stat.st_size, Instant(stat.st_mtime_ns // 1000))
+    return PartFile(match[1], match[2], Path(entry.path), stat.st_size, _modified_at(stat))
+
+
+def _modified_at(stat: os.stat_result) -> Instant:
+    return Instant(stat.st_mtime_ns // 1000)

@@ -9,14 +9,12 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from edge.instant import MICROSECONDS, Instant
+from edge.instant import Instant
 from edge.model import Archive, Chunk, Hole, SpoolState, Stream, Where
 from edge.spool import Spool
 from query_service.spool_index import FoundSound, SpoolIndex
 from query_service.spool_view import SpoolView, SpoolWatcher
 from query_service.tiling import Facts, Gone, KnownChunk, Running
-
-ALIVE_SECONDS = 10  # a recorder flushes every second
 
 
 class CatalogEntry(Protocol):
@@ -189,8 +187,8 @@ class FactFinder:
             return None
         stream = self._index.stream(state.stream_id)
         last = self._index.of_stream(state.stream_id)
-        parts = [part.modified_at for part in view.parts if part.chunk_id.startswith(state.stream_id)]
-        return running(state, stream, last.ended_at if last else None, max(parts, default=None), now)
+        until = now if view.is_alive(now) else view.flushed_at
+        return running(state, stream, last.ended_at if last else None, until)
 
     def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
         """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
@@ -207,10 +205,10 @@ class FactFinder:
 
 
 def running(
-    state: SpoolState, stream: Stream | None, last_end: Instant | None, flushed_at: Instant | None, now: Instant
+    state: SpoolState, stream: Stream | None, last_end: Instant | None, until: Instant | None
 ) -> Running | None:
-    """The sound of the running stream that is in no finished chunk: to now while the recorder lives, else as far as
-    it wrote. `last_end`: of its last chunk in the spool; `flushed_at`: when the file being written last grew.
+    """The sound of the running stream that is in no finished chunk. `last_end`: of its last chunk in the spool.
+    `until`: now while the recorder lives, else as far as it wrote.
 
     It may begin before the last finished chunk's end (state and chunk are written one after the other): chunks of the
     same stream are stronger.
@@ -219,10 +217,9 @@ def running(
     start = state.knot[1] if state.knot else last_end or state.since
     if last_end is not None:
         start = min(start, last_end)
-    alive_since = now - ALIVE_SECONDS * MICROSECONDS
-    alive = state.since >= alive_since or (flushed_at is not None and flushed_at >= alive_since)
-    end = now if alive else min(flushed_at or start, now)
-    return Running(start, end, state.stream_id or "", state.ordinal, uncertain) if start < end else None
+    if until is None or until <= start:
+        return None
+    return Running(start, until, state.stream_id or "", state.ordinal, uncertain)
 
 
 def _reach(found: Sequence[CatalogEntry], limit: int, end: Instant) -> Instant:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from typing import NamedTuple
 
 from edge.errors import SpoolError
-from edge.instant import Instant
+from edge.instant import MICROSECONDS, Instant
 from edge.model import SpoolState
+from edge.names import stream_of
 from edge.spool import PartFile, Spool, SpoolFile
 
 log = logging.getLogger(__name__)
 
+ALIVE_SECONDS = 10  # a recorder flushes every second
 _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave a folder's time as it is
 
 
 class SpoolView(NamedTuple):
-    """The spool at one moment. `version` is another one whenever the listing may be."""
+    """The spool at one moment. `version` is another one whenever the listing may be.
+
+    Of the running stream: `flushed_at` is when the file being written last grew, if there is one; `seen_at` is when
+    the recorder last wrote anything.
+    """
 
     listed: dict[str, SpoolFile]
     state: SpoolState | None
-    parts: list[PartFile]
+    flushed_at: Instant | None
+    seen_at: Instant | None
     version: int
+
+    def is_alive(self, now: Instant) -> bool:
+        """Whether the recorder of the running stream wrote of late."""
+        return self.seen_at is not None and self.seen_at >= now - ALIVE_SECONDS * MICROSECONDS
 
 
 class SpoolWatcher:
@@ -40,14 +50,27 @@ class SpoolWatcher:
         """The spool now. Raises SpoolError."""
         state = self._state()
         changed_at = self._folder_changed_at()
-        if changed_at < 0 or changed_at != self._changed_at:
+        if changed_at < 0 or changed_at != self._changed_at or not self._have_grown():
             looked_at = time.time_ns()
-            self._listed, self._parts = self._spool.chunks(), self._spool.parts()
+            # in this order: what is finished in between is in both, not in neither
+            self._parts = self._spool.parts()
+            self._listed = self._spool.chunks()
             self._version += 1
             self._changed_at = changed_at if looked_at - changed_at > _SETTLED_NS else -1
-        else:
-            self._parts = list(filter(None, map(_flushed, self._parts)))
-        return SpoolView(self._listed, state, self._parts, self._version)
+        flushed_at = seen_at = None
+        if state is not None and state.stream_id is not None:
+            own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
+            flushed_at = max(own, default=None)
+            seen_at = self._spool.recorder_seen_at(state.stream_id, self._parts, self._listed)
+        return SpoolView(self._listed, state, flushed_at, seen_at, self._version)
+
+    def _have_grown(self) -> bool:
+        """Looks at the files being written, which grow without changing their folder. False when one is gone."""
+        try:
+            self._parts = [_now(part) for part in self._parts]
+        except OSError:
+            return False
+        return True
 
     def _folder_changed_at(self) -> int:
         try:
@@ -63,9 +86,6 @@ class SpoolWatcher:
             return None
 
 
-def _flushed(part: PartFile) -> PartFile | None:
-    """The same file now: it grows without changing its folder."""
-    with contextlib.suppress(OSError):
-        stat = part.path.stat()
-        return part._replace(bytes=stat.st_size, modified_at=Instant(stat.st_mtime_ns // 1000))
-    return None
+def _now(part: PartFile) -> PartFile:
+    stat = part.path.stat()
+    return part._replace(bytes=stat.st_size, modified_at=Instant(stat.st_mtime_ns // 1000))

@@ -8,7 +8,7 @@ from edge import __version__
 from edge.errors import CatalogError, SpoolError
 from edge.instant import MICROSECONDS, Instant
 from edge.model import Stream
-from query_service.facts import ALIVE_SECONDS, FactFinder
+from query_service.facts import FactFinder
 from query_service.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 from query_service.spool_view import SpoolView
 
@@ -50,9 +50,7 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
         return RecorderReport(
             state="unknown", since=None, alive=False, stream_id=None, device=None, rate=None, channels=None
         )
-    alive_since = now - ALIVE_SECONDS * MICROSECONDS
-    flushed = any(part.modified_at >= alive_since for part in view.parts)
-    alive = flushed or state.since >= alive_since if state.state == "recording" else state.state != "stopped"
+    alive = view.is_alive(now) if state.state == "recording" else state.state != "stopped"
     return RecorderReport(
         state=state.state,
         since=state.since,

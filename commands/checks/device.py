@@ -134,13 +134,14 @@ def in_use(patient: Patient) -> list[Finding]:
     spool = Spool(patient.settings.recorder.record_path, patient.settings.node.name)
     try:
         state = spool.state()
-        if state is None or state.state != "recording" or state.stream_id is None or not _is_written(spool):
+        stream_id = state.stream_id if state and state.state == "recording" else None
+        if stream_id is None or not _is_written(spool, stream_id):
             return []
-        device = spool.stream(state.stream_id).device
-        last = _last_chunk(spool, state.stream_id)
+        device = spool.stream(stream_id).device
+        last = _last_chunk(spool, stream_id)
     except SpoolError:
         return []
-    found = [ok("device.records", f"the recorder has it and records {state.stream_id} from {escaped(device)}")]
+    found = [ok("device.records", f"the recorder has it and records {stream_id} from {escaped(device)}")]
     if wanted(patient.settings.recorder):
         found.extend(lets_sound_in(device))
     if last is not None and last.levels is not None and not last.levels.calibrated:
@@ -148,8 +149,10 @@ def in_use(patient: Patient) -> list[Finding]:
     return found
 
 
-def _is_written(spool: Spool) -> bool:
-    return any(part.modified_at / 1e6 > time.time() - _ALIVE_SECONDS for part in spool.parts())
+def _is_written(spool: Spool, stream_id: str) -> bool:
+    parts = spool.parts()
+    seen_at = spool.recorder_seen_at(stream_id, parts, spool.chunks())
+    return seen_at is not None and seen_at / 1e6 > time.time() - _ALIVE_SECONDS
 
 
 def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:

@@ -303,6 +303,8 @@ def test_the_microphone_that_the_recorder_holds_is_no_fault(ward: Ward) -> None:
     fill_spool(ward.data / "spool", 1)
     spool = Spool(ward.data / "spool", "porch")
     spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    for path in spool.path.iterdir():
+        os.utime(path, (0, 0))
     assert ward.look("device")["device.records"].state == "fault"  # a recorder that died
     spool.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
     found = ward.look("device")

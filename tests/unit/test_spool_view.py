@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from edge.errors import SpoolError
-from edge.spool import Spool
+from edge.instant import Instant
+from edge.spool import PartFile, Spool, SpoolFile
 from query_service.spool_view import SpoolWatcher
-from tests.support.chunks import audio_bytes, fill_spool, make_chunk, put_chunk
+from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
 
 
 def settle(folder: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_folder_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
 def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Path) -> None:
     fill_spool(tmp_path, 1)
     spool = Spool(tmp_path, "porch")
-    part = spool.part_path("20260303T220000Z-abcd-000001", "flac")
+    part = spool.part_path(f"{STREAM}-000001", "flac")
     part.write_bytes(b"a")
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
@@ -55,7 +56,70 @@ def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Pat
     os.utime(part, ns=(5_000_000, 5_000_000))
     view = watcher.look()
     assert view.version == version
-    assert [(p.bytes, p.modified_at) for p in view.parts] == [(2, 5_000)]
+    assert view.flushed_at == 5_000
+
+
+def seen_at(spool: Spool, **changed: int) -> Instant | None:
+    """When the recorder was last seen, if these of its files were last written then (s), and all others long ago."""
+    for path in spool.path.iterdir():
+        at = max([1, *(seconds for name, seconds in changed.items() if name in path.name)])
+        os.utime(path, (at, at))
+    return SpoolWatcher(spool).look().seen_at
+
+
+def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 2)
+    spool = Spool(tmp_path, "porch")
+    assert seen_at(spool, state=5) == 5_000_000
+    assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
+    spool.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
+    assert seen_at(spool, part=5) == 5_000_000
+    view = SpoolWatcher(spool).look()
+    assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
+
+
+def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 0)
+    spool = Spool(tmp_path, "porch")
+    part = spool.part_path(f"{STREAM}-000000", "flac")
+    part.write_bytes(b"a")
+
+    class Finishing(Spool):
+        """The recorder finishes the file while its folder is being listed."""
+
+        def _listed(self) -> None:
+            if part.exists():
+                part.rename(part.with_suffix(""))
+
+        def parts(self) -> list[PartFile]:
+            found = super().parts()
+            self._listed()
+            return found
+
+        def chunks(self) -> dict[str, SpoolFile]:
+            found = super().chunks()
+            self._listed()
+            return found
+
+    view = SpoolWatcher(Finishing(tmp_path, "porch")).look()
+    assert view.seen_at is not None
+    assert list(view.listed) == [f"{STREAM}-000000"]
+
+
+def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_spool(tmp_path, 0)
+    spool = Spool(tmp_path, "porch")
+    part = spool.part_path(f"{STREAM}-000000", "flac")
+    part.write_bytes(b"a")
+    settle(tmp_path)
+    watcher = SpoolWatcher(spool)
+    changed_at = tmp_path.stat().st_mtime_ns
+    assert not watcher.look().listed
+    part.rename(part.with_suffix(""))
+    monkeypatch.setattr(watcher, "_folder_changed_at", lambda: changed_at)  # looked at just before
+    view = watcher.look()
+    assert view.seen_at is not None
+    assert list(view.listed) == [f"{STREAM}-000000"]
 
 
 def test_a_folder_that_vanished_is_an_error(tmp_path: Path) -> None:
