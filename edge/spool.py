@@ -226,19 +226,19 @@ class Spool:
         return self._read_if_there(self.path / "state.json", SpoolState)
 
     def recorder_seen_at(
-        self, stream_id: str, parts: Sequence[PartFile], chunks: Mapping[str, SpoolFile]
+        self, state: SpoolState, parts: Sequence[PartFile], chunks: Mapping[str, SpoolFile]
     ) -> Instant | None:
-        """When the recorder of a stream last wrote here, sound or state; None where nothing tells.
+        """When the recorder in this state last wrote here, state or sound; None where nothing tells.
 
         `parts` and `chunks` were listed just before, in this order: what was finished meanwhile is in both, not in
         neither. Between two files there is no part, and the archiver may already have taken the chunk: then the state
         tells, which is noted with each chunk.
         """
         paths = [self.path / "state.json"]
-        newest = max((name for name in chunks if stream_of(name) == stream_id), default=None)
+        newest = max((name for name in chunks if stream_of(name) == state.stream_id), default=None)
         if newest is not None:
             paths.append(chunks[newest].path)
-        times = [part.modified_at for part in parts if stream_of(part.chunk_id) == stream_id]
+        times = [part.modified_at for part in parts if stream_of(part.chunk_id) == state.stream_id]
         for path in paths:
             with contextlib.suppress(OSError):
                 times.append(_modified_at(path.stat()))

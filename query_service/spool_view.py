@@ -21,8 +21,8 @@ _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave
 class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
-    Of the running stream: `flushed_at` is when the file being written last grew, if there is one; `seen_at` is when
-    the recorder last wrote anything.
+    `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
+    recorder last wrote anything.
     """
 
     listed: dict[str, SpoolFile]
@@ -32,7 +32,7 @@ class SpoolView(NamedTuple):
     version: int
 
     def is_alive(self, now: Instant) -> bool:
-        """Whether the recorder of the running stream wrote of late."""
+        """Whether the recorder wrote of late."""
         return self.seen_at is not None and self.seen_at >= now - ALIVE_SECONDS * MICROSECONDS
 
 
@@ -57,12 +57,11 @@ class SpoolWatcher:
             self._listed = self._spool.chunks()
             self._version += 1
             self._changed_at = changed_at if looked_at - changed_at > _SETTLED_NS else -1
-        flushed_at = seen_at = None
-        if state is not None and state.stream_id is not None:
-            own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
-            flushed_at = max(own, default=None)
-            seen_at = self._spool.recorder_seen_at(state.stream_id, self._parts, self._listed)
-        return SpoolView(self._listed, state, flushed_at, seen_at, self._version)
+        if state is None:
+            return SpoolView(self._listed, None, None, None, self._version)
+        own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
+        seen_at = self._spool.recorder_seen_at(state, self._parts, self._listed)
+        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
 
     def _have_grown(self) -> bool:
         """Looks at the files being written, which grow without changing their folder. False when one is gone."""

@@ -14,7 +14,7 @@ import numpy as np
 from commands.checks.finding import Finding, Patient, fault, ok, warning
 from commands.logs import escaped
 from edge.errors import DeviceError, SpoolError
-from edge.model import Chunk
+from edge.model import Chunk, SpoolState
 from edge.recorder.gain import read_gain, set_command
 from edge.recorder.listening import Heard, listen
 from edge.recorder.microphone import choose_device, list_devices
@@ -134,14 +134,13 @@ def in_use(patient: Patient) -> list[Finding]:
     spool = Spool(patient.settings.recorder.record_path, patient.settings.node.name)
     try:
         state = spool.state()
-        stream_id = state.stream_id if state and state.state == "recording" else None
-        if stream_id is None or not _is_written(spool, stream_id):
+        if state is None or state.state != "recording" or state.stream_id is None or not _is_alive(spool, state):
             return []
-        device = spool.stream(stream_id).device
-        last = _last_chunk(spool, stream_id)
+        device = spool.stream(state.stream_id).device
+        last = _last_chunk(spool, state.stream_id)
     except SpoolError:
         return []
-    found = [ok("device.records", f"the recorder has it and records {stream_id} from {escaped(device)}")]
+    found = [ok("device.records", f"the recorder has it and records {state.stream_id} from {escaped(device)}")]
     if wanted(patient.settings.recorder):
         found.extend(lets_sound_in(device))
     if last is not None and last.levels is not None and not last.levels.calibrated:
@@ -149,9 +148,9 @@ def in_use(patient: Patient) -> list[Finding]:
     return found
 
 
-def _is_written(spool: Spool, stream_id: str) -> bool:
+def _is_alive(spool: Spool, state: SpoolState) -> bool:
     parts = spool.parts()
-    seen_at = spool.recorder_seen_at(stream_id, parts, spool.chunks())
+    seen_at = spool.recorder_seen_at(state, parts, spool.chunks())
     return seen_at is not None and seen_at / 1e6 > time.time() - _ALIVE_SECONDS
 
 

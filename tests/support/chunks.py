@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -88,18 +89,20 @@ def make_stream(stream_id: str = STREAM, **changes: object) -> Stream:
 
 
 def put_chunk(spool: Spool, chunk: Chunk, data: bytes) -> None:
-    """Finishes `chunk` in the spool the way the recorder does."""
+    """Finishes `chunk` in the spool the way the recorder does, when its sound ended."""
     part = spool.part_path(chunk.chunk_id, chunk.format)
     part.write_bytes(data)
+    written_at(part, chunk.ended_at)
     spool.finish(part, chunk)
 
 
 def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", frames: int = RATE) -> dict[str, bytes]:
-    """A spool with `count` chunks of a stream that is being recorded; gives their files by chunk id."""
+    """A spool with `count` chunks of a stream, which its recorder left so at START; gives their files by chunk id."""
     spool = Spool(path, node)
     spool.create()
     spool.write_stream(make_stream(node=node))
     spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    written_at(path / "state.json", START)
     files = {}
     for seq in range(first, first + count):
         data = audio_bytes(seq, frames)
@@ -107,3 +110,8 @@ def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", f
         put_chunk(spool, chunk, data)
         files[chunk.chunk_id] = data
     return files
+
+
+def written_at(path: Path, at: Instant) -> None:
+    """As if `path` had last been written then."""
+    os.utime(path, ns=(at * 1000, at * 1000))
