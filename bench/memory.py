@@ -3,9 +3,10 @@
 python -m bench.memory [--rounds 60] [--round 60]
 
 `imhearing up` with a real broker, a local store and the realtime server, on a virtual microphone that plays noise.
-Sixty rounds of a minute, each with an archive of 30 chunks (so that an hour holds as many as a day does otherwise) and
-questions over Ably, over MQTT and by itself; with `--round 30` each takes half as long. Resident memory as the kernel
-counts it: what processes share counts for each.
+Sixty rounds of a minute, each with 30 chunks (so that an hour holds as many as a day does otherwise) and questions over
+Ably, over MQTT and by itself; with `--round 30` each takes half as long. In the first sixth of each it is loud: these
+chunks are archived one by one, the others 30 at a time. Resident memory as the kernel counts it: what processes share
+counts for each.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
         period = f"recorder.record_period={max(30, options.round) / 30:g}"
         room = stack.enter_context(virtual_microphone())
-        write_noise(folder / "noise.wav", options.round, seed=1)
+        write_noise(folder / "noise.wav", options.round / 6, seed=1)
         node = stack.enter_context(running_node(folder / "node", *SETTINGS, period, environment=room.environment))
         print("round   " + "".join(f"{name:>15}" for name in ALL) + "           node", flush=True)
         sums = []
         for number in range(1, options.rounds + 1):
+            began = time.monotonic()
             player = room.play(folder / "noise.wav")
             _ask(node)
             player.wait()
+            time.sleep(max(0.0, began + options.round - time.monotonic()))  # as long as a round takes
             sizes = _resident(node)
             sums.append(sum(sizes.get(name, 0) for name in NODE))
             print(f"{number:6}  " + "".join(f"{sizes.get(name, 0):12.1f} MB" for name in ALL) + f"  {sums[-1]:8.1f} MB")
