@@ -31,6 +31,7 @@ _LEFTOVER = re.compile(
     r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json\.tmp)",
     re.ASCII,
 )
+ALIVE_SECONDS = 10  # a recorder flushes every second: one that wrote nothing for so long is none
 _WRITABLE = 0o222  # the mode bits of which a copy of what the store has is without
 _RESERVE_BYTES = 20_000_000  # left free on the disk, to finish the current chunk and for everybody else's logs
 _RESERVE_PART = 20  # but no more than this part of a small disk
@@ -151,7 +152,7 @@ class Spool:
 
     def parts(self) -> list[PartFile]:
         """The chunk being written, and what a crash left unfinished."""
-        return [part for folder in self._folders() for part in self._files(_PART, _part_file, folder)]
+        return [part for folder in self.folders() for part in self._files(_PART, _part_file, folder)]
 
     def manifests(self) -> set[str]:
         """Ids of all manifests, also of those without audio."""
@@ -161,7 +162,7 @@ class Spool:
         """Temporary files of a recorder that died; nobody needs them."""
         return [
             path
-            for folder in self._folders()
+            for folder in self.folders()
             for path in self._files(_LEFTOVER, lambda _match, entry: Path(entry.path), folder)
         ]
 
@@ -235,10 +236,10 @@ class Spool:
         tells, which is noted with each chunk.
         """
         paths = [self.path / "state.json"]
-        newest = max((name for name in chunks if stream_of(name) == state.stream_id), default=None)
-        if newest is not None:
-            paths.append(chunks[newest].path)
         times = [part.modified_at for part in parts if stream_of(part.chunk_id) == state.stream_id]
+        if not times:
+            newest = max((name for name in chunks if stream_of(name) == state.stream_id), default=None)
+            paths += [chunks[newest].path] if newest else []
         for path in paths:
             with contextlib.suppress(OSError):
                 times.append(_modified_at(path.stat()))
@@ -266,7 +267,7 @@ class Spool:
 
     def awaited(self) -> list[int]:
         """Bytes that still have to come onto this disk, for each part on tmpfs, in the order of their names."""
-        parts = [part for folder in self._folders()[1:] for part in self._files(_PART, _part_file, folder)]
+        parts = [part for folder in self.folders()[1:] for part in self._files(_PART, _part_file, folder)]
         return [self._still_to_come(part) for part in sorted(parts)]
 
     def _still_to_come(self, part: PartFile) -> int:
@@ -324,7 +325,7 @@ class Spool:
             raise SpoolError(f"{path}: cannot be read ({os.strerror(errno.ENOENT)})")
         return _decoded(path, data, wanted)
 
-    def _folders(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """The spool, and the folder on tmpfs that `keep_parts_in` named, where there is one that we may look into."""
         link = self._parts_link
         if not link.is_symlink() or not os.access(link, os.R_OK | os.X_OK):

@@ -183,11 +183,11 @@ class FactFinder:
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state
-        if state is None or state.state != "recording" or state.stream_id is None:
+        if state is None or state.stream_id is None:
             return None
         stream = self._index.stream(state.stream_id)
         last = self._index.of_stream(state.stream_id)
-        until = now if view.is_alive(now) else view.flushed_at
+        until = now if state.state == "recording" and view.is_alive(now) else view.flushed_at
         return running(state, stream, last.ended_at if last else None, until)
 
     def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:

@@ -10,11 +10,10 @@ from edge.errors import SpoolError
 from edge.instant import MICROSECONDS, Instant
 from edge.model import SpoolState
 from edge.names import stream_of
-from edge.spool import PartFile, Spool, SpoolFile
+from edge.spool import ALIVE_SECONDS, PartFile, Spool, SpoolFile
 
 log = logging.getLogger(__name__)
 
-ALIVE_SECONDS = 10  # a recorder flushes every second
 _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave a folder's time as it is
 
 
@@ -41,7 +40,7 @@ class SpoolWatcher:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._changed_at = -1  # the folder's mtime of the listing kept, ns; -1: none is kept
+        self._changed_at: tuple[int, ...] = ()  # the folders' mtimes of the listing kept, ns; empty: none is kept
         self._listed: dict[str, SpoolFile] = {}
         self._parts: list[PartFile] = []
         self._version = 0
@@ -49,14 +48,14 @@ class SpoolWatcher:
     def look(self) -> SpoolView:
         """The spool now. Raises SpoolError."""
         state = self._state()
-        changed_at = self._folder_changed_at()
-        if changed_at < 0 or changed_at != self._changed_at or not self._have_grown():
+        changed_at = self._folders_changed_at()
+        if not changed_at or changed_at != self._changed_at or not self._have_grown():
             looked_at = time.time_ns()
             # in this order: what is finished in between is in both, not in neither
             self._parts = self._spool.parts()
             self._listed = self._spool.chunks()
             self._version += 1
-            self._changed_at = changed_at if looked_at - changed_at > _SETTLED_NS else -1
+            self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:
             return SpoolView(self._listed, None, None, None, self._version)
         own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
@@ -71,11 +70,11 @@ class SpoolWatcher:
             return False
         return True
 
-    def _folder_changed_at(self) -> int:
+    def _folders_changed_at(self) -> tuple[int, ...]:
         try:
-            return self._spool.path.stat().st_mtime_ns
+            return tuple(folder.stat().st_mtime_ns for folder in self._spool.folders())
         except OSError:
-            return -1  # listing it says what is wrong
+            return ()  # listing them says what is wrong
 
     def _state(self) -> SpoolState | None:
         try:

@@ -20,10 +20,9 @@ from edge.recorder.listening import Heard, listen
 from edge.recorder.microphone import choose_device, list_devices
 from edge.recorder.sources import choose_source
 from edge.settings import Recorder
-from edge.spool import Spool
+from edge.spool import ALIVE_SECONDS, Spool
 
 _SECONDS = 0.5
-_ALIVE_SECONDS = 10.0  # a recorder flushes every second
 _QUIET_DBFS = -75.0  # peak: the noise of any microphone that is switched on is louder
 _FLOOR_DBFS = -119.0  # what the level meter says of digital silence
 _CLIPPED = 1 - 2**-15  # of full scale
@@ -151,7 +150,7 @@ def in_use(patient: Patient) -> list[Finding]:
 def _is_alive(spool: Spool, state: SpoolState) -> bool:
     parts = spool.parts()
     seen_at = spool.recorder_seen_at(state, parts, spool.chunks())
-    return seen_at is not None and seen_at / 1e6 > time.time() - _ALIVE_SECONDS
+    return seen_at is not None and seen_at / 1e6 > time.time() - ALIVE_SECONDS
 
 
 def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:

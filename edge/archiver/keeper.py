@@ -6,9 +6,7 @@ Whatever goes is committed to the catalog first. What `imhearing hold` protects 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
 from typing import TypeVar
 
 from edge.archiver.retention import remove_chunks, remove_discarded
@@ -172,12 +170,11 @@ class Quiet:
         # where nothing newer comes, what is in no finished chunk by now will not tell of a sound
         self._horizon = max(newest, Instant(now - self._patience))
         holds = read_holds(self._catalog.path)
-        loud = _Spans([chunk for chunk in waiting if _may_hold_sound(chunk, level)])
         found = []
         for chunk in waiting:
             if chunk.chunk_id in self._loud or not self._is_known(chunk):
                 continue
-            if holds.touch(chunk.started_at, chunk.ended_at) or self._is_near_sound(chunk, loud):
+            if holds.touch(chunk.started_at, chunk.ended_at) or self._is_near_sound(chunk, level):
                 self._loud.add(chunk.chunk_id)
             else:
                 found.append(chunk.chunk_id)
@@ -196,28 +193,8 @@ class Quiet:
     def _is_known(self, chunk: Chunk) -> bool:
         return chunk.ended_at + self._before <= self._horizon
 
-    def _is_near_sound(self, chunk: Chunk, loud: _Spans) -> bool:
+    def _is_near_sound(self, chunk: Chunk, level: float) -> bool:
         start, end = Instant(chunk.started_at - self._after), Instant(chunk.ended_at + self._before)
-        if chunk.sounds or loud.touch(start, end):
+        if chunk.sounds or self._catalog.is_sound_between(start, end, chunk.stream_id):
             return True
-        return self._catalog.is_sound_between(start, end, chunk.stream_id)
-
-
-class _Spans:
-    """The times of some chunks."""
-
-    def __init__(self, chunks: list[Chunk]) -> None:
-        by_start = sorted(chunks, key=lambda chunk: chunk.started_at)
-        self._starts = [chunk.started_at for chunk in by_start]
-        self._latest_ends = list(accumulate((chunk.ended_at for chunk in by_start), max))
-
-    def touch(self, start: Instant, end: Instant) -> bool:
-        """Whether one of them has a part in [start, end)."""
-        before = bisect_left(self._starts, end)
-        return before > 0 and self._latest_ends[before - 1] > start
-
-
-def _may_hold_sound(chunk: Chunk, level: float) -> bool:
-    """Whether a limit of `level` would have been reached, or nobody can tell: a positive one is dBA, never dBFS."""
-    levels = chunk.levels
-    return levels is None or levels.lafmax >= level or (levels.unit == "dBFS" and level > 0)
+        return self._catalog.is_loud_between(start, end, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from edge.instant import Instant
 from edge.model import Archive, Chunk, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 _KEPT_ATTEMPTS = 1_000
+_LOUDEST_DBFS = 10.0  # dB: what is below was not measured in dBA, in which no microphone is as quiet
 _LONGEST_SOUND = 86_400_000_000  # µs
 
 
@@ -258,6 +260,23 @@ class Catalog(CatalogReader):
                     if s.started_at < last
                     and s.started_at > earliest
                     and (s.ended_at > first or (s.ended_at is None and s.stream_id == stream_id))
+                ).exists()
+            )
+
+    def is_loud_between(self, start: Instant, end: Instant, level: float) -> bool:
+        """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or nobody can tell."""
+        with self._session() as tables:
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
+            first, last, loudest_dbfs = int(start), int(end), _LOUDEST_DBFS if level > 0 else -math.inf
+            return bool(
+                select(
+                    c
+                    for c in table
+                    if c.started_at < last
+                    and c.started_at > earliest
+                    and c.ended_at > first
+                    and c.state != "gone"
+                    and (c.lafmax is None or c.lafmax >= level or c.lafmax < loudest_dbfs)
                 ).exists()
             )
 

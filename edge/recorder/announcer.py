@@ -150,19 +150,17 @@ class Announcer(ModeListener):
         if chunk.levels is not None:
             plain["levels"] = msgspec.structs.replace(chunk.levels, per_second=())
         self._bus.publish(ChunkCompleted(at=self._kernel.now(), **plain))
-        if chunk.recovered:
-            for span in chunk.sounds:
-                if span.frames is not None and span.first_frame + span.frames == chunk.end_frame:
-                    self._tell_cut_off(span, chunk)
+        if chunk.recovered and chunk.sounds and chunk.sounds[-1].frames is not None:
+            self._tell_ended(chunk.sounds[-1], chunk)
         self._judge_store()
 
-    def _tell_cut_off(self, span: SoundSpan, chunk: Chunk) -> None:
-        """The recorder died while this sound lasted: nobody was told yet that it ended."""
+    def _tell_ended(self, span: SoundSpan, chunk: Chunk) -> None:
+        """The last sound before the recorder died: perhaps nobody was told yet that it ended, where it ended by now."""
+        assert span.frames is not None  # noqa: S101 - for the type checker
         stream = readable_stream(self._spool, chunk.stream_id)
-        start = Instant(chunk.started_at + (span.first_frame - chunk.first_frame) * 1_000_000 // chunk.rate)
-        start, end = (
-            believed(at, chunk.uncertain, stream) if stream is not None else at for at in (start, chunk.ended_at)
-        )
+        frames = (span.first_frame, span.first_frame + span.frames)
+        times = (Instant(chunk.started_at + (at - chunk.first_frame) * 1_000_000 // chunk.rate) for at in frames)
+        start, end = (believed(at, chunk.uncertain, stream) if stream is not None else at for at in times)
         self._bus.publish(
             SoundHeard(
                 at=self._kernel.now(), node=self._node, event="ended", sound_id=span.sound_id,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from edge.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
-from edge.model import HoleCause
+from edge.model import HoleCause, OpenHole
 from edge.notify import Heartbeat
 from edge.recorder.blocks import EndOfSound, Source
 from edge.recorder.correction import correct_streams
@@ -135,11 +135,13 @@ class Recorder:
             raise
 
     def _note_full(self) -> None:
-        """What the repair needs to know of the stream that broke off stays noted."""
+        """What the repair needs to know of the stream that broke off stays noted, and why nothing came after it."""
         with contextlib.suppress(OSError, SpoolError):
             state = self._spool.state()
-            if state is not None and state.state != "disk_full" and self._spool.free_bytes() >= _STATE_BYTES:
-                self._spool.write_state(replace(state, state="disk_full", since=self._kernel.now()))
+            if state is None or state.state == "disk_full" or self._spool.free_bytes() < _STATE_BYTES:
+                return
+            hole = OpenHole("disk_full", state.knot[1]) if state.knot is not None else state.open_hole
+            self._spool.write_state(replace(state, state="disk_full", since=self._kernel.now(), open_hole=hole))
 
     def _loop(self, place: Workplace) -> None:
         wait = _RETRY_SECONDS[0]

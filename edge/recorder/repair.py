@@ -120,7 +120,8 @@ def _state_after(spool: Spool, before: SpoolState, timekeeper: Timekeeper, cause
     holes, hole, earlier = before.holes, before.open_hole, before.earlier
     if before.stream_id is not None:
         end, holes, earlier = _end_of_stream(spool, before)
-        hole = OpenHole(cause or ("crash" if same_boot else "power"), end)
+        noted = hole.cause if hole is not None else None  # the spool had no room for its last sound
+        hole = OpenHole(cause or noted or ("crash" if same_boot else "power"), end)
     elif hole is not None and before.until is not None and hole.from_ <= before.until < timekeeper.now():
         # the pause was to end, and nobody was there to record
         holes = (*holes, Hole(hole.cause, hole.from_, before.until))

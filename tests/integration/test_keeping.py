@@ -379,6 +379,24 @@ def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
         assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
 
 
+def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    recorder = Recorder(record_path=spool.path, keep="sounds", pre_roll=0, post_roll=0.5, record_period=1.0)
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: -30.0)
+        for seq in range(4):
+            chunk = make_chunk(seq)
+            assert chunk.levels is not None
+            catalog.register([replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))])
+            keeper.tidy(chunk.ended_at)
+            settled = keeper.settled(catalog.waiting(1))
+            if settled:
+                plan = make_plan(settled, {}, Target("bucket", "imhearing/", "porch"))
+                catalog.commit_plan(plan.archive(START), plan.members, plan.manifest)
+        assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, None, "quiet", "quiet"]
+
+
 def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
     spool, recorder = Spool(tmp_path / "spool", "porch"), Recorder(keep="sounds")
     spool.create()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -16,14 +17,19 @@ import pyrage
 import pytest
 import soundfile
 
+from edge.catalog import Catalog, CatalogReader
 from edge.errors import ConfigError, SpoolError
+from edge.instant import Instant
 from edge.model import Chunk, SpoolState
 from edge.recorder.chunk_writer import ChunkWriter, digest
 from edge.recorder.repair import repair
 from edge.recorder.sealing import Seal, checked_recipients, file_system, open_seal
 from edge.settings import Recorder
 from edge.spool import Spool
-from tests.support.chunks import RATE, STREAM, make_chunk, make_stream
+from query_service.facts import FactFinder
+from query_service.protocol import CoverageAnswer, Request
+from query_service.responder import Responder
+from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
 from tests.support.kernel import TurnedClock
 from tests.support.recorded import holes_of, streams_of
 from tests.support.recorder_process import running_recorder
@@ -317,6 +323,40 @@ def test_a_rescue_without_room_looks_and_waits(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sound is there and not finished, and after it nothing is recorded because the disk is full."""
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    part, _, _ = part_on_tmpfs(rig.spool, shared_memory)
+    flushed = Instant(START + 1_000_000)
+    written_at(part, flushed)
+    looks: list[int] = []
+
+    def free() -> int:
+        looks.append(1)
+        if len(looks) > 20:
+            rig.stop()
+        return 1_000_000
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
+        patch.setattr(rig.spool, "free_bytes", free)
+        patch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+        rig.run(1)
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.open()
+        now = Instant(flushed + 1_000_000)
+        node = Responder("porch", FactFinder(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
+        answer = node.answer(Request(id="a", from_=START, to=now))
+    assert isinstance(answer, CoverageAnswer)
+    told = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
+    assert told == [("recording", flushed, None), ("gap", now, "disk_full")]
+    rig.run(1)
+    assert [hole.cause for hole in rig.holes()] == ["disk_full"]
+
+
 def test_no_room_for_the_encrypted_chunk_is_told_as_such(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
     seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
     assert seal is not None

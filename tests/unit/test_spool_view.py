@@ -83,6 +83,8 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "porch")
     part = spool.part_path(f"{STREAM}-000000", "flac")
     part.write_bytes(b"a")
+    os.utime(spool.path / "state.json", (1, 1))
+    os.utime(part, (7, 7))
 
     class Finishing(Spool):
         """The recorder finishes the file while its folder is being listed."""
@@ -102,7 +104,7 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
             return found
 
     view = SpoolWatcher(Finishing(tmp_path, "porch")).look()
-    assert view.seen_at is not None
+    assert view.seen_at == 7_000_000
     assert list(view.listed) == [f"{STREAM}-000000"]
 
 
@@ -111,15 +113,33 @@ def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: 
     spool = Spool(tmp_path, "porch")
     part = spool.part_path(f"{STREAM}-000000", "flac")
     part.write_bytes(b"a")
+    os.utime(spool.path / "state.json", (1, 1))
+    os.utime(part, (7, 7))
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
-    changed_at = tmp_path.stat().st_mtime_ns
+    changed_at = (tmp_path.stat().st_mtime_ns,)
     assert not watcher.look().listed
     part.rename(part.with_suffix(""))
-    monkeypatch.setattr(watcher, "_folder_changed_at", lambda: changed_at)  # looked at just before
+    monkeypatch.setattr(watcher, "_folders_changed_at", lambda: changed_at)  # looked at just before
     view = watcher.look()
-    assert view.seen_at is not None
+    assert view.seen_at == 7_000_000
     assert list(view.listed) == [f"{STREAM}-000000"]
+
+
+def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
+    """What is to be encrypted is written in a folder on tmpfs: the spool's own folder does not change."""
+    spool, elsewhere = Spool(tmp_path / "spool", "porch"), tmp_path / "tmpfs"
+    fill_spool(spool.path, 1)
+    elsewhere.mkdir()
+    spool.keep_parts_in(elsewhere)
+    settle(spool.path)
+    settle(elsewhere)
+    watcher = SpoolWatcher(spool)
+    assert watcher.look().flushed_at is None
+    part = elsewhere / f"{STREAM}-000001.flac.part"
+    part.write_bytes(b"a")
+    os.utime(part, (9, 9))
+    assert watcher.look().flushed_at == 9_000_000
 
 
 def test_a_folder_that_vanished_is_an_error(tmp_path: Path) -> None:
