@@ -279,12 +279,12 @@ class _Writing:
         self._chunks += 1
 
     async def _silence(self, hole: Interval) -> None:
+        """So much that what follows is in its place, also after sound of a card whose rate is not quite what it says."""
         if self._joined.format is None:
             self._leading.append(hole)
             return
-        rate = self._joined.format.rate
-        frames = _frames_until(hole.to - self._start, rate) - _frames_until(hole.from_ - self._start, rate)
-        await asyncio.to_thread(self._joined.silence, frames)
+        frames = _frames_until(hole.to - self._start, self._joined.format.rate) - self._joined.frames
+        await asyncio.to_thread(self._joined.silence, max(0, frames))
 
     def report(self, path: Path, end: Instant, bytes_read: int) -> FetchReport:
         """What was done; FetchError when there was no sound at all."""
@@ -305,7 +305,7 @@ class _Writing:
 
 
 def _frames_until(microseconds: int, rate: int) -> int:
-    """Frames of the output before this time: the first whose time is this or later. Sums have no rounding errors."""
+    """Frames of the output before this time: the first whose time is this or later."""
     return -(-microseconds * rate // MICROSECONDS)
 
 

@@ -102,6 +102,19 @@ def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryN
     np.testing.assert_array_equal(heard, expected)
 
 
+def test_a_hole_makes_good_what_a_card_was_off(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+    for stream, start in (("20260303T220020Z-bbbb", at(20)), ("20260303T220025Z-cccc", at(25))):
+        data = audio_bytes(77)
+        chunk = make_chunk(0, data, stream_id=stream, start=start)
+        put_chunk(node.spool, replace(chunk, ended_at=Instant(start + 1_010_000)), data)  # 8,000 frames in 1.01 s
+    report = client.fetch(settings, "local", at(20), at(27), tmp_path / "heard.wav")
+    heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
+    assert report.frames == len(heard) == 7 * RATE
+    expected = np.zeros(7 * RATE, np.int16)
+    expected[:RATE] = expected[5 * RATE : 6 * RATE] = soundfile.read(io.BytesIO(data), dtype="int16")[0]
+    np.testing.assert_array_equal(heard, expected)
+
+
 def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"there is no sound to fetch: gap, unknown$"):
         client.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
