@@ -279,7 +279,7 @@ class _Writing:
         self._chunks += 1
 
     async def _silence(self, hole: Interval) -> None:
-        """So much that what follows is in its place, also after sound of a card whose rate is not quite what it says."""
+        """So much that what follows is in its place, also after sound of a card whose rate is a little off."""
         if self._joined.format is None:
             self._leading.append(hole)
             return
