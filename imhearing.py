@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from commands import output
 from commands.parser import build_parser
+from edge.errors import ImHearingError, OutputLost
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +45,22 @@ _COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and gives the exit code."""
+    output.watch()
+    try:
+        try:
+            return _run(arguments)
+        finally:  # also where argparse ends the program, after --help
+            sys.stdout.flush()
+    except OutputLost as problem:
+        output.forget()
+        print(f"imhearing: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        output.forget()
+        return 141
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     if args.version:
@@ -60,13 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(args: argparse.Namespace) -> int:
     """Runs the command; what goes wrong becomes a plain message and an exit code."""
-    from edge.errors import ImHearingError  # noqa: PLC0415
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no glyph for the bar
     try:
-        code = _find(args.command)(args)
-        sys.stdout.flush()
+        return _find(args.command)(args)
+    except (OutputLost, BrokenPipeError):
+        raise
     except ImHearingError as problem:
         from commands.logs import escaped  # noqa: PLC0415
 
@@ -75,10 +88,6 @@ def _guarded(args: argparse.Namespace) -> int:
         return problem.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # the reader of our output has gone, as `head` does; Python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except Exception as problem:  # the process's edge
         import logging  # noqa: PLC0415
 
@@ -86,7 +95,6 @@ def _guarded(args: argparse.Namespace) -> int:
         what = ascii(f"{type(problem).__name__}: {problem}"[:200])
         print(f"imhearing: a fault in imhearing itself, {what}; please report it with the lines above", file=sys.stderr)
         return 1
-    return code
 
 
 def _find(command: str) -> Callable[[argparse.Namespace], int]:

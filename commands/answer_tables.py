@@ -11,6 +11,9 @@ from commands.logs import escaped
 from commands.screen import level_bar
 from query_service.protocol import LevelsAnswer, SoundsAnswer
 
+_BAR, _LEAST_BAR = 24, 4  # cells of a level's bar
+_PADDING = 2
+_NO_LIMIT = 1_000
 _UNCERTAIN = "~ the node's clock was not synchronised then: these times are uncertain"
 
 
@@ -34,7 +37,7 @@ def print_sounds(answer: SoundsAnswer, console: Console, utc: bool) -> None:
             f"{sound.laeq:.1f} {sound.unit or ''}",
             sound.state,
         )
-    console.print(table)
+    _print_whole(table, console)
     if any(sound.uncertain for sound in answer.sounds):
         console.print(_UNCERTAIN)
 
@@ -45,28 +48,48 @@ def print_levels(answer: LevelsAnswer, console: Console, utc: bool) -> None:
     if not answer.levels:
         console.print("no levels: nothing is recorded there")
         return
-    with_day = not show.same_day(answer.from_, answer.to, utc)
-    table = _table(("from", "LAeq", "LAFmax", "L10", "L50", "L90", ""))
-    for step in answer.levels:
-        numbers = [_number(value) for value in (step.laeq, step.lafmax, step.l10, step.l50, step.l90)]
-        bar = "" if step.laeq is None else level_bar(step.laeq, step.unit or "", 24)
-        table.add_row(show.precise(step.from_, utc, with_day), *numbers, Text(bar, style="green"))
-    console.print(table)
+    room = min(_BAR, console.width - _width(_levels(answer, utc, 0), console) - _PADDING)
+    _print_whole(_levels(answer, utc, room if room >= _LEAST_BAR else 0), console)
     units = sorted({step.unit or "calibrated and uncalibrated mixed" for step in answer.levels})
     console.print(f"in {' and '.join(units)}; - where it cannot be told for just this step")
 
 
+def _levels(answer: LevelsAnswer, utc: bool, bar: int) -> Table:
+    """`bar`: cells of a full one; 0: without."""
+    with_day = not show.same_day(answer.from_, answer.to, utc)
+    table = _table(("from", "LAeq", "LAFmax", "L10", "L50", "L90", *([""] if bar else [])))
+    for step in answer.levels:
+        numbers = [_number(value) for value in (step.laeq, step.lafmax, step.l10, step.l50, step.l90)]
+        level = "" if step.laeq is None else level_bar(step.laeq, step.unit or "", bar)
+        bars = [Text(level, style="green")] if bar else []
+        table.add_row(show.precise(step.from_, utc, with_day), *numbers, *bars)
+    return table
+
+
 def _headline(answer: SoundsAnswer | LevelsAnswer, console: Console, utc: bool, what: str) -> None:
     title = f"{escaped(answer.node)}  {show.span(answer.from_, answer.to, utc)}"
-    console.print(Text(title, style="bold").append(f"  {what}  ({show.zone(answer.from_, utc)})", style="dim"))
+    console.print(
+        Text(title, style="bold").append(f"  {what}  ({show.zone(answer.from_, answer.to, utc)})", style="dim")
+    )
     console.print()
 
 
 def _table(titles: tuple[str, ...]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, _PADDING, 0, 0))
     for title in titles:
         table.add_column(title, justify="left" if title in {"from", "state", ""} else "right", no_wrap=True)
     return table
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """With all its cells, also where the terminal is narrower and must wrap its lines."""
+    table.width = _width(table, console)
+    console.print(table, soft_wrap=True)
+
+
+def _width(table: Table, console: Console) -> int:
+    """What the table takes where nothing limits it."""
+    return console.measure(table, options=console.options.update(width=_NO_LIMIT)).maximum
 
 
 def _number(value: float | None) -> str:

@@ -56,6 +56,7 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     from edge.archiver.storage import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     path = chosen.catalog.db_path
+    was_there = path.exists()
     try:
         found = rebuild_in_place(
             Storage(chosen.s3),
@@ -67,7 +68,7 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
             _counter("archives read"),
         )
     except ImHearingError as problem:
-        problem.args = (_untouched(problem, path.name),)
+        problem.args = (_untouched(problem, path.name, was_there),)
         raise
     if args.json:
         print_json(found)
@@ -80,11 +81,11 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     return 1 if found.faults else 0
 
 
-def _untouched(problem: ImHearingError, name: str) -> str:
+def _untouched(problem: ImHearingError, name: str, was_there: bool) -> str:
     text = str(problem)
     if "another archiver" in text:
         text = f"{name} is being written: the archiver runs; stop it (or `imhearing up`) and call this again"
-    return f"{text}\n{name} is as it was"
+    return f"{text}\n{name} is as it was" if was_there else text
 
 
 def _spool(chosen: Settings) -> Spool:

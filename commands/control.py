@@ -27,6 +27,7 @@ from edge.spool import Spool
 from edge.verbs import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
 
 _CONNECT_SECONDS = 5.0
+_STOPPED = "the recorder does not run;"
 
 
 def pause(args: argparse.Namespace) -> int:
@@ -43,12 +44,16 @@ def pause(args: argparse.Namespace) -> int:
         spool.order_pause(until, KernelClock())
         return {"until": None if until is None else str(until)}
 
-    data = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)
+    data, taken_up = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)
     told = data.get("until")
-    if args.json:
-        print_json(data)
+    end = clock(Instant.parse(told), args.utc) if told else "`imhearing resume`"
+    if taken_up:
+        text = f"paused until {end}"
+    elif told:
+        text = f"{_STOPPED} if it starts before {end}, it is paused until then"
     else:
-        say("paused until " + (clock(Instant.parse(told), args.utc) if told else "`imhearing resume`"))
+        text = f"{_STOPPED} when it starts again, it is paused until {end}"
+    _done(args, data, text)
     return 0
 
 
@@ -60,7 +65,8 @@ def resume(args: argparse.Namespace) -> int:
         spool.remove_pause_order()
         return {}
 
-    _done(args, _order(args, settings(args), Resume(id=new_id()), here), "recording goes on")
+    data, taken_up = _order(args, settings(args), Resume(id=new_id()), here)
+    _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
     return 0
 
 
@@ -92,20 +98,21 @@ def unannounce(args: argparse.Namespace) -> int:
     return 0
 
 
-def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: Any) -> dict[str, Any]:
-    """Over MQTT; where no broker can be reached and the node is this one, by its spool."""
+def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: Any) -> tuple[dict[str, Any], bool]:
+    """Over MQTT; where no broker can be reached and the node is this one, by its spool. And whether a recorder runs
+    that takes it up."""
     node = chosen_node(args, chosen)
     spool = Spool(chosen.recorder.record_path, chosen.node.name)
     local = node == chosen.node.name and spool.path.is_dir()
     if not chosen.mqtt.host and local:
-        return _in_spool(here, spool)
+        return _in_spool(here, spool), spool.has_recorder()
     try:
-        return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS)
+        return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
     except DoorError as problem:
         if not local:
             raise
         say(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-        return _in_spool(here, spool)
+        return _in_spool(here, spool), spool.has_recorder()
 
 
 def _in_spool(here: Any, spool: Spool) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def _row(interval: Interval) -> Row:
 
 
 def _percent(part: int, whole: int) -> str:
+    """Never 100 % while something is missing, never 0 % of something."""
     share = 100 * part / whole
-    # never 100 % while something is missing, never 0 % of something
-    return f"{min(max(share, 0.01), 99.99 if part < whole else 100):.4g} %"
+    if share < 0.01:
+        return "< 0.01 %"
+    return "> 99.99 %" if part < whole and share > 99.99 else f"{share:.4g} %"

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("edge", "query_service", "commands"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they complain of is what we report
     try:
-        found = examine(_patient(args))
+        patient = _patient(args)
+        found = [_no_node(patient)] if is_nowhere(patient) else examine(patient)
     except ConfigError as problem:
         found = [_of_settings(text, args) for text in problem.faults]
     if args.json:
@@ -92,6 +93,16 @@ def _patient(args: argparse.Namespace) -> Patient:
     own = folder / "config.ini"
     file: Path | None = args.config or (own if own.exists() else None)
     return Patient(settings(args), folder, file, _is_by_up(own), KernelClock())
+
+
+def is_nowhere(patient: Patient) -> bool:
+    """Whether there is no folder of a node at all. One that is there needs no recording in it yet."""
+    return not patient.data_dir.is_dir() and not patient.settings.recorder.record_path.is_dir()
+
+
+def _no_node(patient: Patient) -> Finding:
+    told = f"{patient.data_dir} is not there: no node has recorded in it yet"
+    return fault("files.data", told, f"{patient.up()}  # or name the node's folder with --data")
 
 
 def _is_by_up(path: Path) -> bool:

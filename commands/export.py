@@ -49,15 +49,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _zone(moment: Instant, utc: bool) -> str:
-    return show.zone(moment, utc).replace("local,", "local time,")
+def _zone(first: Instant, last: Instant, utc: bool) -> str:
+    return show.zone(first, last, utc).replace("local,", "local time,")
 
 
 def _tell(report: ExportReport, utc: bool) -> None:
     first, last = report.files[0], report.files[-1]
     say(
         f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
-        f" ({size(report.bytes_read)} read); names are in {_zone(first.started_at, utc)}"
+        f" ({size(report.bytes_read)} from the store); names are in {_zone(first.started_at, last.started_at, utc)}"
     )
     for row in rows(report.holes):
         say(f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}")

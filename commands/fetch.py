@@ -52,7 +52,7 @@ def _tell(report: FetchReport, gaps: str, utc: bool) -> None:
     channels = "mono" if report.channels == 1 else f"{report.channels} channels"
     say(
         f"{report.path}: {show.length(round(report.frames * 1e6 / report.rate))}, {report.rate} Hz, {channels},"
-        f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} read)"
+        f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} from the store)"
     )
     with_day = not show.same_day(report.from_, report.to, utc)
     for row in rows(report.holes):

@@ -9,9 +9,10 @@ import argparse
 import contextlib
 import sys
 import time
+from typing import NamedTuple
 
 from commands import logs
-from commands.common import now, print_json, say, settings
+from commands.common import now, print_json, say, settings_to_ask
 from commands.show import count, precise
 from commands.times import parse_range
 from edge.catalog import CatalogChunk, CatalogReader
@@ -19,16 +20,25 @@ from edge.erasures import ErasureResult, Erasures
 from edge.errors import CatalogBusy, ImHearingError, UsageError
 from edge.holds import read_holds
 from edge.instant import Instant
+from edge.model import Archive
 from edge.settings import Settings
 
 _MOST = 100_000  # chunks counted
 _SHOWN = 10
 
 
+class Going(NamedTuple):
+    """What would be erased: `chunks`, all that `emptied` archives hold, and a part of what `rewritten` ones do."""
+
+    chunks: list[CatalogChunk]
+    emptied: int
+    rewritten: int
+
+
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: it is erased; 1: refused, or not done yet when `--timeout` was over."""
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = settings_to_ask(args)
     start, end = parse_range(args.start, args.end, args.last, now())
     if end > now():
         raise UsageError("only what was recorded can be erased: --to lies in the future")
@@ -36,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise ImHearingError(
             "a part of the range is held, so nothing is erased; see `imhearing hold`, and its --release"
         )
-    chunks = _chunks(chosen, start, end)
-    _show(chunks, args.utc)
+    _show(_what_goes(chosen, start, end), args.utc)
     if not args.yes and not _confirmed():
         say("nothing is erased")
         return 1
@@ -54,29 +63,50 @@ def run(args: argparse.Namespace) -> int:
     return _tell(result)
 
 
-def _chunks(chosen: Settings, start: Instant, end: Instant) -> list[CatalogChunk]:
+def _what_goes(chosen: Settings, start: Instant, end: Instant) -> Going:
     """What the catalog knows of the range; a chunk that is being written comes on top."""
     with contextlib.closing(CatalogReader(chosen.catalog.db_path)) as catalog:
         try:
-            return [row for row in catalog.chunks_between(start, end, _MOST) if row.gone is None]
+            chunks = [row for row in catalog.chunks_between(start, end, _MOST) if row.gone is None]
+            archives = catalog.archives({row.where.archive for row in chunks if row.where})
+            emptied = sum(_all_goes(catalog, archive, start, end) for archive in archives.values())
         except CatalogBusy:
-            return []
+            return Going([], 0, 0)
+    return Going(chunks, emptied, len(archives) - emptied)
 
 
-def _show(chunks: list[CatalogChunk], utc: bool) -> None:
+def _all_goes(catalog: CatalogReader, archive: Archive, start: Instant, end: Instant) -> bool:
+    """Whether each chunk that `archive` still holds has sound in [start, end)."""
+    if archive.started_at >= start and archive.ended_at <= end:  # most of them: one look at all is enough
+        return True
+    held = (row.chunk for row in catalog.members(archive.archive_id) if row.gone is None)
+    return all(chunk.started_at < end and chunk.ended_at > start for chunk in held)
+
+
+def _show(going: Going, utc: bool) -> None:
+    chunks = going.chunks
     if not chunks:
-        say("the catalog knows of no sound there; what is being recorded of it now would go")
+        say("the catalog knows of no sound there; what it does not know of yet would go")
         return
     first, last = chunks[0].chunk.started_at, max(row.chunk.ended_at for row in chunks)
-    archives = len({row.where.archive for row in chunks if row.where})
     say(
         f"{count(len(chunks), 'chunk')} with sound from {precise(first, utc, True)} to {precise(last, utc, True)};"
-        f" {count(archives, 'archive')} would be rewritten without them:"
+        f" {_of_archives(going)}:"
     )
     for row in chunks[:_SHOWN]:
         say(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
     if len(chunks) > _SHOWN:
         say(f"  and {len(chunks) - _SHOWN} more")
+
+
+def _of_archives(going: Going) -> str:
+    them = "it" if len(going.chunks) == 1 else "them"
+    if not going.emptied and not going.rewritten:
+        return f"no archive has {them} yet"
+    if not going.emptied:
+        return f"{count(going.rewritten, 'archive')} would be rewritten without {them}"
+    text = f"{count(going.emptied, 'archive')} would be left without sound"
+    return f"{text}, {going.rewritten} rewritten without {them}" if going.rewritten else text
 
 
 def _confirmed() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commands import logs
-from commands.common import now, print_json, say, settings
+from commands.common import now, print_json, say, settings_to_ask
 from commands.show import precise
 from commands.times import parse_range
 from edge.errors import ImHearingError, UsageError
@@ -15,7 +15,7 @@ from edge.holds import change_holds, read_holds
 def run(args: argparse.Namespace) -> int:
     """Without a range: shows what is held."""
     logs.set_up_for_people()
-    catalog = settings(args).catalog.db_path
+    catalog = settings_to_ask(args).catalog.db_path
     asked = any((args.start, args.end, args.last))
     if args.release and not asked:
         raise UsageError("release which range? Give --from and --to, as `imhearing hold` shows them")

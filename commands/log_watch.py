@@ -14,6 +14,8 @@ _JSON = re.compile(
     r'\{"at":"[^"]+","level":"(?:WARNING|ERROR|CRITICAL)","service":"[\w-]+","message":"((?:[^"\\]|\\.)*)"'
 )
 _THEIRS = re.compile(r"[\d/: ]*((?:ERROR|CRITICAL|Error|NOTICE: Failed|imhearing:).*)")
+# rclone, after each deletion, of a folder above that still holds something: it tries whether one can go too
+_HARMLESS = re.compile(r"ERROR : .*: Dir\.Remove not empty")
 _READ = 65_536  # bytes at a time: a child that floods its log must not hold up the rest
 _STAMP = re.compile(r"\S+Z [A-Z]+ [\w-]+: |[\d/: ]+(?=\D)")
 
@@ -34,7 +36,8 @@ class LogWatch:
         """New lines that tell of a problem, without their time, each with the name of its file."""
         for name, path in self._logs.items():
             for line in self._new_lines(name, path):
-                if match := _OURS.match(line) or _JSON.match(line) or _THEIRS.match(line):
+                match = _OURS.match(line) or _JSON.match(line) or _THEIRS.match(line)
+                if match and not _HARMLESS.fullmatch(match[1]):
                     yield f"{name}: {escaped(match[1])[:300]}"
 
     def _new_lines(self, name: str, path: Path) -> list[str]:

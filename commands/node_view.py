@@ -131,9 +131,8 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
         case SoundHeard(event="started"):
             return f"sound started: {event.lafmax:.1f} {event.unit}"
         case ThresholdCrossed():
-            return escaped(
-                f"{event.metric} {event.event}: {_short(event.value)} {event.unit} (limit {_short(event.limit)})"
-            )
+            unit = "chunk" if event.unit == "chunks" and event.value == 1 else event.unit
+            return escaped(f"{event.metric} {event.event}: {_short(event.value)} {unit} (limit {_short(event.limit)})")
         case GapFound():
             return f"nothing recorded for {(event.ended_at - event.started_at) / 1e6:.2f} s: {event.cause}"
         case ClockCorrected():

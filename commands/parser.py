@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from commands.words import COMMANDS, EPILOG, Words
 
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as the commands themselves do, without all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        said = message.removeprefix("argument ")
+        # `--last -5m`: argparse takes the value for an option
+        said = said.replace("expected one argument", "a value is missing, or begins with - like an option")
+        self.exit(2, f"imhearing: {said}; see `{self.prog} --help`\n")
+
+
 if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    _Commands = argparse._SubParsersAction[_Parser]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Every sub-command with its options; `command` in the result is its name."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="imhearing",
         description="Records sound without a gap, archives it to S3, and answers what was recorded when.",
         epilog=EPILOG,
@@ -54,7 +66,7 @@ def _query(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--order", choices=("loudest", "time"), default="loudest", help="of sounds: the loudest first, or as they came"
     )
-    parser.add_argument("--min-level", type=float, metavar="DB", help="sounds at least that loud (LAFmax)")
+    parser.add_argument("--min-level", type=_number, metavar="DB", help="sounds at least that loud (LAFmax)")
     parser.add_argument("--step", type=_step, default=60, metavar="SECONDS", help="length of a step of levels (60)")
     _output(parser)
 
@@ -94,11 +106,11 @@ def _keeping(made: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def _calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--level", type=float, default=94.0, metavar="DB", help="of the calibrator (94)")
-    parser.add_argument("--frequency", type=float, default=1_000.0, metavar="HZ", help="of the calibrator (1000)")
-    parser.add_argument("--known", type=float, metavar="DB", help="no calibrator: a steady sound of this LAeq")
+    parser.add_argument("--level", type=_number, default=94.0, metavar="DB", help="of the calibrator (94)")
+    parser.add_argument("--frequency", type=_number, default=1_000.0, metavar="HZ", help="of the calibrator (1000)")
+    parser.add_argument("--known", type=_number, metavar="DB", help="no calibrator: a steady sound of this LAeq")
     parser.add_argument("--seconds", type=_seconds, metavar="SECONDS", help="to listen (10)")
-    parser.add_argument("--gain", type=int, metavar="PERCENT", help="set the input gain first, 0 to 100")
+    parser.add_argument("--gain", type=_whole, metavar="PERCENT", help="set the input gain first, 0 to 100")
 
 
 def _broker(parser: argparse.ArgumentParser) -> None:
@@ -170,19 +182,38 @@ def _output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
 
 
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds above 0")
     return value
 
 
 def _step(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if not 1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 86400 seconds")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not 1 to 86400 whole seconds")
     return value
-
-
-_step.__name__ = "whole number of seconds"
-_seconds.__name__ = "number of seconds"  # argparse: "invalid number of seconds value: 'x'"

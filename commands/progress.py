@@ -22,7 +22,7 @@ class Progress:
             return
         self._next = time.monotonic() + 0.25
         share = progress.done_us / progress.total_us if progress.total_us else 1.0
-        sys.stderr.write(f"\r{share:4.0%}  {size(progress.bytes_read)} read\x1b[K")
+        sys.stderr.write(f"\r{share:4.0%}  {size(progress.bytes_read)} from the store\x1b[K")
         sys.stderr.flush()
         self._dirty = True
 

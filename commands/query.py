@@ -91,7 +91,9 @@ def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
     clip = answer.clip
-    console.print(f"{answer.node}  {show.span(answer.from_, answer.to, utc)}  ({show.zone(answer.from_, utc)})")
+    console.print(
+        f"{answer.node}  {show.span(answer.from_, answer.to, utc)}  ({show.zone(answer.from_, answer.to, utc)})"
+    )
     length = show.length(round(clip.frames * 1e6 / clip.rate))
     console.print(f"{length}, {clip.rate} Hz, {size(clip.bytes)}: {escaped(clip.s3)}", soft_wrap=True)
     for row in rows(answer.holes):
@@ -114,7 +116,7 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
     start, end = answer.from_, answer.to
     console.print(
         Text(f"{answer.node}  {show.span(start, end, utc)}", style="bold").append(
-            f"  {show.length(end - start)}  ({show.zone(start, utc)})", style="dim"
+            f"  {show.length(end - start)}  ({show.zone(start, end, utc)})", style="dim"
         )
     )
     bar = Text()

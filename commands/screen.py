@@ -16,6 +16,7 @@ from edge.instant import Instant
 _FLOOR = {"dBFS": -90.0, "dBA": 20.0}  # the left end of the level bar
 _SPAN = 90.0  # dB from its left to its right end
 _LEVEL_FRESH = 5_000_000  # µs after which a level is no longer now's
+_MADE_UP = "NOT A MICROPHONE"  # beside the state, or where that leaves no room, in a line of its own
 _STATE_STYLES = {"recording": "bold green", "paused": "bold yellow"}
 
 
@@ -76,11 +77,16 @@ def _state(view: NodeView, facts: Facts, now: Instant, width: int) -> list[Text]
         state.append(f"  since {clock(view.recorder.since)}", style="dim")
         if view.recorder.reason and view.recorder.state != "recording":
             state.append(f"  {escaped(view.recorder.reason)}")
-        if is_synthetic(view.recorder):
-            state.append("  NOT A MICROPHONE", style="bold yellow")
+    made_up = view.recorder is not None and view.online("recorder") and is_synthetic(view.recorder)
+    warnings: list[Text] = []
+    if made_up and state.cell_len + len(_MADE_UP) + 2 <= width:
+        state.append(f"  {_MADE_UP}", style="bold yellow")
+    elif made_up:
+        warnings.append(Text(f"input     {_MADE_UP}", style="bold yellow"))
     hint = view.recorder.hint if view.recorder is not None and view.recorder.state == "recording" else None
-    fault = [Text(f"input     {escaped(hint)}", style="bold yellow")] if hint else []
-    return [state, *fault, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
+    if hint:
+        warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
+    return [state, *warnings, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:

@@ -42,12 +42,17 @@ def span(start: Instant, end: Instant, utc: bool = False) -> str:
     return f"{full(start, utc)} to {clock(end, utc) if same_day(start, end, utc) else full(end, utc)}"
 
 
-def zone(moment: Instant, utc: bool = False) -> str:
-    """`UTC`, or `local, UTC+01:00`."""
+def zone(start: Instant, end: Instant, utc: bool = False) -> str:
+    """`UTC`, or `local, UTC+01:00`; both offsets where a clock change lies between."""
     if utc:
         return "UTC"
+    first, last = _offset(start), _offset(end)
+    return f"local, {first}" if first == last else f"local, {first}, at its end {last}"
+
+
+def _offset(moment: Instant) -> str:
     offset = f"{local(moment):%z}"
-    return f"local, UTC{offset[:3]}:{offset[3:5]}"
+    return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
 def count(number: int, what: str) -> str:

@@ -14,12 +14,13 @@ from commands.node_view import NodeView, read_event, size
 from edge import wire
 from edge.errors import ImHearingError
 from edge.events import ROOT
+from edge.instant import Instant
 from edge.mqtt import Bus, Message
 from edge.names import EVERY_NODE
 from edge.settings import Mqtt, Settings
 from query_service import client
 from query_service.client import Via
-from query_service.protocol import GoodAnswer, StatusAnswer
+from query_service.protocol import GoodAnswer, RecorderReport, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
 _RETAINED_SECONDS = 1.0  # for what the broker keeps to arrive
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         told = {"recording": _is_recording(report), "services": services, "archiver": archiver, "report": report}
         print_json(told)
     else:
-        print_report(report, args.utc)
+        print_report(report, args.utc, reason_of(report, view))
         if by_broker:
             _print_services(chosen.mqtt, view)
     return 0 if _is_recording(report) else 1
@@ -71,14 +72,17 @@ def _is_recording(report: StatusAnswer) -> bool:
     return report.recorder.state == "recording" and report.recorder.alive
 
 
-def print_report(report: StatusAnswer, utc: bool) -> None:
-    """What the node itself tells."""
-    recorder = report.recorder
-    words = recorder.state.replace("_", " ") if recorder.alive else f"not running (last: {recorder.state})"
-    if recorder.since is not None:
-        words += f" since {show.full(recorder.since, utc)}"
-    if recorder.device:
-        words += f", from {escaped(recorder.device)}"
+def reason_of(report: StatusAnswer, view: NodeView | None) -> str | None:
+    """Why it is in that state, which the recorder tells the broker alone."""
+    told = view.recorder if view is not None and view.online("recorder") else None
+    return told.reason if told is not None and told.state == report.recorder.state else None
+
+
+def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> None:
+    """What the node itself tells, and why the recorder is in its state."""
+    words = _recorder(report.recorder, utc)
+    if reason:
+        words += f": {escaped(reason)}"
     print(f"node      {report.node} {escaped(report.version)}")
     print(f"recorder  {words}")
     last = report.last_chunk
@@ -90,6 +94,22 @@ def print_report(report: StatusAnswer, utc: bool) -> None:
         print("clock     not synchronised: times are uncertain")
     if report.catalog != "ready":
         print("catalog   not readable now, or not there yet")
+
+
+def _recorder(recorder: RecorderReport, utc: bool) -> str:
+    words = recorder.state.replace("_", " ")
+    # who stopped said so, and its process may run on, as after the end of a file; any other is gone without a word
+    if not recorder.alive and recorder.state != "stopped":
+        words = f"not running (last: {words})"
+    if recorder.since is not None:
+        words += f" since {show.full(recorder.since, utc)}"
+        if recorder.until is not None:
+            words += f" until {_end(recorder.since, recorder.until, utc)}"
+    return words + (f", from {escaped(recorder.device)}" if recorder.device else "")
+
+
+def _end(start: Instant, end: Instant, utc: bool) -> str:
+    return show.clock(end, utc) if show.same_day(start, end, utc) else show.full(end, utc)
 
 
 def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:

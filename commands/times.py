@@ -15,6 +15,7 @@ _LOCAL = re.compile(
     r"(?P<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?)?",
     re.ASCII | re.IGNORECASE,
 )
+_NO_SECONDS = re.compile(r"(?<=[Tt ]\d\d:\d\d)(?=(?:[Zz]|[+-]\d\d:\d\d)$)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
 _STEP = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?(s|m|h|d)", re.ASCII)
@@ -22,24 +23,32 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def parse_time(text: str, now: Instant, zone: tzinfo | None = None) -> Instant:
-    """RFC 3339, or local time of `zone` (None: this machine's). UsageError with examples for all else.
+    """RFC 3339, also without seconds, or local time of `zone` (None: this machine's). UsageError for all else.
 
-    Of a local time that a clock change makes occur twice, the first is meant.
+    Of a local time that a clock change makes occur twice, the first is meant; one that it skips is refused.
     """
     text = text.strip()
     if text.lower() == "now":
         return now
     if re.search(r"(?:[Zz]|[+-]\d\d:\d\d)$", text) and ":" in text:
         try:
-            return _checked(Instant.parse(text.replace(" ", "T", 1)))
+            return _checked(Instant.parse(_NO_SECONDS.sub(":00", text).replace(" ", "T", 1)))
         except (ValueError, OverflowError):
             raise UsageError(f"{text[:60]!r} is no time; {_EXAMPLES}") from None
     match = _LOCAL.fullmatch(text)
     if not match or not text:
         raise UsageError(f"{text[:60]!r} is no time; {_EXAMPLES}")
     try:
-        moment = datetime.combine(_day(match["day"], now, zone), _clock(match["clock"]), zone)
-        return _checked(Instant((moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)))
+        local = datetime.combine(_day(match["day"], now, zone), _clock(match["clock"]), zone)
+        moment = local.astimezone(UTC)
+        if moment.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+            if match["clock"] is not None:
+                raise UsageError(
+                    f"{text[:60]!r} is no time that exists: the clocks go forward then; name one before or after"
+                )
+            # a day that has no midnight begins when it would have come by the clock of the day before
+            moment = (local - timedelta(days=1)).astimezone(UTC) + timedelta(days=1)
+        return _checked(Instant((moment - _EPOCH) // timedelta(microseconds=1)))
     except (ValueError, OverflowError):
         raise UsageError(f"{text[:60]!r} is no time that exists; {_EXAMPLES}") from None
 

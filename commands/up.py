@@ -20,6 +20,7 @@ from commands.display import Display, PlainDisplay
 from commands.up_node import Node, commands_to_paste
 from commands.up_plan import Plan, asked_settings, make_plan, remember, secrets_of_environment
 from edge.errors import ImHearingError
+from edge.settings import Settings
 
 
 class Stopping:
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     folder = data_dir(args)
     asked = asked_settings(folder, args.config, args.overrides)
     logs.set_up_for_people()
+    _check_source(asked)
     _make_folder(folder)
     with _only_one(folder):
         stopping = Stopping(None if args.seconds is None else time.monotonic() + args.seconds)
@@ -81,6 +83,16 @@ def _tell(folder: Path, plan: Plan) -> None:
     say("in a second terminal:")
     for command in commands_to_paste(folder, plan):
         say(f"  {shlex.join(command)}")
+
+
+def _check_source(asked: Settings) -> None:
+    """FileUnplayable where a file is to be recorded from and cannot be: the recorder would be started in vain."""
+    if asked.recorder.source in ("auto", "microphone", "synthetic"):
+        return
+    from edge.recorder.sources import choose_source  # noqa: PLC0415 -- NumPy and PortAudio, for a file alone
+
+    with contextlib.closing(choose_source(asked.recorder)) as source:
+        source.open()
 
 
 def _make_folder(folder: Path) -> None:

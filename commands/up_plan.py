@@ -19,7 +19,7 @@ from edge.embedded.child import Part
 from edge.embedded.store import BUCKET, store_part
 from edge.errors import ConfigError, ImHearingError, WireError
 from edge.files import write_atomically
-from edge.settings import Mqtt, Secret, Settings
+from edge.settings import Http, Mqtt, Secret, Settings
 from query_service.tokens import new_api_key
 
 MARKER = "written by `imhearing up`, which writes it anew at each start"
@@ -121,9 +121,15 @@ def make_plan(data_dir: Path, settings: Settings) -> Plan:
     if not settings.http.port:
         memory = replace(memory, http_port=ports.choose(memory.http_port, taken, _PORT_PATIENCE))
         settings = replace(settings, http=replace(settings.http, port=memory.http_port))
-    notes.append(f"http      {settings.http.host}:{settings.http.port}")
+    notes.append(_http_note(settings.http))
     services = [_own_part(data_dir, name) for name in SERVICES]
     return Plan(settings, servers, services, memory, notes)
+
+
+def _http_note(http: Http) -> str:
+    where = f"http      {http.host}:{http.port}"
+    # the query service says why, and goes on trying
+    return where if ports.is_free(http.port, http.host) else f"{where} cannot be had now: no HTTP door until it can"
 
 
 def remember(data_dir: Path, plan: Plan, from_environment: Sequence[tuple[str, str]] = ()) -> None:

@@ -13,6 +13,10 @@ class UsageError(ImHearingError):
     exit_code = 2
 
 
+class OutputLost(ImHearingError):
+    """Standard output cannot be written: its disk is full, say. A reader that has gone is a BrokenPipeError."""
+
+
 class ConfigError(ImHearingError):
     """The configuration has faults; `faults` names every one of them."""
 
@@ -102,3 +106,7 @@ class QueryRefused(ImHearingError):
 
 class FetchError(ImHearingError):
     """Sound could not be fetched whole: missing, changed on the way, or of several formats."""
+
+
+class StoreSilent(FetchError):
+    """Sound could not be fetched because nothing answers where its archive should be."""

@@ -97,6 +97,19 @@ class Spool:
                 raise SpoolBusy(f"{self.path}: another recorder is writing here; stop it first") from None
             yield
 
+    def has_recorder(self) -> bool:
+        """Whether a recorder holds the spool now, recording or paused. Raises OSError."""
+        try:
+            lock = (self.path / ".recorder.lock").open("rb")
+        except FileNotFoundError:
+            return False
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask do not disturb each other
+            except BlockingIOError:
+                return True
+        return False
+
     # names
 
     def audio_path(self, chunk: Chunk) -> Path:

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge import wire
-from edge.errors import FetchError, ImHearingError, QueryRefused, StoreBlocked, StoreError, StoreUnreachable
+from edge.errors import (
+    FetchError,
+    ImHearingError,
+    QueryRefused,
+    StoreBlocked,
+    StoreError,
+    StoreSilent,
+    StoreUnreachable,
+)
 from edge.instant import MICROSECONDS
 from edge.settings import Settings
 from query_service.asking import Door, coverage_pages, new_id
@@ -101,7 +109,7 @@ class ClipMaker:
         match problem:
             case QueryRefused() if problem.code == "busy":
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
-            case StoreUnreachable():
+            case StoreUnreachable() | StoreSilent():
                 text = "the object store does not answer; ask again later"
             case StoreBlocked(reason="denied"):
                 code, text = "forbidden", "the store does not let this node's query service write clips"

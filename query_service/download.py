@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from edge.errors import FetchError
+from edge.errors import FetchError, StoreSilent
 from edge.model import Where
+from query_service.silence import is_here, why
 
 _PIECE = 262_144
 _TRIES = 3
@@ -57,7 +59,7 @@ class Downloader:
         """Writes the member's bytes, and no others, to `target`; they are whole once their SHA-256 was found right.
 
         Where the line breaks it goes on from there. LinkRefused when the store says no; FetchError when three times in
-        a row not a byte comes, or three times something else than what was stored.
+        a row not a byte comes (StoreSilent when nobody was there), or three times something else than what was stored.
         """
         pause, silent, damaged = _FIRST_PAUSE, 0, 0
         with target.open("wb") as file:
@@ -71,8 +73,10 @@ class Downloader:
                     reason = str(problem)
                     part.begin_anew()
                 except (aiohttp.ClientError, TimeoutError) as problem:
-                    reason = str(problem) or type(problem).__name__
+                    reason = why(problem)
                     silent = silent + 1 if part.size == before else 0
+                    if silent == _TRIES and isinstance(problem, aiohttp.ClientConnectorError):
+                        raise _not_there(url, where, reason) from None
                 else:
                     return
                 if _TRIES in (silent, damaged):
@@ -109,6 +113,14 @@ class Downloader:
                 if part.size + len(piece) > where.length:
                     raise _Damaged("the store sent more than was asked for")
                 part.add(piece)
+
+
+def _not_there(url: str, where: Where, reason: str) -> StoreSilent:
+    remedy = "that of `imhearing up` runs while that does: start it with the same --data"
+    return StoreSilent(
+        f"{_named(where)}: cannot be read: no object store answers at {urlsplit(url).netloc} ({reason});"
+        f" {remedy if is_here(url) else 'is there a way to it from here?'}"
+    )
 
 
 def _named(where: Where) -> str:

@@ -40,7 +40,9 @@ class ExportedFile(Struct, frozen=True, kw_only=True):
 
 
 class ExportReport(Struct, frozen=True, kw_only=True):
-    """What was written. `holes`: every stretch of the range without sound, as the node explained it."""
+    """What was written. `holes`: every stretch of the range without sound, as the node explained it. `bytes_read`: from
+    the store.
+    """
 
     folder: Path
     files: tuple[ExportedFile, ...]

@@ -34,7 +34,7 @@ _PIECE = 1 << 20
 
 
 class FetchProgress(Struct, frozen=True):
-    """How far a fetch has come: of the range in microseconds, and bytes read so far."""
+    """How far a fetch has come: of the range in microseconds, and bytes read from the store so far."""
 
     done_us: int
     total_us: int
@@ -42,7 +42,9 @@ class FetchProgress(Struct, frozen=True):
 
 
 class FetchReport(Struct, frozen=True, kw_only=True):
-    """What was written. `holes`: every stretch of the range without sound, as the node explained it."""
+    """What was written. `holes`: every stretch of the range without sound, as the node explained it. `bytes_read`: from
+    the store; what lies in the spool of this machine costs none.
+    """
 
     path: Path
     from_: Instant

@@ -11,6 +11,7 @@ from edge import wire
 from edge.errors import ConfigError, DoorError, WireError
 from edge.settings import Http
 from query_service.protocol import MAX_ANSWER, Answer, Request, read_answer
+from query_service.silence import is_here, why
 
 _PAUSE = 0.3  # seconds before a lost connection is tried again, doubled each time
 
@@ -39,11 +40,14 @@ class HttpClient:
                     try:
                         return await self._once(request)
                     except aiohttp.ClientError as problem:
-                        reason = str(problem) or type(problem).__name__
+                        reason = why(problem)
                     await asyncio.sleep(pause)
                     pause *= 2
         except TimeoutError:
-            raise DoorError(f"{self._url}: no answer within {timeout:g} s ({reason})") from None
+            remedy = "start `imhearing up` with the same --data" if is_here(self._url) else "is the address right?"
+            raise DoorError(
+                f"{self._url}: no answer within {timeout:g} s ({reason}); the node must be running: {remedy}"
+            ) from None
 
     async def _once(self, request: Request) -> Answer:
         async with self._session.post(self._url, data=wire.encode(request), allow_redirects=False) as response:

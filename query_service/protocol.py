@@ -235,10 +235,11 @@ class LevelsAnswer(_Answer, frozen=True, kw_only=True):
 
 
 class RecorderReport(Struct, frozen=True, kw_only=True):
-    """`alive`: it wrote within the last ten seconds, or waits as its state says."""
+    """`alive`: it wrote within the last ten seconds, or waits as its state says. Its process may outlive it."""
 
     state: Literal["recording", "paused", "no_device", "disk_full", "stopped", "unknown"]
     since: Instant | None
+    until: Instant | None = None  # when a pause ends by itself
     alive: bool
     stream_id: StreamId | None
     device: str | None

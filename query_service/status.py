@@ -54,6 +54,7 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
     return RecorderReport(
         state=state.state,
         since=state.since,
+        until=state.until if state.state == "paused" else None,
         alive=alive,
         stream_id=state.stream_id,
         device=stream.device if stream else None,

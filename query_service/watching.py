@@ -86,7 +86,7 @@ class _News:
         """The recorder's state, where it is another than before."""
         recorder = status.recorder
         kind = recorder.state if recorder.alive and recorder.state != "unknown" else "stopped"
-        told = (kind, recorder.since, recorder.device)
+        told = (kind, recorder.since, recorder.until, recorder.device)
         if told == self._state:
             return []
         self._state = told
@@ -94,7 +94,8 @@ class _News:
         reason = None if recorder.alive or recorder.state == "stopped" else "it gives no sign of life"
         return [
             RecorderState(
-                at=status.at, node=status.node, state=kind, since=since, device=recorder.device, reason=reason
+                at=status.at, node=status.node, state=kind, since=since, until=recorder.until, device=recorder.device,
+                reason=reason,
             )
         ]  # fmt: skip
 

@@ -53,8 +53,10 @@ def agrees_with_store(patient: Patient) -> Finding:
     check, address = "clock.offset", store_address(patient.settings.s3)
     try:
         date = _date_of(address)
-    except (OSError, ValueError) as problem:
-        return warning(check, f"{address} tells no time ({problem})", patient.command("doctor"))
+    except OSError as problem:
+        return warning(check, f"{address} does not answer ({problem})", reach_store(patient))
+    except ValueError as problem:
+        return warning(check, f"{address} tells no time ({problem})", f"curl -sI {address}; date -u  # compare")
     offset = (patient.kernel.now() - date) / 1e6
     told = f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
     if abs(offset) >= _REFUSED_FROM:
@@ -66,6 +68,18 @@ def agrees_with_store(patient: Patient) -> Finding:
 
 def store_address(s3: S3) -> str:
     return s3.endpoint_url or f"https://s3.{s3.s3_region}.amazonaws.com"
+
+
+def reach_store(patient: Patient) -> str:
+    """What to do where nobody answers there."""
+    address = store_address(patient.settings.s3)
+    if patient.by_up and urlsplit(address).hostname in _LOOPBACK:
+        return patient.up()
+    if urlsplit(address).hostname in _LOOPBACK:
+        return f"start the store, or name another: {patient.configure('s3.endpoint_url=https://HOST')}"
+    return (
+        f"ping -c 3 {urlsplit(address).hostname}  # is there a network? else: {patient.configure('s3.endpoint_url=')}"
+    )
 
 
 def open_address(url: str, seconds: float) -> HTTPResponse:

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from commands.checks import lifecycle
-from commands.checks.clock import open_address, store_address
+from commands.checks.clock import open_address, reach_store, store_address
 from commands.checks.finding import Finding, Patient, fault, ok, warning
 from edge.archiver.storage import Storage
 from edge.errors import StoreBlocked, StoreError, StoreUnreachable
 
 _CONNECT_SECONDS, _READ_SECONDS = 3.0, 6.0
 _LINK_SECONDS = 60
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def look(patient: Patient) -> Iterator[Finding]:
@@ -51,7 +50,7 @@ def can_be_written(patient: Patient, storage: Storage, key: str, body: bytes) ->
     except StoreBlocked as problem:
         return fault(check, str(problem), _mend(patient, problem.reason, str(problem)))
     except StoreUnreachable as problem:
-        return fault(check, str(problem).removesuffix("; trying again"), _reach(patient))
+        return fault(check, str(problem).removesuffix("; trying again"), reach_store(patient))
     except StoreError as problem:
         return fault(check, str(problem), f"curl -sv {store_address(patient.settings.s3)} 2>&1 | tail -20")
     return ok(check, f"{patient.settings.s3.s3_bucket_name} takes what we write, and checks its MD5")
@@ -119,17 +118,6 @@ def _mend(patient: Patient, reason: str, told: str) -> str:
     if reason == "denied" and ("access_key_id" in told or "secret_access_key" in told):
         return both
     return remedies.get(reason, _documented("s3:PutObject"))
-
-
-def _reach(patient: Patient) -> str:
-    address = store_address(patient.settings.s3)
-    if patient.by_up and urlsplit(address).hostname in _LOOPBACK:
-        return patient.up()
-    if urlsplit(address).hostname in _LOOPBACK:
-        return f"start the store, or name another: {patient.configure('s3.endpoint_url=https://HOST')}"
-    return (
-        f"ping -c 3 {urlsplit(address).hostname}  # is there a network? else: {patient.configure('s3.endpoint_url=')}"
-    )
 
 
 def _documented(right: str) -> str:

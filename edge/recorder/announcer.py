@@ -41,6 +41,7 @@ from edge.thresholds import Limits
 log = logging.getLogger(__name__)
 
 _MB = 1_000_000
+_WISHED: dict[RecorderMode, int] = {"recording": logging.INFO, "paused": logging.INFO}  # a pause is somebody's wish
 _MINUTE = 60  # levels, one each second
 
 
@@ -67,7 +68,7 @@ class Announcer(ModeListener):
         self._bus.publish(LimitsSet(at=self._kernel.now(), node=self._node, **msgspec.structs.asdict(limits)))
 
     def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
-        (log.info if mode == "recording" else log.warning)("%s%s", mode, f": {reason}" if reason else "")
+        log.log(_WISHED.get(mode, logging.WARNING), "%s%s", mode, f": {reason}" if reason else "")
         if mode != "recording":
             self._minute.clear()
             self._input = InputWatch()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from edge.spool import Spool
 from query_service.local import LocalDoor
 from query_service.protocol import Request
 from tests.integration.test_keeping import archiving, erase, rows, settings, store, wait_stored
-from tests.support.chunks import START, fill_spool
+from tests.support.chunks import START, fill_spool, make_chunk
 from tests.support.s3 import RunningStore
 
 __all__ = ["settings", "store"]  # fixtures
@@ -146,6 +147,35 @@ def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: Run
     found = json.loads(done.stdout)
     assert found["ok"] is False
     assert "is missing in the store" in str(found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        (0, 1, "1 chunk with sound from .* to .*; 1 archive would be rewritten without it:"),
+        (5, 6, "1 chunk .*; 1 archive would be rewritten without it:"),  # beside one that was erased
+        (3, 4, "1 chunk .*; 1 archive would be rewritten without it:"),
+        (3, 6, "2 chunks .*; 1 archive would be left without sound:"),
+        (2, 9, "6 chunks .*; 2 archives would be left without sound, 1 rewritten without them:"),
+        (0, 2, "2 chunks with sound from .* to .*; 1 archive would be rewritten without them:"),
+        (0, 3, "3 chunks with sound from .* to .*; 1 archive would be left without sound:"),
+        (0, 4, "4 chunks .*; 1 archive would be left without sound, 1 rewritten without them:"),
+        (0, 9, "8 chunks .*; 3 archives would be left without sound:"),
+        (-9, -5, "the catalog knows of no sound there; what it does not know of yet would go"),
+    ],
+)
+def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, last: int, told: str) -> None:
+    start, end = (Instant(START + second * 1_000_000) for second in (first, last))
+    done = imhearing(tmp_path, "forget", "--from", str(start), "--to", str(end))
+    assert re.fullmatch(told, done.stderr.splitlines()[0])
+
+
+def test_chunks_that_are_in_no_archive_change_none(tmp_path: Path, settings: Settings) -> None:
+    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
+        catalog.register([make_chunk(0), make_chunk(1)])
+    Spool(settings.recorder.record_path, "porch").create()
+    done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
+    assert re.fullmatch("2 chunks with sound from .* to .*; no archive has them yet:", done.stderr.splitlines()[0])
 
 
 def test_hold_then_forget(tmp_path: Path, archived: Settings) -> None:

@@ -152,6 +152,12 @@ def test_another_rate_on_the_way_is_refused_with_its_time(node: QueryNode, setti
     assert (problem.code, str(at(10)) in str(problem)) == ("bad_request", True)
 
 
+def test_a_store_that_does_not_answer_is_told(node: QueryNode, store: RunningStore) -> None:
+    nowhere = replace(store.settings, endpoint_url=f"http://127.0.0.1:{ports.choose(None)}")
+    problem = refused(node.with_doors(s3=nowhere), 2, 5)
+    assert "the object store does not answer" in str(problem)
+
+
 def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Settings) -> None:
     async def run() -> list[Answer]:
         async with client.open_door(settings, "local") as door:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from commands import doctor
+from commands.checks import clock as clock_check
 from commands.checks import modes, software
 from commands.checks.finding import Finding, Patient
 from edge.broker_access import ETC
@@ -434,7 +435,11 @@ def test_23_a_store_that_is_off(ward: Ward) -> None:
     port = ports.choose(None)
     ward.set_store(S3("garden", endpoint_url=f"http://127.0.0.1:{port}"))
     ward.set("s3.access_key_id=a", "s3.secret_access_key=b")
-    is_fault(ward.look("store")["store.write"], f"127.0.0.1:{port}")
+    is_fault(before := ward.look("store")["store.write"], f"127.0.0.1:{port}")
+    clock = ward.look("clock")["clock.offset"]
+    assert (clock.state, clock.remedy) == ("warning", before.remedy)
+    by_up = clock_check.agrees_with_store(ward.patient()._replace(by_up=True))
+    assert by_up.remedy == f"imhearing up --data {ward.data}"
     with running_store(port=port) as running:
         ward.set_store(running.settings)
         found = ward.look("store")

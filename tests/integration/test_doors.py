@@ -9,6 +9,7 @@ import re
 import secrets
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -23,6 +24,7 @@ from msgspec.structs import replace
 from edge.embedded import ports
 from edge.errors import ConfigError, DoorError, QueryRefused
 from edge.instant import Instant
+from edge.model import SpoolState
 from edge.settings import Http, Mqtt, Secret, Settings
 from query_service import client
 from query_service.asking import ask, new_id
@@ -268,6 +270,32 @@ async def test_without_the_token_nothing_is_told() -> None:
         async with client.open_door(settings, "http", node="attic") as way:
             with pytest.raises(DoorError, match="is the door of porch, not of attic"):
                 await way.ask(Request(id="x", type="status"), 5)
+
+
+@in_loop
+async def test_a_node_that_is_not_there_is_told_in_plain_words() -> None:
+    port = ports.choose(None)
+    async with client.open_door(Settings(http=Http(port=port)), "http", node="porch") as way:
+        with pytest.raises(DoorError) as caught:
+            await way.ask(Request(id="x", type="status"), 0.5)
+    assert str(caught.value) == (
+        f"http://127.0.0.1:{port}/query: no answer within 0.5 s (connection refused);"
+        " the node must be running: start `imhearing up` with the same --data"
+    )
+
+
+def test_the_status_tells_until_when_a_pause_lasts(tmp_path: Path) -> None:
+    made = QueryNode(tmp_path, chunks=0)
+    until = Instant(END + 600 * SECOND)
+    told = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
+    made.spool.write_state(told)
+    answer = client.query(made.settings, "local", type="status")
+    assert isinstance(answer, StatusAnswer)
+    assert (answer.recorder.state, answer.recorder.until) == ("paused", until)
+    made.spool.write_state(replace(told, state="stopped", until=None))
+    answer = client.query(made.settings, "local", type="status")
+    assert isinstance(answer, StatusAnswer)
+    assert answer.recorder.until is None
 
 
 def test_beyond_loopback_a_token_is_needed() -> None:

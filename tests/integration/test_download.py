@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from edge.errors import FetchError
+from edge.embedded import ports
+from edge.errors import FetchError, StoreSilent
 from edge.model import Where
 from query_service import download
 from query_service.download import LinkRefused, downloads
@@ -97,6 +98,21 @@ def test_a_server_without_end_is_left_after_what_was_asked(tmp_path: Path) -> No
     with pytest.raises(FetchError, match="more than was asked"):
         get(endless, tmp_path / "a")
     assert sent < 20_000_000
+
+
+def test_a_store_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> None:
+    port = ports.choose(None)
+
+    async def run() -> None:
+        async with downloads() as downloader:
+            await downloader.member(f"http://127.0.0.1:{port}/archive.zip", WHERE, tmp_path / "a")
+
+    with pytest.raises(StoreSilent) as caught:
+        asyncio.run(run())
+    assert str(caught.value) == (
+        f"a.flac: cannot be read: no object store answers at 127.0.0.1:{port} (connection refused);"
+        " that of `imhearing up` runs while that does: start it with the same --data"
+    )
 
 
 def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from commands.log_watch import LogWatch
+from edge.archiver.storage import Storage
 from edge.embedded import ports
 from edge.embedded.broker import broker_part, find_mosquitto
 from edge.embedded.child import Child, Part, read_tail, trim_log
@@ -20,6 +23,7 @@ from edge.embedded.store import BUCKET, store_part
 from edge.embedded.supervisor import Backoff, Supervisor, how_it_ended
 from edge.errors import ImHearingError
 from tests.support.broker import running_broker
+from tests.support.s3 import running_store
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -274,6 +278,19 @@ def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
     finally:
         child.ask_to_end()
         child.end(5)
+
+
+def test_what_is_deleted_in_the_store_is_no_problem_to_show(tmp_path: Path) -> None:
+    with running_store(tmp_path) as store:
+        watch = LogWatch({"store": tmp_path / "store.log"})
+        storage = Storage(store.settings)
+        for key in ("porch/2026/a", "porch/2026/b", "porch/doctor/c"):
+            storage.put(key, b"sound", hashlib.md5(b"sound", usedforsecurity=False).hexdigest())
+        storage.delete("porch/doctor/c")
+        storage.delete("porch/2026/a")
+        assert [path.name for path in store.folder.rglob("*")] == ["porch", "2026", "b"]  # no folder is left empty
+        assert "ERROR" in (tmp_path / "store.log").read_text()  # rclone's word for a folder that is not empty
+        assert list(watch.problems()) == []
 
 
 def test_what_an_ended_store_left_of_uploads_is_removed(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ EVENT = SoundHeard(
     at=Instant(5 * SECOND), node="porch", event="started", sound_id=f"{STREAM}-s5", lafmax=-20.0, laeq=-25.0,
     unit="dBFS", started_at=Instant(5 * SECOND),
 )  # fmt: skip
+UNTIL = Instant.parse("2099-01-01T00:00:00Z")  # the end of a pause
 
 
 class Porch(NamedTuple):
@@ -59,7 +60,8 @@ class Porch(NamedTuple):
     server: RealtimeServer
 
     def records(self, state: str = "recording") -> None:
-        told = SpoolState(state=state, since=now(), boot_id=BOOT, ordinal=1, stream_id=None)  # type: ignore[arg-type]
+        until = UNTIL if state == "paused" else None
+        told = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
         self.spool.write_state(told)
 
     def finishes_chunk(self, number: int, sounds: tuple[SoundSpan, ...] = (), gap: int = 0) -> Instant:
@@ -127,7 +129,7 @@ def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> 
             assert sound.ended_at == began + SECOND // 2 + SECOND // 10
             porch.records("paused")
             (state,) = await first(heard, RecorderState, 1)
-            assert state.state == "paused"
+            assert (state.state, state.until) == ("paused", UNTIL)
 
     asyncio.run(run())
 

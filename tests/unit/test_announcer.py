@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,22 @@ def spool(tmp_path: Path) -> Spool:
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
     return spool
+
+
+@pytest.mark.parametrize("reason", [None, "the schedule says so"])
+def test_a_pause_that_somebody_ordered_is_no_alarm(
+    spool: Spool, caplog: pytest.LogCaptureFixture, reason: str | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = load(spool.path.parent, overrides=["node.name=porch"], environ={})
+    announcer = Announcer(settings, spool, cast(Bus, Memory()), TurnedClock(), Limits())
+    announcer.mode_changed("paused", START, reason, None)
+    announcer.mode_changed("no_device", START, "it is gone", None)
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [
+        ("INFO", f"paused: {reason}" if reason else "paused"),
+        ("WARNING", "no_device: it is gone"),
+    ]
 
 
 def told_of(spool: Spool, chunk: Chunk, limits: Limits) -> list[Event]:

@@ -141,3 +141,17 @@ def test_problems_in_the_logs_of_children_are_found(tmp_path: Path) -> None:
     assert list(watch.problems()) == ["recorder: half a line\\x1b[2J"]
     ours.write_text("2026-01-01T00:00:00.000Z ERROR recorder: after a trim\n")
     assert list(watch.problems()) == ["recorder: after a trim"]
+
+
+def test_a_folder_that_the_store_keeps_is_no_problem(tmp_path: Path) -> None:
+    log = tmp_path / "store.log"
+    watch = LogWatch({"store": log})
+    log.write_text(
+        "2026/11/22 10:00:16 ERROR : imhearing/imhearing/vm/: Dir.Remove not empty\n"
+        "2026/11/22 10:00:16 ERROR : imhearing/imhearing/vm/: Dir.Remove failed to remove directory: not permitted\n"
+        "2026/11/22 10:00:17 ERROR : imhearing/imhearing/vm/x.zip: File.Remove not empty\n"
+    )
+    assert list(watch.problems()) == [
+        "store: ERROR : imhearing/imhearing/vm/: Dir.Remove failed to remove directory: not permitted",
+        "store: ERROR : imhearing/imhearing/vm/x.zip: File.Remove not empty",
+    ]

@@ -12,14 +12,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import imhearing
 from commands import common
 from commands import words as help_words
+from commands.node_view import NodeView
 from commands.parser import build_parser
-from commands.status import print_report
+from commands.status import print_report, reason_of
 from edge import __version__
 from edge.errors import ImHearingError
+from edge.events import RecorderState, RecorderStatus
 from edge.instant import Instant
 from query_service.protocol import Backlog, RecorderReport, StatusAnswer
 
@@ -62,11 +65,14 @@ def test_each_command_explains_itself_and_takes_the_common_options(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_options_are_taken_by_their_whole_names_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The installed command's wrapper looks for `--data`, to keep others out of the node's own folder."""
-    given = {"query": ["1m"], "fetch": ["1m"], "forget": ["1m"], "hold": ["1m"], "token": ["--client", "a"]}
+    given = {
+        "fetch": ["-o", "a.wav"], "token": ["--client", "a"], "broker-setup": ["--into", "a"], "catalog": ["verify"],
+        "configure": ["a.b=c"],
+    }  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         build_parser().parse_args([command, *given.get(command, []), "--dat", "here"])
     assert ended.value.code == 2
-    assert "--dat" in capsys.readouterr().err
+    assert "unrecognized arguments: --dat" in capsys.readouterr().err
 
 
 def test_front_and_parser_know_the_same_commands() -> None:
@@ -140,6 +146,33 @@ def test_bad_input_gets_plain_words_and_its_exit_code(
         assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["query", "--last", "-5m"], "--last: a value is missing, or begins with -"),
+        (["query", "--last", "1m", "--type", "levels", "--step", "x"], "'x' is not 1 to 86400 whole seconds"),
+        (["query", "--last", "1m", "--step", "0"], "'0' is not 1 to 86400 whole seconds"),
+        (["query", "--last", "1m", "--timeout", "soon"], "'soon' is not a number of seconds above 0"),
+        (["query", "--last", "1m", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+        (["query", "--last", "1m", "--min-level", "loud"], "'loud' is not a number"),
+        (["query", "--last", "1m", "--min-level", "nan"], "'nan' is not a number"),
+        (["calibrate", "--known", "loud"], "'loud' is not a number"),
+        (["calibrate", "--gain", "much"], "'much' is not a whole number"),
+        (["query", "--lst", "1m"], "--lst"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_gets_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        imhearing.main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("imhearing: ")
+    assert said in line
+    assert "invalid" not in line or arguments == ["nonsense"]
+    assert line.endswith("--help`")
+
+
 def test_nothing_is_made_where_something_was_only_asked(tmp_path: Path) -> None:
     for command in ("query", "status", "watch"):
         run(command, "--data", str(tmp_path / "data"), *(["--last", "1m"] if command == "query" else []))
@@ -202,6 +235,46 @@ def test_a_reader_who_goes_early_hears_no_complaint() -> None:
     assert complaint == b""
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"], ["devices", "--json"]])
+def test_output_that_cannot_be_written_is_told_in_a_sentence(
+    arguments: list[str], buffered: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered, "XDG_DATA_HOME": str(tmp_path)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, str(FRONT), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        "imhearing: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_a_disk_that_is_full_elsewhere_is_not_taken_for_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    assert "the output" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_who_goes_early_ends_a_command_quietly(buffered: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(FRONT), "devices", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": buffered},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        _, complaint = process.communicate(timeout=20)
+    assert (process.returncode, complaint) == (141, b"")
+
+
 def test_devices_as_json(tmp_path: Path) -> None:
     done = run("devices", "--json", "--data", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -243,23 +316,83 @@ def test_what_others_wrote_reaches_the_terminal_harmless(
     ]
 
 
-def test_a_status_that_means_harm_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    report = StatusAnswer(
+def a_status(recorder: RecorderReport, version: str = "1") -> StatusAnswer:
+    return StatusAnswer(
         id="x",
         node="porch",
         at=Instant(0),
-        version=f"1{ESCAPES}\n2",
+        version=version,
         uptime=1.0,
-        recorder=RecorderReport(
-            state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
-        ),
+        recorder=recorder,
         spool=Backlog(0, 0, 0),
         disk_free=1,
         last_chunk=None,
         clock=None,
         catalog="ready",
     )
-    print_report(report, utc=True)
+
+
+NOON = Instant.parse("2026-03-03T12:00:00Z")
+SAID_BY_THE_RECORDER = RecorderReport(
+    state="paused", since=NOON, alive=True, stream_id=None, device=None, rate=None, channels=None
+)
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [
+        (None, "paused since 2026-03-03 12:00:00"),
+        (Instant(NOON + 1_800_000_000), "paused since 2026-03-03 12:00:00 until 12:30:00"),
+        (Instant(NOON + 86_400_000_000), "paused since 2026-03-03 12:00:00 until 2026-03-04 12:00:00"),
+    ],
+)
+def test_status_tells_until_when_a_pause_lasts(
+    until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(a_status(replace(SAID_BY_THE_RECORDER, until=until)), utc=True)
+    assert capsys.readouterr().out.splitlines()[1] == f"recorder  {words}"
+
+
+def test_a_recorder_that_stopped_is_called_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its process may run on: a file that was played to its end is not played again."""
+    report = a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False))
+    print_report(report, utc=True, reason="the file has been\x1b[2J played")
+    told = capsys.readouterr().out.splitlines()[1]
+    assert told == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
+
+
+def test_a_recorder_that_vanished_is_told_from_one_that_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(a_status(replace(SAID_BY_THE_RECORDER, state="recording", alive=False)), utc=True)
+    assert "not running (last: recording)" in capsys.readouterr().out
+
+
+def told_by_the_broker(state: str, online: str = "online") -> NodeView:
+    view = NodeView()
+    view.apply(RecorderStatus(at=NOON, node="porch", state=online, instance="x", version="1"))  # type: ignore[arg-type]
+    view.apply(
+        RecorderState(at=NOON, node="porch", state=state, since=NOON, reason="it ended")  # type: ignore[arg-type]
+    )
+    return view
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (None, None),
+        (told_by_the_broker("stopped"), "it ended"),
+        (told_by_the_broker("recording"), None),
+        (told_by_the_broker("stopped", "offline"), None),
+    ],
+)
+def test_a_reason_is_told_where_the_broker_speaks_of_the_same_state(view: NodeView | None, reason: str | None) -> None:
+    assert reason_of(a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False)), view) == reason
+
+
+def test_a_status_that_means_harm_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    harmful = RecorderReport(
+        state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
+    )
+    print_report(a_status(harmful, f"1{ESCAPES}\n2"), utc=True)
     lines = capsys.readouterr().out.split("\n")
     assert all(line.isprintable() for line in lines)
     assert lines[0].startswith("node      porch 1\\x1b]0;owned")

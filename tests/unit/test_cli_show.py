@@ -6,6 +6,8 @@ import io
 import itertools
 import re
 import shlex
+import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from commands import show
 from commands.answer_tables import print_levels, print_sounds
 from commands.coverage_bar import cells, legend, rows, totals
 from commands.display import Facts
+from commands.fetch import _tell as tell_fetched
 from commands.node_view import NodeView, describe, read_event, size
 from commands.query import print_coverage
 from commands.screen import draw, level_bar, pasteable
@@ -36,6 +39,7 @@ from edge.events import (
 )
 from edge.instant import MICROSECONDS, Instant
 from edge.model import ClockStamp, Where
+from query_service.client import FetchReport
 from query_service.protocol import (
     ArchivePlace,
     CoverageAnswer,
@@ -143,6 +147,82 @@ def test_a_share_is_never_rounded_to_all_or_nothing(hole: int, said: str) -> Non
     (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
     assert said in recorded
     assert "(0 %)" not in gap
+
+
+@pytest.mark.parametrize(
+    ("hole", "said"), [(1, "(< 0.01 %)"), (MICROSECONDS, "(< 0.01 %)"), (9 * MICROSECONDS, "(0.01042 %)")]
+)
+def test_a_share_too_small_to_tell_is_said_to_be_less(hole: int, said: str) -> None:
+    day = 86_400 * MICROSECONDS
+    intervals = [interval("recorded", 0, day - hole), interval("gap", day - hole, day)]
+    (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
+    assert said in gap
+    assert ("(> 99.99 %)" in recorded) == ("<" in said)
+
+
+def test_a_fetch_tells_what_it_read_from_the_store(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was still in the spool is not in that number."""
+    report = FetchReport(
+        path=Path("a.wav"), from_=START, to=Instant(START + MICROSECONDS), rate=48_000, channels=1, frames=48_000,
+        chunks=3, bytes_read=0, holes=(),
+    )  # fmt: skip
+    tell_fetched(report, "silence", True)
+    assert capsys.readouterr().err == "a.wav: 1.0 s, 48000 Hz, mono, from 3 chunks (0 B from the store)\n"
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_a_narrow_terminal_keeps_the_numbers_of_levels(width: int) -> None:
+    step = LevelStep(
+        from_=START, to=Instant(START + 60 * MICROSECONDS), seconds=60, unit="dBFS", laeq=-42.1, laeq_max=-30.0,
+        lafmax=-20.2, l10=-40.3, l50=-42.5, l90=-50.6,
+    )  # fmt: skip
+    for end in (60, 2 * 86_400):
+        console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+        answer = LevelsAnswer(
+            id="x", node="porch", from_=START, to=Instant(START + end * MICROSECONDS), step=60, levels=(step,)
+        )  # fmt: skip
+        print_levels(answer, console, utc=True)
+        text = console.export_text()
+        for number in ("22:00:00.000", "-42.1", "-20.2", "-40.3", "-42.5", "-50.6"):
+            assert number in text
+        assert "█" in text or width < 80
+        if width == 80:
+            assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_a_narrow_terminal_keeps_the_numbers_of_sounds(width: int) -> None:
+    sound = Sound(
+        sound_id=f"{STREAM}-s5", from_=START, to=None, lafmax=-20.0, laeq=-30.0, unit="dBFS", state="pending",
+        uncertain=True, chunk_id=f"{STREAM}-000000", where=None,
+    )  # fmt: skip
+    console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
+    answer = SoundsAnswer(id="x", node="porch", from_=START, to=Instant(START + 1), sounds=(sound,), archives={})
+    print_sounds(answer, console, utc=True)
+    text = console.export_text()
+    assert all(words in text for words in ("~22:00:00.000", "lasts", "-20.0 dBFS", "-30.0 dBFS", "pending"))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("2026-03-28T12:00:00Z", "2026-03-28T13:00:00Z", "local, UTC+01:00"),
+        ("2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z", "local, UTC+01:00, at its end UTC+02:00"),
+        ("2026-10-24T22:00:00Z", "2026-10-25T12:00:00Z", "local, UTC+02:00, at its end UTC+01:00"),
+    ],
+)
+def test_both_offsets_are_told_where_the_clocks_change(
+    start: str, end: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        first, last = Instant.parse(start), Instant.parse(end)
+        assert show.zone(first, last) == said
+        assert show.zone(first, last, utc=True) == "UTC"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_table_names_archives_and_causes() -> None:
@@ -376,4 +456,4 @@ def test_lengths(seconds: float, text: str) -> None:
 def test_the_ends_of_the_calendar_can_be_shown() -> None:
     for moment in (Instant.parse("0001-01-01T00:00:00Z"), Instant.parse("9999-12-31T23:59:59Z")):
         assert show.full(moment)
-        assert show.zone(moment)
+        assert show.zone(moment, moment)

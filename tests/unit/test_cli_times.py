@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -26,6 +28,9 @@ near = st.integers(int(Instant.parse("1971-01-01T00:00:00Z")), int(Instant.parse
         ("2026-03-03T22:00:00Z", "2026-03-03T22:00:00Z"),
         ("2026-03-03T22:00:00.25+01:00", "2026-03-03T21:00:00.25Z"),
         ("2026-03-03 22:00:00-05:00", "2026-03-04T03:00:00Z"),
+        ("2026-11-22T22:39Z", "2026-11-22T22:39:00Z"),
+        ("2026-11-22T22:39+01:00", "2026-11-22T21:39:00Z"),
+        ("2026-11-22 22:39-05:00", "2026-11-23T03:39:00Z"),
         ("2026-03-03 22:00", "2026-03-03T21:00:00Z"),
         ("2026-03-03T22:00:05", "2026-03-03T21:00:05Z"),
         ("2026-03-03 22:00:05.5", "2026-03-03T21:00:05.5Z"),
@@ -53,6 +58,42 @@ def test_what_is_no_time_gets_examples(text: str) -> None:
     with pytest.raises(UsageError, match="yesterday 22:00") as caught:
         parse_time(text, NOW, BERLIN)
     assert caught.value.exit_code == 2
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the machine's time zone."""
+
+    def chosen(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield chosen
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("text", ["2026-03-29 02:30", "2026-03-29 02:00", "2026-03-29T02:59:59.999999"])
+def test_a_time_that_the_clocks_skipped_is_refused(text: str, in_zone: Callable[[str], None]) -> None:
+    in_zone("Europe/Berlin")
+    for zone in (BERLIN, None):  # handed in, and this machine's
+        with pytest.raises(UsageError, match="the clocks go forward"):
+            parse_time(text, NOW, zone)
+
+
+def test_what_lies_beside_a_clock_change_is_read(in_zone: Callable[[str], None]) -> None:
+    in_zone("Europe/Berlin")
+    for zone in (BERLIN, None):
+        first, after = parse_range("2026-03-29 01:59:59", "2026-03-29 03:00", None, NOW, zone)
+        assert after - first == MICROSECONDS
+        first, after = parse_range("2026-10-25 01:30", "2026-10-25 03:30", None, NOW, zone)
+        assert after - first == 3 * 3_600 * MICROSECONDS
+
+
+def test_a_day_without_a_midnight_begins_when_the_clocks_changed(in_zone: Callable[[str], None]) -> None:
+    in_zone("Africa/Cairo")
+    for zone in (ZoneInfo("Africa/Cairo"), None):
+        assert parse_time("2026-04-24", NOW, zone) == Instant.parse("2026-04-23T22:00:00Z")
 
 
 def test_yesterday_is_counted_from_the_local_day() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,37 @@ def test_what_is_configured_is_left_to_its_owner(tmp_path: Path) -> None:
     assert "secret" not in str(plan.notes)
 
 
+@pytest.mark.parametrize("name", ["nofile.wav", "text.md", "empty.wav"])
+def test_a_file_that_cannot_be_played_is_refused_before_anything_begins(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.md").write_text("# no sound\n")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    data, source = tmp_path / "data", tmp_path / name
+    command = [sys.executable, "-m", "imhearing", "up", "--data", str(data), "--set", f"recorder.source={source}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"imhearing: {source}: ")
+    assert done.stderr.count("\n") == 1
+    assert "set [recorder] source to a sound file" in done.stderr
+    assert not data.exists()
+
+
+def test_a_port_that_somebody_has_is_not_announced_as_ours(tmp_path: Path) -> None:
+    with socket.create_server((ports.LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        notes = make_plan(tmp_path, asked(tmp_path, *CONFIGURED, f"http.port={port}")).notes
+        assert notes[-1] == f"http      127.0.0.1:{port} cannot be had now: no HTTP door until it can"
+    assert make_plan(tmp_path, asked(tmp_path, *CONFIGURED, f"http.port={port}")).notes[-1] == (
+        f"http      127.0.0.1:{port}"
+    )
+
+
+def test_an_address_that_is_not_ours_is_not_announced(tmp_path: Path) -> None:
+    wanted = (*CONFIGURED, "http.host=192.0.2.1", "http.token=0123456789abcdef")
+    assert "no HTTP door" in make_plan(tmp_path, asked(tmp_path, *wanted)).notes[-1]
+    everywhere = (*CONFIGURED, "http.host=::1", f"http.port={ports.choose(None)}")
+    assert "no HTTP door" not in make_plan(tmp_path, asked(tmp_path, *everywhere)).notes[-1]
+
+
 def test_secrets_are_on_no_command_line(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, asked(tmp_path, "mqtt.password=xyzzy"))
     words = " ".join(word for part in [*plan.servers, *plan.services] for word in part.command)
@@ -63,7 +97,7 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(tmp_path: Path, monkeyp
     first = make_plan(tmp_path, asked(tmp_path))
     remember(tmp_path, first)
     taken = first.memory.store_port
-    monkeypatch.setattr(ports, "is_free", lambda port: port != taken)
+    monkeypatch.setattr(ports, "is_free", lambda port, *_: port != taken)
     again = make_plan(tmp_path, asked(tmp_path))
     assert again.memory.store_port != taken
     assert again.memory.store_secret == first.memory.store_secret

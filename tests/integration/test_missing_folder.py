@@ -1,0 +1,57 @@
+"""A folder that is not there, named by mistake: refused in plain words, and not made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPAN = ("--from", "2026-03-03T22:00:00Z", "--to", "2026-03-03T22:10:00Z")
+
+
+def imhearing(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "home")}
+    return subprocess.run(
+        [sys.executable, "-m", "imhearing", *words], capture_output=True, text=True, timeout=60, check=False,
+        stdin=subprocess.DEVNULL, env=environ,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [("hold",), ("hold", *SPAN), ("hold", *SPAN, "--release"), ("forget", *SPAN, "--yes")]
+)
+def test_there_is_nothing_to_hold_or_to_forget(tmp_path: Path, words: tuple[str, ...]) -> None:
+    nope = tmp_path / "nope"
+    done = imhearing(tmp_path, *words, "--data", str(nope))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"imhearing: no node has recorded in {nope} yet (spool is not there); start `imhearing up`, or name the node's"
+        " folder with --data\n"
+    )
+    assert done.stdout == ""
+    assert not nope.exists()
+
+
+def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
+    nope = tmp_path / "nope"
+    done = imhearing(tmp_path, "doctor", "--json", "--data", str(nope))
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    [finding] = told["findings"]
+    assert (finding["check"], finding["state"]) == ("files.data", "fault")
+    assert finding["message"] == f"{nope} is not there: no node has recorded in it yet"
+    assert finding["remedy"] == f"imhearing up --data {nope}  # or name the node's folder with --data"
+    assert not nope.exists()
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_catalog_that_is_not_there_is_not_as_it_was(tmp_path: Path) -> None:
+    done = imhearing(tmp_path, "catalog", "rebuild", "--data", str(tmp_path / "nope"))
+    assert done.returncode == 1
+    assert "no spool is there" in done.stderr
+    assert "as it was" not in done.stderr
