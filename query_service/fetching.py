@@ -20,7 +20,7 @@ from edge.instant import MICROSECONDS, Instant
 from query_service.asking import Door, coverage_pages, new_id
 from query_service.audio import JoinedSound, output_kind
 from query_service.download import Downloader, LinkRefused, downloads
-from query_service.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Request
+from query_service.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Recording, Request
 
 if TYPE_CHECKING:
     from query_service.decryption import Keys
@@ -129,9 +129,12 @@ def _is_here(door: Door, interval: Interval) -> bool:
 
 
 def explained(interval: Interval) -> str:
-    cause = getattr(interval, "cause", None)
     state = str(interval.__struct_config__.tag)
-    return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}{f', {cause}' if cause else ''}"
+    if cause := getattr(interval, "cause", None):
+        state += f", {cause}"
+    elif isinstance(interval, Recording):
+        state += ", and to be had once its chunk is finished (`imhearing rotate` finishes it now)"
+    return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}"
 
 
 class Fetching:

@@ -127,6 +127,12 @@ def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "heard"))] == []
 
 
+def test_what_is_in_no_finished_chunk_yet_is_said_to_come(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+    (node.spool.path / "state.json").touch()  # the recorder lives
+    with pytest.raises(FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"):
+        client.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
+
+
 def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros((RATE, 2), np.int16), RATE, format="FLAC")
