@@ -229,3 +229,15 @@ def test_another_nodes_folder_is_the_callers(wrapper: Wrapper, place: list[str])
     assert ran.startswith("caller|status|--data")
     assert "config" not in ran
     assert wrapper("status", "--help", "--data", str(wrapper.data)) == "caller|status|--help|--data|/var"
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [((3, 10, 9), "fault"), ((3, 11, 2), "ok"), ((3, 12, 6), "warning"), ((3, 12, 7), "ok"), ((3, 14, 0), "fault")],
+)
+def test_a_python_that_leaks_or_is_not_ours_is_named(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str
+) -> None:
+    monkeypatch.setattr("sys.version_info", version)
+    found = software.python(NODE)
+    assert (found.state, ".".join(map(str, version)) in found.message) == (state, True)
