@@ -44,9 +44,13 @@ class SpoolFile(NamedTuple):
     """A finished chunk's audio as the folder lists it, without a look at its manifest."""
 
     chunk_id: str
-    path: Path
+    name: str  # with its folder; a path for each of many thousand would take ten times as much
     bytes: int
     stored: bool = False  # a copy of what the store has: it waits for nothing
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
 
 
 class PartFile(NamedTuple):
@@ -387,7 +391,7 @@ def _decoded(path: Path, data: bytes, wanted: type[T]) -> T:
 
 def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:
     stat = entry.stat(follow_symlinks=False)
-    return SpoolFile(match[1], Path(entry.path), stat.st_size, stored=not stat.st_mode & _WRITABLE)
+    return SpoolFile(match[1], entry.path, stat.st_size, stored=not stat.st_mode & _WRITABLE)
 
 
 def _part_file(match: re.Match[str], entry: os.DirEntry[str]) -> PartFile:

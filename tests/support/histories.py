@@ -223,7 +223,7 @@ class FakeSpool(Spool):
         self._here = {chunk.chunk_id: chunk for chunk, place in history.places if place in here}
 
     def chunks(self) -> dict[str, SpoolFile]:
-        return {name: SpoolFile(name, self.path / name, 1) for name in self._here}
+        return {name: SpoolFile(name, str(self.path / name), 1) for name in self._here}
 
     def manifest(self, chunk_id: str) -> Chunk:
         return self._here[chunk_id]
