@@ -31,7 +31,6 @@ _LEFTOVER = re.compile(
     r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json\.tmp)",
     re.ASCII,
 )
-ALIVE_SECONDS = 10  # a recorder flushes every second: one that wrote nothing for so long is none
 _WRITABLE = 0o222  # the mode bits of which a copy of what the store has is without
 _RESERVE_BYTES = 20_000_000  # left free on the disk, to finish the current chunk and for everybody else's logs
 _RESERVE_PART = 20  # but no more than this part of a small disk

@@ -10,10 +10,11 @@ from edge.errors import SpoolError
 from edge.instant import MICROSECONDS, Instant
 from edge.model import SpoolState
 from edge.names import stream_of
-from edge.spool import ALIVE_SECONDS, PartFile, Spool, SpoolFile
+from edge.spool import PartFile, Spool, SpoolFile
 
 log = logging.getLogger(__name__)
 
+_ALIVE_SECONDS = 10  # a recorder flushes every second: one that wrote nothing for so long is none
 _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave a folder's time as it is
 
 
@@ -32,7 +33,7 @@ class SpoolView(NamedTuple):
 
     def is_alive(self, now: Instant) -> bool:
         """Whether the recorder wrote of late."""
-        return self.seen_at is not None and self.seen_at >= now - ALIVE_SECONDS * MICROSECONDS
+        return self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
 
 
 class SpoolWatcher:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import numpy as np
 from commands.checks.finding import Finding, Patient, fault, ok, warning
 from commands.logs import escaped
 from edge.errors import DeviceError, SpoolError
-from edge.model import Chunk, SpoolState
+from edge.model import Chunk
 from edge.recorder.gain import read_gain, set_command
 from edge.recorder.listening import Heard, listen
 from edge.recorder.microphone import choose_device, list_devices
 from edge.recorder.sources import choose_source
 from edge.settings import Recorder
-from edge.spool import ALIVE_SECONDS, Spool
+from edge.spool import Spool
+from query_service.spool_view import SpoolWatcher
 
 _SECONDS = 0.5
 _QUIET_DBFS = -75.0  # peak: the noise of any microphone that is switched on is louder
@@ -132,8 +132,9 @@ def in_use(patient: Patient) -> list[Finding]:
     """What the running recorder gets from the device, where it has it; nothing where none records."""
     spool = Spool(patient.settings.recorder.record_path, patient.settings.node.name)
     try:
-        state = spool.state()
-        if state is None or state.state != "recording" or state.stream_id is None or not _is_alive(spool, state):
+        view = SpoolWatcher(spool).look()
+        state, alive = view.state, view.is_alive(patient.kernel.now())
+        if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []
         device = spool.stream(state.stream_id).device
         last = _last_chunk(spool, state.stream_id)
@@ -145,12 +146,6 @@ def in_use(patient: Patient) -> list[Finding]:
     if last is not None and last.levels is not None and not last.levels.calibrated:
         found.append(is_not_silent(device, last.levels.lcpeak))
     return found
-
-
-def _is_alive(spool: Spool, state: SpoolState) -> bool:
-    parts = spool.parts()
-    seen_at = spool.recorder_seen_at(state, parts, spool.chunks())
-    return seen_at is not None and seen_at / 1e6 > time.time() - ALIVE_SECONDS
 
 
 def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:

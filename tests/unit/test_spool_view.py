@@ -15,6 +15,17 @@ from query_service.spool_view import SpoolWatcher
 from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
 
 
+def begun_chunk(folder: Path) -> tuple[Spool, Path]:
+    """A spool whose recorder wrote last to the file of its first chunk, 7 s after 1970."""
+    fill_spool(folder, 0)
+    spool = Spool(folder, "porch")
+    part = spool.part_path(f"{STREAM}-000000", "flac")
+    part.write_bytes(b"a")
+    os.utime(spool.path / "state.json", (1, 1))
+    os.utime(part, (7, 7))
+    return spool, part
+
+
 def settle(folder: Path) -> None:
     """As if the last change to the folder had been a while ago."""
     past = time.time_ns() - 10_000_000_000
@@ -79,12 +90,7 @@ def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) ->
 
 
 def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
-    fill_spool(tmp_path, 0)
-    spool = Spool(tmp_path, "porch")
-    part = spool.part_path(f"{STREAM}-000000", "flac")
-    part.write_bytes(b"a")
-    os.utime(spool.path / "state.json", (1, 1))
-    os.utime(part, (7, 7))
+    _, part = begun_chunk(tmp_path)
 
     class Finishing(Spool):
         """The recorder finishes the file while its folder is being listed."""
@@ -109,12 +115,7 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill_spool(tmp_path, 0)
-    spool = Spool(tmp_path, "porch")
-    part = spool.part_path(f"{STREAM}-000000", "flac")
-    part.write_bytes(b"a")
-    os.utime(spool.path / "state.json", (1, 1))
-    os.utime(part, (7, 7))
+    spool, part = begun_chunk(tmp_path)
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
     changed_at = (tmp_path.stat().st_mtime_ns,)
