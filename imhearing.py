@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from commands import output
-from commands.parser import build_parser
-from edge.errors import ImHearingError, OutputLost
+from commands.cli import output
+from commands.cli.parser import build_parser
+from edge.core.errors import ImHearingError, OutputLost
 
 if TYPE_CHECKING:
     import argparse
 
 # command -> where it is; imported only when it runs, so that none pays for another's libraries
 _COMMANDS = {
-    "up": "commands.up:run",
+    "up": "commands.up.up:run",
     "recorder": "commands.services:recorder",
     "archiver": "commands.services:archiver",
     "query-service": "commands.services:query_service",
@@ -32,7 +32,7 @@ _COMMANDS = {
     "unannounce": "commands.control:unannounce",
     "status": "commands.status:run",
     "devices": "commands.devices:run",
-    "doctor": "commands.doctor:run",
+    "doctor": "commands.doctor.doctor:run",
     "calibrate": "commands.calibrate:run",
     "configure": "commands.configure:run",
     "make-bucket": "commands.make_bucket:run",
@@ -81,7 +81,7 @@ def _guarded(args: argparse.Namespace) -> int:
     except (OutputLost, BrokenPipeError):
         raise
     except ImHearingError as problem:
-        from commands.logs import escaped  # noqa: PLC0415
+        from commands.cli.logs import escaped  # noqa: PLC0415
 
         for line in str(problem).rstrip("\n").split("\n"):
             print(f"imhearing: {escaped(line)}", file=sys.stderr)

@@ -23,16 +23,16 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from pony import orm
 
-from edge import wire
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.values import pack
-from edge.instant import Instant
-from edge.settings import S3, Query, Secret, Settings
-from edge.spool import Spool
-from query_service.facts import FactFinder
-from query_service.presigning import Presigner
-from query_service.protocol import CoverageAnswer, Request
-from query_service.responder import Responder
+from edge.configuration.settings import S3, Query, Secret, Settings
+from edge.core import wire
+from edge.core.instant import Instant
+from edge.spool.spool import Spool
+from query_service.answer.facts import FactFinder
+from query_service.answer.presigning import Presigner
+from query_service.answer.responder import Responder
+from query_service.queries.protocol import CoverageAnswer, Request
 from tests.support.chunks import make_chunk
 
 SECOND = 1_000_000

@@ -18,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from edge import wire
-from edge.config import to_ini
-from edge.model import SpoolState
-from edge.settings import Archive, Mqtt, Node, Recorder, Settings
-from edge.settings import Catalog as CatalogSettings
-from edge.spool import Spool
+from edge.configuration.loader import to_ini
+from edge.configuration.settings import Archive, Mqtt, Node, Recorder, Settings
+from edge.configuration.settings import Catalog as CatalogSettings
+from edge.core import wire
+from edge.core.values import SpoolState
+from edge.spool.spool import Spool
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream
 from tests.support.s3 import running_store
 
@@ -31,7 +31,7 @@ _PROCESS = """
 import sys, threading
 from pathlib import Path
 from edge.archiver import service
-from edge.config import load
+from edge.configuration.loader import load
 service.run(load(Path(sys.argv[1])), threading.Event())
 """
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from edge.settings import Recorder
+from edge.configuration.settings import Recorder
 from tests.support.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.recorder_process import RecorderProcess, running_recorder
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.capture import Use
-from edge.config import load
-from edge.errors import ImHearingError
-from edge.recorder.blocks import Block, block_frames
-from edge.recorder.microphone import Microphone
-from edge.settings import Recorder
+from edge.configuration.loader import load
+from edge.configuration.settings import Recorder
+from edge.core.errors import ImHearingError
+from edge.recorder.capture.blocks import Block, block_frames
+from edge.recorder.capture.microphone import Microphone
 from tests.support.recorded import holes_of
 from tests.support.recorder_process import RecorderProcess, running_recorder
 

@@ -33,12 +33,12 @@ import jwt
 import soundfile
 from websockets.sync.client import connect
 
-from edge.config import to_ini
+from edge.configuration.loader import to_ini
+from edge.configuration.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
 from edge.embedded import ports
 from edge.embedded.broker import broker_part
 from edge.embedded.child import Child
-from edge.home_assistant import discovery_payload
-from edge.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
+from edge.messaging.home_assistant import discovery_payload
 from tests.support.s3 import running_store
 
 NODE = "porch"

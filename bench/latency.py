@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edge import wire
-from edge.events import SoundHeard
-from edge.mqtt import Bus, Message
-from edge.settings import Mqtt, Recorder
+from edge.configuration.settings import Mqtt, Recorder
+from edge.core import wire
+from edge.messaging.bus import Bus, Message
+from edge.messaging.events import SoundHeard
 from tests.support.broker import running_broker
 from tests.support.microphone import virtual_microphone
 from tests.support.recorded import chunks_of, sound_of, streams_of

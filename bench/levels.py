@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge.recorder.blocks import block_frames
-from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, LevelMeter
-from edge.recorder.scene import Scene
-from edge.recorder.sounds import SoundDetector
-from edge.recorder.weighting import design_goal_db
-from edge.settings import Recorder
+from edge.configuration.settings import Recorder
+from edge.recorder.capture.blocks import block_frames
+from edge.recorder.capture.scene import Scene
+from edge.recorder.signal.levels import FULL_SCALE_16, FULL_SCALE_24, LevelMeter
+from edge.recorder.signal.sounds import SoundDetector
+from edge.recorder.signal.weighting import design_goal_db
 
 
 class Row(NamedTuple):

@@ -25,15 +25,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge import wire
-from edge.asking import ask, new_id
+from edge.configuration.settings import Mqtt
+from edge.core import wire
 from edge.embedded import ports
 from edge.embedded.broker import broker_part
 from edge.embedded.child import Child
-from edge.events import ChunkCompleted, RecorderState
-from edge.mqtt import MAX_PAYLOAD
-from edge.settings import Mqtt
-from edge.verbs import COMMANDS, EVERY_VERB, Resume
+from edge.messaging.bus import MAX_PAYLOAD
+from edge.messaging.command_client import ask, new_id
+from edge.messaging.commands import COMMANDS, EVERY_VERB, Resume
+from edge.messaging.events import ChunkCompleted, RecorderState
 
 OWN = "imhearing/porch"
 ROOT = Path(__file__).parents[1]

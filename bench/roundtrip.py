@@ -20,15 +20,15 @@ from pathlib import Path
 from msgspec.structs import replace
 
 import imhearing
-from edge import config
+from edge.configuration import loader as config
+from edge.configuration.settings import Ably, Http, Mqtt, Settings
+from edge.core.files import write_atomically
+from edge.core.instant import Instant
 from edge.embedded import ports
-from edge.files import write_atomically
-from edge.instant import Instant
-from edge.settings import Ably, Http, Mqtt, Settings
-from query_service import client
-from query_service.asking import new_id
-from query_service.protocol import CoverageAnswer, Request
-from query_service.tokens import new_api_key
+from query_service.client import client
+from query_service.queries.paging import new_id
+from query_service.queries.protocol import CoverageAnswer, Request
+from query_service.realtime.tokens import new_api_key
 from tests.support.broker import running_broker
 from tests.support.chunks import START
 from tests.support.query_node import QueryNode

@@ -16,13 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from edge.config import load, to_ini
-from edge.instant import Instant
-from edge.settings import Archive, Catalog, Mqtt, Node, Recorder, Settings
-from edge.spool import Spool
-from query_service import client
-from query_service.client import Via
-from tests.faults.archiver_kill_points import PROCESS
+from edge.configuration.loader import load, to_ini
+from edge.configuration.settings import Archive, Catalog, Mqtt, Node, Recorder, Settings
+from edge.core.instant import Instant
+from edge.spool.spool import Spool
+from query_service.client import client
+from query_service.client.client import Via
+from tests.campaigns.archiver_kill_points import PROCESS
 from tests.support.chunks import fill_spool, make_chunk, put_chunk
 from tests.support.node import running_node
 from tests.support.s3 import running_store

@@ -26,10 +26,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from edge import wire
-from edge.model import Encryption, SpoolState
-from edge.settings import S3
-from edge.spool import Spool
+from edge.configuration.settings import S3
+from edge.core import wire
+from edge.core.values import Encryption, SpoolState
+from edge.spool.spool import Spool
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 

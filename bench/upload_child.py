@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from edge import wire
-from edge.archiver.plan import Limits, Target, batches, make_plan
-from edge.archiver.retention import remove_chunks
-from edge.archiver.storage import Storage
-from edge.archiver.upload import Uploader
+from edge.archiver.plan.plan import Limits, Target, batches, make_plan
+from edge.archiver.retention.removal import remove_chunks
+from edge.archiver.upload.upload import Uploader
 from edge.catalog import Catalog
-from edge.instant import Instant
-from edge.settings import S3, Secret
-from edge.spool import Spool
+from edge.configuration.settings import S3, Secret
+from edge.core import wire
+from edge.core.instant import Instant
+from edge.spool.spool import Spool
+from edge.store.s3 import Storage
 
 MEGABYTE = 1_000_000
 

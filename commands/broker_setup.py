@@ -17,13 +17,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from commands import logs
-from commands.checks import installed
-from commands.common import say, settings
-from edge.broker_access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
-from edge.errors import ImHearingError, UsageError
-from edge.files import write_atomically
-from edge.settings import Settings
+from commands.cli import logs
+from commands.cli.common import say, settings
+from commands.doctor import installed
+from edge.configuration.settings import Settings
+from edge.core.errors import ImHearingError, UsageError
+from edge.core.files import write_atomically
+from edge.messaging.access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
 
 _SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
 _CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # nobody is there to renew them on a porch

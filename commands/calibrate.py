@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from commands import logs
-from commands.common import now, print_json, say, settings
-from edge import calibration_file
-from edge.errors import DeviceError, UsageError
-from edge.settings import Settings
+from commands.cli import logs
+from commands.cli.common import now, print_json, say, settings
+from edge.configuration import calibration_file
+from edge.configuration.settings import Settings
+from edge.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from edge.recorder.listening import Heard
+    from edge.recorder.capture.listening import Heard
 
 _DEFAULT_SECONDS = 10.0
 _TAKEN_UP = "The recorder uses it from its next stream on: restart it, or run  imhearing rotate"
@@ -21,7 +21,7 @@ _TAKEN_UP = "The recorder uses it from its next stream on: restart it, or run  i
 def run(args: argparse.Namespace) -> int:
     """Records, measures, keeps. CalibrationError says why a recording will not do."""
     # NumPy and PortAudio, which only some commands need
-    from edge.recorder.calibration import from_calibrator, from_known_level  # noqa: PLC0415
+    from edge.recorder.signal.calibration import from_calibrator, from_known_level  # noqa: PLC0415
 
     logs.set_up_for_people()
     chosen = settings(args)
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(chosen: Settings, seconds: float, gain: int | None) -> Heard:
-    from edge.recorder.listening import listen  # noqa: PLC0415
-    from edge.recorder.sources import choose_source  # noqa: PLC0415
+    from edge.recorder.capture.listening import listen  # noqa: PLC0415
+    from edge.recorder.capture.sources import choose_source  # noqa: PLC0415
 
     source = choose_source(chosen.recorder)
     if type(source).__name__ == "SyntheticSource":
@@ -63,8 +63,8 @@ def _record(chosen: Settings, seconds: float, gain: int | None) -> Heard:
 
 
 def _set_gain(chosen: Settings, percent: int) -> None:
-    from edge.recorder.gain import set_gain  # noqa: PLC0415
-    from edge.recorder.microphone import choose_device, list_devices  # noqa: PLC0415
+    from edge.recorder.capture.gain import set_gain  # noqa: PLC0415
+    from edge.recorder.capture.microphone import choose_device, list_devices  # noqa: PLC0415
 
     if not 0 <= percent <= 100:
         raise UsageError(f"--gain {percent}: give 0 to 100 percent")

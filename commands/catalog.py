@@ -7,14 +7,14 @@ import contextlib
 import sys
 from collections.abc import Callable
 
-from commands import logs
-from commands.common import data_dir, now, print_json, say, settings
-from commands.local_store import local_store
-from commands.logs import escaped
+from commands.cli import logs
+from commands.cli.common import data_dir, now, print_json, say, settings
+from commands.cli.logs import escaped
+from commands.up.local_store import local_store
 from edge.catalog import CatalogReader
-from edge.errors import CatalogBusy, ImHearingError
-from edge.settings import Settings
-from edge.spool import Spool
+from edge.configuration.settings import Settings
+from edge.core.errors import CatalogBusy, ImHearingError
+from edge.spool.spool import Spool
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace, chosen: Settings) -> int:
-    from edge.archiver.storage import Storage  # noqa: PLC0415 -- boto3, 40 MB
     from edge.archiver.verify import verify  # noqa: PLC0415
+    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     findings = []
     counted = _counter("archives looked at" if not args.deep else "archives read back")
@@ -53,7 +53,7 @@ def _verify(args: argparse.Namespace, chosen: Settings) -> int:
 
 def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     from edge.archiver.rebuild import rebuild_in_place  # noqa: PLC0415
-    from edge.archiver.storage import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     path = chosen.catalog.db_path
     was_there = path.exists()

@@ -10,13 +10,13 @@ import stat
 import sys
 from pathlib import Path
 
-from commands import logs
-from commands.checks import installed
-from commands.common import data_dir, say
-from commands.up_plan import MARKER
-from edge import config
-from edge.errors import ConfigError, ImHearingError, UsageError
-from edge.files import write_atomically
+from commands.cli import logs
+from commands.cli.common import data_dir, say
+from commands.doctor import installed
+from commands.up.plan import MARKER
+from edge.configuration import loader as config
+from edge.core.errors import ConfigError, ImHearingError, UsageError
+from edge.core.files import write_atomically
 
 _CHANGE = re.compile(r"(\w+)\.(\w+)=(.*)", re.DOTALL)
 _SECTION = re.compile(r"\s*\[([^\]]+)\]")

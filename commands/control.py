@@ -10,21 +10,21 @@ import argparse
 import secrets
 from typing import Any
 
-from commands import logs
-from commands.common import chosen_node, now, print_json, say, settings, settings_with_broker
-from commands.show import clock
-from commands.times import parse_duration
-from edge import wire
-from edge.asking import ask, new_id
-from edge.errors import DoorError, ImHearingError, UsageError, WireError
-from edge.events import EVENTS, ROOT, RecorderStatus, Response
-from edge.home_assistant import DEFAULT_PREFIX, discovery_topic
-from edge.instant import MICROSECONDS, Instant
-from edge.kernel_clock import KernelClock
-from edge.mqtt import Bus, Message
-from edge.settings import Settings
-from edge.spool import Spool
-from edge.verbs import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
+from commands.cli import logs
+from commands.cli.common import chosen_node, now, print_json, say, settings, settings_with_broker
+from commands.cli.times import parse_duration
+from commands.show.formats import clock
+from edge.configuration.settings import Settings
+from edge.core import wire
+from edge.core.errors import DoorError, ImHearingError, UsageError, WireError
+from edge.core.instant import MICROSECONDS, Instant
+from edge.core.kernel_clock import KernelClock
+from edge.messaging.bus import Bus, Message
+from edge.messaging.command_client import ask, new_id
+from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
+from edge.messaging.events import EVENTS, ROOT, RecorderStatus, Response
+from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.spool.spool import Spool
 
 _CONNECT_SECONDS = 5.0
 _STOPPED = "the recorder does not run;"

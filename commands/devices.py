@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from commands import logs
-from commands.common import print_json, say, settings
-from commands.logs import escaped
-from edge.errors import DeviceError
+from commands.cli import logs
+from commands.cli.common import print_json, say, settings
+from commands.cli.logs import escaped
+from edge.core.errors import DeviceError
 
 if TYPE_CHECKING:
-    from edge.recorder.microphone import InputDevice
+    from edge.recorder.capture.microphone import InputDevice
 
 
 def run(args: argparse.Namespace) -> int:
-    from edge.recorder.gain import read_gain  # noqa: PLC0415
-    from edge.recorder.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, and it talks
+    from edge.recorder.capture.gain import read_gain  # noqa: PLC0415
+    from edge.recorder.capture.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, and it talks
 
     logs.set_up_for_people()
     wanted = settings(args).recorder.device
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _used(devices: list[InputDevice], wanted: str) -> InputDevice | None:
-    from edge.recorder.microphone import choose_device  # noqa: PLC0415
+    from edge.recorder.capture.microphone import choose_device  # noqa: PLC0415
 
     try:
         return choose_device(devices, wanted)

@@ -6,16 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from commands import export, logs, show
-from commands.asking import chosen_via
-from commands.common import now, print_json, say, settings_to_ask, writing
-from commands.coverage_bar import Row, rows
-from commands.node_view import size
-from commands.progress import Progress
-from commands.times import parse_range
-from edge.errors import UsageError
-from query_service import client
-from query_service.client import FetchReport
+from commands import export
+from commands.cli import logs
+from commands.cli.asking import chosen_via
+from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.times import parse_range
+from commands.show import formats as show
+from commands.show.coverage_bar import Row, rows
+from commands.show.node_view import size
+from commands.show.progress import Progress
+from edge.core.errors import UsageError
+from query_service.client import client
+from query_service.client.client import FetchReport
 
 _ENDINGS = (".wav", ".flac", ".opus")
 _STATES = {"recording": "is being recorded just now", "paused": "paused", "future": "is yet to come"}

@@ -11,17 +11,17 @@ import sys
 import time
 from typing import NamedTuple
 
-from commands import logs
-from commands.common import now, print_json, say, settings_to_ask
-from commands.show import count, precise
-from commands.times import parse_range
+from commands.cli import logs
+from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.times import parse_range
+from commands.show.formats import count, precise
 from edge.catalog import CatalogChunk, CatalogReader
-from edge.erasures import ErasureResult, Erasures
-from edge.errors import CatalogBusy, ImHearingError, UsageError
-from edge.holds import read_holds
-from edge.instant import Instant
-from edge.model import Archive
-from edge.settings import Settings
+from edge.catalog.erasures import ErasureResult, Erasures
+from edge.catalog.holds import read_holds
+from edge.configuration.settings import Settings
+from edge.core.errors import CatalogBusy, ImHearingError, UsageError
+from edge.core.instant import Instant
+from edge.core.values import Archive
 
 _MOST = 100_000  # chunks counted
 _SHOWN = 10

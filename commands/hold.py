@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from commands import logs
-from commands.common import now, print_json, say, settings_to_ask
-from commands.show import precise
-from commands.times import parse_range
-from edge.errors import ImHearingError, UsageError
-from edge.holds import change_holds, read_holds
+from commands.cli import logs
+from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.times import parse_range
+from commands.show.formats import precise
+from edge.catalog.holds import change_holds, read_holds
+from edge.core.errors import ImHearingError, UsageError
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from commands import logs
-from commands.common import say, settings
-from edge.errors import ConfigError
+from commands.cli import logs
+from commands.cli.common import say, settings
+from edge.core.errors import ConfigError
 
 
 def run(args: argparse.Namespace) -> int:
     """StoreError says why the store does not do it."""
-    from edge.archiver.storage import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     logs.set_up_for_people()
     chosen = settings(args).s3

@@ -9,20 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands import logs, show
-from commands.answer_tables import print_levels, print_sounds
-from commands.asking import check_fleet, chosen_via, tell_missing
-from commands.common import now, print_json, settings_to_ask
-from commands.coverage_bar import GLYPHS, Row, cells, legend, rows
-from commands.logs import escaped
-from commands.node_view import size
+from commands.cli import logs
+from commands.cli.asking import check_fleet, chosen_via, tell_missing
+from commands.cli.common import now, print_json, settings_to_ask
+from commands.cli.logs import escaped
+from commands.cli.times import parse_range
+from commands.show import formats as show
+from commands.show.answer_tables import print_levels, print_sounds
+from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows
+from commands.show.node_view import size
 from commands.status import print_report
-from commands.times import parse_range
-from edge.errors import UsageError
-from edge.names import EVERY_NODE
-from query_service import client
-from query_service.client import Question, Via
-from query_service.protocol import (
+from edge.core.errors import UsageError
+from edge.core.ids import EVERY_NODE
+from query_service.client import client
+from query_service.client.client import Question, Via
+from query_service.queries.protocol import (
     ClipAnswer,
     CoverageAnswer,
     GoodAnswer,

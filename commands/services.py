@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from commands import logs
-from commands.common import settings
+from commands.cli import logs
+from commands.cli.common import settings
 from edge import __version__
-from edge.errors import ConfigError, ImHearingError
-from edge.settings import Settings
+from edge.configuration.settings import Settings
+from edge.core.errors import ConfigError, ImHearingError
 
 log = logging.getLogger(__name__)
 

@@ -6,21 +6,22 @@ import argparse
 import secrets
 import threading
 
-from commands import logs, show
-from commands.asking import check_fleet, chosen_via, tell_missing
-from commands.common import print_json, settings_to_ask
-from commands.logs import escaped
-from commands.node_view import NodeView, read_event, size
-from edge import wire
-from edge.errors import ImHearingError
-from edge.events import ROOT
-from edge.instant import Instant
-from edge.mqtt import Bus, Message
-from edge.names import EVERY_NODE
-from edge.settings import Mqtt, Settings
-from query_service import client
-from query_service.client import Via
-from query_service.protocol import GoodAnswer, RecorderReport, StatusAnswer
+from commands.cli import logs
+from commands.cli.asking import check_fleet, chosen_via, tell_missing
+from commands.cli.common import print_json, settings_to_ask
+from commands.cli.logs import escaped
+from commands.show import formats as show
+from commands.show.node_view import NodeView, read_event, size
+from edge.configuration.settings import Mqtt, Settings
+from edge.core import wire
+from edge.core.errors import ImHearingError
+from edge.core.ids import EVERY_NODE
+from edge.core.instant import Instant
+from edge.messaging.bus import Bus, Message
+from edge.messaging.events import ROOT
+from query_service.client import client
+from query_service.client.client import Via
+from query_service.queries.protocol import GoodAnswer, RecorderReport, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
 _RETAINED_SECONDS = 1.0  # for what the broker keeps to arrive

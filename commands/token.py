@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from commands import logs, show
-from commands.common import now, say, settings
-from commands.times import parse_duration
+from commands.cli import logs
+from commands.cli.common import now, say, settings
+from commands.cli.times import parse_duration
+from commands.show import formats as show
+from edge.core.errors import ConfigError, UsageError
+from edge.core.instant import MICROSECONDS, Instant
 from edge.embedded.ports import LOOPBACK
-from edge.errors import ConfigError, UsageError
-from edge.instant import MICROSECONDS, Instant
 
 
 def run(args: argparse.Namespace) -> int:
     """`imhearing token --client ID [--ttl 24h]`."""
-    from query_service.tokens import LONGEST_SECONDS, client_token  # noqa: PLC0415
+    from query_service.realtime.tokens import LONGEST_SECONDS, client_token  # noqa: PLC0415
 
     logs.set_up_for_people()
     chosen = settings(args)

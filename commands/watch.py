@@ -10,20 +10,20 @@ import secrets
 import sys
 from typing import Any, NoReturn
 
-from commands import logs
-from commands.asking import chosen_via
-from commands.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
-from commands.logs import escaped
-from commands.node_view import describe, read_event
-from commands.screen import level_bar
-from commands.show import clock
-from edge import wire
-from edge.errors import DoorError, QueryRefused, WireError
-from edge.events import ROOT, LevelMeasured
-from edge.mqtt import Bus, Message
-from query_service import client
-from query_service.client import Via
-from query_service.watching import ASKED_EVERY, Heard
+from commands.cli import logs
+from commands.cli.asking import chosen_via
+from commands.cli.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
+from commands.cli.logs import escaped
+from commands.show.formats import clock
+from commands.show.node_view import describe, read_event
+from commands.up.screen import level_bar
+from edge.core import wire
+from edge.core.errors import DoorError, QueryRefused, WireError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.events import ROOT, LevelMeasured
+from query_service.client import client
+from query_service.client.client import Via
+from query_service.client.watching import ASKED_EVERY, Heard
 
 _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes

@@ -9,20 +9,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from edge import __version__, garbage
-from edge.errors import DoorError
-from edge.events import QueryStatus
-from edge.identity import instance
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
-from edge.mqtt import Bus
-from edge.name_guard import NameGuard
-from edge.notify import Heartbeat
-from edge.settings import Settings
-from query_service.local import LocalDoor
-from query_service.mqtt_door import MqttDoor
-from query_service.node_watch import NodeWatch
-from query_service.reporting import Metrics, report_daily
+from edge import __version__
+from edge.configuration.settings import Settings
+from edge.core import reference_cycles as garbage
+from edge.core.errors import DoorError
+from edge.core.instance import instance
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.core.systemd import Heartbeat
+from edge.messaging.bus import Bus
+from edge.messaging.events import QueryStatus
+from edge.messaging.name_guard import NameGuard
+from query_service.doors.local import LocalDoor
+from query_service.doors.mqtt import MqttDoor
+from query_service.telemetry.node_watch import NodeWatch
+from query_service.telemetry.reporting import Metrics, report_daily
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ Sign = Callable[[], float]  # of one door: seconds since its last sign of life
 def run(settings: Settings, stop: threading.Event) -> None:
     """Serves until `stop` is set, and ends within three seconds of it. Raises ConfigError."""
     if settings.http.port:
-        from query_service.http_door import check_settings  # noqa: PLC0415 - aiohttp, 20 MB
+        from query_service.doors.http import check_settings  # noqa: PLC0415 - aiohttp, 20 MB
 
         check_settings(settings.http)
     bus = _bus(settings) if settings.mqtt.host else None
@@ -103,7 +104,7 @@ async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus:
 
 
 async def _http_door(settings: Settings, answers: LocalDoor, watch: NodeWatch) -> None:
-    from query_service.http_door import HttpDoor  # noqa: PLC0415
+    from query_service.doors.http import HttpDoor  # noqa: PLC0415
 
     metrics = Metrics(settings, answers, watch, KernelClock())
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text)
@@ -119,10 +120,10 @@ async def _ably_door(
     settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch
 ) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
-    from query_service.ably_door import AblyDoor  # noqa: PLC0415
-    from query_service.ably_link import Link  # noqa: PLC0415
-    from query_service.event_feed import EventFeed  # noqa: PLC0415
-    from query_service.tokens import node_token  # noqa: PLC0415
+    from query_service.doors.ably import AblyDoor  # noqa: PLC0415
+    from query_service.doors.event_feed import EventFeed  # noqa: PLC0415
+    from query_service.realtime.link import Link  # noqa: PLC0415
+    from query_service.realtime.tokens import node_token  # noqa: PLC0415
 
     node = settings.node.name
 

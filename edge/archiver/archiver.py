@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge import thresholds, wire
-from edge.archiver.eraser import Eraser
 from edge.archiver.intake import Intake
-from edge.archiver.keeper import Keeper
-from edge.archiver.pace import Backoff, Pace
-from edge.archiver.plan import Limits, Plan, Target, batches, make_plan, plan_of
-from edge.archiver.storage import NO_BUCKET
+from edge.archiver.plan.plan import Limits, Plan, Target, batches, make_plan, plan_of
+from edge.archiver.retention.eraser import Eraser
+from edge.archiver.retention.keeper import Keeper
+from edge.archiver.upload.pace import Backoff, Pace
 from edge.archiver.worker import Correction, Job, Outcome, Rewrite, Upload, Worker
 from edge.catalog import Attempt, Backlog, Catalog
-from edge.errors import (
+from edge.catalog.holds import HoldsUnreadable
+from edge.core import wire
+from edge.core.errors import (
     CatalogDamaged,
     CatalogError,
     ChunkDamaged,
@@ -27,12 +27,13 @@ from edge.errors import (
     StoreError,
     StoreUnreachable,
 )
-from edge.events import ArchiveChanged, ArchiverState, Event, Progress
-from edge.holds import HoldsUnreadable
-from edge.instant import Instant
-from edge.model import Archive
-from edge.notify import Heartbeat
-from edge.spool import Spool
+from edge.core.instant import Instant
+from edge.core.systemd import Heartbeat
+from edge.core.values import Archive
+from edge.messaging.events import ArchiveChanged, ArchiverState, Event, Progress
+from edge.spool import thresholds
+from edge.spool.spool import Spool
+from edge.store.s3 import NO_BUCKET
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edge.archiver.retention import removable_streams, remove_chunks, remove_discarded, remove_streams
+from edge.archiver.retention.removal import removable_streams, remove_chunks, remove_discarded, remove_streams
 from edge.catalog import Catalog
-from edge.errors import SpoolError
-from edge.instant import Instant
-from edge.model import Chunk, Stream
-from edge.names import is_chunk_id
-from edge.spool import Spool
+from edge.core.errors import SpoolError
+from edge.core.ids import is_chunk_id
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Stream
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 

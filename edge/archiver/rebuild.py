@@ -14,17 +14,17 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from edge import wire
 from edge.archiver.intake import Intake
-from edge.archiver.plan import Manifest, key_of, read_manifest, told
+from edge.archiver.plan.plan import Manifest, key_of, read_manifest, told
 from edge.catalog import Catalog
 from edge.catalog.writer import take_lock
-from edge.errors import CatalogError, WireError
-from edge.files import sync_folder
-from edge.instant import Instant
-from edge.model import Archive, Stream
-from edge.names import stream_of
-from edge.spool import Spool
+from edge.core import wire
+from edge.core.errors import CatalogError, WireError
+from edge.core.files import sync_folder
+from edge.core.ids import stream_of
+from edge.core.instant import Instant
+from edge.core.values import Archive, Stream
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -15,25 +15,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from edge import __version__, garbage, identity, limits, thresholds, wire
-from edge.archiver.allowance import Allowance
+from edge import __version__
 from edge.archiver.archiver import Archiver
-from edge.archiver.keeper import Keeper
-from edge.archiver.pace import Pace
-from edge.archiver.plan import MEGABYTE, Limits, Target
-from edge.archiver.storage import NO_BUCKET, Storage
+from edge.archiver.plan.allowance import Allowance
+from edge.archiver.plan.plan import MEGABYTE, Limits, Target
+from edge.archiver.retention.keeper import Keeper
+from edge.archiver.upload.pace import Pace
 from edge.archiver.worker import Outcome, Worker
 from edge.catalog import Catalog
-from edge.errors import CatalogDamaged, CatalogError, WireError
-from edge.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
-from edge.instant import Instant
-from edge.mqtt import Bus, Message
-from edge.name_guard import NameGuard
-from edge.notify import Heartbeat
-from edge.requests import Desk
-from edge.settings import Settings
-from edge.spool import Spool
-from edge.verbs import ArchiveNow
+from edge.configuration.settings import Settings
+from edge.core import instance as identity
+from edge.core import reference_cycles as garbage
+from edge.core import wire
+from edge.core.errors import CatalogDamaged, CatalogError, WireError
+from edge.core.instant import Instant
+from edge.core.systemd import Heartbeat
+from edge.messaging.bus import Bus, Message
+from edge.messaging.command_server import Desk
+from edge.messaging.commands import ArchiveNow
+from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
+from edge.messaging.name_guard import NameGuard
+from edge.spool import limits, thresholds
+from edge.spool.spool import Spool
+from edge.store.s3 import NO_BUCKET, Storage
 
 log = logging.getLogger(__name__)
 

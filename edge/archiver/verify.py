@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from edge.archiver.rebuild import Bucket
 from edge.catalog import CatalogChunk, CatalogReader
-from edge.errors import StoreError
-from edge.instant import FIRST, LAST, Instant
-from edge.model import Archive
-from edge.spool import Spool
+from edge.core.errors import StoreError
+from edge.core.instant import FIRST, LAST, Instant
+from edge.core.values import Archive
+from edge.spool.spool import Spool
 
 _PAGE = 1_000
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from edge.archiver.bundle import Entry, OpenMember, check
-from edge.archiver.plan import Plan
-from edge.archiver.storage import Storage
-from edge.archiver.stored_members import Source, clip_touches, stored_members
-from edge.archiver.upload import Stopped, Uploader
-from edge.errors import ChunkDamaged, ImHearingError, StoreError
-from edge.instant import Instant
-from edge.model import Archive
+from edge.archiver.plan.bundle import Entry, OpenMember, check
+from edge.archiver.plan.plan import Plan
+from edge.archiver.plan.stored_members import Source, clip_touches, stored_members
+from edge.archiver.upload.upload import Stopped, Uploader
+from edge.core.errors import ChunkDamaged, ImHearingError, StoreError
+from edge.core.instant import Instant
+from edge.core.values import Archive
+from edge.store.s3 import Storage
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from edge.catalog.tables import Tables, desc, greatest, select, total
 from edge.catalog.values import CatalogChunk, CatalogSound, unpack
-from edge.instant import Instant
-from edge.model import Archive, Chunk, Hole, Stream, Where
+from edge.core.instant import Instant
+from edge.core.values import Archive, Chunk, Hole, Stream, Where
 
 T = TypeVar("T")
 _EVERY = 1_000_000_000

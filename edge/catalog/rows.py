@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from edge.catalog.tables import Tables, greatest, least, select
 from edge.catalog.times import bounded, retimed
 from edge.catalog.values import pack, unpack
-from edge.model import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
+from edge.core.values import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
 
 
 def add_chunk(tables: Tables, chunk: Chunk, stream: Stream | None) -> None:

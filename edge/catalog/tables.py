@@ -16,7 +16,7 @@ from typing import Any
 from pony import orm
 from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 
-from edge.errors import CatalogBusy, CatalogDamaged, CatalogError
+from edge.core.errors import CatalogBusy, CatalogDamaged, CatalogError
 
 VERSION = 2
 # Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge.instant import FIRST, LAST, Instant
-from edge.model import Chunk, Stream
+from edge.core.instant import FIRST, LAST, Instant
+from edge.core.values import Chunk, Stream
 
 
 def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:

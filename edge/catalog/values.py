@@ -7,10 +7,10 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from edge import wire
-from edge.errors import CatalogDamaged, WireError
-from edge.instant import Instant
-from edge.model import Chunk, GoneCause, Where
+from edge.core import wire
+from edge.core.errors import CatalogDamaged, WireError
+from edge.core.instant import Instant
+from edge.core.values import Chunk, GoneCause, Where
 
 T = TypeVar("T")
 

@@ -24,9 +24,9 @@ from edge.catalog.rows import (
 from edge.catalog.tables import Tables, count, desc, greatest, least, select, total
 from edge.catalog.times import corrected
 from edge.catalog.values import Attempt, Backlog, Kept, Stored, pack, unpack
-from edge.errors import CatalogDamaged, CatalogError
-from edge.instant import Instant
-from edge.model import Archive, Chunk, DiscardedChunk, GoneCause, PlannedMember, Stream
+from edge.core.errors import CatalogDamaged, CatalogError
+from edge.core.instant import Instant
+from edge.core.values import Archive, Chunk, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 _KEPT_ATTEMPTS = 1_000
 _LOUDEST_DBFS = 10.0  # dB: what is below was not measured in dBA, in which no microphone is as quiet

@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+from edge.core.errors import ImHearingError
+from edge.core.files import write_atomically
 from edge.embedded.child import Part
 from edge.embedded.ports import LOOPBACK
-from edge.errors import ImHearingError
-from edge.files import write_atomically
 
 # Debian puts servers where an ordinary user's PATH does not look
 _ALSO = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from edge.errors import ImHearingError
+from edge.core.errors import ImHearingError
 
 _LEASH = Path(__file__).with_name("leash.py")
 _KEEP_LOG = 1_000_000  # bytes of a log that goes on at the next start; a larger one is moved aside

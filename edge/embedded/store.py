@@ -8,9 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from edge.core.errors import ImHearingError
 from edge.embedded.child import Part
 from edge.embedded.ports import LOOPBACK
-from edge.errors import ImHearingError
 
 BUCKET = "imhearing"
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from edge.core.errors import ImHearingError
 from edge.embedded import ports
 from edge.embedded.child import Child, Part, read_tail, trim_log
-from edge.errors import ImHearingError
 
 _FIRST_DELAY = 0.5  # seconds before the first new start; doubled by each that ends soon again
 _LONGEST_DELAY = 30.0

@@ -7,10 +7,13 @@ from collections import deque
 
 import msgspec
 
-from edge import limits as limit_files
-from edge import thresholds
-from edge.errors import SpoolError
-from edge.events import (
+from edge.configuration.settings import Settings
+from edge.core.errors import SpoolError
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.core.values import Chunk, Hole, SoundSpan, Stream
+from edge.messaging.bus import Bus
+from edge.messaging.events import (
     ChunkCompleted,
     ClockCorrected,
     GapFound,
@@ -21,22 +24,19 @@ from edge.events import (
     SoundingChanged,
     ThresholdCrossed,
 )
-from edge.home_assistant import Discovery
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
-from edge.model import Chunk, Hole, SoundSpan, Stream
-from edge.mqtt import Bus
-from edge.recorder.correction import believed, real_holes
-from edge.recorder.input_watch import InputWatch
-from edge.recorder.journal import RecorderMode
-from edge.recorder.levels import BlockLevels, SecondLevels
+from edge.messaging.home_assistant import Discovery
+from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.durable.repair import readable_stream
 from edge.recorder.recording import ModeListener
-from edge.recorder.repair import readable_stream
-from edge.recorder.sounds import SoundChange
+from edge.recorder.signal.input_watch import InputWatch
+from edge.recorder.signal.levels import BlockLevels, SecondLevels
+from edge.recorder.signal.sounds import SoundChange
 from edge.recorder.stream_recorder import StreamRecorder
-from edge.settings import Settings
-from edge.spool import Spool
-from edge.thresholds import Limits
+from edge.recorder.timing.correction import believed, real_holes
+from edge.spool import limits as limit_files
+from edge.spool import thresholds
+from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
 

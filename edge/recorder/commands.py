@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from edge import limits as limits_file
-from edge.instant import MICROSECONDS, Instant
-from edge.kernel_clock import KernelClock
-from edge.requests import Handler
-from edge.spool import Spool
-from edge.thresholds import Limits, with_limit
-from edge.verbs import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.core.instant import MICROSECONDS, Instant
+from edge.core.kernel_clock import KernelClock
+from edge.messaging.command_server import Handler
+from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.spool import limits as limits_file
+from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits, with_limit
 
 
 class RecorderCommands:

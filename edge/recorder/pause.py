@@ -7,12 +7,12 @@ import logging
 import os
 from typing import NamedTuple
 
-from edge.errors import SpoolError
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
-from edge.model import PauseOrder
-from edge.schedule import Now, Schedule, parse
-from edge.spool import Spool
+from edge.configuration.schedule import Now, Schedule, parse
+from edge.core.errors import SpoolError
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.core.values import PauseOrder
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 

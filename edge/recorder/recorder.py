@@ -11,23 +11,23 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from edge.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
-from edge.model import HoleCause, OpenHole
-from edge.notify import Heartbeat
-from edge.recorder.blocks import EndOfSound, Source
-from edge.recorder.correction import correct_streams
-from edge.recorder.disk import Disk
-from edge.recorder.journal import Journal, RecorderMode
+from edge.configuration.schedule import schedule_of
+from edge.configuration.settings import Settings
+from edge.core.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.core.systemd import Heartbeat
+from edge.core.values import HoleCause, OpenHole
+from edge.recorder.capture.blocks import EndOfSound, Source
+from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.journal import Journal, RecorderMode
+from edge.recorder.durable.repair import repair
+from edge.recorder.durable.sealing import open_seal
 from edge.recorder.pause import Pause, PauseWatch
 from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
-from edge.recorder.repair import repair
-from edge.recorder.sealing import open_seal
-from edge.recorder.timekeeper import Timekeeper
-from edge.schedule import schedule_of
-from edge.settings import Settings
-from edge.spool import Spool
+from edge.recorder.timing.correction import correct_streams
+from edge.recorder.timing.timekeeper import Timekeeper
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 

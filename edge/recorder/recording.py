@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge import calibration_file
-from edge.clock import Revision, StreamClock
-from edge.errors import SpoolError
-from edge.instant import Instant
-from edge.model import EndReason, HoleCause, Stream
-from edge.names import new_stream_id
-from edge.recorder.blocks import Block, SourceFormat
-from edge.recorder.continuity import Break, Continuity
-from edge.recorder.disk import Disk
-from edge.recorder.journal import Journal, RecorderMode
-from edge.recorder.sealing import Seal
-from edge.recorder.sounds import SoundDetector
+from edge.configuration import calibration_file
+from edge.configuration.settings import Settings
+from edge.core.errors import SpoolError
+from edge.core.ids import new_stream_id
+from edge.core.instant import Instant
+from edge.core.values import EndReason, HoleCause, Stream
+from edge.recorder.capture.blocks import Block, SourceFormat
+from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.journal import Journal, RecorderMode
+from edge.recorder.durable.sealing import Seal
+from edge.recorder.signal.sounds import SoundDetector
 from edge.recorder.stream_recorder import Listener, StreamRecorder, meter_for
-from edge.recorder.timekeeper import Timekeeper
-from edge.settings import Settings
-from edge.spool import Spool
+from edge.recorder.timing.clock import Revision, StreamClock
+from edge.recorder.timing.continuity import Break, Continuity
+from edge.recorder.timing.timekeeper import Timekeeper
+from edge.spool.spool import Spool
 
 
 class ModeListener(Listener):

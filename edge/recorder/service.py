@@ -6,20 +6,21 @@ import ctypes
 import threading
 from typing import Literal
 
-from edge import __version__, limits, thresholds
-from edge.events import RecorderStatus
-from edge.identity import instance
-from edge.kernel_clock import KernelClock
-from edge.mqtt import Bus
-from edge.name_guard import NameGuard
-from edge.notify import Heartbeat
+from edge import __version__
+from edge.configuration.settings import Settings
+from edge.core.instance import instance
+from edge.core.kernel_clock import KernelClock
+from edge.core.systemd import Heartbeat
+from edge.messaging.bus import Bus
+from edge.messaging.command_server import Desk
+from edge.messaging.events import RecorderStatus
+from edge.messaging.name_guard import NameGuard
 from edge.recorder.announcer import Announcer
+from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.recorder import Recorder
-from edge.recorder.sources import SourceChoice
-from edge.requests import Desk
-from edge.settings import Settings
-from edge.spool import Spool
+from edge.spool import limits, thresholds
+from edge.spool.spool import Spool
 
 
 def run(settings: Settings, stop: threading.Event) -> None:

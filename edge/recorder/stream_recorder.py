@@ -8,21 +8,21 @@ from pathlib import Path
 
 import msgspec
 
-from edge.clock import Belief, StreamClock
-from edge.errors import SpoolError
-from edge.instant import Instant
-from edge.model import Chunk, EndReason, Hole, Stream
-from edge.names import LAST_SEQ, chunk_id
-from edge.recorder.blocks import Block, Samples
-from edge.recorder.chunk_writer import ChunkWriter, sync_and_digest, with_digest
-from edge.recorder.correction import believed, corrected_stream
-from edge.recorder.disk import Disk
-from edge.recorder.draft import draft
-from edge.recorder.journal import Journal
-from edge.recorder.levels import FULL_SCALE_16, FULL_SCALE_24, BlockLevels, LevelMeter
-from edge.recorder.sealing import Seal
-from edge.recorder.sounds import SoundChange, SoundDetector
-from edge.spool import Spool
+from edge.core.errors import SpoolError
+from edge.core.ids import LAST_SEQ, chunk_id
+from edge.core.instant import Instant
+from edge.core.values import Chunk, EndReason, Hole, Stream
+from edge.recorder.capture.blocks import Block, Samples
+from edge.recorder.durable.chunk_writer import ChunkWriter, sync_and_digest, with_digest
+from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.draft import draft
+from edge.recorder.durable.journal import Journal
+from edge.recorder.durable.sealing import Seal
+from edge.recorder.signal.levels import FULL_SCALE_16, FULL_SCALE_24, BlockLevels, LevelMeter
+from edge.recorder.signal.sounds import SoundChange, SoundDetector
+from edge.recorder.timing.clock import Belief, StreamClock
+from edge.recorder.timing.correction import believed, corrected_stream
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ import msgspec
 from jwt.types import Options
 from msgspec import Struct
 
-from edge import wire
-from edge.errors import WireError
-from edge.settings import Secret
+from edge.configuration.settings import Secret
+from edge.core import wire
+from edge.core.errors import WireError
 from query_service.loopback.protocol import NO_FLAGS, Flag, Refusal
-from query_service.tokens import Capability, parse_api_key
+from query_service.realtime.tokens import Capability, parse_api_key
 
 EVERYTHING: Capability = {"*": ["*"]}
 ANYONE = "*"  # as a client id in a token: its bearer may choose one

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from edge.errors import DoorError
+from edge.core.errors import DoorError
 
 Format = Literal["json", "msgpack"]
 Encoded = str | bytes  # a text frame (JSON) or a binary one (MessagePack)

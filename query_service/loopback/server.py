@@ -12,9 +12,9 @@ from types import TracebackType
 
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
-from edge.errors import DoorError
-from edge.settings import Secret
-from query_service.listening import Listener, server_options
+from edge.configuration.settings import Secret
+from edge.core.errors import DoorError
+from query_service.doors.listening import Listener, server_options
 from query_service.loopback.auth import Authority
 from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, Outbox
 from query_service.loopback.hub import Hub

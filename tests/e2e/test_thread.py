@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from edge.instant import Instant
+from edge.core.instant import Instant
 from tests.support.microphone import VirtualMicrophone, find_run, virtual_microphone, write_noise
 from tests.support.node import RunningNode, running_node
 from tests.support.wait import wait_until

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import imhearing
-from edge import config, wire
-from edge.events import EVENTS, ROOT, Response
+from edge.configuration import loader as config
+from edge.core import wire
+from edge.messaging.commands import COMMANDS
+from edge.messaging.events import EVENTS, ROOT, Response
 from edge.recorder import service
-from edge.verbs import COMMANDS
 from tests.support.broker import running_broker
 from tests.support.json_schema import faults
 from tests.support.mqtt import Client, connected

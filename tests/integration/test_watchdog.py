@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from edge import settings as sections
 from edge.archiver import service as archiver_service
-from edge.archiver.pace import Pace
+from edge.archiver.upload.pace import Pace
 from edge.catalog import Catalog
-from edge.model import PauseOrder
-from edge.notify import Heartbeat
-from edge.recorder.blocks import Block, Source, SourceFormat
+from edge.configuration import settings as sections
+from edge.configuration.settings import Settings
+from edge.core.systemd import Heartbeat
+from edge.core.values import PauseOrder
+from edge.recorder.capture.blocks import Block, Source, SourceFormat
 from edge.recorder.recorder import Recorder
-from edge.settings import Settings
 from query_service import service as query_service
-from query_service.ably_link import Link
+from query_service.realtime.link import Link
 from tests.support.chunks import fill_spool
 from tests.support.fault_proxy import running_proxy
 from tests.support.microphone import virtual_microphone, write_noise

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from edge.instant import Instant
-from edge.model import Chunk, ClockStamp, Hole, Levels, SoundSpan, SpoolState, Stream
-from edge.names import chunk_id
-from edge.spool import Spool
+from edge.core.ids import chunk_id
+from edge.core.instant import Instant
+from edge.core.values import Chunk, ClockStamp, Hole, Levels, SoundSpan, SpoolState, Stream
+from edge.spool.spool import Spool
 
 BOOT = "6e1c2a9e-3c6f-4a54-9a52-0d6c3f1f8f11"
 STREAM = "20260303T220000Z-abcd"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from edge.settings import S3
+from edge.configuration.settings import S3
 
 Fault = Literal[
     "error",  # 500

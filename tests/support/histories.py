@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edge.errors import SpoolError
-from edge.instant import Instant
-from edge.model import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
-from edge.names import chunk_id
-from edge.spool import PartFile, Spool, SpoolFile
-from query_service.facts import KnownSound
+from edge.core.errors import SpoolError
+from edge.core.ids import chunk_id
+from edge.core.instant import Instant
+from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
+from edge.spool.spool import PartFile, Spool, SpoolFile
+from query_service.answer.facts import KnownSound
 
 NODE = "porch"
 BOOT = "boot"

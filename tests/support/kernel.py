@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
 
 NOON = Instant.parse("2026-11-22T12:00:00Z")
 

@@ -11,10 +11,10 @@ from typing import NamedTuple, get_args
 import numpy as np
 import soundfile
 
-from edge.model import AudioFormat
-from edge.names import stream_of
-from edge.recorder.chunk_writer import digest
-from edge.spool import Spool
+from edge.core.ids import stream_of
+from edge.core.values import AudioFormat
+from edge.recorder.durable.chunk_writer import digest
+from edge.spool.spool import Spool
 from tests.support.killed_life import Who, traced_life
 from tests.support.life import BLOCK_FRAMES, Progress, live, progress_of
 from tests.support.recorded import chunks_of, sound_of, streams_of

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from edge.model import AudioFormat
-from edge.recorder.disk import Disk
-from edge.spool import Spool
+from edge.core.values import AudioFormat
+from edge.recorder.durable.disk import Disk
+from edge.spool.spool import Spool
 from tests.support.life import live
 from tests.support.wait import wait_until
 

@@ -12,15 +12,15 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.config import load
-from edge.kernel_clock import KernelClock
-from edge.model import AudioFormat, Stream
-from edge.recorder.levels import BlockLevels
+from edge.configuration.loader import load
+from edge.core.kernel_clock import KernelClock
+from edge.core.values import AudioFormat, Stream
+from edge.recorder.capture.sources import FileSource
 from edge.recorder.recorder import Recorder
 from edge.recorder.recording import ModeListener
-from edge.recorder.sources import FileSource
+from edge.recorder.signal.levels import BlockLevels
 from edge.recorder.stream_recorder import StreamRecorder
-from edge.spool import Spool
+from edge.spool.spool import Spool
 
 _LAYOUT = struct.Struct("<21sq")
 _BLOCK_MS = 128

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge import settings as sections
-from edge.archiver.plan import Target, make_plan
-from edge.archiver.storage import Storage
+from edge.archiver.plan.plan import Target, make_plan
 from edge.catalog import Catalog
-from edge.instant import Instant
-from edge.settings import S3, Ably, Mqtt, Settings
-from edge.spool import Spool
+from edge.configuration import settings as sections
+from edge.configuration.settings import S3, Ably, Mqtt, Settings
+from edge.core.instant import Instant
+from edge.spool.spool import Spool
+from edge.store.s3 import Storage
 from query_service import service
 from query_service.loopback.server import RealtimeServer
 from tests.support.chunks import STREAM, fill_spool

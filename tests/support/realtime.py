@@ -13,10 +13,10 @@ from typing import Any, ParamSpec
 from ably import AblyRealtime
 from ably.types.tokendetails import TokenDetails
 
-from edge.instant import Instant
+from edge.core.instant import Instant
 from query_service.loopback.limits import Limits
 from query_service.loopback.server import RealtimeServer
-from query_service.tokens import client_token, new_api_key, node_token
+from query_service.realtime.tokens import client_token, new_api_key, node_token
 
 P = ParamSpec("P")
 Auth = Callable[[], TokenDetails]

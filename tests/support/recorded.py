@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from edge.model import Chunk, Hole, Stream
-from edge.spool import Spool
+from edge.core.values import Chunk, Hole, Stream
+from edge.spool.spool import Spool
 
 Sound = npt.NDArray[np.int16]
 

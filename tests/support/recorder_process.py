@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import edge.config
+import edge.configuration.loader
 import edge.recorder.service
-from edge.errors import ImHearingError
-from edge.names import stream_of
-from edge.spool import PartFile, Spool
+from edge.core.errors import ImHearingError
+from edge.core.ids import stream_of
+from edge.spool.spool import PartFile, Spool
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        settings = edge.config.load(Path(sys.argv[1]), overrides=sys.argv[2:])
+        settings = edge.configuration.loader.load(Path(sys.argv[1]), overrides=sys.argv[2:])
         edge.recorder.service.run(settings, stop)
     except ImHearingError as problem:
         print(problem, file=sys.stderr)  # noqa: T201 - where its caller looks

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from edge.configuration.settings import S3, Secret
 from edge.embedded import ports
 from edge.embedded.child import Child
 from edge.embedded.store import BUCKET, store_part
-from edge.settings import S3, Secret
 from tests.support.wait import wait_until
 
 

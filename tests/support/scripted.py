@@ -11,16 +11,16 @@ import numpy as np
 import soundfile
 from msgspec.structs import replace
 
-from edge.config import load
-from edge.errors import DeviceError
-from edge.instant import Instant
-from edge.model import Chunk, Hole, Stream
-from edge.recorder.blocks import Block, Samples, Source, SourceFormat
-from edge.recorder.journal import RecorderMode
+from edge.configuration.loader import load
+from edge.configuration.settings import Settings
+from edge.core.errors import DeviceError
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Hole, Stream
+from edge.recorder.capture.blocks import Block, Samples, Source, SourceFormat
+from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.recorder import Recorder
 from edge.recorder.recording import ModeListener
-from edge.settings import Settings
-from edge.spool import Spool
+from edge.spool.spool import Spool
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 

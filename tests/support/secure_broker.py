@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imhearing
-from edge.broker_access import configuration
 from edge.embedded import ports
 from edge.embedded.broker import find_mosquitto
 from edge.embedded.child import Child, Part
+from edge.messaging.access import configuration
 from tests.support.wait import wait_until
 
 ADMIN_PASSWORD = "open sesame"

@@ -1,4 +1,4 @@
-"""Reads back the YAML that edge/asyncapi.py writes: block maps and lists by indentation, scalars as JSON."""
+"""Reads back the YAML that edge/messaging/asyncapi.py writes: block maps and lists by indentation, scalars as JSON."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from commands.checks.finding import Finding, Patient
-from edge import config
-from edge.instant import Instant
-from edge.kernel_clock import KernelClock
-from edge.settings import S3, Secret
+from commands.doctor.finding import Finding, Patient
+from edge.configuration import loader as config
+from edge.configuration.settings import S3, Secret
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
 
 _PLAIN_STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"{log}"\n'
 _SUDO = '#!/bin/sh\nexec "$@"\n'
@@ -68,7 +68,7 @@ class Ward:
 
     def look(self, room: str) -> dict[str, Finding]:
         """What one room of the doctor's finds now, by check."""
-        return {finding.check: finding for finding in import_module(f"commands.checks.{room}").look(self.patient())}
+        return {finding.check: finding for finding in import_module(f"commands.doctor.{room}").look(self.patient())}
 
     def mend(
         self,

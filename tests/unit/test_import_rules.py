@@ -29,40 +29,44 @@ LAYERS: list[tuple[str, str, tuple[str, ...]]] = [
     ("edge.recorder", "edge.archiver", ()),
     ("edge.archiver", "edge.recorder", ()),
     ("query_service", "edge.recorder", ()),
-    ("query_service", "edge.archiver", ("edge.archiver.storage",)),  # presigned URLs
+    ("query_service", "edge.archiver", ("edge.store.s3",)),  # presigned URLs
 ]
 
 # Outside libraries that do I/O, and the files that may import them: a change of the library stays in that file.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "paho": ("edge/mqtt.py",),
+    "paho": ("edge/messaging/bus.py",),
     "pony": ("edge/catalog/tables.py",),
-    "boto3": ("edge/archiver/storage.py",),
-    "botocore": ("edge/archiver/storage.py",),
-    "mypy_boto3_s3": ("edge/archiver/storage.py",),
-    "pyaudio": ("edge/recorder/microphone.py",),
-    "soundfile": ("edge/recorder/chunk_writer.py", "edge/recorder/sources.py", "query_service/audio.py"),
-    "ably": ("query_service/ably_link.py",),
+    "boto3": ("edge/store/s3.py",),
+    "botocore": ("edge/store/s3.py",),
+    "mypy_boto3_s3": ("edge/store/s3.py",),
+    "pyaudio": ("edge/recorder/capture/microphone.py",),
+    "soundfile": (
+        "edge/recorder/durable/chunk_writer.py",
+        "edge/recorder/capture/sources.py",
+        "query_service/sound/audio.py",
+    ),
+    "ably": ("query_service/realtime/link.py",),
     "aiohttp": (
-        "query_service/http_door.py",
-        "query_service/http_client.py",
-        "query_service/listening.py",
-        "query_service/download.py",
+        "query_service/doors/http.py",
+        "query_service/client/http.py",
+        "query_service/doors/listening.py",
+        "query_service/sound/download.py",
         "query_service/loopback/*",
     ),
-    "jwt": ("query_service/tokens.py", "query_service/loopback/*"),
+    "jwt": ("query_service/realtime/tokens.py", "query_service/loopback/*"),
     "rich": ("commands/*",),
-    "pyrage": ("edge/recorder/sealing.py", "query_service/decryption.py"),
+    "pyrage": ("edge/recorder/durable/sealing.py", "query_service/sound/decryption.py"),
 }
 ANYWHERE = {"msgspec", "numpy"}  # no I/O of their own
 FOR_TYPES = {"mypy_boto3_s3"}  # not there on a node: only under `if TYPE_CHECKING:`
 
 PURE = {
-    "edge.thresholds",
-    "edge.clock",
-    "edge.archiver.plan",
-    "edge.recorder.sounds",
-    "edge.recorder.levels",
-    "query_service.answers",
+    "edge.spool.thresholds",
+    "edge.recorder.timing.clock",
+    "edge.archiver.plan.plan",
+    "edge.recorder.signal.sounds",
+    "edge.recorder.signal.levels",
+    "query_service.answer.coverage",
 }
 IMPURE = {"socket", "os", "pathlib", "subprocess", "threading", "time", "asyncio"}
 
@@ -203,27 +207,27 @@ RULES: list[Rule] = [layers, libraries, pure_rooms, circles]
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_source_keeps_the_rule(rule: Rule) -> None:
     modules = parse(source_files())
-    assert {"edge.errors", "edge.recorder", "query_service", "commands", "imhearing"} <= modules.keys()
+    assert {"edge.core.errors", "edge.recorder", "query_service", "commands", "imhearing"} <= modules.keys()
     assert rule(modules) == []
 
 
 BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (layers, {"edge/a.py": "from query_service import tokens"}, "edge must not import query_service"),
-    (layers, {"edge/a.py": "def f():\n    import commands.up"}, "edge must not import commands"),
+    (layers, {"edge/a.py": "def f():\n    import commands.up.up"}, "edge must not import commands"),
     (layers, {"query_service/a.py": "import imhearing"}, "query_service must not import imhearing"),
-    (layers, {"edge/recorder/a.py": "import edge.archiver.plan"}, "edge.recorder must not import edge.archiver"),
+    (layers, {"edge/recorder/a.py": "import edge.archiver.plan.plan"}, "edge.recorder must not import edge.archiver"),
     (layers, {"edge/recorder/a.py": "from ..archiver import plan"}, "edge.recorder must not import edge.archiver"),
     (layers, {"edge/archiver/a.py": "from edge import recorder", "edge/recorder/__init__.py": ""}, "edge.recorder"),
-    (layers, {"query_service/a.py": "from edge.archiver.plan import Plan"}, "must not import edge.archiver"),
-    (libraries, {"edge/spool.py": "import paho.mqtt.client"}, "imports paho: only edge/mqtt.py may"),
-    (libraries, {"query_service/answers.py": "from aiohttp import web"}, "imports aiohttp"),
+    (layers, {"query_service/a.py": "from edge.archiver.plan.plan import Plan"}, "must not import edge.archiver"),
+    (libraries, {"edge/spool/spool.py": "import paho.mqtt.client"}, "imports paho: only edge/messaging/bus.py may"),
+    (libraries, {"query_service/answer/coverage.py": "from aiohttp import web"}, "imports aiohttp"),
     (libraries, {"commands/a.py": "try:\n    import requests\nexcept ImportError: pass"}, "requests: only nobody may"),
     (libraries, {"edge/a.py": "from tests.support import wait"}, "imports tests"),
-    (libraries, {"edge/archiver/storage.py": "import mypy_boto3_s3"}, "runs mypy_boto3_s3"),
-    (pure_rooms, {"edge/thresholds.py": "import os.path"}, "imports os"),
-    (pure_rooms, {"edge/clock.py": "from time import monotonic"}, "imports time"),
-    (pure_rooms, {"edge/archiver/plan.py": "from pathlib import Path\nHERE = Path()"}, "imports pathlib"),
-    (pure_rooms, {"edge/archiver/plan.py": "import pathlib"}, "imports pathlib"),
+    (libraries, {"edge/store/s3.py": "import mypy_boto3_s3"}, "runs mypy_boto3_s3"),
+    (pure_rooms, {"edge/spool/thresholds.py": "import os.path"}, "imports os"),
+    (pure_rooms, {"edge/recorder/timing/clock.py": "from time import monotonic"}, "imports time"),
+    (pure_rooms, {"edge/archiver/plan/plan.py": "from pathlib import Path\nHERE = Path()"}, "imports pathlib"),
+    (pure_rooms, {"edge/archiver/plan/plan.py": "import pathlib"}, "imports pathlib"),
     (circles, {"edge/a.py": "import edge.b", "edge/b.py": "from edge import a"}, "a circle of imports"),
     (circles, {"edge/__init__.py": "from .a import x", "edge/a.py": "from . import y"}, "a circle of imports"),
 ]
@@ -237,13 +241,16 @@ def test_a_breach_is_found(rule: Rule, sources: dict[str, str], told: str) -> No
 
 
 ALLOWED: list[tuple[Rule, dict[str, str]]] = [
-    (layers, {"query_service/a.py": "from edge.archiver.storage import Storage\nimport edge.catalog"}),
+    (layers, {"query_service/a.py": "from edge.store.s3 import Storage\nimport edge.catalog"}),
     (layers, {"imhearing.py": "import commands, query_service, edge.recorder"}),
-    (layers, {"edge/recordings.py": "import edge.archiver.plan"}),
+    (layers, {"edge/recordings.py": "import edge.archiver.plan.plan"}),
     (libraries, {"query_service/loopback/hub.py": "import aiohttp.web, numpy, msgspec, zoneinfo"}),
-    (pure_rooms, {"edge/clock.py": "from pathlib import Path\ndef f(a: Path | None) -> list[Path]: ..."}),
-    (libraries, {"edge/archiver/storage.py": "if TYPE_CHECKING:\n    from mypy_boto3_s3 import S3Client"}),
-    (pure_rooms, {"edge/spool.py": "import os, time"}),
+    (
+        pure_rooms,
+        {"edge/recorder/timing/clock.py": "from pathlib import Path\ndef f(a: Path | None) -> list[Path]: ..."},
+    ),
+    (libraries, {"edge/store/s3.py": "if TYPE_CHECKING:\n    from mypy_boto3_s3 import S3Client"}),
+    (pure_rooms, {"edge/spool/spool.py": "import os, time"}),
     (circles, {"edge/a.py": "if TYPE_CHECKING:\n    import edge.b", "edge/b.py": "import edge.a"}),
 ]
 

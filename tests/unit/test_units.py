@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import imhearing
-from edge import config
+from edge.configuration import loader as config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

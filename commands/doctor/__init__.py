@@ -1,0 +1,1 @@
+"""`imhearing doctor`: tries each part of the node, and says how to fix what fails."""

@@ -1,0 +1,49 @@
+"""A node that `scripts/install` made: where it has what, and who gives it its secrets. As in scripts/node-files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge.configuration import loader as config
+
+USER = "imhearing"
+DATA, CONFIG = Path("/var/lib/imhearing"), Path("/etc/imhearing/config.ini")
+CREDENTIALS = Path("/etc/credstore")
+UNITS = Path("/etc/systemd/system")
+OWN_BROKER = "imhearing-broker"
+SETUP = "/opt/imhearing/current/scripts/setup"
+RESTART = "sudo systemctl restart imhearing.target"
+
+
+def is_installed(data_dir: Path, config_file: Path | None) -> bool:
+    """By its places: `deploy/imhearing` names both, and nobody else has them."""
+    return data_dir == DATA and config_file == CONFIG
+
+
+def setup(installed: bool) -> str:
+    """The command that brings the libraries and programs that are missing."""
+    return f"sudo {SETUP}" if installed else "scripts/setup"
+
+
+def broker_service() -> str:
+    """The service of the broker on this machine: the node's own, where it has one, which cannot run beside Debian's."""
+    return OWN_BROKER if (UNITS / f"{OWN_BROKER}.service").exists() else "mosquitto"
+
+
+def overruling(section: str, key: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What gives this secret whatever config.ini says, `$VARIABLE` or a credential's path; empty: nothing does."""
+    name = f"imhearing_{section}_{key}"
+    if not config.is_secret(section, key):
+        return ""
+    if name.upper() in environ:
+        return f"${name.upper()}"
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    path = Path(folder, name)
+    return str(path) if folder and os.access(path, os.F_OK) else ""
+
+
+def paste_into_credentials(section: str, key: str) -> str:
+    """The command that takes a secret from the terminal; it ends with Ctrl-D."""
+    return f"sudo install -m 600 /dev/stdin {CREDENTIALS}/imhearing_{section}_{key}"

@@ -1,0 +1,1 @@
+"""Answers and messages as people read them."""

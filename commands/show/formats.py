@@ -1,0 +1,75 @@
+"""Times and lengths of time as people read them. Local time unless UTC is asked for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from edge.core.instant import MICROSECONDS, Instant
+
+
+def local(moment: Instant, utc: bool = False) -> datetime:
+    """As an aware datetime; UTC also where local time would leave the calendar."""
+    try:
+        return moment.datetime() if utc else moment.datetime().astimezone()
+    except (OverflowError, ValueError):
+        return moment.datetime().astimezone(UTC)
+
+
+def clock(moment: Instant, utc: bool = False) -> str:
+    """`22:00:05`."""
+    return f"{local(moment, utc):%H:%M:%S}"
+
+
+def precise(moment: Instant, utc: bool = False, with_day: bool = False) -> str:
+    """`22:00:05.250`, or `2026-03-03 22:00:05.250`."""
+    at = local(moment, utc)
+    day = f"{at.year:04}-{at:%m-%d} " if with_day else ""
+    return f"{day}{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+
+
+def full(moment: Instant, utc: bool = False) -> str:
+    """`2026-03-03 22:00:05`."""
+    at = local(moment, utc)
+    return f"{at.year:04}-{at:%m-%d %H:%M:%S}"
+
+
+def same_day(start: Instant, end: Instant, utc: bool = False) -> bool:
+    return local(start, utc).date() == local(end, utc).date()
+
+
+def span(start: Instant, end: Instant, utc: bool = False) -> str:
+    """`2026-03-03 22:00:00 to 22:10:00`, the second day only where it is another."""
+    return f"{full(start, utc)} to {clock(end, utc) if same_day(start, end, utc) else full(end, utc)}"
+
+
+def zone(start: Instant, end: Instant, utc: bool = False) -> str:
+    """`UTC`, or `local, UTC+01:00`; both offsets where a clock change lies between."""
+    if utc:
+        return "UTC"
+    first, last = _offset(start), _offset(end)
+    return f"local, {first}" if first == last else f"local, {first}, at its end {last}"
+
+
+def _offset(moment: Instant) -> str:
+    offset = f"{local(moment):%z}"
+    return f"UTC{offset[:3]}:{offset[3:5]}"
+
+
+def count(number: int, what: str) -> str:
+    """`1 chunk`, `2 chunks`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def length(microseconds: int) -> str:
+    """`0.25 s`, `12.3 s`, `5 min 03 s`, `2 h 05 min`, `3 d 4 h`."""
+    seconds = microseconds / MICROSECONDS
+    if seconds < 1:
+        return f"{seconds:.3f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3_600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86_400:
+        return f"{whole // 3_600} h {whole // 60 % 60:02} min"
+    return f"{whole // 86_400} d {whole // 3_600 % 24} h"

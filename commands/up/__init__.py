@@ -1,0 +1,1 @@
+"""`imhearing up`: the whole node in one terminal."""

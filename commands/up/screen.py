@@ -1,0 +1,138 @@
+"""The screen of `imhearing up`: a picture of the node in lines that fit the terminal, 80 x 24 at least. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from commands.cli.logs import escaped
+from commands.show.formats import clock
+from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
+from commands.up.display import Facts
+from edge.core.instant import Instant
+
+_FLOOR = {"dBFS": -90.0, "dBA": 20.0}  # the left end of the level bar
+_SPAN = 90.0  # dB from its left to its right end
+_LEVEL_FRESH = 5_000_000  # µs after which a level is no longer now's
+_MADE_UP = "NOT A MICROPHONE"  # beside the state, or where that leaves no room, in a line of its own
+_STATE_STYLES = {"recording": "bold green", "paused": "bold yellow"}
+
+
+def draw(view: NodeView, facts: Facts, now: Instant, width: int, height: int) -> list[Text]:
+    """At most `height` lines of at most `width` cells each."""
+    top = [_headline(facts, now), *_state(view, facts, now, width)]
+    bottom = [_rule("in a second terminal", width)]
+    bottom += [Text(line, style="cyan") for command in facts.commands for line in pasteable(command, width - 2)]
+    room = height - len(top) - len(bottom)
+    problems = [Text(f"! {problem}", style="red") for problem in facts.problems][-max(1, min(4, room // 3)) :]
+    room -= len(problems)
+    decided = [Text(f"  {note}", style="dim") for note in facts.notes] if room >= len(facts.notes) + 3 else []
+    room -= len(decided)
+    recent = list(view.happenings)[-(room - 1) :] if room > 1 else []
+    middle = [Text(f"  {clock(at)}  {text}") for at, text in recent]
+    if middle:
+        middle.insert(0, _rule("what happened", width))
+    filler = [Text()] * max(0, room - len(middle))
+    lines = [*top, *decided, *problems, *middle, *filler, *bottom][:height]
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def pasteable(command: Sequence[str], width: int) -> list[str]:
+    """A shell command in lines of `width`, broken between words with a backslash, so that it can be pasted."""
+    lines, line = [], " "
+    for word in map(shlex.quote, command):
+        if len(line) + 1 + len(word) + 2 > width and line.strip():
+            lines.append(f"{line} \\")
+            line = "   "
+        line += f" {word}"
+    return [*lines, line]
+
+
+def level_bar(laeq: float, unit: str, width: int) -> str:
+    """A bar from silence to the loudest that can be."""
+    full = max(0.0, min(1.0, (laeq - _FLOOR.get(unit, -90.0)) / _SPAN)) * width
+    return "█" * int(full) + ("▌" if full % 1 >= 0.5 else "")
+
+
+def _headline(facts: Facts, now: Instant) -> Text:
+    seconds = max(0, now - facts.started) // 1_000_000
+    line = Text(f"Im Hearing {facts.version}  node {facts.node}", style="bold")
+    line.append(f"  up {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}", style="dim")
+    ends = "Ctrl-C ends" if facts.ends_in is None else f"ends in {max(0.0, facts.ends_in):.0f} s"
+    return line.append(f"  {ends}", style="dim")
+
+
+def _state(view: NodeView, facts: Facts, now: Instant, width: int) -> list[Text]:
+    state = Text("recorder  ")
+    if not view.online("recorder") and view.recorder is not None:
+        state.append("NOT RUNNING", style="bold red")
+    elif view.recorder is None:
+        state.append("starting", style="yellow")
+    else:
+        state.append(describe_recorder(view.recorder), style=_STATE_STYLES.get(view.recorder.state, "bold red"))
+        state.append(f"  since {clock(view.recorder.since)}", style="dim")
+        if view.recorder.reason and view.recorder.state != "recording":
+            state.append(f"  {escaped(view.recorder.reason)}")
+    made_up = view.recorder is not None and view.online("recorder") and is_synthetic(view.recorder)
+    warnings: list[Text] = []
+    if made_up and state.cell_len + len(_MADE_UP) + 2 <= width:
+        state.append(f"  {_MADE_UP}", style="bold yellow")
+    elif made_up:
+        warnings.append(Text(f"input     {_MADE_UP}", style="bold yellow"))
+    hint = view.recorder.hint if view.recorder is not None and view.recorder.state == "recording" else None
+    if hint:
+        warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
+    return [state, *warnings, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
+
+
+def _level(view: NodeView, now: Instant, width: int) -> Text:
+    level = view.level
+    if level is None or now - level.at > _LEVEL_FRESH:
+        return Text("level     -", style="dim")
+    words = f"level     {level.laeq:6.1f} {level.unit}  max {level.lafmax:6.1f}  "
+    return Text(words).append(level_bar(level.laeq, level.unit, max(0, width - len(words))), style="green")
+
+
+def _chunks(view: NodeView, facts: Facts) -> Text:
+    text = f"chunks    {view.chunks} finished"
+    if view.last_chunk is not None:
+        text += f", last until {clock(view.last_chunk.ended_at)}"
+    if view.archiver is not None:
+        text += f"; {view.archiver.backlog_chunks} wait ({size(view.archiver.backlog_bytes)})"
+    if facts.free_bytes is not None:
+        text += f"; {size(facts.free_bytes)} free"
+    return Text(text)
+
+
+def _archives(view: NodeView) -> Text:
+    line = Text(f"archives  {view.archives} uploaded")
+    archiver = view.archiver
+    if archiver is not None:
+        line.append(f"; {archiver.state}", style="bold red" if archiver.state == "blocked" else "")
+        if archiver.progress is not None and archiver.progress.bytes_total:
+            done = archiver.progress.bytes_done / archiver.progress.bytes_total
+            line.append(f" {done:.0%} of {size(archiver.progress.bytes_total)}")
+        if archiver.reason:
+            line.append(f" ({escaped(archiver.reason)})")
+        if archiver.disk_hours_left is not None:
+            line.append(f"; the disk lasts {_hours(archiver.disk_hours_left)}", style="dim")
+    return line
+
+
+def _parts(facts: Facts) -> Text:
+    line = Text("parts     ")
+    for name in facts.wanted:
+        line.append(f"{name} ", style="green" if name in facts.running else "bold red reverse")
+    return line
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
+
+
+def _rule(title: str, width: int) -> Text:
+    return Text(f"── {title} ".ljust(width, "─"), style="dim")

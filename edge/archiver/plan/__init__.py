@@ -1,0 +1,1 @@
+"""What goes into which archive, and its exact bytes."""

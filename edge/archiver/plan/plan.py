@@ -1,0 +1,213 @@
+"""Pure: which chunks that wait go into which archive, and everything about an archive that follows from that.
+
+A plan is frozen: its archive's name, key and every byte but the audio itself are known from it. It is committed to the
+catalog before any byte moves, so that after any crash the same bytes can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from edge.archiver.plan.bundle import Bundle, Entry, offsets
+from edge.core import wire
+from edge.core.errors import WireError
+from edge.core.ids import ArchiveId, NodeName
+from edge.core.instant import Instant
+from edge.core.values import Archive, Chunk, Count, DiscardedChunk, GoneCause, PlannedMember, Stream
+
+MEGABYTE = 1_000_000
+_PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # stands for the id while the id is computed
+
+
+class Limits(Struct, frozen=True):
+    """The most that one archive holds, in bytes of audio and in chunks. A single larger chunk still gets its own."""
+
+    max_bytes: int
+    max_chunks: int
+
+
+class Target(Struct, frozen=True):
+    """Where archives go: the bucket, and what every key in it starts with."""
+
+    bucket: str
+    prefix: str
+    node: str
+
+
+class Plan(Struct, frozen=True):
+    """One archive to be: its members in order and the bytes of its manifest, which is its last member."""
+
+    archive_id: str
+    target: Target
+    key: str
+    members: tuple[PlannedMember, ...]
+    manifest: bytes
+    discarded: tuple[DiscardedChunk, ...] = ()  # told in the manifest, without a member
+    replaces: str | None = None  # the archive that this one is rewritten from
+
+    @property
+    def bundle(self) -> Bundle:
+        return Bundle(_entries(member.chunk for member in self.members), self.manifest)
+
+    def archive(self, planned_at: Instant) -> Archive:
+        """The catalog's view of it, not uploaded yet."""
+        chunks = told(self)
+        return Archive(
+            archive_id=self.archive_id,
+            node=self.target.node,
+            bucket=self.target.bucket,
+            key=self.key,
+            bytes=self.bundle.size,
+            sha256=None,
+            chunks=len(self.members),
+            started_at=min(chunk.started_at for chunk in chunks),
+            ended_at=max(chunk.ended_at for chunk in chunks),
+            planned_at=planned_at,
+            replaces=self.replaces,
+        )
+
+
+class Manifest(Struct, frozen=True):
+    """What `manifest.json` in an archive says. `members` are the chunks with their places."""
+
+    archive_id: str
+    node: str
+    streams: tuple[Stream, ...]
+    members: tuple[PlannedMember, ...]
+    discarded: tuple[DiscardedChunk, ...] = ()
+    replaces: str | None = None
+
+
+def told(archive: Plan | Manifest) -> list[Chunk]:
+    """Every chunk that an archive's manifest tells of."""
+    return [member.chunk for member in archive.members] + [one.chunk for one in archive.discarded]
+
+
+def key_of(manifest: Manifest, prefix: str) -> str:
+    """The one key under which the archive of this manifest belongs."""
+    return _key(Target("", prefix, manifest.node), told(manifest)[0], manifest.archive_id)
+
+
+def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
+    """`chunks` in order, cut into runs that keep the limits."""
+    batch: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        if batch and (len(batch) >= limits.max_chunks or size + chunk.bytes > limits.max_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(chunk)
+        size += chunk.bytes
+    if batch:
+        yield batch
+
+
+def make_plan(
+    chunks: Sequence[Chunk],
+    streams: Mapping[str, Stream],
+    target: Target,
+    discarded: Sequence[DiscardedChunk] = (),
+    replaces: str | None = None,
+) -> Plan:
+    """The plan for `chunks`, in that order; `streams` holds the records of theirs, as far as they are known.
+
+    Of `discarded` ones the manifest tells, and no more. There must be at least one of either.
+    """
+    places = offsets(_entries(chunks))
+    members = tuple(
+        PlannedMember(chunk, chunk.member, place, chunk.bytes) for chunk, place in zip(chunks, places, strict=True)
+    )
+    every = [*chunks, *(one.chunk for one in discarded)]
+    used = dict.fromkeys(chunk.stream_id for chunk in every)
+    records = tuple(streams[name] for name in used if name in streams)
+    placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
+    draft = _manifest_bytes(_PENDING_ID, target.node, records, placed, replaces)
+    # the id cannot be part of what it is the hash of: the manifest is hashed with zeros in its place
+    archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
+    manifest = _manifest_bytes(archive_id, target.node, records, placed, replaces)
+    key = _key(target, every[0], archive_id)
+    return Plan(archive_id, target, key, members, manifest, tuple(discarded), replaces)
+
+
+def plan_of(manifest: bytes, bucket: str, key: str) -> Plan:
+    """The plan that a manifest made here belongs to. Raises WireError."""
+    read = read_manifest(manifest)
+    prefix = key.removesuffix(_key(Target("", "", read.node), told(read)[0], read.archive_id))
+    target = Target(bucket, prefix, read.node)
+    return Plan(read.archive_id, target, key, read.members, manifest, read.discarded, read.replaces)
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """`manifest.json` as a value. Raises WireError."""
+    head = wire.decode(data, _Head)
+    if head.v != 1:
+        raise WireError(f"v: expected 1, got {head.v}", "v")
+    places = wire.decode(data, _Places).chunks
+    chunks = wire.decode(data, _Chunks).chunks
+    members = tuple(
+        PlannedMember(chunk, place.member, place.offset, place.length)
+        for chunk, place in zip(chunks, places, strict=True)
+        if place.member is not None and place.offset is not None and place.length is not None
+    )
+    discarded = tuple(
+        DiscardedChunk(chunk, place.gone)
+        for chunk, place in zip(chunks, places, strict=True)
+        if place.member is None and place.gone is not None
+    )
+    if not chunks:
+        raise WireError("chunks: is empty", "chunks")
+    return Manifest(head.archive_id, head.node, head.streams, members, discarded, head.replaces)
+
+
+class _Head(Struct, frozen=True):
+    v: int
+    archive_id: ArchiveId
+    node: NodeName
+    streams: tuple[Stream, ...]
+    replaces: ArchiveId | None = None
+
+
+class _Place(Struct, frozen=True):
+    member: str | None
+    offset: Count | None
+    length: Count | None
+    gone: GoneCause | None = None
+
+
+class _Places(Struct, frozen=True):
+    chunks: tuple[_Place, ...]
+
+
+class _Chunks(Struct, frozen=True):
+    chunks: tuple[Chunk, ...]
+
+
+def _manifest_bytes(
+    archive_id: str, node: str, streams: Sequence[Stream], chunks: bytes, replaces: str | None
+) -> bytes:
+    rewritten = {"replaces": replaces} if replaces else {}
+    head = wire.encode({"v": 1, "archive_id": archive_id, "node": node, **rewritten, "streams": streams})
+    return head[:-1] + b',"chunks":[' + chunks + b"]}"
+
+
+def _placed(member: PlannedMember) -> bytes:
+    """A chunk's manifest with its place: one JSON object, put together as text, for a thousand dicts take much room."""
+    place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
+    return wire.encode(member.chunk)[:-1] + b"," + place[1:]
+
+
+def _unplaced(one: DiscardedChunk) -> bytes:
+    place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
+    return wire.encode(one.chunk)[:-1] + b"," + place[1:]
+
+
+def _entries(chunks: Iterable[Chunk]) -> list[Entry]:
+    return [Entry(chunk.member, chunk.bytes, chunk.crc32) for chunk in chunks]
+
+
+def _key(target: Target, first: Chunk, archive_id: str) -> str:
+    day = first.started_at.datetime()
+    return f"{target.prefix}{target.node}/{day:%Y/%m/%d}/{archive_id}.zip"

@@ -1,0 +1,206 @@
+"""Carries out orders to erase a range: spool, plans, archives in the store, clips. Whole chunks go.
+
+An order is a file that stays until all is done, every step is committed to the catalog before anything moves, and
+each may be repeated: whatever dies in between, the next process goes on where this one was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from edge.archiver.plan.plan import Plan, Target, make_plan, plan_of
+from edge.archiver.plan.stored_members import Source
+from edge.archiver.retention.removal import remove_chunks, remove_discarded
+from edge.archiver.upload.pace import Backoff, Pace
+from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Rewrite
+from edge.catalog import Catalog, Kept
+from edge.catalog.erasures import Erasure, ErasureResult, Erasures
+from edge.catalog.holds import read_holds
+from edge.catalog.rows import silenced
+from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
+from edge.core.instant import Instant
+from edge.core.values import Archive, DiscardedChunk
+from edge.spool.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500  # chunks in one step
+
+
+class Eraser:
+    """Gives the worker what is to be rewritten and deleted. `rescan` registers what the spool holds."""
+
+    def __init__(
+        self, spool: Spool, catalog: Catalog, target: Target, pace: Pace, rescan: Callable[[], object]
+    ) -> None:
+        self._spool, self._catalog, self._target, self._rescan = spool, catalog, target, rescan
+        self._erasures = Erasures(catalog.path)
+        self._backoff = Backoff(pace)
+        self._retry_at = 0.0
+        self._without_clips: set[str] = set()  # orders whose clips are deleted
+        self._told: str | None = None
+        self.trouble: ImHearingError | None = None
+
+    def next_job(self) -> Job | None:
+        """What is to be done now, while the worker is idle. Raises CatalogError, HoldsUnreadable."""
+        if time.monotonic() < self._retry_at:
+            return None
+        # first what is superseded, so that no archive ever has two successors in the store
+        for archive in self._doomed():
+            return Delete(archive)
+        try:
+            for order in self._orders():
+                if job := self._advance(order):
+                    return job
+        except SpoolError as problem:  # uploads need not wait for that
+            self._failed(problem)
+        return None
+
+    def has_orders(self) -> bool:
+        """Whether there is an order that could be carried on with now."""
+        return time.monotonic() >= self._retry_at and bool(self._orders())
+
+    def finished(self, outcome: Outcome) -> None:
+        """The worker ended a job that came from here."""
+        job = outcome.job
+        if outcome.problem is not None and not self._left_to_the_bucket(job, outcome.problem):
+            self._failed(outcome.problem)
+            return
+        self._backoff.succeeded()
+        self.trouble, self._retry_at = None, 0.0
+        match job:
+            case Delete():
+                self._catalog.mark_deleted(job.archive.archive_id, _now())
+                log.info("deleted %s (%s)", job.key, job.archive.gone)
+            case DeleteClips():
+                self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == (job.start, job.end))
+            case Rewrite() if outcome.sha256 is not None:
+                self._rewritten(job.plan, outcome.sha256)
+
+    def _orders(self) -> list[Erasure]:
+        try:
+            return self._erasures.open()
+        except OSError as problem:
+            self._failed(SpoolError(f"orders to erase cannot be read ({problem}); mend their folder's rights"))
+            return []
+
+    def _doomed(self) -> list[Archive]:
+        """Those that we can delete: of another bucket, nothing is known any more."""
+        return [archive for archive in self._catalog.doomed() if archive.bucket == self._target.bucket]
+
+    def _advance(self, order: Erasure) -> Job | None:
+        if read_holds(self._catalog.path).touch(order.from_, order.to):
+            self._end(order, "refused", "a part of the range is held; see `imhearing hold`")
+            return None
+        # asked before the finished ones are listed: a chunk that is finished in between is in one of both answers
+        may_still_come = self._may_still_come(order)
+        here = self._spool.chunks().keys()
+        if here - self._catalog.known(here):
+            self._rescan()
+        while kept := self._catalog.kept_between(order.from_, order.to, _AT_ONCE):
+            if archives := {row.archive_id for row in kept if row.state == "planned" and row.archive_id}:
+                for archive_id in archives:
+                    self._catalog.discard_plan(archive_id, perhaps_stored=True)
+                continue
+            if unsent := [row.chunk_id for row in kept if row.state in ("waiting", "aside")]:
+                self._catalog.mark_gone(unsent, "erased")
+                remove_chunks(self._spool, unsent)
+                continue
+            return self._rewrite(order, kept)
+        if self._doomed() or may_still_come:
+            return None
+        remove_discarded(self._spool, self._catalog)  # what could not be removed when it was erased
+        if elsewhere := self._doomed_elsewhere(order):
+            self._end(order, "refused", f"{elsewhere.archive_id} lies in another bucket, {elsewhere.bucket}")
+            return None
+        if order.id not in self._without_clips and self._target.bucket:
+            key = f"{self._target.prefix}{self._target.node}/clips/"
+            return DeleteClips(key, order.from_, order.to)
+        self._end(order, "done")
+        return None
+
+    def _rewrite(self, order: Erasure, kept: list[Kept]) -> Job | None:
+        """The first of the archives with something to erase, without it."""
+        archive_id = kept[0].archive_id or ""
+        old = self._catalog.archives([archive_id])[archive_id]
+        if old.bucket != self._target.bucket:
+            self._end(order, "refused", f"{archive_id} lies in another bucket, {old.bucket}")
+            return None
+        plan = self._open_rewrite(archive_id) or self._plan_rewrite(order, archive_id)
+        places = {
+            row.chunk.member: (row.where.offset, row.where.length)
+            for row in self._catalog.members(archive_id)
+            if row.where is not None
+        }
+        return Rewrite(plan, Source(old.key, places))
+
+    def _open_rewrite(self, archive_id: str) -> Plan | None:
+        for archive in self._catalog.open_rewrites():
+            if archive.replaces == archive_id:
+                return plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
+        return None
+
+    def _plan_rewrite(self, order: Erasure, archive_id: str) -> Plan:
+        stays, discarded, to_tell = [], [], self._catalog.to_tell(archive_id)
+        for row in self._catalog.members(archive_id):
+            chunk = to_tell[row.chunk.chunk_id]
+            if row.gone is not None:
+                discarded.append(DiscardedChunk(chunk, row.gone))
+            elif row.chunk.started_at < order.to and row.chunk.ended_at > order.from_:
+                discarded.append(DiscardedChunk(silenced(chunk), "erased"))
+            else:
+                stays.append(chunk)
+        streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
+        plan = make_plan(stays, streams, self._target, discarded, archive_id)
+        self._catalog.commit_rewrite(plan.archive(_now()), plan.manifest)
+        log.info("rewriting %s without %d chunks", archive_id, len(discarded))
+        return plan
+
+    def _rewritten(self, plan: Plan, sha256: str) -> None:
+        archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
+        self._catalog.mark_rewritten(archive, sha256, _now(), plan.members, plan.discarded)
+        remove_chunks(self._spool, [one.chunk.chunk_id for one in plan.discarded])
+
+    def _doomed_elsewhere(self, order: Erasure) -> Archive | None:
+        """An archive with sound of the range that was to be deleted when another bucket was configured."""
+        for archive in self._catalog.doomed():
+            touches = archive.started_at < order.to and archive.ended_at > order.from_
+            if touches and archive.bucket != self._target.bucket:
+                return archive
+        return None
+
+    def _may_still_come(self, order: Erasure) -> bool:
+        """Whether a chunk that is being written now can have sound of the range."""
+        if not self._spool.parts():
+            return False
+        state = self._spool.state()
+        return state is None or state.knot is None or state.knot[1] < order.to
+
+    def _end(self, order: Erasure, state: str, reason: str | None = None) -> None:
+        chunks = self._catalog.erased_between(order.from_, order.to) if state == "done" else 0
+        log.info("order to erase %s to %s: %s", order.from_, order.to, reason or f"done, {chunks} chunks")
+        try:
+            self._erasures.end(ErasureResult(order.id, state, reason, chunks))  # type: ignore[arg-type]
+        except OSError as problem:
+            raise SpoolError(f"the end of an order to erase cannot be written ({problem})") from None
+
+    def _failed(self, problem: ImHearingError) -> None:
+        if str(problem) != str(self.trouble):
+            log.warning("erasing and expiring have to wait: %s", problem)
+        self.trouble = problem
+        self._retry_at = time.monotonic() + self._backoff.failed(problem)
+
+    def _left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:
+        """A key that may not delete leaves what expires to the bucket's own lifecycle rule."""
+        return (
+            isinstance(job, Delete)
+            and job.archive.gone == "lifecycle"
+            and isinstance(problem, StoreBlocked)
+            and problem.reason == "denied"
+        )
+
+
+def _now() -> Instant:
+    return Instant.from_seconds(time.time())

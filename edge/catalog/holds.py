@@ -1,0 +1,90 @@
+"""Ranges that are held: nothing in them expires, is dropped or erased. A file beside the catalog, which people write.
+
+It is no part of the catalog, which can be lost and made anew; whoever deletes sound reads it just before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from edge.core import wire
+from edge.core.errors import ImHearingError, WireError
+from edge.core.files import sync_folder, write_durably
+from edge.core.instant import Instant
+
+_NAME = "holds.json"
+
+
+class HoldsUnreadable(ImHearingError):
+    """It is not known what is held: so nothing may go."""
+
+
+class Hold(Struct, frozen=True):
+    """[from, to) is kept whatever else says."""
+
+    from_: Instant = field(name="from")
+    to: Instant
+
+    def touches(self, start: Instant, end: Instant) -> bool:
+        return self.from_ < end and self.to > start
+
+
+class Holds(Struct, frozen=True):
+    """All that is held, in order, apart from each other."""
+
+    holds: tuple[Hold, ...] = ()
+
+    def touch(self, start: Instant, end: Instant) -> bool:
+        """Whether any of [start, end) is held."""
+        return any(hold.touches(start, end) for hold in self.holds)
+
+    def added(self, start: Instant, end: Instant) -> Holds:
+        joined = [hold for hold in self.holds if hold.from_ <= end and hold.to >= start]
+        first, last = min([start, *(h.from_ for h in joined)]), max([end, *(h.to for h in joined)])
+        others = [hold for hold in self.holds if hold not in joined]
+        return Holds(tuple(sorted([*others, Hold(first, last)], key=lambda hold: hold.from_)))
+
+    def released(self, start: Instant, end: Instant) -> Holds:
+        left: list[Hold] = []
+        for hold in self.holds:
+            pieces = (Hold(hold.from_, min(hold.to, start)), Hold(max(hold.from_, end), hold.to))
+            left += [piece for piece in pieces if piece.from_ < piece.to] if hold.touches(start, end) else [hold]
+        return Holds(tuple(left))
+
+
+def read_holds(catalog: Path) -> Holds:
+    """What is held, of the node whose catalog is at `catalog`. Raises HoldsUnreadable."""
+    path = catalog.with_name(_NAME)
+    try:
+        return wire.decode(path.read_bytes(), Holds)
+    except FileNotFoundError:
+        return Holds()
+    except (OSError, WireError) as problem:
+        raise HoldsUnreadable(
+            f"{path}: cannot be read ({problem}), so nothing expires and nothing is erased; mend it"
+        ) from None
+
+
+def change_holds(catalog: Path, change: Callable[[Holds], Holds]) -> Holds:
+    """Reads, changes and writes; one at a time. Raises HoldsUnreadable, OSError."""
+    with catalog.with_name(f".{_NAME}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        changed = change(read_holds(catalog))
+        write_for_owner(catalog.with_name(_NAME), wire.encode(changed))
+        return changed
+
+
+def write_for_owner(path: Path, data: bytes) -> None:
+    """Atomically, and readable by the service whose folder it is when root writes it."""
+    temporary = path.with_name(path.name + ".tmp")
+    write_durably(temporary, data)
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(temporary, folder.st_uid, folder.st_gid)
+    temporary.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,312 @@
+"""config.ini, the environment and `--set` -> frozen settings. Every fault is reported at once; secrets stay masked."""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import os
+import re
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import asdict, fields
+
+from edge.configuration.schedule import place_of, schedule_of
+from edge.configuration.settings import Secret, Settings
+from edge.core.errors import ConfigError
+from edge.core.ids import is_node_name, node_name_from_host
+
+_MEND_CREDENTIAL = "make it readable for the user that runs this, or unset CREDENTIALS_DIRECTORY"
+
+# (section, key) -> value, and where it was written
+Values = dict[tuple[str, str], tuple[str, str]]
+
+
+def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The platform's user data folder (XDG base directory specification)."""
+    base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "imhearing"
+
+
+def load(
+    data_dir: Path,
+    config_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings from defaults < file < credentials and environment < overrides (`section.key=value`).
+
+    Without `config_file`, `data_dir/config.ini` is read if it is there. Relative paths are taken from `data_dir`.
+    Raises ConfigError with every fault.
+    """
+    data_dir = data_dir.absolute()
+    faults: list[str] = []
+    values: Values = {}
+    path = config_file or data_dir / "config.ini"
+    if config_file is not None or path.exists():
+        values.update(_read_file(path, faults))
+    values.update(_read_secrets(environ, faults))
+    values.update(_read_overrides(overrides, faults))
+    settings = _build(values, faults)
+    if faults:
+        raise ConfigError(faults)
+    return _resolve(settings, data_dir)
+
+
+def _read_file(path: Path, faults: list[str]) -> Values:
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
+    try:
+        text = path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+        parser.read_string(text, source=str(path))
+    except FileNotFoundError:
+        faults.append(f"{path}: there is no such file; start from config_example.ini")
+        return {}
+    except OSError as problem:
+        faults.append(f"{path}: cannot be read ({problem.strerror}); mend its rights or name another with --config")
+        return {}
+    except UnicodeDecodeError:
+        faults.append(f"{path}: is not UTF-8 text; start from config_example.ini")
+        return {}
+    except configparser.Error as problem:
+        faults.append(f"{path}: {_say_parse(problem)}")
+        return {}
+    values: Values = {}
+    for section in parser.sections():
+        for key, value in parser.items(section):
+            values[section, key] = (value, f"{path}: [{section}] {key}")
+        if section not in _SECTIONS:
+            faults.append(f"{path}: [{section}] is no section; {_suggest(section, _SECTIONS)}")
+            values = {place: value for place, value in values.items() if place[0] != section}
+    secret = any(place in _SECRETS and value for place, (value, _) in values.items())
+    if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        faults.append(f"{path}: holds secrets and others can read it; run: chmod 600 {path}")
+    return values
+
+
+def is_secret(section: str, key: str) -> bool:
+    """Whether the value of this key must never be shown."""
+    return (section, key) in _SECRETS
+
+
+def _read_secrets(environ: Mapping[str, str], faults: list[str]) -> Values:
+    """IMHEARING_<SECTION>_<KEY> for any secret, or a file of that name, lower case, in $CREDENTIALS_DIRECTORY."""
+    values: Values = {}
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    if _is_closed(folder):
+        faults.append(f"{folder}: cannot be read (Permission denied); {_MEND_CREDENTIAL}")
+        folder = ""
+    for section, key in _SECRETS:
+        name = f"imhearing_{section}_{key}"
+        if folder and (credential := _read_credential(Path(folder) / name, faults)) is not None:
+            values[section, key] = (credential, str(Path(folder) / name))
+        if name.upper() in environ:
+            values[section, key] = (environ[name.upper()], f"${name.upper()}")
+    return values
+
+
+def _is_closed(folder: str) -> bool:
+    """Whether there is such a folder and its files are out of reach: one fault, not one for each secret."""
+    try:
+        os.lstat(f"{folder}/.")  # a path, not a Path: that would drop the dot
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _read_credential(path: Path, faults: list[str]) -> str | None:
+    """What the file holds; None where there is none, as for a secret that is not used, or where it is at fault."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except UnicodeDecodeError:
+        faults.append(f"{path}: is not UTF-8 text; write the secret into it anew")
+    except OSError as problem:
+        faults.append(f"{path}: cannot be read ({problem.strerror}); {_MEND_CREDENTIAL}")
+    return None
+
+
+def _read_overrides(overrides: Sequence[str], faults: list[str]) -> Values:
+    values: Values = {}
+    for text in overrides:
+        match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text, re.DOTALL)
+        if not match:
+            faults.append(f"--set {text[:60]}: not of the form SECTION.KEY=VALUE, as in recorder.record_period=5")
+            continue
+        section, key, value = match.groups()
+        if section not in _SECTIONS:
+            faults.append(f"--set {section}.{key}: [{section}] is no section; {_suggest(section, _SECTIONS)}")
+            continue
+        values[section, key] = (value, f"--set {section}.{key}")
+    return values
+
+
+def _build(values: Values, faults: list[str]) -> Settings:
+    built: dict[str, Any] = {}
+    for section, struct in _SECTIONS.items():
+        hints = get_type_hints(struct, include_extras=True)
+        given: dict[str, Any] = {}
+        for (where, key), (text, place) in values.items():
+            if where != section:
+                continue
+            if key not in hints:
+                faults.append(f"{place}: is no key; {_suggest(key, hints)}")
+                continue
+            try:
+                given[key] = _value(text, hints[key])
+            except (msgspec.ValidationError, ValueError) as problem:
+                shown = "***" if (section, key) in _SECRETS else repr(text[:60])
+                faults.append(f"{place} = {shown}: {_say(str(problem), hints[key])}")
+        built[section] = struct(**given)
+    name = built["node"].name
+    if name and not is_node_name(name):
+        place = values["node", "name"][1]
+        faults.append(f"{place} = {name[:60]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `all`, as in porch")
+    settings = Settings(**built)
+    faults += _where_and_when(settings, values)
+    return settings
+
+
+def _where_and_when(settings: Settings, values: Values) -> list[str]:
+    """What is wrong with the node's position, or else with its schedule."""
+    try:
+        place_of(settings.node)
+    except ValueError as problem:
+        key = "longitude" if str(problem).startswith("longitude") else "latitude"
+        return [f"{_written(values, 'node', key)}: {problem}"]
+    try:
+        schedule_of(settings)
+    except ValueError as problem:
+        return [f"{_written(values, 'recorder', 'schedule')}: {problem}"]
+    return []
+
+
+def _written(values: Values, section: str, key: str) -> str:
+    return values[section, key][1] if (section, key) in values else f"[{section}] {key}"
+
+
+def _value(text: str, wanted: Any) -> Any:
+    base = get_args(wanted)[0]
+    if base is Secret:
+        return Secret(text.strip())
+    if base is Path:
+        if not text.strip():
+            raise ValueError("expected a path")
+        return Path(text.strip()).expanduser()
+    if get_args(base) and isinstance(get_args(base)[0], int):  # msgspec takes no text for a Literal of numbers
+        return msgspec.convert(msgspec.convert(text.strip(), int, strict=False), wanted)
+    value = msgspec.convert(text.strip(), wanted, strict=False)
+    if isinstance(value, float) and not abs(value) < 1e15:
+        raise ValueError("expected a finite number")
+    return value
+
+
+def _resolve(settings: Settings, data_dir: Path) -> Settings:
+    replace = msgspec.structs.replace
+
+    def absolute(path: str) -> str:
+        return path and str(data_dir / Path(path).expanduser())
+
+    mqtt = settings.mqtt
+    files = {key: absolute(getattr(mqtt, key)) for key in ("ca_file", "cert_file", "key_file")}
+    return replace(
+        settings,
+        node=replace(settings.node, name=settings.node.name or node_name_from_host(socket.gethostname())),
+        recorder=replace(settings.recorder, record_path=data_dir / settings.recorder.record_path),
+        catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
+        log=replace(settings.log, log_file=absolute(settings.log.log_file)),
+        mqtt=replace(mqtt, **files),
+    )
+
+
+def to_ini(settings: Settings, heading: str) -> str:
+    """The settings that differ from their defaults as the text of a config.ini, secrets in clear: write it 0600."""
+    lines = [f"# {line}" for line in heading.splitlines()]
+    for section, struct in _SECTIONS.items():
+        now, default = asdict(getattr(settings, section)), asdict(struct())
+        changed = {key: value for key, value in now.items() if value != default[key]}
+        if changed:
+            lines += ["", f"[{section}]"]
+            lines += [
+                f"{key} = {value.reveal() if isinstance(value, Secret) else value}" for key, value in changed.items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def example_ini() -> str:
+    """config_example.ini: each key with what it means, its bounds, its default and an example."""
+    lines = [
+        "# Im Hearing: every setting, with its default. Copy it, change what you need, delete the rest.",
+        "# Start with it:  scripts/up --config my.ini        Check it:  imhearing status --config my.ini",
+        "# 0 means ignore for every limit. A file that holds secrets must be yours alone: chmod 600 my.ini",
+        "# Secrets may also come from the environment: " + ", ".join(f"IMHEARING_{s}_{k}".upper() for s, k in _SECRETS),
+    ]
+    for section, struct in _SECTIONS.items():
+        lines += ["", f"[{section}]"]
+        hints = get_type_hints(struct, include_extras=True)
+        for item in fields(struct):
+            meta = next(part for part in get_args(hints[item.name])[1:] if isinstance(part, Meta))
+            lines.append(f"# {meta.description}{_bounds(hints[item.name], meta)}")
+            if meta.examples:
+                lines.append(f"#   for example: {item.name} = {meta.examples[0]}")
+            lines.append(f"{item.name} = {item.default}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(hint: Any, meta: Meta) -> str:
+    if options := get_args(get_args(hint)[0]):
+        return f" One of: {', '.join(map(str, options))}."
+    if meta.ge is not None and meta.le is not None:
+        return f" {meta.ge:g} to {meta.le:g}."
+    return f" At least {meta.ge:g}." if meta.ge else ""
+
+
+def _suggest(word: str, choices: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, list(choices), n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(choices)}"
+
+
+def _say(problem: str, hint: Any) -> str:
+    """msgspec's words for a wrong value in plain ones."""
+    if options := get_args(get_args(hint)[0]):
+        return f"expected one of: {', '.join(map(str, options))}"
+    problem = problem.replace("`", "")
+    for kind, plain in {"int": "a whole number", "float": "a number"}.items():
+        problem = re.sub(rf"Expected {kind}\b", f"expected {plain}", problem)
+    return problem.split(", got ")[0]
+
+
+def _say_parse(problem: configparser.Error) -> str:
+    """What is wrong and where, without the line itself: it may hold a secret."""
+    match problem:
+        case configparser.MissingSectionHeaderError():
+            return f"line {problem.lineno} stands in no section; write one above it, as in [recorder]"
+        case configparser.DuplicateOptionError():
+            return f"line {problem.lineno}: [{problem.section}] {problem.option} already exists; keep one of them"
+        case configparser.DuplicateSectionError():
+            return f"line {problem.lineno}: [{problem.section}] already exists; keep one of them"
+        case configparser.ParsingError():
+            lines = ", ".join(str(number) for number, _ in problem.errors)
+            return f"line {lines} is neither [section] nor key = value"
+        case _:
+            return f"is no configuration ({type(problem).__name__}); start from config_example.ini"
+
+
+_SECTIONS: dict[str, Any] = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}
+_SECRETS = tuple(
+    (section, item.name)
+    for section, struct in _SECTIONS.items()
+    for item in fields(struct)
+    if get_args(get_type_hints(struct, include_extras=True)[item.name])[0] is Secret
+)
+
+if __name__ == "__main__":
+    print(example_ini(), end="")

@@ -1,0 +1,1 @@
+"""What every package may use: errors, instants, JSON, values, ids, atomic files, the kernel's clock, systemd."""

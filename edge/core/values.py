@@ -1,0 +1,232 @@
+"""The frozen values that pass between rooms. Times are `Instant`s (µs, UTC), positions are frames (per channel).
+
+Those that lie in files or cross the network carry exactly the names that stand there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from edge.core.ids import ArchiveId, ChunkId, NodeName, SoundId, StreamId
+from edge.core.instant import Instant
+
+_MOST = 2**63 - 1  # what SQLite's integers hold
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+Positive = Annotated[int, Meta(ge=1, le=_MOST)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+AudioFormat = Literal["flac", "wav"]
+HoleCause = Literal[
+    "overrun",  # the sound card or its driver dropped samples
+    "device_lost",  # unplugged, or its server gone
+    "disk_full",
+    "restart",  # the recorder was stopped and started again
+    "crash",  # the recorder died while the machine ran on
+    "power",  # the machine itself went down
+    "no_audio",  # the device was there and delivered nothing
+    "paused",  # asked for: not a gap
+    "unknown",
+]
+EndReason = Literal["device_lost", "overrun", "paused", "stopped", "rotated", "disk_full", "finished", "crash"]
+LevelUnit = Literal["dBFS", "dBA"]
+GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is no longer anywhere
+ArchiveGone = Literal[
+    "replaced",  # rewritten, under another name
+    "lifecycle",  # kept for as long as was asked
+    "unwanted",  # planned, and perhaps begun, when one of its chunks was to be erased
+]
+
+
+class Hole(Struct, frozen=True):
+    """A time without recorded sound, and why. `from` is inclusive, `to` exclusive."""
+
+    cause: HoleCause
+    from_: Instant = field(name="from")
+    to: Instant
+
+
+class OpenHole(Struct, frozen=True):
+    """A hole that has not ended yet."""
+
+    cause: HoleCause
+    from_: Instant = field(name="from")
+
+
+class ClockStamp(Struct, frozen=True):
+    """Which boot's clock told a chunk's times, and the sample rate measured against it, in frames per second."""
+
+    boot_id: str
+    measured_rate: float
+
+
+class Levels(Struct, frozen=True):
+    """Sound levels of one chunk, after IEC 61672-1: dBA when calibrated, else dB re full scale (`dBFS`)."""
+
+    unit: LevelUnit
+    calibrated: bool
+    laeq: float
+    lafmax: float
+    lcpeak: float
+    l10: float
+    l50: float
+    l90: float
+    per_second: tuple[float, ...] = ()  # LAeq of each full second, in order
+
+
+class SoundSpan(Struct, frozen=True):
+    """The part of a sound that one stream holds. `frames` is null while it lasts."""
+
+    sound_id: SoundId
+    first_frame: Count
+    frames: Count | None
+    lafmax: float
+    laeq: float
+
+
+class Encryption(Struct, frozen=True):
+    recipients: tuple[str, ...]  # age public keys
+    plain_sha256: Sha256
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """The manifest of one finished chunk: `frames` frames of stream `stream_id` from `first_frame` on."""
+
+    chunk_id: ChunkId
+    node: NodeName
+    stream_id: StreamId
+    seq: Count
+    first_frame: Count
+    frames: Positive
+    rate: Positive  # nominal, frames per second
+    channels: Annotated[int, Meta(ge=1, le=64)]
+    format: AudioFormat
+    bytes: Count  # of the file as it lies in the spool
+    sha256: Sha256  # of that file
+    crc32: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]  # of that file
+    started_at: Instant
+    ended_at: Instant  # the start of the frame after the last
+    uncertain: bool
+    clock: ClockStamp
+    levels: Levels | None = None
+    sounds: tuple[SoundSpan, ...] = ()
+    before: tuple[Hole, ...] = ()  # first chunk of a stream only: every hole since the stream before
+    encryption: Encryption | None = None
+    recovered: bool = False  # repaired after a crash
+    end_reason: EndReason | None = None  # why the stream ended here; null while it goes on
+
+    @property
+    def end_frame(self) -> int:
+        return self.first_frame + self.frames
+
+    @property
+    def member(self) -> str:
+        """The file's name in spool and archive."""
+        return f"{self.chunk_id}.{self.format}" + (".age" if self.encryption else "")
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """One uninterrupted run of samples: its format and its mapping to time.
+
+    `knots` are (frame, UTC) pairs, ascending: the opening, and, once the stream has ended, its end. Those between stand
+    in the manifests: each chunk begins and ends on one. `shift` is what corrections of the clock have added to all of
+    them since the stream was opened. Manifests that say `uncertain` tell their times without it; others need none.
+
+    A hole whose `to` is not after its `from` is none: a clock without a battery began behind the last recording's end.
+    """
+
+    stream_id: StreamId
+    node: NodeName
+    ordinal: Count  # later-opened streams have greater ones, whatever the clock said
+    boot_id: str
+    device: str
+    rate: Positive
+    channels: Positive
+    bits: Positive
+    format: AudioFormat
+    chunk_frames: Positive  # of each chunk but the last
+    uncertain: bool
+    utc_offset: int  # µs: UTC minus the boot's monotonic clock, as now believed
+    knots: tuple[tuple[int, Instant], ...]
+    shift: int = 0  # µs
+    before: tuple[Hole, ...] = ()
+    earlier: Count = 0  # how many of `before` begin by the clock of an earlier boot: no correction moves them
+    calibration_db: float | None = None  # what turns its dBFS into dBA; null: uncalibrated
+
+
+class SpoolState(Struct, frozen=True, kw_only=True):
+    """`state.json`: what the recorder must find again after a crash.
+
+    `utc_offset` (µs) turns the boot's monotonic clock into the time that all streams of this boot are told in;
+    `trusted` once the kernel has said that it is synchronised.
+    """
+
+    state: Literal["recording", "paused", "no_device", "disk_full", "stopped"]
+    since: Instant
+    boot_id: str
+    ordinal: Count  # of the newest stream
+    stream_id: StreamId | None = None  # the stream being recorded
+    knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
+    holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
+    open_hole: OpenHole | None = None  # null while recording
+    until: Instant | None = None  # when a pause ends by itself: what is missing after that is none
+    earlier: Count = 0  # how many of `holes`, and then `open_hole`, begin by the clock of an earlier boot
+    utc_offset: int | None = None
+    trusted: bool = False
+
+
+class PauseOrder(Struct, frozen=True):
+    """`pause.json`: while it is there and `until` has not passed, nothing is recorded.
+
+    What stands beside `until` need not be there; it tells what clock it was ordered by.
+    """
+
+    until: Instant | None = None
+    boot_id: str | None = None
+    utc_offset: int | None = None  # µs: UTC minus that boot's monotonic clock, when it was ordered
+    uncertain: bool = False  # nothing kept that clock: `until` is worth no more than the time left to it
+
+
+class PlannedMember(Struct, frozen=True):
+    """One chunk's place in an archive. `offset` is of the member's data, from the archive's first byte."""
+
+    chunk: Chunk
+    member: str
+    offset: Count
+    length: Count
+
+
+class DiscardedChunk(Struct, frozen=True):
+    """A chunk whose sound is no longer kept; its manifest stays, and why it went."""
+
+    chunk: Chunk
+    cause: GoneCause
+
+
+class Archive(Struct, frozen=True, kw_only=True):
+    """One archive in the object store, planned or uploaded."""
+
+    archive_id: ArchiveId
+    node: NodeName
+    bucket: str
+    key: str
+    bytes: Count
+    sha256: str | None  # of the whole zip; known when it was uploaded
+    chunks: Count
+    started_at: Instant
+    ended_at: Instant
+    planned_at: Instant
+    uploaded_at: Instant | None = None
+    replaces: ArchiveId | None = None  # the archive that this one was rewritten from, without what was erased
+    gone: ArchiveGone | None = None
+    deleted_at: Instant | None = None  # once `gone`: when the store no longer had it
+
+
+class Where(Struct, frozen=True):
+    """The bytes of one chunk inside an archive."""
+
+    archive: ArchiveId
+    member: str
+    offset: Count
+    length: Count
+    sha256: Sha256

@@ -1,0 +1,1 @@
+"""MQTT: the bus, events, commands, access rights, Home Assistant."""

@@ -1,0 +1,161 @@
+"""Who may do what on the broker: the rights of each role, and Mosquitto's configuration made from them. Pure.
+
+For Mosquitto 2.0 (2.0.11 of Debian 12, 2.0.21 of Debian 13). `per_listener_settings`, `acl_file` and `password_file`
+are deprecated from 2.1 on, where they still work, and go in 3.0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from edge.messaging.events import ROOT
+from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+
+Account = Literal["recorder", "archiver", "query", "control", "viewer"]
+ACCOUNTS: tuple[Account, ...] = get_args(Account)
+PURPOSE: dict[Account, str] = {
+    "recorder": "the recorder",
+    "archiver": "the archiver",
+    "query": "the query service",
+    "control": "home automation, and `imhearing pause`, `watch` and their like",
+    "viewer": "looks on: levels, sounds and states, no commands and no links to sound",
+}
+ETC = "/etc/mosquitto/imhearing"
+
+
+class Right(NamedTuple):
+    access: Literal["read", "write"]
+    topic: str
+
+
+def rights(account: Account | None, node: str, prefix: str = DEFAULT_PREFIX) -> list[Right]:
+    """What an account of `node` may do; None: whoever connects without a name, which only loopback allows."""
+    own = f"{ROOT}/{node}"
+    read = [Right("read", f"{own}/{part}/#") for part in ("recorder", "archiver", "query")]
+    match account:
+        case "recorder":
+            return [
+                Right("write", f"{own}/recorder/#"),
+                Right("read", f"{own}/recorder/status"),
+                Right("read", f"{own}/request/#"),
+                Right("write", f"{own}/response/#"),
+                Right("write", discovery_topic(node, prefix)),
+                Right("read", f"{prefix}/status"),
+            ]
+        case "archiver":
+            return [
+                Right("write", f"{own}/archiver/#"),
+                Right("read", f"{own}/archiver/status"),
+                Right("read", f"{own}/recorder/#"),
+                Right("read", f"{own}/request/archive"),
+                Right("write", f"{own}/response/#"),
+            ]
+        case "query":
+            return [
+                Right("write", f"{own}/query/#"),
+                *read,
+                Right("read", f"{own}/request/query"),
+                Right("write", f"{own}/response/#"),
+            ]
+        case "control":
+            return [
+                *read,
+                Right("write", f"{own}/request/#"),
+                Right("read", f"{own}/response/#"),
+                Right("read", f"{prefix}/#"),
+                Right("write", f"{prefix}/status"),
+            ]
+        case _:
+            return read
+
+
+def user_of(account: Account, node: str) -> str:
+    """The name that an account logs in with."""
+    return f"{node}-{account}"
+
+
+def acl_text(node: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """Mosquitto's acl_file. Whatever no line grants is refused, `$SYS` too. `prefix` is Home Assistant's."""
+    lines = [
+        f"# Written by `imhearing broker-setup` for the node {node}. Whatever no line grants is refused.",
+        "",
+        "# Whoever connects without a name, on loopback only. Not response/#: it may carry links to sound.",
+        *_lines(None, node, prefix),
+    ]
+    for account in ACCOUNTS:
+        lines += ["", f"# {PURPOSE[account]}", f"user {user_of(account, node)}", *_lines(account, node, prefix)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(account: Account | None, node: str, prefix: str) -> list[str]:
+    return [f"topic {right.access} {right.topic}" for right in rights(account, node, prefix)]
+
+
+def configuration(
+    folder: str = ETC, data: str = "/var/lib/mosquitto", loopback_port: int = 1883, tls_port: int = 8883
+) -> str:
+    """mosquitto.conf for a home network. `folder` holds what broker-setup wrote, `data` what is retained."""
+    return f"""\
+# The broker of a node, ready for a home network. For Mosquitto 2.0; `imhearing up` starts a broker of its own and does
+# not need this file. To make it the system's broker (it takes the place of Debian's own file):
+#   sudo imhearing broker-setup --into {folder} --name THIS-HOST.local
+#   sudo install -m 644 mosquitto.conf /etc/mosquitto/mosquitto.conf
+#   sudo systemctl enable --now mosquitto && sudo systemctl restart mosquitto
+# A node made by scripts/install reads it in {folder} already; there, after the first line, only:
+#   sudo systemctl restart imhearing-broker
+#
+# From Mosquitto 2.1 on `per_listener_settings`, `acl_file` and `password_file` are deprecated: they work, with a
+# warning, until 3.0. There, say `listener_allow_anonymous` for each listener and load the plug-ins acl-file and
+# password-file instead.
+
+# Else a nameless client would be let in through the network's door as well.
+per_listener_settings true
+
+# This machine alone. Without a name one may look on, which helps when something is wrong: mosquitto_sub -v -t '#'
+listener {loopback_port} localhost
+allow_anonymous true
+password_file {folder}/passwords
+acl_file {folder}/acl
+
+# The network: encrypted, and only with a name and a password.
+listener {tls_port}
+allow_anonymous false
+password_file {folder}/passwords
+acl_file {folder}/acl
+certfile {folder}/server.crt
+keyfile {folder}/server.key
+tls_version tlsv1.2
+
+# Through a web proxy or from a browser: the same over WebSocket.
+# listener 8884
+# protocol websockets
+# (and the six lines of the listener above)
+
+# Retained messages outlive a restart. Written every minute (Mosquitto's default is half an hour): a killed broker
+# forgets up to that much although it has acknowledged it, which is why Im Hearing's programs say again what is
+# retained, look at the spool again, and never rely on a message having arrived.
+persistence true
+persistence_location {data}/
+autosave_interval 60
+# A program that has not come back for two weeks is not coming: its session and its queue go.
+persistent_client_expiration 14d
+
+# Limits, so that one bad or absent client costs neither the memory of a small Pi nor the messages of others.
+max_connections 100
+# Per client; the default of 1000 is what a night of sounds can pass while a program is stopped.
+max_queued_messages 10000
+max_queued_bytes 8388608
+# Answers are at most 48 kB.
+max_packet_size 262144
+# Else a question's answer waits 40 ms for the acknowledgement of what was sent before it.
+set_tcp_nodelay true
+# The broker's own statistics are nobody's business.
+sys_interval 0
+
+# To the journal (systemd) or the terminal, not to a file of its own on the SD card.
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+log_timestamp_format %Y-%m-%dT%H:%M:%S
+"""

@@ -1,0 +1,68 @@
+"""Commands over MQTT, the sender's side: one command, one answer, or the reason why there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import secrets
+import time
+from typing import Any
+
+from edge.configuration.settings import Mqtt
+from edge.core import wire
+from edge.core.errors import DoorError, QueryRefused, WireError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.commands import Command
+from edge.messaging.events import ROOT, Response
+
+_CONNECT_SECONDS = 5.0
+_AGAIN_SECONDS = 2.0
+
+
+def new_id() -> str:
+    """64 random bits."""
+    return secrets.token_hex(8)
+
+
+def ask(
+    settings: Mqtt, node: str, command: Command, timeout: float = 10.0, connect: float = _CONNECT_SECONDS
+) -> dict[str, Any]:
+    """Sends `command` to `node` and gives what it answers. DoorError without an answer, QueryRefused for a no."""
+    bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
+    answers: queue.Queue[Message] = queue.Queue(100)
+    topic = f"{ROOT}/{node}/response/{command.VERB}/{secrets.token_hex(8)}"
+    bus.subscribe(topic, answers.put_nowait)
+    bus.start()
+    try:
+        if not bus.wait_connected(connect):
+            raise DoorError(
+                f"no MQTT broker takes us at {settings.host}:{settings.port}; is `imhearing up` running, and are"
+                " [mqtt] username and password right?"
+            )
+        request, deadline = f"{ROOT}/{node}/request/{command.VERB}", time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            # a broker that is flooded drops messages; the same id is carried out once, so saying it again is safe
+            patience = min(left, _AGAIN_SECONDS)
+            bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=topic)
+            with contextlib.suppress(queue.Empty):
+                return _data(_read(answers.get(timeout=patience), node))
+        raise DoorError(
+            f"the {command.BY} of {node} does not answer within {timeout:g} s; is it running, and may we send it"
+            " commands?"
+        )
+    finally:
+        bus.stop()
+
+
+def _read(message: Message, node: str) -> Response:
+    try:
+        return wire.decode(message.payload, Response)
+    except WireError as problem:
+        raise DoorError(f"{node} answered what cannot be read: {problem}") from None
+
+
+def _data(response: Response) -> dict[str, Any]:
+    if response.error is not None:
+        raise QueryRefused(response.error.message, response.error.code, response.error.field)
+    return response.data or {}

@@ -1,0 +1,218 @@
+"""Commands over MQTT, the node's side: `request/<verb>` -> a typed command -> its answer on `response/<verb>`.
+
+Or on the MQTT 5 response topic, with the correlation data, where that stands below this node's `response/`. A command
+is carried out once for each id; whoever sends it again gets the same answer. Retained ones are ignored: nobody knows
+how old they are. A command that was not understood is answered with a code and, where one is at fault, the field.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta, Struct
+
+from edge.core import wire
+from edge.core.errors import ImHearingError, WireError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.commands import EVERY_VERB, Command
+from edge.messaging.events import ROOT, ErrorBody, Request, Response
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST = 8_192  # bytes of payload
+MAX_CORRELATION = 1_024  # bytes
+ANSWER_SECONDS = 60  # an answer that could not be delivered by then is not wanted any more
+_WAITING = 500  # requests; more are answered `busy`
+_REMEMBERED = 1_000  # answers
+_VERB = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
+_LEVELS = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,7}", re.ASCII)
+
+Handler = Callable[[Any], dict[str, Any] | None]
+Call = Callable[[], None]
+
+
+class Incoming(NamedTuple):
+    """A request as it came, and where its answer goes."""
+
+    verb: str
+    payload: bytes
+    answer_topic: str
+    correlation: bytes | None
+
+
+class Refused(Exception):
+    """A request is not carried out: what its sender is told."""
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.body = ErrorBody(code, message, field)
+
+
+class _AnyId(Struct, frozen=True):
+    id: Annotated[str, Meta(max_length=128)] = ""
+
+
+def address(message: Message, node: str) -> Incoming | None:
+    """Which verb is asked for and where to answer; None for what cannot be answered at all."""
+    verb = message.topic.removeprefix(f"{ROOT}/{node}/request/")
+    if message.retained or not _VERB.fullmatch(verb):
+        return None
+    below = f"{ROOT}/{node}/response/"
+    topic, correlation = f"{below}{verb}", message.correlation
+    if message.response_topic is not None and _is_below(below, message.response_topic):
+        topic = message.response_topic
+    if correlation is not None and len(correlation) > MAX_CORRELATION:
+        correlation = None
+    return Incoming(verb, message.payload, topic, correlation)
+
+
+def check_envelope(message: Message, node: str) -> None:
+    """Whether the answer may go where the sender wants it. Raises Refused."""
+    wanted, below = message.response_topic, f"{ROOT}/{node}/response/"
+    if wanted is not None and not _is_below(below, wanted):
+        raise Refused("bad_request", f"the response topic must stand below {below}", "response_topic")
+    if message.correlation is not None and len(message.correlation) > MAX_CORRELATION:
+        raise Refused("bad_request", f"more than {MAX_CORRELATION} bytes of correlation data", "correlation_data")
+
+
+def read(payload: bytes, wanted: type[Command]) -> Command:
+    """The command in `payload`. Raises Refused."""
+    if len(payload) > MAX_REQUEST:
+        raise Refused("bad_request", f"larger than {MAX_REQUEST} bytes")
+    try:
+        return wire.decode(payload, wanted)
+    except WireError as problem:
+        raise Refused("bad_request", str(problem)[:300], problem.field) from None
+
+
+def id_of(payload: bytes) -> str:
+    """The request's id for an answer; empty where there is none that can be read."""
+    try:
+        return wire.decode(payload, _AnyId).id if len(payload) <= MAX_REQUEST else ""
+    except WireError:
+        return ""
+
+
+class Replays:
+    """The last answers by verb and id. Not for several threads at once."""
+
+    def __init__(self, limit: int = _REMEMBERED) -> None:
+        self._limit = limit
+        self._answers: OrderedDict[tuple[str, str], tuple[Request, Response]] = OrderedDict()
+
+    def answer_to(self, command: Command) -> Response | None:
+        """What was answered before. Raises Refused when the id stood for something else."""
+        known = self._answers.get((command.VERB, command.id))
+        if known is None:
+            return None
+        if known[0] != command:
+            raise Refused("bad_request", "id: was another request's; make a new one for each", "id")
+        return known[1]
+
+    def remember(self, command: Command, response: Response) -> None:
+        self._answers[command.VERB, command.id] = (command, response)
+        if len(self._answers) > self._limit:
+            self._answers.popitem(last=False)
+
+
+class Desk:
+    """Takes the commands of one service and answers each once.
+
+    `handlers` carry out a command and give what came of it; what they raise is answered. They run one after another
+    where `run` puts them (False: no room), or in a thread of the desk's own. With `stray`, unknown verbs are answered.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        node: str,
+        handlers: Mapping[type[Command], Handler],
+        run: Callable[[Call], bool] | None = None,
+        *,
+        stray: bool = False,
+    ) -> None:
+        self._bus, self._node = bus, node
+        self._handlers = {command.VERB: (command, handler) for command, handler in handlers.items()}
+        self._replays = Replays()
+        self._run = run or _own_thread(f"requests-{node}")
+        topics = [f"{ROOT}/{node}/request/+"] if stray else [f"{ROOT}/{node}/request/{verb}" for verb in self._handlers]
+        for topic in topics:
+            bus.subscribe(topic, self._received, tell_retained=True)
+
+    def _received(self, message: Message) -> None:
+        incoming = address(message, self._node)
+        if incoming is None:
+            log.debug("ignored on %.100r, retained: %s", message.topic, message.retained)
+            return
+        if incoming.verb in EVERY_VERB and incoming.verb not in self._handlers:
+            return  # another service's
+        try:
+            check_envelope(message, self._node)
+            if incoming.verb not in self._handlers:
+                raise Refused("unknown_verb", f"there are: {', '.join(sorted(EVERY_VERB))}")
+            wanted, handler = self._handlers[incoming.verb]
+            command = read(incoming.payload, wanted)
+            if not self._run(lambda: self._carry_out(incoming, command, handler)):
+                raise Refused("busy", "too many requests are waiting; try again in a moment")
+        except Refused as refused:
+            self._refuse(incoming, refused.body)
+
+    def _carry_out(self, incoming: Incoming, command: Command, handler: Handler) -> None:
+        try:
+            response = self._replays.answer_to(command)
+        except Refused as refused:
+            self._refuse(incoming, refused.body)
+            return
+        if response is None:
+            response = _outcome(command, handler)
+            self._replays.remember(command, response)
+        self._answer(incoming, response)
+
+    def _refuse(self, incoming: Incoming, body: ErrorBody) -> None:
+        self._answer(incoming, Response(id=id_of(incoming.payload), ok=False, error=body))
+
+    def _answer(self, incoming: Incoming, response: Response) -> None:
+        self._bus.send(incoming.answer_topic, wire.encode(response), incoming.correlation, ANSWER_SECONDS)
+
+
+def _outcome(command: Command, handler: Handler) -> Response:
+    try:
+        data = handler(command)
+    except WireError as problem:
+        return Response(id=command.id, ok=False, error=ErrorBody("bad_request", str(problem), problem.field))
+    except (ImHearingError, OSError) as problem:
+        log.warning("%s could not be carried out: %s", command.VERB, problem)
+        return Response(id=command.id, ok=False, error=ErrorBody("internal", str(problem)))
+    except Exception:  # the edge of a message
+        log.exception("%s could not be carried out", command.VERB)
+        return Response(id=command.id, ok=False, error=ErrorBody("internal", "the node failed; its log says why"))
+    log.info("carried out: %s", command.VERB)
+    return Response(id=command.id, ok=True, data=data or {})
+
+
+def _is_below(below: str, topic: str) -> bool:
+    return topic.startswith(below) and len(topic) <= 256 and _LEVELS.fullmatch(topic[len(below) :]) is not None
+
+
+def _own_thread(name: str) -> Callable[[Call], bool]:
+    waiting: queue.Queue[Call] = queue.Queue(_WAITING)
+
+    def work() -> None:
+        while True:
+            waiting.get()()
+
+    def put(call: Call) -> bool:
+        try:
+            waiting.put_nowait(call)
+        except queue.Full:
+            return False
+        return True
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return put

@@ -1,0 +1,83 @@
+"""The commands that a node takes on `request/<verb>`: one frozen struct each, with who carries it out."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from edge.messaging.events import Metric, Request
+
+LONGEST_PAUSE = 31 * 86_400  # seconds
+QUERY_VERB = "query"  # its fields are the query protocol's
+
+_Id = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=128,
+        description="Made by the sender, at least 64 random bits: the same id is carried out once and answered alike",
+        examples=["4f2d9c1e7a3b5d60"],
+    ),
+]
+_Seconds = Annotated[
+    Annotated[float, Meta(ge=1, le=LONGEST_PAUSE)] | None,
+    Meta(description="For how long; without it until `resume`", examples=[1800], extra_json_schema={"x-unit": "s"}),
+]
+
+
+class Command(Request, frozen=True, kw_only=True):
+    """A request that one of the node's services carries out."""
+
+    BY: ClassVar[Literal["recorder", "archiver"]] = "recorder"
+
+    id: _Id
+
+
+class Pause(Command, frozen=True, kw_only=True):
+    """Stop recording at once; what is not recorded counts as paused, not as a gap. Answer: `until`, or null."""
+
+    VERB: ClassVar[str] = "pause"
+
+    seconds: _Seconds = None
+
+
+class Resume(Command, frozen=True, kw_only=True):
+    """Record again."""
+
+    VERB: ClassVar[str] = "resume"
+
+
+class SwitchRecording(Command, frozen=True, kw_only=True):
+    """`pause` and `resume` in one, for a switch. Answer: `until`, or null."""
+
+    VERB: ClassVar[str] = "recording"
+
+    on: Annotated[bool, Meta(description="Whether to record", examples=[False])]
+    seconds: _Seconds = None
+
+
+class Rotate(Command, frozen=True, kw_only=True):
+    """Finish the chunk that is being written and begin another at once; no sample is lost."""
+
+    VERB: ClassVar[str] = "rotate"
+
+
+class SetLimit(Command, frozen=True, kw_only=True):
+    """Set a threshold; it outlives restarts. Answer: the limits then in force."""
+
+    VERB: ClassVar[str] = "set"
+
+    metric: Annotated[Metric, Meta(description="Which one", examples=["sound_level"])]
+    limit: Annotated[float, Meta(ge=-200, le=1e12, description="In the metric's unit; 0 ignores it", examples=[-35.0])]
+
+
+class ArchiveNow(Command, frozen=True, kw_only=True):
+    """Archive everything that is finished, whatever the limits say."""
+
+    VERB: ClassVar[str] = "archive"
+    BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
+
+
+COMMANDS: tuple[type[Command], ...] = (Pause, Resume, SwitchRecording, Rotate, SetLimit, ArchiveNow)
+EVERY_VERB = frozenset({command.VERB for command in COMMANDS} | {QUERY_VERB})

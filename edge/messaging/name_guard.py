@@ -1,0 +1,99 @@
+"""Two nodes of one name: the one that came first keeps it, the other stays off the broker and says why.
+
+Both would write the same topics and answer the same commands. Each service watches its own status topic: whoever
+speaks there with another instance is another node. A retained `online` alone is no proof, it may be years old: only
+one that answers is alive.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec.structs import replace
+
+from edge.core import wire
+from edge.core.errors import WireError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.events import ServiceStatus
+
+log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 3.0  # without an objection for that long, the name is ours
+AWAY_SECONDS = 60.0  # until the name is tried again
+
+Move = Literal["none", "insist", "yield"]
+
+
+class Claim:
+    """The decision, pure. `now` in seconds of any clock that does not jump."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._connected_at: float | None = None
+
+    def connected(self, now: float) -> None:
+        self._connected_at = now
+
+    def is_settled(self, now: float) -> bool:
+        return self._connected_at is not None and now - self._connected_at >= SETTLED_SECONDS
+
+    def heard(self, status: ServiceStatus, retained: bool, now: float) -> Move:
+        """What to do about a status under our name."""
+        if status.instance == self._instance:
+            # our own last will, from a connection that the broker gave up later than we did
+            return "insist" if status.state == "offline" and not retained else "none"
+        if retained:
+            return "none"
+        if status.state == "offline":
+            return "insist"
+        if self.is_settled(now):
+            # two that both had it, on brokers that were joined: one must give in
+            return "yield" if status.holds_name and status.instance < self._instance else "insist"
+        if status.holds_name or status.instance < self._instance:
+            return "yield"
+        return "none"  # it will yield to us
+
+
+class NameGuard:
+    """Wires a claim to a bus; make it before the bus starts. `online` is what the service says of itself."""
+
+    def __init__(self, bus: Bus, online: ServiceStatus, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bus, self._online, self._clock = bus, online, clock
+        self._claim = Claim(online.instance)
+        self._named = ""  # the rival that the log has named
+        bus.on_connected(lambda: self._claim.connected(self._clock()))
+        bus.subscribe(online.topic, self._received)
+
+    def _received(self, message: Message) -> None:
+        try:
+            status = wire.decode(message.payload, type(self._online))
+        except WireError:
+            return
+        move = self._claim.heard(status, message.retained, self._clock())
+        if move == "none":
+            return
+        mine = status.instance == self._online.instance
+        if move == "insist":
+            if not mine:
+                self._name(
+                    status,
+                    "another node calls itself %s (instance %s); this one had the name first and keeps it:"
+                    " set [node] name on the other",
+                )
+            self._bus.publish(replace(self._online, holds_name=not mine))
+            self._bus.repeat_retained()
+            return
+        self._name(
+            status,
+            "another node is called %s (instance %s): this one stays off MQTT; set [node] name on one of the two."
+            " Recording goes on",
+        )
+        self._bus.withdraw(AWAY_SECONDS)
+
+    def _name(self, status: ServiceStatus, text: str) -> None:
+        if status.instance != self._named:
+            log.error(text, self._online.node, status.instance[:40])
+        self._named = status.instance

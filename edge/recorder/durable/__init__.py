@@ -1,0 +1,1 @@
+"""From samples to files that survive a crash."""

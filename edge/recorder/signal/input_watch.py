@@ -1,0 +1,64 @@
+"""Whether what the microphone delivers can be right: digital silence, clipping, a constant offset. Pure.
+
+Nothing is withheld for it: the sound is recorded as it is, and people are told what to look at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal, NamedTuple
+
+from edge.recorder.signal.levels import SecondLevels
+
+InputFault = Literal["silence", "clipping", "offset"]
+
+_SILENT_SECONDS = 10
+_WINDOW_SECONDS = 60  # over which clipping and an offset are judged
+_CLIPPED_SECONDS = 3  # one bang is none
+_LARGE_OFFSET = 0.01  # of full scale
+
+
+class Finding(NamedTuple):
+    """What is wrong with the sound, and what to do."""
+
+    fault: InputFault
+    hint: str
+
+
+class InputWatch:
+    """Takes a stream's seconds one by one; `finding` is what to tell now."""
+
+    def __init__(self) -> None:
+        self._silent = 0
+        self._recent: deque[SecondLevels] = deque(maxlen=_WINDOW_SECONDS)
+        self.finding: Finding | None = None
+
+    def add(self, second: SecondLevels) -> bool:
+        """Whether another fault is found than before, or none any more."""
+        self._silent = self._silent + 1 if second.silent else 0
+        self._recent.append(second)
+        before, self.finding = self.finding, self._judge()
+        return (before and before.fault) != (self.finding and self.finding.fault)
+
+    def _judge(self) -> Finding | None:
+        if self._silent >= _SILENT_SECONDS:
+            return Finding(
+                "silence",
+                "the microphone delivers digital silence; is it muted, its gain at 0 (alsamixer), or unplugged from its"
+                " sound card?",
+            )
+        clipped = [second.clipped for second in self._recent if second.clipped]
+        if len(clipped) >= _CLIPPED_SECONDS:
+            return Finding(
+                "clipping",
+                f"{sum(clipped)} samples of the last minute reached full scale: they are cut off, and levels read too"
+                " low; turn the microphone's gain down",
+            )
+        offset = sum(second.offset for second in self._recent) / len(self._recent)
+        if len(self._recent) == _WINDOW_SECONDS and abs(offset) > _LARGE_OFFSET:
+            return Finding(
+                "offset",
+                f"the sound lies {100 * offset:+.1f} % of full scale off zero; levels are not affected, but the sound"
+                " card or its microphone supply may be broken",
+            )
+        return None

@@ -1,0 +1,210 @@
+"""Sound levels after IEC 61672-1:2013 from blocks of samples: each block, each second, each chunk. docs/levels.md.
+
+Levels are dB re a full-scale 1 kHz sine, which reads 0.00 dBFS (AES17), plus the calibration's offset. With several
+channels each figure is that of the loudest one, so that a second microphone that is not plugged in changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from edge.core.values import Levels, LevelUnit
+from edge.recorder.signal.block_filter import ROW, BlockFilter, StateSpace, cascade, side_by_side
+from edge.recorder.signal.weighting import Floats, design
+
+Samples = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
+FULL_SCALE_16 = 2**15  # int16
+FULL_SCALE_24 = 2**31  # 24 bits in the upper three bytes of int32
+FLOOR_DBFS = -120.0  # what digital silence reads: below the noise of any microphone
+FAST_SECONDS = 0.125  # time weighting F (5.8)
+FAST_SAMPLES = 20  # per second, of the fast level, for L10, L50 and L90
+_FLOOR_POWER = 10 ** (FLOOR_DBFS / 10)
+_PIECE = 4800  # samples of all channels filtered at once: a usual block; half of it costs a third more
+
+
+class SecondLevels(Struct, frozen=True):
+    """One full second; `end_frame` is the stream's frame after its last. Levels are rounded to 0.01 dB."""
+
+    end_frame: int
+    laeq: float
+    lafmax: float
+    lcpeak: float
+    clipped: int  # samples at full scale, of all channels
+    offset: float = 0.0  # the mean sample relative to full scale: of the channel that has the largest
+    silent: bool = False  # digital silence: all samples of a channel are equal, in every channel
+
+
+class BlockLevels(Struct, frozen=True):
+    """One block: frames `first_frame` to `first_frame + frames` of the stream. `fast_max` is its highest LAF."""
+
+    first_frame: int
+    frames: int
+    fast_max: float
+    laeq: float
+    clipped: int = 0
+    seconds: tuple[SecondLevels, ...] = ()  # those that this block completed
+
+    @property
+    def end_frame(self) -> int:
+        return self.first_frame + self.frames
+
+
+class ChunkLevels(Struct, frozen=True):
+    """What a manifest says of one chunk, and how many of its samples were at full scale."""
+
+    levels: Levels
+    clipped: int
+
+
+class LevelMeter:
+    """Measures one stream: `channels` channels at `rate` frames per second.
+
+    `full_scale` is the magnitude of the most negative sample: 32768 for int16, 2**31 for 24 bits in the upper bytes of
+    int32, 2**23 for 24 bits in the lower ones. `offset_db` is what the calibration adds; None: uncalibrated.
+    """
+
+    def __init__(self, rate: int, channels: int, full_scale: float, offset_db: float | None = None) -> None:
+        self.rate, self.channels = rate, channels
+        self.unit: LevelUnit = "dBFS" if offset_db is None else "dBA"
+        self._offset = offset_db or 0.0
+        self._full_scale = full_scale
+        self._scale = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
+        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
+        self._clip = int(full_scale * (1 - 2**-15))
+        self._weighting = BlockFilter(side_by_side([cascade(design("A", rate)), cascade(design("C", rate))]), channels)
+        self._fast = BlockFilter(_fast_weighting(rate), channels)
+        self._step = max(1, rate // FAST_SAMPLES)
+        self._piece = max(1, _PIECE // channels // ROW) * ROW
+        self._frames = 0
+        self._second, self._chunk = _Tally(channels), _Tally(channels)
+        self._per_second: list[float] = []
+        self._fast_samples = array("d")
+
+    def add(self, block: Samples) -> BlockLevels:
+        """Measures the stream's next block, (frames, channels), of any length."""
+        if block.ndim != 2 or block.shape[1] != self.channels:
+            raise ValueError(f"a block of shape {block.shape} is not (frames, {self.channels})")
+        if self._frames == 0 and len(block):
+            # A sound card's constant offset would else begin as a step, which is a bang
+            self._weighting.settle(block[0] * self._scale)
+        whole = _Tally(self.channels)
+        seconds: list[SecondLevels] = []
+        for start in range(0, len(block), self._piece):
+            self._add_piece(block[start : start + self._piece], whole, seconds)
+        first = self._frames - len(block)
+        return BlockLevels(
+            first, len(block), self._db(whole.fast_max), self._db(whole.mean_square), whole.clipped, tuple(seconds)
+        )
+
+    def take_chunk(self) -> ChunkLevels:
+        """The chunk that ends with the last block added; the next chunk and its first second begin here.
+
+        Call it where the chunk ends: split a block there first. A started second at the end is part of the chunk's
+        figures, but has no entry in `per_second`.
+        """
+        chunk = self._chunk
+        if not chunk.frames:
+            raise ValueError("a chunk without samples has no levels")
+        fast = np.array(self._fast_samples) if self._fast_samples else np.array([chunk.fast_max])
+        l90, l50, l10 = (self._db(float(part)) for part in np.percentile(fast, (10, 50, 90), method="nearest"))
+        levels = Levels(
+            unit=self.unit,
+            calibrated=self.unit == "dBA",
+            laeq=_rounded(self._db(chunk.mean_square)),
+            lafmax=_rounded(self._db(chunk.fast_max)),
+            lcpeak=_rounded(self._db(chunk.peak**2)),
+            l10=_rounded(l10),
+            l50=_rounded(l50),
+            l90=_rounded(l90),
+            per_second=tuple(self._per_second),
+        )
+        self._second, self._chunk = _Tally(self.channels), _Tally(self.channels)
+        self._per_second = []
+        self._fast_samples = array("d")
+        return ChunkLevels(levels, chunk.clipped)
+
+    def _add_piece(self, piece: Samples, whole: _Tally, seconds: list[SecondLevels]) -> None:
+        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._scale, dtype=np.float64))
+        squared = a_weighted * a_weighted
+        fast = self._fast.run(squared)[0]
+        loudest = fast[0] if self.channels == 1 else fast.max(axis=0)
+        at = (self._step - 1 - self._chunk.frames) % self._step
+        self._fast_samples.extend(loudest[at :: self._step].tolist())
+        clipped = (piece >= self._clip) | (piece <= -self._clip) if self._is_clipped(piece) else None
+        start = 0
+        while start < len(piece):
+            part = slice(start, min(len(piece), start + self.rate - self._second.frames))
+            measured = _Tally(self.channels)
+            measured.frames = part.stop - start
+            measured.energy = squared[:, part].sum(axis=1)
+            measured.fast_max = float(loudest[part].max())
+            measured.peak = float(max(c_weighted[:, part].max(), -c_weighted[:, part].min()))
+            measured.sums = piece[part].sum(axis=0, dtype=np.int64)
+            measured.clipped = 0 if clipped is None else int(np.count_nonzero(clipped[part]))
+            for tally in (self._second, self._chunk, whole):
+                tally.add(measured)
+            self._frames += measured.frames
+            start = part.stop
+            if self._second.frames == self.rate:
+                seconds.append(self._end_second())
+
+    def _is_clipped(self, piece: Samples) -> bool:
+        return bool(piece.max() >= self._clip or piece.min() <= -self._clip)
+
+    def _end_second(self) -> SecondLevels:
+        second, self._second = self._second, _Tally(self.channels)
+        laeq, lafmax, lcpeak = (
+            _rounded(self._db(power)) for power in (second.mean_square, second.fast_max, second.peak**2)
+        )
+        self._per_second.append(laeq)
+        return SecondLevels(
+            self._frames, laeq, lafmax, lcpeak, second.clipped,
+            offset=float(max(second.sums, key=abs)) / second.frames / self._full_scale,
+            silent=second.peak**2 <= _FLOOR_POWER,
+        )  # fmt: skip
+
+    def _db(self, mean_square: float) -> float:
+        return 10 * math.log10(max(mean_square, _FLOOR_POWER)) + self._offset
+
+
+class _Tally:
+    """What adds up over a stretch of sound; squares and peaks are relative to the RMS of a full-scale sine."""
+
+    __slots__ = ("clipped", "energy", "fast_max", "frames", "peak", "sums")
+
+    def __init__(self, channels: int) -> None:
+        self.frames = 0
+        self.energy: Floats = np.zeros(channels)  # sum of A-weighted squares
+        self.fast_max = 0.0  # highest fast-weighted square
+        self.peak = 0.0  # highest C-weighted magnitude
+        self.clipped = 0
+        self.sums: npt.NDArray[np.int64] = np.zeros(channels, np.int64)  # of the samples as they are
+
+    @property
+    def mean_square(self) -> float:
+        """Of the loudest channel."""
+        return float(self.energy.max()) / self.frames if self.frames else 0.0
+
+    def add(self, other: _Tally) -> None:
+        self.frames += other.frames
+        self.energy = self.energy + other.energy
+        self.fast_max = max(self.fast_max, other.fast_max)
+        self.peak = max(self.peak, other.peak)
+        self.clipped += other.clipped
+        self.sums = self.sums + other.sums
+
+
+def _fast_weighting(rate: int) -> StateSpace:
+    """Time weighting F: the exponential mean of squares over 125 ms (IEC 61672-1:2013 5.8)."""
+    keep = math.exp(-1 / (rate * FAST_SECONDS))
+    return StateSpace(np.array([[keep]]), np.array([1 - keep]), np.array([[keep]]), np.array([1 - keep]))
+
+
+def _rounded(level: float) -> float:
+    return round(level, 2) + 0.0  # never -0.0

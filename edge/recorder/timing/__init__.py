@@ -1,0 +1,1 @@
+"""When each frame was, and what is missing."""

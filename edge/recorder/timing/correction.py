@@ -1,0 +1,91 @@
+"""What a revised belief about the clock does to what was told before: whole streams and holes move. Pure, but for
+`correct_streams`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from edge.core.errors import SpoolError
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Hole, OpenHole, SpoolState, Stream
+from edge.recorder.timing.clock import Belief
+from edge.spool.spool import Spool
+
+
+def corrected_stream(stream: Stream, belief: Belief) -> Stream:
+    """An uncertain stream of this boot as `belief` tells its times. Doing it twice changes nothing more."""
+    shift = belief.offset - stream.utc_offset
+    return replace(
+        stream,
+        uncertain=not belief.trusted,
+        utc_offset=belief.offset,
+        shift=stream.shift + shift,
+        knots=tuple((frame, Instant(at + shift)) for frame, at in stream.knots),
+        before=moved_holes(stream.before, stream.earlier, shift),
+    )
+
+
+def corrected_state(state: SpoolState, belief: Belief) -> SpoolState:
+    """The state of this boot as `belief` tells its times."""
+    shift = 0 if state.utc_offset is None or state.trusted else belief.offset - state.utc_offset
+    hole = state.open_hole
+    if hole is not None and state.earlier <= len(state.holes):
+        hole = OpenHole(hole.cause, Instant(hole.from_ + shift))
+    return replace(
+        state,
+        since=Instant(state.since + shift),
+        knot=state.knot and (state.knot[0], Instant(state.knot[1] + shift)),
+        holes=moved_holes(state.holes, state.earlier, shift),
+        open_hole=hole,
+        until=state.until if state.until is None else Instant(state.until + shift),
+        utc_offset=belief.offset,
+        trusted=belief.trusted,
+    )
+
+
+def moved_holes(holes: Sequence[Hole], earlier: int, shift: int) -> tuple[Hole, ...]:
+    """Holes that follow each other, moved, but for the first `earlier` starts: each end is the next one's start."""
+    return tuple(
+        Hole(
+            hole.cause,
+            hole.from_ if number < earlier else Instant(hole.from_ + shift),
+            hole.to if number + 1 < earlier else Instant(hole.to + shift),
+        )
+        for number, hole in enumerate(holes)
+    )
+
+
+def real_holes(holes: Sequence[Hole]) -> tuple[Hole, ...]:
+    """Those that have a length."""
+    return tuple(hole for hole in holes if hole.from_ < hole.to)
+
+
+def believed(at: Instant, uncertain: bool, stream: Stream) -> Instant:
+    """A time from a manifest of `stream` as its record now tells it; `uncertain` is the manifest's."""
+    return Instant(at + stream.shift) if uncertain else at
+
+
+def believed_end(chunk: Chunk, stream: Stream) -> Instant:
+    return believed(chunk.ended_at, chunk.uncertain, stream)
+
+
+def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | None = None) -> Iterator[Stream]:
+    """Tells the uncertain streams of a boot anew, on disk, but for the one being recorded; gives those that moved.
+
+    After the state was told anew: a crash in between is made good by the next repair. OSError on a bad disk.
+    """
+    for stream_id in spool.streams():
+        if stream_id == running:
+            continue
+        try:
+            stream = spool.stream(stream_id)
+        except SpoolError:
+            continue  # damaged, or just removed: the repair tells of it
+        if stream.node != spool.node or stream.boot_id != boot_id or not stream.uncertain:
+            continue
+        if belief.trusted or stream.utc_offset != belief.offset:
+            corrected = corrected_stream(stream, belief)
+            spool.write_stream(corrected)
+            yield corrected

@@ -1,0 +1,401 @@
+"""The only file that imports boto3: objects in one bucket, whole, in parts, and by byte range.
+
+Every fault becomes one of StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
+Nothing is tried twice in here: who calls knows what may be repeated.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import boto3
+import botocore.exceptions as faults
+from botocore.config import Config
+from msgspec import Struct
+
+from edge.configuration.settings import S3
+from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+NO_BUCKET = "no bucket is named, so chunks stay on this node; set [s3] s3_bucket_name"
+_PIECE = 262_144
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_DENIED = {
+    "AccessDenied": "the key may not do this; see docs/ for the rights that it needs",
+    "AllAccessDisabled": "the store has closed the account; ask its provider",
+    "AccountProblem": "the store has closed the account; ask its provider",
+    "InvalidAccessKeyId": "the store does not know the key; check [s3] access_key_id",
+    "SignatureDoesNotMatch": "the secret does not fit the key; check [s3] secret_access_key",
+    "ExpiredToken": "the credentials have expired; renew them",
+    "InvalidToken": "the session token is not valid; renew the credentials",
+    "TokenRefreshRequired": "the credentials have expired; renew them",
+}
+_SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
+_FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
+
+
+_MAKING = threading.Lock()  # making clients is not thread-safe
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all: it keeps the descriptions of the service, which take long to read."""
+    return boto3.session.Session()
+
+
+class UploadGone(StoreError):
+    """The store does not know this multipart upload: it was completed, aborted, or forgotten at a restart."""
+
+
+class AlreadyThere(StoreError):
+    """The store has an object of this key and was told not to overwrite one."""
+
+
+class _Missing(StoreError):
+    """No such object."""
+
+
+_SIGNALS: dict[tuple[str, ...], type[StoreError]] = {
+    ("NoSuchUpload", "InvalidUploadID"): UploadGone,
+    ("NoSuchKey", "404", "NoSuchLifecycleConfiguration"): _Missing,
+    ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): AlreadyThere,
+}
+
+
+class StoredObject(Struct, frozen=True):
+    """What the store says about an object; `etag` without quotes: an MD5, a composite one, or anything."""
+
+    size: int
+    etag: str
+
+
+class StoredPart(Struct, frozen=True):
+    number: int
+    size: int
+    etag: str
+
+
+class LifecycleRule(Struct, frozen=True):
+    """A rule of the bucket that is in force, for all objects below `prefix`: what it does after how many days."""
+
+    prefix: str
+    expire_days: int | None = None  # deletes objects
+    abort_days: int | None = None  # ends multipart uploads that nobody finished
+
+
+class Storage:
+    """The bucket that `settings` names. Connects at the first call; its methods may be called from several threads."""
+
+    def __init__(self, settings: S3, *, connect_timeout: float = 10, read_timeout: float = 60) -> None:
+        self.bucket = settings.s3_bucket_name
+        self._settings = settings
+        self._timeouts = connect_timeout, read_timeout
+        self._clients: dict[str, S3Client] = {}
+        for name in ("boto3", "botocore", "urllib3", "s3transfer"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they print what was signed, and with what
+
+    def create_bucket(self) -> None:
+        """Makes the bucket where it is missing."""
+        region = self._settings.s3_region
+        extra: dict[str, Any] = {}
+        if not self._settings.endpoint_url and region != "us-east-1":  # AWS alone wants it, and not for that one
+            extra["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        with contextlib.suppress(AlreadyThere):
+            self._do("make the bucket", lambda s3: s3.create_bucket(Bucket=self.bucket, **extra))
+
+    def check(self) -> None:
+        """One cheap request; raises what stands in the way of uploading, as far as it can tell."""
+        self._do("look at the bucket", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+
+    def lifecycle(self) -> list[LifecycleRule]:
+        """The bucket's rules, but for those of some tags or sizes alone; StoreError where the store does not tell."""
+
+        def ask(s3: S3Client) -> Any:
+            return s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
+
+        try:
+            found = self._do("see the lifecycle rules", ask)
+        except _Missing:
+            return []
+        if not found.get("Rules"):  # rclone takes the question for another one, and lists the bucket
+            raise StoreError(f"{self._place}: the store does not know such rules")
+        return [_rule(rule) for rule in found["Rules"] if rule.get("Status") == "Enabled" and not _is_narrow(rule)]
+
+    def head(self, key: str) -> StoredObject | None:
+        """What the store has under `key`; None where it has nothing."""
+        try:
+            found = self._do(f"look for {key}", lambda s3: s3.head_object(Bucket=self.bucket, Key=key))
+        except _Missing:
+            return None
+        return StoredObject(found["ContentLength"], found["ETag"].strip('"'))
+
+    def put(
+        self,
+        key: str,
+        body: bytes | bytearray | BinaryIO,
+        md5: str,
+        *,
+        overwrite: bool = False,
+        media_type: str = "application/zip",
+    ) -> str:
+        """Stores `body`, which may be an open file, and gives its ETag; the store checks its MD5, in hex.
+
+        AlreadyThere, where the store can tell.
+        """
+        extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
+        done = self._do(
+            f"store {key}",
+            lambda s3: s3.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
+                ContentMD5=_content_md5(md5),
+                ContentType=media_type,
+                **self._wishes(),
+                **extra,
+            ),
+        )
+        return done.get("ETag", "").strip('"')
+
+    def start_parts(self, key: str) -> str:
+        """Opens a multipart upload; gives its id."""
+        return self._do(
+            f"begin {key}",
+            lambda s3: s3.create_multipart_upload(
+                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._wishes()
+            ),
+        )["UploadId"]
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str:
+        """Stores part `number` (from 1), whose MD5 in hex the store checks; gives its ETag."""
+        return self._do(
+            f"store part {number} of {key}",
+            lambda s3: s3.upload_part(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
+                ContentMD5=_content_md5(md5),
+            ),
+        )["ETag"].strip('"')
+
+    def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
+        """The parts that the store already has; raises UploadGone."""
+
+        def every(s3: S3Client) -> list[Any]:
+            pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
+            return [part for page in pages for part in page.get("Parts", [])]
+
+        found = self._do(f"list the parts of {key}", every)
+        return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
+
+    def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
+        """Makes the parts one object and gives its ETag; raises UploadGone, AlreadyThere."""
+        parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
+        extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
+        done = self._do(
+            f"complete {key}",
+            lambda s3: s3.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                **extra,
+            ),
+        )
+        return done.get("ETag", "").strip('"')
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Drops a multipart upload and its parts; one that is already gone is no fault."""
+        with contextlib.suppress(UploadGone):
+            self._do(
+                f"abort {key}",
+                lambda s3: s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id),
+            )
+
+    def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first."""
+
+        def every(s3: S3Client) -> list[Any]:
+            pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [upload for page in pages for upload in page.get("Uploads", [])]
+
+        try:
+            found = self._do("list open uploads", every)
+        except UploadGone:  # how rclone says that there are none
+            return []
+        # some stores take the prefix for a whole key, and some ignore it
+        mine = [upload for upload in found if upload["Key"].startswith(prefix)]
+        mine.sort(key=lambda upload: str(upload.get("Initiated", "")))
+        return [(upload["Key"], upload["UploadId"]) for upload in mine]
+
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
+        """The bytes [offset, offset + length) in pieces; StoreError when there are fewer."""
+        span = f"bytes={offset}-{offset + length - 1}"
+        found = self._do(f"read {key}", lambda s3: s3.get_object(Bucket=self.bucket, Key=key, Range=span))
+        left = length
+        pieces = found["Body"].iter_chunks(_PIECE)
+        while piece := self._do(f"read {key}", lambda _: next(pieces, b"")):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise StoreError(f"{self._place}: {key} ended {left} bytes too early")
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """(key, bytes) of every object below `prefix`, in the order of keys."""
+
+        def pages(s3: S3Client) -> Iterator[Any]:
+            return iter(s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix))
+
+        found = self._do(f"list {prefix}", pages)
+        while page := self._do(f"list {prefix}", lambda _: next(found, None)):
+            for item in page.get("Contents", []):
+                yield item["Key"], item["Size"]
+
+    def delete(self, key: str) -> None:
+        """Deletes an object; one that is not there is no fault."""
+        self._do(f"delete {key}", lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
+
+    def presigned_url(self, bucket: str, key: str, seconds: int) -> str:
+        """A link that lets whoever has it read one object for `seconds`; made here, without asking the store."""
+        endpoint = self._settings.public_endpoint_url or self._settings.endpoint_url
+        try:
+            return self._client(endpoint).generate_presigned_url(
+                "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
+            )
+        except (faults.BotoCoreError, ValueError) as problem:
+            raise self._fault("sign a link", problem) from None
+
+    def _wishes(self) -> Any:
+        """How the store is asked to keep what we put there."""
+        settings = self._settings
+        asked = {
+            "StorageClass": settings.storage_class,
+            "ServerSideEncryption": settings.encryption,
+            "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
+            "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
+        }
+        return {name: value for name, value in asked.items() if value}
+
+    @property
+    def _place(self) -> str:
+        return self._settings.endpoint_url or f"s3://{self.bucket}"
+
+    def _client(self, endpoint: str) -> S3Client:
+        with _MAKING:
+            return self._clients.get(endpoint) or self._connect(endpoint)
+
+    def _connect(self, endpoint: str) -> S3Client:
+        settings, (connect, read) = self._settings, self._timeouts
+        address = urlsplit(endpoint)
+        loopback, https = address.hostname in _LOOPBACK, address.scheme != "http"
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=4,
+            request_checksum_calculation=settings.checksums,
+            response_checksum_validation=settings.checksums,
+            # Content-MD5 is signed and covers the body; where nobody can change it, hashing it again is waste
+            s3={"addressing_style": "path", "payload_signing_enabled": not (loopback or https)},
+            # a proxy of the environment cannot reach our own machine
+            proxies={} if loopback else None,
+        )
+        self._clients[endpoint] = _session().client(
+            "s3",
+            region_name=settings.s3_region or None,
+            endpoint_url=endpoint or None,
+            aws_access_key_id=settings.access_key_id.reveal() or None,
+            aws_secret_access_key=settings.secret_access_key.reveal() or None,
+            config=config,
+        )
+        return self._clients[endpoint]
+
+    def _do(self, what: str, call: Callable[[S3Client], T]) -> T:
+        if not self.bucket:
+            raise StoreBlocked(NO_BUCKET, "no_bucket")
+        try:
+            return call(self._client(self._settings.endpoint_url))
+        except faults.ClientError as problem:
+            raise self._refusal(what, problem.response) from None
+        except (faults.BotoCoreError, ValueError, OSError) as problem:
+            raise self._fault(what, problem) from None
+
+    def _refusal(self, what: str, response: Any) -> StoreError:
+        """The store answered, and said no."""
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = str(response.get("Error", {}).get("Code", status))
+        text = f"{self._place}: could not {what}: {code}"
+        for codes, kind in _SIGNALS.items():
+            if code in codes:
+                return kind(text)
+        if code in ("NoSuchBucket", "InvalidBucketName"):
+            text = f"{self._place}: there is no bucket {self.bucket!r}; make it, or set [s3] s3_bucket_name"
+            return StoreBlocked(text, "no_bucket")
+        if code in _SKEWED:
+            return StoreBlocked(f"{text}; {_skew(response)}; set the clock", "clock_skew")
+        if code in _FULL or status == 507:
+            return StoreBlocked(f"{text}; the store is full: make room there", "store_full")
+        if code in _DENIED or status in (401, 403):
+            remedy = _DENIED.get(code, "check the key, its secret and its rights")
+            return StoreBlocked(f"{text}; {remedy}", "denied")
+        return StoreError(text)
+
+    def _fault(self, what: str, problem: Exception) -> StoreError:
+        """The store did not answer."""
+        text = f"{self._place}: could not {what} ({_brief(problem)})"
+        if isinstance(problem, faults.NoCredentialsError | faults.PartialCredentialsError):
+            return StoreBlocked(f"{text}; set [s3] access_key_id and secret_access_key", "no_credentials")
+        if isinstance(problem, faults.SSLError):
+            return StoreBlocked(f"{text}; the store's certificate or the clock is wrong", "tls")
+        if isinstance(problem, faults.ParamValidationError | faults.InvalidRegionError | ValueError):
+            return StoreBlocked(f"{text}; check [s3] s3_bucket_name, s3_region and endpoint_url", "bad_settings")
+        if isinstance(problem, faults.HTTPClientError | faults.ConnectionError | OSError):
+            return StoreUnreachable(f"{text}; trying again")
+        return StoreError(text)
+
+
+def _is_narrow(rule: Any) -> bool:
+    return bool(rule.get("Filter", {}).keys() - {"Prefix"})
+
+
+def _rule(rule: Any) -> LifecycleRule:
+    """Of S3's two ways to write a prefix the older one stands in the rule itself."""
+    return LifecycleRule(
+        prefix=rule.get("Filter", {}).get("Prefix") or rule.get("Prefix") or "",
+        expire_days=rule.get("Expiration", {}).get("Days"),
+        abort_days=rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation"),
+    )
+
+
+def _content_md5(md5: str) -> str:
+    """The header of RFC 1864 from the digest as hex."""
+    return base64.b64encode(bytes.fromhex(md5)).decode()
+
+
+def _skew(response: Any) -> str:
+    """How far our clock is from the store's, by the answer's Date header (RFC 9110)."""
+    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        offset = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+    except (ValueError, TypeError):
+        return "our clock differs from the store's by more than it allows"
+    return f"our clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
+
+
+def _brief(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:300] or type(problem).__name__

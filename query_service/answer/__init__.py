@@ -1,0 +1,1 @@
+"""What stands behind each door: from spool and catalog to answers."""

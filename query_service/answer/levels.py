@@ -1,0 +1,132 @@
+"""A question about levels and facts -> one page of its answer. Pure: no file, no network, no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from edge.core import wire
+from edge.core.instant import MICROSECONDS, Instant
+from edge.core.values import Chunk, LevelUnit
+from query_service.answer.tiling import Facts, KnownChunk, Piece, tile
+from query_service.queries.cursors import make_cursor
+from query_service.queries.protocol import MAX_ANSWER, LevelsAnswer, LevelStep, RangeQuestion
+
+
+class _Second(NamedTuple):
+    start: Instant
+    laeq: float
+    unit: LevelUnit
+
+
+def levels_page(question: RangeQuestion, start: Instant, facts: Facts, now: Instant) -> LevelsAnswer | None:
+    """The steps from `start`, where one begins; None when the facts do not reach to the end of a single one.
+
+    A second counts for the step in which it begins, and where chunks claim the same time for the chunk that owns it.
+    """
+    size = question.step * MICROSECONDS
+    reach = question.to if facts.until >= question.to else Instant(facts.until - (facts.until - question.from_) % size)
+    if reach <= start:
+        return None
+    steps: list[LevelStep] = []
+    room = MAX_ANSWER - len(wire.encode(_answer(question, (), int(question.to))))
+    pieces = [piece for piece in tile(facts, start, reach, now) if _is_told(piece)]
+    seconds = sorted(second for piece in pieces for second in _seconds(piece))
+    for first, inside in _by_step(seconds, start, size):
+        end = Instant(min(first + size, question.to))
+        step = _step(first, end, inside, pieces)
+        length = len(wire.encode(step)) + 1
+        if length > room or len(steps) >= question.limit:
+            return _answer(question, tuple(steps), int(first))
+        room -= length
+        steps.append(step)
+    return _answer(question, tuple(steps), int(reach) if reach < question.to else None)
+
+
+def _answer(question: RangeQuestion, steps: tuple[LevelStep, ...], position: int | None) -> LevelsAnswer:
+    return LevelsAnswer(
+        id=question.id,
+        node=question.node,
+        from_=question.from_,
+        to=question.to,
+        step=question.step,
+        levels=steps,
+        next=None if position is None else make_cursor(question, position),
+    )
+
+
+def _is_told(piece: Piece) -> bool:
+    return isinstance(piece.owner, KnownChunk) and piece.owner.gone != "erased"
+
+
+def _seconds(piece: Piece) -> Iterator[_Second]:
+    """Every second that was measured and begins in the piece."""
+    if isinstance(piece.owner, KnownChunk):
+        for second in _seconds_of(piece.owner.chunk):
+            if piece.start <= second.start < piece.end:
+                yield second
+
+
+def _seconds_of(chunk: Chunk) -> Iterator[_Second]:
+    if chunk.levels is None:
+        return
+    length = chunk.ended_at - chunk.started_at
+    for number, laeq in enumerate(chunk.levels.per_second):
+        begins = Instant(chunk.started_at + number * chunk.rate * length // chunk.frames)
+        yield _Second(begins, laeq, chunk.levels.unit)
+
+
+def _by_step(seconds: Iterable[_Second], start: Instant, size: int) -> Iterator[tuple[Instant, list[_Second]]]:
+    """Each step that has seconds, by its beginning."""
+    first, inside = start, list[_Second]()
+    for second in seconds:
+        begins = Instant(second.start - (second.start - start) % size)
+        if begins != first and inside:
+            yield first, inside
+            inside = []
+        first = begins
+        inside.append(second)
+    if inside:
+        yield first, inside
+
+
+def _step(start: Instant, end: Instant, seconds: list[_Second], pieces: list[Piece]) -> LevelStep:
+    units = {second.unit for second in seconds}
+    levels = sorted((second.laeq for second in seconds), reverse=True)
+    if len(units) > 1:  # of different references: no mean has a meaning
+        return LevelStep(
+            from_=start, to=end, seconds=len(levels), unit=None,
+            laeq=None, laeq_max=None, lafmax=None, l10=None, l50=None, l90=None,
+        )  # fmt: skip
+    return LevelStep(
+        from_=start,
+        to=end,
+        seconds=len(levels),
+        unit=units.pop(),
+        laeq=round(energy_mean(levels), 2),
+        laeq_max=levels[0],
+        lafmax=_lafmax(start, end, pieces),
+        l10=exceeded(levels, 10),
+        l50=exceeded(levels, 50),
+        l90=exceeded(levels, 90),
+    )
+
+
+def energy_mean(levels: list[float]) -> float:
+    """The level of the mean power, dB: LAeq of the whole from those of equal parts (IEC 61672-1, 3.9)."""
+    return 10 * math.log10(sum(10 ** (level / 10) for level in levels) / len(levels))
+
+
+def exceeded(descending: list[float], percent: int) -> float:
+    """The level that is exceeded `percent` of the time: the nearest of those measured, given in descending order."""
+    return descending[min(len(descending) - 1, len(descending) * percent // 100)]
+
+
+def _lafmax(start: Instant, end: Instant, pieces: list[Piece]) -> float | None:
+    """Known per chunk alone: null where one reaches beyond the step."""
+    inside = [piece.owner for piece in pieces if piece.start < end and piece.end > start]
+    chunks = [owner.chunk for owner in inside if isinstance(owner, KnownChunk)]
+    if any(chunk.started_at < start or chunk.ended_at > end for chunk in chunks):
+        return None
+    return max((chunk.levels.lafmax for chunk in chunks if chunk.levels), default=None)

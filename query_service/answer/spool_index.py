@@ -1,0 +1,195 @@
+"""The spool's chunks that the catalog does not know: when each was, without reading its manifest twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from edge.core.errors import SpoolError
+from edge.core.ids import stream_of
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Hole, SoundSpan, Stream
+from edge.spool.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_KEPT_MANIFESTS = 512
+
+
+class Entry(NamedTuple):
+    """One chunk as its manifest tells it; times may since have been corrected."""
+
+    chunk_id: str
+    first_frame: int
+    end_frame: int
+    started_at: Instant
+    ended_at: Instant
+    uncertain: bool
+    before: tuple[Hole, ...]
+    sounds: tuple[SoundSpan, ...]
+
+
+class FoundSound(NamedTuple):
+    """One sound; `chunk_id`: where it begins. `ended_at` is None while it lasts."""
+
+    sound_id: str
+    chunk_id: str
+    started_at: Instant
+    ended_at: Instant | None
+    lafmax: float
+    laeq: float
+
+
+class SpoolIndex:
+    """Kept between questions; one thread. The number of entries is that of chunks that wait for the archiver."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._entries: dict[str, Entry] = {}
+        self._corrected: dict[str, Entry] = {}
+        self._elsewhere: set[str] = set()  # the catalog answers for them
+        self._unreadable: set[str] = set()
+        self._manifests: dict[str, Chunk] = {}
+        self._streams: dict[str, tuple[int, Stream]] = {}  # with the file's mtime, ns
+        self._catalog: object = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
+        """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
+        listed = set(listed)
+        if catalog != self._catalog:
+            self._elsewhere, self._catalog = set(), catalog
+        self._entries = {name: entry for name, entry in self._entries.items() if name in listed}
+        self._elsewhere &= listed
+        self._unreadable &= listed
+        new = listed - self._entries.keys() - self._elsewhere - self._unreadable
+        if new:
+            self._elsewhere |= known(sorted(new))
+        for chunk_id in sorted(new - self._elsewhere):
+            self._take_in(chunk_id)
+        self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
+
+    def drop(self, chunk_ids: Iterable[str]) -> None:
+        """The catalog answers for these from now on."""
+        for chunk_id in chunk_ids:
+            self._entries.pop(chunk_id, None)
+            self._corrected.pop(chunk_id, None)
+            self._elsewhere.add(chunk_id)
+
+    def between(self, start: Instant, end: Instant, limit: int) -> list[Entry]:
+        """At most `limit` entries with sound in [start, end), by their start, then their id."""
+        found = [entry for entry in self._corrected.values() if entry.started_at < end and entry.ended_at > start]
+        found.sort(key=lambda entry: (entry.started_at, entry.chunk_id))
+        return found[:limit]
+
+    def holes(self) -> Iterator[Hole]:
+        """What lay before the streams that begin with one of these chunks."""
+        for entry in self._entries.values():
+            if entry.before:
+                stream = self.stream(stream_of(entry.chunk_id))  # whose holes are corrected with its knots
+                yield from stream.before if stream else entry.before
+
+    def of_stream(self, stream_id: str) -> Entry | None:
+        """The last of a stream's chunks here."""
+        names = [name for name in self._entries if stream_of(name) == stream_id]
+        return self._corrected[max(names)] if names else None
+
+    def sounds(self) -> Iterator[FoundSound]:
+        """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
+        latest: dict[str, tuple[Entry, SoundSpan]] = {}
+        first: dict[str, Entry] = {}
+        for name in sorted(self._corrected):
+            entry = self._corrected[name]
+            for span in entry.sounds:
+                first.setdefault(span.sound_id, entry)
+                latest[span.sound_id] = (entry, span)
+        for sound_id, (entry, span) in latest.items():
+            started_at = _time_in(first[sound_id], span.first_frame)
+            ended_at = None if span.frames is None else _time_in(entry, span.first_frame + span.frames)
+            yield FoundSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+
+    def chunk_by_id(self, chunk_id: str) -> Chunk | None:
+        """As `chunk`, for one that was here when the spool was last looked at."""
+        entry = self._corrected.get(chunk_id)
+        return self.chunk(entry) if entry else None
+
+    def chunk(self, entry: Entry, *, each_second: bool = False) -> Chunk | None:
+        """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
+        asked for: those are not kept in memory."""
+        chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
+        if chunk is None:
+            return None
+        return replace(chunk, started_at=entry.started_at, ended_at=entry.ended_at, uncertain=entry.uncertain)
+
+    def stream(self, stream_id: str) -> Stream | None:
+        """A stream's record in the spool, as it is now; None where it is missing or damaged."""
+        try:
+            changed = self._spool.stream_path(stream_id).stat().st_mtime_ns
+            kept = self._streams.get(stream_id)
+            if kept is None or kept[0] != changed:
+                kept = self._streams[stream_id] = (changed, self._spool.stream(stream_id))
+        except (OSError, SpoolError):
+            return None
+        return kept[1]
+
+    def _take_in(self, chunk_id: str) -> None:
+        chunk = self._manifest(chunk_id)
+        if chunk is None:
+            return
+        self._entries[chunk_id] = Entry(
+            chunk_id,
+            chunk.first_frame,
+            chunk.end_frame,
+            chunk.started_at,
+            chunk.ended_at,
+            chunk.uncertain,
+            chunk.before,
+            chunk.sounds,
+        )
+
+    def _manifest(self, chunk_id: str) -> Chunk | None:
+        kept = self._manifests.get(chunk_id)
+        if kept is not None:
+            return kept
+        chunk = self._read(chunk_id)
+        if chunk is None:
+            return None
+        if chunk.levels is not None:
+            chunk = replace(chunk, levels=replace(chunk.levels, per_second=()))
+        if len(self._manifests) >= _KEPT_MANIFESTS:
+            self._manifests.pop(next(iter(self._manifests)))
+        self._manifests[chunk_id] = chunk
+        return chunk
+
+    def _read(self, chunk_id: str) -> Chunk | None:
+        try:
+            return self._spool.manifest(chunk_id)
+        except SpoolError as problem:
+            if self._spool.manifest_path(chunk_id).exists():
+                log.warning("left out of answers: %s", problem)
+                self._unreadable.add(chunk_id)
+            return None
+
+    def _corrected_entry(self, entry: Entry) -> Entry:
+        # manifests of an uncertain stream tell their times without its shift, and are never written again
+        if not entry.uncertain:
+            return entry
+        stream = self.stream(stream_of(entry.chunk_id))
+        if stream is None:
+            return entry
+        return entry._replace(
+            started_at=Instant(entry.started_at + stream.shift),
+            ended_at=Instant(entry.ended_at + stream.shift),
+            uncertain=stream.uncertain,
+        )
+
+
+def _time_in(entry: Entry, frame: int) -> Instant:
+    """The time of a frame of the chunk's stream, also one a little before or after it."""
+    length, frames = entry.ended_at - entry.started_at, entry.end_frame - entry.first_frame
+    return Instant(entry.started_at + (frame - entry.first_frame) * length // frames)

@@ -1,0 +1,86 @@
+"""How the node is: recorder, spool, disk, clock. From the spool and the catalog; neither broker nor network."""
+
+from __future__ import annotations
+
+import contextlib
+
+from edge import __version__
+from edge.core.errors import CatalogError, SpoolError
+from edge.core.instant import MICROSECONDS, Instant
+from edge.core.values import Stream
+from query_service.answer.facts import FactFinder
+from query_service.answer.spool_view import SpoolView
+from query_service.queries.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
+
+_LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
+_MOST_CHUNKS = 8_000  # two hours of chunks of one second
+
+
+def status_report(request_id: str, node: str, finder: FactFinder, now: Instant, uptime: float) -> StatusAnswer:
+    """The node's state now; what cannot be read is null. `uptime` in seconds. Raises SpoolError."""
+    view = finder.look_at_spool()
+    catalog_ready, last = True, None
+    try:
+        last = _last_chunk(finder, now)
+    except CatalogError:
+        catalog_ready = False
+    stream = finder.stream_here(view.state.stream_id) if view.state and view.state.stream_id else None
+    return StatusAnswer(
+        id=request_id,
+        node=node,
+        at=now,
+        version=__version__,
+        uptime=uptime,
+        recorder=_recorder(view, stream, now),
+        spool=Backlog(
+            chunks=len(view.listed),
+            bytes=sum(file.bytes for file in view.listed.values()),
+            unknown_to_catalog=finder.unknown_to_catalog() if catalog_ready else None,
+        ),
+        disk_free=_disk_free(finder),
+        last_chunk=last[0] if last else None,
+        clock=_clock(stream, last[1] if last else None),
+        catalog="ready" if catalog_ready else "busy",
+    )
+
+
+def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderReport:
+    state = view.state
+    if state is None:
+        return RecorderReport(
+            state="unknown", since=None, alive=False, stream_id=None, device=None, rate=None, channels=None
+        )
+    alive = view.is_alive(now) if state.state == "recording" else state.state != "stopped"
+    return RecorderReport(
+        state=state.state,
+        since=state.since,
+        until=state.until if state.state == "paused" else None,
+        alive=alive,
+        stream_id=state.stream_id,
+        device=stream.device if stream else None,
+        rate=stream.rate if stream else None,
+        channels=stream.channels if stream else None,
+    )
+
+
+def _last_chunk(finder: FactFinder, now: Instant) -> tuple[LastChunk, float] | None:
+    """The finished chunk that ended last in the past 30 days, and its measured rate."""
+    end = Instant(now + 1)
+    for seconds in _LOOK_BACK:
+        facts = finder.gather(Instant(now - seconds * MICROSECONDS), end, _MOST_CHUNKS, now)
+        if facts.chunks:
+            chunk = max((known.chunk for known in facts.chunks), key=lambda chunk: chunk.ended_at)
+            return LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate
+    return None
+
+
+def _clock(stream: Stream | None, measured_rate: float | None) -> ClockReport | None:
+    if stream is None:
+        return None
+    return ClockReport(uncertain=stream.uncertain, measured_rate=measured_rate)
+
+
+def _disk_free(finder: FactFinder) -> int | None:
+    with contextlib.suppress(OSError, SpoolError):
+        return finder.spool.free_bytes()
+    return None

@@ -1,0 +1,1 @@
+"""Querying nodes from anywhere, page by page, through any door."""

@@ -1,0 +1,227 @@
+"""Asks through any door, page by page, and fetches sound. `query` and `fetch` are for callers without asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from edge.configuration.settings import Settings
+from edge.core.errors import DoorError
+from edge.core.ids import EVERY_NODE, is_node_name
+from edge.core.instant import Instant
+from query_service.client.fleet import FleetAnswer, FleetDoor, ask_fleet
+from query_service.client.watching import Heard, watch
+from query_service.queries.paging import Door, ask, new_id, pages
+from query_service.queries.protocol import DEFAULT_LIMIT, DEFAULT_STEP, GoodAnswer, QuestionType, Request, SoundOrder
+from query_service.sound.fetch import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
+
+if TYPE_CHECKING:
+    from query_service.client.ably import AblyClient
+    from query_service.sound.decryption import Keys
+
+__all__ = [
+    "Door",
+    "FetchProgress",
+    "FetchReport",
+    "FleetAnswer",
+    "Gaps",
+    "Heard",
+    "OnProgress",
+    "Question",
+    "Via",
+    "ask",
+    "ask_fleet",
+    "fetch",
+    "fetch_sound",
+    "open_door",
+    "open_fleet",
+    "pages",
+    "query",
+    "query_all",
+    "read_identity",
+    "watch",
+]
+
+Via = Literal["local", "ably", "mqtt", "http"]
+
+_TOKEN_SECONDS = 3_600
+
+
+class Question(TypedDict, total=False):
+    """What to ask: [start, end), of all but `status`; sounds in `order`, from `min_level` (LAFmax, dB) up; levels in
+    steps of `step` seconds; `urls`: with links to the archives; `limit`: intervals, sounds or steps of one page.
+    """
+
+    type: QuestionType
+    start: Instant | None
+    end: Instant | None
+    limit: int
+    urls: bool
+    order: SoundOrder
+    min_level: float | None
+    step: int
+
+
+def query(
+    settings: Settings,
+    via: Via = "local",
+    *,
+    node: str | None = None,
+    timeout: float = 10.0,
+    token: str | None = None,
+    **question: Unpack[Question],
+) -> GoodAnswer:
+    """The answer to one question (see `Question`; coverage, unless its `type` says otherwise), all pages in one.
+
+    `node` defaults to the configured one (HTTP: to whoever answers); `token` (Ably) to one made from `[ably] api_key`.
+    `timeout` in seconds, per page. Raises QueryRefused when the node says no, DoorError when it stays silent or cannot
+    be reached.
+    """
+
+    async def run() -> GoodAnswer:
+        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
+            return await ask(door, _request(question), timeout)
+
+    return asyncio.run(run())
+
+
+def query_all(
+    settings: Settings, *, timeout: float = 10.0, token: str | None = None, **question: Unpack[Question]
+) -> FleetAnswer:
+    """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who stayed silent."""
+
+    async def run() -> FleetAnswer:
+        async with open_fleet(settings, token=token, timeout=timeout) as door:
+            return await ask_fleet(door, _request(question), timeout)
+
+    return asyncio.run(run())
+
+
+def _request(question: Question) -> Request:
+    return Request(
+        id=new_id(),
+        type=question.get("type", "coverage"),
+        from_=question.get("start"),
+        to=question.get("end"),
+        limit=question.get("limit", DEFAULT_LIMIT),
+        urls=question.get("urls", False),
+        order=question.get("order", "loudest"),
+        min_level=question.get("min_level"),
+        step=question.get("step", DEFAULT_STEP),
+    )
+
+
+def fetch(
+    settings: Settings,
+    via: Via,
+    start: Instant,
+    end: Instant,
+    path: Path,
+    *,
+    gaps: Gaps = "silence",
+    on_progress: OnProgress | None = None,
+    node: str | None = None,
+    timeout: float = 10.0,
+    token: str | None = None,
+    identity: Path | None = None,
+) -> FetchReport:
+    """Writes the sound of [start, end), cut to the sample, to `path`: WAV, FLAC or Opus by its ending.
+
+    `gaps`: where there is no sound, write zeros so that time stays right (`silence`), leave it out (`skip`), or raise
+    before anything is written (`refuse`). Nothing is written for the future. `path` appears whole or not at all.
+    `identity`: the file of age private keys that opens what is encrypted. Raises FetchError, QueryRefused, DoorError.
+    """
+
+    keys = read_identity(identity)
+
+    async def run() -> FetchReport:
+        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
+            return await fetch_sound(
+                door, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
+            )
+
+    return asyncio.run(run())
+
+
+def read_identity(identity: Path | None) -> Keys | None:
+    """The private keys in that file, for `fetch_sound` and `export_sound`. FetchError where there are none."""
+    if identity is None:
+        return None
+    from query_service.sound.decryption import read_keys  # noqa: PLC0415 - pyrage, for those who need it
+
+    return read_keys(identity)
+
+
+@asynccontextmanager
+async def open_door(
+    settings: Settings, via: Via, *, node: str | None = None, token: str | None = None, timeout: float = 10.0
+) -> AsyncIterator[Door]:
+    """A door to `node`, closed at the end. DoorError when it cannot be opened."""
+    wanted = node or settings.node.name
+    if not is_node_name(wanted):
+        raise DoorError(f"{wanted[:70]!r} is no node's name")
+    door = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
+    try:
+        yield door
+    finally:
+        await door.close()
+
+
+@asynccontextmanager
+async def open_fleet(
+    settings: Settings, *, token: str | None = None, timeout: float = 10.0
+) -> AsyncIterator[FleetDoor]:
+    """A door to all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
+    door = await _ably_door(settings, EVERY_NODE, token, timeout)
+    try:
+        yield door
+    finally:
+        await door.close()
+
+
+async def _opened(
+    settings: Settings, via: Via, node: str, token: str | None, timeout: float, *, any_node: bool
+) -> Door:
+    match via:
+        case "local":
+            return await _local_door(settings, node)
+        case "ably":
+            return await _ably_door(settings, node, token, timeout)
+        case "mqtt":
+            from query_service.client.mqtt import MqttClient  # noqa: PLC0415 - each door's library only with it
+
+            door = MqttClient(settings.mqtt, node)
+            await door.open(timeout)
+            return door
+        case "http":
+            from query_service.client.http import HttpClient  # noqa: PLC0415
+
+            return HttpClient(settings.http, node, any_node=any_node)
+
+
+async def _local_door(settings: Settings, node: str) -> Door:
+    from query_service.doors.local import LocalDoor  # noqa: PLC0415 - pony, which the other doors do without
+
+    if node != settings.node.name:
+        raise DoorError(f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http")
+    return LocalDoor(settings)
+
+
+async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> AblyClient:
+    from query_service.client.ably import AblyClient, new_client_id  # noqa: PLC0415 - the SDK, 30 MB
+    from query_service.realtime import tokens  # noqa: PLC0415
+
+    token = token or settings.ably.token.reveal()
+    client_id = tokens.claims_of(token).client_id if token else new_client_id()
+
+    def make_token() -> str:
+        now = Instant.from_seconds(time.time())
+        return token or tokens.client_token(settings.ably.api_key, client_id, _TOKEN_SECONDS, now)
+
+    door = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
+    await door.open(timeout)
+    return door

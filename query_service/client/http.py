@@ -1,0 +1,84 @@
+"""The client's side of the HTTP door."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+import aiohttp
+
+from edge.configuration.settings import Http
+from edge.core import wire
+from edge.core.errors import ConfigError, DoorError, WireError
+from query_service.client.silence import is_here, why
+from query_service.queries.protocol import MAX_ANSWER, Answer, Request, read_answer
+
+_PAUSE = 0.3  # seconds before a lost connection is tried again, doubled each time
+
+
+class HttpClient:
+    """Asks the node at `[http] url`, or at host and port on this machine. Raises DoorError, ConfigError."""
+
+    def __init__(self, settings: Http, node: str, *, any_node: bool = False) -> None:
+        """`any_node`: whoever answers there will do, whatever its name."""
+        self.node = node
+        self._any_node = any_node
+        self._url = f"{_base(settings)}/query"
+        token = settings.token.reveal()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._session = aiohttp.ClientSession(headers=headers)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+        """The answer; DoorError that names the address when none comes within `timeout` seconds."""
+        pause, reason = _PAUSE, "it is silent"
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        return await self._once(request)
+                    except aiohttp.ClientError as problem:
+                        reason = why(problem)
+                    await asyncio.sleep(pause)
+                    pause *= 2
+        except TimeoutError:
+            remedy = "start `imhearing up` with the same --data" if is_here(self._url) else "is the address right?"
+            raise DoorError(
+                f"{self._url}: no answer within {timeout:g} s ({reason}); the node must be running: {remedy}"
+            ) from None
+
+    async def _once(self, request: Request) -> Answer:
+        async with self._session.post(self._url, data=wire.encode(request), allow_redirects=False) as response:
+            body = bytearray()
+            async for piece in response.content.iter_chunked(65_536):
+                body += piece
+                if len(body) > 2 * MAX_ANSWER:
+                    raise DoorError(f"{self._url}: sends more than an answer; is the address right?")
+        if response.status == 401:
+            raise DoorError(f"{self._url}: the token is missing or wrong; set [http] token")
+        try:
+            answer = read_answer(body)
+        except WireError:
+            raise DoorError(f"{self._url}: {response.status}, and no answer of a node; is the address right?") from None
+        if not self._any_node and answer.node not in (None, self.node):
+            raise DoorError(f"{self._url}: is the door of {answer.node}, not of {self.node}")
+        return answer
+
+
+def _base(settings: Http) -> str:
+    if settings.url:
+        if not settings.url.startswith(("http://", "https://")):
+            raise ConfigError([f"[http] url = {settings.url[:80]}: must begin with https:// or http://"])
+        return settings.url.rstrip("/")
+    if not settings.port:
+        raise ConfigError(["[http] port: is 0, so there is no HTTP door; set it, or [http] url, or ask another way"])
+    host = settings.host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{settings.port}"
+    if address.is_unspecified:  # it listens everywhere, so also here
+        host = "::1" if address.version == 6 else "127.0.0.1"
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

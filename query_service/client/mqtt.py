@@ -1,0 +1,56 @@
+"""The client's side of the MQTT door: asks a node through the broker, and hears its answers on a topic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from edge.configuration.settings import Mqtt
+from edge.core import wire
+from edge.core.errors import ConfigError, DoorError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.commands import QUERY_VERB
+from edge.messaging.events import ROOT
+from query_service.client.patience import Waiting
+from query_service.queries.protocol import Answer, Request
+
+
+class MqttClient:
+    """One connection to the broker of `settings` that asks `node`. Raises DoorError, ConfigError without a broker."""
+
+    def __init__(self, settings: Mqtt, node: str) -> None:
+        if not settings.host:
+            raise ConfigError(["[mqtt] host: names no broker to ask through; set it, or ask another way"])
+        self.node = node
+        self._where = f"{settings.host}:{settings.port}"
+        self._topic = f"{ROOT}/{node}/response/{QUERY_VERB}/{secrets.token_hex(8)}"
+        self._waiting = Waiting()
+        self._loop = asyncio.get_running_loop()
+        self._bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
+
+    async def open(self, timeout: float = 10.0) -> None:
+        """Connects and listens for answers."""
+        self._bus.subscribe(self._topic, self._received)
+        self._bus.start()
+        if not await asyncio.to_thread(self._bus.wait_connected, timeout):
+            await self.close()
+            raise DoorError(
+                f"no MQTT broker takes us at {self._where} within {timeout:g} s; is it running, and are [mqtt] username"
+                " and password right?"
+            )
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._bus.stop)
+
+    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+        """The first answer to `request`; DoorError that names the node when none comes within `timeout` seconds."""
+        return await self._waiting.one(request, self._send, self.node, timeout)
+
+    async def _send(self, request: Request, left: float) -> None:
+        topic = f"{ROOT}/{self.node}/request/{QUERY_VERB}"
+        data, expiry = wire.encode(request), int(left) + 1
+        self._bus.send(topic, data, request.id.encode(), expiry, response_topic=self._topic)
+
+    def _received(self, message: Message) -> None:
+        """Called in paho's thread."""
+        self._loop.call_soon_threadsafe(self._waiting.receive, message.payload)

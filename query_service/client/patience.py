@@ -1,0 +1,96 @@
+"""Waits for answers on behalf of a client: sends a question again, with the same id, while the node stays silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from edge.core.errors import DoorError, WireError
+from query_service.queries.protocol import Answer, Request, read_answer
+
+log = logging.getLogger(__name__)
+
+_FIRST_PATIENCE = 2.0  # seconds until a silent node is asked again; then twice that, and so on
+_PAUSE_AFTER_TROUBLE = 0.5  # seconds
+
+Send = Callable[[Request, float], Awaitable[None]]  # the float: seconds left; DoorError: it may have left all the same
+
+
+class Waiting:
+    """The questions that are under way on one connection. One event loop."""
+
+    def __init__(self) -> None:
+        self._arrived: dict[str, dict[str, Answer]] = {}  # request id -> node -> its answer
+        self._changed = asyncio.Event()
+        self._failure: DoorError | None = None
+
+    def receive(self, data: bytes, sender: str | None = None) -> None:
+        """Takes in what may be an answer. `sender`: who sent it, as the server says; it can speak for no other node."""
+        try:
+            answer = read_answer(data)
+        except WireError as problem:
+            log.warning("an answer that cannot be read: %s", problem)
+            return
+        if sender is not None and answer.node != sender:
+            log.warning("an answer for %.80r came from %.80r: ignored", answer.node, sender)
+            return
+        waited_for = self._arrived.get(answer.id)
+        if waited_for is not None:
+            waited_for.setdefault(answer.node or "", answer)
+            self._changed.set()
+
+    def fail(self, problem: DoorError) -> None:
+        """No answer will come any more."""
+        self._failure = problem
+        self._changed.set()
+
+    async def one(self, request: Request, send: Send, node: str, timeout: float) -> Answer:
+        """The first answer; DoorError that names `node` when none comes within `timeout` seconds."""
+        answers, problem = await self._ask(request, send, bool, timeout)
+        if answers:
+            return next(iter(answers.values()))
+        reason = f" ({problem})" if problem else "; is it running, and is the name right?"
+        raise DoorError(f"node {node} gave no answer within {timeout:g} s{reason}")
+
+    async def each(self, request: Request, send: Send, nodes: Iterable[str], timeout: float) -> dict[str, Answer]:
+        """The answers by node, until all of `nodes` have answered or `timeout` seconds are over."""
+        wanted = set(nodes)
+        answers, _ = await self._ask(request, send, lambda found: wanted <= found.keys(), timeout)
+        return {node: answer for node, answer in answers.items() if node}
+
+    async def _ask(
+        self, request: Request, send: Send, enough: Callable[[dict[str, Answer]], bool], timeout: float
+    ) -> tuple[dict[str, Answer], DoorError | None]:
+        found = self._arrived[request.id] = {}
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + timeout
+        patience, problem = _FIRST_PATIENCE, None
+        try:
+            async with asyncio.timeout_at(ends_at):
+                while not enough(found):
+                    problem = None
+                    try:
+                        await send(request, max(0.1, ends_at - clock()))
+                    except DoorError as trouble:
+                        problem = trouble
+                    await self._until(found, enough, patience if problem is None else _PAUSE_AFTER_TROUBLE)
+                    patience *= 2
+        except TimeoutError:
+            pass
+        finally:
+            del self._arrived[request.id]
+        return found, problem
+
+    async def _until(
+        self, found: dict[str, Answer], enough: Callable[[dict[str, Answer]], bool], seconds: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not enough(found):
+                    if self._failure is not None:
+                        raise self._failure
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return

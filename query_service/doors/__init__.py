@@ -1,0 +1,1 @@
+"""Ably, MQTT and HTTP: they carry queries in and answers out."""

@@ -1,0 +1,80 @@
+"""Sounds, archives and states on their way from MQTT to Ably: bounded, the newest kept, only what is well formed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from edge.core import wire
+from edge.core.errors import WireError
+from edge.messaging.bus import Bus, Message
+from edge.messaging.events import ROOT, ArchiveChanged, ArchiverState, Event, RecorderState, SoundHeard
+from query_service.telemetry.node_watch import NodeWatch
+
+_WAITING = 200
+_TOLD = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
+
+
+class Told(NamedTuple):
+    """One event for Ably: `name` is its MQTT topic below the node's, `data` its JSON."""
+
+    name: str
+    data: bytes
+
+
+class EventFeed:
+    """Make it in the event loop that takes from it; `put` may be called in any thread."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[object, Told] = OrderedDict()
+        self._lock = threading.Lock()
+        self._said: dict[str, object] = {}
+        self._loop = asyncio.get_running_loop()
+        self._came = asyncio.Event()
+
+    def listen(self, bus: Bus, watch: NodeWatch, node: str) -> None:
+        """Takes what is said from now on; `watch` hears states and archives already."""
+        watch.listeners.append(self.put)
+        bus.subscribe(f"{ROOT}/{node}/{SoundHeard.TOPIC}", self._received)
+
+    def put(self, event: Event, retained: bool) -> None:
+        """Takes in one event; what nobody takes gives way to newer ones."""
+        if not isinstance(event, _TOLD) or (retained and not event.RETAINED) or not self._is_news(event):
+            return
+        told = Told(event.TOPIC, wire.encode(event))
+        with self._lock:
+            # of a state only the last one is of interest
+            self._waiting[event.TOPIC if event.RETAINED else object()] = told
+            if len(self._waiting) > _WAITING:
+                self._waiting.popitem(last=False)
+        try:
+            self._loop.call_soon_threadsafe(self._came.set)
+        except RuntimeError:  # the loop has ended: we are being stopped
+            return
+
+    def _received(self, message: Message) -> None:
+        try:
+            self.put(wire.decode(message.payload, SoundHeard), message.retained)
+        except WireError:
+            return
+
+    async def next(self) -> Told:
+        """The oldest that waits, as soon as there is one."""
+        while True:
+            with self._lock:
+                if self._waiting:
+                    return self._waiting.popitem(last=False)[1]
+                self._came.clear()
+            await self._came.wait()
+
+    def _is_news(self, event: Event) -> bool:
+        """The archiver tells its progress every few seconds: that is none."""
+        if not isinstance(event, RecorderState | ArchiverState):
+            return True
+        state = (event.state, event.reason)
+        if self._said.get(event.TOPIC) == state:
+            return False
+        self._said[event.TOPIC] = state
+        return True

@@ -1,0 +1,229 @@
+"""The HTTP door: POST /query with the same JSON as through the others, GET for the common questions, /metrics.
+
+On loopback without a token unless one is set; elsewhere only with one. A page in somebody's browser can neither read
+answers nor make the node work: there are no CORS headers, and without a token the Host must be loopback (DNS
+rebinding), the page one of this machine, and what costs something is asked for with POST and JSON (CSRF).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from edge.configuration.settings import Http
+from edge.core import wire
+from edge.core.errors import ConfigError, DoorError
+from query_service.doors.listening import Listener, server_options
+from query_service.queries.openapi import BY_ADDRESS, STATUS, document
+from query_service.queries.paging import new_id
+from query_service.queries.protocol import MAX_REQUEST, Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.telemetry.metrics import CONTENT_TYPE
+
+log = logging.getLogger(__name__)
+
+AnswerIt = Callable[[Request], Awaitable[Answer]]
+Metrics = Callable[[], Awaitable[str]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_AT_ONCE = 16  # requests that are being answered
+_BODY_SECONDS = 5.0  # for a request to arrive
+_IDLE_SECONDS = 30.0  # of a connection that is kept
+_SHUTDOWN_SECONDS = 0.5
+_SHORTEST_TOKEN = 16
+_NUMBERS: dict[str, Callable[[str], float]] = {"limit": int, "step": int, "min_level": float, "v": int}
+_SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def check_settings(settings: Http) -> None:
+    """Whether the door may be opened like that. Raises ConfigError."""
+    token = settings.token.reveal()
+    if not token and not _is_loopback(settings.host):
+        raise ConfigError(
+            [
+                f"[http] host = {settings.host}: others than this machine could ask; set [http] token, as made by"
+                " `openssl rand -base64 24`, or host = 127.0.0.1"
+            ]
+        )
+    if token and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
+        raise ConfigError([f"[http] token: needs at least {_SHORTEST_TOKEN} characters of ASCII"])
+
+
+class HttpDoor:
+    """Listens while in `open`; `address` is then where. `answer` must not raise."""
+
+    def __init__(self, node: str, answer: AnswerIt, settings: Http, metrics: Metrics | None = None) -> None:
+        check_settings(settings)
+        self._node = node
+        self._answer = answer
+        self._settings = settings
+        self._metrics = metrics
+        self._token = settings.token.reveal().encode()
+        self._under_way = 0
+        self._listener = Listener("the HTTP door")
+        self.address = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Answers until the end. DoorError: the port is taken, or the host is none of ours."""
+        runner = web.AppRunner(
+            self._application(),
+            keepalive_timeout=_IDLE_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            **server_options(),
+        )
+        await runner.setup()
+        self._listener = Listener("the HTTP door")
+        try:
+            host, port = self._settings.host, self._settings.port
+            try:
+                await self._listener.start(runner.server, host, port)
+            except OSError as problem:
+                raise DoorError(f"[http] {host}:{port}: cannot listen ({problem.strerror})") from None
+            self.address = "http://{}:{}".format(*self._listener.address)
+            log.info("the HTTP door is open: %s", self.address)
+            yield
+        finally:
+            await self._listener.stop()
+            await runner.cleanup()
+
+    async def run(self) -> None:
+        """Answers until cancelled."""
+        async with self.open():
+            await asyncio.Event().wait()
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_REQUEST, middlewares=[self._guard])
+        app.router.add_post("/query", self._post)
+        for kind in BY_ADDRESS:
+            app.router.add_get(f"/{kind}", self._get)
+        app.router.add_get("/openapi.json", self._openapi)
+        app.router.add_get("/metrics", self._tell_metrics)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Who may ask, how many at once, and an answer in JSON also where nothing is."""
+        if not self._token and (no := _foreign(request)):
+            return web.Response(status=403, text=no)
+        if self._token and not self._may_ask(request):
+            return web.Response(
+                status=401, text="the token is missing or wrong\n", headers={"WWW-Authenticate": "Bearer"}
+            )
+        with self._listener.serving(request):
+            return await self._handled(request, handler)
+
+    async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._under_way >= _AT_ONCE:
+            return self._respond(refusal("", self._node, "busy", "too many questions at once; ask again soon"))
+        self._under_way += 1
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            # read_request's own words for it
+            return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
+        except web.HTTPException as problem:
+            message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
+                f"/{kind}" for kind in BY_ADDRESS
+            )
+            return self._respond(refusal("", self._node, "bad_request", message), problem.status)
+        finally:
+            self._under_way -= 1
+
+    def _may_ask(self, request: web.Request) -> bool:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        # surrogates stand for bytes that are no UTF-8
+        given = token.strip().encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self._token) and scheme.lower() == "bearer"
+
+    async def _post(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":  # what a page elsewhere cannot send without being asked back
+            message = "send the question with Content-Type: application/json"
+            return self._respond(refusal("", self._node, "bad_request", message), 415)
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
+        return await self._answered(read_request(body, self._node))
+
+    async def _get(self, request: web.Request) -> web.Response:
+        fields: dict[str, object] = {"id": new_id()}
+        for name, text in request.query.items():
+            fields[name] = _field(name, text)
+        fields["type"] = request.path[1:]
+        return await self._answered(read_request(wire.encode(fields), self._node))
+
+    async def _answered(self, request: Request | ErrorAnswer) -> web.Response:
+        return self._respond(request if isinstance(request, ErrorAnswer) else await self._answer(request))
+
+    def _respond(self, answer: Answer | Request, status: int = 200) -> web.Response:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        if isinstance(answer, ErrorAnswer):
+            status = STATUS.get(answer.error.code, 400) if status == 200 else status
+            if answer.error.code == "busy":
+                headers["Retry-After"] = "1"
+        return web.Response(body=wire.encode(answer), status=status, content_type="application/json", headers=headers)
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return web.Response(body=wire.encode(document()), content_type="application/json")
+
+    async def _tell_metrics(self, _request: web.Request) -> web.Response:
+        if self._metrics is None:
+            raise web.HTTPNotFound
+        return web.Response(text=await self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _field(name: str, text: str) -> object:
+    """A value of the address as JSON would have it; what does not fit is refused by name later."""
+    if name in ("from", "to"):
+        return text.replace(" ", "+")  # +01:00 that nobody escaped
+    if name == "urls":
+        return _SWITCHES.get(text.lower(), text)
+    try:
+        value = _NUMBERS[name](text)
+        return value if math.isfinite(value) else text
+    except (KeyError, ValueError, OverflowError):
+        return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _foreign(request: web.Request) -> str:
+    """Why a request without a token is none of this machine's people; empty where it may be."""
+    if not _names_loopback(request.host):
+        return "ask by the name localhost or 127.0.0.1\n"
+    origin = request.headers.get("Origin")
+    other_page = origin is not None and not _is_loopback(_host_of(origin))
+    if other_page or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        return "pages of other sites cannot ask here\n"
+    return ""
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _names_loopback(host: str) -> bool:
+    """Whether a Host header, with or without a port, means this machine."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdecimal():
+        name = host
+    return _is_loopback(name.strip("[]"))

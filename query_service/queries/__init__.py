@@ -1,0 +1,1 @@
+"""The query types, as every door and every client speaks them."""

@@ -1,0 +1,1 @@
+"""One connection to Ably, and the tokens for it."""

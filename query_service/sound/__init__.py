@@ -1,0 +1,1 @@
+"""Sound from chunks: fetched, cut, decrypted, exported."""

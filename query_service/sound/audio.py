@@ -1,0 +1,127 @@
+"""Cuts chunks to the sample and joins them to one file: the client's only file that imports soundfile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from edge.core.errors import FetchError
+
+_BLOCK = 65_536  # frames in memory at once
+_RF64_FROM = 4_000_000_000  # bytes; a plain WAV holds no more than 4 GiB
+_ENDINGS = {".wav": "WAV", ".flac": "FLAC", ".opus": "OGG"}
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, 2.1.3
+_SUBTYPES = ("PCM_16", "PCM_24")
+
+
+class SoundFormat(NamedTuple):
+    rate: int  # frames per second
+    channels: int
+    subtype: str  # PCM_16 or PCM_24
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz, {self.channels} channel(s), {self.subtype[4:]} bit"
+
+
+def output_kind(path: Path) -> str:
+    """WAV, FLAC, or OGG (Opus, the only lossy one), by the ending of `path`; FetchError for others."""
+    kind = _ENDINGS.get(path.suffix.lower())
+    if kind is None:
+        raise FetchError(f"{path.name}: sound is written as .wav, .flac or .opus; choose one of these endings")
+    return kind
+
+
+class JoinedSound:
+    """One sound file that grows chunk by chunk, bit-exact; its format is that of the first chunk."""
+
+    def __init__(self, path: Path, kind: str, longest_seconds: float) -> None:
+        """`longest_seconds` decides whether a WAV file needs the larger layout (RF64)."""
+        self._path = path
+        self._kind = kind
+        self._longest_seconds = longest_seconds
+        self._file: Any = None
+        self.format: SoundFormat | None = None
+        self.frames = 0
+
+    def append(self, source: Path, first: int, frames: int, name: str) -> None:
+        """Adds `frames` frames of the file `source` from frame `first` on; `name` is for messages. FetchError."""
+        try:
+            with soundfile.SoundFile(source) as chunk:
+                self._start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
+                chunk.seek(first)
+                self._copy(chunk, frames, name)
+        except soundfile.LibsndfileError as problem:
+            raise FetchError(f"{name}: cannot be decoded or written on ({problem})") from None
+
+    def start_like(self, source: Path, name: str) -> None:
+        """Begins in the format of the file `source`, with nothing of it yet. FetchError."""
+        try:
+            with soundfile.SoundFile(source) as chunk:
+                self._start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
+        except soundfile.LibsndfileError as problem:
+            raise FetchError(f"{name}: cannot be decoded or written on ({problem})") from None
+
+    def _start(self, found: SoundFormat, name: str) -> None:
+        if self.format is None:
+            if found.subtype not in _SUBTYPES:
+                raise FetchError(f"{name}: holds {found.subtype} samples, not 16 or 24 bit ones")
+            size = self._longest_seconds * found.rate * found.channels * int(found.subtype[4:]) / 8
+            kind = "RF64" if self._kind == "WAV" and size > _RF64_FROM else self._kind
+            subtype = found.subtype
+            if kind == "OGG":
+                _check_opus(found, name)
+                subtype = "OPUS"
+            self._file = soundfile.SoundFile(self._path, "w", found.rate, found.channels, subtype, format=kind)
+            self.format = found
+        elif found != self.format:
+            raise FetchError(f"{name}: from here on sound is {found}, before it was {self.format}; fetch them apart")
+
+    def _copy(self, chunk: Any, frames: int, name: str) -> None:
+        left = frames
+        while left > 0:
+            block = chunk.read(min(left, _BLOCK), dtype="int32", always_2d=True)
+            if not len(block):
+                raise FetchError(f"{name}: ends {left} frames before its manifest says")
+            self._file.write(block)
+            left -= len(block)
+        self.frames += frames
+
+    def silence(self, frames: int) -> None:
+        """Adds zeros; only once a chunk has told the format."""
+        if self.format is None:
+            raise FetchError("silence of unknown format")
+        size = frames * self.format.channels * int(self.format.subtype[4:]) // 8
+        if self._kind == "WAV" and size > shutil.disk_usage(self._path.parent).free:
+            raise FetchError(
+                f"{self._path.parent}: no room for {frames / self.format.rate:.0f} s of silence; leave it out"
+            )
+        zeros = np.zeros((min(frames, _BLOCK), self.format.channels), dtype=np.int32)
+        left = frames
+        while left > 0:
+            self._file.write(zeros[: min(left, _BLOCK)])
+            left -= min(left, _BLOCK)
+        self.frames += frames
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> JoinedSound:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_opus(found: SoundFormat, name: str) -> None:
+    if found.rate not in _OPUS_RATES:
+        rates = ", ".join(map(str, _OPUS_RATES))
+        raise FetchError(f"{name}: was recorded at {found.rate} Hz; Opus knows {rates}: write .flac or .wav")

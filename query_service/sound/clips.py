@@ -1,0 +1,257 @@
+"""Clips: the sound of a range as one file in the store, for those who can play a link and no more.
+
+The only thing that the query service writes, and only below `<prefix><node>/clips/`. Whether it may is the store's
+word: a key without PutObject there gets a plain refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge.configuration.settings import Settings
+from edge.core import wire
+from edge.core.errors import (
+    FetchError,
+    ImHearingError,
+    QueryRefused,
+    StoreBlocked,
+    StoreError,
+    StoreSilent,
+    StoreUnreachable,
+)
+from edge.core.instant import MICROSECONDS
+from query_service.queries.paging import Door, coverage_pages, new_id
+from query_service.queries.protocol import (
+    MAX_ANSWER,
+    Answer,
+    ArchivePlace,
+    Clip,
+    ClipAnswer,
+    ErrorAnswer,
+    ErrorCode,
+    Interval,
+    Pending,
+    Recorded,
+    Request,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from query_service.sound.fetch import FetchReport
+
+log = logging.getLogger(__name__)
+
+LONGEST = 600  # seconds
+MOST_BYTES = 200_000_000  # of samples as of 24 bit, on disk and never in memory: ten minutes of 48 kHz stereo
+_PIECE = 1 << 20
+_AT_ONCE = 1
+_WAITING = 3  # clips that wait or are made; more are told `busy`
+_PATIENCE = 55.0  # seconds for one clip: no deadline of a request is longer than a minute
+_NAMED = 5  # encrypted chunks in a refusal
+_HOLES_ROOM = MAX_ANSWER - 8_000  # bytes
+
+
+class _Refused(Exception):
+    """No clip: what its sender is told."""
+
+    def __init__(self, code: ErrorCode, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class _Encrypted(NamedTuple):
+    interval: Recorded | Pending
+    place: ArchivePlace | None
+
+
+class ClipMaker:
+    """Makes clips for one node. `open_door` gives a door to the node's own answers, with links that work from here."""
+
+    def __init__(self, settings: Settings, open_door: Callable[[], Door]) -> None:
+        self._settings = settings
+        self._node = settings.node.name
+        self._open_door = open_door
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._under_way = 0
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a request of type `clip` that `read_request` let pass; never raises."""
+        if self._under_way >= _WAITING:
+            return refusal(request.id, self._node, "busy", "other clips are being made; ask again soon")
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(_PATIENCE), self._turn:
+                return await self._make(request)
+        except _Refused as refused:
+            return refusal(request.id, self._node, refused.code, str(refused), refused.field)
+        except TimeoutError:
+            return refusal(request.id, self._node, "deadline", f"no clip within {_PATIENCE:g} s; ask for less")
+        except ImHearingError as problem:
+            return self._failure(request.id, problem)
+        except Exception:  # the edge of a message: one bad question must not end the service
+            log.exception("a clip could not be made")
+            return refusal(request.id, self._node, "internal", "the node failed to answer; its log says why")
+        finally:
+            self._under_way -= 1
+
+    def _failure(self, request_id: str, problem: ImHearingError) -> ErrorAnswer:
+        # those far away are not told of our folders and addresses
+        log.warning("a clip could not be made: %s", problem)
+        code: ErrorCode = "internal"
+        match problem:
+            case QueryRefused() if problem.code == "busy":
+                code, text = "busy", "the catalog is missing, locked or being made; ask again"
+            case StoreUnreachable() | StoreSilent():
+                text = "the object store does not answer; ask again later"
+            case StoreBlocked(reason="denied"):
+                code, text = "forbidden", "the store does not let this node's query service write clips"
+            case StoreBlocked(reason="no_bucket"):
+                text = "this node has no object store to put clips in"
+            case StoreError():
+                text = "the object store refuses the clip; the node's log says why"
+            case FetchError():
+                text = "the sound could not be read whole, from the store or the node; its log says why"
+            case _:
+                text = "the node failed to answer; its log says why"
+        return refusal(request_id, self._node, code, text)
+
+    async def _make(self, request: Request) -> ClipAnswer:
+        # NumPy and libsndfile: 40 MB that only those pay who ask for clips
+        from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
+
+        start, end = request.from_, request.to
+        if start is None or end is None:
+            raise _Refused("bad_request", "from and to are missing", "from")
+        if end - start > LONGEST * MICROSECONDS:
+            raise _Refused(
+                "bad_request", f"a clip is at most {LONGEST} s long; ask for parts, or fetch the range", "to"
+            )
+        door = self._open_door()
+        try:
+            await self._check(door, request)
+            with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
+                report = await fetch_sound(door, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
+                clip = await asyncio.to_thread(self._store, report)
+        finally:
+            await door.close()
+        holes = _that_fit(report.holes)
+        return ClipAnswer(
+            id=request.id,
+            node=self._node,
+            from_=start,
+            to=end,
+            clip=clip,
+            holes=holes,
+            holes_left_out=len(report.holes) - len(holes),
+        )
+
+    async def _check(self, door: Door, request: Request) -> None:
+        """Whether there is sound, all of one kind, that we can read. Raises _Refused."""
+        kinds: dict[tuple[int, int], Recorded | Pending] = {}
+        encrypted: list[_Encrypted] = []
+        asked = Request(id=new_id(), from_=request.from_, to=request.to, urls=False)
+        async for page in coverage_pages(door, asked):
+            for interval in page.intervals:
+                if not isinstance(interval, Recorded | Pending):
+                    continue
+                kinds.setdefault((interval.rate, interval.channels), interval)
+                if interval.encrypted:
+                    where = interval.where if isinstance(interval, Recorded) else None
+                    encrypted.append(_Encrypted(interval, page.archives.get(where.archive) if where else None))
+        if encrypted:
+            raise _Refused("encrypted", _explained(encrypted))
+        if not kinds:
+            raise _Refused("bad_request", "there is no sound in this range; ask for its coverage to see why")
+        if len(kinds) > 1:
+            changed = list(kinds.values())[1].from_
+            raise _Refused("bad_request", f"rate or channels change at {changed}; ask for the parts", "to")
+        _check_size(request, *next(iter(kinds)))
+
+    def _store(self, report: FetchReport) -> Clip:
+        """Puts the file into the store and checks that it came whole. Raises StoreError."""
+        from edge.store.s3 import Storage  # noqa: PLC0415 - 40 MB
+
+        size = report.path.stat().st_size
+        sha256, md5 = _digests(report.path)
+        s3 = self._settings.s3
+        storage = Storage(s3, connect_timeout=5, read_timeout=30)
+        day = report.from_.datetime()
+        key = f"{s3.prefix}{self._node}/clips/{day:%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
+        with report.path.open("rb") as body:
+            storage.put(key, body, md5, overwrite=True, media_type="audio/flac")
+        url = storage.presigned_url(storage.bucket, key, self._settings.query.url_seconds)
+        return Clip(
+            s3=f"s3://{storage.bucket}/{key}",
+            bucket=storage.bucket,
+            key=key,
+            url=url,
+            bytes=size,
+            sha256=sha256,
+            rate=report.rate,
+            channels=report.channels,
+            frames=report.frames,
+        )
+
+
+def _check_size(request: Request, rate: int, channels: int) -> None:
+    """Raises _Refused where the range would make more than a clip holds."""
+    if request.from_ is None or request.to is None:
+        return
+    a_second = rate * channels * 3
+    if (request.to - request.from_) / MICROSECONDS * a_second > MOST_BYTES:
+        raise _Refused(
+            "bad_request",
+            f"a clip holds at most {MOST_BYTES // 1_000_000} MB of samples; at {rate} Hz and {channels} channels ask"
+            f" for at most {MOST_BYTES // a_second} s at a time, or fetch the range",
+            "to",
+        )
+
+
+def _scratch() -> str | None:
+    """A folder on a disk: /tmp may be one in memory, which counts as the service's."""
+    disk = "/var/tmp"  # noqa: S108 - what is made in there has a name that nobody can foresee, and is ours alone
+    return disk if os.access(disk, os.W_OK | os.X_OK) else None
+
+
+def _digests(path: Path) -> tuple[str, str]:
+    """SHA-256 and MD5 of a file in hex."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            sha256.update(piece)
+            md5.update(piece)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def _explained(encrypted: list[_Encrypted]) -> str:
+    """Where the encrypted bytes are, for who has the key."""
+    named = []
+    for interval, place in encrypted[:_NAMED]:
+        if isinstance(interval, Recorded) and place is not None:
+            last = interval.where.offset + interval.where.length - 1
+            named.append(f"{interval.chunk_id}: {place.s3} bytes {interval.where.offset}-{last}")
+        else:
+            named.append(f"{interval.chunk_id}: still on the node")
+    more = f", and {len(encrypted) - _NAMED} more" if len(encrypted) > _NAMED else ""
+    return (
+        "the sound is encrypted and the node has no key to read it; fetch it with the identity that has: "
+        f"{'; '.join(named)}{more}"
+    )
+
+
+def _that_fit(holes: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    room, fitting = _HOLES_ROOM, 0
+    for hole in holes:
+        room -= len(wire.encode(hole)) + 1
+        if room < 0:
+            break
+        fitting += 1
+    return holes[:fitting]

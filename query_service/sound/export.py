@@ -1,0 +1,180 @@
+"""Exports the chunks of a range as WAV files that bioacoustics programs read: whole chunks, named by their time."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from edge import __version__
+from edge.configuration.settings import Node
+from edge.core.errors import FetchError
+from edge.core.files import sync_folder
+from edge.core.instant import FIRST, MICROSECONDS, Instant
+from query_service.queries.paging import Door, coverage_pages, new_id
+from query_service.queries.protocol import Interval, Pending, Recorded, Request
+from query_service.sound import guano
+from query_service.sound.audio import JoinedSound
+from query_service.sound.download import downloads
+from query_service.sound.fetch import Fetching, FetchProgress, OnProgress, explained, put_in_place
+
+if TYPE_CHECKING:
+    from query_service.sound.decryption import Keys
+
+_LONGEST_CHUNK = 3_600 * MICROSECONDS  # what [recorder] record_period allows
+_MARGIN = 60 * MICROSECONDS
+
+
+class ExportedFile(Struct, frozen=True, kw_only=True):
+    """One file: all frames of one chunk."""
+
+    path: Path
+    chunk_id: str
+    started_at: Instant
+    frames: int
+    rate: int
+
+
+class ExportReport(Struct, frozen=True, kw_only=True):
+    """What was written. `holes`: every stretch of the range without sound, as the node explained it. `bytes_read`: from
+    the store.
+    """
+
+    folder: Path
+    files: tuple[ExportedFile, ...]
+    bytes_read: int
+    holes: tuple[Interval, ...]
+
+
+async def export_sound(
+    door: Door,
+    start: Instant,
+    end: Instant,
+    folder: Path,
+    about: Node,
+    *,
+    utc: bool = False,
+    on_progress: OnProgress | None = None,
+    timeout: float = 10.0,
+    keys: Keys | None = None,
+) -> ExportReport:
+    """Writes each chunk with sound in [start, end) to `folder` as `NODE_YYYYMMDD_HHMMSS.wav`, bit-exact, with GUANO.
+
+    `about` says where the node stands. Names and timestamps are in this machine's local time, or in `utc`. A file that
+    is there already is written over. `keys` open what is encrypted. Raises FetchError, QueryRefused, DoorError.
+    """
+    if not folder.is_dir():
+        raise FetchError(f"{folder}: there is no such folder; make it first")
+    export = _Export(door, folder, about, utc, timeout)
+    holes: list[Interval] = []
+    async with downloads() as downloader:
+        with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=folder) as scratch:
+            fetching = Fetching(door, downloader, Path(scratch), timeout, keys)
+            async for step in fetching.steps(start, end):
+                sound, interval = step.sound.result(), step.interval
+                if sound is None or not isinstance(interval, Recorded | Pending):
+                    holes.append(interval)
+                else:
+                    await export.add(interval, sound)
+                if on_progress is not None:
+                    on_progress(FetchProgress(interval.to - start, end - start, downloader.bytes_read))
+    if not export.files:
+        raise FetchError(f"there is nothing to export: {explained(holes[0]) if holes else 'the range is empty'}")
+    await asyncio.to_thread(sync_folder, folder)
+    return ExportReport(
+        folder=folder, files=tuple(export.files), bytes_read=downloader.bytes_read, holes=tuple(holes)
+    )  # fmt: skip
+
+
+class _Export:
+    """Writes one file for each chunk that it is given, the first time."""
+
+    def __init__(self, door: Door, folder: Path, about: Node, utc: bool, timeout: float) -> None:
+        self._door, self._folder, self._about, self._utc, self._timeout = door, folder, about, utc, timeout
+        self.files: list[ExportedFile] = []
+        self._done: set[str] = set()
+        self._names: set[str] = set()
+
+    async def add(self, interval: Recorded | Pending, sound: Path) -> None:
+        if interval.chunk_id in self._done:  # another chunk claims a part of its time
+            return
+        self._done.add(interval.chunk_id)
+        started = await self._start_of(interval)
+        path = self._folder / self._free_name(_local(started, self._utc))
+        fields = describe(interval, started, self._door.node, self._about, self._utc)
+        await asyncio.to_thread(_write, sound, path, interval, fields)
+        self.files.append(
+            ExportedFile(
+                path=path,
+                chunk_id=interval.chunk_id,
+                started_at=started,
+                frames=interval.frames,
+                rate=interval.rate,
+            )
+        )
+
+    async def _start_of(self, interval: Recorded | Pending) -> Instant:
+        """When the chunk's first frame was captured; asked for where the range begins within it."""
+        if interval.cut.first == 0:
+            return interval.from_
+        earliest = Instant(max(FIRST, interval.from_ - _LONGEST_CHUNK - _MARGIN))
+        asked = Request(id=new_id(), from_=earliest, to=interval.to, urls=False)
+        async for page in coverage_pages(self._door, asked, self._timeout):
+            for part in page.intervals:
+                if isinstance(part, Recorded | Pending) and part.chunk_id == interval.chunk_id and not part.cut.first:
+                    return part.from_
+        return Instant(interval.from_ - interval.cut.first * MICROSECONDS // interval.rate)
+
+    def _free_name(self, started: datetime) -> str:
+        """Two chunks may begin in one second, or in the hour that comes twice in autumn: then with a number."""
+        stem = name = f"{self._door.node}_{started:%Y%m%d_%H%M%S}"
+        number = 0
+        while name in self._names:
+            number += 1
+            name = f"{stem}_{number:03d}"
+        self._names.add(name)
+        return f"{name}.wav"
+
+
+def describe(
+    interval: Recorded | Pending, started: Instant, node: str, about: Node, utc: bool = False
+) -> dict[str, str]:
+    """The GUANO fields of one chunk; those that are not known are empty, and so left out."""
+    unit = interval.unit or "dBFS"
+    return {
+        "Timestamp": _local(started, utc).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "Length": f"{interval.frames / interval.rate:.6f}",
+        "Samplerate": str(interval.rate),
+        "Make": "Im Hearing",
+        "Model": "edge node",
+        "Serial": node,
+        "Firmware Version": __version__,
+        "Loc Position": f"{about.latitude} {about.longitude}" if about.latitude and about.longitude else "",
+        "Note": about.location,
+        "ImHearing|Node": node,
+        "ImHearing|Chunk": interval.chunk_id,
+        "ImHearing|Clock": "uncertain" if interval.uncertain else "synchronised",
+        f"ImHearing|LAeq {unit}": "" if interval.laeq is None else str(interval.laeq),
+        f"ImHearing|LAFmax {unit}": "" if interval.lafmax is None else str(interval.lafmax),
+    }
+
+
+def _local(moment: Instant, utc: bool) -> datetime:
+    return moment.datetime() if utc else moment.datetime().astimezone()
+
+
+def _write(sound: Path, path: Path, interval: Recorded | Pending, fields: dict[str, str]) -> None:
+    unfinished = sound.with_suffix(".export")
+    try:
+        with JoinedSound(unfinished, "WAV", interval.frames / interval.rate) as joined:
+            joined.append(sound, 0, interval.frames, interval.chunk_id)
+        guano.append(unfinished, fields | {"Original Filename": path.name})
+        put_in_place(unfinished, path)
+    except OSError as problem:
+        raise FetchError(f"{path}: cannot be written ({problem.strerror})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)

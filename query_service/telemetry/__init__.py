@@ -1,0 +1,1 @@
+"""The node in numbers: metrics and the daily report."""

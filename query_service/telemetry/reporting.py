@@ -1,0 +1,143 @@
+"""Gathers for metrics and for the daily report: asks the node's own answers, and what the broker said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import time
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from edge.configuration.settings import Settings
+from edge.core.errors import ImHearingError, SpoolError
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.messaging.bus import Bus
+from edge.messaging.events import ArchiverState, DailyReport, LevelMeasured, RecorderState
+from edge.spool.spool import Spool
+from query_service.queries.paging import Door, coverage_pages, new_id, pages
+from query_service.queries.protocol import LevelsAnswer, Request, StatusAnswer
+from query_service.telemetry.metrics import NodeFacts, render
+from query_service.telemetry.node_watch import NodeWatch
+from query_service.telemetry.report import STEP, DayTally
+
+log = logging.getLogger(__name__)
+
+_ASK_SECONDS = 30.0  # for one page; the report is in no hurry
+_SETTLE_SECONDS = 300.0  # after midnight and after a start: what was recorded last gets into a finished chunk
+_LOOK_SECONDS = 60.0
+_PAGE_BYTES = resource.getpagesize()
+_LEVEL_LASTS = 10_000_000  # µs
+
+
+class Metrics:
+    """The page that Prometheus reads. `text` may be asked as often as it likes: one answer serves for a second."""
+
+    def __init__(self, settings: Settings, door: Door, watch: NodeWatch, kernel: KernelClock) -> None:
+        self._node, self._door, self._watch, self._kernel = settings.node.name, door, watch, kernel
+        self._spool = Spool(settings.recorder.record_path, settings.node.name)
+        self._started_at = kernel.now()
+        self._lock = asyncio.Lock()
+        self._made_at = -1.0
+        self._page = ""
+
+    async def text(self) -> str:
+        """The metrics now; never raises for what cannot be read: that is left out."""
+        async with self._lock:
+            if time.monotonic() - self._made_at > 1.0:
+                self._page = render(await self._facts())
+                self._made_at = time.monotonic()
+            return self._page
+
+    async def _facts(self) -> NodeFacts:
+        status = None
+        with contextlib.suppress(ImHearingError):
+            answer = await self._door.ask(Request(id=new_id(), type="status"), 5.0)
+            status = answer if isinstance(answer, StatusAnswer) else None
+        watch, level = self._watch, self._watch.last(LevelMeasured)
+        recent = level is not None and self._kernel.now() - level.at < _LEVEL_LASTS
+        return NodeFacts(
+            node=self._node,
+            started_at=self._started_at,
+            resident_bytes=_resident_bytes(),
+            clock_synchronised=self._kernel.synchronised(),
+            disk_bytes=self._disk_bytes(),
+            last_sound_at=self._last_sound_at(status),
+            status=status,
+            recorder=watch.last(RecorderState),
+            archiver=watch.last(ArchiverState),
+            level=level if recent else None,
+            online=watch.online(),
+            gap_seconds=watch.gap_seconds,
+            archives=watch.archives,
+            uploaded_bytes=watch.uploaded_bytes,
+        )
+
+    def _disk_bytes(self) -> int | None:
+        with contextlib.suppress(OSError, SpoolError):
+            return self._spool.disk_bytes()
+        return None
+
+    def _last_sound_at(self, status: StatusAnswer | None) -> Instant | None:
+        ends = [status.last_chunk.ended_at] if status and status.last_chunk else []
+        with contextlib.suppress(SpoolError):
+            ends += [part.modified_at for part in self._spool.parts()]
+        return max(ends, default=None)
+
+
+async def report_on(door: Door, day: date, now: Instant, month_cost: float | None) -> DailyReport:
+    """The report of one local day. Raises DoorError, QueryRefused."""
+    start, end = _midnight(day), _midnight(day + timedelta(days=1))
+    tally = DayTally(start, end)
+    coverage = Request(id=new_id(), from_=start, to=end, urls=False)
+    async for page in coverage_pages(door, coverage, _ASK_SECONDS):
+        tally.add_coverage(page.intervals)
+    levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
+    async for answer in pages(door, levels, _ASK_SECONDS):
+        if isinstance(answer, LevelsAnswer):
+            tally.add_levels(answer.levels)
+    return tally.report(door.node, now, month_cost)
+
+
+async def report_daily(
+    door: Door,
+    bus: Bus,
+    watch: NodeWatch,
+    now: Callable[[], Instant],
+    settle: float = _SETTLE_SECONDS,
+    look: float = _LOOK_SECONDS,
+) -> None:
+    """Publishes the report of yesterday, for ever: some minutes after the start, and after each midnight."""
+    told: date | None = None
+    await asyncio.sleep(settle)
+    while True:
+        yesterday = datetime.fromtimestamp(now() / 1e6 - settle).astimezone().date() - timedelta(days=1)
+        if yesterday != told:
+            archiver = watch.last(ArchiverState)
+            try:
+                report = await report_on(door, yesterday, now(), archiver.month_cost if archiver else None)
+            except ImHearingError as problem:
+                log.warning("the report of %s could not be made: %s; trying again", yesterday, problem)
+            else:
+                told = yesterday
+                bus.publish(report)
+                log.info(
+                    "%s: %.2f h recorded, %.2f h uploaded, %d gaps", yesterday, report.recorded_hours,
+                    report.uploaded_hours, report.gaps,
+                )  # fmt: skip
+        await asyncio.sleep(look)
+
+
+def _midnight(day: date) -> Instant:
+    """The first moment of a local day."""
+    return Instant.from_seconds(datetime(day.year, day.month, day.day).astimezone().timestamp())
+
+
+def _resident_bytes() -> int | None:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel's
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,126 @@
+"""The broker killed and its database deleted, again and again, while a node records: nobody misses anything.
+
+Fifty rounds:  IMHEARING_ROUNDS=50 pytest tests/campaigns/test_broker_kills.py
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import imhearing
+from edge.catalog import CatalogReader
+from edge.core.instant import FIRST, LAST
+from edge.embedded import ports
+from edge.embedded.broker import broker_part
+from edge.embedded.child import Child
+from edge.messaging.events import (
+    ArchiverState,
+    ArchiverStatus,
+    Event,
+    LimitsSet,
+    RecorderState,
+    RecorderStatus,
+    SoundingChanged,
+)
+from edge.messaging.home_assistant import discovery_topic
+from edge.spool.spool import Spool
+from tests.support.mqtt import connected
+from tests.support.wait import wait_until
+
+ROUNDS = int(os.environ.get("IMHEARING_ROUNDS", "4"))
+RATE = 16_000
+RETAINED: dict[type[Event], bytes] = {
+    RecorderStatus: b'"state":"online"',
+    RecorderState: b'"state":"recording"',
+    LimitsSet: b'"records_count":10',
+    SoundingChanged: b'"sounding":false',
+    ArchiverStatus: b'"state":"online"',
+    ArchiverState: b'"state":',
+}
+
+
+class Broker:
+    def __init__(self, folder: Path) -> None:
+        self.port, self._folder = ports.choose(None), folder
+        self.start()
+
+    def start(self) -> None:
+        self._child = Child(broker_part(self.port, self._folder, self._folder / "broker.log"))
+        wait_until(lambda: ports.answers(self.port), "the broker answers")
+
+    def kill(self) -> None:
+        os.kill(self._child.pid, signal.SIGKILL)
+        self._child.end(5)
+        (self._folder / "mosquitto.db").unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
+    sound = tmp_path / "noise.wav"
+    seconds = ROUNDS * 5 + 15
+    noise = np.random.default_rng(6).integers(-9_000, 9_000, RATE * seconds, dtype=np.int16)
+    soundfile.write(sound, noise, RATE, subtype="PCM_16")
+    broker = Broker(tmp_path / "broker")
+    recorder, archiver = (_service(name, tmp_path, broker.port, sound) for name in ("recorder", "archiver"))
+    try:
+        _retained_is_right(broker.port)
+        for _ in range(ROUNDS):
+            broker.kill()
+            broker.start()
+            _retained_is_right(broker.port)
+        with connected(broker.port) as client:
+            client.subscribe("imhearing/porch/recorder/state")
+            client.await_on(
+                "imhearing/porch/recorder/state", lambda heard: b'"stopped"' in heard.payload, timeout=seconds + 20
+            )
+        spool = Spool(tmp_path / "node" / "spool", "porch")
+        assert np.array_equal(_recorded(spool), noise), "every sample, in order, once"
+        reader = CatalogReader(tmp_path / "node" / "catalog.db")
+        wait_until(lambda: len(reader.chunks_between(FIRST, LAST, 100_000)) >= len(spool.chunks()), "all catalogued")
+        rows = Counter(row.chunk.chunk_id for row in reader.chunks_between(FIRST, LAST, 100_000))
+        reader.close()
+        assert set(rows) == set(spool.chunks())
+        assert set(rows.values()) == {1}
+    finally:
+        for process in (recorder, archiver):
+            process.terminate()
+            process.wait(20)
+        broker.kill()
+
+
+def _service(name: str, folder: Path, port: int, sound: Path) -> subprocess.Popen[bytes]:
+    sets = [
+        "node.name=porch", "mqtt.host=127.0.0.1", f"mqtt.port={port}", f"recorder.source={sound}", "recorder.pace=real",
+        f"recorder.sample_rate={RATE}", "recorder.record_period=1", "s3.endpoint_url=http://127.0.0.1:9",
+        "s3.s3_bucket_name=nowhere", "s3.access_key_id=x", "s3.secret_access_key=y",
+    ]  # fmt: skip
+    command = [sys.executable, imhearing.__file__, name, "--data", str(folder / "node")]
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, *(part for each in sets for part in ("--set", each))], stdout=log, stderr=log
+        )
+
+
+def _retained_is_right(port: int) -> None:
+    with connected(port) as client:
+        client.subscribe("imhearing/#", "homeassistant/#")
+        for event, wanted in RETAINED.items():
+            topic = f"imhearing/porch/{event.TOPIC}"
+            client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
+        client.await_on(discovery_topic("porch"), timeout=30)
+        # a connection that lasts two seconds makes the next one quick; there is a level each second
+        wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels", 30)
+
+
+def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    chunks = sorted((spool.manifest(chunk_id) for chunk_id in spool.chunks()), key=lambda chunk: chunk.started_at)
+    return np.concatenate([soundfile.read(spool.audio_path(chunk), dtype="int16")[0] for chunk in chunks])

@@ -1,0 +1,195 @@
+"""`imhearing catalog`, `hold` and `forget` as people call them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands.up.plan import Memory
+from edge.catalog import Catalog
+from edge.configuration.loader import to_ini
+from edge.configuration.settings import Settings
+from edge.core import wire
+from edge.core.instant import LAST, Instant
+from edge.embedded import ports
+from edge.embedded.store import BUCKET
+from edge.spool.spool import Spool
+from edge.store.s3 import Storage
+from query_service.doors.local import LocalDoor
+from query_service.queries.protocol import Request
+from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
+from tests.support.chunks import START, fill_spool, make_chunk
+from tests.support.s3 import RunningStore
+
+__all__ = ["settings", "store"]  # fixtures
+
+
+KEY = ("local0123456789abcd", "s" * 40)
+
+
+@pytest.fixture
+def archived(tmp_path: Path, settings: Settings, store: RunningStore) -> Settings:
+    """Nine chunks in the store, one of them erased, and three in the spool alone."""
+    fill_spool(settings.recorder.record_path, 9)
+    with archiving(settings):
+        wait_stored(settings, 9)
+        erase(settings, 4, 5)
+    fill_spool(settings.recorder.record_path, 3, first=9)
+    config = tmp_path / "config.ini"
+    config.write_text(to_ini(settings, "of a test"))
+    config.chmod(0o600)
+    return settings
+
+
+def imhearing(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "imhearing", *words, "--data", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+def answers(settings: Settings) -> list[bytes]:
+    """To a hundred random questions."""
+
+    async def ask() -> list[bytes]:
+        dice, door = random.Random(11), LocalDoor(settings)
+        found = []
+        for number in range(100):
+            start = Instant(dice.randrange(START - 5_000_000, START + 15_000_000))
+            end = Instant(start + dice.randrange(1, 20_000_000))
+            kind = dice.choice(("coverage", "sounds", "levels"))
+            request = Request(id=f"{number:016x}", type=kind, from_=start, to=end, urls=False)  # type: ignore[arg-type]
+            found.append(wire.encode(await door.ask(request)))
+        await door.close()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_rebuilt_it_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
+    with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
+        spool = Spool(archived.recorder.record_path, "porch")
+        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
+    before, expected = rows(archived), answers(archived)
+    assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
+    archived.catalog.db_path.unlink()
+    done = imhearing(tmp_path, "catalog", "rebuild")
+    assert done.returncode == 0, done.stderr
+    assert "8 chunks in 3 archives, 3 in the spool" in done.stderr
+    assert rows(archived) == before
+    assert answers(archived) == expected
+    assert len(set(expected)) > 90
+    assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
+
+
+def test_a_damaged_catalog_is_replaced_with_its_journal(tmp_path: Path, archived: Settings) -> None:
+    path = archived.catalog.db_path
+    path.write_bytes(b"not a database" * 1_000)
+    path.with_name("catalog.db-journal").write_bytes(b"nor a journal")
+    assert imhearing(tmp_path, "catalog", "rebuild").returncode == 0
+    assert len(rows(archived)) == 12
+    assert path.with_name("catalog.db.old").read_bytes().startswith(b"not a database")
+    assert not path.with_name("catalog.db-journal").exists()
+    assert not list(tmp_path.glob("*.rebuilding*"))
+
+
+def test_while_the_archiver_runs_nothing_is_rebuilt(tmp_path: Path, archived: Settings) -> None:
+    with archiving(archived):
+        wait_stored(archived, 11)
+        done = imhearing(tmp_path, "catalog", "rebuild")
+    assert done.returncode == 1
+    assert "stop it" in done.stderr
+    assert len(rows(archived)) == 12
+
+
+def test_a_store_that_is_away_leaves_the_catalog_as_it_was(
+    tmp_path: Path, archived: Settings, store: RunningStore
+) -> None:
+    before = rows(archived)
+    done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.endpoint_url=http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "is as it was" in done.stderr
+    assert rows(archived) == before
+
+
+def test_a_key_that_the_store_does_not_know_is_told(tmp_path: Path, archived: Settings) -> None:
+    done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.access_key_id=another")
+    assert done.returncode == 1
+    assert "check [s3] access_key_id" in done.stderr
+    assert "is as it was" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
+    fill_spool(tmp_path / "spool", 3)
+    port = ports.choose(None)
+    (tmp_path / "up.json").write_bytes(wire.encode(Memory(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
+    sets = (
+        "node.name=porch", f"s3.s3_bucket_name={BUCKET}", f"s3.endpoint_url=http://127.0.0.1:{port}",
+        f"s3.access_key_id={KEY[0]}", f"s3.secret_access_key={KEY[1]}",
+    )  # fmt: skip
+    done = imhearing(tmp_path, "catalog", "rebuild", *(word for one in sets for word in ("--set", one)))
+    assert done.returncode == 0, done.stderr
+    assert "0 chunks in 0 archives, 3 in the spool" in done.stderr
+    assert ports.is_free(port)
+
+
+def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
+    Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
+    done = imhearing(tmp_path, "catalog", "verify", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["ok"] is False
+    assert "is missing in the store" in str(found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        (0, 1, "1 chunk with sound from .* to .*; 1 archive would be rewritten without it:"),
+        (5, 6, "1 chunk .*; 1 archive would be rewritten without it:"),  # beside one that was erased
+        (3, 4, "1 chunk .*; 1 archive would be rewritten without it:"),
+        (3, 6, "2 chunks .*; 1 archive would be left without sound:"),
+        (2, 9, "6 chunks .*; 2 archives would be left without sound, 1 rewritten without them:"),
+        (0, 2, "2 chunks with sound from .* to .*; 1 archive would be rewritten without them:"),
+        (0, 3, "3 chunks with sound from .* to .*; 1 archive would be left without sound:"),
+        (0, 4, "4 chunks .*; 1 archive would be left without sound, 1 rewritten without them:"),
+        (0, 9, "8 chunks .*; 3 archives would be left without sound:"),
+        (-9, -5, "the catalog knows of no sound there; what it does not know of yet would go"),
+    ],
+)
+def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, last: int, told: str) -> None:
+    start, end = (Instant(START + second * 1_000_000) for second in (first, last))
+    done = imhearing(tmp_path, "forget", "--from", str(start), "--to", str(end))
+    assert re.fullmatch(told, done.stderr.splitlines()[0])
+
+
+def test_chunks_that_are_in_no_archive_change_none(tmp_path: Path, settings: Settings) -> None:
+    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
+        catalog.register([make_chunk(0), make_chunk(1)])
+    Spool(settings.recorder.record_path, "porch").create()
+    done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
+    assert re.fullmatch("2 chunks with sound from .* to .*; no archive has them yet:", done.stderr.splitlines()[0])
+
+
+def test_hold_then_forget(tmp_path: Path, archived: Settings) -> None:
+    span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
+    assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
+    refused = imhearing(tmp_path, "forget", *span, "--yes")
+    assert (refused.returncode, "held" in refused.stderr) == (1, True)
+    assert imhearing(tmp_path, "hold", *span, "--release").returncode == 0
+    assert imhearing(tmp_path, "forget", *span).returncode == 2  # nobody to ask
+    waiting = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "0.3")
+    assert (waiting.returncode, "the order stands" in waiting.stderr) == (1, True)
+    with archiving(archived):
+        again = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "20")
+    assert again.returncode == 0, again.stderr
+    assert "erased: 1 chunk\n" in again.stderr
+    assert rows(archived)[0].gone == "erased"
+    assert imhearing(tmp_path, "forget", "--from", str(START), "--to", str(LAST), "--yes").returncode == 2

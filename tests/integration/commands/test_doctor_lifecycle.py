@@ -1,0 +1,125 @@
+"""The bucket's lifecycle rules as stores tell them: as S3 does, or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from commands.doctor import lifecycle
+from commands.doctor.finding import Patient
+from edge.configuration.settings import S3, Archive, Node, Secret, Settings
+from edge.core.errors import StoreError
+from edge.core.kernel_clock import KernelClock
+from edge.store.s3 import LifecycleRule, Storage
+from tests.support.s3 import running_store
+
+# as the S3 API reference shows them: GetBucketLifecycleConfiguration, and its errors
+RULES = """<?xml version="1.0" encoding="UTF-8"?>
+<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+  <Rule><ID>a</ID><Filter><Prefix>imhearing/porch/2</Prefix></Filter><Status>Enabled</Status>
+    <Expiration><Days>365</Days></Expiration></Rule>
+  <Rule><ID>b</ID><Prefix>imhearing/</Prefix><Status>Enabled</Status>
+    <AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>
+  <Rule><ID>c</ID><Filter/><Status>Disabled</Status><Expiration><Days>1</Days></Expiration></Rule>
+  <Rule><ID>d</ID><Filter><And><Prefix>imhearing/</Prefix><Tag><Key>k</Key><Value>v</Value></Tag></And></Filter>
+    <Status>Enabled</Status><Expiration><Days>2</Days></Expiration></Rule>
+  <Rule><ID>e</ID><Filter><ObjectSizeGreaterThan>500</ObjectSizeGreaterThan></Filter><Status>Enabled</Status>
+    <Expiration><Days>3</Days></Expiration></Rule>
+  <Rule><ID>f</ID><Filter></Filter><Status>Enabled</Status>
+    <NoncurrentVersionExpiration><NoncurrentDays>30</NoncurrentDays></NoncurrentVersionExpiration></Rule>
+</LifecycleConfiguration>"""
+ERROR = "<Error><Code>{}</Code><Message>no</Message></Error>"
+
+
+class Teller(ThreadingHTTPServer):
+    """A store that says one thing to whoever asks for `?lifecycle`."""
+
+    answer: tuple[int, str] = (200, RULES)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Teller
+
+    def do_GET(self) -> None:
+        assert self.path.endswith("?lifecycle")
+        status, text = self.server.answer
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def teller() -> Iterator[Teller]:
+    with Teller(("127.0.0.1", 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def storage(teller: Teller) -> Storage:
+    return Storage(
+        S3(
+            s3_bucket_name="garden",
+            endpoint_url=f"http://127.0.0.1:{teller.server_address[1]}",
+            access_key_id=Secret("id"),
+            secret_access_key=Secret("secret"),
+        )
+    )
+
+
+def patient(s3: S3) -> Patient:
+    settings = replace(Settings(), node=Node(name="porch"), s3=s3, archive=Archive(keep_remote=365))
+    return Patient(settings, Path("/node"), None, False, KernelClock())
+
+
+def test_rules_in_force_for_every_object_are_told(teller: Teller) -> None:
+    assert storage(teller).lifecycle() == [
+        LifecycleRule("imhearing/porch/2", expire_days=365),
+        LifecycleRule("imhearing/", abort_days=7),
+        LifecycleRule(""),
+    ]
+
+
+def test_a_bucket_without_rules_has_none(teller: Teller) -> None:
+    teller.answer = (404, ERROR.format("NoSuchLifecycleConfiguration"))
+    assert storage(teller).lifecycle() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "NoSuchBucket")],
+)
+def test_a_store_that_does_not_tell_is_no_fault(teller: Teller, status: int, code: str) -> None:
+    teller.answer = (status, ERROR.format(code))
+    with pytest.raises(StoreError):
+        storage(teller).lifecycle()
+    [found] = lifecycle.look(patient(S3()), storage(teller), may_delete=False)
+    assert (found.check, found.state) == ("store.lifecycle", "ok")
+    assert "cannot be seen" in found.message
+
+
+def test_a_real_store_that_knows_no_rules_is_no_fault() -> None:
+    """rclone answers the question with a list of the bucket's objects."""
+    with running_store() as store:
+        [found] = lifecycle.look(patient(store.settings), Storage(store.settings), may_delete=True)
+    assert found.state == "ok"
+    assert "cannot be seen" in found.message
+
+
+def test_what_a_store_tells_is_judged(teller: Teller) -> None:
+    found = list(lifecycle.look(patient(S3(prefix="imhearing/")), storage(teller), may_delete=False))
+    assert [(one.check, one.state) for one in found] == [("store.lifecycle", "ok"), ("store.unfinished", "ok")]
+    teller.answer = (200, RULES.replace("365", "30"))
+    found = list(lifecycle.look(patient(S3(prefix="imhearing/")), storage(teller), may_delete=False))
+    assert found[0].state == "fault"

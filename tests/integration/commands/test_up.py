@@ -1,0 +1,265 @@
+"""`imhearing up` as a real process: it starts, survives its children, and ends without leaving anything behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from commands.up.plan import recall
+from edge.embedded import ports
+from tests.support.node import ROLES, RunningNode, running_node
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow
+
+FAST = ("node.name=porch", "recorder.source=synthetic", "recorder.record_period=1", "thresholds.records_count=2")
+
+
+def command(data: Path, *arguments: str) -> list[str]:
+    sets = [part for setting in FAST for part in ("--set", setting)]
+    return [sys.executable, "-m", "imhearing", "up", "--data", str(data), *sets, *arguments]
+
+
+def fresh(folder: Path) -> Path:
+    """A data folder whose broker takes any port: on 1883 nodes of other tests may lie in wait."""
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    (data / "up.json").write_text(json.dumps({"broker_port": ports.choose(None)}))
+    return data
+
+
+def processes_on(data: Path) -> list[str]:
+    """Every process that names the data folder: what `up` starts does."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if str(data) in line:
+            found.append(line)
+    return found
+
+
+def said(data: Path) -> str:
+    return (data.parent / f"{data.name}.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    with running_node(fresh(tmp_path_factory.mktemp("up")), *FAST) as running:
+        yield running
+
+
+def test_all_parts_run(node: RunningNode) -> None:
+    wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
+
+
+def test_a_second_terminal_finds_the_node(node: RunningNode) -> None:
+    def recorded() -> bool:
+        return any(interval["state"] == "recorded" for interval in node.ask("--last", "1m")["intervals"])
+
+    wait_until(recorded, "something is recorded and uploaded", 30)
+    for via in ("local", "ably"):
+        for kind in ("coverage", "sounds", "levels", "status"):
+            span = () if kind == "status" else ("--last", "1m")
+            answer = node.run("query", *span, "--type", kind, "--via", via, "--json")
+            assert answer.returncode == 0, answer.stderr
+            assert json.loads(answer.stdout)["type"] == kind
+    for kind in ("sounds", "levels", "status"):
+        span = () if kind == "status" else ("--last", "1m")
+        assert "porch" in node.run("query", *span, "--type", kind).stdout
+    table = node.run("query", "--last", "1m", "--utc")
+    assert "recorded" in table.stdout
+    assert "s3://imhearing/" in table.stdout
+    output = node.data.parent / "last.flac"
+    fetched = node.run("fetch", "--last", "5s", "-o", str(output))
+    assert fetched.returncode == 0, fetched.stderr
+    assert output.read_bytes().startswith(b"fLaC")
+    assert str(output) in fetched.stderr
+    assert fetched.stdout == ""
+
+
+def test_status_says_that_it_records(node: RunningNode) -> None:
+    done = node.run("status")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "recording" in done.stdout
+    status = json.loads(node.run("status", "--json").stdout)
+    assert status["recording"] is True
+    assert status["services"] == {"recorder": True, "archiver": True, "query-service": True}
+
+
+def test_watch_shows_the_level(node: RunningNode) -> None:
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "imhearing", "watch", "--json", "--data", str(node.data)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watching.stdout is not None
+    topics = set()
+    deadline = threading.Timer(20, watching.kill)
+    deadline.start()
+    try:
+        for line in watching.stdout:
+            topics.add(json.loads(line)["topic"].partition("/")[2].partition("/")[2])
+            if {"recorder/level", "recorder/status"} <= topics:
+                break
+    finally:
+        deadline.cancel()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(5) in {130, 141}
+    assert {"recorder/level", "recorder/status"} <= topics
+    assert watching.stderr is not None
+    assert "Traceback" not in watching.stderr.read()
+
+
+def test_what_was_decided_is_told_and_a_made_up_scene_is_called_so(node: RunningNode) -> None:
+    wait_until(lambda: "not a microphone" in said(node.data), "it says so")
+    text = said(node.data)
+    memory = recall(node.data)
+    assert f"127.0.0.1:{memory.broker_port}" in text
+    assert f"mosquitto_sub -h 127.0.0.1 -p {memory.broker_port} -v -t 'imhearing/#'" in text
+    assert re.search(rf"imhearing query --data {node.data} --last 10m", text)
+    for secret in (memory.store_secret, memory.realtime_key):
+        assert secret not in text
+
+
+def test_no_secret_is_in_a_log_or_on_a_command_line(node: RunningNode) -> None:
+    memory = recall(node.data)
+    texts = [*processes_on(node.data), *(path.read_text() for path in (node.data / "logs").iterdir())]
+    for secret in (memory.store_secret, memory.realtime_key, memory.realtime_key.partition(":")[2]):
+        assert not any(secret in text for text in texts)
+    assert (node.data.stat().st_mode & 0o777) == 0o700
+    for path in (node.data / "logs").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_one_on_the_same_folder_is_refused(node: RunningNode) -> None:
+    second = subprocess.run(command(node.data), capture_output=True, text=True, timeout=10, check=False)
+    assert second.returncode == 1
+    assert f"another `imhearing up` (process {node.process.pid}) runs here" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_killed_child_is_started_again_and_said_so(node: RunningNode, role: str) -> None:
+    before = wait_until(lambda: node.processes().get(role), f"{role} runs")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: node.processes().get(role, before) != before, f"{role} runs again", 15)
+    wait_until(lambda: "ended by signal 9" in said(node.data), "it is said")
+    wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run", 15)
+
+
+def test_ctrl_c_ends_everything_in_order_within_five_seconds(tmp_path: Path) -> None:
+    with running_node(fresh(tmp_path), *FAST) as node:
+        wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
+        wait_until(lambda: " chunk finished" in said(node.data), "a chunk is finished", 20)
+        begun = time.monotonic()
+        assert node.stop() == 0
+        assert time.monotonic() - begun < 5
+        assert processes_on(tmp_path) == []
+        assert "by force" not in said(node.data)
+        assert not list((tmp_path / "data" / "spool").glob("*.part"))  # the last chunk was finished
+        state = json.loads((tmp_path / "data" / "spool" / "state.json").read_text())
+        assert state["state"] == "stopped"
+    memory = recall(tmp_path / "data")
+    for port in (memory.broker_port, memory.store_port, memory.realtime_port):
+        assert port is not None
+        assert ports.is_free(port)
+
+
+def test_kill_9_leaves_nothing_behind_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    data = fresh(tmp_path)
+    with running_node(data, *FAST) as node:
+        wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
+        memory = recall(data)
+        node.process.kill()
+        node.process.wait()
+        wait_until(lambda: not processes_on(tmp_path), "nothing is left", 12)
+    with running_node(data, *FAST) as again:
+        wait_until(lambda: set(again.processes()) == set(ROLES), "all parts run")
+        assert recall(data).store_secret == memory.store_secret
+        wait_until(lambda: again.run("status").returncode == 0, "it records again", 20)
+
+
+def test_it_ends_by_itself_when_it_is_told_to(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=15, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert processes_on(tmp_path) == []
+
+
+def test_a_setting_that_only_a_part_finds_at_fault_ends_all(tmp_path: Path) -> None:
+    data = fresh(tmp_path)
+    asked = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78, done.stderr
+    assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert processes_on(tmp_path) == []
+
+
+def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
+    with subprocess.Popen(command(fresh(tmp_path)), stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr is not None
+        for line in up.stderr:
+            if line.startswith("starting"):
+                break
+        up.send_signal(signal.SIGTERM)
+        up.communicate(timeout=6)
+    assert up.returncode == 0
+    assert processes_on(tmp_path) == []
+
+
+def test_a_terminal_gets_a_screen(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("COLUMNS", None)
+    environment.pop("LINES", None)
+    up = subprocess.Popen(
+        command(fresh(tmp_path), "--for", "6"), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(theirs)
+    seen = _read_all(ours, 20)
+    assert up.wait(10) == 0
+    for words in ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal"):
+        assert words in seen
+    assert "\x1b[?1049h" in seen  # a screen of its own,
+    assert "\x1b[?1049l" in seen  # which gives back what was there
+    lines = re.split(r"\x1b\[H|\r?\n", seen)
+    assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in lines)
+
+
+def _read_all(descriptor: int, timeout: float) -> str:
+    data = b""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([descriptor], [], [], 0.5)
+        if not ready:
+            continue
+        try:
+            more = os.read(descriptor, 65_536)
+        except OSError:  # the other end is closed
+            break
+        if not more:
+            break
+        data += more
+    os.close(descriptor)
+    return data.decode("utf-8", "replace")

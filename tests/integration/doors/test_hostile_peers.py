@@ -1,0 +1,310 @@
+"""Peers that mean harm: floods of the doors, pages in a browser, and nodes whose answers do not fit the question."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from msgspec.structs import replace
+
+from edge.configuration.settings import Http
+from edge.core.errors import DoorError
+from edge.core.instant import Instant
+from query_service.client.fleet import ask_fleet
+from query_service.doors import listening
+from query_service.queries.paging import ask, coverage_pages
+from query_service.queries.protocol import (
+    Answer,
+    CoverageAnswer,
+    Gap,
+    Interval,
+    LevelsAnswer,
+    Request,
+    SoundsAnswer,
+)
+from query_service.sound.fetch import fetch_sound
+from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
+from tests.support.chunks import START
+from tests.support.realtime import DEADLINE, in_loop, running_server
+
+SECOND = 1_000_000
+QUESTION = b'{"id": "a", "type": "status"}'
+
+
+def at(seconds: float) -> Instant:
+    return Instant(START + round(seconds * SECOND))
+
+
+@contextlib.asynccontextmanager
+async def flood(port: int, count: int, sent: bytes) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """So many connections that say this, and then nothing."""
+    readers, writers = [], []
+    for _ in range(count):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        readers.append(reader)
+        writers.append(writer)
+    try:
+        yield readers
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+async def still_open(readers: list[asyncio.StreamReader]) -> list[asyncio.StreamReader]:
+    """Those of the connections that the other side has not ended once it had a moment."""
+    reading = {asyncio.ensure_future(reader.read()): reader for reader in readers}
+    _, waiting = await asyncio.wait(reading, timeout=0.5)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    return [reading[task] for task in waiting]
+
+
+async def status_of(url: str, **headers: str) -> int:
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        return response.status
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: "])
+@in_loop
+async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
+    ours = {"Authorization": f"Bearer {TOKEN.reveal()}"}
+    async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
+        async with kept.get(f"{url}/status") as response:
+            assert response.status == 422
+        async with flood(int(url.rpartition(":")[2]), 250, sent) as readers:
+            async with asyncio.timeout(DEADLINE):
+                assert await status_of(f"{url}/status", **ours) == 422
+                async with kept.get(f"{url}/status") as response:
+                    assert response.status == 422
+            assert len(await still_open(readers)) <= listening.MOST
+            assert kept.connector is not None
+            assert len(kept.connector._conns) == 1  # the same connection all along
+
+
+@in_loop
+async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
+    async with running_server() as server, flood(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
+        async with asyncio.timeout(DEADLINE):
+            assert await status_of(f"http://{server.endpoint}/time") == 200
+        assert len(await still_open(readers)) <= listening.MOST
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
+@in_loop
+async def test_who_says_nothing_that_counts_goes_soon(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.2)
+    async with made_up_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
+        async with asyncio.timeout(DEADLINE):
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+
+
+@in_loop
+async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with made_up_door(Http()) as url, running_server() as server:
+        for port in (int(url.rpartition(":")[2]), server.port):
+            for sent in (
+                b"\x16\x03\x01" + b"\0" * 80,
+                b"GET /status HTTP/9.9\r\n\r\n",
+                b"GET / HTTP/1.1\r\na b\r\n\r\n",
+            ):
+                async with flood(port, 5, sent) as readers:
+                    assert await still_open(readers) == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_fault_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = listening.Rarely(60)
+    assert [told.now() for _ in range(3)] == [True, False, False]
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert told.now()
+
+
+@in_loop
+async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
+    asked: list[Request] = []
+
+    async def answer(request: Request) -> Answer:
+        asked.append(request)
+        return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
+
+    async with made_up_door(Http(), answer) as url:
+        port = url.rpartition(":")[2]
+        foreign: list[dict[str, str]] = [
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://localhost.evil.example:80"},
+            {"Origin": "http://127.0.0.1@evil.example"},
+            {"Origin": "http://["},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site", "Origin": f"http://localhost:{port}"},
+        ]
+        for headers in foreign:
+            assert (await asyncio.to_thread(get, f"{url}/status", None, **headers))[0] == 403, headers
+            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **JSON, **headers))[0] == 403, headers
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+            status, _, body = await asyncio.to_thread(get, f"{url}/query", QUESTION, **{"Content-Type": kind})
+            assert (status, json.loads(body)["error"]["code"]) == (415, "bad_request")
+        clip = f"{url}/clip?from={at(0)}&to={at(1)}"
+        assert (await asyncio.to_thread(get, clip))[0] == 404
+        assert asked == []
+
+        own: list[dict[str, str]] = [
+            {},
+            {"Sec-Fetch-Site": "none"},
+            {"Sec-Fetch-Site": "same-origin", "Origin": f"http://127.0.0.1:{port}"},
+            {"Origin": f"http://[::1]:{port}"},
+            {"Content-Type": "application/json; charset=utf-8"},
+        ]
+        for headers in own:
+            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, headers
+        assert len(asked) == len(own)
+
+
+@in_loop
+async def test_with_a_token_other_pages_may_ask() -> None:
+    """The token is not the browser's to add: who sends it was given it."""
+    ours = {"Authorization": f"Bearer {TOKEN.reveal()}", "Origin": "https://home.example"}
+    async with made_up_door(Http(token=TOKEN)) as url:
+        assert await status_of(f"{url}/status", **ours) == 422
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 30, "1" + "0" * 5_000, "-1" + "0" * 400, "1e999"])
+@pytest.mark.parametrize("field", ["limit", "step", "v", "min_level"])
+@in_loop
+async def test_numbers_beyond_all_bounds_are_refused_by_name(
+    number: str, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with made_up_door(Http()) as url:
+        address = f"{url}/sounds?from={at(0)}&to={at(1)}&{field}={number}"
+        status, _, body = await asyncio.to_thread(get, address)
+        if field == "min_level" and number == "1" + "0" * 30:
+            assert status == 422  # it reached who answers
+            return
+        error = json.loads(body)["error"]
+        assert (status, error["code"], error["field"]) == (400, "bad_request", field)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+# Nodes
+
+
+class MadeUp:
+    """A door to a node that answers as `answer` says, given the question and how many there were before."""
+
+    node = "porch"
+
+    def __init__(self, answer: Callable[[Request, int], Answer]) -> None:
+        self._answer = answer
+        self.asked = 0
+
+    async def ask(self, request: Request, timeout: float) -> Answer:
+        assert timeout > 0
+        self.asked += 1
+        assert self.asked < 50, "it would go on for ever"
+        return self._answer(request, self.asked - 1)
+
+    async def ask_node(self, node: str, request: Request, timeout: float) -> Answer:
+        assert node == self.node
+        return await self.ask(request, timeout)
+
+    async def ask_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
+        return {node: await self.ask(request, timeout) for node in nodes}
+
+    async def nodes(self, timeout: float = 10.0) -> list[str]:
+        assert timeout > 0
+        return [self.node]
+
+    async def close(self) -> None: ...
+
+
+def gap(start: float, end: float) -> Gap:
+    return Gap(from_=at(start), to=at(end), cause="unknown")
+
+
+def coverage(request: Request, intervals: tuple[Interval, ...], cursor: str | None = None) -> CoverageAnswer:
+    return CoverageAnswer(
+        id=request.id, node="porch", from_=at(0), to=at(2), intervals=intervals, archives={}, next=cursor
+    )
+
+
+# what a node gives, page by page, and then from the first page on
+UNFIT: dict[str, list[tuple[tuple[Interval, ...], str | None]]] = {
+    "alternating cursors": [((gap(0, 1),), "a"), ((gap(1, 2),), "b")],
+    "the same page, new cursors": [((gap(0, 1),), "a")],
+    "empty pages, new cursors": [((), "a")],
+    "beyond the end": [((gap(0, 1), gap(1, 7_000 * 365 * 86_400.0)), None)],
+    "before the start": [((gap(-5, 2),), None)],
+    "a hole": [((gap(0, 0.5), gap(1, 2)), None)],
+    "an overlap": [((gap(0, 1.5), gap(1, 2)), None)],
+    "no length": [((gap(0, 0), gap(0, 2)), None)],
+    "backwards": [((gap(0, 1), gap(1, 0.5), gap(0.5, 2)), None)],
+    "an early end": [((gap(0, 1),), None)],
+    "nothing": [((), None)],
+    "more after the end": [((gap(0, 2),), "a"), ((gap(2, 3),), None)],
+    "endless time, new cursors": [((gap(0, 1), gap(1, 2)), "a")],
+}
+
+
+def unfit(name: str) -> MadeUp:
+    told = UNFIT[name]
+
+    def answer(request: Request, number: int) -> Answer:
+        intervals, cursor = told[number % len(told)]
+        return coverage(request, intervals, f"{cursor}{number}" if cursor and "new cursors" in name else cursor)
+
+    return MadeUp(answer)
+
+
+@pytest.mark.parametrize("name", UNFIT)
+@in_loop
+async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, tmp_path: Path) -> None:
+    question = Request(id="x", from_=at(0), to=at(2))
+    with pytest.raises(DoorError, match="node porch"):
+        _ = [page async for page in coverage_pages(unfit(name), question)]
+    with pytest.raises(DoorError, match="node porch"):
+        await ask(unfit(name), question)
+    with pytest.raises(DoorError, match="node porch"):
+        await fetch_sound(unfit(name), at(0), at(2), tmp_path / "heard.flac")
+    told = await ask_fleet(unfit(name), question)
+    assert (told.answers, list(told.refused)) == ({}, ["porch"])
+
+
+@in_loop
+async def test_pages_that_fit_are_taken() -> None:
+    told: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
+    question = Request(id="x", from_=at(0), to=at(2))
+    answer = await ask(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    assert isinstance(answer, CoverageAnswer)
+    assert answer.intervals == (gap(0, 1), gap(1, 1.5), gap(1.5, 2))
+    fleet = await ask_fleet(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    assert fleet.answers["porch"] == replace(answer, id=fleet.answers["porch"].id)
+    rest = replace(question, cursor="a")
+    answer = await ask(MadeUp(lambda request, _number: coverage(request, *told[1])), rest)
+    assert isinstance(answer, CoverageAnswer)
+    assert len(answer.intervals) == 2
+
+
+@pytest.mark.parametrize("kind", ["sounds", "levels"])
+@in_loop
+async def test_cursors_in_a_circle_end(kind: Any) -> None:
+    def answer(request: Request, number: int) -> Answer:
+        cursor = f"c{number % 3}"
+        if kind == "sounds":
+            return SoundsAnswer(id=request.id, node="porch", from_=at(0), to=at(2), sounds=(), archives={}, next=cursor)
+        return LevelsAnswer(id=request.id, node="porch", from_=at(0), to=at(2), step=1, levels=(), next=cursor)
+
+    with pytest.raises(DoorError, match="node porch"):
+        await ask(MadeUp(answer), Request(id="x", type=kind, from_=at(0), to=at(2)))

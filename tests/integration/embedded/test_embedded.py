@@ -1,0 +1,304 @@
+"""Children on a leash, and the real Mosquitto and rclone that `imhearing up` starts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from commands.up.log_watch import LogWatch
+from edge.core.errors import ImHearingError
+from edge.embedded import ports
+from edge.embedded.broker import broker_part, find_mosquitto
+from edge.embedded.child import Child, Part, read_tail, trim_log
+from edge.embedded.store import BUCKET, store_part
+from edge.embedded.supervisor import Backoff, Supervisor, how_it_ended
+from edge.store.s3 import Storage
+from tests.support.broker import running_broker
+from tests.support.s3 import running_store
+from tests.support.wait import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+
+def python(tmp_path: Path, code: str, name: str = "child", port: int | None = None) -> Part:
+    return Part(name, (sys.executable, "-u", "-c", textwrap.dedent(code)), tmp_path / f"{name}.log", port=port)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no such process runs; one that nobody has waited for yet counts as gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    made = Supervisor()
+    yield made
+    made.stop_all(2)
+
+
+# children
+
+
+def test_children_die_with_who_started_them_even_by_kill_9(tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import sys, time; from pathlib import Path; from edge.embedded.child import Child, Part\n"
+            "child = Child(Part('c', (sys.executable, '-c', 'import time; time.sleep(60)'), Path(sys.argv[1])))\n"
+            "print(child.pid, flush=True); time.sleep(60)",
+            str(tmp_path / "c.log"),
+        ],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert starter.stdout is not None
+    child = int(starter.stdout.readline())
+    wait_until(lambda: b"leash" not in Path(f"/proc/{child}/cmdline").read_bytes(), "the child is on its leash")
+    starter.kill()
+    starter.wait()
+    wait_until(lambda: is_gone(child), "the child is gone", 3)
+
+
+def test_mosquitto_too_dies_with_who_started_it(tmp_path: Path) -> None:
+    # as root it would change its user, and so slip its leash
+    starter = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import time\nfrom tests.support.broker import running_broker\n"
+            "with running_broker() as (host, port): print(port, flush=True); time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert starter.stdout is not None
+    port = int(starter.stdout.readline())
+    assert ports.answers(port)
+    starter.kill()
+    starter.wait()
+    wait_until(lambda: not ports.answers(port), "the broker is gone", 3)
+
+
+def test_what_a_child_started_itself_is_ended_too(tmp_path: Path) -> None:
+    child = Child(python(tmp_path, "import subprocess; p = subprocess.Popen(['sleep', '60']); print(p.pid); p.wait()"))
+    grandchild = int(wait_until(child.last_words, "it has started its own")[0])
+    child.ask_to_end()
+    assert child.end(5)
+    wait_until(lambda: is_gone(grandchild), "the grandchild is gone", 3)
+
+
+def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
+    child = Child(
+        python(tmp_path, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)")
+    )
+    wait_until(lambda: child.last_words() == ["deaf"], "it is deaf")
+    child.ask_to_end()
+    assert not child.end(0.2)
+    assert child.exit_code() == -signal.SIGKILL
+
+
+def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
+    child = Child(Part("ghost", ("/nowhere/ghost",), tmp_path / "ghost.log"))
+    wait_until(lambda: child.exit_code() is not None, "it has ended")
+    assert child.last_words() == ["/nowhere/ghost: cannot be run (No such file or directory)"]
+
+
+def test_logs_are_ours_alone_and_do_not_grow_for_ever(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "x.log"
+    part = Part("x", (sys.executable, "-c", "print('hello')"), log)
+    child = Child(part)
+    wait_until(lambda: child.exit_code() is not None, "it has ended")
+    assert log.stat().st_mode & 0o777 == 0o600
+    with log.open("a") as writer:
+        writer.write("y" * 1_000_000 + "\n")
+    again = Child(part)
+    wait_until(lambda: again.exit_code() is not None, "it has ended")
+    assert log.read_text() == "hello\n"
+    assert log.with_name("x.log.1").stat().st_size > 1_000_000
+
+
+def test_a_running_log_is_trimmed_under_its_writer(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"a" * 100 + b"\n")
+        trim_log(log, 50)
+        writer.write(b"b\n")
+    assert log.read_bytes() == b"b\n"
+    assert read_tail(log) == ["b"]
+    assert read_tail(tmp_path / "none.log") == []
+
+
+# the supervisor
+
+
+def test_a_killed_child_is_started_again_and_said_so(tmp_path: Path, supervisor: Supervisor) -> None:
+    supervisor.start(python(tmp_path, "import time; print('here'); time.sleep(60)"))
+    first = supervisor.pids()["child"]
+    wait_until(lambda: read_tail(tmp_path / "child.log"), "it runs")
+    os.kill(first, signal.SIGKILL)
+    (ending,) = wait_until(supervisor.tick, "its end is seen")
+    assert (ending.name, ending.exit_code, ending.last_words, ending.again_in) == ("child", -9, ["here"], 0.5)
+
+    def another() -> bool:
+        supervisor.tick()
+        return supervisor.pids().get("child", first) != first
+
+    wait_until(another, "it runs again", 3)
+
+
+def test_one_that_ends_well_is_started_again_too(tmp_path: Path, supervisor: Supervisor) -> None:
+    supervisor.start(python(tmp_path, "print('done')"))
+    (ending,) = wait_until(supervisor.tick, "its end is seen")
+    assert (ending.exit_code, ending.again_in) == (0, 0.5)
+
+
+def _start_and_wait(supervisor: Supervisor, part: Part, timeout: float = 10) -> None:
+    supervisor.start(part)
+    supervisor.wait_ready(timeout)
+
+
+def test_a_server_that_does_not_come_up_tells_its_last_words(tmp_path: Path, supervisor: Supervisor) -> None:
+    with pytest.raises(ImHearingError, match=r"child: ended with exit code 1 \(no luck\); its log is .*child\.log"):
+        _start_and_wait(supervisor, python(tmp_path, "import sys; sys.exit('no luck')", port=ports.choose(None)))
+
+
+def test_another_one_on_the_port_is_not_taken_for_ours(tmp_path: Path, supervisor: Supervisor) -> None:
+    with running_broker() as taken, pytest.raises(ImHearingError, match="Address already in use"):
+        _start_and_wait(supervisor, broker_part(taken.port, tmp_path / "broker", tmp_path / "broker.log"))
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path, supervisor: Supervisor) -> None:
+    with pytest.raises(ImHearingError, match="does not come up"):
+        _start_and_wait(supervisor, python(tmp_path, "import time; time.sleep(60)", port=ports.choose(None)), 0.3)
+
+
+def test_all_end_within_the_time_given(tmp_path: Path) -> None:
+    supervisor = Supervisor()
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)"
+    supervisor.start(python(tmp_path, deaf, "deaf"))
+    supervisor.start(python(tmp_path, "import time; print('well'); time.sleep(60)", "well"))
+    wait_until(lambda: all(read_tail(tmp_path / f"{name}.log") for name in ("deaf", "well")), "both run")
+    pids = supervisor.pids()
+    assert supervisor.stop_all(0.5) == ["deaf"]
+    assert all(is_gone(pid) for pid in pids.values())
+    assert supervisor.pids() == {}
+
+
+def test_the_wait_grows_while_it_does_not_last_and_is_forgotten_when_it_does() -> None:
+    backoff = Backoff()
+    assert [backoff.after(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert backoff.after(61) == 0.5
+    assert backoff.after(1) == 1
+
+
+def test_ends_in_words() -> None:
+    assert how_it_ended(3) == "ended with exit code 3"
+    assert how_it_ended(-9) == "ended by signal 9"
+
+
+# ports
+
+
+def test_a_port_that_is_taken_is_not_chosen() -> None:
+    with socket.create_server((ports.LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert not ports.is_free(port)
+        assert ports.answers(port)
+        assert ports.choose(port) != port
+    assert ports.choose(port, patience=1) == port
+    assert ports.choose(port, frozenset({port})) != port
+
+
+# the real servers
+
+
+def test_the_broker_listens_on_loopback_alone_and_keeps_what_is_retained(tmp_path: Path) -> None:
+    port = ports.choose(None)
+    for say, hear in (("kept", None), (None, "kept")):
+        child = Child(broker_part(port, tmp_path / "a folder", tmp_path / "broker.log"))
+        wait_until(lambda: ports.answers(port), "the broker answers")
+        listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=False)
+        if listening.returncode == 0:
+            assert f"127.0.0.1:{port}" in listening.stdout
+            assert f"0.0.0.0:{port}" not in listening.stdout
+        if say:
+            subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "x", "-m", say, "-r"], check=True, timeout=5)
+        if hear:
+            heard = subprocess.run(
+                ["mosquitto_sub", "-p", str(port), "-t", "x", "-C", "1", "-W", "3"], capture_output=True, check=False
+            )
+            assert heard.stdout.decode().strip() == hear
+        child.ask_to_end()
+        assert child.end(5)
+
+
+def test_two_brokers_live_side_by_side() -> None:
+    with running_broker() as one, running_broker() as other:
+        assert one.port != other.port
+        assert ports.answers(one.port)
+        assert ports.answers(other.port)
+
+
+def test_a_machine_without_mosquitto_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ImHearingError, match="scripts/setup"):
+        find_mosquitto(str(tmp_path))
+
+
+def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
+    boto3 = pytest.importorskip("boto3")
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    port = ports.choose(None)
+    part = store_part(port, tmp_path / "store", "local0123", "secret0123", tmp_path / "store.log")
+    assert "secret0123" not in " ".join(part.command)
+
+    def client(secret: str) -> object:
+        return boto3.client(
+            "s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="local0123",
+            aws_secret_access_key=secret, region_name="us-east-1",
+        )  # fmt: skip
+
+    child = Child(part)
+    try:
+        wait_until(lambda: ports.answers(port), "the store answers")
+        ours = client("secret0123")
+        ours.put_object(Bucket=BUCKET, Key="a/b", Body=b"sound")  # type: ignore[attr-defined]
+        assert (tmp_path / "store" / BUCKET / "a" / "b").read_bytes() == b"sound"
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            client("another").list_buckets()  # type: ignore[attr-defined]
+    finally:
+        child.ask_to_end()
+        child.end(5)
+
+
+def test_what_is_deleted_in_the_store_is_no_problem_to_show(tmp_path: Path) -> None:
+    with running_store(tmp_path) as store:
+        watch = LogWatch({"store": tmp_path / "store.log"})
+        storage = Storage(store.settings)
+        for key in ("porch/2026/a", "porch/2026/b", "porch/doctor/c"):
+            storage.put(key, b"sound", hashlib.md5(b"sound", usedforsecurity=False).hexdigest())
+        storage.delete("porch/doctor/c")
+        storage.delete("porch/2026/a")
+        assert [path.name for path in store.folder.rglob("*")] == ["porch", "2026", "b"]  # no folder is left empty
+        assert "ERROR" in (tmp_path / "store.log").read_text()  # rclone's word for a folder that is not empty
+        assert list(watch.problems()) == []
+
+
+def test_what_an_ended_store_left_of_uploads_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "store" / BUCKET / "deep" / ".rclone_temp_multipart_1234"
+    left.mkdir(parents=True)
+    (left / "1").write_bytes(b"x")
+    kept = left.parent / "archive.zip"
+    kept.write_bytes(b"y")
+    store_part(1, tmp_path / "store", "k", "s", tmp_path / "store.log")
+    assert not left.exists()
+    assert kept.exists()

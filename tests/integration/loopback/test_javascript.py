@@ -1,0 +1,106 @@
+"""The official JavaScript SDK in Node.js against the local realtime server, and asking a real node through it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge.core import wire
+from edge.core.instant import Instant
+from query_service.client import client
+from query_service.queries.protocol import GoodAnswer, read_answer
+from query_service.realtime.tokens import client_token, node_token
+from tests.support.chunks import START
+from tests.support.query_node import QueryNode, running_service
+from tests.support.realtime import now, server_in_thread
+
+# one process for all of this file: `npm ci` is not for two at once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("javascript")]
+
+FOLDER = Path(__file__).parents[2] / "javascript"
+CHECKS = 7
+
+
+@pytest.fixture(scope="module")
+def node_js() -> str:
+    """Node.js, with the SDK installed beside the test; without Node.js the test is skipped, except in CI."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        if os.environ.get("CI"):
+            pytest.fail("node and npm must be there in CI")
+        pytest.skip("node and npm are not installed: apt-get install nodejs npm")
+    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]["ably"]
+    done = FOLDER / "node_modules" / ".installed"
+    with (FOLDER / "package.json").open() as lock:  # two `npm ci` at once would spoil each other's files
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists() or done.read_text() != wanted:
+            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(install, cwd=FOLDER, check=True, timeout=300, stdout=subprocess.DEVNULL)
+            done.write_text(wanted)
+    return node
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
+def test_the_javascript_sdk_is_served(node_js: str, binary: bool) -> None:
+    with server_in_thread() as server:
+        tokens = {
+            "ann": client_token(server.api_key, "ann", 3_600, now()),
+            "porch": node_token(server.api_key, "porch", 3_600, now()),
+        }
+        setup = json.dumps({"port": server.port, "binary": binary, "tokens": tokens})
+        result = subprocess.run(
+            [node_js, "realtime.test.js"],
+            cwd=FOLDER,
+            input=setup,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("ok ") == CHECKS
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
+def test_the_javascript_sdk_gets_the_same_answers_as_the_python_client(
+    node_js: str, binary: bool, tmp_path: Path
+) -> None:
+    end = Instant(START + 6_000_000)
+    span = {"from": str(START), "to": str(end)}
+    questions = [
+        {"v": 1, "id": "coverage-question", "urls": False, **span},
+        {"v": 1, "id": "levels-question", "type": "levels", "step": 2, **span},
+        {"v": 1, "id": "sounds-question", "type": "sounds", **span},
+    ]
+    with server_in_thread() as server:
+        settings = QueryNode(tmp_path).with_doors(server)
+        with running_service(settings):
+            client.query(settings, "ably", type="status")
+            setup = {
+                "port": server.port, "binary": binary, "node": "porch", "questions": questions,
+                "token": client_token(server.api_key, "ann", 3_600, now()),
+            }  # fmt: skip
+            result = subprocess.run(
+                [node_js, "node.test.js"],
+                cwd=FOLDER,
+                input=json.dumps(setup),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert result.returncode == 0, result.stderr
+            told = [read_answer(json.dumps(answer)) for answer in json.loads(result.stdout)]
+            expected: list[GoodAnswer] = [
+                client.query(settings, "ably", start=START, end=end),
+                client.query(settings, "ably", type="levels", step=2, start=START, end=end),
+                client.query(settings, "ably", type="sounds", start=START, end=end),
+            ]
+    for answer, same in zip(told, expected, strict=True):
+        assert {**wire.to_plain(answer), "id": ""} == {**wire.to_plain(same), "id": ""}

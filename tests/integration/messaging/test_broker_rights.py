@@ -1,0 +1,178 @@
+"""Every account times every topic against the real broker: allowed or refused as docs/security.md says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+
+from edge.messaging.access import ACCOUNTS, Account, user_of
+from edge.messaging.commands import EVERY_VERB
+from edge.messaging.events import EVENTS
+from edge.messaging.home_assistant import discovery_topic
+from tests.support.mqtt import connected
+from tests.support.secure_broker import SecureBroker, secure_broker, set_up
+
+OWN = "imhearing/porch"
+MARKER = f"{OWN}/recorder/status"  # which every account may read
+NOT_ALLOWED = 135
+TOPICS = [
+    *(f"{OWN}/{event.TOPIC}" for event in EVENTS),
+    *(f"{OWN}/request/{verb}" for verb in sorted(EVERY_VERB)),
+    *(f"{OWN}/response/{verb}" for verb in sorted(EVERY_VERB)),
+    f"{OWN}/request/nonsense",
+    f"{OWN}/response/control/4f2d9c1e",
+    f"{OWN}/anything",
+    "imhearing/garden/recorder/state",
+    "imhearing/garden/request/pause",
+    "imhearing/garden/response/query",
+    discovery_topic("porch"),
+    discovery_topic("garden"),
+    "homeassistant/status",
+    "homeassistant/switch/lamp/config",
+    "$SYS/broker/uptime",
+    "zigbee2mqtt/lamp/set",
+]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[SecureBroker]:
+    with secure_broker() as running:
+        yield running
+
+
+def table() -> dict[str, dict[str, list[str]]]:
+    """What docs/security.md says: account -> read or write -> topic filters."""
+    text = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `porch-(\w+)` \|(.*)\|(.*)\|$", text, re.MULTILINE)
+
+    def topics(cell: str) -> list[str]:
+        found = re.findall(r"`([^`]+)`", cell)
+        return [topic if topic.startswith("homeassistant/") else f"{OWN}/{topic}" for topic in found]
+
+    return {account: {"read": topics(read), "write": topics(write)} for account, read, write in rows}
+
+
+TABLE = table()
+
+
+def allowed(account: Account | None, access: str, topic: str) -> bool:
+    granted = TABLE[account or "viewer"][access]  # without a name: as the viewer
+    return any(paho.topic_matches_sub(topic_filter, topic) for topic_filter in granted)
+
+
+def login(broker: SecureBroker, account: Account | None) -> tuple[str | None, str | None]:
+    if account is None:
+        return None, None
+    return user_of(account, "porch"), broker.passwords[user_of(account, "porch")]
+
+
+@pytest.mark.parametrize("account", [None, *ACCOUNTS])
+def test_an_account_hears_what_it_may_and_nothing_else(broker: SecureBroker, account: Account | None) -> None:
+    with (
+        connected(broker.port, "admin", broker.passwords["admin"]) as admin,
+        connected(broker.port, *login(broker, account)) as client,
+    ):
+        client.subscribe("#", "$SYS/#", "+/+/+/+", *TOPICS)
+        for topic in TOPICS:
+            if not topic.startswith("$SYS"):
+                admin.publish(topic, b"said")
+        admin.publish(MARKER, b"the end")
+        client.await_on(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in client.heard} == {
+            topic for topic in TOPICS if allowed(account, "read", topic)
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("account", [None, *ACCOUNTS])
+def test_an_account_says_what_it_may_and_nothing_else(broker: SecureBroker, account: Account | None) -> None:
+    with (
+        connected(broker.port, "admin", broker.passwords["admin"]) as admin,
+        connected(broker.port, *login(broker, account)) as client,
+    ):
+        admin.subscribe("#")
+        answers = {topic: client.publish(topic, b"mine") for topic in TOPICS}
+        taken = {topic for topic, reason in answers.items() if reason != NOT_ALLOWED}
+        assert taken == {topic for topic in TOPICS if allowed(account, "write", topic)}
+        admin.publish(MARKER, b"the end")
+        admin.await_on(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in admin.heard if heard.payload == b"mine"} == taken
+
+
+def test_the_table_grants_something_to_each_and_everything_to_none() -> None:
+    for account in (None, *ACCOUNTS):
+        readable = [topic for topic in TOPICS if allowed(account, "read", topic)]
+        assert 0 < len(readable) < len(TOPICS) - 5
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [(None, None), ("porch-recorder", "wrong"), ("nobody", ""), ("porch-recorder", None)]
+)
+def test_from_the_network_nobody_comes_in_without_a_password(
+    broker: SecureBroker, user: str | None, password: str | None
+) -> None:
+    with (
+        pytest.raises(AssertionError, match=r"(?i)not authorized|bad user"),
+        connected(broker.tls_port, user, password, broker.ca_file),
+    ):
+        pass
+
+
+def test_from_the_network_the_password_lets_one_in(broker: SecureBroker) -> None:
+    with connected(broker.tls_port, *login(broker, "viewer"), broker.ca_file) as client:
+        client.subscribe(f"{OWN}/#")
+
+
+def test_the_network_speaks_tls_only(broker: SecureBroker) -> None:
+    done = subprocess.run(
+        ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.tls_port), "-t", "#", "-W", "2"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+
+
+def test_secrets_are_for_the_broker_alone_and_stay_when_it_is_set_up_again(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    told = set_up(folder, "porch", "--name", "192.168.1.20")
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("passwords", "server.key", "ca.key", "mqtt.ini"):
+        assert not stat.S_IMODE((folder / name).stat().st_mode) & stat.S_IRWXO, name
+    for name in ("mosquitto.conf", "ca.crt", "server.crt"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644, name
+    password = next(line for line in told.splitlines() if line.startswith("Password:")).split()[1]
+    assert password not in (folder / "passwords").read_text()
+    again = set_up(folder, "porch")
+    assert password not in again
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+    set_up(folder, "porch", "--renew-passwords")
+    assert (folder / "passwords").read_bytes() != kept["passwords"]
+    assert (folder / "ca.crt").read_bytes() == kept["ca.crt"]
+
+
+def test_the_certificate_holds_strictly_and_names_the_host(tmp_path: Path) -> None:
+    set_up(tmp_path, "porch", "--name", "192.168.1.20", "--name", "broker.example")
+    verify = ["openssl", "verify", "-x509_strict", "-CAfile", str(tmp_path / "ca.crt")]
+    server = str(tmp_path / "server.crt")
+    for name in (["-verify_ip", "192.168.1.20"], ["-verify_hostname", "broker.example"]):
+        assert subprocess.run([*verify, *name, server], check=False, capture_output=True).returncode == 0
+    wrong = [*verify, "-verify_hostname", "evil.example", server]
+    assert subprocess.run(wrong, check=False, capture_output=True).returncode != 0
+
+
+def test_your_own_certificate_is_taken(tmp_path: Path) -> None:
+    yours, folder = tmp_path / "yours", tmp_path / "broker"
+    set_up(yours, "porch")
+    for name in ("server.crt", "server.key", "ca.crt"):
+        shutil.copy(yours / name, tmp_path / name)
+    set_up(
+        folder, "porch", "--cert", str(tmp_path / "server.crt"), "--key", str(tmp_path / "server.key"),
+        "--ca", str(tmp_path / "ca.crt"),
+    )  # fmt: skip
+    assert (folder / "server.crt").read_bytes() == (yours / "server.crt").read_bytes()
+    assert not (folder / "ca.key").exists()

@@ -1,0 +1,280 @@
+"""The bus against a real Mosquitto that vanishes, forgets, refuses and encrypts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from edge.configuration.settings import Mqtt, Secret
+from edge.core import wire
+from edge.core.instant import Instant
+from edge.embedded import ports
+from edge.embedded.broker import broker_part
+from edge.embedded.child import Child
+from edge.messaging.bus import MAX_PAYLOAD, Bus, Message
+from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
+from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
+from tests.support.broker import BrokerAddress, running_broker
+from tests.support.mqtt import connected
+from tests.support.secure_broker import SecureBroker, secure_broker
+from tests.support.wait import wait_until
+
+
+@pytest.fixture
+def broker() -> Iterator[BrokerAddress]:
+    with running_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[SecureBroker]:
+    with secure_broker() as broker:
+        yield broker
+
+
+@contextlib.contextmanager
+def running(bus: Bus) -> Iterator[Bus]:
+    bus.start()
+    try:
+        yield bus
+    finally:
+        bus.stop()
+
+
+def mqtt(port: int, **more: Any) -> Mqtt:
+    return Mqtt(host="127.0.0.1", port=port, **more)
+
+
+def status(instance: str, state: Literal["online", "offline"] = "online") -> RecorderStatus:
+    return RecorderStatus(at=Instant(0), node="porch", state=state, instance=instance, version="1")
+
+
+def limits(count: float) -> LimitsSet:
+    return LimitsSet(
+        at=Instant(0), node="porch", records_count=count, storage_usage=0, oldest_age=0, sound_level=0, disk_free=0
+    )
+
+
+def sound() -> SoundHeard:
+    return SoundHeard(
+        at=Instant(0), node="porch", event="started", sound_id="20261122T054408Z-k3f7-s0", lafmax=-20, laeq=-21,
+        unit="dBFS", started_at=Instant(0),
+    )  # fmt: skip
+
+
+class Mortal:
+    """A broker with a database on the disk, that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self._folder = ports.choose(None), folder
+        self.start()
+
+    def start(self) -> None:
+        self._child = Child(broker_part(self.port, self._folder, self._folder / "broker.log"))
+        wait_until(lambda: ports.answers(self.port), "the broker answers")
+
+    def kill(self) -> None:
+        self._child._process.send_signal(signal.SIGKILL)
+        self._child.end(5)
+        (self._folder / "mosquitto.db").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def mortal() -> Iterator[Mortal]:
+    with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
+        broker = Mortal(Path(folder))
+        yield broker
+        broker.kill()
+
+
+def test_what_is_retained_is_said_again_to_a_broker_that_forgot_it(mortal: Mortal) -> None:
+    with running(Bus(mqtt(mortal.port), "porch-recorder", "a")) as bus:
+        assert bus.wait_connected(5)
+        bus.publish(limits(1))
+        mortal.kill()
+        wait_until(lambda: not bus.connected, "the loss is noticed")
+        bus.publish(limits(2))
+        mortal.start()
+        assert bus.wait_connected(10)
+        with connected(mortal.port) as client:
+            client.subscribe("#")
+            heard = client.await_on("imhearing/porch/recorder/limits")
+            assert heard.retained
+            assert wire.decode(heard.payload, LimitsSet).records_count == 2
+
+
+def test_publishing_never_waits_for_a_broker_that_is_away() -> None:
+    with running(Bus(mqtt(ports.choose(None)), "porch-recorder", "a")) as bus:
+        begin = time.monotonic()
+        for _ in range(5_000):
+            bus.publish(sound())
+        assert time.monotonic() - begin < 2
+
+
+def test_a_broker_that_hangs_blocks_nobody() -> None:
+    """It accepts and then says nothing: neither publishing nor stopping waits for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bus = Bus(mqtt(silent.getsockname()[1]), "porch-recorder", "a")
+        bus.start()
+        silent.accept()
+        begin = time.monotonic()
+        bus.publish(sound())
+        bus.stop(timeout=0.5)
+        assert time.monotonic() - begin < 2
+
+
+def test_a_sound_that_is_old_by_then_is_not_told_and_an_answer_is(mortal: Mortal) -> None:
+    bus = Bus(mqtt(mortal.port), "porch-recorder", "a")
+    mortal.kill()
+    bus.send("imhearing/porch/response/x", b"stale", expiry=1)
+    bus.send("imhearing/porch/response/x", b"fresh", expiry=60)
+    time.sleep(1.1)  # the expiry itself is what is tried
+    mortal.start()
+    with connected(mortal.port) as client:
+        client.subscribe("#")
+        with running(bus):
+            heard = client.await_on("imhearing/porch/response/x")
+        assert heard.payload == b"fresh"
+        assert heard.expiry is not None
+        assert 50 < heard.expiry < 60
+
+
+def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
+    with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch-recorder", "a")) as bus:
+        client.subscribe("#")
+        assert bus.wait_connected(5)
+        bus.publish(sound())
+        assert client.await_on("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
+
+
+def test_what_is_too_large_is_dropped_and_the_rest_arrives(broker: BrokerAddress) -> None:
+    got: list[Message] = []
+    bus = Bus(mqtt(broker.port), "porch-recorder", "a")
+    bus.subscribe("imhearing/porch/request/+", got.append)
+    with connected(broker.port) as client, running(bus):
+        assert bus.wait_connected(5)
+        for size in (MAX_PAYLOAD + 1, 2 * MAX_PAYLOAD, 200_000, MAX_PAYLOAD, 1):
+            client.publish("imhearing/porch/request/pause", b"x" * size)
+        wait_until(lambda: len(got) == 2, "the two small enough arrive")
+        assert [len(message.payload) for message in got] == [MAX_PAYLOAD, 1]
+
+
+def test_a_handler_that_fails_takes_nothing_down(broker: BrokerAddress, caplog: pytest.LogCaptureFixture) -> None:
+    got: list[bytes] = []
+
+    def handler(message: Message) -> None:
+        got.append(message.payload)
+        if message.payload == b"bad":
+            raise ZeroDivisionError
+
+    bus = Bus(mqtt(broker.port), "porch-recorder", "a")
+    bus.subscribe("imhearing/porch/request/+", handler)
+    with connected(broker.port) as client, running(bus):
+        assert bus.wait_connected(5)
+        wait_until(lambda: client.publish("imhearing/porch/request/x", b"there?") or got, "it has subscribed")
+        client.publish("imhearing/porch/request/x", b"bad")
+        client.publish("imhearing/porch/request/x", b"good")
+        wait_until(lambda: [each for each in got if each != b"there?"] == [b"bad", b"good"], "both arrive")
+    assert "ZeroDivisionError" in caplog.text
+
+
+# login and encryption
+
+
+def test_a_refused_password_is_told_once_and_tried_again_slowly(
+    secured: SecureBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(
+        Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch-recorder", "a")
+    ) as bus:
+        wait_until(lambda: "refuses us" in caplog.text, "the refusal is told")
+        bus.publish(limits(1))
+        assert not bus.wait_connected(1.5)
+    told = [record for record in caplog.records if "refuses us" in record.message]
+    assert len(told) == 1
+    assert "[mqtt] username and password" in told[0].message
+    assert "wrong" not in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["tcp", "websockets"])
+def test_someone_elses_broker_needs_only_configuration(
+    secured: SecureBroker, transport: Literal["tcp", "websockets"]
+) -> None:
+    port = secured.tls_port if transport == "tcp" else secured.websocket_port
+    settings = Mqtt(
+        host="localhost", port=port, tls="on", ca_file=secured.ca_file, username="porch-{role}", transport=transport,
+        recorder_password=Secret(secured.passwords["porch-recorder"]),
+    )  # fmt: skip
+    with running(Bus(settings, "porch-recorder", "a")) as bus, connected(secured.port) as client:
+        assert bus.wait_connected(10)
+        client.subscribe("imhearing/porch/recorder/limits")
+        bus.publish(limits(7))
+        client.await_on("imhearing/porch/recorder/limits")
+
+
+def test_a_broker_that_nobody_vouches_for_gets_no_password(
+    secured: SecureBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
+    with running(Bus(settings, "porch-recorder", "a")) as bus:
+        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is told")
+        assert not bus.connected
+
+
+def test_a_password_in_clear_over_the_network_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus(Mqtt(host="192.0.2.1", username="a", password=Secret("secret")), "porch-recorder", "a")
+    bus.start()
+    assert "in clear" in caplog.text
+    bus.stop(0.1)
+
+
+# two nodes of one name
+
+
+def guarded(port: int, instance: str) -> Bus:
+    bus = Bus(mqtt(port), "porch-recorder", instance, will=status(instance, "offline"))
+    NameGuard(bus, status(instance))
+    bus.publish(status(instance))
+    bus.publish(limits(int(instance[0], 16)))
+    return bus
+
+
+@pytest.mark.parametrize(("first", "second"), [("1" * 16, "f" * 16), ("f" * 16, "1" * 16)])
+def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
+    broker: BrokerAddress, first: str, second: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    with connected(broker.port) as client, running(guarded(broker.port, first)) as holder:
+        assert holder.wait_connected(5)
+        time.sleep(SETTLED_SECONDS + 0.1)  # without an objection, the name is its own
+        newcomer = guarded(broker.port, second)
+        with running(newcomer):
+            wait_until(lambda: f"instance {first}" in caplog.text, "the second names the first")
+            wait_until(lambda: f"instance {second}" in caplog.text, "the first names the second")
+            wait_until(lambda: not newcomer.connected, "the second is off")
+            assert "another node is called porch" in caplog.text
+            client.subscribe("imhearing/porch/recorder/+")
+            kept = wire.decode(client.await_on("imhearing/porch/recorder/status").payload, RecorderStatus)
+            assert (kept.instance, kept.state) == (first, "online")
+            told = wire.decode(client.await_on("imhearing/porch/recorder/limits").payload, LimitsSet)
+            assert told.records_count == int(first[0], 16)
+        assert holder.connected
+
+
+def test_what_is_retained_of_a_node_that_is_gone_keeps_nobody_out(broker: BrokerAddress) -> None:
+    with connected(broker.port) as client:
+        client.publish("imhearing/porch/recorder/status", wire.encode(status("1" * 16)), retain=True)
+        with running(guarded(broker.port, "f" * 16)) as bus:
+            assert bus.wait_connected(5)
+            client.subscribe("imhearing/porch/recorder/status")
+            client.await_on("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
+            assert bus.connected

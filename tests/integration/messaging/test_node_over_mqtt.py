@@ -1,0 +1,318 @@
+"""A running recorder as home automation sees it: what it says fits docs/asyncapi.yaml, what it is told it does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import string
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import imhearing
+from edge.configuration import loader as config
+from edge.configuration.settings import Settings
+from edge.core import wire
+from edge.core.errors import DoorError, QueryRefused
+from edge.core.instant import FIRST
+from edge.embedded import ports
+from edge.messaging.bus import MAX_PAYLOAD
+from edge.messaging.command_client import ask, new_id
+from edge.messaging.commands import COMMANDS, ArchiveNow, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
+from edge.messaging.home_assistant import discovery_topic
+from edge.recorder import service
+from edge.spool.spool import Spool
+from tests.support.broker import BrokerAddress, running_broker
+from tests.support.json_schema import faults
+from tests.support.mqtt import Client, Heard, connected
+from tests.support.wait import wait_until
+
+OWN = "imhearing/porch"
+BY_TOPIC: dict[str, type[Event]] = {f"{OWN}/{event.TOPIC}": event for event in EVENTS}
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[BrokerAddress]:
+    with running_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def settings(broker: BrokerAddress, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return config.load(
+        tmp_path_factory.mktemp("node"),
+        None,
+        [
+            f"mqtt.host={broker.host}", f"mqtt.port={broker.port}", "node.name=porch", "recorder.source=synthetic",
+            "recorder.record_period=1", "thresholds.sound_level=-40", "thresholds.records_count=3",
+        ],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def heard(broker: BrokerAddress, settings: Settings) -> Iterator[Client]:
+    """Everything that is said, from before the recorder starts until its end."""
+    with connected(broker.port) as client:
+        client.subscribe("#")
+        stop = threading.Event()
+        recorder = threading.Thread(target=service.run, args=(settings, stop))
+        recorder.start()
+        try:
+            client.await_on(f"{OWN}/recorder/chunk")
+            yield client
+        finally:
+            stop.set()
+            recorder.join(10)
+            assert not recorder.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _records_again(heard: Client, settings: Settings) -> Iterator[None]:
+    yield
+    Spool(settings.recorder.record_path, "porch").remove_pause_order()
+    wait_until(lambda: state(heard) == "recording", "it records again")
+
+
+def state(client: Client) -> str:
+    return wire.decode(client.on(f"{OWN}/recorder/state")[-1].payload, RecorderState).state
+
+
+def order(client: Client, verb: str, **fields: Any) -> Response:
+    """Sends as `mosquitto_pub` would; the answer comes on the verb's own topic."""
+    fields.setdefault("id", new_id())
+    topic, count = f"{OWN}/response/{verb}", len(client.on(f"{OWN}/response/{verb}"))
+    client.publish(f"{OWN}/request/{verb}", json.dumps(fields))
+
+    def answers() -> list[Response]:
+        told = [wire.decode(each.payload, Response) for each in client.on(topic)[count:]]
+        return [answer for answer in told if answer.id == fields["id"]]
+
+    return wait_until(answers, f"{verb} is answered")[0]
+
+
+# commands
+
+
+def test_pause_and_resume(heard: Client, settings: Settings) -> None:
+    answer = ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=600))
+    wait_until(lambda: state(heard) == "paused", "it is paused")
+    told = wire.decode(heard.on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
+    assert str(told.until) == answer["until"]
+    assert ask(settings.mqtt, "porch", Resume(id=new_id())) == {}
+    wait_until(lambda: state(heard) == "recording", "it records again")
+
+
+def test_a_pause_ends_by_itself(heard: Client, settings: Settings) -> None:
+    ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=1))
+    wait_until(lambda: state(heard) == "paused", "it is paused")
+    wait_until(lambda: state(heard) == "recording", "it records again")
+
+
+def test_the_switch_does_both(heard: Client, settings: Settings) -> None:
+    assert ask(settings.mqtt, "porch", SwitchRecording(id=new_id(), on=False)) == {"until": None}
+    wait_until(lambda: state(heard) == "paused", "it is paused")
+    assert ask(settings.mqtt, "porch", SwitchRecording(id=new_id(), on=True)) == {"until": None}
+
+
+def test_rotate_ends_the_chunk_and_loses_nothing(heard: Client, settings: Settings) -> None:
+    count = len(heard.on(f"{OWN}/recorder/chunk"))
+    ask(settings.mqtt, "porch", Rotate(id=new_id()))
+
+    def rotated() -> list[ChunkCompleted]:
+        chunks = [wire.decode(each.payload, ChunkCompleted) for each in heard.on(f"{OWN}/recorder/chunk")[count:]]
+        ended = next((number for number, chunk in enumerate(chunks) if chunk.end_reason == "rotated"), None)
+        return [] if ended is None else chunks[ended : ended + 2]
+
+    before, after = wait_until(lambda: rotated() if len(rotated()) == 2 else [], "two chunks about the rotation")
+    assert after.started_at == before.ended_at
+    assert not [hole for hole in after.before if hole.to > hole.from_]
+
+
+def test_a_limit_that_is_set_is_in_force_and_kept(heard: Client, settings: Settings) -> None:
+    answer = ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=250))
+    assert answer["storage_usage"] == 250
+    assert answer["records_count"] == 3
+    told = heard.await_on(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
+    assert wire.decode(told.payload, LimitsSet).storage_usage == 250
+    assert json.loads((settings.recorder.record_path / "settings.json").read_bytes())["storage_usage"] == 250
+
+
+def test_an_unusable_limit_is_refused_by_name(settings: Settings, heard: Client) -> None:
+    with pytest.raises(QueryRefused, match="limit") as refused:
+        ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=-5))
+    assert (refused.value.code, refused.value.field) == ("bad_request", "limit")
+
+
+def test_nobody_answers_for_an_archiver_that_does_not_run(settings: Settings, heard: Client) -> None:
+    with pytest.raises(DoorError, match="archiver of porch does not answer"):
+        ask(settings.mqtt, "porch", ArchiveNow(id=new_id()), timeout=0.3)
+
+
+def test_without_mqtt_5_the_answer_comes_on_the_verb(heard: Client) -> None:
+    fields = {"id": "0123456789abcdef"}
+    assert order(heard, "resume", **fields) == Response(id=fields["id"], ok=True, data={})
+
+
+def test_a_response_topic_elsewhere_is_refused(heard: Client) -> None:
+    before = len(heard.on(f"{OWN}/response/pause"))
+    for topic in ("imhearing/garden/response/x", f"{OWN}/recorder/state", "homeassistant/status"):
+        heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), response_topic=topic, correlation=b"c")
+    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) == before + 3, "each is answered")
+    for answer in heard.on(f"{OWN}/response/pause")[before:]:
+        error = wire.decode(answer.payload, Response).error
+        assert error is not None
+        assert (error.code, error.field) == ("bad_request", "response_topic")
+        assert answer.correlation == b"c"
+    assert state(heard) == "recording"
+
+
+def test_a_retained_command_is_ignored_now_and_later(heard: Client, broker: BrokerAddress) -> None:
+    before = len(heard.on(f"{OWN}/response/pause"))
+    heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), retain=True)
+    assert order(heard, "resume").ok  # which came later and is done
+    assert len(heard.on(f"{OWN}/response/pause")) == before
+    assert state(heard) == "recording"
+    heard.publish(f"{OWN}/request/pause", b"", retain=True)
+
+
+def test_a_command_replayed_a_hundred_times_is_one(heard: Client) -> None:
+    fields = {"id": new_id(), "seconds": 500}
+    answers = {wire.encode(order(heard, "pause", **fields)) for _ in range(100)}
+    assert len(answers) == 1
+    assert order(heard, "resume").ok
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 7_000, b"null", b'{"id":7}', b"x" * MAX_PAYLOAD])
+def test_nonsense_is_answered(heard: Client, payload: bytes) -> None:
+    before = len(heard.on(f"{OWN}/response/pause"))
+    heard.publish(f"{OWN}/request/pause", payload)
+    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) > before, "it is answered")
+    answer = wire.decode(heard.on(f"{OWN}/response/pause")[before].payload, Response)
+    assert answer.error is not None
+    assert answer.error.code == "bad_request"
+
+
+def test_an_unknown_verb_is_answered(heard: Client) -> None:
+    answer = order(heard, "explode")
+    assert answer.error is not None
+    assert answer.error.code == "unknown_verb"
+
+
+def test_a_flood_of_nonsense_changes_nothing(heard: Client) -> None:
+    """A hundred thousand of them: bench/mqtt_fuzz.py."""
+    chance = random.Random(7)
+    for _ in range(500):
+        verb = chance.choice([*(command.VERB for command in COMMANDS if command.VERB != "set"), "x", "query", "a-b"])
+        heard.publish(f"{OWN}/request/{verb}", nonsense(chance))
+    assert order(heard, "resume").ok
+    assert state(heard) == "recording"
+
+
+def nonsense(chance: random.Random) -> bytes:
+    """Anything but a valid command."""
+    fields: dict[str, Any] = {
+        "id": chance.choice([None, 1, "x", [], {}]),
+        "seconds": chance.choice([-1, "a", None, 1e999, True]),
+    }
+    kinds = [
+        chance.randbytes(chance.randrange(50)),
+        "".join(chance.choices(string.printable, k=30)).encode(),
+        json.dumps(fields).encode(),
+        b'{"id":' * chance.randrange(300),
+    ]
+    return chance.choice(kinds)
+
+
+# the command line
+
+
+def run(settings: Settings, *arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
+    folder = settings.catalog.db_path.parent
+    places = [f"mqtt.host={settings.mqtt.host}", f"mqtt.port={port or settings.mqtt.port}", "node.name=porch"]
+    sets = itertools.chain.from_iterable(("--set", place) for place in places)
+    command = [sys.executable, imhearing.__file__, *arguments, "--data", str(folder), *sets]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> None:
+    done = run(settings, "pause", "30m")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.startswith("paused until ")
+    wait_until(lambda: state(heard) == "paused", "it is paused")
+    assert run(settings, "resume", "--json").stdout == "{}\n"
+    wait_until(lambda: state(heard) == "recording", "it records again")
+    assert run(settings, "rotate").returncode == 0
+    assert run(settings, "pause", "soon").returncode == 2
+    assert run(settings, "pause", "90d").returncode == 2
+    refused = run(settings, "rotate", "--node", "nobody")
+    assert refused.returncode == 1
+    assert "does not answer" in refused.stderr
+
+
+def test_a_pause_works_without_a_broker(settings: Settings, heard: Client) -> None:
+    away = run(settings, "pause", port=ports.choose(None))
+    assert away.returncode == 0, away.stderr
+    assert "written into the spool" in away.stderr
+    wait_until(lambda: state(heard) == "paused", "it is paused")
+
+
+def test_a_running_node_cannot_be_taken_back(settings: Settings, heard: Client) -> None:
+    done = run(settings, "unannounce")
+    assert done.returncode == 1
+    assert "still running" in done.stderr
+
+
+def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: Client, settings: Settings) -> None:
+    status = RecorderStatus(at=FIRST, node="old", state="offline", instance="a", version="1")
+    heard.publish("imhearing/old/recorder/status", wire.encode(status), retain=True)
+    heard.publish(discovery_topic("old"), b"{}", retain=True)
+    done = run(settings, "unannounce", "--node", "old")
+    assert done.returncode == 0, done.stderr
+    with connected(broker.port) as later:
+        later.subscribe("#")
+        later.await_on(f"{OWN}/recorder/status")
+        assert not [each.topic for each in later.heard if "old" in each.topic]
+
+
+# what it says: the last, so that everything above is in it
+
+
+def test_everything_that_was_said_fits_the_document(heard: Client) -> None:
+    for topic in ("sound", "sounding", "threshold"):
+        heard.await_on(f"{OWN}/recorder/{topic}", timeout=60)
+    seen = set()
+    for each in list(heard.heard):
+        if each.topic in BY_TOPIC:
+            _fits(each, BY_TOPIC[each.topic].__name__)
+            seen.add(each.topic.removeprefix(f"{OWN}/recorder/"))
+        elif each.topic.startswith(f"{OWN}/response/"):
+            _fits(each, "Response")
+        else:
+            assert each.topic.startswith(
+                (f"{OWN}/request/", "homeassistant/", "imhearing/old/", "imhearing/nobody/")
+            ), each.topic
+    assert seen >= {"status", "state", "level", "chunk", "sound", "sounding", "threshold", "limits"}
+
+
+def _fits(each: Heard, name: str) -> None:
+    assert not faults(json.loads(each.payload), name), each
+
+
+def test_a_stranger_finds_the_state_at_once(broker: BrokerAddress, heard: Client) -> None:
+    with connected(broker.port) as stranger:
+        stranger.subscribe("#")
+        for topic in ("recorder/status", "recorder/state", "recorder/limits", "recorder/sounding"):
+            assert stranger.await_on(f"{OWN}/{topic}").retained
+        assert stranger.await_on(discovery_topic("porch")).retained
+
+
+def test_home_assistants_birth_is_answered_with_the_discovery(heard: Client) -> None:
+    before = len(heard.on(discovery_topic("porch")))
+    heard.publish("homeassistant/status", b"online")
+    wait_until(lambda: len(heard.on(discovery_topic("porch"))) > before, "it is announced again")

@@ -1,0 +1,322 @@
+"""The whole recorder over a scripted source and a clock turned by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Timer
+
+import numpy as np
+import pytest
+
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Hole, PauseOrder
+from tests.support.kernel import NOON, TurnedClock
+from tests.support.scripted import LOST, RATE, Rig
+
+HOUR = 3_600
+DAY = 86_400
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(NOON + round(seconds * 1e6))
+
+
+def spans(rig: Rig) -> list[tuple[float, float]]:
+    """Each chunk's begin and end in seconds since noon, as now believed."""
+    return [(_seconds(rig, one, one.started_at), _seconds(rig, one, one.ended_at)) for one in rig.manifests()]
+
+
+def _seconds(rig: Rig, chunk: Chunk, time: int) -> float:
+    shift = rig.spool.stream(chunk.stream_id).shift if chunk.uncertain else 0
+    return round((time + shift - NOON) / 1e6, 4)
+
+
+def is_all_there(rig: Rig) -> bool:
+    return np.array_equal(rig.sound(), np.concatenate(rig.played))
+
+
+def hole(cause: str, start: float, end: float) -> Hole:
+    return Hole(cause, at(start), at(end))  # type: ignore[arg-type]
+
+
+# capture
+
+
+def test_chunks_are_adjacent_and_hold_every_sample(rig: Rig) -> None:
+    rig.run(3.5)
+    chunks = rig.manifests()
+    assert [chunk.frames for chunk in chunks] == [RATE, RATE, RATE, RATE // 2]
+    assert [chunk.first_frame for chunk in chunks] == [0, RATE, 2 * RATE, 3 * RATE]
+    assert spans(rig) == [(0, 1), (1, 2), (2, 3), (3, 3.5)]
+    assert [chunk.end_reason for chunk in chunks] == [None, None, None, "stopped"]
+    assert is_all_there(rig)
+    assert [chunk.chunk_id for chunk in rig.heard.chunks] == [chunk.chunk_id for chunk in chunks]
+    assert not rig.spool.parts()
+    assert not rig.spool.leftovers()
+
+
+def test_an_orderly_restart_leaves_a_hole_called_restart(rig: Rig) -> None:
+    rig.run(1.5)
+    rig.clock.pass_time(10)
+    rig.run(1)
+    assert rig.holes() == [hole("restart", 1.5, 11.5)]
+    assert rig.manifests()[2].before == (hole("restart", 1.5, 11.5),)
+    assert is_all_there(rig)
+
+
+def test_a_crash_leaves_a_recovered_chunk_and_a_hole_called_crash(rig: Rig) -> None:
+    rig.crash(2.6)
+    rig.clock.pass_time(7)
+    rig.run(1)
+    chunks = rig.manifests()
+    lost = 2.6 * RATE - sum(chunk.frames for chunk in chunks[:3])
+    assert 0 <= lost < 4_096
+    assert [chunk.recovered for chunk in chunks] == [False, False, True, False]
+    assert chunks[2].end_reason == "crash"
+    [told] = rig.holes()
+    assert (told.cause, told.to) == ("crash", at(9.6))
+    assert told.from_ == chunks[2].ended_at
+    sound = np.concatenate(rig.played)
+    recorded = rig.sound()
+    kept = len(recorded) - RATE
+    assert np.array_equal(recorded[:kept], sound[:kept])
+    assert np.array_equal(recorded[kept:], sound[-RATE:])
+
+
+def test_a_crash_before_the_first_chunk_forgets_no_hole(rig: Rig) -> None:
+    rig.run(1)
+    rig.clock.pass_time(5)
+    rig.crash(0.2)  # less than the encoder holds back
+    rig.clock.pass_time(5)
+    rig.run(1)
+    assert [h.cause for h in rig.holes()] == ["restart", "crash"]
+    assert rig.holes()[0] == hole("restart", 1, 6)
+    assert rig.holes()[1].to == at(11.2)
+
+
+def test_a_rotation_right_where_a_chunk_ends_is_told_by_the_next_one(rig: Rig) -> None:
+    """Else nobody would learn why the stream ended."""
+    rig.run(2, rig.rotate, 2)
+    assert "rotated" in [chunk.end_reason for chunk in rig.manifests()]
+    assert sum(chunk.frames for chunk in rig.manifests()) == 4 * RATE
+
+
+def test_a_rotation_ends_the_stream_and_loses_no_sample(rig: Rig) -> None:
+    rig.run(1.5, rig.rotate, 2)
+    assert is_all_there(rig)
+    assert spans(rig) == [(0, 1), (1, 1.5), (1.5, 2.5), (2.5, 3.5)]
+    assert [chunk.end_reason for chunk in rig.manifests()] == [None, "rotated", None, None]
+    assert rig.holes() == []
+
+
+def test_a_lost_device_is_announced_and_its_hole_told(rig: Rig) -> None:
+    rig.run(1.5, lambda: rig.clock.pass_time(2), LOST, 1)
+    assert rig.heard.modes == ["recording", "no_device", "recording", "stopped"]
+    assert rig.holes() == [hole("device_lost", 1.5, 3.5)]
+    assert rig.manifests()[1].end_reason == "device_lost"
+    assert is_all_there(rig)
+
+
+def test_samples_lost_by_the_driver_are_a_hole_called_overrun(rig: Rig) -> None:
+    rig.run(5, lambda: rig.clock.pass_time(3), 5)
+    [told] = rig.holes()
+    assert told.cause == "overrun"
+    assert abs(told.to - told.from_ - 3_000_000) < 60_000
+    assert abs(told.from_ - at(5)) < 60_000
+    assert is_all_there(rig)
+
+
+def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
+    def pause() -> None:
+        rig.spool.write_pause_order(PauseOrder())
+
+    def resume() -> None:
+        rig.clock.pass_time(30)
+        rig.spool.remove_pause_order()
+
+    timer = Timer(0.7, resume)
+    timer.start()
+    rig.run(1.5, pause, 1)
+    timer.join()
+    assert rig.heard.modes == ["recording", "paused", "recording", "stopped"]
+    assert rig.holes() == [hole("paused", 1.5, 31.55)]
+    of_the_pause = rig.played.pop(30)  # captured while the order was written
+    assert is_all_there(rig)
+    assert of_the_pause.tobytes() not in rig.sound().tobytes()
+
+
+def test_blocks_held_back_when_a_pause_comes_are_dropped(rig: Rig) -> None:
+    def pause() -> None:
+        rig.spool.write_pause_order(PauseOrder())
+        Timer(0.3, rig.spool.remove_pause_order).start()
+
+    rig.run(2, lambda: rig.clock.pass_time(3), 0.5, pause, 1)  # the last half second is late, and looked into
+    assert len(rig.manifests()) == 3
+    assert np.array_equal(rig.sound(), np.concatenate(rig.played[:40] + rig.played[51:]))
+    assert [told.cause for told in rig.holes()] == ["paused"]
+
+
+def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
+    rig.spool.write_pause_order(PauseOrder(at(20)))
+    Timer(0.3, lambda: rig.clock.pass_time(25)).start()
+    rig.run(1)
+    assert rig.heard.modes == ["paused", "recording", "stopped"]
+    assert spans(rig) == [(25, 26)]
+    assert rig.holes() == [hole("paused", 0, 25)]
+
+
+def test_a_damaged_pause_order_is_a_pause(rig: Rig) -> None:
+    (rig.spool.path / "pause.json").write_text("{")
+    Timer(0.3, rig.spool.remove_pause_order).start()
+    rig.run(1)
+    assert rig.heard.modes[0] == "paused"
+
+
+def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids have six digits: chunk 1,000,000 would be invisible."""
+    monkeypatch.setattr("edge.recorder.stream_recorder.LAST_SEQ", 3)
+    rig.configure(record_period=0.12)  # cut within blocks
+    rig.run(1.5)
+    chunks = rig.manifests()
+    assert max(chunk.seq for chunk in chunks) == 3
+    assert len({chunk.stream_id for chunk in chunks}) == 4
+    assert is_all_there(rig)
+    assert rig.holes() == []
+    told = spans(rig)
+    assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+
+
+# time
+
+
+def uncertain_rig(folder: Path) -> Rig:
+    return Rig(folder, TurnedClock(synchronised=False))
+
+
+def test_while_nothing_keeps_the_clock_times_are_uncertain(tmp_path: Path) -> None:
+    rig = uncertain_rig(tmp_path)
+    rig.run(2)
+    assert all(chunk.uncertain for chunk in rig.manifests())
+    assert rig.spool.stream(rig.spool.streams()[0]).uncertain
+
+
+@pytest.mark.parametrize("wrong_by", [3 * HOUR, -2 * DAY, 0])
+def test_a_correction_moves_all_streams_of_the_boot_and_jumps_nowhere(tmp_path: Path, wrong_by: float) -> None:
+    rig = uncertain_rig(tmp_path)
+    rig.run(2.5)
+    rig.clock.pass_time(10)
+
+    def synchronise() -> None:
+        rig.clock.set_by(wrong_by)
+        rig.clock.is_synchronised = True
+
+    rig.run(2.5, synchronise, 3)
+    by = wrong_by
+    assert spans(rig) == [
+        (by + begin, by + end)
+        for begin, end in [
+            (0, 1), (1, 2), (2, 2.5),
+            (12.5, 13.5), (13.5, 14.5), (14.5, 15.5), (15.5, 16.5), (16.5, 17.5), (17.5, 18),
+        ]
+    ]  # fmt: skip
+    assert rig.holes() == [hole("restart", by + 2.5, by + 12.5)]
+    assert [chunk.uncertain for chunk in rig.manifests()] == [True] * 5 + [False] * 4
+    assert len(rig.heard.corrected) == 2
+    assert not any(rig.spool.stream(stream_id).uncertain for stream_id in rig.spool.streams())
+    assert is_all_there(rig)
+    rig.run(1)  # once corrected, for good
+    assert len(rig.heard.corrected) == 2
+
+
+def test_a_clock_set_by_hand_moves_the_boot_and_leaves_it_uncertain(tmp_path: Path) -> None:
+    rig = uncertain_rig(tmp_path)
+    rig.run(1.5, lambda: rig.clock.set_by(3 * HOUR), 2, lambda: rig.clock.set_by(-2 * DAY), 2)
+    by = 3 * HOUR - 2 * DAY
+    assert spans(rig)[0] == (by, by + 1)
+    assert spans(rig)[-1][1] == pytest.approx(by + 5.5)
+    assert all(chunk.uncertain for chunk in rig.manifests())
+    assert rig.holes() == []
+    rig.clock.is_synchronised = True
+    rig.clock.set_by(2 * DAY)
+    rig.run(1)
+    assert spans(rig)[0] == (3 * HOUR, 3 * HOUR + 1)
+    assert [told.cause for told in rig.holes()] == ["restart"]
+
+
+def test_where_the_stream_is_stands_on_disk_as_now_believed(tmp_path: Path) -> None:
+    rig = uncertain_rig(tmp_path)
+    rig.crash(1.5, lambda: rig.clock.set_by(3 * HOUR), 2)
+    state = rig.spool.state()
+    assert state is not None
+    assert state.knot == (3 * RATE, at(3 * HOUR + 3))
+
+
+def test_a_correction_cut_off_by_a_crash_is_made_good(tmp_path: Path) -> None:
+    rig = uncertain_rig(tmp_path)
+    rig.run(1)
+    rig.clock.pass_time(5)
+    rig.run(1)
+    first = rig.spool.streams()[0]
+    before = rig.spool.stream(first)
+    rig.clock.set_by(HOUR)
+    rig.clock.is_synchronised = True
+    rig.run()  # corrects
+    assert rig.spool.stream(first).shift == HOUR * 1_000_000
+    rig.spool.write_stream(before)  # as if the crash had come before this one was written
+    rig.run()
+    assert rig.spool.stream(first).shift == HOUR * 1_000_000
+
+
+def test_a_boot_in_the_past_has_its_hole_once_corrected(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.run(2)
+    rig.clock.boot("boot-2", wrong_by=-DAY, off_for=60)
+
+    def synchronise() -> None:
+        rig.clock.set_by(DAY)
+        rig.clock.is_synchronised = True
+
+    rig.run(2)
+    assert not rig.manifests()[-1].before  # as the clock lay, there was none
+    rig.run(synchronise, 2)
+    assert rig.holes()[0] == hole("restart", 2, 62)
+    assert spans(rig)[2] == (62, 63)
+
+
+def test_a_synchronised_clock_that_jumps_begins_a_stream(rig: Rig) -> None:
+    rig.run(2.5, lambda: rig.clock.set_by(HOUR), 1.5)
+    assert is_all_there(rig)
+    assert spans(rig)[0] == (0, 1)
+    assert spans(rig)[-1][1] == pytest.approx(HOUR + 4)
+    [told] = rig.holes()
+    assert told.cause == "unknown"
+    ends = [chunk.end_reason for chunk in rig.manifests()]
+    assert ends.count("rotated") == 1
+
+
+def test_a_pause_is_not_cut_short_by_setting_the_clock(rig: Rig) -> None:
+    rig.spool.write_pause_order(PauseOrder(at(100)))
+    Timer(0.8, lambda: rig.clock.set_by(HOUR)).start()
+    Timer(1.6, lambda: rig.clock.pass_time(101)).start()
+    rig.run(1)
+    assert len(rig.manifests()) == 1
+    assert spans(rig)[0][0] >= HOUR + 101
+
+
+def test_a_full_disk_is_told_once_however_the_room_changes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10**9] * 4 + list(range(15_000_000, 35_000_000, 777_777)))
+
+    def told() -> int:
+        return next(free, 10**9)
+
+    monkeypatch.setattr(rig.spool, "free_bytes", told)
+    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr("edge.recorder.recorder._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("edge.recorder.recorder._LOOK_SECONDS", 0.0)
+    rig.run(1, 1)
+    assert rig.heard.modes == ["recording", "disk_full", "recording", "stopped"]

@@ -1,0 +1,367 @@
+"""Encryption at rest: no sound in clear reaches the spool, whatever happens, and the right key gives all of it back."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyrage
+import pytest
+import soundfile
+
+from edge.catalog import Catalog, CatalogReader
+from edge.configuration.settings import Recorder
+from edge.core.errors import ConfigError, SpoolError
+from edge.core.instant import Instant
+from edge.core.values import Chunk, SpoolState
+from edge.recorder.durable.chunk_writer import ChunkWriter, digest
+from edge.recorder.durable.repair import repair
+from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal
+from edge.spool.spool import Spool
+from query_service.answer.facts import FactFinder
+from query_service.answer.responder import Responder
+from query_service.queries.protocol import CoverageAnswer, Request
+from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
+from tests.support.kernel import TurnedClock
+from tests.support.recorded import holes_of, streams_of
+from tests.support.recorder_process import running_recorder
+from tests.support.scripted import Rig
+from tests.support.wait import wait_until
+
+KEY = pyrage.x25519.Identity.generate()
+PUBLIC = str(KEY.to_public())
+
+pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
+
+
+@pytest.fixture
+def shared_memory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    return spool
+
+
+def opened(spool: Spool, chunk: Chunk) -> np.ndarray:
+    """The samples of an encrypted chunk, whose manifest must tell the truth."""
+    path = spool.audio_path(chunk)
+    assert path.name.endswith(".flac.age")
+    assert chunk.encryption is not None
+    assert chunk.encryption.recipients == (PUBLIC,)
+    assert (chunk.bytes, chunk.sha256, chunk.crc32) == digest(path)
+    plain = pyrage.decrypt(path.read_bytes(), [KEY])
+    samples: np.ndarray = soundfile.read(io.BytesIO(plain), dtype="int16", always_2d=True)[0]
+    assert len(samples) == chunk.frames
+    return samples
+
+
+def is_clear(path: Path) -> bool:
+    return path.read_bytes()[:4] in (b"fLaC", b"RIFF")
+
+
+def test_what_is_recorded_is_encrypted_and_comes_back(tmp_path: Path, shared_memory: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    seen: list[Path] = []
+
+    def look() -> None:
+        seen.extend(part.path for part in rig.spool.parts())
+        assert not any(is_clear(path) for path in rig.spool.path.iterdir() if path.is_file())
+
+    rig.run(1.5, look, 1)
+    assert seen
+    assert all(path.is_relative_to(shared_memory) for path in seen)
+    sound = np.concatenate([opened(rig.spool, chunk) for chunk in rig.manifests()])
+    assert np.array_equal(sound, np.concatenate(rig.played))
+    assert not rig.spool.parts()
+    assert not list(shared_memory.glob("*/*.part"))
+    [folder] = shared_memory.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_killed_recorder_s_sound_is_found_on_tmpfs_and_encrypted(tmp_path: Path, shared_memory: Path) -> None:
+    options = [
+        "recorder.source=synthetic", "recorder.record_period=60", "mqtt.host=127.0.0.1", "mqtt.port=1",
+        f"recorder.recipients={PUBLIC}", f"recorder.part_path={shared_memory}",
+    ]  # fmt: skip
+    with running_recorder(tmp_path, *options) as recorder:
+        recorder.wait_recording(40_000)
+        recorder.kill()
+    spool = recorder.spool
+    assert [part.is_in(spool) for part in spool.parts()] == [False]
+    with running_recorder(tmp_path, *options) as recorder:
+        recorder.wait_recording()
+        recorder.end(signal.SIGTERM)
+    first, _ = streams_of(spool)
+    chunks = {name: spool.manifest(name) for name in spool.chunks()}
+    [recovered] = [chunk for chunk in chunks.values() if chunk.recovered]
+    assert recovered.stream_id == first.stream_id
+    assert len(opened(spool, recovered)) >= 40_000 // 2
+    assert [hole.cause for hole in holes_of(spool)] == ["crash"]
+    assert not any(is_clear(path) for path in spool.path.iterdir() if path.is_file())
+    assert not list(shared_memory.glob("*/*.part*"))
+
+
+def part_on_tmpfs(spool: Spool, shared_memory: Path) -> tuple[Path, np.ndarray, Seal]:
+    """A whole chunk that waits to be encrypted, and the state that tells of its stream."""
+    seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
+    assert seal is not None
+    stream = make_stream()
+    spool.write_stream(stream)
+    knot = stream.knots[0]
+    spool.write_state(
+        SpoolState(state="recording", since=knot[1], boot_id="boot-1", ordinal=1, stream_id=STREAM, knot=knot)
+    )
+    part = seal.folder / f"{make_chunk(0).chunk_id}.flac.part"
+    samples = np.random.default_rng(5).integers(-9_000, 9_000, (RATE, 1), dtype=np.int16)
+    writer = ChunkWriter(part, RATE, 1, 16, "flac")
+    writer.write(samples)
+    writer.close()
+    return part, samples, seal
+
+
+def test_a_crash_between_manifest_and_name_is_mended(spool: Spool, shared_memory: Path) -> None:
+    part, samples, seal = part_on_tmpfs(spool, shared_memory)
+    kept = part.with_name("kept")
+    shutil.copy(part, kept)
+    chunk = seal.finish(spool, part, make_chunk(0))
+    spool.audio_path(chunk).rename(spool.sealing_path(chunk))
+    kept.rename(part)
+    repair(spool, TurnedClock())
+    assert not spool.leftovers()
+    assert not spool.parts()
+    assert np.array_equal(opened(spool, spool.manifest(chunk.chunk_id)), samples)
+    assert not spool.manifest(chunk.chunk_id).recovered
+
+
+def test_a_crash_before_the_part_was_removed_doubles_nothing(spool: Spool, shared_memory: Path) -> None:
+    part, samples, seal = part_on_tmpfs(spool, shared_memory)
+    kept = part.with_name("kept")
+    shutil.copy(part, kept)
+    chunk = seal.finish(spool, part, make_chunk(0))
+    kept.rename(part)
+    repair(spool, TurnedClock())
+    assert not spool.parts()
+    assert np.array_equal(opened(spool, chunk), samples)
+
+
+def test_sound_is_encrypted_to_whom_it_was_recorded_for(spool: Spool, shared_memory: Path) -> None:
+    _, samples, _ = part_on_tmpfs(spool, shared_memory)
+    assert open_seal(Recorder(), spool) is None  # encryption was switched off since
+    _, [chunk] = repair(spool, TurnedClock())
+    assert np.array_equal(opened(spool, chunk), samples)
+
+
+def test_a_part_for_nobody_known_is_left_as_it_is(spool: Spool, shared_memory: Path) -> None:
+    part, _, _ = part_on_tmpfs(spool, shared_memory)
+    (part.parent / "recipients").unlink()
+    _, recovered = repair(spool, TurnedClock())
+    assert not recovered
+    assert part.exists()
+    assert not spool.chunks()
+
+
+def test_after_a_power_cut_nothing_is_there_and_that_is_no_error(spool: Spool, shared_memory: Path) -> None:
+    part, _, _ = part_on_tmpfs(spool, shared_memory)
+    shutil.rmtree(part.parent)
+    state, recovered = repair(spool, TurnedClock())
+    assert not recovered
+    assert state.open_hole is not None
+
+
+def test_a_folder_on_a_disk_is_refused(spool: Spool) -> None:
+    if file_system(spool.path) == "tmpfs":
+        pytest.skip("temporary files lie on tmpfs here")
+    with pytest.raises(ConfigError, match="no folder on tmpfs"):
+        open_seal(Recorder(recipients=PUBLIC, part_path=str(spool.path)), spool)
+
+
+def test_a_runtime_folder_on_a_disk_is_passed_over(spool: Spool, tmp_path: Path) -> None:
+    seal = open_seal(Recorder(recipients=PUBLIC), spool, {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert seal is not None
+    try:
+        assert seal.folder.is_relative_to("/dev/shm")
+    finally:
+        shutil.rmtree(seal.folder)
+
+
+def test_a_folder_that_others_may_look_into_is_refused(spool: Spool, shared_memory: Path) -> None:
+    settings = Recorder(recipients=PUBLIC, part_path=str(shared_memory))
+    seal = open_seal(settings, spool)
+    assert seal is not None
+    seal.folder.chmod(0o755)
+    with pytest.raises(SpoolError, match="not ours alone"):
+        open_seal(settings, spool)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")],
+    ids=["none", "one is none", "private"],  # the keys are new in every process
+)
+def test_keys_that_are_none_are_told_and_a_private_one_is_not_shown(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        checked_recipients(text)
+    assert str(KEY)[:30] not in str(caught.value)
+
+
+def test_several_recipients_can_each_read_it(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
+    others = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    rig = Rig(tmp_path / "rig")
+    rig.configure(recipients=",".join(str(one.to_public()) for one in others), part_path=str(shared_memory))
+    rig.run(1)
+    [chunk] = rig.manifests()
+    for one in others:
+        assert pyrage.decrypt(rig.spool.audio_path(chunk).read_bytes(), [one])[:4] == b"fLaC"
+    with pytest.raises(pyrage.DecryptError):
+        pyrage.decrypt(rig.spool.audio_path(chunk).read_bytes(), [KEY])
+
+
+def test_readers_see_that_it_records(tmp_path: Path, shared_memory: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    alive: list[int] = []
+    rig.run(0.9, lambda: alive.append(wait_until(lambda: len(Spool(rig.spool.path, "porch").parts()), "a part")))
+    assert alive == [1]
+
+
+def test_a_write_that_fails_once_is_an_error_of_the_disk(
+    spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bad card does: the next write, of the closing flush, succeeds."""
+    part, samples, seal = part_on_tmpfs(spool, shared_memory)
+    write = os.write
+    failed: list[int] = []
+
+    def fail_once(descriptor: int, data: bytes) -> int:
+        if not failed and Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith(".age.tmp"):
+            failed.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", fail_once)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        seal.finish(spool, part, make_chunk(0))
+    assert caught.value.errno == errno.EIO
+    assert part.exists()
+    assert not spool.chunks()
+    assert not spool.leftovers()  # half a file would keep the room that is missed
+    _, [chunk] = repair(spool, TurnedClock())
+    assert np.array_equal(opened(spool, chunk), samples)
+
+
+def test_without_room_nothing_is_written_and_the_sound_waits(
+    spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, _, seal = part_on_tmpfs(spool, shared_memory)
+    size = part.stat().st_size
+    monkeypatch.setattr(spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr(spool, "free_bytes", lambda: size + 9_999_999)
+    before = sorted(spool.path.iterdir())
+    with pytest.raises(SpoolError, match="is full; recording goes on once 40 MB are free"):
+        seal.finish(spool, part, make_chunk(0))
+    assert sorted(spool.path.iterdir()) == before
+    monkeypatch.setattr(spool, "free_bytes", lambda: size + 10_000_000)
+    seal.finish(spool, part, make_chunk(0))
+    assert not part.exists()
+
+
+def test_what_still_has_to_come_onto_the_disk_is_counted_once(spool: Spool, shared_memory: Path) -> None:
+    assert spool.awaited() == []
+    part, _, seal = part_on_tmpfs(spool, shared_memory)
+    size = part.stat().st_size
+    assert spool.awaited() == [size]
+    spool.sealing_path(make_chunk(0)).write_bytes(bytes(1_000))
+    assert spool.awaited() == [size - 1_000]
+    kept = part.with_name("kept")
+    shutil.copy(part, kept)
+    seal.finish(spool, part, make_chunk(0))
+    assert spool.awaited() == []
+    kept.rename(part)  # as while it is being removed
+    assert spool.awaited() == [0]
+
+
+def test_a_rescue_without_room_looks_and_waits(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    part, samples, _ = part_on_tmpfs(rig.spool, shared_memory)
+    seen: list[tuple[object, ...]] = []
+
+    def free() -> int:
+        if len(seen) >= 30:
+            return 10**9
+        state = rig.spool.state()
+        assert state is not None
+        inodes = sorted((path.name, path.stat().st_ino) for path in rig.spool.path.iterdir())
+        seen.append((state.state, state.stream_id, inodes, sorted(part.parent.iterdir())))
+        return 1_000_000
+
+    monkeypatch.setattr(rig.spool, "free_bytes", free)
+    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+    monkeypatch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
+    rig.run(1)
+    assert seen[10][:2] == ("disk_full", STREAM)
+    assert all(one == seen[10] for one in seen[10:])
+    assert rig.heard.modes == ["disk_full", "recording", "stopped"]
+    assert caplog.text.count("recording goes on once 40") == 1
+    assert np.array_equal(opened(rig.spool, rig.spool.manifest(make_chunk(0).chunk_id)), samples)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sound is there and not finished, and after it nothing is recorded because the disk is full."""
+    rig = Rig(tmp_path)
+    rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
+    part, _, _ = part_on_tmpfs(rig.spool, shared_memory)
+    flushed = Instant(START + 1_000_000)
+    written_at(part, flushed)
+    looks: list[int] = []
+
+    def free() -> int:
+        looks.append(1)
+        if len(looks) > 20:
+            rig.stop()
+        return 1_000_000
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
+        patch.setattr(rig.spool, "free_bytes", free)
+        patch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+        rig.run(1)
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.open()
+        now = Instant(flushed + 1_000_000)
+        node = Responder("porch", FactFinder(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
+        answer = node.answer(Request(id="a", from_=START, to=now))
+    assert isinstance(answer, CoverageAnswer)
+    told = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
+    assert told == [("recording", flushed, None), ("gap", now, "disk_full")]
+    rig.run(1)
+    assert [hole.cause for hole in rig.holes()] == ["disk_full"]
+
+
+def test_no_room_for_the_encrypted_chunk_is_told_as_such(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
+    seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
+    assert seal is not None
+    plain = tmp_path / "plain"
+    plain.write_bytes(bytes(300_000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        seal.encrypt(plain, Path("/dev/full"))
+    assert caught.value.errno == errno.ENOSPC

@@ -1,0 +1,238 @@
+"""The recorder as a process, and a spool that gives trouble: full, gone, read-only, taken, full of strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyrage
+import pytest
+import soundfile
+
+from edge.core.values import SpoolState
+from edge.recorder.durable.sealing import file_system
+from edge.spool.spool import Spool
+from tests.support.microphone import write_noise
+from tests.support.recorded import holes_of, sound_of, streams_of
+from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.slow
+OPTIONS = ("recorder.source=synthetic", "recorder.record_period=1", "mqtt.host=127.0.0.1", "mqtt.port=1")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+
+
+def state_of(spool: Spool) -> SpoolState:
+    state = spool.state()
+    assert state is not None
+    return state
+
+
+def fill(path: Path) -> None:
+    """Writes until there is not a byte of room."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4_096)):
+            pass
+
+
+def all_readable(spool: Spool) -> None:
+    """Every chunk is what its manifest says."""
+    for chunk_id in spool.chunks():
+        chunk = spool.manifest(chunk_id)
+        assert soundfile.info(spool.audio_path(chunk)).frames == chunk.frames
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@needs_root
+def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, tmp_path: Path) -> None:
+    spool = Spool(small_disk / "spool", "porch")
+    with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
+        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        ballast = small_disk / "ballast"
+        with ballast.open("wb") as file:
+            file.write(bytes(spool.free_bytes() - 100_000))
+        wait_until(lambda: state_of(spool).state == "disk_full", "the full disk is noticed", 10)
+        assert state_of(spool).open_hole.cause == "disk_full"  # type: ignore[union-attr]
+        finished = len(spool.chunks())
+        all_readable(spool)
+        ballast.unlink()
+        wait_until(lambda: len(spool.chunks()) > finished + 1, "it goes on", 20)
+        assert recorder.end() == 0
+    assert [hole.cause for hole in holes_of(spool)] == ["disk_full"]
+    all_readable(spool)
+    for stream in streams_of(spool):
+        sound_of(spool, stream.stream_id)
+
+
+@needs_root
+def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Path, tmp_path: Path) -> None:
+    spool = Spool(small_disk / "spool", "porch")
+    with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
+        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        wait_until(lambda: "disk_full" in recorder.log, "the full disk is noticed", 10)
+        ballast.unlink()
+        finished = len(spool.chunks())
+        wait_until(lambda: len(spool.chunks()) > finished + 2, "it goes on", 20)
+        assert recorder.end() == 0
+    assert {hole.cause for hole in holes_of(spool)} == {"disk_full"}
+    all_readable(spool)
+
+
+@needs_root
+@pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
+def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, tmp_path: Path) -> None:
+    spool = Spool(small_disk / "spool", "porch")
+    recipient = pyrage.x25519.Identity.generate().to_public()
+    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as memory:
+        encrypted = (f"recorder.recipients={recipient}", f"recorder.part_path={memory}", "recorder.record_period=600")
+        options = (f"recorder.record_path={spool.path}", *OPTIONS, *encrypted)
+        with running_recorder(tmp_path / "data", *options) as recorder:
+            wait_until(lambda: spool.path.exists() and spool.parts(), "it records", 20)
+            with (small_disk / "ballast").open("wb") as file:
+                file.write(bytes(spool.free_bytes() - spool.disk_bytes() // 20 - 200_000))
+            wait_until(lambda: state_of(spool).state == "disk_full", "the chunk would touch the reserve", 20)
+            assert spool.free_bytes() > spool.disk_bytes() // 40
+            assert recorder.end() == 0
+        [chunk_id] = spool.chunks()
+        assert spool.manifest(chunk_id).end_reason == "disk_full"
+        assert not spool.parts()
+        assert "the spool failed" not in recorder.log
+
+
+@needs_root
+def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Path) -> None:
+    spool = Spool(small_disk / "spool", "porch")
+    with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
+        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 1, "a chunk", 20)
+        # a file that is open for writing keeps a disk writable; pulling it away is what really happens
+        subprocess.run(["umount", "-l", str(small_disk)], check=True)
+        wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed", 20)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,ro", "tmpfs", str(small_disk)], check=True)
+        assert recorder.process.poll() is None
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        spool.path.mkdir()
+        wait_until(lambda: len(spool.chunks()) >= 1, "it goes on", 20)
+        assert recorder.end() == 0
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("fault", ["fsync:error=EIO", "write:error=EIO", "fsync:delay_exit=3000000"])
+def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: str) -> None:
+    with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
+        spool = recorder.spool
+        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        tracer = subprocess.Popen(
+            [
+                "strace",
+                "-f",
+                "-qq",
+                "-p",
+                str(recorder.process.pid),
+                "-o",
+                os.devnull,
+                "-e",
+                f"inject={fault}:when=1..2",
+            ]
+        )
+        if "error" in fault:
+            wait_until(lambda: "the spool failed" in recorder.log, "the error is noticed", 30)
+        else:
+            wait_until(lambda: len(spool.parts()) >= 3, "chunks wait for the slow disk", 30)
+        tracer.terminate()
+        tracer.wait(10)
+        finished = len(spool.chunks())
+        wait_until(lambda: len(spool.chunks()) > finished + 2, "it goes on", 30)
+        assert recorder.end() == 0
+    assert [hole.cause for hole in holes_of(spool)] == (["unknown"] if "error" in fault else [])
+    all_readable(spool)
+    for stream in streams_of(spool):
+        sound_of(spool, stream.stream_id)
+
+
+def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) -> None:
+    with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
+        spool, aside = recorder.spool, tmp_path / "aside"
+        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 1, "a chunk", 20)
+        spool.path.rename(aside)
+        wait_until(lambda: "the spool is gone" in recorder.log, "the loss is noticed", 10)
+        aside.rename(spool.path)
+        finished = len(spool.chunks())
+        wait_until(lambda: len(spool.chunks()) > finished + 1, "it goes on", 20)
+        assert recorder.end() == 0
+    assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
+    all_readable(spool)
+
+
+def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
+        recorder.wait_recording()
+        second = RecorderProcess(tmp_path / "second", f"recorder.record_path={recorder.spool.path}", *OPTIONS)
+        assert second.process.wait(20) == 1
+        assert "another recorder is writing here; stop it first" in second.log
+        assert "Traceback" not in second.log
+        assert recorder.process.poll() is None
+
+
+def test_a_device_that_matches_none_lists_those_there_are(tmp_path: Path) -> None:
+    options = ("recorder.source=microphone", "recorder.device=no such thing", "mqtt.host=127.0.0.1", "mqtt.port=1")
+    with running_recorder(tmp_path / "data", *options) as recorder:
+        wait_until(lambda: "no_device" in recorder.log, "it says so", 20)
+        assert "no such thing" in recorder.log or "there is no input device" in recorder.log
+        wait_until(lambda: recorder.spool.state() is not None, "the hole is open")
+        wait_until(lambda: state_of(recorder.spool).state == "no_device", "the hole is noted")
+        assert recorder.process.poll() is None
+        assert recorder.end() == 0
+        assert "Traceback" not in recorder.log
+
+
+def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "data" / "spool", "porch")
+    spool.create()
+    strangers = {
+        "20260303T220000Z-zzzz-000001.flac.part": b"half", "20260303T220000Z-zzzz-000002.flac": b"no manifest",
+        "20260303T220000Z-zzzz-000003.json": b"{", "..flac": b"x", "holiday.wav": b"RIFF", "state.json": b"{damaged",
+    }  # fmt: skip
+    for name, data in strangers.items():
+        (spool.path / name).write_bytes(data)
+    (spool.path / "20260303T220000Z-zzzz-000004.flac.part").symlink_to("/etc/passwd")
+    played = write_noise(tmp_path / "noise.wav", 4.5, 6)
+    options = (f"recorder.source={tmp_path / 'noise.wav'}", "recorder.pace=max", *OPTIONS[1:])
+    with running_recorder(tmp_path / "data", *options) as recorder:
+        wait_until(lambda: "played to its end" in recorder.log, "the file is played", 20)
+        assert recorder.end(signal.SIGINT) == 0
+    [stream] = streams_of(spool)
+    assert np.array_equal(sound_of(spool, stream.stream_id), played)
+    for name, data in strangers.items():
+        if name != "state.json":
+            assert (spool.path / name).read_bytes() == data
+            assert name in recorder.log or not name.startswith("2026") or name.endswith(".json")
+    assert (spool.path / "20260303T220000Z-zzzz-000004.flac.part").is_symlink()
+    assert len(list(spool.path.glob("state.json.damaged-*"))) == 1
+
+
+def test_a_file_that_is_not_there_ends_the_recorder(tmp_path: Path) -> None:
+    options = (f"recorder.source={tmp_path / 'nothing.wav'}", *OPTIONS[1:])
+    with running_recorder(tmp_path, *options) as recorder:
+        assert recorder.process.wait(10) == 1
+        assert recorder.log.splitlines()[-1].startswith(f"{tmp_path / 'nothing.wav'}: cannot be played")
+    assert state_of(recorder.spool).state == "no_device"

@@ -1,0 +1,222 @@
+"""Byte ranges from servers that do not do what they should."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from edge.core.errors import FetchError, StoreSilent
+from edge.core.values import Where
+from edge.embedded import ports
+from query_service.sound import download
+from query_service.sound.download import LinkRefused, downloads
+
+DATA = bytes(range(256)) * 40
+MEMBER = DATA[1_000:3_000]
+WHERE = Where("20260303T220000Z-abcd-000000-0123abcd", "a.flac", 1_000, len(MEMBER), hashlib.sha256(MEMBER).hexdigest())
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    app = web.Application()
+    app.add_routes([web.get("/archive.zip", handler)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/archive.zip"
+    finally:
+        await runner.cleanup()
+
+
+def get(handler: Handler, target: Path, where: Where = WHERE) -> int:
+    """Fetches the member; gives the bytes that were read."""
+
+    async def run() -> int:
+        async with serving(handler) as url, downloads() as downloader:
+            await downloader.member(url, where, target)
+            return downloader.bytes_read
+
+    return asyncio.run(run())
+
+
+async def ranged(request: web.Request) -> web.Response:
+    span = request.http_range
+    return web.Response(status=206, body=DATA[span])
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
+
+
+def test_the_member_and_nothing_else_is_read(tmp_path: Path) -> None:
+    assert get(ranged, tmp_path / "a") == len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+
+
+def test_a_server_that_sends_everything_is_not_listened_to(tmp_path: Path) -> None:
+    async def everything(_request: web.Request) -> web.Response:
+        return web.Response(body=DATA)
+
+    with pytest.raises(FetchError, match="answered 200"):
+        get(everything, tmp_path / "a")
+
+
+@pytest.mark.parametrize("body", [MEMBER[:-1], MEMBER + b"x", b"\0" + MEMBER[1:], b""])
+def test_other_bytes_are_not_taken(tmp_path: Path, body: bytes) -> None:
+    tries = []
+
+    async def other(_request: web.Request) -> web.Response:
+        tries.append(1)
+        return web.Response(status=206, body=body)
+
+    with pytest.raises(FetchError, match=r"a\.flac: cannot be read"):
+        get(other, tmp_path / "a")
+    assert len(tries) == 3
+
+
+def test_a_server_without_end_is_left_after_what_was_asked(tmp_path: Path) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=206)
+        await response.prepare(request)
+        while sent < 50_000_000:
+            await response.write(b"x" * 65_536)
+            sent += 65_536
+        return response
+
+    with pytest.raises(FetchError, match="more than was asked"):
+        get(endless, tmp_path / "a")
+    assert sent < 20_000_000
+
+
+def test_a_store_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> None:
+    port = ports.choose(None)
+
+    async def run() -> None:
+        async with downloads() as downloader:
+            await downloader.member(f"http://127.0.0.1:{port}/archive.zip", WHERE, tmp_path / "a")
+
+    with pytest.raises(StoreSilent) as caught:
+        asyncio.run(run())
+    assert str(caught.value) == (
+        f"a.flac: cannot be read: no object store answers at 127.0.0.1:{port} (connection refused);"
+        " that of `imhearing up` runs while that does: start it with the same --data"
+    )
+
+
+def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:
+    tries = []
+
+    async def moody(request: web.Request) -> web.StreamResponse:
+        tries.append(1)
+        if len(tries) == 1:
+            return web.Response(status=503)
+        if len(tries) == 2 and request.transport is not None:
+            request.transport.abort()
+        return await ranged(request)
+
+    get(moody, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert len(tries) == 3
+
+
+def test_after_a_break_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    asked = []
+
+    async def breaking(request: web.Request) -> web.StreamResponse:
+        """The line breaks four times, each time after 300 bytes more."""
+        asked.append(request.headers["Range"])
+        if len(asked) > 4:
+            return await ranged(request)
+        response = web.StreamResponse(status=206, headers={"Content-Length": str(len(DATA[request.http_range]))})
+        await response.prepare(request)
+        await response.write(DATA[request.http_range][:300])
+        if request.transport is not None:
+            await asyncio.sleep(0.05)
+            request.transport.close()
+        return response
+
+    assert get(breaking, tmp_path / "a") == len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert asked == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
+
+
+def test_what_was_damaged_is_read_from_its_beginning(tmp_path: Path) -> None:
+    asked = []
+
+    async def damaging(request: web.Request) -> web.Response:
+        asked.append(request.headers["Range"])
+        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(asked) == 1 else await ranged(request)
+
+    assert get(damaging, tmp_path / "a") == 2 * len(MEMBER)
+    assert (tmp_path / "a").read_bytes() == MEMBER
+    assert asked == ["bytes=1000-2999"] * 2
+
+
+def test_a_line_that_gives_nothing_is_given_up(tmp_path: Path) -> None:
+    tries = []
+
+    async def dead(request: web.Request) -> web.StreamResponse:
+        tries.append(1)
+        response = web.StreamResponse(status=206, headers={"Content-Length": str(len(MEMBER))})
+        await response.prepare(request)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    with pytest.raises(FetchError, match=r"a\.flac: cannot be read"):
+        get(dead, tmp_path / "a")
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refused_link_is_told_apart(tmp_path: Path, status: int) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    with pytest.raises(LinkRefused, match=str(status)):
+        get(refuse, tmp_path / "a")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "archive.zip"])
+def test_a_link_to_something_else_is_not_followed(tmp_path: Path, url: str) -> None:
+    async def run() -> None:
+        async with downloads() as downloader:
+            await downloader.member(url, WHERE, tmp_path / "a")
+
+    with pytest.raises(FetchError, match="not one to a web address"):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_store_that_sends_elsewhere_is_not_followed(tmp_path: Path, status: int) -> None:
+    asked = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.Response(status=status, headers={"Location": "/archive.zip?internal=1"})
+
+    with pytest.raises(FetchError, match=rf"a\.flac: the store sends elsewhere \({status}\)"):
+        get(elsewhere, tmp_path / "a")
+    assert asked == ["/archive.zip"]
+
+
+def test_a_name_of_several_lines_stays_one(tmp_path: Path) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=403)
+
+    forged = Where(WHERE.archive, "a\nimhearing: all is well\r\n.flac", 0, 1, "0" * 64)
+    with pytest.raises(LinkRefused) as refused:
+        get(refuse, tmp_path / "a", forged)
+    assert len(str(refused.value).splitlines()) == 1

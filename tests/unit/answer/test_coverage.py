@@ -1,0 +1,303 @@
+"""Coverage against a slow oracle: every instant has the one right state, and pages join to the whole.
+
+Ten thousand histories each, in some minutes: HYPOTHESIS_PROFILE=campaign pytest tests/unit/answer/test_coverage.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NoReturn
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from edge.core import wire
+from edge.core.errors import CatalogBusy
+from edge.core.instant import Instant
+from edge.core.values import Archive, Hole, SpoolState
+from query_service.answer.coverage import first_frame_at
+from query_service.answer.facts import FactFinder
+from query_service.answer.responder import Responder
+from query_service.queries.protocol import (
+    MAX_ANSWER,
+    CoverageAnswer,
+    ErrorAnswer,
+    Interval,
+    Pending,
+    Recorded,
+    Request,
+    read_answer,
+)
+from tests.support.histories import (
+    LENGTH,
+    NODE,
+    FakeCatalog,
+    FakeSpool,
+    History,
+    Place,
+    account,
+    histories,
+    make_chunk,
+    make_stream,
+)
+
+EXAMPLES = settings().max_examples
+
+
+def presign(archive: Archive) -> str | None:
+    return f"https://store.example/{archive.key}?X-Amz-Signature={'0' * 64}"
+
+
+def responder(history: History) -> Responder:
+    finder = FactFinder(FakeSpool(history), FakeCatalog(history))
+    return Responder(NODE, finder, presign, clock=lambda: history.now)
+
+
+def ask(node: Responder, request: Request) -> CoverageAnswer:
+    data = wire.encode(node.answer(request))
+    assert len(data) <= MAX_ANSWER
+    answer = read_answer(data)
+    assert isinstance(answer, CoverageAnswer), answer
+    return answer
+
+
+def all_pages(node: Responder, request: Request) -> Iterator[CoverageAnswer]:
+    while True:
+        page = ask(node, request)
+        yield page
+        if page.next is None:
+            return
+        request = replace(request, cursor=page.next)
+
+
+def request(start: int = 0, end: int = LENGTH, limit: int = 500) -> Request:
+    return Request(id="question-1", from_=Instant(start), to=Instant(end), limit=limit)
+
+
+def described(interval: Interval) -> tuple[str, ...]:
+    parts = (str(interval.__struct_config__.tag), getattr(interval, "chunk_id", None), getattr(interval, "cause", None))
+    return tuple(part for part in parts if part is not None)
+
+
+def assert_tiles(intervals: list[Interval], start: int, end: int) -> None:
+    assert [interval.from_ for interval in intervals] == [start, *(interval.to for interval in intervals[:-1])]
+    assert intervals[-1].to == end
+    assert all(interval.from_ < interval.to for interval in intervals)
+
+
+ranges = st.tuples(st.integers(-5, LENGTH + 15), st.integers(1, LENGTH + 20)).map(lambda r: (r[0], r[0] + r[1]))
+
+
+@given(histories(), ranges)
+@settings(max_examples=max(400, EXAMPLES), deadline=None)
+def test_every_instant_has_its_one_state(history: History, span: tuple[int, int]) -> None:
+    start, end = span
+    answer = ask(responder(history), request(start, end))
+    intervals = list(answer.intervals)
+    assert_tiles(intervals, start, end)
+    for interval in intervals:
+        for moment in range(interval.from_, interval.to):
+            assert described(interval) == account(history, moment), moment
+    for before, after in pairwise(intervals):
+        assert described(before) != described(after)
+
+
+@given(histories(), ranges, st.integers(1, 4))
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
+def test_pages_join_to_the_whole(history: History, span: tuple[int, int], limit: int) -> None:
+    whole = ask(responder(history), request(*span))
+    node = responder(history)
+    pages = list(all_pages(node, request(*span, limit=limit)))
+    assert [i for page in pages for i in page.intervals] == list(whole.intervals)
+    assert [o for page in pages for o in page.overlapped] == list(whole.overlapped)
+    assert all(len(page.intervals) <= limit for page in pages)
+    assert {name for page in pages for name in page.archives} == set(whole.archives)
+    for page in pages:
+        named = {i.where.archive for i in page.intervals if isinstance(i, Recorded)}
+        named |= {o.where.archive for o in page.overlapped if o.where}
+        assert named <= set(page.archives)
+
+
+@given(histories(), ranges)
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
+def test_what_loses_is_listed(history: History, span: tuple[int, int]) -> None:
+    answer = ask(responder(history), request(*span))
+    for moment in range(*span):
+        owner = next(i for i in answer.intervals if i.from_ <= moment < i.to)
+        there = {c.chunk_id for c, place in history.places if place != "aside" and c.started_at <= moment < c.ended_at}
+        listed = {o.chunk_id for o in answer.overlapped if o.from_ <= moment < o.to}
+        assert listed == there - {getattr(owner, "chunk_id", None)}
+
+
+@given(histories(), st.lists(st.integers(0, LENGTH), min_size=1, max_size=4))
+@settings(max_examples=max(200, EXAMPLES), deadline=None)
+def test_adjacent_ranges_share_no_frame_and_lose_none(history: History, cuts: list[int]) -> None:
+    node = responder(history)
+    edges = sorted({0, LENGTH, *cuts})
+    taken: dict[str, list[range]] = {}
+    for start, end in pairwise(edges):
+        for interval in ask(node, request(start, end)).intervals:
+            if isinstance(interval, Recorded | Pending):
+                first = interval.cut.first
+                taken.setdefault(interval.chunk_id, []).append(range(first, first + interval.cut.frames))
+    whole: dict[str, list[range]] = {}
+    for interval in ask(node, request()).intervals:
+        if isinstance(interval, Recorded | Pending):
+            first = interval.cut.first
+            whole.setdefault(interval.chunk_id, []).append(range(first, first + interval.cut.frames))
+    assert {name: [f for r in rs for f in r] for name, rs in taken.items()} == {
+        name: [f for r in rs for f in r] for name, rs in whole.items()
+    }
+
+
+@given(st.integers(1, 1_000), st.integers(1, 5_000), st.integers(-10, 6_000))
+def test_the_frame_at_a_time_is_the_first_not_before_it(frames: int, length: int, offset: int) -> None:
+    chunk = replace(make_chunk(make_stream(0, False), 0, 100, 100 + length), frames=frames)
+    moment = 100 + offset
+    # frame i has the time 100 + i * length / frames
+    expected = next((i for i in range(frames) if (moment - 100) * frames <= i * length), frames)
+    assert first_frame_at(chunk, Instant(moment)) == expected
+
+
+def long_history(count: int, place: Place = "stored") -> History:
+    stream = make_stream(0, False)
+    places = tuple((make_chunk(stream, seq, seq * 10, seq * 10 + 10), place) for seq in range(count))
+    state = SpoolState(state="stopped", since=Instant(0), boot_id="boot", ordinal=0)
+    return History((stream,), places, (), state, None, Instant(10**9))
+
+
+@pytest.mark.parametrize("place", ["stored", "unregistered"])
+def test_a_long_range_comes_in_pages_that_fit_a_message(place: Place) -> None:
+    history = long_history(1_000, place)
+    pages = list(all_pages(responder(history), request(0, 10_000, limit=10**9)))
+    intervals = [interval for page in pages for interval in page.intervals]
+    assert_tiles(intervals, 0, 10_000)
+    assert len(intervals) == 1_000
+    assert len(pages) < 30  # and each archive is named
+
+
+def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
+    history = long_history(5_000)
+
+    class Counting(FakeCatalog):
+        most = 0
+
+        def chunks_between(self, start: Instant, end: Instant, limit: int):  # type: ignore[no-untyped-def]
+            found = super().chunks_between(start, end, limit)
+            Counting.most = max(Counting.most, len(found))
+            return found
+
+    node = Responder(NODE, FactFinder(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
+    page = ask(node, request(0, 315_360_000_000_000))
+    assert page.next is not None
+    assert Counting.most < 200
+
+
+def test_many_boots_that_claim_the_same_time_are_answered_all_the_same() -> None:
+    streams = tuple(make_stream(number, True) for number in range(2))
+    crowd = [(make_chunk(streams[0], seq, 0, 50), "stored") for seq in range(900)]
+    places = (*crowd, (make_chunk(streams[1], 0, 0, 60), "stored"))
+    state = SpoolState(state="stopped", since=Instant(0), boot_id="boot", ordinal=0)
+    history = History(streams, places, (), state, None, Instant(60))  # type: ignore[arg-type]
+    answer = ask(responder(history), request())
+    assert [described(i) for i in answer.intervals] == [("recorded", places[-1][0].chunk_id)]
+    assert answer.overlapped
+    assert len(answer.overlapped) + answer.overlapped_left_out == 900
+
+
+def test_a_piece_longer_than_what_was_read_at_once_is_not_cut() -> None:
+    synchronised, lost = make_stream(0, False), make_stream(1, True)
+    crowd = [(make_chunk(lost, seq, seq, seq + 1), "stored") for seq in range(1, 400)]
+    places = ((make_chunk(synchronised, 0, 0, 1_000), "stored"), *crowd)
+    state = SpoolState(state="stopped", since=Instant(0), boot_id="boot", ordinal=0)
+    history = History((synchronised, lost), places, (), state, None, Instant(2_000))  # type: ignore[arg-type]
+    answer = ask(responder(history), request(0, 1_000))
+    assert [described(i) for i in answer.intervals] == [("recorded", places[0][0].chunk_id)]
+
+
+def test_a_cursor_goes_with_its_request_alone() -> None:
+    node = responder(long_history(10))
+    page = ask(node, request(0, 100, limit=3))
+    assert page.next is not None
+    for other in (
+        replace(request(0, 99), cursor=page.next),
+        replace(request(1, 100), cursor=page.next),
+        replace(request(0, 100), cursor="made-up"),
+        replace(request(0, 100), cursor=""),
+        replace(request(0, 100), cursor=page.next[:-2]),
+        replace(request(0, 100), cursor="é" * 20),
+        replace(request(0, 100), cursor="A" * 27),
+    ):
+        answer = node.answer(other)
+        assert isinstance(answer, ErrorAnswer), other
+        assert (answer.error.code, answer.error.field) == ("bad_request", "cursor")
+    assert ask(node, replace(request(0, 100, limit=5), cursor=page.next)).intervals[0].from_ == 30
+
+
+def test_new_chunks_do_not_disturb_the_pages_to_come() -> None:
+    page = ask(responder(long_history(10)), request(0, 200, limit=10))
+    rest = list(all_pages(responder(long_history(20)), replace(request(0, 200), cursor=page.next)))
+    assert_tiles([*page.intervals, *(i for p in rest for i in p.intervals)], 0, 200)
+
+
+def test_a_recorder_that_died_left_sound_until_its_last_flush() -> None:
+    stream = make_stream(0, False)
+    second = 1_000_000
+    state = SpoolState(
+        state="recording",
+        since=Instant(0),
+        boot_id="boot",
+        ordinal=0,
+        stream_id=stream.stream_id,
+        knot=(0, Instant(0)),
+    )
+    history = History((stream,), (), (), state, Instant(7 * second), Instant(60 * second))
+    answer = ask(responder(history), request(0, 70 * second))
+    assert [(described(i), i.to) for i in answer.intervals] == [
+        (("recording",), 7 * second),
+        (("gap", "unknown"), 60 * second),
+        (("future",), 70 * second),
+    ]
+    alive = replace(history, flushed_at=Instant(51 * second))
+    answer = ask(responder(alive), request(0, 70 * second))
+    assert [described(i) for i in answer.intervals] == [("recording",), ("future",)]
+
+
+def test_a_correction_moves_what_is_still_in_the_spool() -> None:
+    stream = make_stream(0, True)
+    chunk = make_chunk(stream, 0, 10, 20)
+    corrected = replace(stream, uncertain=False, shift=25)
+    state = SpoolState(state="stopped", since=Instant(0), boot_id="boot", ordinal=0)
+    history = History((corrected,), ((chunk, "unregistered"),), (), state, None, Instant(60))
+    answer = ask(responder(history), request())
+    found = [i for i in answer.intervals if isinstance(i, Pending)]
+    assert [(i.from_, i.to, i.uncertain) for i in found] == [(35, 45, False)]
+
+
+def test_a_busy_catalog_is_told() -> None:
+    class Locked(FakeCatalog):
+        def chunks_between(self, start: Instant, end: Instant, limit: int) -> NoReturn:
+            raise CatalogBusy("the catalog is locked; try again soon")
+
+    history = long_history(1)
+    node = Responder(NODE, FactFinder(FakeSpool(history), Locked(history)), presign, clock=lambda: history.now)
+    answer = node.answer(request())
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "busy"
+
+
+def test_the_later_hole_tells_more() -> None:
+    history = replace(
+        long_history(0),
+        holes=(Hole("crash", Instant(0), Instant(50)), Hole("paused", Instant(10), Instant(20))),
+    )
+    answer = ask(responder(history), request(0, 60))
+    assert [described(i) for i in answer.intervals] == [
+        ("gap", "crash"),
+        ("paused",),
+        ("gap", "crash"),
+        ("gap", "unknown"),
+    ]

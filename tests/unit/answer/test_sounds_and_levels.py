@@ -1,0 +1,233 @@
+"""Questions about sounds and levels, over a real catalog and spool without audio."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from edge.catalog import Catalog, CatalogReader
+from edge.core import wire
+from edge.core.ids import sound_id
+from edge.core.instant import Instant
+from edge.core.values import Chunk, Levels, SoundSpan, SpoolState
+from edge.spool.spool import Spool
+from query_service.answer import responder as responder_room
+from query_service.answer import sounds as sounds_room
+from query_service.answer.facts import FactFinder
+from query_service.answer.responder import Responder
+from query_service.queries.protocol import (
+    MAX_ANSWER,
+    ErrorAnswer,
+    LevelsAnswer,
+    LevelStep,
+    Request,
+    Sound,
+    SoundOrder,
+    SoundsAnswer,
+)
+from tests.support.chunks import BOOT, RATE, START, STREAM, make_chunk, make_stream, put_chunk
+
+SECOND = 1_000_000
+CHUNK = 10  # seconds
+COUNT = 60
+
+
+def at(seconds: float) -> Instant:
+    return Instant(START + round(seconds * SECOND))
+
+
+def noisy_chunk(seq: int, generator: random.Random) -> Chunk:
+    seconds = tuple(round(generator.uniform(-70, -20), 1) for _ in range(CHUNK))
+    first = seq * CHUNK * RATE
+    sounds = tuple(
+        SoundSpan(sound_id(STREAM, start), start, RATE, round(generator.uniform(-60, -20), 1), -50.0)
+        for start in sorted(first + generator.randrange(CHUNK * RATE) for _ in range(generator.randrange(12)))
+    )
+    chunk = make_chunk(seq, b"x", seconds=CHUNK, sounds=sounds)
+    return replace(chunk, levels=Levels("dBFS", False, -40.0, max(seconds) + 3, -10.0, -30.0, -40.0, -50.0, seconds))
+
+
+class Node:
+    """Sixty chunks of ten seconds: the first half in the catalog, the others in the spool alone."""
+
+    def __init__(self, folder: Path) -> None:
+        generator = random.Random(3)
+        self.chunks = [noisy_chunk(seq, generator) for seq in range(COUNT)]
+        spool = Spool(folder / "spool", "porch")
+        spool.create()
+        spool.write_stream(make_stream())
+        spool.write_state(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
+        for chunk in self.chunks:
+            put_chunk(spool, chunk, b"x")
+        self.catalog = Catalog(folder / "catalog.db")
+        self.catalog.open()
+        self.catalog.register_stream(make_stream())
+        self.catalog.register(self.chunks[: COUNT // 2])
+        finder = FactFinder(spool, CatalogReader(folder / "catalog.db"))
+        self.responder = Responder("porch", finder, lambda _: None, clock=lambda: at(10_000))
+
+    @property
+    def sounds(self) -> list[tuple[Instant, SoundSpan]]:
+        return [
+            (Instant(START + span.first_frame * SECOND // RATE), span) for chunk in self.chunks for span in chunk.sounds
+        ]
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    # so that what is found at once is less than there is
+    monkeypatch.setattr(sounds_room, "_FIRST_SOUNDS", 15)
+    monkeypatch.setattr(responder_room, "_LEVEL_CHUNKS", 7)
+    made = Node(tmp_path)
+    with contextlib.closing(made.catalog):
+        yield made
+
+
+def sound_pages(node: Node, request: Request) -> Iterator[SoundsAnswer]:
+    while True:
+        answer = node.responder.reply(wire.encode(request))
+        assert isinstance(answer, SoundsAnswer), answer
+        assert len(wire.encode(answer)) <= MAX_ANSWER
+        yield answer
+        if answer.next is None:
+            return
+        request = replace(request, cursor=answer.next)
+
+
+def sounds(node: Node, **asked: object) -> list[Sound]:
+    values = {"id": "sounds-1", "type": "sounds", "from_": at(0), "to": at(1_000), **asked}
+    return [sound for page in sound_pages(node, Request(**values)) for sound in page.sounds]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 500])
+@pytest.mark.parametrize("order", ["loudest", "time"])
+@pytest.mark.parametrize("min_level", [None, -35.0])
+def test_every_sound_is_told_once_in_order(node: Node, order: SoundOrder, min_level: float | None, limit: int) -> None:
+    expected = [(start, span) for start, span in node.sounds if min_level is None or span.lafmax >= min_level]
+    if order == "loudest":
+        expected.sort(key=lambda item: (-item[1].lafmax, item[0], item[1].sound_id))
+    told = sounds(node, order=order, min_level=min_level, limit=limit)
+    assert [sound.sound_id for sound in told] == [span.sound_id for _, span in expected]
+    assert [sound.from_ for sound in told] == [start for start, _ in expected]
+    assert len(told) > 90
+
+
+def test_a_sound_says_where_its_audio_is(node: Node) -> None:
+    first = sounds(node, order="time")[0]
+    assert (first.state, first.unit, first.where) == ("pending", "dBFS", None)
+    assert first.to == first.from_ + SECOND
+    assert first.chunk_id == node.chunks[0].chunk_id
+
+
+def test_sounds_of_a_part_of_the_time(node: Node) -> None:
+    told = sounds(node, order="time", from_=at(100), to=at(400))
+    assert [s.sound_id for s in told] == [span.sound_id for start, span in node.sounds if at(100) <= start < at(400)]
+
+
+def test_a_sound_over_two_chunks_that_the_catalog_knows_half_of(node: Node, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "porch")
+    start = COUNT * CHUNK * RATE
+    name = sound_id(STREAM, start)
+    lasting = SoundSpan(name, start, None, -30.0, -40.0)
+    ended = SoundSpan(name, start, 15 * RATE, -25.0, -41.0)
+    first = make_chunk(COUNT, b"x", seconds=CHUNK, sounds=(lasting,))
+    last = make_chunk(COUNT + 1, b"x", seconds=CHUNK, sounds=(ended,))
+    put_chunk(spool, first, b"x")
+    node.catalog.register([first])
+    (told,) = [s for s in sounds(node) if s.sound_id == name]
+    assert (told.to, told.lafmax) == (None, -30.0)
+    put_chunk(spool, last, b"x")
+    (told,) = [s for s in sounds(node) if s.sound_id == name]
+    assert (told.from_, told.to, told.lafmax) == (at(600), at(615), -25.0)
+    assert told.chunk_id == first.chunk_id
+
+
+def test_erased_sounds_are_not_told(node: Node) -> None:
+    node.catalog.mark_gone([node.chunks[0].chunk_id], "erased")
+    node.catalog.mark_gone([node.chunks[1].chunk_id], "quiet")
+    told = sounds(node, order="time")
+    assert not {s.chunk_id for s in told} & {node.chunks[0].chunk_id}
+    assert {s.state for s in told if s.chunk_id == node.chunks[1].chunk_id} <= {"expired"}
+
+
+def level_pages(node: Node, request: Request) -> Iterator[LevelsAnswer]:
+    while True:
+        answer = node.responder.reply(wire.encode(request))
+        assert isinstance(answer, LevelsAnswer), answer
+        assert len(wire.encode(answer)) <= MAX_ANSWER
+        yield answer
+        if answer.next is None:
+            return
+        request = replace(request, cursor=answer.next)
+
+
+def levels(node: Node, **asked: object) -> list[LevelStep]:
+    values = {"id": "levels-1", "type": "levels", "from_": at(0), "to": at(1_000), **asked}
+    return [step for page in level_pages(node, Request(**values)) for step in page.levels]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("start", "end", "step"), [(0, 600, 60), (3.5, 333, 7), (-100, 1_000, 1), (0, 600, 3_600)])
+@pytest.mark.parametrize("limit", [3, 500])
+def test_levels_are_those_of_the_seconds(node: Node, start: float, end: float, step: int, limit: int) -> None:
+    every = [laeq for chunk in node.chunks for laeq in (chunk.levels.per_second if chunk.levels else ())]
+    told = {one.from_: one for one in levels(node, from_=at(start), to=at(end), step=step, limit=limit)}
+    for number in range(math.ceil((end - start) / step)):
+        first, last = start + number * step, min(start + (number + 1) * step, end)
+        inside = sorted(laeq for second, laeq in enumerate(every) if first <= second < last)
+        if not inside:
+            assert at(first) not in told
+            continue
+        one = told[at(first)]
+        assert (one.to, one.seconds, one.laeq_max) == (at(last), len(inside), inside[-1])
+        assert one.laeq == pytest.approx(10 * math.log10(sum(10 ** (x / 10) for x in inside) / len(inside)), abs=0.01)
+        assert one.l10 is not None
+        assert sum(x > one.l10 for x in inside) <= len(inside) / 10
+        assert one.l90 is not None
+        assert one.l90 <= (one.l50 or 0) <= one.l10
+
+
+def test_the_fast_maximum_is_told_where_it_is_known(node: Node) -> None:
+    whole = levels(node, from_=at(0), to=at(20), step=10)
+    assert [one.lafmax for one in whole] == [c.levels.lafmax for c in node.chunks[:2] if c.levels]
+    assert [one.lafmax for one in levels(node, from_=at(0), to=at(20), step=5)] == [None] * 4
+
+
+def test_levels_of_different_references_are_not_mixed(node: Node, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", "porch")
+    calibrated = replace(
+        make_chunk(COUNT, b"x", seconds=CHUNK),
+        levels=Levels("dBA", True, 50.0, 60.0, 70.0, 55.0, 50.0, 45.0, (50.0,) * CHUNK),
+    )
+    put_chunk(spool, calibrated, b"x")
+    apart = levels(node, from_=at(590), to=at(610), step=10)
+    assert [one.unit for one in apart] == ["dBFS", "dBA"]
+    (mixed,) = levels(node, from_=at(590), to=at(610), step=20)
+    assert (mixed.unit, mixed.laeq, mixed.seconds) == (None, None, 20)
+
+
+def test_what_was_erased_has_no_levels(node: Node) -> None:
+    node.catalog.mark_gone([node.chunks[0].chunk_id], "erased")
+    assert [one.from_ for one in levels(node, to=at(30), step=10)] == [at(10), at(20)]
+
+
+@pytest.mark.parametrize("changes", [{"step": 0}, {"step": 86_401}, {"order": "quietest"}, {"min_level": "loud"}])
+def test_faults_of_these_questions_are_named(node: Node, changes: dict[str, object]) -> None:
+    asked = {"id": "x", "type": "levels", "from": str(at(0)), "to": str(at(1)), **changes}
+    answer = node.responder.reply(wire.encode(asked))
+    assert isinstance(answer, ErrorAnswer)
+    assert (answer.error.code, answer.error.field) == ("bad_request", next(iter(changes)))
+
+
+def test_a_cursor_of_another_type_is_refused(node: Node) -> None:
+    request = Request(id="x", type="sounds", from_=at(0), to=at(1_000), limit=1)
+    page = next(sound_pages(node, request))
+    for other in (replace(request, type="levels"), replace(request, order="time"), replace(request, min_level=1.0)):
+        answer = node.responder.reply(wire.encode(replace(other, cursor=page.next)))
+        assert isinstance(answer, ErrorAnswer)
+        assert answer.error.field == "cursor"

@@ -1,0 +1,150 @@
+"""The spool's listing is kept while the folder is as it was, and never longer."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.core.errors import SpoolError
+from edge.core.instant import Instant
+from edge.spool.spool import PartFile, Spool, SpoolFile
+from query_service.answer.spool_view import SpoolWatcher
+from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
+
+
+def begun_chunk(folder: Path) -> tuple[Spool, Path]:
+    """A spool whose recorder wrote last to the file of its first chunk, 7 s after 1970."""
+    fill_spool(folder, 0)
+    spool = Spool(folder, "porch")
+    part = spool.part_path(f"{STREAM}-000000", "flac")
+    part.write_bytes(b"a")
+    os.utime(spool.path / "state.json", (1, 1))
+    os.utime(part, (7, 7))
+    return spool, part
+
+
+def settle(folder: Path) -> None:
+    """As if the last change to the folder had been a while ago."""
+    past = time.time_ns() - 10_000_000_000
+    os.utime(folder, ns=(past, past))
+
+
+def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 2)
+    spool = Spool(tmp_path, "porch")
+    watcher = SpoolWatcher(spool)
+    settle(tmp_path)
+    first = watcher.look()
+    assert len(first.listed) == 2
+    assert watcher.look().version == first.version
+    data = audio_bytes(9)
+    put_chunk(spool, make_chunk(2, data), data)
+    assert len(watcher.look().listed) == 3
+    settle(tmp_path)
+    watcher.look()
+    spool.remove(min(watcher.look().listed))
+    assert len(watcher.look().listed) == 2
+
+
+def test_a_folder_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 1)
+    watcher = SpoolWatcher(Spool(tmp_path, "porch"))
+    assert watcher.look().version != watcher.look().version
+
+
+def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 1)
+    spool = Spool(tmp_path, "porch")
+    part = spool.part_path(f"{STREAM}-000001", "flac")
+    part.write_bytes(b"a")
+    settle(tmp_path)
+    watcher = SpoolWatcher(spool)
+    version = watcher.look().version
+    part.write_bytes(b"ab")
+    os.utime(part, ns=(5_000_000, 5_000_000))
+    view = watcher.look()
+    assert view.version == version
+    assert view.flushed_at == 5_000
+
+
+def seen_at(spool: Spool, **changed: int) -> Instant | None:
+    """When the recorder was last seen, if these of its files were last written then (s), and all others long ago."""
+    for path in spool.path.iterdir():
+        at = max([1, *(seconds for name, seconds in changed.items() if name in path.name)])
+        os.utime(path, (at, at))
+    return SpoolWatcher(spool).look().seen_at
+
+
+def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 2)
+    spool = Spool(tmp_path, "porch")
+    assert seen_at(spool, state=5) == 5_000_000
+    assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
+    spool.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
+    assert seen_at(spool, part=5) == 5_000_000
+    view = SpoolWatcher(spool).look()
+    assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
+
+
+def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
+    _, part = begun_chunk(tmp_path)
+
+    class Finishing(Spool):
+        """The recorder finishes the file while its folder is being listed."""
+
+        def _listed(self) -> None:
+            if part.exists():
+                part.rename(part.with_suffix(""))
+
+        def parts(self) -> list[PartFile]:
+            found = super().parts()
+            self._listed()
+            return found
+
+        def chunks(self) -> dict[str, SpoolFile]:
+            found = super().chunks()
+            self._listed()
+            return found
+
+    view = SpoolWatcher(Finishing(tmp_path, "porch")).look()
+    assert view.seen_at == 7_000_000
+    assert list(view.listed) == [f"{STREAM}-000000"]
+
+
+def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, part = begun_chunk(tmp_path)
+    settle(tmp_path)
+    watcher = SpoolWatcher(spool)
+    changed_at = (tmp_path.stat().st_mtime_ns,)
+    assert not watcher.look().listed
+    part.rename(part.with_suffix(""))
+    monkeypatch.setattr(watcher, "_folders_changed_at", lambda: changed_at)  # looked at just before
+    view = watcher.look()
+    assert view.seen_at == 7_000_000
+    assert list(view.listed) == [f"{STREAM}-000000"]
+
+
+def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
+    """What is to be encrypted is written in a folder on tmpfs: the spool's own folder does not change."""
+    spool, elsewhere = Spool(tmp_path / "spool", "porch"), tmp_path / "tmpfs"
+    fill_spool(spool.path, 1)
+    elsewhere.mkdir()
+    spool.keep_parts_in(elsewhere)
+    settle(spool.path)
+    settle(elsewhere)
+    watcher = SpoolWatcher(spool)
+    assert watcher.look().flushed_at is None
+    part = elsewhere / f"{STREAM}-000001.flac.part"
+    part.write_bytes(b"a")
+    os.utime(part, (9, 9))
+    assert watcher.look().flushed_at == 9_000_000
+
+
+def test_a_folder_that_vanished_is_an_error(tmp_path: Path) -> None:
+    watcher = SpoolWatcher(Spool(tmp_path / "gone", "porch"))
+    for _ in range(2):
+        with pytest.raises(SpoolError, match="cannot be listed"):
+            watcher.look()

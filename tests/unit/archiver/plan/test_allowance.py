@@ -1,0 +1,141 @@
+"""What the store costs in a month, when uploading is allowed, and how fast."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.archiver.plan.allowance import Allowance
+from edge.archiver.plan.budget import Window, month_cost, month_of
+from edge.archiver.upload.pace import Backoff, Pace, Throttle
+from edge.configuration.settings import Archive, Budget, Settings
+from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from edge.core.instant import Instant
+
+GB = 1_000_000_000
+MIDDLE = Instant.parse("2026-06-16T00:00:00Z")
+times = st.times()
+
+
+def test_a_month_is_a_calendar_month() -> None:
+    first, following = month_of(Instant.parse("2026-12-31T23:59:59.999999Z"))
+    assert (str(first), str(following)) == ("2026-12-01T00:00:00.000000Z", "2027-01-01T00:00:00.000000Z")
+    assert month_of(first) == (first, following)
+
+
+@pytest.mark.parametrize(
+    ("since", "cost"),
+    [
+        ("2025-01-01T00:00:00Z", 4.0),  # all of the month
+        ("2026-06-01T00:00:00Z", 4.0),
+        ("2026-06-16T00:00:00Z", 2.0),  # half of it
+        ("2026-07-01T00:00:00Z", 0.0),
+    ],
+)
+def test_what_is_kept_costs_by_the_time(since: str, cost: float) -> None:
+    assert month_cost([(2 * GB, Instant.parse(since))], MIDDLE, 2.0) == pytest.approx(cost)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, MIDDLE))), st.floats(0, 10))
+def test_costs_add_up(kept: list[tuple[int, int]], price: float) -> None:
+    items = [(size, Instant(since)) for size, since in kept]
+    assert month_cost(items, MIDDLE, price) == pytest.approx(sum(month_cost([item], MIDDLE, price) for item in items))
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("22:00-06:00", ["22:00", "23:59", "00:00", "05:59"], ["06:00", "12:00", "21:59"]),
+        ("01:30-02:00", ["01:30", "01:59"], ["02:00", "01:29", "00:00"]),
+    ],
+)
+def test_a_window_is_open_from_its_start_to_its_end(text: str, inside: list[str], outside: list[str]) -> None:
+    window = Window.parse(text)
+    assert window is not None
+    assert all(window.is_open(time.fromisoformat(moment)) for moment in inside)
+    assert not any(window.is_open(time.fromisoformat(moment)) for moment in outside)
+    assert str(window) == text
+
+
+@given(times, times, times)
+def test_a_window_and_the_rest_of_the_day_never_overlap(since: time, until: time, now: time) -> None:
+    if since != until:
+        assert Window(since, until).is_open(now) != Window(until, since).is_open(now)
+
+
+@pytest.mark.parametrize("text", ["22-6", "22:00", "25:00-06:00", "22:00-06:00 "])
+def test_a_strange_window_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"22:00|hour"):
+        Window.parse(text)
+
+
+class _Kept:
+    """A catalog that keeps 10 GB since long ago."""
+
+    def kept(self, month: Instant) -> list[tuple[int, Instant]]:
+        return [(10 * GB, month)]
+
+
+def _allowance(budget: Budget, window: str = "") -> Allowance:
+    return Allowance(Settings(budget=budget, archive=Archive(upload_window=window)), _Kept())  # type: ignore[arg-type]
+
+
+def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture) -> None:
+    assert _allowance(Budget(price_per_gb=1, budget_cost=0)).objection(GB, MIDDLE) is None
+    assert _allowance(Budget(price_per_gb=0, budget_cost=1)).objection(GB, MIDDLE) is None
+    assert _allowance(Budget(price_per_gb=1, budget_cost=20)).objection(GB, MIDDLE) is None
+    assert not caplog.records
+    near = _allowance(Budget(price_per_gb=1, budget_cost=10.6))
+    assert near.objection(GB, MIDDLE) is None  # 10 for what is kept, 0.5 for the half month
+    assert near.objection(GB, MIDDLE) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]  # once
+    over = near.objection(2 * GB, MIDDLE)
+    assert isinstance(over, StoreBlocked)
+    assert over.reason == "budget"
+    assert "11.00" in str(over)
+
+
+def test_outside_the_window_nothing_goes() -> None:
+    local = datetime.fromtimestamp(MIDDLE / 1e6)
+    inside, outside = f"{local:%H:%M}-{(local.hour + 1) % 24:02d}:00", f"{(local.hour + 1) % 24:02d}:00-{local:%H:%M}"
+    assert _allowance(Budget(), inside).objection(1, MIDDLE) is None
+    objection = _allowance(Budget(), outside).objection(1, MIDDLE)
+    assert not isinstance(objection, StoreBlocked)
+    assert "upload window" in str(objection)
+
+
+def test_waits_grow_to_their_cap_and_differ() -> None:
+    backoff = Backoff(Pace(first_retry=1, longest_retry=50, longest_link_retry=10, blocked_retry=70))
+    waits = [backoff.failed(StoreError("x")) for _ in range(12)]
+    assert waits[0] <= 2
+    assert max(waits) <= 50
+    assert waits[-1] >= 25
+    assert len(set(waits)) == 12
+    assert backoff.failed(StoreUnreachable("x")) <= 10
+    assert 35 <= backoff.failed(StoreBlocked("x", "denied")) <= 70
+    backoff.succeeded()
+    assert backoff.failed(StoreError("x")) <= 2
+
+
+class _Waited(threading.Event):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return False
+
+
+def test_the_throttle_holds_its_rate() -> None:
+    waited = _Waited()
+    throttle = Throttle(1_000, waited)
+    for _ in range(4):
+        throttle.wait(500)
+    assert waited.seconds == pytest.approx([0, 0.5, 1.0, 1.5], abs=0.05)
+    Throttle(0, waited).wait(10**12)
+    assert len(waited.seconds) == 4

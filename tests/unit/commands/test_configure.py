@@ -1,0 +1,122 @@
+"""`imhearing configure`: one value changes, everything else in the file stays; nothing wrong gets in."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.cli.parser import build_parser
+from commands.configure import changed, run
+from commands.up.plan import MARKER
+from edge.configuration.loader import example_ini, load
+from edge.core.errors import ConfigError, ImHearingError, UsageError
+
+FILE = """\
+# mine
+[recorder]
+# the good one
+device = USB
+sample_rate=44100
+
+[s3]
+; where
+prefix = a/
+  b/
+"""
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.ini.tmp").mkdir()  # in the way of what is written first
+    with pytest.raises(ImHearingError, match=r"config\.ini: cannot be written \(Is a directory\); run it with sudo"):
+        configure(tmp_path, "recorder.channels=2")
+
+
+def configure(folder: Path, *changes: str) -> int:
+    return run(build_parser().parse_args(["configure", "--data", str(folder), *changes]))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "after"),
+    [
+        ("recorder", "device", "Blue", FILE.replace("device = USB", "device = Blue")),
+        ("recorder", "sample_rate", "48000", FILE.replace("sample_rate=44100", "sample_rate = 48000")),
+        ("recorder", "channels", "2", FILE.replace("=44100\n", "=44100\nchannels = 2\n")),
+        ("s3", "prefix", "", FILE.replace("prefix = a/\n  b/\n", "prefix =\n")),
+        ("node", "name", "porch", FILE + "\n[node]\nname = porch\n"),
+    ],
+)
+def test_one_line_changes(section: str, key: str, value: str, after: str) -> None:
+    assert changed(FILE, section, key, value) == after
+
+
+def test_an_empty_file_gets_its_first_section() -> None:
+    assert changed("", "node", "name", "porch") == "[node]\nname = porch\n"
+
+
+SECTIONS, KEYS = st.sampled_from(["node", "recorder", "s3", "mqtt"]), st.sampled_from(["a", "device", "prefix", "host"])
+VALUES = st.text(st.characters(codec="ascii", exclude_characters="\n\r", categories=("L", "N", "P", "S")), max_size=20)
+
+
+@given(st.lists(st.tuples(SECTIONS, KEYS, VALUES), max_size=8), st.booleans())
+def test_what_was_set_last_is_read_and_the_rest_stays(changes: list[tuple[str, str, str]], full: bool) -> None:
+    text = example_ini() if full else FILE
+
+    def read(written: str) -> dict[tuple[str, str], str]:
+        parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
+        parser.read_file(io.StringIO(written))
+        return {(section, key): value for section in parser.sections() for key, value in parser.items(section)}
+
+    wanted = read(text)
+    for section, key, value in changes:
+        text = changed(text, section, key, value)
+        wanted[section, key] = value
+    assert read(text) == wanted
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        line for line in (example_ini() if full else FILE).splitlines() if line.startswith("#")
+    ]
+
+
+def test_a_file_is_made_and_is_ours_alone(tmp_path: Path) -> None:
+    assert configure(tmp_path / "new", "recorder.channels=2", "node.name=porch") == 0
+    assert load(tmp_path / "new", environ={}).recorder.channels == 2
+    assert stat.S_IMODE((tmp_path / "new" / "config.ini").stat().st_mode) == 0o600
+
+
+def test_a_secret_is_read_and_closes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.ini"
+    path.write_text(FILE)
+    path.chmod(0o644)
+    configure(tmp_path, "recorder.channels=2")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    monkeypatch.setattr("sys.stdin", io.StringIO("hush=hush\n"))
+    configure(tmp_path, "mqtt.password=-", "mqtt.username=me")
+    assert load(tmp_path, environ={}).mqtt.password.reveal() == "hush=hush"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "change", ["recorder.channels=99", "recorder.chanels=1", "rec.channels=1", "node.latitude=200"]
+)
+def test_nothing_wrong_gets_in(tmp_path: Path, change: str) -> None:
+    (tmp_path / "config.ini").write_text(FILE)
+    with pytest.raises(ConfigError):
+        configure(tmp_path, "recorder.device=Other", change)
+    assert (tmp_path / "config.ini").read_text() == FILE
+
+
+@pytest.mark.parametrize("change", ["channels=2", "recorder.channels", "node.location=a\nb"])
+def test_what_is_no_change_is_refused(tmp_path: Path, change: str) -> None:
+    with pytest.raises(UsageError):
+        configure(tmp_path, change)
+
+
+def test_the_file_that_up_writes_is_left_to_up(tmp_path: Path) -> None:
+    (tmp_path / "config.ini").write_text(f"# {MARKER}.\n")
+    with pytest.raises(ConfigError, match=r"--set"):
+        configure(tmp_path, "recorder.channels=2")

@@ -1,0 +1,92 @@
+"""Orders to a recorder that nobody can reach: the last line tells what will really happen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from commands import control
+from commands.cli.parser import build_parser
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.core.values import SpoolState
+from edge.embedded import ports
+from edge.spool.spool import Spool
+from tests.support.chunks import BOOT, START
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Of a node that was ended."""
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    spool.write_state(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
+    return spool
+
+
+def order(spool: Spool, *words: str, broker: bool = True) -> None:
+    sets = ["node.name=porch"]
+    if broker:  # one that is not there
+        sets += ["mqtt.host=127.0.0.1", f"mqtt.port={ports.choose(None)}"]
+    options = [word for one in sets for word in ("--set", one)]
+    args = build_parser().parse_args([*words, "--data", str(spool.path.parent), *options])
+    assert {"pause": control.pause, "resume": control.resume}[words[0]](args) == 0
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("broker", [True, False])
+def test_a_stopped_node_is_not_said_to_record(spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool) -> None:
+    spool.order_pause(None, KernelClock())
+    order(spool, "resume", broker=broker)
+    assert last_line(capsys) == "the recorder does not run; when it starts again, it records"
+    assert spool.pause_order() is None
+
+
+def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+    order(spool, "pause", "5m", broker=False)
+    pattern = r"the recorder does not run; if it starts before (\d\d:){2}\d\d, it is paused until then"
+    assert re.fullmatch(pattern, last_line(capsys))
+    order(spool, "pause", broker=False)
+    assert last_line(capsys) == "the recorder does not run; when it starts again, it is paused until `imhearing resume`"
+    assert spool.pause_order() is not None
+
+
+@pytest.mark.parametrize("state", ["recording", "paused", "no_device"])
+def test_a_node_whose_broker_is_away_alone_takes_the_order_up(
+    spool: Spool, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    before = spool.state()
+    assert before is not None
+    spool.write_state(replace(before, state=state))
+    with spool.locked_for_recording():
+        order(spool, "pause", "5m", broker=False)
+        assert last_line(capsys).startswith("paused until ")
+        order(spool, "resume", broker=False)
+        assert last_line(capsys) == "recording goes on"
+    order(spool, "resume", broker=False)  # it was killed and could not say so
+    assert last_line(capsys).startswith("the recorder does not run")
+
+
+def test_a_node_that_never_ran_or_whose_state_is_damaged_does_not_run(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (spool.path / "state.json").write_text("{")
+    order(spool, "resume", broker=False)
+    assert last_line(capsys).startswith("the recorder does not run")
+    (spool.path / "state.json").unlink()
+    order(spool, "resume", broker=False)
+    assert last_line(capsys).startswith("the recorder does not run")
+
+
+def test_programs_get_the_same_as_before(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+    order(spool, "resume", "--json", broker=False)
+    assert capsys.readouterr().out == "{}\n"
+    order(spool, "pause", "5m", "--json", broker=False)
+    assert Instant.parse(json.loads(capsys.readouterr().out)["until"])

@@ -1,0 +1,398 @@
+"""The `imhearing` command as its users see it: exit codes, plain words, and only what was asked on standard output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+import imhearing
+from commands.cli import common
+from commands.cli import words as help_words
+from commands.cli.parser import build_parser
+from commands.show.node_view import NodeView
+from commands.status import print_report, reason_of
+from edge import __version__
+from edge.core.errors import ImHearingError
+from edge.core.instant import Instant
+from edge.messaging.events import RecorderState, RecorderStatus
+from query_service.queries.protocol import Backlog, RecorderReport, StatusAnswer
+
+FRONT = Path(imhearing.__file__)
+COMMANDS = sorted(imhearing._COMMANDS)
+
+
+def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(FRONT), *arguments], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_help_imports_none_of_the_libraries() -> None:
+    code = (
+        "import sys, imhearing\n"
+        "try: imhearing.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'paho', 'pony', 'boto3', 'numpy', 'msgspec', 'rich', 'ably', 'pyaudio', 'soundfile', 'asyncio'}\n"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_and_takes_the_common_options(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        imhearing.main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--data", "--config", "--set"):
+        assert word in text
+    if command != "realtime-server":
+        assert re.search(rf"examples?:\n  (sudo )?imhearing {command}\b", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_are_taken_by_their_whole_names_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The installed command's wrapper looks for `--data`, to keep others out of the node's own folder."""
+    given = {
+        "fetch": ["-o", "a.wav"], "token": ["--client", "a"], "broker-setup": ["--into", "a"], "catalog": ["verify"],
+        "configure": ["a.b=c"],
+    }  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args([command, *given.get(command, []), "--dat", "here"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --dat" in capsys.readouterr().err
+
+
+def test_front_and_parser_know_the_same_commands() -> None:
+    (choices,) = (
+        action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    assert sorted(choices) == COMMANDS
+
+
+def _examples() -> list[str]:
+    text = "\n".join(words.examples for words in help_words.COMMANDS)
+    return re.findall(r"^  (?:sudo )?(imhearing .*?)(?:   .*)?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_the_examples_in_the_help_are_valid(example: str) -> None:
+    words = shlex.split(example.partition("|")[0])
+    assert build_parser().parse_args(words[1:]).command == words[1]
+
+
+def test_the_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"imhearing {__version__}\n")
+
+
+def test_hidden_commands_are_not_listed() -> None:
+    assert "realtime-server" not in run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, ""),
+        (["nonsense"], 2, "invalid choice"),
+        (["query", "--last", "soon"], 2, "try 10m"),
+        (["query", "--from", "noon", "--to", "22:00"], 2, "yesterday 22:00"),
+        (["query", "--from", "22:10", "--to", "22:00"], 2, "must be before"),
+        (["query"], 2, "which time"),
+        (["query", "--last", "1m", "--via", "pigeon"], 2, "local, ably"),
+        (["query", "--type", "gossip"], 2, "coverage, sounds, levels, status"),
+        (["query", "--last", "1m", "--type", "levels", "--step", "0"], 2, "--step"),
+        (["query", "--last", "1m", "--type", "sounds", "--order", "x"], 2, "--order"),
+        (["query", "--last", "1m", "--timeout", "0"], 2, "--timeout"),
+        (["fetch", "--last", "1m"], 2, "-o"),
+        (["fetch", "--last", "1m", "-o", "x.mp3"], 2, ".wav, .flac or .opus"),
+        (["fetch", "--last", "1m", "-o", "/nowhere/x.wav"], 2, "there is no folder /nowhere"),
+        (["fetch", "--last", "1m", "-o", "x.wav", "--gaps", "guess"], 2, "--gaps"),
+        (["up", "--for", "soon"], 2, "number of seconds"),
+        (["up", "--for", "nan"], 2, "number of seconds"),
+        (["up", "--set", "recorder.record_period=soon"], 78, "a number"),
+        (["recorder", "--config", "/nowhere.ini"], 78, "there is no such file"),
+        (["status", "--set", "nonsense"], 78, "SECTION.KEY=VALUE"),
+        (["watch"], 78, "start `imhearing up`"),
+        (["query", "--last", "1m"], 1, "no node has recorded in"),
+        (["status"], 1, "no node has recorded in"),
+        (["query", "--last", "1m", "--via", "ably"], 78, "[ably] api_key"),
+        (["query", "--last", "1m", "--via", "mqtt"], 78, "name the folder of an `imhearing up` with --data"),
+        (["status", "--via", "http"], 78, "[http] port"),
+        (["realtime-server"], 78, "[ably] endpoint"),
+    ],
+)
+def test_bad_input_gets_plain_words_and_its_exit_code(
+    arguments: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    data = ["--data", str(tmp_path / "data")] if arguments and arguments[0] in COMMANDS else []
+    done = run(*arguments, *data)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments:
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["query", "--last", "-5m"], "--last: a value is missing, or begins with -"),
+        (["query", "--last", "1m", "--type", "levels", "--step", "x"], "'x' is not 1 to 86400 whole seconds"),
+        (["query", "--last", "1m", "--step", "0"], "'0' is not 1 to 86400 whole seconds"),
+        (["query", "--last", "1m", "--timeout", "soon"], "'soon' is not a number of seconds above 0"),
+        (["query", "--last", "1m", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+        (["query", "--last", "1m", "--min-level", "loud"], "'loud' is not a number"),
+        (["query", "--last", "1m", "--min-level", "nan"], "'nan' is not a number"),
+        (["calibrate", "--known", "loud"], "'loud' is not a number"),
+        (["calibrate", "--gain", "much"], "'much' is not a whole number"),
+        (["query", "--lst", "1m"], "--lst"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_gets_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        imhearing.main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("imhearing: ")
+    assert said in line
+    assert "invalid" not in line or arguments == ["nonsense"]
+    assert line.endswith("--help`")
+
+
+def test_nothing_is_made_where_something_was_only_asked(tmp_path: Path) -> None:
+    for command in ("query", "status", "watch"):
+        run(command, "--data", str(tmp_path / "data"), *(["--last", "1m"] if command == "query" else []))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("up", "--data", str(tmp_path / "file" / "data"))
+    assert done.returncode in {1, 78}
+    assert "Traceback" not in done.stderr
+    assert "name another with --data" in done.stderr
+
+
+def test_what_nobody_foresaw_is_told_with_where_it_happened(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_args: object) -> int:
+        raise RuntimeError("\x1b[2Jodd")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    assert "RuntimeError" in caplog.text
+    said = capsys.readouterr()
+    assert "a fault in imhearing itself, 'RuntimeError: \\x1b[2Jodd'" in said.err
+    assert said.out == ""
+
+
+def test_ctrl_c_is_130_and_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: interrupted)
+    assert imhearing.main(["status"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_that_is_not_utf8_gets_another_glyph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "import imhearing, sys\n"
+        "imhearing._find = lambda _: lambda _: print('\u2588 recorded') or 0\n"
+        "sys.exit(imhearing.main(['status']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "? recorded\n", "")
+
+
+def test_a_reader_who_goes_early_hears_no_complaint() -> None:
+    with subprocess.Popen(
+        [sys.executable, str(FRONT), "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, complaint = process.communicate(timeout=10)
+    assert complaint == b""
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"], ["devices", "--json"]])
+def test_output_that_cannot_be_written_is_told_in_a_sentence(
+    arguments: list[str], buffered: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered, "XDG_DATA_HOME": str(tmp_path)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, str(FRONT), *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=environment,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1,
+        "imhearing: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_a_disk_that_is_full_elsewhere_is_not_taken_for_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    assert "the output" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_who_goes_early_ends_a_command_quietly(buffered: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(FRONT), "devices", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": buffered},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        _, complaint = process.communicate(timeout=20)
+    assert (process.returncode, complaint) == (141, b"")
+
+
+def test_devices_as_json(tmp_path: Path) -> None:
+    done = run("devices", "--json", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for device in json.loads(done.stdout):
+        assert {"name", "channels", "rate", "host_api", "default", "used"} <= set(device)
+
+
+def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
+    # a folder that has files of our packages' names must not be taken for ours
+    (tmp_path / "edge.py").write_text("raise SystemExit('wrong edge')")
+    (tmp_path / "commands.py").write_text("raise SystemExit('wrong commands')")
+    done = subprocess.run(
+        [sys.executable, str(FRONT), "--version"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+
+
+def test_what_others_wrote_reaches_the_terminal_harmless(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_args: object) -> int:
+        raise ImHearingError(f"node porch: {ESCAPES}\nsecond line: \u00b0C, \u2192")
+
+    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    assert imhearing.main(["status"]) == 1
+    common.say(f"left out: {ESCAPES}\nand \u00e9")
+    said = capsys.readouterr().err
+    harmless = r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
+    assert said.split("\n") == [
+        f"imhearing: node porch: {harmless}",
+        "imhearing: second line: \u00b0C, \u2192",
+        f"left out: {harmless}",
+        "and \u00e9",
+        "",
+    ]
+
+
+def a_status(recorder: RecorderReport, version: str = "1") -> StatusAnswer:
+    return StatusAnswer(
+        id="x",
+        node="porch",
+        at=Instant(0),
+        version=version,
+        uptime=1.0,
+        recorder=recorder,
+        spool=Backlog(0, 0, 0),
+        disk_free=1,
+        last_chunk=None,
+        clock=None,
+        catalog="ready",
+    )
+
+
+NOON = Instant.parse("2026-03-03T12:00:00Z")
+SAID_BY_THE_RECORDER = RecorderReport(
+    state="paused", since=NOON, alive=True, stream_id=None, device=None, rate=None, channels=None
+)
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [
+        (None, "paused since 2026-03-03 12:00:00"),
+        (Instant(NOON + 1_800_000_000), "paused since 2026-03-03 12:00:00 until 12:30:00"),
+        (Instant(NOON + 86_400_000_000), "paused since 2026-03-03 12:00:00 until 2026-03-04 12:00:00"),
+    ],
+)
+def test_status_tells_until_when_a_pause_lasts(
+    until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(a_status(replace(SAID_BY_THE_RECORDER, until=until)), utc=True)
+    assert capsys.readouterr().out.splitlines()[1] == f"recorder  {words}"
+
+
+def test_a_recorder_that_stopped_is_called_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its process may run on: a file that was played to its end is not played again."""
+    report = a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False))
+    print_report(report, utc=True, reason="the file has been\x1b[2J played")
+    told = capsys.readouterr().out.splitlines()[1]
+    assert told == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
+
+
+def test_a_recorder_that_vanished_is_told_from_one_that_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(a_status(replace(SAID_BY_THE_RECORDER, state="recording", alive=False)), utc=True)
+    assert "not running (last: recording)" in capsys.readouterr().out
+
+
+def told_by_the_broker(state: str, online: str = "online") -> NodeView:
+    view = NodeView()
+    view.apply(RecorderStatus(at=NOON, node="porch", state=online, instance="x", version="1"))  # type: ignore[arg-type]
+    view.apply(
+        RecorderState(at=NOON, node="porch", state=state, since=NOON, reason="it ended")  # type: ignore[arg-type]
+    )
+    return view
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (None, None),
+        (told_by_the_broker("stopped"), "it ended"),
+        (told_by_the_broker("recording"), None),
+        (told_by_the_broker("stopped", "offline"), None),
+    ],
+)
+def test_a_reason_is_told_where_the_broker_speaks_of_the_same_state(view: NodeView | None, reason: str | None) -> None:
+    assert reason_of(a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False)), view) == reason
+
+
+def test_a_status_that_means_harm_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    harmful = RecorderReport(
+        state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
+    )
+    print_report(a_status(harmful, f"1{ESCAPES}\n2"), utc=True)
+    lines = capsys.readouterr().out.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[0].startswith("node      porch 1\\x1b]0;owned")

@@ -1,0 +1,51 @@
+"""The screen of `imhearing up` on a terminal that is too narrow for it: what warns stays readable."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from commands.show.node_view import NodeView, describe
+from commands.up.screen import draw
+from edge.core.instant import MICROSECONDS, Instant
+from edge.messaging.events import RecorderState, ThresholdCrossed
+from tests.support.chunks import START
+from tests.unit.commands.test_show import every_event, facts
+
+SYNTHETIC = RecorderState(at=START, node="porch", state="recording", since=START, device="synthetic scene")
+PAUSED = replace(
+    SYNTHETIC, state="paused", until=Instant(START + 600 * MICROSECONDS), reason="the schedule says so"
+)  # fmt: skip
+WARNING = "NOT A MICROPHONE"
+
+
+def drawn(state: RecorderState, width: int, height: int = 24) -> list[str]:
+    view = NodeView()
+    view.apply(every_event()[0])
+    view.apply(state)
+    return [line.plain for line in draw(view, facts(), START, width, height)]
+
+
+@pytest.mark.parametrize("state", [SYNTHETIC, PAUSED])
+@pytest.mark.parametrize("height", [10, 24])
+@pytest.mark.parametrize("width", [26, 40, 73, 74, 80, 87, 120])
+def test_a_made_up_scene_is_always_called_so(state: RecorderState, width: int, height: int) -> None:
+    lines = drawn(state, width, height)
+    assert sum(WARNING in line for line in lines) == 1
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
+
+
+def test_where_there_is_room_it_stands_beside_the_state() -> None:
+    assert any("recording from synthetic scene" in line and WARNING in line for line in drawn(SYNTHETIC, 80))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0, "chunks", "0 chunks "), (1, "chunks", "1 chunk "), (2, "chunks", "2 chunks "), (1, "s", "1 s ")],
+)
+def test_one_chunk_is_one(value: float, unit: str, text: str) -> None:
+    crossed = ThresholdCrossed(
+        at=START, node="porch", event="cleared", metric="records_count", value=value, limit=3, unit=unit
+    )
+    assert f": {text}(limit 3)" in (describe(crossed) or "")

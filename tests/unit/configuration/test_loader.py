@@ -1,0 +1,286 @@
+"""config.ini, the environment and --set -> settings: every kind of fault, and nothing that shows a secret."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.configuration import loader as config
+from edge.configuration.loader import _SECRETS, _SECTIONS, example_ini, load, to_ini
+from edge.configuration.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
+from edge.core.errors import ConfigError
+from tests.support.rights import not_as_root
+
+ROOT = Path(__file__).parents[3]
+NOTHING: dict[str, str] = {}
+
+
+def write(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "config.ini"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def faults(folder: Path, text: str, mode: int = 0o600, **arguments: Any) -> list[str]:
+    write(folder, text, mode)
+    with pytest.raises(ConfigError) as caught:
+        load(folder, environ=arguments.pop("environ", NOTHING), **arguments)
+    assert caught.value.exit_code == 78
+    return caught.value.faults
+
+
+def test_without_a_file_the_defaults_hold_and_paths_are_absolute(tmp_path: Path) -> None:
+    settings = load(tmp_path, environ=NOTHING)
+    assert settings.recorder.record_path == tmp_path / "spool"
+    assert settings.catalog.db_path == tmp_path / "catalog.db"
+    assert settings.recorder.record_period == 60
+    assert settings.node.name
+
+
+def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path) -> None:
+    write(tmp_path, "[s3]\nsecret_access_key = file\n[recorder]\nrecord_period = 5\n")
+    (tmp_path / "imhearing_s3_secret_access_key").write_text("credential\n")
+    place = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    environ = {**place, "IMHEARING_S3_SECRET_ACCESS_KEY": "environment"}
+
+    def secret(environ: dict[str, str], *overrides: str) -> str:
+        return load(tmp_path, None, overrides, environ).s3.secret_access_key.reveal()
+
+    assert secret({}) == "file"
+    assert secret(place) == "credential"
+    assert secret(environ) == "environment"
+    assert secret(environ, "s3.secret_access_key=given") == "given"
+    assert load(tmp_path, None, ["recorder.record_period=7"], NOTHING).recorder.record_period == 7
+
+
+@pytest.fixture
+def credentials() -> Iterator[Path]:
+    """Where everybody could reach it: pytest's own folders are private."""
+    with tempfile.TemporaryDirectory(prefix="imhearing-credentials-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def unreadable(folder: Path) -> str:
+    with not_as_root(), pytest.raises(ConfigError) as caught:
+        load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
+    [told] = caught.value.faults
+    return told
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_folder_of_credentials_that_is_closed_is_one_fault(credentials: Path, mode: int) -> None:
+    (credentials / "imhearing_s3_secret_access_key").write_text("hush-hush")
+    credentials.chmod(mode)
+    told = unreadable(credentials)
+    credentials.chmod(0o700)
+    assert told.startswith(f"{credentials}: cannot be read (Permission denied); ")
+    assert "CREDENTIALS_DIRECTORY" in told
+
+
+def test_a_credential_that_is_closed_or_none_is_one_fault_that_names_it(credentials: Path) -> None:
+    file = credentials / "imhearing_s3_secret_access_key"
+    file.write_text("hush-hush")
+    file.chmod(0o000)
+    assert unreadable(credentials).startswith(f"{file}: cannot be read (Permission denied); ")
+    file.chmod(0o644)
+    file.write_bytes(b"\xff\xfe")
+    assert unreadable(credentials).startswith(f"{file}: is not UTF-8 text; ")
+    file.unlink()
+    file.mkdir()
+    assert unreadable(credentials).startswith(f"{file}: cannot be read (Is a directory); ")
+
+
+def test_a_folder_of_credentials_that_is_not_there_holds_none(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", Path(__file__)):
+        assert not load(tmp_path, environ={"CREDENTIALS_DIRECTORY": str(folder)}).s3.secret_access_key.reveal()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[recorder]\nrecord_period = soon\n", ["[recorder] record_period", "'soon'", "a number"]),
+        ("[recorder]\nrecord_period = 0\n", ["[recorder] record_period", ">= 1"]),
+        ("[recorder]\nrecord_period = nan\n", ["[recorder] record_period"]),
+        ("[recorder]\nrecord_period = inf\n", ["[recorder] record_period"]),
+        ("[recorder]\nsample_rate = 48000.5\n", ["[recorder] sample_rate", "a whole number"]),
+        ("[recorder]\nformat = mp3\n", ["[recorder] format", "flac, wav"]),
+        ("[recorder]\nbits = 20\n", ["[recorder] bits", "16, 24"]),
+        ("[recorder]\nrecord_path =\n", ["[recorder] record_path", "a path"]),
+        ("[recorder]\nrecord_perod = 5\n", ["record_perod", "did you mean record_period?"]),
+        ("[recorder]\nxyzzy = 5\n", ["xyzzy", "there are:", "record_path"]),
+        ("[recoder]\nrecord_period = 5\n", ["[recoder]", "did you mean recorder?"]),
+        ("[mqtt]\nport = 0\n", ["[mqtt] port", ">= 1"]),
+        ("[mqtt]\nport = 65536\n", ["[mqtt] port", "<= 65535"]),
+        ("[node]\nname = Pörch\n", ["[node] name", "a-z"]),
+        ("[node]\nname = all\n", ["[node] name", "not `all`"]),
+        ("record_period = 5\n", ["no section"]),
+        ("[recorder]\nrecord_period = 5\nrecord_period = 6\n", ["record_period", "already exists"]),
+        ("[recorder]\nnonsense\n", ["line 2", "key = value"]),
+        ("[recorder]\n[recorder]\n", ["line 2", "already exists"]),
+    ],
+)
+def test_one_fault_names_its_place_and_what_to_do(tmp_path: Path, text: str, said: list[str]) -> None:
+    found = faults(tmp_path, text)
+    assert len(found) == 1
+    assert str(tmp_path / "config.ini") in found[0]
+    for words in said:
+        assert words in found[0]
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path,
+        "[recorder]\nrecord_period = soon\nbits = 20\n[mqtt]\nprot = 1\n[nothing]\na = b\n",
+        overrides=["mqtt.port=x", "what"],
+    )
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("recorder.record_period", "SECTION.KEY=VALUE"),
+        ("=5", "SECTION.KEY=VALUE"),
+        ("recoder.record_period=5", "did you mean recorder?"),
+        ("recorder.record_perod=5", "did you mean record_period?"),
+        ("recorder.record_period=x", "--set recorder.record_period = 'x'"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, None, [override], NOTHING)
+    assert said in str(caught.value)
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no such file; start from config_example\.ini"):
+        load(tmp_path, tmp_path / "mine.ini", environ=NOTHING)
+
+
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, tmp_path, environ=NOTHING)
+
+
+def test_a_file_without_rights(tmp_path: Path) -> None:
+    path = write(tmp_path, "[recorder]\n", 0o000)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, environ=NOTHING)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "config.ini").write_bytes(b"[node]\nname = \xff\xfe\n")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(tmp_path, environ=NOTHING)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
+def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    found = faults(tmp_path, "[ably]\napi_key = app.key:hidden\n", mode)
+    assert found == [
+        f"{tmp_path}/config.ini: holds secrets and others can read it; run: chmod 600 {tmp_path}/config.ini"
+    ]
+
+
+def test_a_file_without_secrets_may_be_read_by_all(tmp_path: Path) -> None:
+    write(tmp_path, "[recorder]\nrecord_period = 5\n[ably]\napi_key =\n", 0o644)
+    assert load(tmp_path, environ=NOTHING).recorder.record_period == 5
+
+
+@pytest.mark.parametrize(("section", "key"), _SECRETS)
+def test_secrets_show_neither_in_faults_nor_in_text(tmp_path: Path, section: str, key: str) -> None:
+    secret = "xyzzy-plugh"
+    found = faults(tmp_path, f"[{section}]\n{key} = {secret}\n{key}x = {secret}\n", 0o644)
+    assert len(found) == 2
+    assert secret not in str(found)
+    write(tmp_path, f"[{section}]\n{key} = {secret}\n")
+    settings = load(tmp_path, environ=NOTHING)
+    assert secret not in f"{settings} {settings!r} {getattr(settings, section)}"
+    assert getattr(getattr(settings, section), key).reveal() == secret
+
+
+@pytest.mark.parametrize("text", ["api_key = {}\n", "[ably]\napi_key {}\n", "[ably]\napi_key = {}\napi_key = {}\n"])
+def test_a_broken_file_does_not_show_its_secrets(tmp_path: Path, text: str) -> None:
+    assert "xyzzyplugh" not in str(faults(tmp_path, text.replace("{}", "xyzzyplugh")))
+
+
+def test_an_empty_secret_looks_empty() -> None:
+    assert f"{Secret()}{Secret()!r}" == "''"
+
+
+def test_paths_know_the_home_folder(tmp_path: Path) -> None:
+    write(tmp_path, "[recorder]\nrecord_path = ~/sounds\n[catalog]\ndb_path = /var/lib/x.db\n")
+    settings = load(tmp_path, environ=NOTHING)
+    assert settings.recorder.record_path == Path.home() / "sounds"
+    assert settings.catalog.db_path == Path("/var/lib/x.db")
+
+
+_words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+
+
+@given(word=_words, path=_words, secret=_words, period=st.floats(1, 3600), port=st.integers(1, 65_535))
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, word: str, path: str, secret: str, period: float, port: int
+) -> None:
+    folder = tmp_path_factory.mktemp("written")
+    settings = Settings(
+        recorder=Recorder(record_path=Path("/x") / path.replace("/", "_"), record_period=period, device=word, bits=24),
+        mqtt=Mqtt(host=word, port=port, password=Secret(secret)),
+        s3=S3(prefix=word),
+        ably=Ably(api_key=Secret(secret)),
+    )
+    text = to_ini(settings, "a heading\nof two lines")
+    assert text.startswith("# a heading\n# of two lines\n")
+    write(folder, text)
+    again = load(folder, environ=NOTHING)
+    assert (again.recorder, again.s3) == (settings.recorder, settings.s3)
+    assert again.mqtt.password.reveal() == again.ably.api_key.reveal() == secret
+    assert (again.mqtt.host, again.mqtt.port) == (word, port)
+
+
+def test_the_example_is_what_the_code_says() -> None:
+    written = (ROOT / "config_example.ini").read_text(encoding="utf-8")
+    assert written == example_ini(), "run: python -m edge.configuration.loader > config_example.ini"
+
+
+def test_the_example_can_be_used_and_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, example_ini(), 0o644)
+    assert load(tmp_path, environ=NOTHING) == load(tmp_path, Path(os.devnull), environ=NOTHING)
+
+
+def test_the_example_explains_every_key() -> None:
+    lines = example_ini().splitlines()
+    for section, struct in _SECTIONS.items():
+        assert f"[{section}]" in lines
+        for key in struct.__struct_fields__:
+            place = next(index for index, line in enumerate(lines) if line.startswith(f"{key} ="))
+            above = lines[place - 1]
+            assert above.startswith("#"), key
+
+
+def test_every_example_in_it_is_valid(tmp_path: Path) -> None:
+    examples, section = [], ""
+    for line in example_ini().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line.startswith("#   for example: "):
+            key, _, value = line.removeprefix("#   for example: ").partition(" = ")
+            examples.append(f"{section}.{key}={value}")
+    assert len(examples) > 20
+    load(tmp_path, None, examples, NOTHING)  # all at once: some keys need each other
+
+
+def test_the_data_folder_follows_the_platform() -> None:
+    assert config.default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/data/imhearing")
+    assert config.default_data_dir({}) == Path.home() / ".local/share/imhearing"

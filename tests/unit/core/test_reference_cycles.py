@@ -1,0 +1,37 @@
+"""Reference cycles are freed when asked, and what was there before is looked through once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = """
+import gc, weakref
+from edge.core import reference_cycles as garbage
+
+class Link:
+    pass
+
+def cycle():
+    link = Link()
+    link.itself = link
+    return weakref.ref(link)
+
+gc.disable()
+first = cycle()
+garbage.collect()
+assert first() is None
+frozen = gc.get_freeze_count()
+assert frozen > 1_000, frozen
+second, held = cycle(), Link()
+garbage.collect()
+assert second() is None
+assert gc.get_freeze_count() <= frozen
+assert gc.is_tracked(held) and any(thing is held for thing in gc.get_objects())
+"""
+
+
+def test_cycles_go_and_what_was_there_is_looked_through_once() -> None:
+    """In a process of its own: what is frozen stays so."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr

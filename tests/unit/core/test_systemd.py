@@ -1,0 +1,90 @@
+"""What systemd hears of a service, and when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.core.systemd import Heartbeat
+from tests.support.supervisor import Supervisor
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    made = Supervisor(str(tmp_path / "notify"), 20)
+    yield made
+    made.close()
+
+
+def test_the_first_beat_says_ready_and_later_ones_come_four_times_in_the_watchdogs_time(supervisor: Supervisor) -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(supervisor.environ, clock)
+    assert supervisor.listen() == []
+    heartbeat.beat()
+    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    for _ in range(100):
+        clock.now += 0.2
+        heartbeat.beat()
+    assert supervisor.listen() == ["WATCHDOG=1"] * 4
+
+
+def test_without_a_watchdog_it_says_ready_once(supervisor: Supervisor) -> None:
+    clock = Clock()
+    heartbeat = Heartbeat({"NOTIFY_SOCKET": supervisor.environ["NOTIFY_SOCKET"]}, clock)
+    for _ in range(10):
+        heartbeat.beat()
+        clock.now += 60
+    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+
+
+@pytest.mark.parametrize("wrong", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "²"}])
+def test_a_watchdog_of_another_process_or_without_a_time_is_not_ours(
+    supervisor: Supervisor, wrong: dict[str, str]
+) -> None:
+    clock = Clock()
+    heartbeat = Heartbeat(supervisor.environ | wrong, clock)
+    heartbeat.beat()
+    clock.now += 60
+    heartbeat.beat()
+    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+
+
+def test_a_status_is_one_line_and_told_once(supervisor: Supervisor) -> None:
+    heartbeat = Heartbeat(supervisor.environ)
+    heartbeat.status("recording\nREADY=1")
+    heartbeat.status("recording READY=1")
+    heartbeat.status("x" * 500)
+    heartbeat.stopping()
+    assert supervisor.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
+
+
+def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
+    supervisor = Supervisor(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
+    Heartbeat(supervisor.environ).beat()
+    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    supervisor.close()
+
+
+@pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all", "vsock:2:1234"])
+def test_nobody_who_listens_is_no_trouble(address: str) -> None:
+    heartbeat = Heartbeat({"NOTIFY_SOCKET": address})
+    heartbeat.beat()
+    heartbeat.status("recording")
+    heartbeat.stopping()
+
+
+def test_a_supervisor_that_does_not_read_holds_up_nobody(supervisor: Supervisor) -> None:
+    heartbeat = Heartbeat(supervisor.environ)
+    for number in range(2_000):  # more than the socket's queue
+        heartbeat.status(f"chunk {number}")
+    assert supervisor.listen()[0] == "STATUS=chunk 0"

@@ -1,0 +1,239 @@
+"""Commands over MQTT without a broker: where the answer goes, what is refused, and that an id is carried out once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core import wire
+from edge.core.errors import SpoolError, WireError
+from edge.messaging.bus import Bus, Handler, Message
+from edge.messaging.command_server import MAX_CORRELATION, MAX_REQUEST, Desk, Replays, address, id_of
+from edge.messaging.commands import EVERY_VERB, Command, Pause, Rotate, SetLimit
+from edge.messaging.events import Response
+
+BELOW = "imhearing/porch/response/"
+
+
+class Recorded:
+    """Takes the place of a bus: keeps what is sent, lets a test deliver."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Response, bytes | None]] = []
+        self.handlers: dict[str, Handler] = {}
+
+    def subscribe(self, topic_filter: str, handler: Handler, *, tell_retained: bool = False) -> None:
+        assert tell_retained
+        self.handlers[topic_filter] = handler
+
+    def send(self, topic: str, payload: bytes, correlation: bytes | None = None, expiry: int | None = None) -> None:
+        assert expiry
+        self.sent.append((topic, wire.decode(payload, Response), correlation))
+
+
+class Node:
+    """A desk whose commands are carried out at once."""
+
+    def __init__(self, handler: Callable[[Any], dict[str, Any] | None] = lambda _: {}, room: bool = True) -> None:
+        self.bus = Recorded()
+        self.carried_out: list[Command] = []
+
+        def note(command: Command) -> dict[str, Any] | None:
+            self.carried_out.append(command)
+            return handler(command)
+
+        def run(call: Callable[[], None]) -> bool:
+            if room:
+                call()
+            return room
+
+        handlers: dict[type[Command], Any] = {Pause: note, Rotate: note, SetLimit: note}
+        Desk(cast(Bus, self.bus), "porch", handlers, run, stray=True)
+
+    def deliver(self, verb: str, payload: bytes | dict[str, Any], **envelope: Any) -> Response | None:
+        """The answer, if there is one."""
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        before = len(self.bus.sent)
+        message = Message(f"imhearing/porch/request/{verb}", data, envelope.pop("retained", False), **envelope)
+        self.bus.handlers["imhearing/porch/request/+"](message)
+        assert len(self.bus.sent) - before in (0, 1)
+        return self.bus.sent[-1][1] if len(self.bus.sent) > before else None
+
+
+def refusal(node: Node, verb: str, payload: bytes | dict[str, Any], **envelope: Any) -> tuple[str, str | None]:
+    answer = node.deliver(verb, payload, **envelope)
+    assert answer is not None
+    assert not answer.ok
+    assert answer.error is not None
+    assert answer.error.message
+    return answer.error.code, answer.error.field
+
+
+def test_a_command_is_carried_out_and_answered_on_its_verb() -> None:
+    node = Node(lambda _: {"until": None})
+    answer = node.deliver("pause", {"id": "a" * 16, "seconds": 60})
+    assert answer == Response(id="a" * 16, ok=True, data={"until": None})
+    assert node.carried_out == [Pause(id="a" * 16, seconds=60)]
+    assert node.bus.sent[0][0] == f"{BELOW}pause"
+
+
+def test_who_speaks_mqtt_5_is_answered_where_it_asks() -> None:
+    node = Node()
+    node.deliver("rotate", {"id": "a" * 16}, response_topic=f"{BELOW}me/1", correlation=b"\0\xff")
+    assert node.bus.sent[0][0] == f"{BELOW}me/1"
+    assert node.bus.sent[0][2] == b"\0\xff"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "imhearing/garden/response/x", "imhearing/porch/recorder/state", f"{BELOW}#", f"{BELOW}+/x", f"{BELOW}$x",
+        f"{BELOW}a/../b\0", BELOW, "$SYS/x", "", f"{BELOW}{'x' * 300}", f"{BELOW}a//b", f"{BELOW}x\n",
+    ],
+)  # fmt: skip
+def test_an_answer_goes_nowhere_but_below_our_own(topic: str) -> None:
+    node = Node()
+    assert refusal(node, "rotate", {"id": "a" * 16}, response_topic=topic) == ("bad_request", "response_topic")
+    assert node.bus.sent[0][0] == f"{BELOW}rotate"
+    assert node.carried_out == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "payload", "code", "field"),
+    [
+        ("pause", b"", "bad_request", None),
+        ("pause", b"\xff\xfe", "bad_request", None),
+        ("pause", b"[" * 5_000, "bad_request", None),
+        ("pause", b'{"id":"' + b"x" * MAX_REQUEST + b'"}', "bad_request", None),
+        ("pause", {}, "bad_request", "id"),
+        ("pause", {"id": "short"}, "bad_request", "id"),
+        ("pause", {"id": 5}, "bad_request", "id"),
+        ("pause", {"id": "a" * 16, "seconds": "long"}, "bad_request", "seconds"),
+        ("pause", {"id": "a" * 16, "seconds": 0}, "bad_request", "seconds"),
+        ("pause", {"id": "a" * 16, "seconds": 1e300}, "bad_request", "seconds"),
+        ("set", {"id": "a" * 16, "metric": "colour", "limit": 1}, "bad_request", "metric"),
+        ("set", {"id": "a" * 16, "metric": "oldest_age"}, "bad_request", "limit"),
+        ("explode", {"id": "a" * 16}, "unknown_verb", None),
+    ],
+)
+def test_a_bad_one_is_answered_with_code_and_field(
+    verb: str, payload: bytes | dict[str, Any], code: str, field: str | None
+) -> None:
+    node = Node()
+    assert refusal(node, verb, payload) == (code, field)
+    assert node.carried_out == []
+
+
+def test_too_much_correlation_data_is_refused_without_it() -> None:
+    node = Node()
+    got = refusal(node, "rotate", {"id": "a" * 16}, correlation=b"x" * (MAX_CORRELATION + 1))
+    assert got == ("bad_request", "correlation_data")
+    assert node.bus.sent[0][2] is None
+
+
+@pytest.mark.parametrize("verb", ["archive", "query"])
+def test_another_services_verb_is_left_to_it(verb: str) -> None:
+    node = Node()
+    assert verb in EVERY_VERB
+    assert node.deliver(verb, {"id": "a" * 16}) is None
+
+
+def test_a_retained_command_is_ignored() -> None:
+    node = Node()
+    assert node.deliver("pause", {"id": "a" * 16}, retained=True) is None
+    assert node.carried_out == []
+
+
+@pytest.mark.parametrize("verb", ["", "a/b", "Pause", "$SYS", "x" * 40, "pa use", "pause\n"])
+def test_what_is_no_verb_is_ignored(verb: str) -> None:
+    assert address(Message(f"imhearing/porch/request/{verb}", b"{}", False), "porch") is None
+
+
+def test_a_hundred_replays_are_carried_out_once_and_answered_alike() -> None:
+    count = iter(range(1_000))
+    node = Node(lambda _: {"n": next(count)})
+    answers = [node.deliver("rotate", {"id": "a" * 16}) for _ in range(100)]
+    assert len(node.carried_out) == 1
+    assert {wire.encode(answer) for answer in answers} == {wire.encode(answers[0])}
+
+
+def test_a_failure_is_replayed_too() -> None:
+    def fail(command: Command) -> dict[str, Any]:
+        raise SpoolError("no room")
+
+    node = Node(fail)
+    assert refusal(node, "rotate", {"id": "a" * 16}) == ("internal", None)
+    assert refusal(node, "rotate", {"id": "a" * 16}) == ("internal", None)
+    assert len(node.carried_out) == 1
+
+
+def test_the_same_id_with_other_fields_is_refused() -> None:
+    node = Node()
+    node.deliver("pause", {"id": "a" * 16, "seconds": 5})
+    assert refusal(node, "pause", {"id": "a" * 16, "seconds": 6}) == ("bad_request", "id")
+    assert len(node.carried_out) == 1
+
+
+def test_what_a_handler_finds_wrong_is_named() -> None:
+    def fail(command: Command) -> dict[str, Any]:
+        raise WireError("limit: too much", "limit")
+
+    assert refusal(Node(fail), "rotate", {"id": "a" * 16}) == ("bad_request", "limit")
+
+
+def test_a_fault_of_ours_is_an_answer_too() -> None:
+    def fail(command: Command) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    assert refusal(Node(fail), "rotate", {"id": "a" * 16}) == ("internal", None)
+
+
+def test_without_room_the_sender_is_told() -> None:
+    assert refusal(Node(room=False), "rotate", {"id": "a" * 16}) == ("busy", None)
+
+
+def test_only_so_many_answers_are_remembered() -> None:
+    replays = Replays(limit=2)
+    for name in "abc":
+        replays.remember(Rotate(id=name * 16), Response(id=name, ok=True))
+    assert replays.answer_to(Rotate(id="a" * 16)) is None
+    assert replays.answer_to(Rotate(id="c" * 16)) is not None
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.integers(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=12,
+)
+_fields = st.fixed_dictionaries(
+    {}, optional={"id": _json, "seconds": _json, "metric": _json, "limit": _json, "on": _json}
+)
+
+
+@given(
+    st.sampled_from(["pause", "rotate", "set", "archive", "nothing", "a/b"]),
+    st.binary(max_size=200) | _fields.map(lambda fields: json.dumps(fields).encode()),
+    st.none() | st.text(max_size=40) | st.text(max_size=10).map(lambda tail: BELOW + tail),
+    st.none() | st.binary(max_size=50),
+)
+def test_whatever_comes_gets_at_most_one_answer_below_our_own(
+    verb: str, payload: bytes, response_topic: str | None, correlation: bytes | None
+) -> None:
+    node = Node()
+    answer = node.deliver(verb, payload, response_topic=response_topic, correlation=correlation)
+    for topic, _, _ in node.bus.sent:
+        assert topic.startswith(BELOW)
+        assert not set("#+$\0") & set(topic)
+    if answer is not None:
+        assert answer.ok is (answer.error is None)
+        assert len(node.carried_out) == (1 if answer.ok else 0)
+
+
+@given(st.binary(max_size=100))
+def test_the_id_of_anything_is_text(payload: bytes) -> None:
+    assert isinstance(id_of(payload), str)

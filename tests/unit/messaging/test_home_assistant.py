@@ -1,0 +1,103 @@
+"""The discovery payload: what Home Assistant requires, and nothing that the node does not say or take.
+
+That a real Home Assistant likes it is shown by bench/home_assistant.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import fields
+
+from edge.messaging.commands import COMMANDS
+from edge.messaging.events import EVENTS, ROOT, LevelMeasured, SoundHeard
+from edge.messaging.home_assistant import Component, discovery_payload, discovery_topic
+
+NODE = "porch-2"
+COMPONENTS: dict[str, Component] = discovery_payload(NODE, "dBFS")["components"]
+STRUCTS = {f"{ROOT}/{NODE}/{event.TOPIC}": event for event in EVENTS}
+VERBS = {f"{ROOT}/{NODE}/request/{command.VERB}": command for command in COMMANDS}
+
+
+def test_the_payload_has_what_home_assistant_requires() -> None:
+    payload = discovery_payload(NODE, "dBFS")
+    assert payload["device"]["identifiers"] == ["imhearing_porch-2"]
+    assert payload["origin"]["name"]
+    assert len(json.dumps(payload)) < 60_000  # what our own reader would take
+
+
+@pytest.mark.parametrize("key", COMPONENTS)
+def test_each_component_can_be_told_apart_and_named(key: str) -> None:
+    component = COMPONENTS[key]
+    assert component["unique_id"] == f"imhearing_{NODE}_{key}"
+    assert re.fullmatch(r"[a-z_]+\.im_hearing_porch_2_[a-z_]+", component["default_entity_id"])
+    assert component["default_entity_id"].startswith(component["platform"] + ".")
+    assert component.get("icon") or component.get("device_class")
+
+
+def test_no_two_share_an_identity() -> None:
+    for what in ("unique_id", "default_entity_id"):
+        found = [component[what] for component in COMPONENTS.values()]
+        assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("key", COMPONENTS)
+def test_each_reads_fields_that_its_topic_has(key: str) -> None:
+    component = COMPONENTS[key]
+    places = [(component["state_topic"], component["value_template"])] if "state_topic" in component else []
+    if "json_attributes_topic" in component:
+        places.append((component["json_attributes_topic"], component["json_attributes_template"]))
+    places += [(place["topic"], place["value_template"]) for place in component.get("availability", [])]
+    assert places
+    for topic, template in places:
+        known = {field.encode_name for field in fields(STRUCTS[topic])}
+        assert set(re.findall(r"value_json\.(\w+)", template)) <= known
+
+
+@pytest.mark.parametrize("key", COMPONENTS)
+def test_each_state_comes_again_after_a_restart(key: str) -> None:
+    component = COMPONENTS[key]
+    if "state_topic" in component:
+        event = STRUCTS[component["state_topic"]]
+        assert event.RETAINED or event in (LevelMeasured, SoundHeard)  # each second; an event, which has no state
+
+
+@pytest.mark.parametrize("key", [key for key, component in COMPONENTS.items() if "command_topic" in component])
+def test_each_command_is_a_verb_with_its_fields(key: str) -> None:
+    component = COMPONENTS[key]
+    command = VERBS[component["command_topic"]]
+    known = {field.encode_name: field.required for field in fields(command)}
+    named = set(re.findall(r'"(\w+)":', component["command_template"]))
+    assert named <= set(known)
+    assert {name for name, required in known.items() if required} <= named
+
+
+@pytest.mark.parametrize("key", COMPONENTS)
+def test_each_tells_when_it_cannot_be_known(key: str) -> None:
+    assert key == "running" or COMPONENTS[key]["availability"]
+
+
+def test_levels_are_pressure_only_once_calibrated() -> None:
+    def level(unit: Any) -> Component:
+        found: Component = discovery_payload(NODE, unit)["components"]["level"]
+        return found
+
+    assert level("dBFS")["unit_of_measurement"] == "dBFS"
+    assert "device_class" not in level("dBFS")
+    assert level("dBA")["unit_of_measurement"] == "dBA"
+    assert level("dBA")["device_class"] == "sound_pressure"
+
+
+def test_the_topic_is_one_that_home_assistant_takes() -> None:
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", discovery_topic(NODE))
+
+
+def test_the_documentation_names_each_entity() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
+    for component in discovery_payload("porch", "dBFS")["components"].values():
+        entity = component["default_entity_id"]
+        assert f"`{entity}`" in text or f"`...{entity.partition('_porch')[2]}`" in text, entity

@@ -1,0 +1,97 @@
+"""What is kept for the broker, for how long, and how long a new connection waits."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.messaging.outbox import Delays, Letter, Outbox
+
+
+class Receipt:
+    def __init__(self, taken: bool = False) -> None:
+        self.taken = taken
+
+    def is_published(self) -> bool:
+        return self.taken
+
+
+def letter(name: str, *, qos: int = 1, retain: bool = False, deadline: float | None = None) -> Letter:
+    return Letter(name, b"", qos, retain, deadline)
+
+
+def names(letters: list[Letter]) -> list[str]:
+    return [each.topic for each in letters]
+
+
+def test_what_waits_comes_out_in_order_and_once() -> None:
+    box = Outbox(10)
+    box.hold(letter("a"))
+    box.hold(letter("b"))
+    assert names(box.take(0)) == ["a", "b"]
+    assert box.take(0) == []
+
+
+def test_a_stale_alarm_is_dropped_and_a_fresh_one_is_not() -> None:
+    box = Outbox(10)
+    box.hold(letter("old", deadline=60))
+    box.hold(letter("new", deadline=90))
+    assert names(box.take(60)) == ["new"]
+
+
+def test_what_was_not_acknowledged_goes_again_before_what_came_later() -> None:
+    box = Outbox(10)
+    box.sent(letter("taken"), Receipt(taken=True))
+    box.sent(letter("in flight"), Receipt())
+    box.hold(letter("later"))
+    box.connection_lost()
+    assert names(box.take(0)) == ["in flight", "later"]
+
+
+def test_retained_letters_and_those_of_qos_0_are_not_kept() -> None:
+    box = Outbox(10)
+    box.hold(letter("level", qos=0))
+    box.sent(letter("state", retain=True), Receipt())
+    box.connection_lost()
+    assert box.take(0) == []
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 10))
+def test_it_never_holds_more_than_its_limit(sent: list[bool], limit: int) -> None:
+    box = Outbox(limit)
+    for number, is_sent in enumerate(sent):
+        one = letter(str(number))
+        box.sent(one, Receipt()) if is_sent else box.hold(one)
+        assert len(box) <= 2 * limit
+    box.connection_lost()
+    assert len(box.take(0)) <= limit
+
+
+def test_delays_double_up_to_half_a_minute_and_are_never_below_half_of_that() -> None:
+    delays = Delays()
+    told = [delays.after("unreachable", 0.0, 1.0) for _ in range(9)]
+    assert told == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert delays.after("unreachable", 0.0, 0.0) == 15
+
+
+def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
+    delays = Delays()
+    for _ in range(9):
+        delays.after("unreachable", 0.0, 1.0)
+    assert delays.after("lost", 60.0, 1.0) == 0.5
+
+
+def test_two_that_push_each_other_out_do_not_race() -> None:
+    delays = Delays()
+    assert [delays.after("lost", 0.1, 1.0) for _ in range(4)] == [0.5, 1, 2, 4]
+
+
+def test_a_refusal_is_tried_again_slowly() -> None:
+    delays = Delays()
+    assert delays.after("refused", 0.1, 1.0) == 15
+    assert delays.after("refused", 0.1, 1.0) == 30
+
+
+@given(st.floats(0, 1))
+def test_jitter_keeps_within_half(chance: float) -> None:
+    assert 0.25 <= Delays().after("lost", 0.0, chance) <= 0.5

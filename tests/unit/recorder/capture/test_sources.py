@@ -1,0 +1,98 @@
+"""A sound file as a source: played once, whatever comes between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.configuration.loader import load
+from edge.configuration.settings import Recorder
+from edge.core.errors import FileUnplayable
+from edge.recorder.capture.blocks import EndOfSound, Samples, Source, block_frames
+from edge.recorder.capture.sources import SourceChoice
+from tests.support.microphone import write_noise
+
+
+def recorder_settings(folder: Path, source: Path) -> Recorder:
+    options = [f"recorder.source={source}", "recorder.pace=max", "recorder.block_ms=80"]
+    return load(folder, overrides=options, environ={}).recorder
+
+
+def read(source: Source, blocks: int) -> list[Samples]:
+    found = [source.read(1.0) for _ in range(blocks)]
+    return [block.samples for block in found if block is not None]
+
+
+def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
+    played = write_noise(tmp_path / "a.wav", 0.5, seed=1)
+    choose = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"))
+    source = choose()
+    source.open()
+    before = read(source, 2)
+    source.close()
+    source = choose()
+    source.open()
+    block = source.read(1.0)
+    assert block is not None
+    after = read(source, 4)
+    with pytest.raises(EndOfSound):
+        source.read(1.0)
+    source.close()
+    assert np.array_equal(np.concatenate([*before, block.samples, *after])[:, 0], played)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "folder"])
+def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.wav"
+    if kind == "text":
+        path.write_text("no sound")
+    elif kind == "folder":
+        path.mkdir()
+    words = {"missing": "No such file", "text": "is no sound file", "folder": "Is a directory"}[kind]
+    with pytest.raises(FileUnplayable, match=f"{words}.*set .recorder. source") as caught:
+        SourceChoice(recorder_settings(tmp_path, path))().open()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["shorter", "gone", "no sound"])
+def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what: str) -> None:
+    """An error would end the process, and the next one would play the file from its first sample, once more."""
+    path = tmp_path / "a.wav"
+    write_noise(path, 0.5, seed=1)
+    choose = SourceChoice(recorder_settings(tmp_path, path))
+    source = choose()
+    form = source.open()
+    read(source, 3)
+    source.close()
+    if what == "shorter":
+        write_noise(path, 0.1, seed=2)
+    elif what == "gone":
+        path.unlink()
+    else:
+        path.write_text("no sound")
+    source = choose()
+    assert source.open() == form
+    with pytest.raises(EndOfSound):
+        source.read(1.0)
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000]
+)
+@pytest.mark.parametrize("milliseconds", [40, Recorder().block_ms, 400])
+def test_a_block_is_whole_microseconds_at_every_usual_rate(milliseconds: int, rate: int) -> None:
+    """Else PulseAudio hands over two blocks each second time, half of them a block late."""
+    frames = block_frames(milliseconds, rate)
+    assert frames * 1_000_000 % rate == 0
+    assert abs(frames - milliseconds * rate / 1000) <= 0.02 * rate
+
+
+@given(milliseconds=st.integers(20, 400), rate=st.integers(8_000, 192_000))
+def test_a_block_is_about_as_long_as_asked(milliseconds: int, rate: int) -> None:
+    wanted = milliseconds / 1000
+    assert wanted / 2 <= block_frames(milliseconds, rate) / rate <= wanted * 2

@@ -1,0 +1,36 @@
+"""The disk thread: whatever a task does, those who wait for it go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge.recorder.durable.disk import Disk
+
+
+class Unforeseen(Exception):
+    """Neither an OSError nor one of ours."""
+
+
+@pytest.mark.parametrize("problem", [OSError(5, "Input/output error"), Unforeseen("a library's own")])
+def test_the_first_failure_is_told_and_nothing_more_is_run(problem: Exception) -> None:
+    def fail() -> None:
+        raise problem
+
+    disk, ran = Disk(60), []
+    disk.do(fail)
+    disk.do(lambda: ran.append(1))
+    disk.close()
+    assert disk.failure is problem
+    assert not ran
+
+
+def test_who_waits_goes_on_after_any_failure() -> None:
+    disk = Disk(60)
+
+    def fail() -> None:
+        raise Unforeseen
+
+    disk.do(fail)
+    disk.flush()
+    disk.close()
+    assert isinstance(disk.failure, Unforeseen)

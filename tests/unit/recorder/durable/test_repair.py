@@ -1,0 +1,401 @@
+"""What a crash can leave in the spool, and what is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from edge.configuration.loader import load
+from edge.configuration.settings import Settings
+from edge.core.errors import SpoolError
+from edge.core.ids import chunk_id
+from edge.core.instant import Instant
+from edge.core.values import AudioFormat, Chunk, Hole, OpenHole, SoundSpan, SpoolState
+from edge.recorder.capture.blocks import block_frames
+from edge.recorder.durable.chunk_writer import ChunkWriter, digest, with_digest
+from edge.recorder.durable.repair import repair
+from edge.spool import limits
+from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
+from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.kernel import TurnedClock
+
+KERNEL = TurnedClock()
+
+
+def at(seconds: float) -> Instant:
+    return Instant(START + round(seconds * 1e6))
+
+
+def recording(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
+    """The state of a recorder that died while it recorded."""
+    spool.write_state(
+        SpoolState(state="recording", since=START, boot_id=boot_id, ordinal=1, stream_id=STREAM, knot=knot)
+    )
+
+
+def noise(frames: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(-9_000, 9_000, (frames, 1), dtype=np.int16)
+
+
+def part_bytes(folder: Path, frames: int, audio_format: AudioFormat = "flac") -> bytes:
+    """A part as it lies there while it is written."""
+    path = folder / "writing"
+    writer = ChunkWriter(path, RATE, 1, 16, audio_format)
+    writer.write(noise(frames))
+    data = path.read_bytes()
+    writer.close()
+    path.unlink()
+    return data
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    return spool
+
+
+def sound_of(spool: Spool, chunk: Chunk) -> np.ndarray:
+    return soundfile.read(spool.audio_path(chunk), dtype="int16", always_2d=True)[0]  # type: ignore[no-any-return]
+
+
+def names(spool: Spool) -> set[str]:
+    return {path.name for path in spool.path.iterdir()}
+
+
+def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
+    state, recovered = repair(spool, KERNEL)
+    assert (state.state, state.ordinal, state.open_hole, state.holes, recovered) == ("stopped", 0, None, (), [])
+    assert spool.state() == state
+    assert repair(spool, KERNEL)[0].open_hole is None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(0, 60_000), audio_format=st.sampled_from(["flac", "wav"]))
+def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
+    tmp_path_factory: pytest.TempPathFactory, length: int, audio_format: AudioFormat
+) -> None:
+    spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
+    frames = 3 * 4_096 + 700
+    spool.write_stream(make_stream(chunk_frames=2 * RATE, format=audio_format))
+    recording(spool, (0, START))
+    data = part_bytes(spool.path, frames, audio_format)[:length]
+    spool.part_path(chunk_id(STREAM, 0), audio_format).write_bytes(data)
+    state, recovered = repair(spool, KERNEL)
+    assert spool.parts() == []
+    assert spool.leftovers() == []
+    assert state.open_hole is not None
+    assert state.open_hole.cause == "crash"
+    if not recovered:
+        assert length < 16_000
+        assert state.open_hole.from_ == START
+        assert spool.streams() == []
+        return
+    [chunk] = recovered
+    assert np.array_equal(sound_of(spool, chunk), noise(frames)[: chunk.frames])
+    assert spool.manifest(chunk.chunk_id) == chunk
+    assert digest(spool.audio_path(chunk)).sha256 == chunk.sha256
+    assert (chunk.recovered, chunk.end_reason, chunk.started_at) == (True, "crash", START)
+    assert state.open_hole.from_ == chunk.ended_at == at(chunk.frames / RATE)
+    assert spool.stream(STREAM).knots == ((0, START), (chunk.frames, chunk.ended_at))
+    again, nothing = repair(spool, KERNEL)
+    assert nothing == []
+    assert replace(again, since=state.since) == state
+
+
+def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    data = audio_bytes(0)
+    chunk = make_chunk(0, data)
+    put_chunk(spool, chunk, data)
+    spool.audio_path(chunk).replace(spool.part_path(chunk.chunk_id, "flac"))
+    assert repair(spool, KERNEL)[1] == [chunk]
+    assert spool.audio_path(chunk).read_bytes() == data
+
+
+def test_two_parts_of_one_stream_join(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    whole = audio_bytes(0)
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(whole)
+    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    first, second = repair(spool, KERNEL)[1]
+    assert (first.frames, first.end_reason) == (RATE, None)
+    assert (second.first_frame, second.frames, second.end_reason) == (RATE, 4_096, "crash")
+    assert first.ended_at == second.started_at
+
+
+def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    first, second = repair(spool, KERNEL)[1]
+    assert first.ended_at == at(4_096 / RATE)
+    assert second.started_at == at(1)
+
+
+def test_holes_of_a_stream_that_never_had_a_chunk_are_not_forgotten(spool: Spool) -> None:
+    before = (Hole("paused", at(-9), at(-5)), Hole("crash", at(-5), at(0)))
+    spool.write_stream(make_stream(before=before, earlier=1))
+    recording(spool, (0, START))
+    state, _ = repair(spool, KERNEL)
+    assert (state.holes, state.open_hole, state.earlier) == (before, OpenHole("crash", START), 1)
+    assert spool.streams() == []
+
+
+def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
+    data = audio_bytes(0)
+    spool.write_stream(make_stream())
+    put_chunk(spool, make_chunk(0, data), data)
+    spool.write_state(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
+    spool.write_stream(make_stream("20260303T220009Z-zzzz", ordinal=2))
+    state, _ = repair(spool, KERNEL)
+    assert spool.streams() == [STREAM]
+    assert state.ordinal == 1
+
+
+def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
+    data = audio_bytes(0)
+    spool.write_stream(make_stream(ordinal=9))
+    put_chunk(spool, make_chunk(0, data), data)
+    spool.write_state(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
+    assert repair(spool, KERNEL)[0].ordinal == 9
+    assert spool.streams() == [STREAM]
+
+
+def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    data = audio_bytes(0)
+    put_chunk(spool, make_chunk(0, data), data)
+    recording(spool, (RATE, at(1)), boot_id="the boot before")
+    state, _ = repair(spool, KERNEL)
+    assert state.open_hole == OpenHole("power", at(1))
+    assert (state.earlier, state.boot_id) == (1, KERNEL.boot_id)
+
+
+def test_a_cause_that_is_known_is_told(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (RATE, at(1)))
+    assert repair(spool, KERNEL, "disk_full")[0].open_hole == OpenHole("disk_full", at(1))
+
+
+def test_a_sound_that_lasted_ends_with_what_was_recovered(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    data = audio_bytes(0)
+    lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -30.0)
+    put_chunk(spool, make_chunk(0, data, sounds=(lasting,)), data)
+    recording(spool, (RATE, at(1)))
+    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    [chunk] = repair(spool, KERNEL)[1]
+    [sound] = chunk.sounds
+    assert (sound.sound_id, sound.first_frame, sound.frames) == (lasting.sound_id, 6_000, RATE + 4_096 - 6_000)
+
+
+def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: Spool) -> None:
+    spool.write_stream(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
+    recording(spool, (0, at(3_600)))
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    state, [chunk] = repair(spool, KERNEL)
+    assert chunk.uncertain
+    assert chunk.started_at == START
+    assert state.open_hole == OpenHole("crash", at(3_600 + 4_096 / RATE))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"state": "dancing"}', b"x" * 2_000_000])
+def test_a_damaged_state_is_set_aside_and_made_anew_from_the_chunks(spool: Spool, content: bytes) -> None:
+    spool.write_stream(make_stream(ordinal=7))
+    data = audio_bytes(0)
+    put_chunk(spool, make_chunk(0, data), data)
+    (spool.path / "state.json").write_bytes(content)
+    state, _ = repair(spool, KERNEL)
+    assert (state.ordinal, state.open_hole, state.earlier) == (7, OpenHole("unknown", at(1)), 1)
+    [aside] = spool.path.glob("state.json.damaged-*")
+    assert aside.read_bytes() == content
+
+
+FOREIGN = {
+    "holiday.flac": b"mine", "notes.json.tmp": b"mine", "x.repair": b"mine", "pause.json.tmp": b"someone's",
+    "20260303T220000Z-zzzz-000001.flac.part": b"no stream", "20260303T220000Z-zzzz-000002.flac": b"no manifest",
+    "20260303T220000Z-zzzz-000003.wav.age": b"no manifest", "20260303T220000Z-zzzz-000004.json": b"damaged",
+    "..flac.part": b"mine",
+}  # fmt: skip
+
+
+def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, data in FOREIGN.items():
+        (spool.path / name).write_bytes(data)
+    attic = Spool(spool.path, "attic")
+    other = "20260101T000000Z-aaaa"
+    attic.write_stream(make_stream(other, node="attic"))
+    put_chunk(attic, make_chunk(0, b"x", node="attic", stream_id=other), b"x")
+    attic.manifest_path(chunk_id(other, 1)).write_bytes(attic.manifest_path(chunk_id(other, 0)).read_bytes())
+    attic.part_path(chunk_id(other, 2), "flac").write_bytes(part_bytes(tmp_path, 9_000))
+    (tmp_path / "target").write_bytes(b"precious")
+    spool.part_path(chunk_id(STREAM, 0), "flac").symlink_to(tmp_path / "target")
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    before = {path.name: path.read_bytes() for path in spool.path.iterdir()}
+    assert repair(spool, KERNEL)[1] == []
+    after = {path.name: path.read_bytes() for path in spool.path.iterdir()}
+    del before["state.json"], after["state.json"], before[f"{STREAM}.stream.json"]
+    assert after == before
+    assert (tmp_path / "target").read_bytes() == b"precious"
+    for name in (chunk_id(other, 1), "zzzz-000001", "zzzz-000002", "zzzz-000004"):
+        assert name in caplog.text
+
+
+def test_our_own_leftovers_go(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (RATE, at(1)))
+    ours = [
+        "state.json.tmp",
+        f"{STREAM}.stream.json.tmp",
+        f"{STREAM}-000001.json.tmp",
+        f"{STREAM}-000001.flac.part.repair",
+    ]
+    for name in ours:
+        (spool.path / name).write_bytes(b"half")
+    put_chunk(spool, make_chunk(3, b"x"), b"x")
+    spool.audio_path(make_chunk(3, b"x")).unlink()  # the archiver had begun to remove it
+    repair(spool, KERNEL)
+    assert names(spool) == {"state.json", f"{STREAM}.stream.json"}
+
+
+def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    data = audio_bytes(0)
+    put_chunk(spool, make_chunk(0, data), data)
+    spool.manifest_path(chunk_id(STREAM, 0)).unlink()
+    [chunk] = repair(spool, KERNEL)[1]
+    assert (chunk.frames, chunk.recovered) == (RATE, True)
+    assert spool.manifest(chunk.chunk_id) == chunk
+
+
+def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    data = part_bytes(spool.path, 5_000)
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)
+    [chunk] = repair(spool, KERNEL)[1]
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)  # its removal had not happened yet
+    assert repair(spool, KERNEL)[1] == []
+    assert spool.parts() == []
+    assert spool.manifest(chunk.chunk_id) == chunk
+
+
+def test_much_that_cannot_be_read_is_set_aside_and_not_deleted(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
+    assert repair(spool, KERNEL)[1] == []
+    assert (spool.path / f"{STREAM}-000000.flac.part.damaged").stat().st_size == 200_000
+
+
+def test_a_spool_that_is_gone_is_said(spool: Spool) -> None:
+    with pytest.raises((SpoolError, OSError)):
+        repair(Spool(spool.path / "nowhere", "porch"), KERNEL)
+
+
+def test_with_digest_keeps_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    chunk = with_digest(make_chunk(0, b""), digest(tmp_path / "x"))
+    assert chunk.bytes == 3
+    assert chunk.chunk_id == make_chunk(0, b"").chunk_id
+
+
+class EmptiedSpool(Spool):
+    """The archiver removes a chunk while the recorder lists the folder."""
+
+    def manifests(self) -> set[str]:
+        for name in list(self.chunks()):
+            self.remove(name)
+        return super().manifests()
+
+
+def test_a_chunk_that_the_archiver_removes_meanwhile_is_no_fault(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    put_chunk(spool, make_chunk(0), audio_bytes(0))
+    repair(EmptiedSpool(spool.path, spool.node), KERNEL)
+    assert not spool.chunks()
+
+
+def listening(*overrides: str) -> Settings:
+    wishes = ["node.name=porch", "thresholds.sound_level=-30", "levels.hold_seconds=0.2", *overrides]
+    return load(Path("/nonexistent"), overrides=wishes, environ={})
+
+
+def part_of(spool: Spool, seq: int, *loud: tuple[int, int], frames: int = RATE) -> None:
+    """A part of which a crash kept all: quiet, but for these frames."""
+    samples = np.random.default_rng(seq).integers(-3, 4, (frames, 1), dtype=np.int16)
+    for begin, end in loud:
+        samples[begin:end, 0] = 20_000 * np.sin(2 * np.pi * 1_000 * np.arange(end - begin) / RATE)
+    path = spool.part_path(chunk_id(STREAM, seq), "flac")
+    soundfile.write(path, samples, RATE, format="FLAC", subtype="PCM_16")
+
+
+def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
+    spool.write_stream(make_stream(chunk_frames=10 * RATE))
+    recording(spool, (0, START))
+    part_of(spool, 0, (8_000, 12_000), (28_000, 32_000), frames=32_000)
+    [chunk] = repair(spool, KERNEL, None, listening())[1]
+    first, second = chunk.sounds
+    block = block_frames(listening().recorder.block_ms, RATE)
+    assert first.first_frame == 8_000 // block * block  # the block in which the recorder heard it: so one id
+    assert first.sound_id == f"{STREAM}-s{first.first_frame}"
+    assert first.frames is not None
+    assert 4_000 < first.frames < 16_000  # the fast level takes its time to fall
+    assert second.frames == 32_000 - second.first_frame
+
+
+def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    limits.keep(spool.path, Limits(sound_level=-30.0))
+    part_of(spool, 0, (2_000, 4_000), frames=7_000)
+    [chunk] = repair(spool, KERNEL, None, listening("thresholds.sound_level=0"))[1]
+    assert len(chunk.sounds) == 1
+
+
+def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> None:
+    whole = 4 * RATE
+    spool.write_stream(make_stream(chunk_frames=whole))
+    data = audio_bytes(0)
+    lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -4.0, -5.0)
+    put_chunk(spool, make_chunk(0, data, seconds=4, sounds=(lasting,)), data)
+    recording(spool, (whole, at(4)))
+    part_of(spool, 1, (0, 2_000), (20_000, 22_000), frames=22_000)
+    [chunk] = repair(spool, KERNEL, None, listening())[1]
+    first, second = chunk.sounds
+    assert (first.sound_id, first.first_frame) == (lasting.sound_id, 6_000)
+    assert first.frames is not None
+    assert whole + 2_000 < 6_000 + first.frames < second.first_frame
+    assert second.frames == whole + 22_000 - second.first_frame
+
+
+def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    part_of(spool, 0, (6_000, 8_000))
+    part_of(spool, 1, (0, 5_000), frames=5_000)
+    first, second = repair(spool, KERNEL, None, listening())[1]
+    [lasting], [ended] = first.sounds, second.sounds
+    assert lasting.frames is None
+    assert (ended.sound_id, ended.first_frame) == (lasting.sound_id, lasting.first_frame)
+    assert ended.frames == RATE + 5_000 - lasting.first_frame
+
+
+def test_what_was_quiet_is_recovered_without_a_sound(spool: Spool) -> None:
+    spool.write_stream(make_stream())
+    recording(spool, (0, START))
+    part_of(spool, 0, frames=7_000)
+    [chunk] = repair(spool, KERNEL, None, listening())[1]
+    assert chunk.sounds == ()

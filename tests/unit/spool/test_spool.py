@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core.errors import SpoolBusy, SpoolError
+from edge.core.instant import Instant
+from edge.core.values import PauseOrder, SpoolState
+from edge.spool.spool import Spool
+from tests.support.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.rights import not_as_root
+
+HOSTILE = [
+    "20260303T220000Z-abcd-000000.flac\n", "20260303T220000Z-abcd-000000.flac.bak",
+    "x20260303T220000Z-abcd-000000.flac",
+    "20260303T220000Z-abcd-000000.FLAC", "20260303T220000Z-abc1-000000.flac", "20260303T220000Z-abcd-00000０.flac",
+    "..", "notes.txt", "20260303T220000Z-abcd-000000.json.tmp.swp", ".hidden", "20260303T220000Z-abcd.stream.json~",
+    "my.json.tmp", "holiday.flac.part", "x.repair",
+]  # fmt: skip
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.create()
+    return spool
+
+
+def test_create_makes_a_folder_that_others_cannot_read(spool: Spool) -> None:
+    assert spool.path.stat().st_mode & 0o007 == 0
+    assert list(spool.path.iterdir()) == []
+
+
+def test_a_spool_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="record_path"):
+        Spool(tmp_path / "file" / "spool", "porch").create()
+    with pytest.raises(SpoolError, match="cannot be listed"):
+        Spool(tmp_path / "nowhere", "porch").chunks()
+
+
+def test_a_second_recorder_is_refused(spool: Spool) -> None:
+    second = Spool(spool.path, "porch")
+    with spool.locked_for_recording(), pytest.raises(SpoolBusy, match="another"), second.locked_for_recording():
+        pass
+    with spool.locked_for_recording():
+        pass
+
+
+def test_a_finished_chunk_is_listed_read_and_removed(spool: Spool) -> None:
+    data = audio_bytes(1)
+    chunk = make_chunk(1, data)
+    put_chunk(spool, chunk, data)
+    assert [file.bytes for file in spool.chunks().values()] == [len(data)]
+    assert spool.manifests() == {chunk.chunk_id}
+    assert spool.manifest(chunk.chunk_id) == chunk
+    assert spool.parts() == []
+    assert spool.leftovers() == []
+    spool.remove(chunk.chunk_id)
+    spool.remove(chunk.chunk_id)
+    assert list(spool.path.iterdir()) == []
+
+
+def test_foreign_names_are_not_ours(spool: Spool) -> None:
+    for name in HOSTILE[:6] + HOSTILE[7:]:
+        (spool.path / name).write_bytes(b"x")
+    assert (spool.chunks(), spool.parts(), spool.manifests(), spool.streams(), spool.leftovers()) == (
+        {},
+        [],
+        set(),
+        [],
+        [],
+    )
+
+
+def test_links_and_folders_are_not_ours(spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    for ending in (".flac", ".flac.part", ".json", ".json.tmp"):
+        (spool.path / f"20260303T220000Z-abcd-000001{ending}").symlink_to(tmp_path / "secret")
+        (spool.path / f"20260303T220000Z-abcd-000002{ending}").mkdir()
+    (spool.path / "20260303T220000Z-abcd.stream.json").symlink_to(tmp_path / "secret")
+    assert (spool.chunks(), spool.parts(), spool.manifests(), spool.streams(), spool.leftovers()) == (
+        {},
+        [],
+        set(),
+        [],
+        [],
+    )
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "20260303T220000Z-abcd-000000/../x", "x\0"])
+def test_nothing_outside_is_removed(spool: Spool, name: str) -> None:
+    with pytest.raises(SpoolError, match="no chunk id"):
+        spool.remove(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "message"),
+    [
+        ({"seq": 2}, None, "belongs to chunk"),
+        ({"node": "attic"}, None, "belongs to chunk"),
+        ({}, b"{", "is damaged"),
+        ({}, b" " * 1_000_001, "too large"),
+        ({}, b'{"chunk_id": "../../x"}', "is damaged"),
+    ],
+)
+def test_a_manifest_that_is_not_right_is_refused(
+    spool: Spool, changes: dict[str, object], data: bytes | None, message: str
+) -> None:
+    chunk = make_chunk(**{"seq": 1, "data": b"", **changes})  # type: ignore[arg-type]
+    put_chunk(spool, chunk, b"")
+    path = spool.manifest_path(make_chunk(1, b"").chunk_id)
+    spool.manifest_path(chunk.chunk_id).replace(path)
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(SpoolError, match=message):
+        spool.manifest(make_chunk(1, b"").chunk_id)
+
+
+@given(st.binary(max_size=100))
+def test_a_damaged_state_is_told_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
+    (spool.path / "state.json").write_bytes(data)
+    with pytest.raises(SpoolError, match="damaged"):
+        spool.state()
+
+
+def test_state_streams_and_pauses_are_kept(spool: Spool) -> None:
+    assert spool.state() is None
+    assert spool.pause_order() is None
+    state = SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3)
+    spool.write_state(state)
+    spool.write_stream(make_stream())
+    spool.write_pause_order(PauseOrder(Instant(START + 1)))
+    assert spool.state() == state
+    assert spool.stream(spool.streams()[0]) == make_stream()
+    assert spool.pause_order() == PauseOrder(Instant(START + 1))
+    spool.remove_pause_order()
+    spool.remove_pause_order()
+    spool.remove_stream(make_stream().stream_id)
+    assert (spool.pause_order(), spool.streams()) == (None, [])
+
+
+def test_leftovers_are_told_by_our_names_alone(spool: Spool) -> None:
+    ours = {
+        "state.json.tmp", "20260303T220000Z-abcd-000001.json.tmp", "20260303T220000Z-abcd.stream.json.tmp",
+        "20260303T220000Z-abcd-000001.flac.part.repair", ".probe",
+    }  # fmt: skip
+    for name in ours | {"pause.json.tmp", "settings.json.tmp"}:  # others may be writing those right now
+        (spool.path / name).write_bytes(b"")
+    assert {path.name for path in spool.leftovers()} == ours
+
+
+def test_free_and_whole_disk(spool: Spool) -> None:
+    whole = os.statvfs(spool.path)
+    assert spool.disk_bytes() == whole.f_blocks * whole.f_frsize
+    assert 0 < spool.free_bytes() <= spool.disk_bytes()
+
+
+def test_a_spool_whose_rights_were_taken_away_is_a_plain_error(spool: Spool) -> None:
+    spool.write_state(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
+    spool.path.chmod(0)
+    with not_as_root(), pytest.raises(SpoolError, match="cannot be read"):
+        spool.state()
