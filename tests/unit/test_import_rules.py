@@ -42,7 +42,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pyaudio": ("edge/recorder/capture/microphone.py",),
     "soundfile": (
         "edge/recorder/durable/chunk_writer.py",
-        "edge/recorder/capture/sources.py",
+        "edge/recorder/capture/sound_file.py",
         "query_service/sound/audio.py",
     ),
     "ably": ("query_service/realtime/link.py",),

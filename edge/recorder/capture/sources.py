@@ -7,7 +7,6 @@ import threading
 import time
 from pathlib import Path
 
-import soundfile
 from msgspec.structs import replace
 
 from edge.configuration.settings import Recorder
@@ -15,6 +14,7 @@ from edge.core.errors import FileUnplayable
 from edge.recorder.capture.blocks import Block, EndOfSound, Source, SourceFormat, block_frames
 from edge.recorder.capture.microphone import Microphone, list_devices
 from edge.recorder.capture.scene import Scene
+from edge.recorder.capture.sound_file import SoundFile, Undecodable
 
 log = logging.getLogger(__name__)
 
@@ -88,17 +88,15 @@ class FileSource:
 
     def __init__(self, path: Path, block_ms: int, real: bool) -> None:
         self._path, self._block_ms, self._real = path, block_ms, real
-        self._file: soundfile.SoundFile | None = None
+        self._file: SoundFile | None = None
         self._form: SourceFormat | None = None  # of what was opened before
         self._next_frame = 0
 
     def open(self) -> SourceFormat:
         """FileUnplayable, but not for a file of which something was played: what it was is over, whatever it is now."""
         try:
-            file = soundfile.SoundFile(self._path)
-            if self._next_frame:
-                file.seek(self._next_frame)
-        except (OSError, soundfile.LibsndfileError) as problem:
+            file = SoundFile(self._path, self._next_frame)
+        except (OSError, Undecodable) as problem:
             if self._form is not None:
                 # no error: it would end the process, and the next one would play the file from its first sample
                 log.error("%s: %s; taken as its end", self._path, _why_not(self._path, problem))  # noqa: TRY400
@@ -107,12 +105,11 @@ class FileSource:
                 f"{self._path}: {_why_not(self._path, problem)}; set [recorder] source to a sound file,"
                 " `microphone`, `synthetic` or `auto`"
             ) from None
-        bits = 16 if file.subtype in ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW") else 24
-        self._file, self._bits = file, bits
-        self._block_frames = block_frames(self._block_ms, file.samplerate)
+        self._file = file
+        self._block_frames = block_frames(self._block_ms, file.rate)
         lead = self._next_frame if self._real else file.frames
-        self._pacer = _Pacer(file.samplerate, self._real, lead)
-        self._form = SourceFormat(f"file {self._path.name}", file.samplerate, file.channels, bits)
+        self._pacer = _Pacer(file.rate, self._real, lead)
+        self._form = SourceFormat(f"file {self._path.name}", file.rate, file.channels, file.bits)
         return self._form
 
     def read(self, timeout: float) -> Block | None:
@@ -122,10 +119,8 @@ class FileSource:
         if not self._pacer.wait(end, timeout):
             return None
         try:
-            samples = self._file.read(
-                self._block_frames, dtype="int16" if self._bits == 16 else "int32", always_2d=True
-            )  # fmt: skip
-        except soundfile.LibsndfileError as problem:
+            samples = self._file.read(self._block_frames)
+        except Undecodable as problem:
             log.error("%s: is damaged after %d frames (%s); taken as its end", self._path, self._next_frame, problem)  # noqa: TRY400
             raise EndOfSound from None
         if not len(samples):
@@ -143,7 +138,7 @@ def _why_not(path: Path, problem: Exception) -> str:
     """Why a file cannot be opened: libsndfile calls everything that the system refused a `System error`."""
     try:
         with path.open("rb"):
-            return f"is no sound file that can be played ({str(getattr(problem, 'error_string', problem)).rstrip('.')})"
+            return f"is no sound file that can be played ({problem})"
     except OSError as refused:
         return f"cannot be played ({refused.strerror})"
 
