@@ -13,7 +13,7 @@ import numpy as np
 from commands.cli.logs import escaped
 from commands.doctor.finding import Finding, Patient, fault, ok, warning
 from edge.configuration.settings import Recorder
-from edge.core.errors import DeviceError, SpoolError
+from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
 from edge.recorder.capture.gain import read_gain, set_command
 from edge.recorder.capture.listening import Heard, listen
@@ -51,7 +51,8 @@ def look(patient: Patient) -> Iterator[Finding]:
 
 def cannot_record(patient: Patient, problem: DeviceError) -> Finding:
     """Which setting does not fit what there is."""
-    return fault("device.records", escaped(str(problem)), _remedy(patient))
+    remedy = patient.configure(*problem.changes) if isinstance(problem, FileUnencodable) else _remedy(patient)
+    return fault("device.records", escaped(str(problem)), remedy)
 
 
 def _remedy(patient: Patient) -> str:

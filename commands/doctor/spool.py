@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands.doctor.finding import Finding, Patient, fault, ok, warning
+from edge.core.errors import SpoolError
 from edge.core.files import write_durably
 from edge.spool.spool import Spool
 
@@ -28,6 +29,8 @@ def look(patient: Patient) -> Iterator[Finding]:
         folder = _nearest(path)
         yield has_room(patient, folder)
         yield is_quick(folder)
+        if path.is_dir():
+            yield parts_are_whole(patient, path)
 
 
 def can_be_written(patient: Patient, path: Path) -> Finding:
@@ -80,6 +83,30 @@ def is_quick(folder: Path) -> Finding:
     if slowest > _TOO_SLOW_SECONDS:
         return fault(check, told, remedy)
     return warning(check, told, remedy) if slowest > _SLOW_SECONDS else ok(check, told)
+
+
+def parts_are_whole(patient: Patient, path: Path) -> Finding:
+    """Whether every file that a crash left became a chunk."""
+    check, spool = "spool.damaged", Spool(path, patient.settings.node.name)
+    try:
+        damaged = sorted(spool.damaged_parts())
+    except SpoolError as problem:
+        return fault(check, str(problem), patient.give_back(path))
+    if not damaged:
+        return ok(check, "no file was set aside as damaged")
+    return warning(
+        check,
+        f"{len(damaged)} unfinished chunks could not be repaired and were set aside, the latest {damaged[-1].name}:"
+        " what was in them counts as a gap",
+        " && ".join(_move_beside(patient, folder, damaged) for folder in sorted({file.parent for file in damaged})),
+    )
+
+
+def _move_beside(patient: Patient, folder: Path, damaged: list[Path]) -> str:
+    """Onto the same file system: what was to be encrypted must not leave the memory for a disk."""
+    aside = shlex.quote(f"{folder.absolute()}-damaged")
+    files = " ".join(shlex.quote(str(file.absolute())) for file in damaged if file.parent == folder)
+    return f"{patient.sudo}mkdir -pm 700 {aside} && {patient.sudo}mv -t {aside} {files}"
 
 
 def _probe(folder: Path, size: int) -> float:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict, fields
 
+from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
@@ -172,6 +173,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
         faults.append(f"{place} = {name[:60]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `all`, as in porch")
     settings = Settings(**built)
     faults += _where_and_when(settings, values)
+    faults += _what_cannot_be_encoded(settings, values)
     return settings
 
 
@@ -187,6 +189,18 @@ def _where_and_when(settings: Settings, values: Values) -> list[str]:
     except ValueError as problem:
         return [f"{_written(values, 'recorder', 'schedule')}: {problem}"]
     return []
+
+
+def _what_cannot_be_encoded(settings: Settings, values: Values) -> list[str]:
+    """A sound file is judged when it is opened: it has a rate and channels of its own."""
+    recorder = settings.recorder
+    if recorder.source not in ("auto", "microphone", "synthetic"):
+        return []
+    fault = check_encodable(
+        recorder.sample_rate, recorder.channels, recorder.bits, recorder.format, recorder.record_period
+    )
+    key = "sample_rate" if recorder.format == "flac" else "record_period"
+    return [f"{_written(values, 'recorder', key)}: {fault}"] if fault is not None else []
 
 
 def _written(values: Values, section: str, key: str) -> str:

@@ -43,12 +43,25 @@ class SpoolBusy(SpoolError):
     """Another recorder writes into this spool."""
 
 
+class EncoderError(SpoolError):
+    """The encoder refuses the sound itself, on a disk that works: trying again changes nothing."""
+
+
 class DeviceError(ImHearingError):
     """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
 
 
 class FileUnplayable(DeviceError):
     """The sound file to be recorded from is not there or is none. Waiting mends nothing: it ends the recorder."""
+
+
+class FileUnencodable(FileUnplayable):
+    """The sound file cannot be recorded in the format that is set. `changes`: settings with which it can,
+    `section.key=value`."""
+
+    def __init__(self, message: str, changes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 class CalibrationError(ImHearingError):

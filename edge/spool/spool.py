@@ -25,6 +25,7 @@ from edge.core.values import Chunk, PauseOrder, SpoolState, Stream
 
 _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
 _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASCII)
+_DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
 _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 _LEFTOVER = re.compile(
@@ -169,6 +170,14 @@ class Spool:
     def parts(self) -> list[PartFile]:
         """The chunk being written, and what a crash left unfinished."""
         return [part for folder in self.folders() for part in self._files(_PART, _part_file, folder)]
+
+    def damaged_parts(self) -> list[Path]:
+        """Parts that could not be repaired, kept for somebody to examine."""
+        return [
+            path
+            for folder in self.folders()
+            for path in self._files(_DAMAGED, lambda _match, entry: Path(entry.path), folder)
+        ]
 
     def manifests(self) -> set[str]:
         """Ids of all manifests, also of those without audio."""

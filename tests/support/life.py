@@ -50,12 +50,15 @@ def live(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = 
     progress.write_bytes(bytes(_LAYOUT.size))
     settings = load(
         spool.path,
-        overrides=[f"node.name={spool.node}", "recorder.record_period=1", f"recorder.format={audio_format}"],
+        overrides=[
+            f"node.name={spool.node}", "recorder.record_period=1", f"recorder.format={audio_format}",
+            f"recorder.block_ms={_BLOCK_MS}", "recorder.pace=max",
+        ],
         environ={},
-    )
+    )  # fmt: skip
     with progress.open("r+b") as file:
         recall = Recall(mmap.mmap(file.fileno(), _LAYOUT.size))
-    source = FileSource(sound, _BLOCK_MS, real=False)
+    source = FileSource(sound, settings.recorder)
     spool.create()
     Recorder(settings, spool, lambda: source, KernelClock(), recall, threading.Event()).run()
 

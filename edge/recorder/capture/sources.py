@@ -9,8 +9,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.settings import Recorder
-from edge.core.errors import FileUnplayable
+from edge.core.errors import FileUnencodable, FileUnplayable
 from edge.recorder.capture.blocks import Block, EndOfSound, Source, SourceFormat, block_frames
 from edge.recorder.capture.microphone import Microphone, list_devices
 from edge.recorder.capture.scene import Scene
@@ -55,7 +56,7 @@ def choose_source(settings: Recorder) -> Source:
         )
     if wanted == "synthetic":
         return SyntheticSource(settings)
-    return FileSource(Path(wanted).expanduser(), settings.block_ms, settings.pace == "real")
+    return FileSource(Path(wanted).expanduser(), settings)
 
 
 class _Pacer:
@@ -86,8 +87,8 @@ class FileSource:
     With pace `max` the file ends now; with pace `real` it begins now. Opened again, it goes on where it was.
     """
 
-    def __init__(self, path: Path, block_ms: int, real: bool) -> None:
-        self._path, self._block_ms, self._real = path, block_ms, real
+    def __init__(self, path: Path, settings: Recorder) -> None:
+        self._path, self._settings, self._real = path, settings, settings.pace == "real"
         self._file: SoundFile | None = None
         self._form: SourceFormat | None = None  # of what was opened before
         self._next_frame = 0
@@ -105,12 +106,21 @@ class FileSource:
                 f"{self._path}: {_why_not(self._path, problem)}; set [recorder] source to a sound file,"
                 " `microphone`, `synthetic` or `auto`"
             ) from None
+        self._check_encodable(file)
         self._file = file
-        self._block_frames = block_frames(self._block_ms, file.rate)
+        self._block_frames = block_frames(self._settings.block_ms, file.rate)
         lead = self._next_frame if self._real else file.frames
         self._pacer = _Pacer(file.rate, self._real, lead)
         self._form = SourceFormat(f"file {self._path.name}", file.rate, file.channels, file.bits)
         return self._form
+
+    def _check_encodable(self, file: SoundFile) -> None:
+        settings = self._settings
+        fault = check_encodable(file.rate, file.channels, file.bits, settings.format, settings.record_period)
+        if fault is not None:
+            file.close()
+            changes = tuple(f"recorder.{change}" for change in fault.changes)
+            raise FileUnencodable(f"{self._path}: cannot be recorded: {fault}", changes)
 
     def read(self, timeout: float) -> Block | None:
         if self._file is None:

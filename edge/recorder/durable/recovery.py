@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from edge.configuration.settings import Settings
-from edge.core.errors import SpoolError
+from edge.core.errors import EncoderError, SpoolError
 from edge.core.ids import chunk_id as name_chunk
 from edge.core.ids import seq_of, stream_of
 from edge.core.instant import Instant
@@ -32,11 +32,25 @@ _HEADER_BYTES = 65_536  # more than any header; a FLAC block comes on top
 
 
 def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings) -> Chunk | None:
-    """The chunk that `part` holds, finished under its own name; None when there is nothing in it, or it is not ours.
+    """The chunk that `part` holds, finished under its own name; None when there is nothing in it, when it is not ours,
+    or when it cannot be repaired and was set aside.
 
     Its levels and sounds are found anew, by the settings and the sound level that are in force now. OSError or
     SpoolError when the disk does not take it.
     """
+    try:
+        return _recover(spool, part, state, settings)
+    except EncoderError as problem:
+        _set_aside(part, str(problem))
+    except (OSError, SpoolError):
+        raise
+    except Exception as problem:  # the edge of one file: nothing in it may stop every start from now on
+        log.exception("%s: its repair failed", part.path)
+        _set_aside(part, f"its repair failed ({problem})")
+    return None
+
+
+def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings) -> Chunk | None:
     if part.chunk_id in spool.chunks():
         part.path.unlink()  # its repair was finished, and a crash came before this
         return None
@@ -73,8 +87,12 @@ def _described(spool: Spool, part: PartFile) -> Chunk | None:
     chunk = readable_manifest(spool, part.chunk_id)
     if chunk is None:
         return None
-    told = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
-    return chunk if digest(part.path).sha256 == told else None
+    expected = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
+    try:
+        return chunk if digest(part.path).sha256 == expected else None
+    except OSError as problem:
+        log.warning("%s: cannot be read (%s)", part.path, problem.strerror)
+        return None  # what can be read of it is found out next
 
 
 class _Remeasuring:
@@ -153,28 +171,36 @@ def _rescue(
 
 
 def _rewrite(part: PartFile, stream: Stream, target: Path, remeasuring: _Remeasuring) -> int:
-    """Encodes what can be read of `part` into `target`; gives its frames."""
-    writer = ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format)
+    """Encodes what can be read of `part` into `target`, which is not made where that is nothing; gives its frames."""
+    writer: ChunkWriter | None = None
+    frames = 0
     try:
         for samples in read_valid_prefix(part.path, stream.channels, stream.bits):
-            piece = samples[: stream.chunk_frames - writer.frames]
+            piece = samples[: stream.chunk_frames - frames]
+            writer = writer or ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format)
             writer.write(piece)
+            frames = writer.frames
             remeasuring.add(piece)
     finally:
-        writer.close()
-    if not writer.frames:
-        target.unlink()
-    return writer.frames
+        if writer is not None:
+            writer.close()
+    return frames
 
 
 def _let_go(part: PartFile, stream: Stream) -> None:
     """Nothing can be read: a file just begun goes; where more is lost, somebody may want to look at it."""
     if part.bytes <= _HEADER_BYTES + 4_096 * 4 * stream.channels:
         part.path.unlink()
-        return
+    else:
+        _set_aside(part, f"no sound can be read from its {part.bytes} bytes")
+
+
+def _set_aside(part: PartFile, reason: str) -> None:
+    """Kept, and never in the way of a start again. Raises OSError."""
+    Path(f"{part.path}.repair").unlink(missing_ok=True)
     aside = part.path.with_name(part.path.name + ".damaged")
     part.path.replace(aside)
-    log.error("%s: no sound can be read from its %d bytes; set aside as %s", part.path, part.bytes, aside.name)
+    log.error("%s: %s; set aside as %s", part.path, reason, aside.name)
 
 
 def _start_of(stream: Stream, first_frame: int, previous: Chunk | None, state: SpoolState) -> Instant:
