@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from edge.core import wire
 from edge.core.errors import SpoolBusy, SpoolError, WireError
-from edge.core.files import sync_folder, write_atomically, write_durably
+from edge.core.files import sync_folder, temporary_beside, write_atomically, write_durably
 from edge.core.ids import is_chunk_id, stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
@@ -28,8 +28,11 @@ _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASC
 _DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
 _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
+_TEMPORARY = r"(?:\.[0-9a-f]{8})?\.tmp"  # of edge.core.files; without a number: written by versions before 0.2
 _LEFTOVER = re.compile(
-    r"\.probe|state\.json\.tmp|\d{8}T\d{6}Z-[a-z2-7]{4}(?:-\d{6}\.(?:json\.tmp|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json\.tmp)",
+    rf"\.probe|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
+    r"|\d{8}T\d{6}Z-[a-z2-7]{4}"
+    rf"(?:-\d{{6}}\.(?:json{_TEMPORARY}|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json{_TEMPORARY})",
     re.ASCII,
 )
 _WRITABLE = 0o222  # the mode bits of which a copy of what the store has is without
@@ -79,8 +82,10 @@ class Spool:
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"  # recorder and archiver may look at once
-            write_durably(probe, b"")
-            probe.unlink()
+            try:
+                write_durably(probe, b"")
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as problem:
             raise SpoolError(
                 f"{self.path}: the spool cannot be written ({problem.strerror});"
@@ -130,10 +135,9 @@ class Spool:
         """From now on the chunk being written lies in `folder`; a link tells everybody. Raises OSError."""
         if self._parts_link.is_symlink() and self._parts_link.readlink() == folder:
             return
-        temporary = self._parts_link.with_name("parts.tmp")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(folder, target_is_directory=True)
-        temporary.replace(self._parts_link)
+        with temporary_beside(self._parts_link) as temporary:
+            temporary.symlink_to(folder, target_is_directory=True)
+            temporary.replace(self._parts_link)
         sync_folder(self.path)
 
     @property
@@ -150,10 +154,7 @@ class Spool:
 
     def finish(self, part: Path, chunk: Chunk) -> Path:
         """Turns `part`, already fsynced, into the finished `chunk`; gives its path. Raises OSError on a bad disk."""
-        manifest = self.manifest_path(chunk.chunk_id)
-        temporary = manifest.with_name(manifest.name + ".tmp")
-        write_durably(temporary, wire.encode(chunk))
-        temporary.replace(manifest)
+        write_atomically(self.manifest_path(chunk.chunk_id), wire.encode(chunk), sync_name=False)
         return self.finish_described(part, chunk)
 
     def finish_described(self, part: Path, chunk: Chunk) -> Path:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Recorder
 from edge.core.errors import ConfigError, SpoolError
-from edge.core.files import write_durably
+from edge.core.files import write_atomically
 from edge.core.values import Chunk, Encryption
 from edge.recorder.durable.chunk_writer import Sink, digest, sync_and_digest, with_digest
 from edge.spool.spool import Spool
@@ -74,7 +74,7 @@ def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.
     folder = _volatile_folder(settings.part_path, environ) / f"imhearing-{os.getuid()}-{name}"
     _make_own(folder)
     spool.keep_parts_in(folder)
-    write_durably(folder / _RECIPIENTS, "\n".join(recipients).encode(), 0o600)
+    write_atomically(folder / _RECIPIENTS, "\n".join(recipients).encode(), 0o600)
     return Seal(folder, recipients)
 
 
