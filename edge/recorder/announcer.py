@@ -188,8 +188,8 @@ class Announcer(ModeListener):
     def _judge_store(self) -> None:
         """Holds what waits in the spool against the limits; the archiver does the same, in case nobody hears us."""
         try:
-            waiting = [file for file in self._spool.chunks().values() if not file.stored]
-            free = self._spool.free_bytes()
+            waiting = [file for file in self._spool.chunks.finished().values() if not file.is_retained]
+            free = self._spool.disk.free_bytes()
             oldest = min((file.path.stat().st_mtime for file in waiting), default=None)
         except (OSError, SpoolError) as problem:
             log.warning("the limits cannot be judged: %s", problem)

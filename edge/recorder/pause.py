@@ -119,7 +119,7 @@ class PauseWatch:
             return self._order
         self._file = file
         try:
-            order = self._spool.pause_order()
+            order = self._spool.pause.read()
         except SpoolError as problem:
             if str(problem) != self._complaint:
                 log.warning("%s; taken as a pause, to be on the safe side", problem)

@@ -80,7 +80,7 @@ class Recorder:
         cause: HoleCause | None = None
         while True:
             try:
-                with self._spool.locked_for_recording():
+                with self._spool.recorder_lock.hold():
                     failure: Exception | None = self._session(cause)
             except SpoolBusy:
                 if self._told is None:
@@ -125,11 +125,11 @@ class Recorder:
 
     def _make_sure_of_room(self) -> None:
         """SpoolError while the first chunk that waits on tmpfs has no room; the repair comes to the others itself."""
-        size = next((size for size in self._spool.awaited() if size), None)
+        size = next((size for size in self._spool.disk.pending_tmpfs_bytes() if size), None)
         if size is None:
             return
         try:
-            self._spool.make_sure_of_room(size)
+            self._spool.disk.ensure_room(size)
         except SpoolError:
             self._note_full()
             raise
@@ -137,11 +137,11 @@ class Recorder:
     def _note_full(self) -> None:
         """What the repair needs to know of the stream that broke off stays noted, and why nothing came after it."""
         with contextlib.suppress(OSError, SpoolError):
-            state = self._spool.state()
-            if state is None or state.state == "disk_full" or self._spool.free_bytes() < _STATE_BYTES:
+            state = self._spool.state.read()
+            if state is None or state.state == "disk_full" or self._spool.disk.free_bytes() < _STATE_BYTES:
                 return
             hole = OpenHole("disk_full", state.knot[1]) if state.knot is not None else state.open_hole
-            self._spool.write_state(replace(state, state="disk_full", since=self._kernel.now(), open_hole=hole))
+            self._spool.state.write(replace(state, state="disk_full", since=self._kernel.now(), open_hole=hole))
 
     def _loop(self, place: Workplace) -> None:
         wait = _RETRY_SECONDS[0]
@@ -266,9 +266,9 @@ class Recorder:
 def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
     """Whether the reserve of the disk is touched once the parts on tmpfs are there too; to begin again, twice the
     reserve must be free."""
-    reserve = spool.reserve_bytes()
-    return spool.free_bytes() < sum(spool.awaited()) + (2 * reserve if resuming else reserve)
+    reserve = spool.disk.reserve_bytes()
+    return spool.disk.free_bytes() < sum(spool.disk.pending_tmpfs_bytes()) + (2 * reserve if resuming else reserve)
 
 
 def _disk_full(spool: Spool) -> Outcome:
-    return Outcome("disk_full", "disk_full", "disk_full", str(spool.full()))
+    return Outcome("disk_full", "disk_full", "disk_full", str(spool.disk.disk_full_error()))

@@ -160,7 +160,7 @@ class Recording:
             earlier=state.earlier,
             calibration_db=calibration_file.offset_for(place.settings.catalog.db_path.parent, form.device),
         )
-        place.spool.write_stream(stream)
+        place.spool.streams.write(stream)
         place.journal.stream_opened(stream)
         place.listener.stream_opened(stream)
         levels, thresholds = place.settings.levels, place.settings.thresholds

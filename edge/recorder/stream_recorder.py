@@ -109,7 +109,7 @@ class StreamRecorder:
             corrected = self.stream = corrected_stream(self.stream, belief)
             if belief.trusted:
                 self.clock.shift(corrected.shift)
-            self._disk.do(lambda: self._spool.write_stream(corrected))
+            self._disk.do(lambda: self._spool.streams.write(corrected))
             self._disk.do(lambda: self._listener.clock_corrected(corrected))
         if not self.stream.uncertain:
             self._utc_offset = belief.offset
@@ -137,7 +137,7 @@ class StreamRecorder:
         ended = self.stream = msgspec.structs.replace(
             self.stream, knots=(self.stream.knots[0], (frame, self.told(at)))
         )  # fmt: skip
-        self._disk.do(lambda: self._spool.write_stream(ended))
+        self._disk.do(lambda: self._spool.streams.write(ended))
 
     def abandon(self) -> None:
         """The disk failed: lets go of the file; what it holds is for the repair to find."""
@@ -153,7 +153,7 @@ class StreamRecorder:
         timed = self.stream = msgspec.structs.replace(
             self.stream, knots=((0, opening),), before=_ending_at(self.stream.before, opening)
         )
-        self._disk.do(lambda: self._spool.write_stream(timed))
+        self._disk.do(lambda: self._spool.streams.write(timed))
         self._disk.do(lambda: self._journal.knot_passed(0, opening))
         self._listener.stream_timed(timed)
 
@@ -169,7 +169,7 @@ class StreamRecorder:
             self._listener.sound_changed(change, self)
 
     def _begin_chunk(self) -> None:
-        path = self._spool.part_path(chunk_id(self.stream.stream_id, self._seq), self.stream.format)
+        path = self._spool.layout.part_path(chunk_id(self.stream.stream_id, self._seq), self.stream.format)
         if self._seal is not None:
             path = self._seal.folder / path.name
         self._writer = ChunkWriter(
@@ -211,7 +211,7 @@ class StreamRecorder:
             chunk = self._seal.finish(self._spool, part, unsealed)
         else:
             chunk = with_digest(unsealed, sync_and_digest(part))
-            self._spool.finish(part, chunk)
+            self._spool.chunks.finish(part, chunk)
         self._journal.knot_passed(frame, at)
         self._listener.chunk_finished(chunk)
 

@@ -82,11 +82,11 @@ def test_a_copy_of_what_the_store_has_does_not_wait(spool: Spool) -> None:
         put_chunk(spool, make_chunk(number, data), data)
     limits = Limits(records_count=3)
     assert [(one.metric, one.value) for one in crossings(spool, limits, 3)] == [("records_count", 3)]
-    spool.mark_stored(sorted(spool.chunks())[0])
+    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
     assert [one.event for one in crossings(spool, limits, 3)] == ["cleared"]
     everything = Limits(records_count=1, storage_usage=1e-6, oldest_age=1e-6)
-    for chunk_id in spool.chunks():
-        spool.mark_stored(chunk_id)
+    for chunk_id in spool.chunks.finished():
+        spool.chunks.mark_retained(chunk_id)
     assert crossings(spool, everything, 3) == []
 
 
@@ -97,7 +97,7 @@ def test_a_restart_neither_tells_an_excess_again_nor_forgets_its_end(spool: Spoo
     limits = Limits(records_count=3)
     assert [one.event for one in crossings(spool, limits, 3)] == ["exceeded"]
     assert crossings(spool, limits, 3) == []
-    spool.mark_stored(sorted(spool.chunks())[0])
+    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
     assert [(one.event, one.value) for one in crossings(spool, limits, 3)] == [("cleared", 2)]
     assert crossings(spool, limits, 3) == []
 
@@ -120,7 +120,7 @@ def sounds_told(spool: Spool, chunk: Chunk) -> list[Event]:
 def test_a_sound_that_a_crash_cut_off_is_told_to_have_ended(spool: Spool) -> None:
     """It began half a second before the chunk, and the stream's clock was corrected by an hour since."""
     hour = 3_600_000_000
-    spool.write_stream(make_stream(uncertain=True, shift=hour, knots=((0, Instant(START + hour)),)))
+    spool.streams.write(make_stream(uncertain=True, shift=hour, knots=((0, Instant(START + hour)),)))
     sounds = (span(100, 200), span(RATE // 2, RATE + RATE // 4))
     chunk = replace(make_chunk(1, uncertain=True, sounds=sounds), recovered=True)
     ended, quiet = sounds_told(spool, chunk)
