@@ -18,6 +18,7 @@ from commands.show.formats import clock
 from commands.show.node_view import describe, read_event
 from commands.up.screen import level_bar
 from edge.core import wire
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused, WireError
 from edge.messaging.bus import Bus, Message
 from edge.messaging.events import ROOT, LevelMeasured
@@ -74,21 +75,22 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
     settings = settings_to_ask(args)
     every = _OVER_ABLY if via == "ably" else ASKED_EVERY
-    pause = 0.0  # until it has answered once, a failure is final
+    backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final
     while True:
         try:
             async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
                 async for heard in client.watch(door, timeout=args.timeout, pause=every):
-                    if not pause:
+                    if not answered:
                         say(f"watching {escaped(door.node)}; Ctrl-C ends")
-                    pause = _FIRST_PAUSE
+                    answered = True
+                    backoff.reset()
                     _show(heard, args.json, args.utc)
         except (DoorError, QueryRefused) as problem:
-            if not pause:
+            if not answered:
                 raise
-            say(f"{escaped(str(problem))}; trying again in {pause:g} s")
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+            delay = backoff.next_delay()
+            say(f"{escaped(str(problem))}; trying again in {delay:g} s")
+            await asyncio.sleep(delay)
 
 
 def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:

@@ -12,7 +12,7 @@ from edge.archiver.intake import Intake
 from edge.archiver.plan.plan import Limits, Plan, Target, batches, make_plan, plan_of
 from edge.archiver.retention.eraser import Eraser
 from edge.archiver.retention.keeper import Keeper
-from edge.archiver.upload.pace import Backoff, Pace
+from edge.archiver.upload.pace import Pace, StoreBackoff
 from edge.archiver.worker import Correction, Job, Outcome, Rewrite, Upload, Worker
 from edge.catalog import Attempt, Backlog, Catalog
 from edge.catalog.holds import HoldsUnreadable
@@ -72,7 +72,7 @@ class Archiver:
         self._intake = Intake(spool, catalog, keeper.stored)
         self._eraser = Eraser(spool, catalog, target, pace, self._intake.rescan)
         self._said = ""
-        self._backoff = Backoff(pace)
+        self._backoff = StoreBackoff(pace)
         self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
         self._trouble: ImHearingError | None = None if target.bucket else StoreBlocked(NO_BUCKET, "no_bucket")
         self._retry_at = 0.0

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from edge.core.backoff import Backoff
 from edge.core.errors import ImHearingError
 from edge.embedded import ports
 from edge.embedded.child import Child, Part, read_tail, trim_log
@@ -25,18 +26,9 @@ class Ending(NamedTuple):
     again_in: float
 
 
-class Backoff:
-    """How long to wait before a child is started again: 0.5 s, doubled up to 30 s while it does not last."""
-
-    def __init__(self) -> None:
-        self._next = _FIRST_DELAY
-
-    def after(self, lasted: float) -> float:
-        """The delay after a child that lasted so many seconds."""
-        if lasted >= _STEADY:
-            self._next = _FIRST_DELAY
-        delay, self._next = self._next, min(self._next * 2, _LONGEST_DELAY)
-        return delay
+def restart_backoff() -> Backoff:
+    """The delays before a child is started again: doubled while it does not last."""
+    return Backoff(_FIRST_DELAY, _LONGEST_DELAY, steady=_STEADY)
 
 
 class Supervisor:
@@ -106,7 +98,7 @@ class Supervisor:
         del self._children[name]
         child.end(0)  # what it may have started itself
         words = read_tail(child.part.log)[-3:]
-        delay = self._backoff.setdefault(name, Backoff()).after(now - child.started)
+        delay = self._backoff.setdefault(name, restart_backoff()).next_delay(now - child.started)
         self._due[name] = (now + delay, child.part)
         return Ending(name, code, words, delay)
 

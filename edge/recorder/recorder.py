@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
+from edge.core.backoff import Backoff
 from edge.core.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
@@ -144,7 +145,7 @@ class Recorder:
             self._spool.state.write(replace(state, state="disk_full", since=self._kernel.now(), open_hole=hole))
 
     def _loop(self, place: Workplace) -> None:
-        wait = _RETRY_SECONDS[0]
+        backoff = Backoff(*_RETRY_SECONDS)
         while not self._stop.is_set() and not self._finished and place.disk.failure is None:
             self._look_at_clock(place, None)
             if self._hold_back(place):
@@ -157,10 +158,9 @@ class Recorder:
                 if isinstance(problem, FileUnplayable):
                     raise
                 self._heartbeat.beat()
-                self._stop.wait(wait)
-                wait = min(2 * wait, _RETRY_SECONDS[1])
+                self._stop.wait(backoff.next_delay())
                 continue
-            wait = _RETRY_SECONDS[0]
+            backoff.reset()
             try:
                 self._record(place, source, Recording(place, form))
             finally:

@@ -9,11 +9,12 @@ import aiohttp
 
 from edge.configuration.settings import Http
 from edge.core import wire
+from edge.core.backoff import Backoff
 from edge.core.errors import ConfigError, DoorError, WireError
 from query_service.client.silence import is_here, why
 from query_service.queries.protocol import MAX_ANSWER, Answer, Request, read_answer
 
-_PAUSE = 0.3  # seconds before a lost connection is tried again, doubled each time
+_FIRST_RETRY = 0.3  # seconds
 
 
 class HttpClient:
@@ -33,7 +34,7 @@ class HttpClient:
 
     async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError that names the address when none comes within `timeout` seconds."""
-        pause, reason = _PAUSE, "it is silent"
+        backoff, reason = Backoff(_FIRST_RETRY), "it is silent"
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -41,8 +42,7 @@ class HttpClient:
                         return await self._once(request)
                     except aiohttp.ClientError as problem:
                         reason = why(problem)
-                    await asyncio.sleep(pause)
-                    pause *= 2
+                    await asyncio.sleep(backoff.next_delay())
         except TimeoutError:
             remedy = "start `imhearing up` with the same --data" if is_here(self._url) else "is the address right?"
             raise DoorError(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, WireError
 from query_service.queries.protocol import Answer, Request, read_answer
 
@@ -65,7 +66,7 @@ class Waiting:
         found = self._arrived[request.id] = {}
         clock = asyncio.get_running_loop().time
         ends_at = clock() + timeout
-        patience, problem = _FIRST_PATIENCE, None
+        backoff, problem = Backoff(_FIRST_PATIENCE), None
         try:
             async with asyncio.timeout_at(ends_at):
                 while not enough(found):
@@ -74,8 +75,8 @@ class Waiting:
                         await send(request, max(0.1, ends_at - clock()))
                     except DoorError as trouble:
                         problem = trouble
-                    await self._until(found, enough, patience if problem is None else _PAUSE_AFTER_TROUBLE)
-                    patience *= 2
+                    wait = backoff.next_delay()
+                    await self._until(found, enough, wait if problem is None else _PAUSE_AFTER_TROUBLE)
         except TimeoutError:
             pass
         finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from edge import __version__
 from edge.core import wire
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, ImHearingError
 from edge.core.ids import EVERY_NODE, is_client_id
 from query_service.doors.event_feed import EventFeed
@@ -33,6 +33,7 @@ _QUEUED_PER_CLIENT = 16
 _REFUSALS = 200  # `busy` and the like that wait to be sent
 _WORKERS = 8  # answers on their way at once
 _PER_SECOND = 40
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds
 _EVENTS_PER_SECOND = 8
 _DEADLINE = 10.0  # seconds, where a request names none
 _LONGEST_DEADLINE = 60.0
@@ -95,25 +96,25 @@ class AblyDoor:
         return time.monotonic() - max(self._tried_at, answered_at)
 
     async def _stay_connected(self) -> None:
-        pause = 1.0
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY, jitter=(0.5, 1.0))
         while True:
+            problem: object = "the SDK gave up"
             try:
                 await self._serve()
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                log.warning("the Ably door is shut: the SDK gave up; trying again in %.0f s", pause)
-            except Exception as problem:  # the SDK's own faults must not end the door either
-                if not isinstance(problem, ImHearingError):
+            except Exception as error:  # the SDK's own faults must not end the door either
+                problem = error
+                if not isinstance(error, ImHearingError):
                     log.exception("the Ably door failed")
-                if self._opened.is_set():
-                    pause = 1.0
-                log.warning("the Ably door is shut: %s; trying again in %.0f s", problem, pause)
-            finally:
+            if self._opened.is_set():
                 self._opened.clear()
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
-            pause = min(pause * 2, 60.0)
+                backoff.reset()
+            delay = backoff.next_delay()
+            log.warning("the Ably door is shut: %s; trying again in %.1f s", problem, delay)
+            await asyncio.sleep(delay)
 
     async def _serve(self) -> None:
         self._tried_at = time.monotonic()

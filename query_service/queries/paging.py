@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused
 from edge.core.instant import Instant
 from query_service.queries.protocol import (
@@ -24,7 +25,7 @@ from query_service.queries.protocol import (
     UnpagedAnswer,
 )
 
-_BUSY_PAUSE = 0.2  # seconds, doubled each time
+_BUSY_RETRY = 0.2  # seconds before a busy node is asked again the first time
 
 
 class Door(Protocol):
@@ -127,16 +128,15 @@ def joined(request: Request, answered: list[PagedAnswer]) -> PagedAnswer:
 async def ask_once(door: Door, request: Request, timeout: float) -> GoodAnswer:
     """One page; a busy node is asked again until `timeout` seconds are over."""
     clock = asyncio.get_running_loop().time
-    ends_at, pause = clock() + timeout, _BUSY_PAUSE
+    ends_at, backoff = clock() + timeout, Backoff(_BUSY_RETRY)
     while True:
         answer = await door.ask(request, max(0.1, ends_at - clock()))
         if not isinstance(answer, ErrorAnswer):
             return answer
-        error = answer.error
-        if error.code != "busy" or clock() + pause >= ends_at:
+        error, delay = answer.error, backoff.next_delay()
+        if error.code != "busy" or clock() + delay >= ends_at:
             raise QueryRefused(f"node {door.node}: {_one_line(error.message)}", error.code, error.field)
-        await asyncio.sleep(pause)
-        pause *= 2
+        await asyncio.sleep(delay)
 
 
 def _one_line(text: str) -> str:

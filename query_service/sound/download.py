@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from edge.core.backoff import Backoff
 from edge.core.errors import FetchError, StoreSilent
 from edge.core.values import Where
 from query_service.client.silence import is_here, why
 
 _PIECE = 262_144
 _TRIES = 3
-_FIRST_PAUSE = 0.5  # seconds, doubled each time
-_LONGEST_PAUSE = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds
 
 
 class LinkRefused(FetchError):
@@ -61,7 +61,8 @@ class Downloader:
         Where the line breaks it goes on from there. LinkRefused when the store says no; FetchError when three times in
         a row not a byte comes (StoreSilent when nobody was there), or three times something else than what was stored.
         """
-        pause, silent, damaged = _FIRST_PAUSE, 0, 0
+        silent = damaged = 0
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         with target.open("wb") as file:
             part = _Part(file)
             while True:
@@ -81,8 +82,7 @@ class Downloader:
                     return
                 if _TRIES in (silent, damaged):
                     raise FetchError(f"{_named(where)}: cannot be read from the store ({reason})")
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(backoff.next_delay())
 
     async def _go_on(self, url: str, where: Where, part: _Part) -> None:
         if not url.startswith(("https://", "http://")):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from edge.archiver.plan.plan import Plan, Target, make_plan, plan_of
 from edge.archiver.plan.stored_members import Source
 from edge.archiver.retention.removal import remove_chunks, remove_discarded
-from edge.archiver.upload.pace import Backoff, Pace
+from edge.archiver.upload.pace import Pace, StoreBackoff
 from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Rewrite
 from edge.catalog import Catalog, Kept
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
@@ -37,7 +37,7 @@ class Eraser:
     ) -> None:
         self._spool, self._catalog, self._target, self._rescan = spool, catalog, target, rescan
         self._erasures = Erasures(catalog.path)
-        self._backoff = Backoff(pace)
+        self._backoff = StoreBackoff(pace)
         self._retry_at = 0.0
         self._without_clips: set[str] = set()  # orders whose clips are deleted
         self._told: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
+import math
 import threading
 import time
 
 from msgspec import Struct
 
+from edge.core.backoff import Backoff
 from edge.core.errors import ImHearingError, StoreBlocked, StoreUnreachable
 
 
@@ -44,22 +45,18 @@ class Throttle:
         self._stop.wait(start - now)
 
 
-class Backoff:
-    """How long to wait after failures in a row: doubled, capped, and with jitter, so that nodes do not go in step."""
+class StoreBackoff:
+    """How long to wait after failures in a row of the store: as `Pace` says, by the kind of failure."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self.failures = 0
+        self._backoff = Backoff(2 * pace.first_retry, pace.longest_retry, jitter=(0.5, 1.0))
 
     def failed(self, problem: ImHearingError) -> float:
         """Seconds until the next try."""
-        self.failures += 1
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311
-        if isinstance(problem, StoreBlocked):
-            return self._pace.blocked_retry * jitter
-        unreachable = isinstance(problem, StoreUnreachable)
-        longest = self._pace.longest_link_retry if unreachable else self._pace.longest_retry
-        return min(longest, self._pace.first_retry * 2.0 ** min(self.failures, 20)) * jitter
+        at_most = self._pace.longest_link_retry if isinstance(problem, StoreUnreachable) else math.inf
+        delay = self._backoff.next_delay(at_most=at_most)
+        return self._backoff.jittered(self._pace.blocked_retry) if isinstance(problem, StoreBlocked) else delay
 
     def succeeded(self) -> None:
-        self.failures = 0
+        self._backoff.reset()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +17,7 @@ from edge.archiver.upload.pace import Throttle
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
 from edge.archiver.upload.sending import Sending
 from edge.archiver.upload.signs import Progress, Signs
+from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.store.interface import Store
 from edge.store.s3 import AlreadyThere, StoredObject, StoredPart, UploadGone
@@ -289,6 +289,7 @@ class Uploader:
 
     def _again(self, call: Callable[[], T]) -> T:
         """Tries a request that may be repeated a few times; the last fault is raised."""
+        backoff = Backoff(self._patience, jitter=(0.5, 1.5))
         for attempt in range(_TRIES):
             self._check_stop()
             try:
@@ -299,7 +300,7 @@ class Uploader:
                 if attempt == _TRIES - 1:
                     raise
                 log.debug("%s", problem)
-                self._stop.wait(self._patience * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+                self._stop.wait(backoff.next_delay())
         raise AssertionError("unreachable")
 
     def _check_stop(self) -> None:

@@ -20,7 +20,7 @@ from edge.embedded import ports
 from edge.embedded.broker import broker_part, find_mosquitto
 from edge.embedded.child import Child, Part, read_tail, trim_log
 from edge.embedded.store import BUCKET, store_part
-from edge.embedded.supervisor import Backoff, Supervisor, how_it_ended
+from edge.embedded.supervisor import Supervisor, how_it_ended, restart_backoff
 from edge.store.s3 import Storage
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
@@ -193,11 +193,11 @@ def test_all_end_within_the_time_given(tmp_path: Path) -> None:
     assert supervisor.pids() == {}
 
 
-def test_the_wait_grows_while_it_does_not_last_and_is_forgotten_when_it_does() -> None:
-    backoff = Backoff()
-    assert [backoff.after(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert backoff.after(61) == 0.5
-    assert backoff.after(1) == 1
+def test_restarts_slow_down_while_a_child_does_not_last_and_are_quick_again_once_it_did() -> None:
+    backoff = restart_backoff()
+    assert [backoff.next_delay(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert backoff.next_delay(61) == 0.5
+    assert backoff.next_delay(1) == 1
 
 
 def test_ends_in_words() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.archiver.plan.allowance import Allowance
 from edge.archiver.plan.budget import Window, month_cost, month_of
-from edge.archiver.upload.pace import Backoff, Pace, Throttle
+from edge.archiver.upload.pace import Pace, StoreBackoff, Throttle
 from edge.configuration.settings import Archive, Budget, Settings
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
@@ -109,7 +109,7 @@ def test_outside_the_window_nothing_goes() -> None:
 
 
 def test_waits_grow_to_their_cap_and_differ() -> None:
-    backoff = Backoff(Pace(first_retry=1, longest_retry=50, longest_link_retry=10, blocked_retry=70))
+    backoff = StoreBackoff(Pace(first_retry=1, longest_retry=50, longest_link_retry=10, blocked_retry=70))
     waits = [backoff.failed(StoreError("x")) for _ in range(12)]
     assert waits[0] <= 2
     assert max(waits) <= 50
