@@ -32,7 +32,8 @@ from edge.spool.spool import Spool
 from query_service.answer.facts import FactFinder
 from query_service.answer.presigning import Presigner
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import CoverageAnswer, Request
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request
 from tests.support.chunks import make_chunk
 
 SECOND = 1_000_000

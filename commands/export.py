@@ -17,7 +17,7 @@ from commands.show.node_view import size
 from commands.show.progress import Progress
 from edge.core.errors import UsageError
 from edge.core.instant import Instant
-from query_service.client import client
+from query_service import api
 from query_service.sound.export import ExportReport, export_sound
 
 
@@ -29,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--export {folder}: there is no such folder; make it first: mkdir -p {folder}")
     start, end = parse_range(args.start, args.end, args.last, now())
     chosen, via = settings_to_ask(args), chosen_via(args.via)
-    keys = client.read_identity(args.identity and args.identity.expanduser())
+    keys = api.read_identity(args.identity and args.identity.expanduser())
     progress = Progress(sys.stderr.isatty())
 
     async def export() -> ExportReport:
-        async with client.open_door(chosen, via, node=args.node, timeout=args.timeout) as door:
+        async with api.open_door(chosen, via, node=args.node, timeout=args.timeout) as door:
             return await export_sound(
                 door, start, end, folder, chosen.node,
                 utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,

@@ -16,8 +16,8 @@ from commands.show.coverage_bar import Row, rows
 from commands.show.node_view import size
 from commands.show.progress import Progress
 from edge.core.errors import UsageError
-from query_service.client import client
-from query_service.client.client import FetchReport
+from query_service import api
+from query_service.api import FetchReport
 
 _ENDINGS = (".wav", ".flac", ".opus")
 _STATES = {"recording": "is being recorded just now", "paused": "paused", "future": "is yet to come"}
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(sys.stderr.isatty())
     try:
         with writing(f"-o {output}"):
-            report = client.fetch(
+            report = api.fetch(
                 settings_to_ask(args), via, start, end, output,
                 gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
                 identity=args.identity and args.identity.expanduser(),

@@ -19,9 +19,10 @@ from edge.core.ids import EVERY_NODE
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus, Message
 from edge.messaging.events import ROOT
-from query_service.client import client
-from query_service.client.client import Via
-from query_service.queries.protocol import GoodAnswer, RecorderReport, StatusAnswer
+from query_service import api
+from query_service.api import Via
+from query_service.queries.protocol import GoodAnswer
+from query_service.queries.status import RecorderReport, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
 _RETAINED_SECONDS = 1.0  # for what the broker keeps to arrive
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     via, chosen = chosen_via(args.via), settings_to_ask(args)
     if args.node == EVERY_NODE:
         return _every_node(args, via, chosen)
-    answer = client.query(chosen, via, type="status", node=args.node, timeout=args.timeout)
+    answer = api.query(chosen, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
     by_broker = via in ("local", "mqtt")  # elsewhere its broker is not ours
     view = _ask_broker(chosen.mqtt, report.node) if by_broker else None
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _every_node(args: argparse.Namespace, via: Via, chosen: Settings) -> int:
     check_fleet(via)
-    fleet = client.query_all(chosen, type="status", timeout=args.timeout)
+    fleet = api.query_all(chosen, type="status", timeout=args.timeout)
     if args.json:
         print_json(fleet)
     else:

@@ -22,8 +22,8 @@ from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused, WireError
 from edge.messaging.bus import Bus, Message
 from edge.messaging.events import ROOT, LevelMeasured
-from query_service.client import client
-from query_service.client.client import Via
+from query_service import api
+from query_service.api import Via
 from query_service.client.watching import ASKED_EVERY, Heard
 
 _CONNECT_SECONDS = 5.0
@@ -78,8 +78,8 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final
     while True:
         try:
-            async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
-                async for heard in client.watch(door, timeout=args.timeout, pause=every):
+            async with api.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
+                async for heard in api.watch(door, timeout=args.timeout, pause=every):
                     if not answered:
                         say(f"watching {escaped(door.node)}; Ctrl-C ends")
                     answered = True

@@ -8,7 +8,7 @@ from commands.cli.common import say
 from commands.cli.logs import escaped
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
-from query_service.client.client import FleetAnswer, Via
+from query_service.api import FleetAnswer, Via
 
 
 def chosen_via(text: str) -> Via:

@@ -14,7 +14,7 @@ from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream, Where
 from edge.spool.spool import Spool
 from query_service.answer.spool_index import FoundSound, SpoolIndex
 from query_service.answer.spool_view import SpoolView, SpoolWatcher
-from query_service.answer.tiling import Facts, Gone, KnownChunk, Running
+from query_service.answer.tiling import ExpiredCause, KnownChunk, RangeFacts, Running
 
 
 class CatalogEntry(Protocol):
@@ -25,7 +25,7 @@ class CatalogEntry(Protocol):
     @property
     def where(self) -> Where | None: ...
     @property
-    def gone(self) -> Gone | None: ...
+    def gone(self) -> ExpiredCause | None: ...
     @property
     def aside(self) -> str | None: ...
 
@@ -47,7 +47,7 @@ class KnownSound(Protocol):
     def laeq(self) -> float: ...
 
 
-class Catalog(Protocol):
+class CatalogFacts(Protocol):
     """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
 
     @property
@@ -66,7 +66,7 @@ class Catalog(Protocol):
 class FactFinder:
     """Reads spool and catalog for answers; keeps what cannot change. One thread at a time."""
 
-    def __init__(self, spool: Spool, catalog: Catalog) -> None:
+    def __init__(self, spool: Spool, catalog: CatalogFacts) -> None:
         self.spool = spool
         self._catalog = catalog
         self._watcher = SpoolWatcher(spool)
@@ -74,7 +74,9 @@ class FactFinder:
         self._indexed: tuple[int, object] | None = None
         self._ordinals: dict[str, int] = {}
 
-    def gather(self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False) -> Facts:
+    def gather(
+        self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False
+    ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
         `each_second`: with the level of each second, which takes longer.
@@ -87,7 +89,9 @@ class FactFinder:
             facts, _ = self._gather(start, end, limit, now, each_second)
         return facts
 
-    def _gather(self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool) -> tuple[Facts, bool]:
+    def _gather(
+        self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool
+    ) -> tuple[RangeFacts, bool]:
         view = self._look()
         waiting = self._index.between(start, end, limit)
         known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
@@ -102,7 +106,7 @@ class FactFinder:
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk, None, None, 0))
         running = self._running(view, now)
-        facts = Facts(
+        facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
             holes=tuple(self._holes(view, start, max(until, start), now)),
             running=running,

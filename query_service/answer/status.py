@@ -10,7 +10,7 @@ from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Stream
 from query_service.answer.facts import FactFinder
 from query_service.answer.spool_view import SpoolView
-from query_service.queries.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
+from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 
 _LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
 _MOST_CHUNKS = 8_000  # two hours of chunks of one second

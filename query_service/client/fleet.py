@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from edge.core.errors import ImHearingError
 from edge.messaging.events import ErrorBody
-from query_service.queries.paging import ask_once, joined, new_id, pages, tiled_until
-from query_service.queries.protocol import Answer, CoverageAnswer, ErrorAnswer, GoodAnswer, PagedAnswer, Request
+from query_service.client.paging import ask
+from query_service.queries.protocol import Answer, GoodAnswer, Request
+from query_service.queries.values import ErrorAnswer
 
 
 class FleetAnswer(Struct, frozen=True, kw_only=True):
@@ -53,23 +53,11 @@ async def ask_fleet(door: FleetDoor, request: Request, timeout: float = 10.0) ->
     refused: dict[str, ErrorBody] = {}
     for node, answer in sorted(first.items()):
         try:
-            answers[node] = await _whole(_OneNode(door, node), request, answer, timeout)
+            # a node that was too busy at first is asked once more, alone
+            good = None if isinstance(answer, ErrorAnswer) else answer
+            answers[node] = await ask(_OneNode(door, node), request, timeout, good)
         except ImHearingError as problem:
             code, field = getattr(problem, "code", "deadline"), getattr(problem, "field", None)
             refused[node] = ErrorBody(code, str(problem), field)
     silent = tuple(node for node in present if node not in first)
     return FleetAnswer(answers=answers, refused=refused, silent=silent)
-
-
-async def _whole(door: _OneNode, request: Request, first: Answer, timeout: float) -> GoodAnswer:
-    """The node's answer with all of its pages."""
-    if isinstance(first, ErrorAnswer):  # if it was busy only, it is asked once more
-        first = await ask_once(door, replace(request, id=new_id()), timeout)
-    if not isinstance(first, PagedAnswer):
-        return first
-    reached = tiled_until(door.node, request, first, request.from_) if isinstance(first, CoverageAnswer) else None
-    found = [first]
-    if first.next is not None:
-        asked = replace(request, id=new_id(), cursor=first.next)
-        found += [page async for page in pages(door, asked, timeout, reached)]
-    return joined(request, found)

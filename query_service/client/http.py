@@ -12,7 +12,8 @@ from edge.core import wire
 from edge.core.backoff import Backoff
 from edge.core.errors import ConfigError, DoorError, WireError
 from query_service.client.silence import is_here, why
-from query_service.queries.protocol import MAX_ANSWER, Answer, Request, read_answer
+from query_service.queries.protocol import Answer, Request, read_answer
+from query_service.queries.values import MAX_ANSWER
 
 _FIRST_RETRY = 0.3  # seconds
 

@@ -10,8 +10,11 @@ from edge.core import wire
 from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from edge.messaging.events import Event, GapFound, RecorderState, SoundHeard
-from query_service.queries.paging import Door, ask, ask_once, coverage_pages, new_id
-from query_service.queries.protocol import Gap, Request, Sound, SoundsAnswer, StatusAnswer
+from query_service.client.paging import Door, ask, ask_page, coverage_pages
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.sounds import Sound, SoundsAnswer
+from query_service.queries.status import StatusAnswer
+from query_service.queries.values import Gap
 
 ASKED_EVERY = 2.0  # seconds
 
@@ -56,7 +59,7 @@ def _heard(event: Event) -> Heard:
 
 
 async def _status(door: Door, timeout: float) -> StatusAnswer:
-    answer = await ask_once(door, Request(id=new_id(), type="status"), timeout)
+    answer = await ask_page(door, Request(id=new_id(), type="status"), timeout)
     if not isinstance(answer, StatusAnswer):
         raise DoorError(f"node {door.node} answered a question of type status with {answer.type}")
     return answer

@@ -20,7 +20,8 @@ from edge.core.errors import DoorError, ImHearingError
 from edge.core.ids import EVERY_NODE, is_client_id
 from query_service.doors.event_feed import EventFeed
 from query_service.doors.replays import Replays, other_body
-from query_service.queries.protocol import Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.queries.protocol import Answer, Request, read_request
+from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import EVENTS, NODES, REPLIES, REQUESTS
 

@@ -22,9 +22,9 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
 from query_service.doors.listening import Listener, server_options
-from query_service.queries.openapi import BY_ADDRESS, STATUS, document
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import MAX_REQUEST, Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
+from query_service.queries.protocol import Answer, Request, new_id, read_request
+from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
 from query_service.telemetry.metrics import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
 _SHORTEST_TOKEN = 16
-_NUMBERS: dict[str, Callable[[str], float]] = {"limit": int, "step": int, "min_level": float, "v": int}
+_NUMBERS = number_fields()
 _SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 

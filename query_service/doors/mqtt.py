@@ -17,7 +17,8 @@ from edge.messaging.command_server import ANSWER_SECONDS, Incoming, Refused, add
 from edge.messaging.commands import QUERY_VERB
 from edge.messaging.events import ROOT
 from query_service.doors.replays import Replays, other_body
-from query_service.queries.protocol import Answer, ErrorAnswer, Request, read_request, refusal
+from query_service.queries.protocol import Answer, Request, read_request
+from query_service.queries.values import ErrorAnswer, refusal
 
 log = logging.getLogger(__name__)
 

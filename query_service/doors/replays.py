@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from edge.core import wire
-from query_service.queries.protocol import Answer, ErrorAnswer, ErrorCode, refusal
+from query_service.queries.protocol import Answer
+from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
 Key = tuple[str, str]  # client id, request id
 Verdict = Literal["new", "in_work", "other_body"]

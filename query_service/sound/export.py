@@ -15,8 +15,9 @@ from edge.configuration.settings import Node
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import FIRST, MICROSECONDS, Instant
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import Interval, Pending, Recorded, Request
+from query_service.client.paging import Door, coverage_pages
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.values import Interval, Pending, Recorded
 from query_service.sound import guano
 from query_service.sound.audio import JoinedSound
 from query_service.sound.download import downloads

@@ -10,17 +10,19 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Recording, Request
+from query_service.client.paging import Door, coverage_pages
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
+from query_service.sound.local_files import LocalFile, LocalFiles
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
@@ -58,22 +60,6 @@ class FetchReport(Struct, frozen=True, kw_only=True):
 
 
 OnProgress = Callable[[FetchProgress], None]
-
-
-class LocalFile(Protocol):
-    """A finished chunk on this machine, and what its bytes must be."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def sha256(self) -> str: ...
-
-
-@runtime_checkable
-class HasFiles(Protocol):
-    """A door with the node's own files behind it."""
-
-    def local_file(self, chunk_id: str) -> LocalFile | None: ...
 
 
 class Step(NamedTuple):
@@ -125,7 +111,7 @@ async def _refuse_holes(door: Door, start: Instant, end: Instant, timeout: float
 
 
 def _is_here(door: Door, interval: Interval) -> bool:
-    return isinstance(interval, Pending) and isinstance(door, HasFiles) and bool(door.local_file(interval.chunk_id))
+    return isinstance(interval, Pending) and isinstance(door, LocalFiles) and bool(door.local_file(interval.chunk_id))
 
 
 def explained(interval: Interval) -> str:
@@ -217,7 +203,7 @@ class Fetching:
         raise FetchError(f"{interval.chunk_id}: was there a moment ago and is not any more; ask again")
 
     async def _from_spool(self, chunk_id: str, target: Path) -> bool:
-        here = self._door.local_file(chunk_id) if isinstance(self._door, HasFiles) else None
+        here = self._door.local_file(chunk_id) if isinstance(self._door, LocalFiles) else None
         if here is None:
             return False
         return await asyncio.to_thread(_copied, here, target)

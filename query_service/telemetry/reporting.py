@@ -17,8 +17,10 @@ from edge.core.kernel_clock import KernelClock
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, DailyReport, LevelMeasured, RecorderState
 from edge.spool.spool import Spool
-from query_service.queries.paging import Door, coverage_pages, new_id, pages
-from query_service.queries.protocol import LevelsAnswer, Request, StatusAnswer
+from query_service.client.paging import Door, coverage_pages, pages
+from query_service.queries.levels import LevelsAnswer
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.status import StatusAnswer
 from query_service.telemetry.metrics import NodeFacts, render
 from query_service.telemetry.node_watch import NodeWatch
 from query_service.telemetry.report import STEP, DayTally

@@ -17,8 +17,9 @@ from edge.core import wire
 from edge.messaging.events import ErrorBody
 from query_service.client.ably import AblyClient
 from query_service.loopback.server import RealtimeServer
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import Backlog, ErrorAnswer, RecorderReport, Request, StatusAnswer
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
+from query_service.queries.values import ErrorAnswer
 from query_service.realtime.tokens import client_token
 from tests.support import realtime
 from tests.support.realtime import in_loop, running_server

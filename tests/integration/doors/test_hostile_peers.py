@@ -19,17 +19,13 @@ from edge.configuration.settings import Http
 from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from query_service.client.fleet import ask_fleet
+from query_service.client.paging import ask, coverage_pages
 from query_service.doors import listening
-from query_service.queries.paging import ask, coverage_pages
-from query_service.queries.protocol import (
-    Answer,
-    CoverageAnswer,
-    Gap,
-    Interval,
-    LevelsAnswer,
-    Request,
-    SoundsAnswer,
-)
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.levels import LevelsAnswer
+from query_service.queries.protocol import Answer, Request
+from query_service.queries.sounds import SoundsAnswer
+from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
 from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
 from tests.support.chunks import START

@@ -28,7 +28,8 @@ from edge.recorder.durable.sealing import Seal, checked_recipients, file_system,
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactFinder
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import CoverageAnswer, Request
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request
 from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
 from tests.support.kernel import TurnedClock
 from tests.support.recorded import holes_of, streams_of

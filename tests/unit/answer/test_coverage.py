@@ -21,16 +21,9 @@ from edge.core.values import Archive, Hole, SpoolState
 from query_service.answer.coverage import first_frame_at
 from query_service.answer.facts import FactFinder
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import (
-    MAX_ANSWER,
-    CoverageAnswer,
-    ErrorAnswer,
-    Interval,
-    Pending,
-    Recorded,
-    Request,
-    read_answer,
-)
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request, read_answer
+from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
 from tests.support.histories import (
     LENGTH,
     NODE,

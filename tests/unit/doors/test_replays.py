@@ -6,7 +6,7 @@ import asyncio
 
 from query_service.doors.ably import Pace
 from query_service.doors.replays import Replays
-from query_service.queries.protocol import refusal
+from query_service.queries.values import refusal
 
 
 def test_a_request_is_new_then_in_work_then_answered() -> None:

@@ -27,19 +27,17 @@ from edge.core.errors import (
     StoreUnreachable,
 )
 from edge.core.instant import MICROSECONDS
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import (
+from query_service.client.paging import Door, coverage_pages
+from query_service.queries.clip import Clip, ClipAnswer
+from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.values import (
     MAX_ANSWER,
-    Answer,
     ArchivePlace,
-    Clip,
-    ClipAnswer,
     ErrorAnswer,
     ErrorCode,
     Interval,
     Pending,
     Recorded,
-    Request,
     refusal,
 )
 
