@@ -31,7 +31,7 @@ from edge.core.errors import CatalogDamaged, CatalogError, WireError
 from edge.core.instant import Instant
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus, Message
-from edge.messaging.command_server import Desk
+from edge.messaging.command_server import CommandServer
 from edge.messaging.commands import ArchiveNow
 from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
@@ -158,7 +158,7 @@ def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -
 
     bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
     bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.look))
-    Desk(bus, node, {ArchiveNow: archive_now}, take_command)
+    CommandServer(bus, node, {ArchiveNow: archive_now}, take_command)
     bus.on_connected(lambda: enqueue(archiver.look))
 
 

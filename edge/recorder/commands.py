@@ -18,7 +18,7 @@ from edge.spool.thresholds import Limits, with_limit
 
 
 class RecorderCommands:
-    """Hand `handlers` to a `Desk`. `rotate` asks the recorder to finish the chunk and go on in another."""
+    """Hand `handlers` to a `CommandServer`. `rotate` asks the recorder to finish the chunk and go on in another."""
 
     def __init__(
         self,

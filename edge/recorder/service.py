@@ -12,7 +12,7 @@ from edge.core.instance import instance
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
-from edge.messaging.command_server import Desk
+from edge.messaging.command_server import CommandServer
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import NameGuard
 from edge.recorder.announcer import Announcer
@@ -40,7 +40,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     heartbeat = Heartbeat()
     recorder = Recorder(settings, spool, SourceChoice(settings.recorder), kernel, announcer, stop, heartbeat)
     commands = RecorderCommands(spool, kernel, in_force, announcer.set_limits, recorder.rotate)
-    Desk(bus, node, commands.handlers(), stray=True)
+    CommandServer(bus, node, commands.handlers(), stray=True)
     NameGuard(bus, status("online"))
     bus.publish(status("online"))
     bus.start()

@@ -14,10 +14,10 @@ from edge.messaging.events import ROOT, ArchiveChanged, ArchiverState, Event, Re
 from query_service.telemetry.node_watch import NodeWatch
 
 _WAITING = 200
-_TOLD = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
+_SENT = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
 
 
-class Told(NamedTuple):
+class FeedEvent(NamedTuple):
     """One event for Ably: `name` is its MQTT topic below the node's, `data` its JSON."""
 
     name: str
@@ -28,7 +28,7 @@ class EventFeed:
     """Make it in the event loop that takes from it; `put` may be called in any thread."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[object, Told] = OrderedDict()
+        self._waiting: OrderedDict[object, FeedEvent] = OrderedDict()
         self._lock = threading.Lock()
         self._said: dict[str, object] = {}
         self._loop = asyncio.get_running_loop()
@@ -41,12 +41,12 @@ class EventFeed:
 
     def put(self, event: Event, retained: bool) -> None:
         """Takes in one event; what nobody takes gives way to newer ones."""
-        if not isinstance(event, _TOLD) or (retained and not event.RETAINED) or not self._is_news(event):
+        if not isinstance(event, _SENT) or (retained and not event.RETAINED) or not self._is_news(event):
             return
-        told = Told(event.TOPIC, wire.encode(event))
+        item = FeedEvent(event.TOPIC, wire.encode(event))
         with self._lock:
             # of a state only the last one is of interest
-            self._waiting[event.TOPIC if event.RETAINED else object()] = told
+            self._waiting[event.TOPIC if event.RETAINED else object()] = item
             if len(self._waiting) > _WAITING:
                 self._waiting.popitem(last=False)
         try:
@@ -60,7 +60,7 @@ class EventFeed:
         except WireError:
             return
 
-    async def next(self) -> Told:
+    async def next(self) -> FeedEvent:
         """The oldest that waits, as soon as there is one."""
         while True:
             with self._lock:

@@ -21,7 +21,9 @@ from aiohttp import web
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
+from edge.messaging.request_pipeline import Refused, RequestPipeline
 from query_service.doors.listening import Listener, server_options
+from query_service.doors.query_pipeline import AnswerQuery
 from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
 from query_service.queries.protocol import Answer, Request, new_id, read_request
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
@@ -29,11 +31,11 @@ from query_service.telemetry.metrics import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
-AnswerIt = Callable[[Request], Awaitable[Answer]]
 Metrics = Callable[[], Awaitable[str]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _AT_ONCE = 16  # requests that are being answered
+_EVERYBODY = ""
 _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
@@ -59,14 +61,14 @@ def check_settings(settings: Http) -> None:
 class HttpDoor:
     """Listens while in `open`; `address` is then where. `answer` must not raise."""
 
-    def __init__(self, node: str, answer: AnswerIt, settings: Http, metrics: Metrics | None = None) -> None:
+    def __init__(self, node: str, answer: AnswerQuery, settings: Http, metrics: Metrics | None = None) -> None:
         check_settings(settings)
         self._node = node
         self._answer = answer
         self._settings = settings
         self._metrics = metrics
         self._token = settings.token.reveal().encode()
-        self._under_way = 0
+        self._pipeline = RequestPipeline(_AT_ONCE)  # a connection is its own deduplication and deadline
         self._listener = Listener("the HTTP door")
         self.address = ""
 
@@ -121,21 +123,19 @@ class HttpDoor:
             return await self._handled(request, handler)
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._under_way >= _AT_ONCE:
-            return self._respond(refusal("", self._node, "busy", "too many questions at once; ask again soon"))
-        self._under_way += 1
         try:
-            return await handler(request)
+            with self._pipeline.admitted(_EVERYBODY):
+                return await handler(request)
+        except Refused as refused:
+            return self._respond(ErrorAnswer(id="", node=self._node, error=refused.body))
         except web.HTTPRequestEntityTooLarge:
-            # read_request's own words for it
+            # worded by read_request
             return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
         except web.HTTPException as problem:
             message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
                 f"/{kind}" for kind in BY_ADDRESS
             )
             return self._respond(refusal("", self._node, "bad_request", message), problem.status)
-        finally:
-            self._under_way -= 1
 
     def _may_ask(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
