@@ -75,11 +75,11 @@ def node(folder: Path) -> Iterator[tuple[Settings, int]]:
                 yield settings, service.pid
 
 
-async def ask(door: api.Door, number: int, urls: bool) -> float:
+async def ask(door: api.NodeClient, number: int, urls: bool) -> float:
     """Milliseconds until the right answer."""
     start = Instant(START + number % 997)
     began = time.perf_counter()
-    answer = await door.ask(Request(id=new_id(), from_=start, to=Instant(START + CHUNKS * SECOND), urls=urls), 20)
+    answer = await door.query(Request(id=new_id(), from_=start, to=Instant(START + CHUNKS * SECOND), urls=urls), 20)
     spent = (time.perf_counter() - began) * 1000
     assert isinstance(answer, CoverageAnswer), answer
     assert (answer.from_, len(answer.intervals)) == (start, CHUNKS)
@@ -87,7 +87,7 @@ async def ask(door: api.Door, number: int, urls: bool) -> float:
 
 
 async def alone(settings: Settings, via: api.Via, asks: int, urls: bool) -> list[float]:
-    async with api.open_door(settings, via) as door:
+    async with api.connect(settings, via) as door:
         for number in range(10):
             await ask(door, number, urls)
         spent = []
@@ -99,7 +99,7 @@ async def alone(settings: Settings, via: api.Via, asks: int, urls: bool) -> list
 
 async def together(settings: Settings, clients: int, each: int) -> list[float]:
     async with contextlib.AsyncExitStack() as stack:
-        doors = [await stack.enter_async_context(api.open_door(settings, "ably")) for _ in range(clients)]
+        doors = [await stack.enter_async_context(api.connect(settings, "ably")) for _ in range(clients)]
 
         async def one(number: int) -> list[float]:
             return [await ask(doors[number], number * each + turn, False) for turn in range(each)]

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import rows
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(sys.stderr.isatty())
 
     async def export() -> ExportReport:
-        async with api.open_door(chosen, via, node=args.node, timeout=args.timeout) as door:
+        async with api.connect(chosen, via, node=args.node, timeout=args.timeout) as door:
             return await export_sound(
                 door, start, end, folder, chosen.node,
                 utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,

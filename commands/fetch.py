@@ -8,8 +8,8 @@ from pathlib import Path
 
 from commands import export
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.cli import logs
-from commands.cli.asking import check_fleet, chosen_via, tell_missing
 from commands.cli.common import now, print_json, settings_to_ask
 from commands.cli.logs import escaped
+from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.answer_tables import UNCERTAIN, print_listing
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _every_node(args: argparse.Namespace, via: Via, question: Question, timeout: float) -> int:
     """1 where a node refused or stayed silent: then the answer is not whole."""
-    check_fleet(via)
+    check_reaches_all_nodes(via)
     fleet = api.query_all(settings_to_ask(args), timeout=timeout, **question)
     if args.json:
         print_json(fleet)
@@ -59,7 +59,7 @@ def _every_node(args: argparse.Namespace, via: Via, question: Question, timeout:
         for answer in fleet.answers.values():
             _print(answer, console, args.utc)
             console.print()
-    return 0 if tell_missing(fleet, timeout) else 1
+    return 0 if report_missing_nodes(fleet, timeout) else 1
 
 
 def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:

@@ -7,9 +7,9 @@ import secrets
 import threading
 
 from commands.cli import logs
-from commands.cli.asking import check_fleet, chosen_via, tell_missing
 from commands.cli.common import print_json, settings_to_ask
 from commands.cli.logs import escaped
+from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.show import formats as show
 from commands.show.node_view import NodeView, read_event, size
 from edge.configuration.settings import Mqtt, Settings
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _every_node(args: argparse.Namespace, via: Via, chosen: Settings) -> int:
-    check_fleet(via)
+    check_reaches_all_nodes(via)
     fleet = api.query_all(chosen, type="status", timeout=args.timeout)
     if args.json:
         print_json(fleet)
@@ -60,7 +60,7 @@ def _every_node(args: argparse.Namespace, via: Via, chosen: Settings) -> int:
         for answer in fleet.answers.values():
             print_report(_report(answer), args.utc)
             print()
-    whole = tell_missing(fleet, args.timeout)
+    whole = report_missing_nodes(fleet, args.timeout)
     return 0 if whole and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
 
 

@@ -11,9 +11,9 @@ import sys
 from typing import Any, NoReturn
 
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
 from commands.cli.logs import escaped
+from commands.cli.nodes import chosen_via
 from commands.show.formats import clock
 from commands.show.node_view import describe, read_event
 from commands.up.screen import level_bar
@@ -24,7 +24,7 @@ from edge.messaging.bus import Bus, Message
 from edge.messaging.events import ROOT, LevelMeasured
 from query_service import api
 from query_service.api import Via
-from query_service.client.watching import ASKED_EVERY, Heard
+from query_service.client.watching import POLL_SECONDS, NodeEvent
 
 _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes
@@ -56,7 +56,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
         say(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:
-            _show(Heard(message.topic, message.payload), args.json, args.utc)
+            _show(NodeEvent(message.topic, message.payload), args.json, args.utc)
             message = inbox.get()
     finally:
         bus.stop()
@@ -74,11 +74,11 @@ def _first(inbox: queue.Queue[Message], node: str) -> Message:
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
     settings = settings_to_ask(args)
-    every = _OVER_ABLY if via == "ably" else ASKED_EVERY
+    every = _OVER_ABLY if via == "ably" else POLL_SECONDS
     backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final
     while True:
         try:
-            async with api.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
+            async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
                 async for heard in api.watch(door, timeout=args.timeout, pause=every):
                     if not answered:
                         say(f"watching {escaped(door.node)}; Ctrl-C ends")
@@ -98,7 +98,7 @@ def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
         inbox.put_nowait(message)
 
 
-def _show(heard: Heard, as_json: bool, utc: bool) -> None:
+def _show(heard: NodeEvent, as_json: bool, utc: bool) -> None:
     if as_json:
         with contextlib.suppress(WireError):
             print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})

@@ -16,9 +16,9 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DoorError
 from edge.core.ids import EVERY_NODE, is_node_name
 from edge.core.instant import Instant
-from query_service.client.fleet import FleetAnswer, FleetDoor, ask_fleet
-from query_service.client.paging import Door, ask, pages
-from query_service.client.watching import Heard, watch
+from query_service.client.fleet import FleetAnswer, FleetClient, query_fleet
+from query_service.client.paging import NodeClient, pages, query_node
+from query_service.client.watching import NodeEvent, watch
 from query_service.queries.protocol import GoodAnswer, Question, request_for
 from query_service.sound.fetch import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
 
 __all__ = [
-    "Door",
     "FetchProgress",
     "FetchReport",
     "FleetAnswer",
     "Gaps",
-    "Heard",
+    "NodeClient",
+    "NodeEvent",
     "OnProgress",
     "Question",
     "Via",
-    "ask",
-    "ask_fleet",
+    "connect",
+    "connect_fleet",
     "fetch",
     "fetch_sound",
-    "open_door",
-    "open_fleet",
     "pages",
     "query",
     "query_all",
+    "query_fleet",
+    "query_node",
     "read_identity",
     "watch",
 ]
@@ -71,8 +71,8 @@ def query(
     """
 
     async def run() -> GoodAnswer:
-        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
-            return await ask(door, request_for(question), timeout)
+        async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
+            return await query_node(client, request_for(question), timeout)
 
     return asyncio.run(run())
 
@@ -83,8 +83,8 @@ def query_all(
     """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who did not answer."""
 
     async def run() -> FleetAnswer:
-        async with open_fleet(settings, token=token, timeout=timeout) as door:
-            return await ask_fleet(door, request_for(question), timeout)
+        async with connect_fleet(settings, token=token, timeout=timeout) as client:
+            return await query_fleet(client, request_for(question), timeout)
 
     return asyncio.run(run())
 
@@ -113,9 +113,9 @@ def fetch(
     keys = read_identity(identity)
 
     async def run() -> FetchReport:
-        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
+        async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
             return await fetch_sound(
-                door, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
+                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
             )
 
     return asyncio.run(run())
@@ -131,35 +131,35 @@ def read_identity(identity: Path | None) -> Keys | None:
 
 
 @asynccontextmanager
-async def open_door(
+async def connect(
     settings: Settings, via: Via, *, node: str | None = None, token: str | None = None, timeout: float = 10.0
-) -> AsyncIterator[Door]:
-    """A door to `node`, closed at the end. DoorError when it cannot be opened."""
+) -> AsyncIterator[NodeClient]:
+    """A client of `node`, closed at the end. DoorError when it cannot be opened."""
     wanted = node or settings.node.name
     if not is_node_name(wanted):
         raise DoorError(f"{wanted[:70]!r} is not a node's name")
-    door = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
+    client = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
     try:
-        yield door
+        yield client
     finally:
-        await door.close()
+        await client.close()
 
 
 @asynccontextmanager
-async def open_fleet(
+async def connect_fleet(
     settings: Settings, *, token: str | None = None, timeout: float = 10.0
-) -> AsyncIterator[FleetDoor]:
-    """A door to all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
-    door = await _ably_door(settings, EVERY_NODE, token, timeout)
+) -> AsyncIterator[FleetClient]:
+    """A client of all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
+    client = await _ably_door(settings, EVERY_NODE, token, timeout)
     try:
-        yield door
+        yield client
     finally:
-        await door.close()
+        await client.close()
 
 
 async def _opened(
     settings: Settings, via: Via, node: str, token: str | None, timeout: float, *, any_node: bool
-) -> Door:
+) -> NodeClient:
     match via:
         case "local":
             return await _local_door(settings, node)
@@ -168,16 +168,16 @@ async def _opened(
         case "mqtt":
             from query_service.client.mqtt import MqttClient  # noqa: PLC0415
 
-            door = MqttClient(settings.mqtt, node)
-            await door.open(timeout)
-            return door
+            client = MqttClient(settings.mqtt, node)
+            await client.open(timeout)
+            return client
         case "http":
             from query_service.client.http import HttpClient  # noqa: PLC0415
 
             return HttpClient(settings.http, node, any_node=any_node)
 
 
-async def _local_door(settings: Settings, node: str) -> Door:
+async def _local_door(settings: Settings, node: str) -> NodeClient:
     from query_service.answer.node_answers import NodeAnswers  # noqa: PLC0415
 
     if node != settings.node.name:
@@ -196,6 +196,6 @@ async def _ably_door(settings: Settings, node: str, token: str | None, timeout: 
         now = Instant.from_seconds(time.time())
         return token or tokens.client_token(settings.ably.api_key, client_id, _TOKEN_SECONDS, now)
 
-    door = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
-    await door.open(timeout)
-    return door
+    client = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
+    await client.open(timeout)
+    return client

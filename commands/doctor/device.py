@@ -133,7 +133,7 @@ def in_use(patient: Patient) -> list[Finding]:
     """What the running recorder gets from the device, where it has it; nothing where none records."""
     spool = Spool(patient.settings.recorder.record_path, patient.settings.node.name)
     try:
-        view = SpoolWatcher(spool).look()
+        view = SpoolWatcher(spool).view()
         state, alive = view.state, view.is_alive(patient.kernel.now())
         if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []

@@ -1,1 +1,4 @@
-"""What stands behind each door: from spool and catalog to answers."""
+"""From spool and catalog to answers, behind each door: one file per query type, and the facts they share.
+
+May import `edge`, `queries` and, for clips, `sound` and `client.paging`. Start with `node_answers`, then `responder`.
+"""

@@ -8,8 +8,8 @@ from edge.core import wire
 from edge.core.errors import QueryRefused
 from edge.core.instant import LAST, Instant
 from edge.core.values import Archive, Chunk, HoleCause
-from query_service.answer.facts import FactFinder
-from query_service.answer.tiling import ExpiredCause, KnownChunk, Nothing, Piece, RangeFacts, Running, tile
+from query_service.answer.facts import FactReader
+from query_service.answer.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import make_cursor, start_of
 from query_service.queries.protocol import RangeRequest
@@ -18,6 +18,7 @@ from query_service.queries.values import (
     ArchivePlace,
     Cut,
     Expired,
+    ExpiredCause,
     Future,
     Gap,
     Interval,
@@ -35,7 +36,7 @@ _MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
 _GROWTH = 4
 
 
-def answer_coverage(request: RangeRequest, finder: FactFinder, presign: Presign, now: Instant) -> CoverageAnswer:
+def answer_coverage(request: RangeRequest, finder: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start = start_of(request)
     chunks = min(request.limit, _FIRST_CHUNKS) + 2  # the last one found only shows how far the others reach
@@ -174,7 +175,7 @@ def _archives_size(archives: dict[str, ArchivePlace]) -> int:
 def _interval(piece: Piece) -> Interval:
     owner = piece.owner
     if isinstance(owner, KnownChunk):
-        return _expired(piece, owner, owner.gone) if owner.gone else _sound(piece, owner)
+        return _expired(piece, owner, owner.expired) if owner.expired else _sound(piece, owner)
     if isinstance(owner, Running):
         return Recording(from_=piece.start, to=piece.end, uncertain=owner.uncertain, stream_id=owner.stream_id)
     if isinstance(owner, Nothing):

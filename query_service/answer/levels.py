@@ -10,7 +10,7 @@ from edge.core import wire
 from edge.core.errors import QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
 from query_service.queries.cursors import make_cursor, start_of
 from query_service.queries.levels import LevelsAnswer, LevelStep
@@ -22,7 +22,7 @@ _MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
 _GROWTH = 4
 
 
-def answer_levels(request: RangeRequest, finder: FactFinder, now: Instant) -> LevelsAnswer:
+def answer_levels(request: RangeRequest, finder: FactReader, now: Instant) -> LevelsAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start, chunks = start_of(request), FIRST_CHUNKS
     while True:
@@ -52,7 +52,7 @@ def levels_page(request: RangeRequest, start: Instant, facts: RangeFacts, now: I
         return None
     steps: list[LevelStep] = []
     room = MAX_ANSWER - len(wire.encode(_answer(request, (), int(request.to))))
-    pieces = [piece for piece in tile(facts, start, reach, now) if _is_told(piece)]
+    pieces = [piece for piece in tile(facts, start, reach, now) if _may_be_shown(piece)]
     seconds = sorted(second for piece in pieces for second in _seconds(piece))
     for first, inside in _by_step(seconds, start, size):
         end = Instant(min(first + size, request.to))
@@ -77,8 +77,8 @@ def _answer(request: RangeRequest, steps: tuple[LevelStep, ...], position: int |
     )
 
 
-def _is_told(piece: Piece) -> bool:
-    return isinstance(piece.owner, KnownChunk) and piece.owner.gone != "erased"
+def _may_be_shown(piece: Piece) -> bool:
+    return isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"
 
 
 def _seconds(piece: Piece) -> Iterator[_Second]:

@@ -15,7 +15,7 @@ from edge.core.errors import DoorError, SpoolError
 from edge.core.ids import is_chunk_id
 from edge.spool.spool import Spool
 from query_service.answer.clip import ClipMaker
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.presigning import Presigner
 from query_service.answer.responder import Responder
 from query_service.queries.protocol import Answer, Request, read_request
@@ -30,7 +30,7 @@ class NodeAnswers:
         self.node = settings.node.name
         self._spool = Spool(settings.recorder.record_path, self.node)
         self._catalog = CatalogReader(settings.catalog.db_path)
-        finder = FactFinder(self._spool, self._catalog)
+        finder = FactReader(self._spool, self._catalog)
         self._responder = Responder(self.node, finder, Presigner(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._clips = ClipMaker(settings, lambda: NodeAnswers(_from_inside(settings)))
@@ -41,7 +41,7 @@ class NodeAnswers:
             return await self._clips.answer(request)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._responder.answer, request)
 
-    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError when it takes longer than `timeout` seconds."""
         # read like a request through any other door, so that one place checks it
         read = read_request(wire.encode(request), self.node)

@@ -10,7 +10,7 @@ from typing import assert_never, cast
 from edge.core.errors import CatalogBusy, ImHearingError, QueryRefused
 from edge.core.instant import Instant
 from query_service.answer.coverage import Presign, answer_coverage
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
@@ -29,7 +29,7 @@ class Responder:
     def __init__(
         self,
         node: str,
-        finder: FactFinder,
+        finder: FactReader,
         presign: Presign,
         clock: Callable[[], Instant] = lambda: Instant.from_seconds(time.time()),
     ) -> None:

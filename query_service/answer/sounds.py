@@ -7,7 +7,7 @@ from collections.abc import Callable
 from edge.core import wire
 from edge.core.instant import Instant
 from query_service.answer.coverage import Presign, archive_place
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.spool_index import FoundSound
 from query_service.answer.tiling import KnownChunk
 from query_service.queries.cursors import make_cursor, read_cursor
@@ -25,7 +25,7 @@ _GROWTH = 4
 _LONGEST_KEY: Key = (-1.0e300, 2**62, "x" * 40)
 
 
-def answer_sounds(request: RangeRequest, finder: FactFinder, presign: Presign) -> SoundsAnswer:
+def answer_sounds(request: RangeRequest, finder: FactReader, presign: Presign) -> SoundsAnswer:
     """One page. Raises BadCursor, CatalogError, SpoolError."""
     chunks: dict[str, KnownChunk | None] = {}
 
@@ -96,7 +96,7 @@ class _Page:
         if len(self._sounds) >= self._request.limit:
             return False
         known = self._chunk_of(found.chunk_id)
-        if known is None or known.gone == "erased":
+        if known is None or known.expired == "erased":
             return True
         sound = _sound(found, known)
         new = self._new_archive(known)
@@ -136,7 +136,7 @@ def _sound(found: FoundSound, known: KnownChunk) -> Sound:
         lafmax=found.lafmax,
         laeq=found.laeq,
         unit=levels.unit if levels else None,
-        state="expired" if known.gone else "recorded" if known.where else "pending",
+        state="expired" if known.expired else "recorded" if known.where else "pending",
         uncertain=known.chunk.uncertain,
         chunk_id=found.chunk_id,
         where=known.where,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Hole, Where
-
-ExpiredCause = Literal["quiet", "dropped", "lifecycle", "erased"]
+from query_service.queries.values import ExpiredCause
 
 
 class KnownChunk(Struct, frozen=True):
@@ -20,7 +19,7 @@ class KnownChunk(Struct, frozen=True):
 
     chunk: Chunk
     where: Where | None
-    gone: ExpiredCause | None
+    expired: ExpiredCause | None
     ordinal: int
 
 

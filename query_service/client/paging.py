@@ -18,47 +18,49 @@ from query_service.queries.values import ErrorAnswer
 _BUSY_RETRY = 0.2  # seconds before a busy node is asked again the first time
 
 
-class Door(Protocol):
-    """A way to one node. `ask` raises DoorError when no answer comes within `timeout` seconds."""
+class NodeClient(Protocol):
+    """A way to one node. `query` raises DoorError when no answer comes within `timeout` seconds."""
 
     @property
     def node(self) -> str: ...
-    async def ask(self, request: Request, timeout: float) -> Answer: ...
+    async def query(self, request: Request, timeout: float) -> Answer: ...
     async def close(self) -> None: ...
 
 
-async def ask(door: Door, request: Request, timeout: float = 10.0, first: Answer | None = None) -> GoodAnswer:
+async def query_node(
+    client: NodeClient, request: Request, timeout: float = 10.0, first: Answer | None = None
+) -> GoodAnswer:
     """The answer, all pages in one; errors as for `query`. For an answer too long to hold, use `pages`.
 
     `first`: the answer to `request`, where the node has given one already.
     """
     query_type = QUERY_TYPES[request.type]
     if not query_type.joins:
-        return await ask_page(door, request, timeout, first)
-    answer: GoodAnswer = query_type.join([page async for page in pages(door, request, timeout, first)], request.id)
+        return await query_page(client, request, timeout, first)
+    answer: GoodAnswer = query_type.join([page async for page in pages(client, request, timeout, first)], request.id)
     return answer
 
 
 async def pages(
-    door: Door, request: Request, timeout: float = 10.0, first: Answer | None = None
+    client: NodeClient, request: Request, timeout: float = 10.0, first: Answer | None = None
 ) -> AsyncIterator[PagedAnswer]:
     """The answer page by page, each with an id of its own; `timeout` in seconds is for each page.
 
-    `first` as for `ask`. Raises DoorError where the pages do not fit the request.
+    `first` as for `query_node`. Raises DoorError where the pages do not fit the request.
     """
     cursors = {request.cursor}
     reached = request.from_ if request.cursor is None else None
     while True:
-        page = await ask_page(door, request, timeout, first)
+        page = await query_page(client, request, timeout, first)
         if isinstance(page, UnpagedAnswer) or page.type != request.type:
-            raise DoorError(f"node {door.node} answered a query of type {request.type} with {page.type}")
+            raise DoorError(f"node {client.node} answered a query of type {request.type} with {page.type}")
         if isinstance(page, CoverageAnswer):
-            reached = _tiled_until(door.node, request, page, reached)
+            reached = _tiled_until(client.node, request, page, reached)
         yield page
         if page.next is None:
             return
         if page.next in cursors:
-            raise DoorError(f"node {door.node} repeats the same page")
+            raise DoorError(f"node {client.node} repeats the same page")
         cursors.add(page.next)
         request, first = replace(request, id=new_id(), cursor=page.next), None
 
@@ -84,24 +86,24 @@ def _tiled_until(node: str, request: Request, page: CoverageAnswer, reached: Ins
     return reached
 
 
-async def coverage_pages(door: Door, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
+async def coverage_pages(client: NodeClient, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
     """As `pages`, for a coverage query."""
-    async for page in pages(door, request, timeout):
+    async for page in pages(client, request, timeout):
         if isinstance(page, CoverageAnswer):
             yield page
 
 
-async def ask_page(door: Door, request: Request, timeout: float, first: Answer | None = None) -> GoodAnswer:
-    """One page; a busy node is asked again until `timeout` seconds are over. `first` as for `ask`."""
+async def query_page(client: NodeClient, request: Request, timeout: float, first: Answer | None = None) -> GoodAnswer:
+    """One page; a busy node is asked again until `timeout` seconds are over. `first` as for `query_node`."""
     clock = asyncio.get_running_loop().time
     ends_at, backoff = clock() + timeout, Backoff(_BUSY_RETRY)
-    answer = first or await door.ask(request, timeout)
+    answer = first or await client.query(request, timeout)
     while isinstance(answer, ErrorAnswer):
         error, delay = answer.error, backoff.next_delay()
         if error.code != "busy" or clock() + delay >= ends_at:
-            raise QueryRefused(f"node {door.node}: {_one_line(error.message)}", error.code, error.field)
+            raise QueryRefused(f"node {client.node}: {_one_line(error.message)}", error.code, error.field)
         await asyncio.sleep(delay)
-        answer = await door.ask(request, max(0.1, ends_at - clock()))
+        answer = await client.query(request, max(0.1, ends_at - clock()))
     return answer
 
 

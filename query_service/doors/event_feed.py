@@ -30,17 +30,17 @@ class EventFeed:
     def __init__(self) -> None:
         self._waiting: OrderedDict[object, FeedEvent] = OrderedDict()
         self._lock = threading.Lock()
-        self._said: dict[str, object] = {}
+        self._published_state: dict[str, object] = {}
         self._loop = asyncio.get_running_loop()
         self._came = asyncio.Event()
 
     def listen(self, bus: Bus, watch: NodeWatch, node: str) -> None:
-        """Takes what is said from now on; `watch` hears states and archives already."""
+        """Takes in what is published from now on; `watch` already receives states and archives."""
         watch.listeners.append(self.put)
         bus.subscribe(f"{ROOT}/{node}/{SoundHeard.TOPIC}", self._received)
 
     def put(self, event: Event, retained: bool) -> None:
-        """Takes in one event; what nobody takes gives way to newer ones."""
+        """Takes in one event; once too many wait, the oldest is dropped."""
         if not isinstance(event, _SENT) or (retained and not event.RETAINED) or not self._is_news(event):
             return
         item = FeedEvent(event.TOPIC, wire.encode(event))
@@ -61,7 +61,7 @@ class EventFeed:
             return
 
     async def next(self) -> FeedEvent:
-        """The oldest that waits, as soon as there is one."""
+        """The oldest event that waits, as soon as there is one."""
         while True:
             with self._lock:
                 if self._waiting:
@@ -70,11 +70,11 @@ class EventFeed:
             await self._came.wait()
 
     def _is_news(self, event: Event) -> bool:
-        """The archiver tells its progress every few seconds: that is none."""
+        """The archiver publishes its progress every few seconds; only a change of state is news."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
         state = (event.state, event.reason)
-        if self._said.get(event.TOPIC) == state:
+        if self._published_state.get(event.TOPIC) == state:
             return False
-        self._said[event.TOPIC] = state
+        self._published_state[event.TOPIC] = state
         return True

@@ -22,7 +22,7 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
-from query_service.doors.listening import Listener, server_options
+from query_service.doors.http_listener import HttpListener, server_options
 from query_service.doors.query_pipeline import AnswerQuery
 from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
 from query_service.queries.protocol import Answer, Request, new_id, read_request
@@ -69,7 +69,7 @@ class HttpDoor:
         self._metrics = metrics
         self._token = settings.token.reveal().encode()
         self._pipeline = RequestPipeline(_AT_ONCE)  # a connection is its own deduplication and deadline
-        self._listener = Listener("the HTTP door")
+        self._listener = HttpListener("the HTTP door")
         self.address = ""
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ class HttpDoor:
             **server_options(),
         )
         await runner.setup()
-        self._listener = Listener("the HTTP door")
+        self._listener = HttpListener("the HTTP door")
         try:
             host, port = self._settings.host, self._settings.port
             try:
@@ -107,15 +107,15 @@ class HttpDoor:
         for kind in BY_ADDRESS:
             app.router.add_get(f"/{kind}", self._get)
         app.router.add_get("/openapi.json", self._openapi)
-        app.router.add_get("/metrics", self._tell_metrics)
+        app.router.add_get("/metrics", self._metrics_page)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
-        if not self._token and (no := _foreign(request)):
+        if not self._token and (no := _why_foreign(request)):
             return web.Response(status=403, text=no)
-        if self._token and not self._may_ask(request):
+        if self._token and not self._is_authorised(request):
             return web.Response(
                 status=401, text="the token is missing or wrong\n", headers={"WWW-Authenticate": "Bearer"}
             )
@@ -137,7 +137,7 @@ class HttpDoor:
             )
             return self._respond(refusal("", self._node, "bad_request", message), problem.status)
 
-    def _may_ask(self, request: web.Request) -> bool:
+    def _is_authorised(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         # surrogates stand for bytes that are no UTF-8
         given = token.strip().encode("utf-8", "surrogateescape")
@@ -175,7 +175,7 @@ class HttpDoor:
     async def _openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=wire.encode(document()), content_type="application/json")
 
-    async def _tell_metrics(self, _request: web.Request) -> web.Response:
+    async def _metrics_page(self, _request: web.Request) -> web.Response:
         if self._metrics is None:
             raise web.HTTPNotFound
         return web.Response(text=await self._metrics(), headers={"Content-Type": CONTENT_TYPE})
@@ -203,7 +203,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _foreign(request: web.Request) -> str:
+def _why_foreign(request: web.Request) -> str:
     """Why a request without a token is none of this machine's people; empty where it may be."""
     if not _names_loopback(request.host):
         return "ask by the name localhost or 127.0.0.1\n"

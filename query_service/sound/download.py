@@ -15,7 +15,7 @@ import aiohttp
 from edge.core.backoff import Backoff
 from edge.core.errors import FetchError, StoreSilent
 from edge.core.values import Where
-from query_service.client.silence import is_here, why
+from query_service.client.connection_errors import explain, is_loopback_url
 
 _PIECE = 262_144
 _TRIES = 3
@@ -42,7 +42,7 @@ class _Part:
     def is_all_of(self, where: Where) -> bool:
         return self.size == where.length and self._digest.hexdigest() == where.sha256
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
         self._digest, self.size = hashlib.sha256(), 0
@@ -72,9 +72,9 @@ class Downloader:
                 except _Damaged as problem:
                     damaged += 1
                     reason = str(problem)
-                    part.begin_anew()
+                    part.restart()
                 except (aiohttp.ClientError, TimeoutError) as problem:
-                    reason = why(problem)
+                    reason = explain(problem)
                     silent = silent + 1 if part.size == before else 0
                     if silent == _TRIES and isinstance(problem, aiohttp.ClientConnectorError):
                         raise _not_there(url, where, reason) from None
@@ -119,7 +119,7 @@ def _not_there(url: str, where: Where, reason: str) -> StoreSilent:
     remedy = "that of `imhearing up` runs while that does: start it with the same --data"
     return StoreSilent(
         f"{_named(where)}: cannot be read: no object store answers at {urlsplit(url).netloc} ({reason});"
-        f" {remedy if is_here(url) else 'is there a way to it from here?'}"
+        f" {remedy if is_loopback_url(url) else 'is there a way to it from here?'}"
     )
 
 

@@ -15,6 +15,6 @@ class LocalFile(NamedTuple):
 
 @runtime_checkable
 class LocalFiles(Protocol):
-    """A door with direct access to the node's own files."""
+    """A client with direct access to the node's own files."""
 
     def local_file(self, chunk_id: str) -> LocalFile | None: ...

@@ -108,7 +108,7 @@ class Scene:
         began = time.monotonic()
         answered = False
         try:
-            answer = await door.ask(request, DEADLINE)
+            answer = await door.query(request, DEADLINE)
             answered = True
             if not isinstance(answer, ErrorAnswer) or answer.id != request.id or answer.error.message != request.id:
                 self.faults.append(f"{request.id} was answered with {answer}")

@@ -49,7 +49,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiohttp": (
         "query_service/doors/http.py",
         "query_service/client/http.py",
-        "query_service/doors/listening.py",
+        "query_service/doors/http_listener.py",
         "query_service/sound/download.py",
         "query_service/loopback/*",
     ),

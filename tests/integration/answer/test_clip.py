@@ -162,10 +162,10 @@ def test_a_store_that_does_not_answer_is_told(node: QueryNode, store: RunningSto
 
 def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Settings) -> None:
     async def run() -> list[Answer]:
-        async with api.open_door(settings, "local") as door:
+        async with api.connect(settings, "local") as door:
             asked = [Request(id=new_id(), type="clip", from_=at(0), to=at(5)) for _ in range(8)]
-            answering = [asyncio.create_task(door.ask(request, 30)) for request in asked]
-            await asyncio.wait_for(door.ask(Request(id=new_id(), type="status"), 5), 5)
+            answering = [asyncio.create_task(door.query(request, 30)) for request in asked]
+            await asyncio.wait_for(door.query(Request(id=new_id(), type="status"), 5), 5)
             return await asyncio.gather(*answering)
 
     answers = asyncio.run(run())

@@ -117,7 +117,7 @@ def coverage(settings: Settings, seconds: int) -> CoverageAnswer:
         door = NodeAnswers(settings)
         try:
             end = Instant(START + seconds * SECOND)
-            answer = await door.ask(Request(id="0123456789abcdef", from_=START, to=end, urls=False))
+            answer = await door.query(Request(id="0123456789abcdef", from_=START, to=end, urls=False))
         finally:
             await door.close()
         assert isinstance(answer, CoverageAnswer), answer

@@ -92,9 +92,9 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
         await link.open()
         await link.enter("imhearing:nodes", {"node": "attic"})
         try:
-            async with api.open_fleet(fleet) as door:
+            async with api.connect_fleet(fleet) as door:
                 began = time.monotonic()
-                told = await api.ask_fleet(door, Request(id=new_id(), type="status"), 1.5)
+                told = await api.query_fleet(door, Request(id=new_id(), type="status"), 1.5)
                 assert time.monotonic() - began < 4
                 assert (sorted(told.answers), told.silent) == (["porch", "shed"], ("attic",))
         finally:
@@ -210,7 +210,7 @@ async def test_who_asks_renews_its_token_too() -> None:
         )  # fmt: skip
         await asking.open()
         for _ in range(12):
-            await asking.ask(Request(id=new_id(), type="status"), 5)
+            await asking.query(Request(id=new_id(), type="status"), 5)
             await asyncio.sleep(0.5)
         await asking.close()
         running.cancel()

@@ -29,7 +29,7 @@ from edge.messaging.bus import Bus
 from edge.messaging.events import GapFound, RecorderState, SoundHeard
 from edge.spool.spool import Spool
 from query_service import api
-from query_service.api import Heard, Via
+from query_service.api import NodeEvent, Via
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.protocol import Answer, Request
@@ -98,7 +98,7 @@ def porch(tmp_path: Path, events: Any) -> Iterator[Porch]:
             yield node
 
 
-async def first(heard: AsyncIterator[Heard], kind: Any, count: int) -> list[Any]:
+async def first(heard: AsyncIterator[NodeEvent], kind: Any, count: int) -> list[Any]:
     """The next `count` events of a kind."""
     found: list[Any] = []
     async with asyncio.timeout(DEADLINE):
@@ -115,7 +115,7 @@ async def first(heard: AsyncIterator[Heard], kind: Any, count: int) -> list[Any]
 def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> None:
     async def run() -> None:
         porch.finishes_chunk(0)
-        async with api.open_door(porch.settings, via) as door:
+        async with api.connect(porch.settings, via) as door:
             heard = api.watch(door, pause=0.05)
             (state,) = await first(heard, RecorderState, 1)
             assert (state.state, state.reason) == ("recording", None)
@@ -138,7 +138,7 @@ def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
 def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
     async def run() -> None:
-        async with api.open_door(porch.settings, "ably") as door:
+        async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
             bus = Bus(porch.mqtt, "porch-recorder", "test")
@@ -154,7 +154,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
 def test_a_lost_line_ends_the_watch_with_a_reason(porch: Porch) -> None:
     async def run() -> None:
-        async with api.open_door(porch.settings, "ably") as door:
+        async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
             await anext(heard)
 
@@ -206,7 +206,7 @@ def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factor
     assert json.loads(told.stdout)["recording"] is False
     assert run(porch, elsewhere, "status", "--via", "ably", "--node", "all").returncode == 1
     wrong = run(porch, elsewhere, "status", "--via", "http", "--node", "all")
-    assert (wrong.returncode, "over Ably alone" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "only Ably reaches every node" in wrong.stderr) == (2, True)
     wrong = run(porch, elsewhere, "status", "--via", "pigeon")
     assert (wrong.returncode, "local, ably, mqtt, http" in wrong.stderr) == (2, True)
     here = run(porch, tmp_path, "status", "--node", "shed")

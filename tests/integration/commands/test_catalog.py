@@ -65,7 +65,7 @@ def answers(settings: Settings) -> list[bytes]:
             end = Instant(start + dice.randrange(1, 20_000_000))
             kind = dice.choice(("coverage", "sounds", "levels"))
             request = Request(id=f"{number:016x}", type=kind, from_=start, to=end, urls=False)  # type: ignore[arg-type]
-            found.append(wire.encode(await door.ask(request)))
+            found.append(wire.encode(await door.query(request)))
         await door.close()
         return found
 

@@ -26,7 +26,7 @@ from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.bus import Message as Notice
 from query_service import api
-from query_service.client.paging import ask
+from query_service.client.paging import query_node
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.limits import Limits
 from query_service.loopback.server import RealtimeServer
@@ -311,9 +311,9 @@ def test_broken_sockets_lose_no_question() -> None:
     async def run() -> None:
         async with running_server() as server, serving(server):
             settings = _settings(server)
-            async with api.open_door(settings, "ably") as door:
+            async with api.connect(settings, "ably") as door:
                 for round_ in range(6):
-                    asking = [asyncio.create_task(door.ask(coverage(), 15)) for _ in range(3)]
+                    asking = [asyncio.create_task(door.query(coverage(), 15)) for _ in range(3)]
                     await asyncio.sleep(0)
                     server.cut_sockets(forget=round_ % 3 == 2)
                     for answer in await asyncio.gather(*asking):
@@ -341,8 +341,8 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
             door = AblyDoor("porch", answer, lambda: Link(f"127.0.0.1:{port}", token, 3_600))
             running = asyncio.create_task(door.run())
             await asyncio.wait_for(door.opened(), 10)
-        async with RealtimeServer(key, port) as second, api.open_door(_settings(second), "ably") as way:
-            got = await way.ask(coverage(), 40)
+        async with RealtimeServer(key, port) as second, api.connect(_settings(second), "ably") as way:
+            got = await way.query(coverage(), 40)
             assert isinstance(got, ErrorAnswer)
             assert got.error.code == "encrypted"
         running.cancel()
@@ -525,10 +525,10 @@ def test_the_real_service(tmp_path: Path) -> None:
 
 def test_twenty_clients_at_once_each_get_their_own_answers(settings: Settings) -> None:
     async def one(number: int) -> None:
-        async with api.open_door(settings, "ably") as door:
+        async with api.connect(settings, "ably") as door:
             for turn in range(3):
                 start = Instant(START + number * 1_000 + turn)
-                answer = await ask(door, coverage(from_=start))
+                answer = await query_node(door, coverage(from_=start))
                 assert isinstance(answer, CoverageAnswer)
                 assert answer.from_ == start
                 assert wire.encode(answer)

@@ -28,7 +28,7 @@ from edge.core.values import SpoolState
 from edge.embedded import ports
 from query_service import api
 from query_service.api import Via
-from query_service.client.paging import ask
+from query_service.client.paging import query_node
 from query_service.doors.http import HttpDoor, check_settings
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id, read_answer, read_request
@@ -100,12 +100,12 @@ def test_ten_years_and_a_billion_are_no_trouble(node: RunningNode, via: Via) -> 
 @pytest.mark.parametrize("via", VIAS)
 def test_cursors_made_up_or_of_another_question_are_refused(node: RunningNode, via: Via) -> None:
     async def run() -> None:
-        async with api.open_door(node.settings, via) as door:
-            page = await door.ask(Request(id=new_id(), from_=START, to=END, limit=1), 10)
+        async with api.connect(node.settings, via) as door:
+            page = await door.query(Request(id=new_id(), from_=START, to=END, limit=1), 10)
             assert isinstance(page, CoverageAnswer)
             for cursor in ("made-up", "", "x" * 512, "%%%", page.next):
                 asked = Request(id=new_id(), from_=Instant(START + 1), to=END, cursor=cursor)
-                refused = await door.ask(asked, 10)
+                refused = await door.query(asked, 10)
                 assert isinstance(refused, ErrorAnswer)
                 assert (refused.error.code, refused.error.field) == ("bad_request", "cursor")
 
@@ -256,21 +256,21 @@ async def test_without_the_token_nothing_is_told() -> None:
             assert response.status == 422
         port = int(url.rpartition(":")[2])
         settings = Settings(http=Http(port=port, token=Secret("another token of some length")))
-        async with api.open_door(settings, "http", node="porch") as way:
+        async with api.connect(settings, "http", node="porch") as way:
             with pytest.raises(DoorError, match="token"):
-                await way.ask(Request(id="x", type="status"), 5)
+                await way.query(Request(id="x", type="status"), 5)
         settings = replace(settings, http=Http(port=port, token=TOKEN))
-        async with api.open_door(settings, "http", node="attic") as way:
+        async with api.connect(settings, "http", node="attic") as way:
             with pytest.raises(DoorError, match="is the door of porch, not of attic"):
-                await way.ask(Request(id="x", type="status"), 5)
+                await way.query(Request(id="x", type="status"), 5)
 
 
 @in_loop
 async def test_a_node_that_is_not_there_is_told_in_plain_words() -> None:
     port = ports.choose(None)
-    async with api.open_door(Settings(http=Http(port=port)), "http", node="porch") as way:
+    async with api.connect(Settings(http=Http(port=port)), "http", node="porch") as way:
         with pytest.raises(DoorError) as caught:
-            await way.ask(Request(id="x", type="status"), 0.5)
+            await way.query(Request(id="x", type="status"), 0.5)
     assert str(caught.value) == (
         f"http://127.0.0.1:{port}/query: no answer within 0.5 s (connection refused);"
         " the node must be running: start `imhearing up` with the same --data"
@@ -431,9 +431,9 @@ async def test_whatever_comes_over_ably_gets_one_clear_answer() -> None:
 @pytest.mark.parametrize("via", VIAS)
 def test_twenty_questions_at_once_each_get_their_own_answer(node: RunningNode, via: Via) -> None:
     async def run() -> None:
-        async with api.open_door(node.settings, via) as door:
+        async with api.connect(node.settings, via) as door:
             starts = [Instant(START + number * 1_000) for number in range(12)]
-            asked = [ask(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
+            asked = [query_node(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
             answers = await asyncio.gather(*asked)
             assert [answer.from_ for answer in answers if isinstance(answer, CoverageAnswer)] == starts
 

@@ -58,7 +58,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def exported(settings: Settings, folder: Path, start: float, end: float, utc: bool = True) -> ExportReport:
     folder.mkdir(exist_ok=True)
-    async with api.open_door(settings, "local") as door:
+    async with api.connect(settings, "local") as door:
         return await export_sound(door, at(start), at(end), folder, HERE, utc=utc)
 
 

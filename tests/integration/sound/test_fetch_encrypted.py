@@ -84,7 +84,7 @@ async def test_the_key_opens_what_is_exported(node: QueryNode, settings: Setting
     folder = tmp_path / "out"
     folder.mkdir()
     keys = api.read_identity(key_file(tmp_path, KEY))
-    async with api.open_door(settings, "local") as door:
+    async with api.connect(settings, "local") as door:
         report = await export_sound(door, START, END, folder, Node("porch"), utc=True, keys=keys)
         with pytest.raises(FetchError, match="--identity"):
             await export_sound(door, START, END, folder, Node("porch"))

@@ -19,7 +19,7 @@ from edge.core.values import Chunk, Levels, SoundSpan, SpoolState
 from edge.spool.spool import Spool
 from query_service.answer import levels as levels_module
 from query_service.answer import sounds as sounds_module
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.responder import Responder
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request
@@ -63,7 +63,7 @@ class Node:
         self.catalog.open()
         self.catalog.register_stream(make_stream())
         self.catalog.register(self.chunks[: COUNT // 2])
-        finder = FactFinder(spool, CatalogReader(folder / "catalog.db"))
+        finder = FactReader(spool, CatalogReader(folder / "catalog.db"))
         self.responder = Responder("porch", finder, lambda _: None, clock=lambda: at(10_000))
 
     @property

@@ -1,4 +1,4 @@
-"""What the commands that ask a node share: which way, and what to say of nodes that gave no answer."""
+"""What commands that query nodes share: the way to them, and a report of those that gave no answer."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from query_service.api import FleetAnswer, Via
 def chosen_via(text: str) -> Via:
     """--via, checked; UsageError lists what there is."""
     if text not in get_args(Via):
-        raise UsageError(f"--via {text[:40]}: there is no such way to ask; there are: {', '.join(get_args(Via))}")
+        raise UsageError(f"--via {text[:40]}: unknown way; there are: {', '.join(get_args(Via))}")
     return cast(Via, text)
 
 
-def check_fleet(via: Via) -> None:
-    """UsageError where every node is asked in a way that reaches one alone."""
+def check_reaches_all_nodes(via: Via) -> None:
+    """UsageError where this way does not reach every node."""
     if via != "ably":
-        raise UsageError(f"--node {EVERY_NODE}: every node at once can be asked over Ably alone; add --via ably")
+        raise UsageError(f"--node {EVERY_NODE}: only Ably reaches every node at once; add --via ably")
 
 
-def tell_missing(fleet: FleetAnswer, seconds: float) -> bool:
-    """Names who refused and who stayed silent; whether the answer is whole."""
+def report_missing_nodes(fleet: FleetAnswer, seconds: float) -> bool:
+    """Names the nodes that refused or did not answer; whether the answer is complete."""
     for node, error in fleet.refused.items():
         say(f"{node}: {escaped(error.message)}")
     for node in fleet.silent:
-        say(f"{escaped(node)}: is there, and gave no answer within {seconds:g} s")
+        say(f"{escaped(node)}: is online, but did not answer within {seconds:g} s")
     if not (fleet.answers or fleet.refused or fleet.silent):
-        say("no node is there now")
+        say("no node is online")
     return bool(fleet.answers) and not fleet.refused and not fleet.silent
