@@ -13,7 +13,7 @@ from edge import __version__
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
 from edge.core.errors import DoorError
-from edge.core.instance import instance
+from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
@@ -87,7 +87,7 @@ async def _collect_garbage() -> None:
     """Of the Ably SDK, such as a channel of each client that asked."""
     while True:
         await asyncio.sleep(_COLLECT_SECONDS)
-        garbage.collect()
+        garbage.free_reference_cycles()
 
 
 async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch) -> None:
@@ -157,7 +157,7 @@ def _status(settings: Settings, state: str) -> QueryStatus:
 
 
 def _instance(settings: Settings) -> str:
-    return instance(settings.catalog.db_path.parent)
+    return load_instance_id(settings.catalog.db_path.parent)
 
 
 def _now() -> Instant:

@@ -76,13 +76,13 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
-        instance = identity.instance(settings.catalog.db_path.parent)
+        instance = identity.load_instance_id(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
         def deliver(outcome: Outcome) -> None:
             inbox.put(lambda: archiver.finished(outcome))
-            garbage.collect()  # what the job left
+            garbage.free_reference_cycles()  # what the job left
 
         worker = Worker(
             Storage(settings.s3),

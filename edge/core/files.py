@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary name, fsync, rename, fsync of the folder."""
+"""Atomic file writes: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Writes `data` so that after any crash `path` holds the old bytes or all of the new. Raises OSError."""
+    """Replaces `path` so that after any crash it holds either the old bytes or all of the new ones. OSError."""
     temporary = path.with_name(path.name + ".tmp")
     write_durably(temporary, data, mode)
     temporary.replace(path)
@@ -15,7 +15,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o640) -> None:
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Writes and fsyncs `path` itself; a crash can leave a part of it."""
+    """Writes and fsyncs `path` in place; a crash can leave it partly written."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Who we are on the broker: a random instance, kept on disk, tells two nodes of one name apart."""
+"""A random instance id, kept on disk, distinguishes two nodes with the same name on one broker."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from edge.core.files import write_atomically
 
 
-def instance(folder: Path) -> str:
-    """The instance kept in `folder`; made on first use: 16 hex digits."""
+def load_instance_id(folder: Path) -> str:
+    """The instance id stored in `folder` (16 hex digits); created on first use."""
     path = folder / "instance"
     try:
-        kept = path.read_text(encoding="ascii").strip()
+        stored = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        kept = ""
-    if re.fullmatch(r"[0-9a-f]{16}", kept):
-        return kept
-    fresh = secrets.token_hex(8)
+        stored = ""
+    if re.fullmatch(r"[0-9a-f]{16}", stored):
+        return stored
+    created = secrets.token_hex(8)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    write_atomically(path, fresh.encode())
-    return fresh
+    write_atomically(path, created.encode())
+    return created

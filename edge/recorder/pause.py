@@ -7,7 +7,7 @@ import logging
 import os
 from typing import NamedTuple
 
-from edge.configuration.schedule import Now, Schedule, parse
+from edge.configuration.schedule import Schedule, ScheduleState, parse
 from edge.core.errors import SpoolError
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
@@ -138,7 +138,7 @@ class ScheduleWatch:
     def __init__(self, schedule: Schedule, kernel: KernelClock) -> None:
         self._schedule, self._kernel = schedule, kernel
         self._asked_at = Instant(0)
-        self._answer = Now(True, Instant(0))
+        self._answer = ScheduleState(True, Instant(0))
 
     def in_force(self) -> Pause | None:
         """The pause between two times to record."""

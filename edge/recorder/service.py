@@ -8,7 +8,7 @@ from typing import Literal
 
 from edge import __version__
 from edge.configuration.settings import Settings
-from edge.core.instance import instance
+from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
@@ -29,7 +29,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     node, kernel = settings.node.name, KernelClock()
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
-    identity = instance(settings.catalog.db_path.parent)
+    identity = load_instance_id(settings.catalog.db_path.parent)
 
     def status(state: Literal["online", "offline"]) -> RecorderStatus:
         return RecorderStatus(at=kernel.now(), node=node, state=state, instance=identity, version=__version__)
