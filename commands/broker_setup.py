@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import say, settings
+from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, UsageError
@@ -35,7 +35,7 @@ Passwords = dict[Account, str]
 def run(args: argparse.Namespace) -> int:
     logs.set_up_for_people()
     os.umask(0o077)
-    chosen = settings(args)
+    chosen = load_settings(args)
     node = chosen.node.name
     folder: Path = args.into.expanduser().absolute()
     names = _names(args.names)
@@ -184,26 +184,26 @@ def _give_to_mosquitto(folder: Path) -> None:
 def _tell_installed(folder: Path, *, renewed: bool) -> None:
     """Its broker reads this very folder; its services have their passwords from systemd, before config.ini."""
     if not renewed:
-        say(f"1. the broker:   sudo systemctl restart {installed.OWN_BROKER}")
-        say("2. this node:    has its passwords already")
+        print_message(f"1. the broker:   sudo systemctl restart {installed.OWN_BROKER}")
+        print_message("2. this node:    has its passwords already")
         return
     credential = f"{installed.CREDENTIALS}/imhearing_mqtt_${{role}}_password"
-    say(f"1. this node:    for role in {' '.join(_SERVICES)}; do")
-    say(f'                   sudo sed -n "s/^${{role}}_password = //p" {folder}/mqtt.ini |')
-    say(f'                   sudo install -m 600 /dev/stdin "{credential}"; done')
-    say(f"2. the broker:   {installed.RESTART}  # broker and services together")
+    print_message(f"1. this node:    for role in {' '.join(_SERVICES)}; do")
+    print_message(f'                   sudo sed -n "s/^${{role}}_password = //p" {folder}/mqtt.ini |')
+    print_message(f'                   sudo install -m 600 /dev/stdin "{credential}"; done')
+    print_message(f"2. the broker:   {installed.RESTART}  # broker and services together")
 
 
 def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
-    say(f"written: {folder}/acl, passwords, certificates, mosquitto.conf")
+    print_message(f"written: {folder}/acl, passwords, certificates, mosquitto.conf")
     if str(folder) == ETC and installed.broker_service() == installed.OWN_BROKER:
         _tell_installed(folder, renewed=passwords is not None)
     else:
         source = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")
-        say(f"1. the broker:   sudo install -m 644 {source} /etc/mosquitto/mosquitto.conf")
-        say("                 sudo systemctl restart mosquitto")
-        say(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
-    say("3. Home Assistant: Settings, Devices & services, Add integration, MQTT")
+        print_message(f"1. the broker:   sudo install -m 644 {source} /etc/mosquitto/mosquitto.conf")
+        print_message("                 sudo systemctl restart mosquitto")
+        print_message(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
+    print_message("3. Home Assistant: Settings, Devices & services, Add integration, MQTT")
     print(f"Broker:    {host}")
     print("Port:      8883")
     print(f"Username:  {user_of('control', node)}")
@@ -211,6 +211,6 @@ def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> No
     print("Advanced:  Broker certificate validation: Custom;")
     print(f"           upload the CA certificate {folder}/ca.crt")
     if passwords:
-        say("")
+        print_message("")
         for account in ACCOUNTS:
             print(f"{user_of(account, node)}: {passwords[account]}    # {PURPOSE[account]}")

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings
+from commands.cli.common import load_settings, now, print_json, print_message
 from edge.configuration import calibration_file
 from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError, UsageError
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.recorder.signal.calibration import from_calibrator, from_known_level  # noqa: PLC0415
 
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = load_settings(args)
     heard = _record(chosen, args.seconds or _DEFAULT_SECONDS, args.gain)
     samples, rate = heard.samples, heard.form.rate
     if args.known is not None:
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
         measured = from_calibrator(samples, rate, heard.full_scale, args.level, args.frequency)
     calibration = measured.of(heard.form.device, now())
     path = calibration_file.save(chosen.catalog.db_path.parent, calibration)
-    say(
+    print_message(
         f"{logs.escaped(calibration.device)}: dBA = dBFS {calibration.offset_db:+.2f} dB,"
         f" give or take {calibration.uncertainty_db:.2f} dB (k = 2), from {measured.seconds:g} s"
         f" at {measured.level_dbfs:.1f} dBFS; kept in {path}"
     )
-    say(f"{_TAKEN_UP}. Another gain or microphone needs another calibration.")
+    print_message(f"{_TAKEN_UP}. Another gain or microphone needs another calibration.")
     if args.json:
         print_json(calibration)
     return 0
@@ -53,7 +53,7 @@ def _record(chosen: Settings, seconds: float, gain: int | None) -> Heard:
         raise UsageError("there is no microphone to calibrate: [recorder] source is synthetic, or none is plugged in")
     if gain is not None:
         _set_gain(chosen, gain)
-    say(f"listening for {seconds:g} s ...")
+    print_message(f"listening for {seconds:g} s ...")
     try:
         return listen(source, seconds)
     except DeviceError as problem:
@@ -69,4 +69,6 @@ def _set_gain(chosen: Settings, percent: int) -> None:
     if not 0 <= percent <= 100:
         raise UsageError(f"--gain {percent}: give 0 to 100 percent")
     device = choose_device(list_devices(), chosen.recorder.device)
-    say(f"{logs.escaped(device.name)}: {set_gain(device.name, percent)}; to keep it over a restart: sudo alsactl store")
+    print_message(
+        f"{logs.escaped(device.name)}: {set_gain(device.name, percent)}; to keep it over a restart: sudo alsactl store"
+    )

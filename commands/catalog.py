@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from commands.cli import logs
-from commands.cli.common import data_dir, now, print_json, say, settings
+from commands.cli.common import data_dir, load_settings, now, print_json, print_message
 from commands.cli.logs import escaped
 from commands.up.local_store import local_store
 from edge.catalog import CatalogReader
@@ -20,7 +20,7 @@ from edge.spool.spool import Spool
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: all is as the catalog says, or the catalog was made anew; 1: it is not, or it could not."""
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = load_settings(args)
     with local_store(data_dir(args), chosen):
         return _verify(args, chosen) if args.action == "verify" else _rebuild(args, chosen)
 
@@ -47,7 +47,7 @@ def _verify(args: argparse.Namespace, chosen: Settings) -> int:
                 print(escaped(str(finding)))
     if args.json:
         print_json({"ok": not findings, "findings": findings})
-    say(f"not as the catalog says: {len(findings)}" if findings else "all is as the catalog says")
+    print_message(f"not as the catalog says: {len(findings)}" if findings else "all is as the catalog says")
     return 1 if findings else 0
 
 
@@ -73,8 +73,8 @@ def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     if args.json:
         print_json(found)
     for fault in found.faults:
-        say(f"left out: {escaped(fault)}")
-    say(
+        print_message(f"left out: {escaped(fault)}")
+    print_message(
         f"{path}: {found.chunks} chunks in {found.archives} archives, {found.waiting} in the spool;"
         f" what was there before is {path.name}.old"
     )
@@ -106,6 +106,6 @@ def _counter(what: str) -> Callable[[int | None], None]:
             sys.stderr.write(f"\r{count} {what}\x1b[K\r")
             sys.stderr.flush()
         elif count % 100 == 0:
-            say(f"{count} {what}")
+            print_message(f"{count} {what}")
 
     return show

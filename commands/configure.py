@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import data_dir, say
+from commands.cli.common import data_dir, print_message
 from commands.doctor import installed
 from commands.up.plan import MARKER
 from edge.configuration import loader as config
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
     _write(path, text, mode & ~_OTHERS if secret else mode)
     names = ", ".join(f"[{section}] {key}" for section, key, _ in changes)
-    say(f"{path}: {names} set; restart the node's services for it to hold")
+    print_message(f"{path}: {names} set; restart the node's services for it to hold")
     for section, key, _ in changes:
         _warn_if_overruled(path, section, key, installed.is_installed(data_dir(args), args.config))
     return 0
@@ -50,7 +50,7 @@ def _warn_if_overruled(path: Path, section: str, key: str, is_installed: bool) -
         mend = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
     else:
         mend = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
-    say(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {mend}")
+    print_message(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {mend}")
 
 
 def _write(path: Path, text: str, mode: int) -> None:

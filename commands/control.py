@@ -11,7 +11,7 @@ import secrets
 from typing import Any
 
 from commands.cli import logs
-from commands.cli.common import chosen_node, now, print_json, say, settings, settings_with_broker
+from commands.cli.common import chosen_node, load_settings, load_settings_with_broker, now, print_json, print_message
 from commands.cli.times import parse_duration
 from commands.show.formats import clock
 from edge.configuration.settings import Settings
@@ -33,7 +33,7 @@ _STOPPED = "the recorder does not run;"
 def pause(args: argparse.Namespace) -> int:
     """`imhearing pause [DURATION]`."""
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = load_settings(args)
     length = parse_duration(args.duration) if args.duration is not None else None
     if length is not None and not MICROSECONDS <= length <= LONGEST_PAUSE * MICROSECONDS:
         raise UsageError("a pause lasts 1s to 31d, or, without a duration, until `imhearing resume`")
@@ -65,7 +65,7 @@ def resume(args: argparse.Namespace) -> int:
         spool.remove_pause_order()
         return {}
 
-    data, taken_up = _order(args, settings(args), Resume(id=new_id()), here)
+    data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), here)
     _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
     return 0
 
@@ -73,7 +73,7 @@ def resume(args: argparse.Namespace) -> int:
 def rotate(args: argparse.Namespace) -> int:
     """`imhearing rotate`."""
     logs.set_up_for_people()
-    chosen = settings_with_broker(args)
+    chosen = load_settings_with_broker(args)
     _done(args, ask(chosen.mqtt, chosen_node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
     return 0
 
@@ -81,7 +81,7 @@ def rotate(args: argparse.Namespace) -> int:
 def archive(args: argparse.Namespace) -> int:
     """`imhearing archive`."""
     logs.set_up_for_people()
-    chosen = settings_with_broker(args)
+    chosen = load_settings_with_broker(args)
     data = ask(chosen.mqtt, chosen_node(args, chosen), ArchiveNow(id=new_id()))
     _done(args, data, f"archives planned: {len(data.get('archives', []))}")
     return 0
@@ -90,11 +90,11 @@ def archive(args: argparse.Namespace) -> int:
 def unannounce(args: argparse.Namespace) -> int:
     """`imhearing unannounce`: nothing of the node stays retained on the broker, and Home Assistant forgets it."""
     logs.set_up_for_people()
-    chosen = settings_with_broker(args)
+    chosen = load_settings_with_broker(args)
     node = chosen_node(args, chosen)
     for role in ("recorder", "archiver", "query"):
         _take_back(chosen, node, role)
-    say(f"nothing of {node} is left on the broker")
+    print_message(f"nothing of {node} is left on the broker")
     return 0
 
 
@@ -107,11 +107,13 @@ def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: A
     if not chosen.mqtt.host and local:
         return _in_spool(here, spool), spool.has_recorder()
     try:
-        return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
+        return ask(
+            load_settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS
+        ), True
     except DoorError as problem:
         if not local:
             raise
-        say(f"{problem}\nwritten into the spool instead, where the recorder will find it")
+        print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
         return _in_spool(here, spool), spool.has_recorder()
 
 
@@ -127,7 +129,7 @@ def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
     if args.json:
         print_json(data)
     else:
-        say(text)
+        print_message(text)
 
 
 def _take_back(chosen: Settings, node: str, role: str) -> None:

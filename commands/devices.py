@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from commands.cli import logs
-from commands.cli.common import print_json, say, settings
+from commands.cli.common import load_settings, print_json, print_message
 from commands.cli.logs import escaped
 from edge.core.errors import DeviceError
 
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from edge.recorder.capture.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, and it talks
 
     logs.set_up_for_people()
-    wanted = settings(args).recorder.device
+    wanted = load_settings(args).recorder.device
     devices = list_devices()
     used = _used(devices, wanted)
     if args.json:
@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
         print_json([{**device._asdict(), "used": device == used, "gain": gains[device.name]} for device in devices])
         return 0
     if not devices:
-        say("there is no input device; plug in a microphone. Until then `imhearing up` records a synthetic scene")
+        print_message(
+            "there is no input device; plug in a microphone. Until then `imhearing up` records a synthetic scene"
+        )
         return 0
     for device in devices:
         mark = "*" if device == used else " "
@@ -38,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             f"{f', {gain}' if gain else ''}"
         )
     choose_device(devices, wanted)  # says so when nothing fits
-    say(f"* would be used ([recorder] device = {wanted or '(the default)'})")
+    print_message(f"* would be used ([recorder] device = {wanted or '(the default)'})")
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commands.cli import logs
 from commands.cli.asking import chosen_via
-from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import rows
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise UsageError(f"--export {folder}: there is no such folder; make it first: mkdir -p {folder}")
     start, end = parse_range(args.start, args.end, args.last, now())
-    chosen, via = settings_to_ask(args), chosen_via(args.via)
+    chosen, via = load_settings_for_query(args), chosen_via(args.via)
     keys = client.read_identity(args.identity and args.identity.expanduser())
     progress = Progress(sys.stderr.isatty())
 
@@ -56,9 +56,11 @@ def _zone(first: Instant, last: Instant, utc: bool) -> str:
 
 def _tell(report: ExportReport, utc: bool) -> None:
     first, last = report.files[0], report.files[-1]
-    say(
+    print_message(
         f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
         f" ({size(report.bytes_read)} from the store); names are in {_zone(first.started_at, last.started_at, utc)}"
     )
     for row in rows(report.holes):
-        say(f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}")
+        print_message(
+            f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from commands import export
 from commands.cli import logs
 from commands.cli.asking import chosen_via
-from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
@@ -31,14 +31,14 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix.lower() not in _ENDINGS:
         raise UsageError(f"-o {output}: the name must end in .wav, .flac or .opus")
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.absolute().parent}")
+        raise UsageError(f"-o {output}: no such folder {output.absolute().parent}")
     via = chosen_via(args.via)
     start, end = parse_range(args.start, args.end, args.last, now())
     progress = Progress(sys.stderr.isatty())
     try:
         with writing(f"-o {output}"):
             report = client.fetch(
-                settings_to_ask(args), via, start, end, output,
+                load_settings_for_query(args), via, start, end, output,
                 gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
                 identity=args.identity and args.identity.expanduser(),
             )  # fmt: skip
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(report: FetchReport, gaps: str, utc: bool) -> None:
     channels = "mono" if report.channels == 1 else f"{report.channels} channels"
-    say(
+    print_message(
         f"{report.path}: {show.length(round(report.frames * 1e6 / report.rate))}, {report.rate} Hz, {channels},"
         f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} from the store)"
     )
@@ -60,7 +60,7 @@ def _tell(report: FetchReport, gaps: str, utc: bool) -> None:
     for row in rows(report.holes):
         filled = "silence in the file" if gaps == "silence" and row.state != "future" else "left out"
         span = f"{show.precise(row.start, utc, with_day)} to {show.precise(row.end, utc, with_day)}"
-        say(f"  no sound {span} ({show.length(row.end - row.start)}): {_why(row)}; {filled}")
+        print_message(f"  no sound {span} ({show.length(row.end - row.start)}): {_why(row)}; {filled}")
 
 
 def _why(row: Row) -> str:

@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json, print_message
 from commands.cli.times import parse_range
 from commands.show.formats import count, precise
 from edge.catalog import CatalogChunk, CatalogReader
@@ -38,7 +38,7 @@ class Going(NamedTuple):
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: it is erased; 1: refused, or not done yet when `--timeout` was over."""
     logs.set_up_for_people()
-    chosen = settings_to_ask(args)
+    chosen = load_settings_for_query(args)
     start, end = parse_range(args.start, args.end, args.last, now())
     if end > now():
         raise UsageError("only what was recorded can be erased: --to lies in the future")
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         )
     _show(_what_goes(chosen, start, end), args.utc)
     if not args.yes and not _confirmed():
-        say("nothing is erased")
+        print_message("nothing is erased")
         return 1
     erasures = Erasures(chosen.catalog.db_path)
     try:
@@ -86,17 +86,17 @@ def _all_goes(catalog: CatalogReader, archive: Archive, start: Instant, end: Ins
 def _show(going: Going, utc: bool) -> None:
     chunks = going.chunks
     if not chunks:
-        say("the catalog knows of no sound there; what it does not know of yet would go")
+        print_message("the catalog knows of no sound there; what it does not know of yet would go")
         return
     first, last = chunks[0].chunk.started_at, max(row.chunk.ended_at for row in chunks)
-    say(
+    print_message(
         f"{count(len(chunks), 'chunk')} with sound from {precise(first, utc, True)} to {precise(last, utc, True)};"
         f" {_of_archives(going)}:"
     )
     for row in chunks[:_SHOWN]:
-        say(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
+        print_message(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
     if len(chunks) > _SHOWN:
-        say(f"  and {len(chunks) - _SHOWN} more")
+        print_message(f"  and {len(chunks) - _SHOWN} more")
 
 
 def _of_archives(going: Going) -> str:
@@ -112,7 +112,7 @@ def _of_archives(going: Going) -> str:
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("this cannot be undone: add --yes where nobody can be asked")
-    say("This cannot be undone. Erase? Type yes:")
+    print_message("This cannot be undone. Erase? Type yes:")
     return sys.stdin.readline().strip().lower() == "yes"
 
 
@@ -125,10 +125,10 @@ def _wait(erasures: Erasures, order_id: str, timeout: float) -> ErasureResult | 
 
 def _tell(result: ErasureResult | None) -> int:
     if result is None:
-        say(
+        print_message(
             "not done yet; the order stands, and the archiver carries it out as soon as it runs, reaches the store and"
             " the chunk being written is finished (`imhearing rotate` finishes it now)"
         )
         return 1
-    say(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
+    print_message(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
     return 0 if result.state == "done" else 1

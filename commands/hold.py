@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json, print_message
 from commands.cli.times import parse_range
 from commands.show.formats import precise
 from edge.catalog.holds import change_holds, read_holds
@@ -15,7 +15,7 @@ from edge.core.errors import ImHearingError, UsageError
 def run(args: argparse.Namespace) -> int:
     """Without a range: shows what is held."""
     logs.set_up_for_people()
-    catalog = settings_to_ask(args).catalog.db_path
+    catalog = load_settings_for_query(args).catalog.db_path
     asked = any((args.start, args.end, args.last))
     if args.release and not asked:
         raise UsageError("release which range? Give --from and --to, as `imhearing hold` shows them")
@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     for hold in holds.holds:
         print(f"held: {precise(hold.from_, args.utc, True)} to {precise(hold.to, args.utc, True)}")
     if not holds.holds:
-        say("nothing is held")
+        print_message("nothing is held")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commands.cli import logs
-from commands.cli.common import say, settings
+from commands.cli.common import load_settings, print_message
 from edge.core.errors import ConfigError
 
 
@@ -14,11 +14,11 @@ def run(args: argparse.Namespace) -> int:
     from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     logs.set_up_for_people()
-    chosen = settings(args).s3
+    chosen = load_settings(args).s3
     if not chosen.s3_bucket_name:
         raise ConfigError(["no bucket is named; set [s3] s3_bucket_name"])
     storage = Storage(chosen)
     storage.create_bucket()
     storage.check()
-    say(f"the bucket {chosen.s3_bucket_name} is there")
+    print_message(f"the bucket {chosen.s3_bucket_name} is there")
     return 0

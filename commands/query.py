@@ -11,7 +11,7 @@ from rich.text import Text
 
 from commands.cli import logs
 from commands.cli.asking import check_fleet, chosen_via, tell_missing
-from commands.cli.common import now, print_json, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
 from commands.cli.times import parse_range
 from commands.show import formats as show
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     patience = _patience(args, kind)
     if args.node == EVERY_NODE:
         return _every_node(args, via, question, patience)
-    answer = client.query(settings_to_ask(args), via, node=args.node, timeout=patience, **question)
+    answer = client.query(load_settings_for_query(args), via, node=args.node, timeout=patience, **question)
     if args.json:
         print_json(answer)
     else:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _every_node(args: argparse.Namespace, via: Via, question: Question, patience: float) -> int:
     """1 where a node refused or stayed silent: then the answer is not whole."""
     check_fleet(via)
-    fleet = client.query_all(settings_to_ask(args), timeout=patience, **question)
+    fleet = client.query_all(load_settings_for_query(args), timeout=patience, **question)
     if args.json:
         print_json(fleet)
     else:

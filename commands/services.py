@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from commands.cli import logs
-from commands.cli.common import settings
+from commands.cli.common import load_settings
 from edge import __version__
 from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError, ImHearingError
@@ -45,7 +45,7 @@ def query_service(args: argparse.Namespace) -> int:
 def realtime_server(args: argparse.Namespace) -> int:
     from query_service.loopback.server import main  # noqa: PLC0415
 
-    chosen = settings(args)
+    chosen = load_settings(args)
     logs.set_up(chosen.log, "realtime-server")
     host, _, port = chosen.ably.endpoint.rstrip("/").rpartition(":")
     if host != "127.0.0.1" or not port.isdigit():
@@ -54,7 +54,7 @@ def realtime_server(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, name: str, run: Service) -> int:
-    chosen = settings(args)
+    chosen = load_settings(args)
     logs.set_up(chosen.log, name)
     stop = threading.Event()
     asked: list[int] = []

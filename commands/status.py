@@ -8,7 +8,7 @@ import threading
 
 from commands.cli import logs
 from commands.cli.asking import check_fleet, chosen_via, tell_missing
-from commands.cli.common import print_json, settings_to_ask
+from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
 from commands.show import formats as show
 from commands.show.node_view import NodeView, read_event, size
@@ -31,7 +31,7 @@ _ROLES = ("recorder", "archiver", "query-service")
 def run(args: argparse.Namespace) -> int:
     """0 while it records (with `--node all`: while every node does), 1 otherwise."""
     logs.set_up_for_people()
-    via, chosen = chosen_via(args.via), settings_to_ask(args)
+    via, chosen = chosen_via(args.via), load_settings_for_query(args)
     if args.node == EVERY_NODE:
         return _every_node(args, via, chosen)
     answer = client.query(chosen, via, type="status", node=args.node, timeout=args.timeout)

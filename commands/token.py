@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commands.cli import logs
-from commands.cli.common import now, say, settings
+from commands.cli.common import load_settings, now, print_message
 from commands.cli.times import parse_duration
 from commands.show import formats as show
 from edge.core.errors import ConfigError, UsageError
@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from query_service.realtime.tokens import LONGEST_SECONDS, client_token  # noqa: PLC0415
 
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = load_settings(args)
     if not chosen.ably.api_key.reveal():
         raise ConfigError(
             [
@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> int:
     token = client_token(chosen.ably.api_key, args.client, seconds, issued)
     print(token, flush=True)
     until = show.full(Instant(issued + seconds * MICROSECONDS), args.utc)
-    say(f"{args.client} may ask every node until {until}; they set it as IMHEARING_ABLY_TOKEN")
+    print_message(f"{args.client} may ask every node until {until}; they set it as IMHEARING_ABLY_TOKEN")
     if chosen.ably.endpoint.startswith(f"{LOOPBACK}:"):
-        say(
+        print_message(
             f"it is for the realtime server of this machine alone, with --set ably.endpoint={chosen.ably.endpoint};"
             " to be asked from elsewhere, give the node an Ably key ([ably] api_key)"
         )

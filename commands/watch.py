@@ -12,7 +12,13 @@ from typing import Any, NoReturn
 
 from commands.cli import logs
 from commands.cli.asking import chosen_via
-from commands.cli.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
+from commands.cli.common import (
+    chosen_node,
+    load_settings_for_query,
+    load_settings_with_broker,
+    print_json,
+    print_message,
+)
 from commands.cli.logs import escaped
 from commands.show.formats import clock
 from commands.show.node_view import describe, read_event
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> NoReturn:
 
 def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     """All that the node says, its level each second too."""
-    settings = settings_with_broker(args)
+    settings = load_settings_with_broker(args)
     node = chosen_node(args, settings)
     inbox: queue.Queue[Message] = queue.Queue(10_000)
     bus = Bus(settings.mqtt, f"{node}-watch", secrets.token_hex(4))
@@ -52,7 +58,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
             raise DoorError(
                 f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
             )
-        say(f"watching {node}; Ctrl-C ends")
+        print_message(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:
             _show(Heard(message.topic, message.payload), args.json, args.utc)
@@ -66,13 +72,13 @@ def _first(inbox: queue.Queue[Message], node: str) -> Message:
     try:
         return inbox.get(timeout=_SILENCE_SECONDS)
     except queue.Empty:
-        say(f"the broker has nothing from {node}; is it running, and is the name right? Waiting for it")
+        print_message(f"the broker has nothing from {node}; is it running, and is the name right? Waiting for it")
         return inbox.get()
 
 
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
-    settings = settings_to_ask(args)
+    settings = load_settings_for_query(args)
     every = _OVER_ABLY if via == "ably" else ASKED_EVERY
     pause = 0.0  # until it has answered once, a failure is final
     while True:
@@ -80,13 +86,13 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
             async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
                 async for heard in client.watch(door, timeout=args.timeout, pause=every):
                     if not pause:
-                        say(f"watching {escaped(door.node)}; Ctrl-C ends")
+                        print_message(f"watching {escaped(door.node)}; Ctrl-C ends")
                     pause = _FIRST_PAUSE
                     _show(heard, args.json, args.utc)
         except (DoorError, QueryRefused) as problem:
             if not pause:
                 raise
-            say(f"{escaped(str(problem))}; trying again in {pause:g} s")
+            print_message(f"{escaped(str(problem))}; trying again in {pause:g} s")
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast, get_args
 
-from commands.cli.common import say
+from commands.cli.common import print_message
 from commands.cli.logs import escaped
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
@@ -27,9 +27,9 @@ def check_fleet(via: Via) -> None:
 def tell_missing(fleet: FleetAnswer, seconds: float) -> bool:
     """Names who refused and who stayed silent; whether the answer is whole."""
     for node, error in fleet.refused.items():
-        say(f"{node}: {escaped(error.message)}")
+        print_message(f"{node}: {escaped(error.message)}")
     for node in fleet.silent:
-        say(f"{escaped(node)}: is there, and gave no answer within {seconds:g} s")
+        print_message(f"{escaped(node)}: is there, and gave no answer within {seconds:g} s")
     if not (fleet.answers or fleet.refused or fleet.silent):
-        say("no node is there now")
+        print_message("no node is there now")
     return bool(fleet.answers) and not fleet.refused and not fleet.silent

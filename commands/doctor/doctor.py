@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import data_dir, print_json, say, settings
+from commands.cli.common import data_dir, load_settings, print_json, print_message
 from commands.cli.logs import escaped
 from commands.doctor import installed
 from commands.doctor.finding import Check, Finding, Patient, fault
@@ -92,7 +92,7 @@ def _patient(args: argparse.Namespace) -> Patient:
     folder = data_dir(args)
     own = folder / "config.ini"
     file: Path | None = args.config or (own if own.exists() else None)
-    return Patient(settings(args), folder, file, _is_by_up(own), KernelClock())
+    return Patient(load_settings(args), folder, file, _is_by_up(own), KernelClock())
 
 
 def is_nowhere(patient: Patient) -> bool:
@@ -137,4 +137,4 @@ def _tell(found: list[Finding]) -> None:
     words = [
         count(number, word) if number else f"no {word}s" for number, word in ((faults, "fault"), (warnings, "warning"))
     ]
-    say(f"{count(len(found), 'look')}: {', '.join(words)}")
+    print_message(f"{count(len(found), 'look')}: {', '.join(words)}")

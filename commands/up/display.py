@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from commands.cli.common import say
+from commands.cli.common import print_message
 from commands.show.formats import clock
 from commands.show.node_view import NodeView, is_synthetic
 from edge.core.instant import Instant
@@ -57,19 +57,19 @@ class PlainDisplay:
         pass
 
     def problem(self, text: str) -> None:
-        say(f"! {text}")
+        print_message(f"! {text}")
 
     def event(self, event: Event, text: str | None) -> None:
         if isinstance(event, LevelMeasured):
             if time.monotonic() >= self._next_level:
                 self._next_level = time.monotonic() + _LEVEL_EVERY
-                say(f"{clock(event.at)}  level {event.laeq:.1f} {event.unit}")
+                print_message(f"{clock(event.at)}  level {event.laeq:.1f} {event.unit}")
         elif isinstance(event, ArchiverState):
             self._archiver(event)
         elif text is not None:
-            say(f"{clock(event.at)}  {text}")
+            print_message(f"{clock(event.at)}  {text}")
             if isinstance(event, RecorderState) and event.state == "recording" and is_synthetic(event):
-                say("! this is not a microphone: the recorder makes up a synthetic scene")
+                print_message("! this is not a microphone: the recorder makes up a synthetic scene")
 
     def refresh(self, view: NodeView, facts: Callable[[], Facts]) -> None:
         pass
@@ -78,4 +78,4 @@ class PlainDisplay:
         blocked = event.reason if event.state == "blocked" else None
         if blocked != self._last_blocked:
             self._last_blocked = blocked
-            say(f"{clock(event.at)}  archiver {event.state}" + (f": {blocked}" if blocked else ""))
+            print_message(f"{clock(event.at)}  archiver {event.state}" + (f": {blocked}" if blocked else ""))

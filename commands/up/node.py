@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from commands.cli.common import say
+from commands.cli.common import print_message
 from commands.show.formats import count
 from commands.show.node_view import NodeView, read_event
 from commands.up.display import Display, Facts
@@ -47,7 +47,7 @@ class Node:
     def start(self, stopping: Callable[[], bool]) -> None:
         """Servers first, until all are ready, then the services. ImHearingError tells which did not come up."""
         for part in self._plan.servers:
-            say(f"starting {part.name}")
+            print_message(f"starting {part.name}")
             self._supervisor.start(part)
         self._supervisor.wait_ready(stopping=stopping)
         if stopping():
@@ -56,7 +56,7 @@ class Node:
         self._bus.subscribe(f"{ROOT}/{self._plan.settings.node.name}/#", self._receive)
         self._bus.start()
         for part in self._plan.services:
-            say(f"starting {part.name}")
+            print_message(f"starting {part.name}")
             self._supervisor.start(part)
 
     def watch(self, stopping: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from commands.cli import logs
-from commands.cli.common import data_dir, say
+from commands.cli.common import data_dir, print_message
 from commands.up.display import Display, PlainDisplay
 from commands.up.node import Node, commands_to_paste
 from commands.up.plan import Plan, asked_settings, make_plan, remember, secrets_of_environment
@@ -60,10 +60,10 @@ def _run_node(node: Node, stopping: Stopping) -> None:
         node.start(stopping)
         node.watch(stopping)
     finally:
-        say("ending: recorder first, so that its last chunk is finished")
+        print_message("ending: recorder first, so that its last chunk is finished")
         for name in node.stop():
-            say(f"! {name} did not end in time and was ended by force; nothing finished is lost")
-        say(f"ended; {node.summary()}")
+            print_message(f"! {name} did not end in time and was ended by force; nothing finished is lost")
+        print_message(f"ended; {node.summary()}")
 
 
 def _display() -> Display:
@@ -77,12 +77,12 @@ def _display() -> Display:
 
 
 def _tell(folder: Path, plan: Plan) -> None:
-    say(f"node      {plan.settings.node.name}")
+    print_message(f"node      {plan.settings.node.name}")
     for note in (f"data      {folder}", *plan.notes):
-        say(note)
-    say("in a second terminal:")
+        print_message(note)
+    print_message("in a second terminal:")
     for command in commands_to_paste(folder, plan):
-        say(f"  {shlex.join(command)}")
+        print_message(f"  {shlex.join(command)}")
 
 
 def _check_source(asked: Settings) -> None:

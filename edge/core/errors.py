@@ -13,7 +13,7 @@ class UsageError(ImHearingError):
     exit_code = 2
 
 
-class OutputLost(ImHearingError):
+class OutputError(ImHearingError):
     """Standard output cannot be written, for example because the disk is full. A closed pipe is a BrokenPipeError."""
 
 

@@ -90,13 +90,13 @@ class CountedHeartbeat(Heartbeat):
     def __init__(self) -> None:
         super().__init__({})
         self.beats = 0
-        self.told: list[str] = []
+        self.statuses: list[str] = []
 
     def beat(self) -> None:
         self.beats += 1
 
     def status(self, text: str) -> None:
-        self.told.append(text)
+        self.statuses.append(text)
 
 
 def run_recorder(rig: Rig, source: Source, stop: threading.Event) -> CountedHeartbeat:
@@ -122,14 +122,14 @@ def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> N
 
     heartbeat = run_recorder(rig, Unplugged(rig, stop, 0, 1), stop)
     assert heartbeat.beats == 1
-    assert heartbeat.told == ["no_device: unplugged"]
+    assert heartbeat.statuses == ["no_device: unplugged"]
 
     stop = threading.Event()
     rig.spool.write_pause_order(PauseOrder())
     threading.Timer(0.7, stop.set).start()
     heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
     assert heartbeat.beats >= 1
-    assert heartbeat.told == ["paused"]
+    assert heartbeat.statuses == ["paused"]
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Pa
         (["--client", "*"], 2, "client id '*'"),
         (["--client", "a b"], 2, "client id"),
         (["--client", ""], 2, "client id"),
-        (["--client", "x", "--ttl", "soon"], 2, "no length of time"),
+        (["--client", "x", "--ttl", "soon"], 2, "not a duration"),
         (["--client", "x", "--ttl", "400d"], 2, "--ttl 400d"),
         ([], 2, "--client"),
     ],

@@ -150,7 +150,7 @@ def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: Run
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "told"),
+    ("first", "last", "expected"),
     [
         (0, 1, "1 chunk with sound from .* to .*; 1 archive would be rewritten without it:"),
         (5, 6, "1 chunk .*; 1 archive would be rewritten without it:"),  # beside one that was erased
@@ -164,10 +164,10 @@ def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: Run
         (-9, -5, "the catalog knows of no sound there; what it does not know of yet would go"),
     ],
 )
-def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, last: int, told: str) -> None:
+def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, last: int, expected: str) -> None:
     start, end = (Instant(START + second * 1_000_000) for second in (first, last))
     done = imhearing(tmp_path, "forget", "--from", str(start), "--to", str(end))
-    assert re.fullmatch(told, done.stderr.splitlines()[0])
+    assert re.fullmatch(expected, done.stderr.splitlines()[0])
 
 
 def test_chunks_that_are_in_no_archive_change_none(tmp_path: Path, settings: Settings) -> None:

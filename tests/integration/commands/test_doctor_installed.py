@@ -50,8 +50,8 @@ def test_another_file_of_settings_is_another_node(data: str, config: str | None)
 def test_the_archiver_is_stopped_and_comes_back_whatever_happens(tmp_path: Path) -> None:
     stop, start = "sudo systemctl stop imhearing-archiver", "sudo systemctl start imhearing-archiver"
     assert NODE.while_archiver_stopped("catalog", "rebuild") == f"{stop} && sudo imhearing catalog rebuild; {start}"
-    told = NODE.while_archiver_stopped("catalog rebuild", first="sudo mv a b")
-    assert told == f"{stop} && sudo mv a b && sudo imhearing catalog rebuild; {start}"
+    output = NODE.while_archiver_stopped("catalog rebuild", first="sudo mv a b")
+    assert output == f"{stop} && sudo mv a b && sudo imhearing catalog rebuild; {start}"
     plain = f"imhearing catalog rebuild --data {tmp_path}"
     assert elsewhere(tmp_path).while_archiver_stopped("catalog", "rebuild") == plain
     assert elsewhere(tmp_path, by_up=True).while_archiver_stopped("catalog", "rebuild").startswith(f"{plain}  # end")
@@ -63,13 +63,13 @@ def test_files_stay_the_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing")
     assert (elsewhere(tmp_path).sudo, elsewhere(tmp_path).user) == ("", "$USER")
     (tmp_path / "spool").write_text("")
-    told = spool.can_be_written(NODE, tmp_path / "spool").remedy
-    assert told == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
+    remedy = spool.can_be_written(NODE, tmp_path / "spool").remedy
+    assert remedy == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
     (tmp_path / "calibration.json").write_text("[]")
     kept = Settings(catalog=replace(Settings().catalog, db_path=tmp_path / "catalog.db"))
-    told = modes.calibration_can_be_read(NODE._replace(settings=kept)).remedy
-    assert told.startswith("sudo mv ")
-    assert told.endswith(" && sudo imhearing calibrate")
+    remedy = modes.calibration_can_be_read(NODE._replace(settings=kept)).remedy
+    assert remedy.startswith("sudo mv ")
+    assert remedy.endswith(" && sudo imhearing calibrate")
 
 
 def test_libraries_come_by_the_setup_of_the_version_in_use(tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_the_nodes_own_broker_reads_what_is_written_and_the_services_their_crede
     assert "systemctl restart mosquitto" in capsys.readouterr().err
     (units / "imhearing-broker.service").touch()
     broker_setup._tell(Path(ETC), "porch", "pi.local", passwords)
-    told = capsys.readouterr().err
-    assert "restart mosquitto" not in told
-    assert "/etc/credstore/imhearing_mqtt_${role}_password" in told
-    assert RESTART in told
+    output = capsys.readouterr().err
+    assert "restart mosquitto" not in output
+    assert "/etc/credstore/imhearing_mqtt_${role}_password" in output
+    assert RESTART in output
     broker_setup._tell(Path(ETC), "porch", "pi.local", None)
     assert "sudo systemctl restart imhearing-broker\n" in capsys.readouterr().err
 
@@ -123,8 +123,8 @@ def test_the_nodes_own_broker_reads_what_is_written_and_the_services_their_crede
 def test_a_credential_is_mended_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMHEARING_ABLY_API_KEY", "no-key-at-all")
     patient = NODE._replace(settings=Settings(ably=Ably(api_key=Secret("no-key-at-all"))))
-    told = realtime.key_is_one(patient).remedy
-    assert told == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
+    remedy = realtime.key_is_one(patient).remedy
+    assert remedy == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
     both = NODE.configure("ably.api_key=-", "mqtt.username=USER")
     asked = "sudo imhearing configure mqtt.username=USER"
     assert both == f"{CREDSTORE}/imhearing_ably_api_key && {asked} && {RESTART}{PASTE}"
@@ -136,8 +136,8 @@ def test_a_credential_of_systemd_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert "configure" in elsewhere(tmp_path).configure("ably.api_key=-")
     (tmp_path / "imhearing_ably_api_key").write_text("x")
-    told = elsewhere(tmp_path).configure("ably.api_key=-")
-    assert told == f"install -m 600 /dev/stdin {tmp_path}/imhearing_ably_api_key{PASTE}"
+    output = elsewhere(tmp_path).configure("ably.api_key=-")
+    assert output == f"install -m 600 /dev/stdin {tmp_path}/imhearing_ably_api_key{PASTE}"
 
 
 def test_configure_warns_of_what_does_not_hold(
@@ -152,11 +152,11 @@ def test_configure_warns_of_what_does_not_hold(
     )
     assert configure.run(args) == 0
     assert load(tmp_path, environ={}).ably.api_key.reveal() == "new.key:secret"
-    told = capsys.readouterr().err
-    assert told.count("warning") == 1
-    assert "[ably] api_key does not hold: /etc/credstore/imhearing_ably_api_key goes before" in told
-    assert f"{CREDSTORE}/imhearing_ably_api_key" in told
-    assert "new.key" not in told
+    output = capsys.readouterr().err
+    assert output.count("warning") == 1
+    assert "[ably] api_key does not hold: /etc/credstore/imhearing_ably_api_key goes before" in output
+    assert f"{CREDSTORE}/imhearing_ably_api_key" in output
+    assert "new.key" not in output
     args.config, args.changes = None, ["ably.api_key="]
     configure.run(args)
     assert "$IMHEARING_ABLY_API_KEY goes before" in capsys.readouterr().err

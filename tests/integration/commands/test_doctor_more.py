@@ -31,8 +31,8 @@ FAKE_AMIXER = """#!/bin/sh
 echo "amixer $*" >>"{folder}/asked"
 [ "$1 $2" = "-c 1" ] || exit 1
 case "$3" in
-    scontents) cat "{folder}/told" ;;
-    sset) sed -i 's/Capture 0 \\[0%\\]/Capture 28 [80%]/; s/\\[off\\]/[on]/' "{folder}/told" ;;
+    scontents) cat "{folder}/levels" ;;
+    sset) sed -i 's/Capture 0 \\[0%\\]/Capture 28 [80%]/; s/\\[off\\]/[on]/' "{folder}/levels" ;;
 esac
 """
 SPEAKER = """\
@@ -146,8 +146,8 @@ def test_a_key_with_fewer_rights_than_a_node_needs(ward: Ward, monkeypatch: pyte
             assert found["realtime.connect"].state == "ok"
             before = found["realtime.rights"]
         assert before.state == "fault"
-        told, _, command = before.remedy.partition(": ")
-        assert told.startswith("give the key publish, subscribe and presence on imhearing:*")
+        output, _, command = before.remedy.partition(": ")
+        assert output.startswith("give the key publish, subscribe and presence on imhearing:*")
         assert ward.mend(replace(before, remedy=command), typed=f"{server.api_key.reveal()}\n").returncode == 0
         assert ward.look("realtime")["realtime.rights"].state == "ok"
 
@@ -165,7 +165,7 @@ def mixer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
     def tell(value: str) -> None:
-        (tmp_path / "told").write_text(SPEAKER + (MIC.format(value=value) if value else ""))
+        (tmp_path / "levels").write_text(SPEAKER + (MIC.format(value=value) if value else ""))
 
     return tell
 

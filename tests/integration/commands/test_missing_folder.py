@@ -29,7 +29,7 @@ def test_there_is_nothing_to_hold_or_to_forget(tmp_path: Path, words: tuple[str,
     done = imhearing(tmp_path, *words, "--data", str(nope))
     assert done.returncode == 1
     assert done.stderr == (
-        f"imhearing: no node has recorded in {nope} yet (spool is not there); start `imhearing up`, or name the node's"
+        f"imhearing: no recordings in {nope} yet (spool does not exist); start `imhearing up`, or set the node's"
         " folder with --data\n"
     )
     assert done.stdout == ""
@@ -40,9 +40,9 @@ def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
     nope = tmp_path / "nope"
     done = imhearing(tmp_path, "doctor", "--json", "--data", str(nope))
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert told["ok"] is False
-    [finding] = told["findings"]
+    output = json.loads(done.stdout)
+    assert output["ok"] is False
+    [finding] = output["findings"]
     assert (finding["check"], finding["state"]) == ("files.data", "fault")
     assert finding["message"] == f"{nope} is not there: no node has recorded in it yet"
     assert finding["remedy"] == f"imhearing up --data {nope}  # or name the node's folder with --data"

@@ -33,7 +33,7 @@ def expiring(days: int, prefix: str = YEARS) -> LifecycleRule:
 
 
 @pytest.mark.parametrize(
-    ("keep", "rules", "may_delete", "state", "said"),
+    ("keep", "rules", "may_delete", "state", "expected"),
     [
         (0, [], True, "ok", "no rule"),
         (0, [CLIPS, ABORT], False, "ok", "no rule"),
@@ -54,10 +54,12 @@ def expiring(days: int, prefix: str = YEARS) -> LifecycleRule:
         (0.5, [expiring(1)], True, "ok", "after 0.5 days"),
     ],
 )
-def test_who_deletes_archives(keep: float, rules: list[LifecycleRule], may_delete: bool, state: str, said: str) -> None:
+def test_who_deletes_archives(
+    keep: float, rules: list[LifecycleRule], may_delete: bool, state: str, expected: str
+) -> None:
     found = expiry(patient(keep), rules, may_delete=may_delete)
     assert (found.check, found.state) == ("store.lifecycle", state)
-    assert said in found.message
+    assert expected in found.message
     assert bool(found.remedy) == (state != "ok")
 
 

@@ -140,24 +140,24 @@ def test_chunks_of_one_archive_are_one_row() -> None:
     assert [(row.chunks, row.archive) for row in found] == [(2, ARCHIVE), (1, other)]
 
 
-@pytest.mark.parametrize(("hole", "said"), [(1, "99.99 %"), (60 * MICROSECONDS, "99.93 %")])
-def test_a_share_is_never_rounded_to_all_or_nothing(hole: int, said: str) -> None:
+@pytest.mark.parametrize(("hole", "expected"), [(1, "99.99 %"), (60 * MICROSECONDS, "99.93 %")])
+def test_a_share_is_never_rounded_to_all_or_nothing(hole: int, expected: str) -> None:
     day = 86_400 * MICROSECONDS
     intervals = [interval("recorded", 0, day - hole), interval("gap", day - hole, day)]
     (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
-    assert said in recorded
+    assert expected in recorded
     assert "(0 %)" not in gap
 
 
 @pytest.mark.parametrize(
-    ("hole", "said"), [(1, "(< 0.01 %)"), (MICROSECONDS, "(< 0.01 %)"), (9 * MICROSECONDS, "(0.01042 %)")]
+    ("hole", "expected"), [(1, "(< 0.01 %)"), (MICROSECONDS, "(< 0.01 %)"), (9 * MICROSECONDS, "(0.01042 %)")]
 )
-def test_a_share_too_small_to_tell_is_said_to_be_less(hole: int, said: str) -> None:
+def test_a_share_too_small_to_tell_is_said_to_be_less(hole: int, expected: str) -> None:
     day = 86_400 * MICROSECONDS
     intervals = [interval("recorded", 0, day - hole), interval("gap", day - hole, day)]
     (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
-    assert said in gap
-    assert ("(> 99.99 %)" in recorded) == ("<" in said)
+    assert expected in gap
+    assert ("(> 99.99 %)" in recorded) == ("<" in expected)
 
 
 def test_a_fetch_tells_what_it_read_from_the_store(capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,7 +204,7 @@ def test_a_narrow_terminal_keeps_the_numbers_of_sounds(width: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "said"),
+    ("start", "end", "expected"),
     [
         ("2026-03-28T12:00:00Z", "2026-03-28T13:00:00Z", "local, UTC+01:00"),
         ("2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z", "local, UTC+01:00, at its end UTC+02:00"),
@@ -212,13 +212,13 @@ def test_a_narrow_terminal_keeps_the_numbers_of_sounds(width: int) -> None:
     ],
 )
 def test_both_offsets_are_told_where_the_clocks_change(
-    start: str, end: str, said: str, monkeypatch: pytest.MonkeyPatch
+    start: str, end: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
         first, last = Instant.parse(start), Instant.parse(end)
-        assert show.zone(first, last) == said
+        assert show.zone(first, last) == expected
         assert show.zone(first, last, utc=True) == "UTC"
     finally:
         monkeypatch.undo()

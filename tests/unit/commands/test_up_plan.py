@@ -144,7 +144,7 @@ def test_a_config_that_is_named_is_read(tmp_path: Path) -> None:
     own = tmp_path / "mine.ini"
     own.write_text("[recorder]\nrecord_period = 7\n")
     assert asked_settings(tmp_path, own, (), {}).recorder.record_period == 7
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         asked_settings(tmp_path, tmp_path / "typo.ini", (), {})
 
 

@@ -251,8 +251,8 @@ def test_a_listener_above_the_rate_is_told_that_it_misses_something(world: World
             publisher.publish({"ann": "a", "bob": "b"}[name], str(index))
     frames = listener.read()
     assert len(data(frames)) == 50
-    [told] = [frame for frame in frames if frame["action"] == Action.ATTACHED]
-    assert (told["channel"], told["error"]["code"], told["flags"] & Flag.RESUMED) == ("b", 80020, 0)
+    [output] = [frame for frame in frames if frame["action"] == Action.ATTACHED]
+    assert (output["channel"], output["error"]["code"], output["flags"] & Flag.RESUMED) == ("b", 80020, 0)
 
 
 def test_echo_can_be_left_out(world: World) -> None:
