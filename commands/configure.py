@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _warn_if_overruled(path: Path, section: str, key: str, is_installed: bool) -> None:
-    source = installed.overruling(section, key)
+    source = installed.overriding_source(section, key)
     if not source:
         return
     if is_installed:  # deploy/imhearing makes variables of what the services get as credentials

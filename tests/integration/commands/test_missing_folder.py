@@ -44,8 +44,8 @@ def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
     assert output["ok"] is False
     [finding] = output["findings"]
     assert (finding["check"], finding["state"]) == ("files.data", "fault")
-    assert finding["message"] == f"{nope} is not there: no node has recorded in it yet"
-    assert finding["remedy"] == f"imhearing up --data {nope}  # or name the node's folder with --data"
+    assert finding["message"] == f"{nope} does not exist: no node has recorded there yet"
+    assert finding["remedy"] == f"imhearing up --data {nope}  # or set the node's folder with --data"
     assert not nope.exists()
     assert [path.name for path in tmp_path.iterdir()] == []
 

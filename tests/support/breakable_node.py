@@ -1,4 +1,4 @@
-"""A node whose parts can be broken one by one, for `imhearing doctor`, and a shell for the commands that mend it."""
+"""A node whose parts tests break one by one, and a shell to run the remedies of `imhearing doctor` in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
-from commands.doctor.finding import Finding, Patient
+from commands.doctor.checks import Part, checks_of
+from commands.doctor.finding import Finding
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration import loader as config
 from edge.configuration.settings import S3, Secret
 from edge.core.instant import Instant
@@ -20,21 +21,21 @@ _SUDO = '#!/bin/sh\nexec "$@"\n'
 
 
 class SetClock(KernelClock):
-    """The kernel's, but that it says what a test wants it to."""
+    """The kernel's clock, with its synchronisation and offset (seconds) set by the test."""
 
-    def __init__(self, synchronised: bool = True, wrong_by: float = 0.0) -> None:
+    def __init__(self, synchronised: bool = True, offset: float = 0.0) -> None:
         super().__init__()
-        self.says, self.wrong_by = synchronised, wrong_by
+        self.is_synchronised, self.offset = synchronised, offset
 
     def synchronised(self) -> bool:
-        return self.says
+        return self.is_synchronised
 
     def now(self) -> Instant:
-        return Instant(super().now() + round(self.wrong_by * 1e6))
+        return Instant(super().now() + round(self.offset * 1e6))
 
 
-class Ward:
-    """A data folder with a config.ini of its own. Programs in `stubs` only note that they were called."""
+class BreakableNode:
+    """A data folder with a config.ini. Remedies run with a `sudo` that runs its command as the current user."""
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
@@ -49,10 +50,10 @@ class Ward:
         self._install("sudo", _SUDO)
 
     def set(self, *changes: str) -> None:
-        """Writes config.ini anew with these `section.key=value` on top."""
+        """Rewrites config.ini with these `section.key=value` changes."""
         for change in changes:
-            place, _, value = change.partition("=")
-            section, _, key = place.partition(".")
+            name, _, value = change.partition("=")
+            section, _, key = name.partition(".")
             self._values.setdefault(section, {})[key] = value
         lines = [f"[{s}]\n" + "".join(f"{k} = {v}\n" for k, v in keys.items()) for s, keys in self._values.items()]
         self.config.write_text("\n".join(lines))
@@ -63,25 +64,25 @@ class Ward:
         plain["secret_access_key"] = s3.secret_access_key
         self.set(*(f"s3.{k}={v.reveal() if isinstance(v, Secret) else v}" for k, v in plain.items()))
 
-    def patient(self) -> Patient:
-        return Patient(config.load(self.data, environ={}), self.data, self.config, False, self.clock)
+    def under_test(self) -> NodeUnderTest:
+        return NodeUnderTest(config.load(self.data, environ={}), self.data, self.config, False, self.clock)
 
-    def look(self, room: str) -> dict[str, Finding]:
-        """What one room of the doctor's finds now, by check."""
-        return {finding.check: finding for finding in import_module(f"commands.doctor.{room}").look(self.patient())}
+    def run_checks(self, part: Part) -> dict[str, Finding]:
+        """The doctor's findings on one part, by check."""
+        return {finding.check: finding for finding in checks_of(part)(self.under_test())}
 
-    def mend(
+    def apply_remedy(
         self,
         finding: Finding,
         typed: str = "",
         stubs: tuple[str, ...] = (),
-        words: Mapping[str, str] = {},
+        placeholders: Mapping[str, str] = {},
     ) -> subprocess.CompletedProcess[str]:
-        """Types the finding's remedy into a shell; `words` replaces what only a person can know."""
+        """Runs the finding's remedy in a shell, with its placeholders filled in; programs in `stubs` only log calls."""
         command = finding.remedy
-        for placeholder, word in words.items():
+        for placeholder, value in placeholders.items():
             assert placeholder in command
-            command = command.replace(placeholder, word)
+            command = command.replace(placeholder, value)
         for name in stubs:
             self._install(name, _PLAIN_STUB.format(log=self._log))
         path = f"{self._bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -91,7 +92,7 @@ class Ward:
         )  # fmt: skip
 
     def called(self) -> list[str]:
-        """The stubs that were called, with their arguments."""
+        """The calls of stubs, with their arguments."""
         return self._log.read_text().splitlines() if self._log.exists() else []
 
     def _install(self, name: str, script: str) -> None:
