@@ -81,7 +81,7 @@ def _soak_query_service(folder: Path, minutes: float) -> None:
     ways = ("node.name=porch", "recorder.source=synthetic", "recorder.record_period=2", "thresholds.records_count=30")
     with running_node(data, *ways) as node:
         settings = load(data, environ={})
-        wait_until(lambda: node.ask("--last", "1m")["intervals"], "it answers", 30)
+        wait_until(lambda: node.query("--last", "1m")["intervals"], "it answers", 30)
         pid, end, told = node.processes()["query-service"], time.monotonic() + 60 * minutes, 0.0
         while time.monotonic() < end:
             for via in _VIAS:

@@ -47,10 +47,10 @@ def _warn_if_overruled(path: Path, section: str, key: str, is_installed: bool) -
         return
     if is_installed:  # deploy/imhearing makes variables of what the services get as credentials
         source = f"{installed.CREDENTIALS}/imhearing_{section}_{key}"
-        mend = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
+        remedy = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
     else:
-        mend = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
-    print_message(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {mend}")
+        remedy = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
+    print_message(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {remedy}")
 
 
 def _write(path: Path, text: str, mode: int) -> None:
@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[str, int]:
     except FileNotFoundError:
         return "", 0o600
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem}); mend its rights"]) from None
+        raise ConfigError([f"{path}: cannot be read ({problem}); remedy its rights"]) from None
     if MARKER in text.partition("\n")[0]:
         raise ConfigError(
             [

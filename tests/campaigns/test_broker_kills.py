@@ -20,7 +20,7 @@ import imhearing
 from edge.catalog import CatalogReader
 from edge.core.instant import FIRST, LAST
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
 from edge.messaging.events import (
     ArchiverState,
@@ -54,7 +54,7 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        self._child = Child(broker_part(self.port, self._folder, self._folder / "broker.log"))
+        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
         wait_until(lambda: ports.answers(self.port), "the broker answers")
 
     def kill(self) -> None:

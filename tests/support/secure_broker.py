@@ -14,7 +14,7 @@ from typing import NamedTuple
 import imhearing
 from edge.embedded import ports
 from edge.embedded.broker import find_mosquitto
-from edge.embedded.child import Child, Part
+from edge.embedded.child import Child, ProcessSpec
 from edge.messaging.access import configuration
 from tests.support.wait import wait_until
 
@@ -44,13 +44,13 @@ def secure_broker(node: str = "porch") -> Iterator[SecureBroker]:
         _add_admin(folder)
         config = folder / "test.conf"
         config.write_text(_configuration(broker))
-        child = Child(Part("broker", (find_mosquitto(), "-c", str(config)), folder / "broker.log"))
+        child = Child(ProcessSpec("broker", (find_mosquitto(), "-c", str(config)), folder / "broker.log"))
         try:
             wait_until(lambda: ports.answers(broker.tls_port) or child.exit_code() is not None, "the broker answers")
-            assert child.exit_code() is None, child.last_words()
+            assert child.exit_code() is None, child.last_lines()
             yield broker
         finally:
-            child.ask_to_end()
+            child.terminate()
             child.end(5)
 
 

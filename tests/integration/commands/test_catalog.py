@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.up.plan import Memory
+from commands.up.plan import UpState
 from edge.catalog import Catalog
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Settings
@@ -129,7 +129,7 @@ def test_a_key_that_the_store_does_not_know_is_told(tmp_path: Path, archived: Se
 def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 3)
     port = ports.choose(None)
-    (tmp_path / "up.json").write_bytes(wire.encode(Memory(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
+    (tmp_path / "up.json").write_bytes(wire.encode(UpState(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
     sets = (
         "node.name=porch", f"s3.s3_bucket_name={BUCKET}", f"s3.endpoint_url=http://127.0.0.1:{port}",
         f"s3.access_key_id={KEY[0]}", f"s3.secret_access_key={KEY[1]}",

@@ -27,7 +27,7 @@ from edge.configuration.settings import S3, Secret
 from edge.core.values import SpoolState
 from edge.embedded import ports
 from edge.embedded.broker import find_mosquitto
-from edge.embedded.child import Child, Part
+from edge.embedded.child import Child, ProcessSpec
 from edge.messaging.access import ETC
 from edge.spool.spool import Spool
 from tests.support.breakable_node import BreakableNode
@@ -360,12 +360,12 @@ def guarded_broker(folder: Path, *more: str) -> Iterator[tuple[int, Child]]:
     ]  # fmt: skip
     conf = folder / "test.conf"
     conf.write_text("\n".join(lines) + "\n")
-    child = Child(Part("broker", (find_mosquitto(), "-c", str(conf)), folder / "broker.log", port=port))
+    child = Child(ProcessSpec("broker", (find_mosquitto(), "-c", str(conf)), folder / "broker.log", port=port))
     try:
         wait_until(lambda: ports.answers(port) or child.exit_code() is not None, "the broker answers")
         yield port, child
     finally:
-        child.ask_to_end()
+        child.terminate()
         child.end(5)
 
 

@@ -18,7 +18,7 @@ from edge.configuration.settings import Mqtt, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
 from edge.messaging.bus import MAX_PAYLOAD, Bus, Message
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
@@ -79,7 +79,7 @@ class Mortal:
         self.start()
 
     def start(self) -> None:
-        self._child = Child(broker_part(self.port, self._folder, self._folder / "broker.log"))
+        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
         wait_until(lambda: ports.answers(self.port), "the broker answers")
 
     def kill(self) -> None:

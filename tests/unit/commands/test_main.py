@@ -188,7 +188,7 @@ def test_a_data_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> Non
     done = run("up", "--data", str(tmp_path / "file" / "data"))
     assert done.returncode in {1, 78}
     assert "Traceback" not in done.stderr
-    assert "name another with --data" in done.stderr
+    assert "use another with --data" in done.stderr
 
 
 def test_an_unexpected_error_is_logged_with_its_traceback_and_reported(

@@ -10,7 +10,7 @@ from commands.up.screen import draw
 from edge.core.instant import MICROSECONDS, Instant
 from edge.messaging.events import RecorderState, ThresholdCrossed
 from tests.support.chunks import START
-from tests.unit.commands.test_show import every_event, facts
+from tests.unit.commands.test_show import every_event, snapshot
 
 SYNTHETIC = RecorderState(at=START, node="porch", state="recording", since=START, device="synthetic scene")
 PAUSED = replace(
@@ -23,7 +23,7 @@ def drawn(state: RecorderState, width: int, height: int = 24) -> list[str]:
     view = NodeView()
     view.apply(every_event()[0])
     view.apply(state)
-    return [line.plain for line in draw(view, facts(), START, width, height)]
+    return [line.plain for line in draw(view, snapshot(), START, width, height)]
 
 
 @pytest.mark.parametrize("state", [SYNTHETIC, PAUSED])

@@ -22,7 +22,7 @@ from commands.show import formats as show
 from commands.show.answer_tables import print_levels, print_sounds
 from commands.show.coverage_bar import cells, legend, rows, totals
 from commands.show.node_view import NodeView, describe, read_event, size
-from commands.up.display import Facts
+from commands.up.display import NodeSnapshot
 from commands.up.screen import draw, level_bar, pasteable
 from edge.core import wire
 from edge.core.instant import MICROSECONDS, Instant
@@ -271,8 +271,8 @@ def test_sounds_and_levels_are_tables_that_fit() -> None:
 # the screen
 
 
-def facts(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> Facts:
-    return Facts(
+def snapshot(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> NodeSnapshot:
+    return NodeSnapshot(
         version="0.1.0",
         node="porch",
         started=START,
@@ -284,7 +284,7 @@ def facts(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> Facts
         ],
         problems=[f"10:00:00 problem {number} " + "x" * 100 for number in range(problems)],
         running=["broker"],
-        wanted=["broker", "store", "realtime-server", "recorder", "archiver", "query-service"],
+        expected=["broker", "store", "realtime-server", "recorder", "archiver", "query-service"],
         free_bytes=80_900_000_000,
         ends_in=None,
     )
@@ -329,29 +329,29 @@ def every_event() -> list[Event]:
     st.sampled_from(["/tmp/try", "/a/" + "long-" * 12 + "folder"]),
 )
 def test_the_screen_fits_and_shows_what_matters(width: int, height: int, problems: int, folder: str) -> None:
-    lines = draw(filled_view(), facts(problems=problems, folder=folder), Instant(START + 61_000_000), width, height)
+    lines = draw(filled_view(), snapshot(problems=problems, folder=folder), Instant(START + 61_000_000), width, height)
     assert len(lines) <= height
     assert all(line.cell_len <= width for line in lines)
     text = "\n".join(line.plain for line in lines)
-    for words in (
+    for fragment in (
         "porch",
         "up 0:01:01",
         "synthetic",
         "NOT A MICROPHONE",
         "1 finished",
-        "3 wait (1.2 MB)",
+        "3 waiting (1.2 MB)",
         "1 uploaded",
     ):
-        assert words in text
+        assert fragment in text
     assert ("! 10:00:00 problem" in text) == (problems > 0)
 
 
 def test_the_commands_on_the_screen_can_be_pasted() -> None:
-    wanted = facts(folder="/a folder/" + "x" * 60)
-    lines = draw(NodeView(), wanted, START, 80, 24)
+    node = snapshot(folder="/a folder/" + "x" * 60)
+    lines = draw(NodeView(), node, START, 80, 24)
     at = next(index for index, line in enumerate(lines) if "second terminal" in line.plain)
     pasted = "\n".join(line.plain for line in lines[at + 1 :]).replace("\\\n", " ")
-    assert [shlex.split(line) for line in pasted.splitlines()] == [list(command) for command in wanted.commands]
+    assert [shlex.split(line) for line in pasted.splitlines()] == [list(command) for command in node.commands]
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", min_codepoint=32), min_size=1, max_size=70), min_size=1))
@@ -361,7 +361,7 @@ def test_a_broken_command_is_the_same_command(words: list[str]) -> None:
 
 def test_a_level_of_long_ago_is_not_shown_as_now() -> None:
     now = Instant(START + 60 * MICROSECONDS)
-    assert not any("-42.0" in line.plain for line in draw(filled_view(), facts(), now, 80, 24))
+    assert not any("-42.0" in line.plain for line in draw(filled_view(), snapshot(), now, 80, 24))
 
 
 @given(st.floats(-300, 300), st.sampled_from(["dBFS", "dBA"]), st.integers(0, 100))
@@ -406,7 +406,7 @@ def test_what_is_wrong_with_the_sound_is_shown() -> None:
     view.apply(every_event()[0])
     view.apply(well)
     assert "recording from USB Audio (is it muted?)" in (view.apply(faulty) or "")
-    assert "input     is it muted?" in [line.plain for line in draw(view, facts(), START, 80, 24)]
+    assert "input     is it muted?" in [line.plain for line in draw(view, snapshot(), START, 80, 24)]
     assert "is it muted?" not in (view.apply(well) or "is it muted?")
 
 
@@ -418,7 +418,7 @@ def test_what_comes_from_outside_cannot_steer_the_terminal() -> None:
     view = NodeView()
     view.apply(every_event()[0])
     view.apply(state)
-    assert all(line.plain.isprintable() for line in draw(view, facts(), START, 80, 24))
+    assert all(line.plain.isprintable() for line in draw(view, snapshot(), START, 80, 24))
 
 
 @pytest.mark.parametrize(
