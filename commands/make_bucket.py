@@ -1,4 +1,4 @@
-"""`imhearing make-bucket`: makes the bucket that the settings name, where it is missing."""
+"""`imhearing make-bucket`: creates the configured bucket if it is missing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from edge.core.errors import ConfigError
 
 
 def run(args: argparse.Namespace) -> int:
-    """StoreError says why the store does not do it."""
+    """StoreError if the store refuses."""
     from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
 
     logs.set_up_for_people()
-    chosen = load_settings(args).s3
-    if not chosen.s3_bucket_name:
-        raise ConfigError(["no bucket is named; set [s3] s3_bucket_name"])
-    storage = Storage(chosen)
+    settings = load_settings(args).s3
+    if not settings.s3_bucket_name:
+        raise ConfigError(["no bucket is configured; set [s3] s3_bucket_name"])
+    storage = Storage(settings)
     storage.create_bucket()
     storage.check()
-    print_message(f"the bucket {chosen.s3_bucket_name} is there")
+    print_message(f"bucket {settings.s3_bucket_name} is ready")
     return 0

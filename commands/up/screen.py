@@ -30,7 +30,7 @@ def draw(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int, heigh
     room -= len(problems)
     notes = [Text(f"  {note}", style="dim") for note in snapshot.notes] if room >= len(snapshot.notes) + 3 else []
     room -= len(notes)
-    recent = list(view.happenings)[-(room - 1) :] if room > 1 else []
+    recent = list(view.recent_events)[-(room - 1) :] if room > 1 else []
     middle = [Text(f"  {clock(at)}  {text}") for at, text in recent]
     if middle:
         middle.insert(0, _rule("events", width))

@@ -125,7 +125,7 @@ def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Pa
     assert claims.client_id == "grandma"
     assert 80 < claims.exp - time.time() <= 90
     assert token not in made.stderr
-    assert f"this machine alone, with --set ably.endpoint={fleet.ably.endpoint}" in made.stderr
+    assert f"only valid on this machine, with --set ably.endpoint={fleet.ably.endpoint}" in made.stderr
     span = ["--from", str(START), "--to", str(END)]
     asked = run_imhearing("query", "--via", "ably", "--node", "all", "--json", *span, *here, IMHEARING_ABLY_TOKEN=token)
     assert asked.returncode == 0, asked.stderr

@@ -105,15 +105,15 @@ def test_broker_setup_explains_the_steps_for_the_nodes_own_broker(
     units: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     passwords: broker_setup.Passwords = dict.fromkeys(ACCOUNTS, "hush")
-    broker_setup._tell(Path(ETC), "porch", "pi.local", passwords)
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
     assert "systemctl restart mosquitto" in capsys.readouterr().err
     (units / "imhearing-broker.service").touch()
-    broker_setup._tell(Path(ETC), "porch", "pi.local", passwords)
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
     output = capsys.readouterr().err
     assert "restart mosquitto" not in output
     assert "/etc/credstore/imhearing_mqtt_${role}_password" in output
     assert RESTART in output
-    broker_setup._tell(Path(ETC), "porch", "pi.local", None)
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", None)
     assert "sudo systemctl restart imhearing-broker\n" in capsys.readouterr().err
 
 
@@ -154,12 +154,12 @@ def test_configure_warns_if_a_setting_is_overridden(
     assert load(tmp_path, environ={}).ably.api_key.reveal() == "new.key:secret"
     output = capsys.readouterr().err
     assert output.count("warning") == 1
-    assert "[ably] api_key does not hold: /etc/credstore/imhearing_ably_api_key goes before" in output
+    assert "[ably] api_key has no effect: /etc/credstore/imhearing_ably_api_key overrides" in output
     assert f"{CREDSTORE}/imhearing_ably_api_key" in output
     assert "new.key" not in output
     args.config, args.changes = None, ["ably.api_key="]
     configure.run(args)
-    assert "$IMHEARING_ABLY_API_KEY goes before" in capsys.readouterr().err
+    assert "$IMHEARING_ABLY_API_KEY overrides" in capsys.readouterr().err
 
 
 # deploy/imhearing

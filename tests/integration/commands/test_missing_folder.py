@@ -24,7 +24,7 @@ def imhearing(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "words", [("hold",), ("hold", *SPAN), ("hold", *SPAN, "--release"), ("forget", *SPAN, "--yes")]
 )
-def test_there_is_nothing_to_hold_or_to_forget(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_hold_and_forget_fail_without_a_node(tmp_path: Path, words: tuple[str, ...]) -> None:
     nope = tmp_path / "nope"
     done = imhearing(tmp_path, *words, "--data", str(nope))
     assert done.returncode == 1
@@ -36,7 +36,7 @@ def test_there_is_nothing_to_hold_or_to_forget(tmp_path: Path, words: tuple[str,
     assert not nope.exists()
 
 
-def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_node(tmp_path: Path) -> None:
     nope = tmp_path / "nope"
     done = imhearing(tmp_path, "doctor", "--json", "--data", str(nope))
     assert done.returncode == 1
@@ -50,8 +50,8 @@ def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_catalog_that_is_not_there_is_not_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_rebuild_does_not_call_a_missing_catalog_unchanged(tmp_path: Path) -> None:
     done = imhearing(tmp_path, "catalog", "rebuild", "--data", str(tmp_path / "nope"))
     assert done.returncode == 1
-    assert "no spool is there" in done.stderr
-    assert "as it was" not in done.stderr
+    assert "no spool found" in done.stderr
+    assert "unchanged" not in done.stderr
