@@ -14,7 +14,7 @@ from edge.embedded.ports import LOOPBACK
 
 
 def run(args: argparse.Namespace) -> int:
-    from query_service.realtime.tokens import LONGEST_SECONDS, client_token  # noqa: PLC0415
+    from query_service.realtime.tokens import MAX_TTL_SECONDS, client_token  # noqa: PLC0415
 
     logs.set_up_for_people()
     settings = load_settings(args)
@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
             ]
         )
     seconds = parse_duration(args.ttl) // MICROSECONDS
-    if not 1 <= seconds <= LONGEST_SECONDS:
-        raise UsageError(f"--ttl {args.ttl}: must be from 1s to {LONGEST_SECONDS // 86_400}d")
+    if not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise UsageError(f"--ttl {args.ttl}: must be from 1s to {MAX_TTL_SECONDS // 86_400}d")
     issued = now()
     token = client_token(settings.ably.api_key, args.client, seconds, issued)
     print(token, flush=True)

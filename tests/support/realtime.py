@@ -14,7 +14,7 @@ from ably import AblyRealtime
 from ably.types.tokendetails import TokenDetails
 
 from edge.core.instant import Instant
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key, node_token
 
@@ -24,14 +24,14 @@ DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
 
 
 @asynccontextmanager
-async def running_server(limits: Limits | None = None, port: int = 0) -> AsyncIterator[RealtimeServer]:
+async def running_server(limits: ServerLimits | None = None, port: int = 0) -> AsyncIterator[RealtimeServer]:
     """A server in this event loop: `server.port`, `server.api_key`, `server.endpoint`, `server.cut_sockets()`."""
     async with RealtimeServer(new_api_key(), port, limits=limits) as server:
         yield server
 
 
 @contextmanager
-def server_in_thread(limits: Limits | None = None) -> Iterator[RealtimeServer]:
+def server_in_thread(limits: ServerLimits | None = None) -> Iterator[RealtimeServer]:
     """A server in a thread of its own, for tests without an event loop or with several."""
     loop = asyncio.new_event_loop()
     server = RealtimeServer(new_api_key(), limits=limits)

@@ -28,7 +28,7 @@ from edge.messaging.events import ArchiveChanged, ArchiverState, RecorderState, 
 from query_service.client import client
 from query_service.doors.ably import AblyDoor
 from query_service.doors.event_feed import EventFeed
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.queries.paging import new_id
 from query_service.queries.protocol import Answer, CoverageAnswer, Request, StatusAnswer, refusal
 from query_service.realtime.link import Delivery, Link
@@ -161,7 +161,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
     """On the open connection, which lives on: what is sent to it meanwhile arrives."""
     made: list[float] = []
     heard: list[Delivery] = []
-    async with running_server(Limits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
+    async with running_server(ServerLimits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
 
         def token() -> str:
             made.append(time.monotonic())
@@ -190,7 +190,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
 
 @in_loop
 async def test_who_asks_renews_its_token_too() -> None:
-    async with running_server(Limits(reauth_seconds=0)) as server:
+    async with running_server(ServerLimits(reauth_seconds=0)) as server:
 
         async def answer(request: Request) -> Answer:
             return refusal(request.id, "porch", "encrypted", "made up")

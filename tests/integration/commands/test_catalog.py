@@ -184,7 +184,7 @@ def test_a_held_range_cannot_be_forgotten(tmp_path: Path, archived: Settings) ->
     span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
     assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
     refused = imhearing(tmp_path, "forget", *span, "--yes")
-    assert (refused.returncode, "held" in refused.stderr) == (1, True)
+    assert (refused.returncode, "on hold" in refused.stderr) == (1, True)
     assert imhearing(tmp_path, "hold", *span, "--release").returncode == 0
     assert imhearing(tmp_path, "forget", *span).returncode == 2  # nobody to ask
     waiting = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "0.3")

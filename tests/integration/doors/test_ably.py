@@ -27,7 +27,7 @@ from edge.messaging.bus import Bus
 from edge.messaging.bus import Message as Notice
 from query_service.client import client
 from query_service.doors.ably import AblyDoor
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.paging import ask, new_id
 from query_service.queries.protocol import (
@@ -359,7 +359,7 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
 def test_tokens_are_renewed_before_they_end() -> None:
     async def run() -> None:
         made: list[float] = []
-        async with running_server(Limits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
+        async with running_server(ServerLimits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
 
             def token() -> str:
                 made.append(time.monotonic())

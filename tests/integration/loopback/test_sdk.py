@@ -17,8 +17,8 @@ from ably.types.tokendetails import TokenDetails
 from ably.util.exceptions import AblyException
 
 from edge.core.instant import MICROSECONDS, Instant
-from query_service.loopback.limits import Limits
-from query_service.loopback.protocol import Message as WireMessage
+from query_service.loopback.limits import ServerLimits
+from query_service.loopback.protocol import AblyMessage as WireMessage
 from query_service.loopback.publishing import publish
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
@@ -174,7 +174,7 @@ async def test_a_cut_socket_loses_nothing(binary: bool) -> None:
 
         for number in range(5):  # the server has not noticed: these go to the broken socket
             reply(number)
-        while connection.outbox is not None:
+        while connection.queue is not None:
             await asyncio.sleep(0)
         for number in range(5, 20):  # and these while nobody listens
             reply(number)
@@ -231,12 +231,12 @@ async def test_a_token_is_renewed_on_the_open_socket() -> None:
         async with connected(sdk(server, auth)) as ann:
             replies = await listen(ann, REPLIES)
             [connection] = [c for c in server.hub.state.connections if c.grant.client_id == "ann"]
-            first, outbox = connection.grant.expires_ms, connection.outbox
+            first, outbox = connection.grant.expires_ms, connection.queue
             await until(lambda: connection.grant.expires_ms != first, "the SDK sent a new token when asked")
             await until(lambda: ann.channels.get(REPLIES).state == "attached", "attached again")
             await soon(porch.channels.get(REPLIES).publish("answer", b"after"))
             assert (await soon(replies.get())).data == b"after"
-            assert connection.outbox is outbox
+            assert connection.queue is outbox
 
 
 @in_loop
@@ -339,7 +339,7 @@ async def test_a_restarted_server_is_found_again() -> None:
 
 @in_loop
 async def test_too_many_messages_are_refused_not_lost_silently() -> None:
-    async with running_server(Limits(message_rate=5.0)) as server, client(server, "ann") as ann:
+    async with running_server(ServerLimits(message_rate=5.0)) as server, client(server, "ann") as ann:
         channel = ann.channels.get(REQUESTS)
         outcomes = await soon(
             asyncio.gather(*(channel.publish("query", str(n)) for n in range(8)), return_exceptions=True)

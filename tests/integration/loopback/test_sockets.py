@@ -21,7 +21,7 @@ import pytest
 
 from edge.configuration.settings import Secret
 from edge.core.errors import ConfigError, DoorError
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key
 from tests.support.realtime import DEADLINE, client, in_loop, node, now, running_server, server_in_thread
@@ -93,7 +93,7 @@ async def test_without_credentials_there_is_an_error_and_an_end(query: dict[str,
 
 @in_loop
 async def test_a_slow_reader_is_dropped_and_others_are_served() -> None:
-    limits = Limits(outbox_bytes=200_000, message_rate=1_000.0)
+    limits = ServerLimits(queue_bytes=200_000, message_rate=1_000.0)
     async with running_server(limits) as server, node(server, "porch") as porch, client(server, "ann") as quick:
         heard: asyncio.Queue[Any] = asyncio.Queue()
         await quick.channels.get(REPLIES).subscribe(heard.put_nowait)
@@ -104,7 +104,7 @@ async def test_a_slow_reader_is_dropped_and_others_are_served() -> None:
             slow._response.connection.transport.pause_reading()  # type: ignore[union-attr]
             [stuck] = [connection for connection in server.hub.state.connections if connection.key == key]
             sent = 0
-            while stuck.outbox is not None:
+            while stuck.queue is not None:
                 await asyncio.wait_for(porch.channels.get(REPLIES).publish("answer", b"x" * 48_000), DEADLINE)
                 sent += 1
                 assert sent < 500

@@ -11,9 +11,9 @@ import pytest
 from edge.configuration.settings import Secret
 from edge.core.instant import Instant
 from query_service.loopback.auth import Authority
-from query_service.loopback.connections import Outbox
+from query_service.loopback.connections import SocketQueue
 from query_service.loopback.hub import Hub
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Action, Flag, Refusal
 from query_service.realtime import tokens
 from query_service.realtime.tokens import client_token, node_token
@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, **limits: Any) -> None:
         self.now = 1_795_326_248.0
-        self.limits = Limits(**limits)
+        self.limits = ServerLimits(**limits)
         self.hub = Hub(Authority(KEY), self.limits, clock=lambda: self.now, monotonic=lambda: self.now)
 
     @property
@@ -56,7 +56,7 @@ class Peer:
     def __init__(self, world: World, query: dict[str, str]) -> None:
         self.world = world
         self.overflowed = False
-        self.outbox = Outbox(world.limits, self._overflow)
+        self.outbox = SocketQueue(world.limits, self._overflow)
         self.connection = world.hub.connect(query, self.outbox)
         self.greeting = self.read()[0]
         self.serial = 0
@@ -488,7 +488,7 @@ def test_a_flood_of_frames_ends_the_socket(world: World) -> None:
 
 
 def test_a_slow_reader_is_dropped_and_can_resume(world: World) -> None:
-    world = World(outbox_bytes=1_000)
+    world = World(queue_bytes=1_000)
     ann, porch = world.client(), world.node()
     serial = ann.attach(REPLIES)[0]["channelSerial"]
     for text in ("a" * 600, "b" * 600):
@@ -496,7 +496,7 @@ def test_a_slow_reader_is_dropped_and_can_resume(world: World) -> None:
     assert ann.overflowed
     assert ann.read() == []
     ann.lose()
-    world.limits = Limits()
+    world.limits = ServerLimits()
     again = world.client(resume=ann.key)
     assert data(again.attach(REPLIES, channelSerial=serial)) == ["a" * 600, "b" * 600]
 
