@@ -71,7 +71,7 @@ SCENES = (
 )
 
 
-class Point(NamedTuple):
+class KillPoint(NamedTuple):
     scene: Scene
     call: str
     when: int
@@ -80,7 +80,7 @@ class Point(NamedTuple):
         return f"{self.scene.name}:{self.call}:{self.when}"
 
 
-def survive(point: Point) -> str:
+def survive(point: KillPoint) -> str:
     """Runs one point; gives `killed`, or `unharmed` when the call did not happen that often. Raises AssertionError."""
     with tempfile.TemporaryDirectory(prefix="imhearing-kill-") as name, running_store() as store:
         folder = Path(name)
@@ -230,11 +230,11 @@ def _members(path: Path) -> dict[str, bytes]:
     return {}
 
 
-def every_point(every: int) -> Iterator[Point]:
+def every_point(every: int) -> Iterator[KillPoint]:
     for scene in SCENES:
         for call, times in count_points(scene).items():
             for when in range(1, times + 1, every):
-                yield Point(scene, call, when)
+                yield KillPoint(scene, call, when)
 
 
 def main() -> int:
@@ -252,7 +252,7 @@ def main() -> int:
         else {}
     )
 
-    def one(point: Point) -> tuple[Point, str]:
+    def one(point: KillPoint) -> tuple[KillPoint, str]:
         try:
             return point, survive(point)
         except AssertionError as problem:

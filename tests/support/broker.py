@@ -21,7 +21,7 @@ class BrokerAddress(NamedTuple):
 
 @contextlib.contextmanager
 def running_broker(port: int | None = None) -> Iterator[BrokerAddress]:
-    """Yields (host, port) of a broker without any state; `port` where one must come back on the same."""
+    """Yields (host, port) of a broker without any state; `port` to restart one on the same port."""
     chosen = ports.choose(port, timeout=5)
     with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
         child = Child(broker_process(chosen, Path(folder), Path(folder) / "broker.log"))

@@ -39,7 +39,7 @@ class QueryNode:
     def with_doors(
         self, server: RealtimeServer | None = None, mqtt: Mqtt | None = None, s3: S3 | None = None
     ) -> Settings:
-        """Its settings, with these to reach others by."""
+        """Its settings, with these doors configured."""
         ably = Ably(server.api_key, server.endpoint) if server else Ably()
         return Settings(
             node=self.settings.node,
@@ -51,7 +51,7 @@ class QueryNode:
         )
 
     def archive(self, s3: S3, chunk_ids: list[str]) -> str:
-        """Registers, stores and removes these chunks, as the archiver does; gives the archive's key."""
+        """Registers, uploads and removes these chunks, as the archiver does; returns the archive's key."""
         storage = Storage(s3)
         with contextlib.closing(Catalog(self.settings.catalog.db_path)) as catalog:
             catalog.open()
@@ -74,7 +74,7 @@ class QueryNode:
 
 @contextlib.contextmanager
 def running_service(settings: Settings) -> Iterator[threading.Event]:
-    """The query service until the end; yields its `stop`."""
+    """Runs the query service meanwhile; yields its `stop`."""
     stop = threading.Event()
     thread = threading.Thread(target=service.run, args=(settings, stop), name="query-service")
     thread.start()

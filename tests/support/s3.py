@@ -17,7 +17,7 @@ from tests.support.wait import wait_until
 
 
 class RunningStore(NamedTuple):
-    """`settings` reach it; `folder` holds the bucket's objects as files."""
+    """`settings` to reach it; `folder` holds the bucket's objects as files."""
 
     settings: S3
     folder: Path
@@ -26,7 +26,7 @@ class RunningStore(NamedTuple):
 
 @contextlib.contextmanager
 def running_store(folder: Path | None = None, port: int | None = None, key: str = "") -> Iterator[RunningStore]:
-    """Yields a server with one empty bucket; with `folder`, `port` and `key` again, the one that was there before."""
+    """Yields a server with one empty bucket; with the same `folder`, `port` and `key`, restarts an earlier one."""
     chosen = ports.choose(port, timeout=5)
     key = key or f"{secrets.token_hex(8)},{secrets.token_hex(16)}"
     key_id, secret = key.split(",")

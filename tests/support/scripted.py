@@ -1,4 +1,4 @@
-"""A source whose blocks, troubles and clock follow a script, and a recorder that is run through it."""
+"""A source whose blocks, failures and clock follow a script, and a recorder that runs on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Step = float | Callable[[], None] | Exception  # seconds of sound, something to 
 
 
 class ScriptedSource:
-    """Plays seeded noise by `clock`; what it delivered is in `played`. At the script's end it calls `at_end`."""
+    """Plays seeded noise by `clock`, and keeps what it delivered in `played`. Calls `at_end` at the script's end."""
 
     def __init__(self, clock: TurnedClock, script: Iterable[Step], at_end: Callable[[], None]) -> None:
         self._clock, self._at_end = clock, at_end
@@ -63,11 +63,11 @@ class ScriptedSource:
         return block
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Has nothing to release."""
 
 
 class Listening(ModeListener):
-    """Remembers what it was told."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
@@ -89,7 +89,7 @@ class Listening(ModeListener):
 
 
 class Rig:
-    """A spool, a clock, and a recorder for it: each `run` is one life of the recorder process."""
+    """A spool, a clock and a recorder: each `run` is one run of the recorder process."""
 
     def __init__(self, folder: Path, clock: TurnedClock | None = None) -> None:
         self.clock = clock or TurnedClock()
@@ -106,7 +106,7 @@ class Rig:
         self.settings = replace(self.settings, recorder=replace(self.settings.recorder, **changes))
 
     def run(self, *script: Step) -> None:
-        """One life from start to an orderly stop."""
+        """One run, from start to orderly stop."""
         stop = self._stop = threading.Event()
         source = ScriptedSource(self.clock, script, stop.set)
 
@@ -118,16 +118,16 @@ class Rig:
         self.played += source.played
 
     def stop(self) -> None:
-        """Ends this life, whatever the recorder is at."""
+        """Stops the recorder, whatever it is doing."""
         self._stop.set()
 
     def rotate(self) -> None:
-        """Asks the running recorder to."""
+        """Makes the running recorder start a new chunk."""
         assert self._recorder is not None
         self._recorder.rotate()
 
     def crash(self, *script: Step) -> None:
-        """One life that ends in the middle of things: the spool is left as the kernel has it at the script's end."""
+        """One run that crashes: leaves the spool as the kernel has it at the script's end."""
         kept = self.spool.path.with_name("as-it-was")
         finished = len(self.heard.chunks) + int(sum(step for step in script if isinstance(step, int | float)))
 
@@ -140,7 +140,7 @@ class Rig:
         kept.rename(self.spool.path)
 
     def manifests(self) -> list[Chunk]:
-        """Of all finished chunks, by stream's ordinal and number."""
+        """The manifests of all finished chunks, ordered by stream and number."""
         found = [self.spool.manifest(chunk_id) for chunk_id in self.spool.chunks()]
         return sorted(found, key=lambda chunk: (self.spool.stream(chunk.stream_id).ordinal, chunk.seq))
 
@@ -151,7 +151,7 @@ class Rig:
         )
 
     def holes(self) -> list[Hole]:
-        """Before each stream, and the one open now."""
+        """The holes before each stream, and the current one."""
         streams = sorted((self.spool.stream(one) for one in self.spool.streams()), key=lambda s: s.ordinal)
         return [hole for stream in streams for hole in stream.before]
 

@@ -1,4 +1,4 @@
-"""A real Mosquitto with what `imhearing broker-setup` made: TLS, users, rights; and an account `admin` that may all."""
+"""A real Mosquitto set up by `imhearing broker-setup` (TLS, users, ACL), and an account `admin` with all rights."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def secure_broker(node: str = "porch") -> Iterator[SecureBroker]:
 
 
 def set_up(folder: Path, node: str, *options: str) -> str:
-    """`imhearing broker-setup` into `folder`; gives what it told."""
+    """Runs `imhearing broker-setup` into `folder`; returns its output."""
     command = [sys.executable, imhearing.__file__, "broker-setup", "--into", str(folder), *options]
     done = subprocess.run(
         [*command, "--set", f"node.name={node}"], check=True, capture_output=True, text=True, timeout=60
@@ -64,7 +64,7 @@ def set_up(folder: Path, node: str, *options: str) -> str:
 
 
 def read_passwords(folder: Path, node: str) -> dict[str, str]:
-    """Those of the node's own services, from what was written for its config.ini; the viewer's is replaced."""
+    """The passwords of the node's services, as written for its config.ini; the viewer's is replaced."""
     lines = dict(
         line.split(" = ", 1) for line in (folder / "mqtt.ini").read_text().splitlines() if "_password = " in line
     )

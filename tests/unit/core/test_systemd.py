@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.core.systemd import Heartbeat
-from tests.support.supervisor import Supervisor
+from tests.support.fake_systemd import FakeSystemd
 
 
 class Clock:
@@ -20,13 +20,15 @@ class Clock:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    made = Supervisor(str(tmp_path / "notify"), 20)
+def fake_systemd(tmp_path: Path) -> Iterator[FakeSystemd]:
+    made = FakeSystemd(str(tmp_path / "notify"), 20)
     yield made
     made.close()
 
 
-def test_the_first_beat_says_ready_and_later_ones_come_four_times_in_the_watchdogs_time(supervisor: Supervisor) -> None:
+def test_readiness_is_reported_first_and_keep_alives_four_times_per_interval(
+    supervisor: FakeSystemd,
+) -> None:
     clock = Clock()
     heartbeat = Heartbeat(supervisor.environ, clock)
     assert supervisor.listen() == []
@@ -38,7 +40,7 @@ def test_the_first_beat_says_ready_and_later_ones_come_four_times_in_the_watchdo
     assert supervisor.listen() == ["WATCHDOG=1"] * 4
 
 
-def test_without_a_watchdog_it_says_ready_once(supervisor: Supervisor) -> None:
+def test_readiness_is_reported_once_without_a_watchdog(supervisor: FakeSystemd) -> None:
     clock = Clock()
     heartbeat = Heartbeat({"NOTIFY_SOCKET": supervisor.environ["NOTIFY_SOCKET"]}, clock)
     for _ in range(10):
@@ -48,8 +50,8 @@ def test_without_a_watchdog_it_says_ready_once(supervisor: Supervisor) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "²"}])
-def test_a_watchdog_of_another_process_or_without_a_time_is_not_ours(
-    supervisor: Supervisor, wrong: dict[str, str]
+def test_a_watchdog_of_another_process_or_without_an_interval_is_ignored(
+    supervisor: FakeSystemd, wrong: dict[str, str]
 ) -> None:
     clock = Clock()
     heartbeat = Heartbeat(supervisor.environ | wrong, clock)
@@ -59,7 +61,7 @@ def test_a_watchdog_of_another_process_or_without_a_time_is_not_ours(
     assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
 
 
-def test_a_status_is_one_line_and_told_once(supervisor: Supervisor) -> None:
+def test_a_status_is_sent_once_as_one_line(supervisor: FakeSystemd) -> None:
     heartbeat = Heartbeat(supervisor.environ)
     heartbeat.status("recording\nREADY=1")
     heartbeat.status("recording READY=1")
@@ -68,22 +70,22 @@ def test_a_status_is_one_line_and_told_once(supervisor: Supervisor) -> None:
     assert supervisor.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
 
 
-def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
-    supervisor = Supervisor(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
+def test_an_abstract_socket_works(tmp_path: Path) -> None:
+    supervisor = FakeSystemd(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
     Heartbeat(supervisor.environ).beat()
     assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
     supervisor.close()
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all", "vsock:2:1234"])
-def test_nobody_who_listens_is_no_trouble(address: str) -> None:
+def test_a_missing_socket_is_ignored(address: str) -> None:
     heartbeat = Heartbeat({"NOTIFY_SOCKET": address})
     heartbeat.beat()
     heartbeat.status("recording")
     heartbeat.stopping()
 
 
-def test_a_supervisor_that_does_not_read_holds_up_nobody(supervisor: Supervisor) -> None:
+def test_a_systemd_that_does_not_read_blocks_nothing(supervisor: FakeSystemd) -> None:
     heartbeat = Heartbeat(supervisor.environ)
     for number in range(2_000):  # more than the socket's queue
         heartbeat.status(f"chunk {number}")

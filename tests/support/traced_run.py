@@ -1,4 +1,4 @@
-"""One life in a forked child, of which strace traces or kills one thread from a known moment on."""
+"""Runs a function in a forked child, in which strace traces or kills one thread from a known point on."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Literal
 from edge.core.values import AudioFormat
 from edge.recorder.durable.disk import Disk
 from edge.spool.spool import Spool
-from tests.support.life import live
+from tests.support.recorder_run import record_file
 from tests.support.wait import wait_until
 
 Who = Literal["recorder", "disk"]  # the recorder's own thread, or that of the disk
 
 
 class Gate:
-    """The child stops at the gate until it is traced."""
+    """Holds the child until it is traced."""
 
     def __init__(self) -> None:
         self._ready, self._ready_in = os.pipe()
         self._go_out, self._go = os.pipe()
 
     def stop(self) -> None:
-        """In the child: tells which thread stands here, and waits."""
+        """In the child: reports the calling thread, and waits."""
         os.write(self._ready_in, f"{threading.get_native_id()}\n".encode())
         os.read(self._go_out, 1)
 
     def thread(self) -> int:
-        """In the parent: the thread that stands there."""
+        """In the parent: the waiting thread."""
         return int(os.read(self._ready, 20))
 
     def open(self) -> None:
@@ -43,14 +43,14 @@ class Gate:
             os.close(end)
 
 
-def traced_life(
+def run_traced(
     spool: Path, sound: Path, progress: Path, audio_format: AudioFormat, who: Who, strace: list[str]
 ) -> bool:
-    """Lives in a child while `strace` (its options) traces the thread `who`; whether it lived to the end."""
+    """Runs `life` in a child while `strace` (its options) traces the thread `who`; returns whether it finished."""
     gate = Gate()
     pid = os.fork()
     if pid == 0:
-        _be_child(lambda: live(Spool(spool, "porch"), sound, progress, audio_format), gate, who)
+        _be_child(lambda: record_file(Spool(spool, "porch"), sound, progress, audio_format), gate, who)
     thread = gate.thread()
     tracer = subprocess.Popen(["strace", "-qq", "-p", str(thread), *strace], stderr=subprocess.DEVNULL)
     wait_until(lambda: _is_traced(pid, thread), "strace is attached")

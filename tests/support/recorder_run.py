@@ -1,4 +1,4 @@
-"""One life of a recorder that plays a file as fast as it goes; tells how far it came even when it is killed.
+"""One run of a recorder that records a file at full speed, and reports its progress even if it is killed.
 
 A file `progress` holds, without a single system call, which stream is being recorded and how many of its frames the
 encoder was given.
@@ -27,13 +27,13 @@ _BLOCK_MS = 128
 BLOCK_FRAMES = 1_024  # at the 8 kHz of the campaign
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     stream_id: str
     frames: int
 
 
-class Recall(ModeListener):
-    """Writes the progress into memory that outlives the process."""
+class ProgressWriter(ModeListener):
+    """Writes the progress to shared memory that outlives the process."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
@@ -45,8 +45,8 @@ class Recall(ModeListener):
         _LAYOUT.pack_into(self._memory, 0, stream.stream.stream_id.encode(), stream.frames)
 
 
-def live(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = "flac") -> None:
-    """Until the file has been played, in this process."""
+def record_file(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = "flac") -> None:
+    """Records the file to its end, in this process."""
     progress.write_bytes(bytes(_LAYOUT.size))
     settings = load(
         spool.path,
@@ -54,16 +54,16 @@ def live(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = 
         environ={},
     )
     with progress.open("r+b") as file:
-        recall = Recall(mmap.mmap(file.fileno(), _LAYOUT.size))
+        recall = ProgressWriter(mmap.mmap(file.fileno(), _LAYOUT.size))
     source = FileSource(sound, _BLOCK_MS, real=False)
     spool.create()
     Recorder(settings, spool, lambda: source, KernelClock(), recall, threading.Event()).run()
 
 
-def progress_of(path: Path) -> Progress:
-    """How far a life came."""
+def read_progress(path: Path) -> RunProgress:
+    """How far a run got."""
     data = path.read_bytes()
     if len(data) < _LAYOUT.size:
-        return Progress("", 0)  # killed before it began
+        return RunProgress("", 0)  # killed before it began
     stream_id, frames = _LAYOUT.unpack(data)
-    return Progress(stream_id.rstrip(b"\0").decode(), frames)
+    return RunProgress(stream_id.rstrip(b"\0").decode(), frames)

@@ -1,4 +1,4 @@
-"""What systemd is to a service: the socket that it tells that it is ready and alive (sd_notify(3))."""
+"""A stand-in for systemd: the socket to which services report that they are ready and alive (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-class Supervisor:
-    """Listens on `address`; a service finds it through `environ`, and is waited for `seconds` between signs of life."""
+class FakeSystemd:
+    """Listens on `address`, which services find in `environ`; `seconds` is their watchdog interval."""
 
     def __init__(self, address: str, seconds: float) -> None:
         self.seconds = seconds
@@ -23,7 +23,7 @@ class Supervisor:
         self._socket.setblocking(False)
 
     def listen(self) -> list[str]:
-        """What has come since the last time."""
+        """The messages received since the last call."""
         new: list[str] = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -38,12 +38,12 @@ class Supervisor:
         return any("READY=1" in state for state in self.states)
 
     def would_kill(self) -> bool:
-        """Whether the service has given no sign of life for as long as it is waited for."""
+        """Whether the service has sent no keep-alive for the watchdog interval."""
         self.listen()
         return self.is_ready() and time.monotonic() - self._beat_at > self.seconds
 
     def status(self) -> str:
-        """The last one told."""
+        """The last status reported."""
         self.listen()
         told = [line for state in self.states for line in state.splitlines() if line.startswith("STATUS=")]
         return told[-1].removeprefix("STATUS=") if told else ""
@@ -53,9 +53,9 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def supervisor(seconds: float = 2.0) -> Iterator[Supervisor]:
+def fake_systemd(seconds: float = 2.0) -> Iterator[FakeSystemd]:
     with tempfile.TemporaryDirectory(prefix="imhearing-notify-") as folder:
-        made = Supervisor(str(Path(folder) / "notify"), seconds)
+        made = FakeSystemd(str(Path(folder) / "notify"), seconds)
         try:
             yield made
         finally:
