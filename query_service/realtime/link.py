@@ -51,7 +51,7 @@ class Member(NamedTuple):
     data: dict[str, Any]
 
 
-def _silence_sdk_tasks(loop: asyncio.AbstractEventLoop) -> None:
+def _ignore_failed_sdk_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """While offline, the SDK leaves a failed task behind at each attempt, whose traceback asyncio would log."""
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Link:
         # At INFO the SDK logs keys and tokens; at ERROR undelivered messages, with links to sound, and a traceback per
         # attempt while offline. What matters reaches us as exceptions and states.
         logging.getLogger("ably").setLevel(logging.CRITICAL)
-        _silence_sdk_tasks(asyncio.get_running_loop())
+        _ignore_failed_sdk_tasks(asyncio.get_running_loop())
         self._where = endpoint or "Ably"
         self._remedy = "is the node running there?" if endpoint else "check the network and [ably] api_key"
         self._token_seconds = token_seconds

@@ -160,7 +160,7 @@ async def test_the_log_describes_the_server_and_contains_no_secret(caplog: pytes
         async with raw_socket(server, key="local.x:wrong") as other:
             await receive(other)
     ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("ably"))
-    assert "for this machine alone" in ours
+    assert "for this machine only" in ours
     assert "[ably] api_key" in ours
     assert server.api_key.reveal().partition(":")[2] not in ours
     assert "turned a connection away" in ours
@@ -168,7 +168,7 @@ async def test_the_log_describes_the_server_and_contains_no_secret(caplog: pytes
 
 @in_loop
 async def test_the_server_listens_on_loopback_only_and_reports_failures() -> None:
-    with pytest.raises(DoorError, match="this machine alone"):
+    with pytest.raises(DoorError, match="listens on loopback only"):
         RealtimeServer(new_api_key(), host="0.0.0.0")  # noqa: S104
     with pytest.raises(ConfigError, match="name:secret"):
         RealtimeServer(Secret(""))

@@ -27,54 +27,54 @@ def fake_systemd(tmp_path: Path) -> Iterator[FakeSystemd]:
 
 
 def test_readiness_is_reported_first_and_keep_alives_four_times_per_interval(
-    supervisor: FakeSystemd,
+    fake_systemd: FakeSystemd,
 ) -> None:
     clock = Clock()
-    heartbeat = Heartbeat(supervisor.environ, clock)
-    assert supervisor.listen() == []
+    heartbeat = Heartbeat(fake_systemd.environ, clock)
+    assert fake_systemd.listen() == []
     heartbeat.beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
     for _ in range(100):
         clock.now += 0.2
         heartbeat.beat()
-    assert supervisor.listen() == ["WATCHDOG=1"] * 4
+    assert fake_systemd.listen() == ["WATCHDOG=1"] * 4
 
 
-def test_readiness_is_reported_once_without_a_watchdog(supervisor: FakeSystemd) -> None:
+def test_readiness_is_reported_once_without_a_watchdog(fake_systemd: FakeSystemd) -> None:
     clock = Clock()
-    heartbeat = Heartbeat({"NOTIFY_SOCKET": supervisor.environ["NOTIFY_SOCKET"]}, clock)
+    heartbeat = Heartbeat({"NOTIFY_SOCKET": fake_systemd.environ["NOTIFY_SOCKET"]}, clock)
     for _ in range(10):
         heartbeat.beat()
         clock.now += 60
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
 
 
 @pytest.mark.parametrize("wrong", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "²"}])
 def test_a_watchdog_of_another_process_or_without_an_interval_is_ignored(
-    supervisor: FakeSystemd, wrong: dict[str, str]
+    fake_systemd: FakeSystemd, wrong: dict[str, str]
 ) -> None:
     clock = Clock()
-    heartbeat = Heartbeat(supervisor.environ | wrong, clock)
+    heartbeat = Heartbeat(fake_systemd.environ | wrong, clock)
     heartbeat.beat()
     clock.now += 60
     heartbeat.beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
 
 
-def test_a_status_is_sent_once_as_one_line(supervisor: FakeSystemd) -> None:
-    heartbeat = Heartbeat(supervisor.environ)
+def test_a_status_is_sent_once_as_one_line(fake_systemd: FakeSystemd) -> None:
+    heartbeat = Heartbeat(fake_systemd.environ)
     heartbeat.status("recording\nREADY=1")
     heartbeat.status("recording READY=1")
     heartbeat.status("x" * 500)
     heartbeat.stopping()
-    assert supervisor.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
+    assert fake_systemd.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
 
 
 def test_an_abstract_socket_works(tmp_path: Path) -> None:
-    supervisor = FakeSystemd(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
-    Heartbeat(supervisor.environ).beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
-    supervisor.close()
+    fake_systemd = FakeSystemd(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
+    Heartbeat(fake_systemd.environ).beat()
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    fake_systemd.close()
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all", "vsock:2:1234"])
@@ -85,8 +85,8 @@ def test_a_missing_socket_is_ignored(address: str) -> None:
     heartbeat.stopping()
 
 
-def test_a_systemd_that_does_not_read_blocks_nothing(supervisor: FakeSystemd) -> None:
-    heartbeat = Heartbeat(supervisor.environ)
+def test_a_systemd_that_does_not_read_blocks_nothing(fake_systemd: FakeSystemd) -> None:
+    heartbeat = Heartbeat(fake_systemd.environ)
     for number in range(2_000):  # more than the socket's queue
         heartbeat.status(f"chunk {number}")
-    assert supervisor.listen()[0] == "STATUS=chunk 0"
+    assert fake_systemd.listen()[0] == "STATUS=chunk 0"
