@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import pytest
 from msgspec.structs import replace
 
-from edge.archiver.plan.bundle import Bundle, Entry
+from edge.archiver.plan.bundle import Bundle, BundleMember
 from edge.archiver.upload.parts import Parts, part_size
 from edge.archiver.upload.upload import Stopped, Uploader
 from edge.configuration.settings import S3, Secret
@@ -44,7 +44,7 @@ class Files:
         noise = random.Random(seed)
         names = (f"20260303T220000Z-abcd-{n:06d}.flac" for n in range(len(sizes)))
         self.data = {name: noise.randbytes(size) for name, size in zip(names, sizes, strict=True)}
-        entries = [Entry(name, len(data), zlib.crc32(data)) for name, data in self.data.items()]
+        entries = [BundleMember(name, len(data), zlib.crc32(data)) for name, data in self.data.items()]
         self.bundle = Bundle(entries, b'{"v":1}')
         self.whole = b"".join(self.bundle.stream(self.open))
 
@@ -58,7 +58,7 @@ LARGE = Files(4_000_000, 7_000_000, 3_000_000)  # three parts
 
 
 def _uploader(storage: S3Store, files: Files, stop: threading.Event | None = None, rate: float = 0.0) -> Uploader:
-    return Uploader(storage, files.open, stop or threading.Event(), PART, patience=0.01, rate=rate)
+    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01, rate=rate)
 
 
 def _key(request: pytest.FixtureRequest) -> str:
@@ -339,7 +339,7 @@ def test_what_is_stored_already_counts_though_it_was_damaged_here(
     broken = {name: bytes(len(data)) for name, data in files.data.items()}
     proxy, again = through
     proxy.choose = lambda asked: None if tells or asked.name != "HEAD" else "wrong_etag"
-    uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, patience=0.01)
+    uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, retry_delay=0.01)
     assert uploader.upload(key, files.bundle) == digest
     other = bytearray(files.whole)
     other[1_000] ^= 1
