@@ -53,6 +53,10 @@ class RetryTimer(Timer):
         self._failures += 1
         self.start(self._delay(problem) * random.uniform(0.5, 1.0))  # noqa: S311
 
+    def hold(self) -> None:
+        """Due again soon, without a failure."""
+        self.start(self._pacing.hold)
+
     def succeeded(self) -> None:
         self._failures = 0
         self.expire()

@@ -93,9 +93,9 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
             garbage.collect()  # what the job left
 
         store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
-        deletions, open_member = Deletions(spool, catalog, store), _opener(spool)
-        uploader = Uploader(store, open_member, stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
-        worker = Worker(store, uploader, deletions, open_member, deliver, clock)
+        deletions = Deletions(spool, catalog, store)
+        uploader = Uploader(store, _opener(spool), stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        worker = Worker(store, uploader, deletions, deliver, clock)
         archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
         _listen(bus, node, archiver, inbox)
         _warn_without_limits(settings)

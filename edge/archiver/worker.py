@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.archiver.jobs import Correction, Delete, DeleteClips, Job, JobResult, Rewrite, Upload
-from edge.archiver.plan.bundle import BundleMember, OpenMember, check
 from edge.archiver.plan.stored_members import stored_members
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.upload.upload import Stopped, Uploader
@@ -39,12 +38,11 @@ class Worker:
         store: ObjectStore,
         uploader: Uploader,
         deletions: Deletions,
-        open_member: OpenMember,
         deliver: Callable[[JobResult], None],
         clock: KernelClock,
     ) -> None:
         self._store, self._uploader, self._deletions = store, uploader, deletions
-        self._open_member, self._deliver, self._clock = open_member, deliver, clock
+        self._deliver, self._clock = deliver, clock
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swept = False
         self.job: Job | None = None  # the one that runs; set and cleared by who submits
@@ -96,7 +94,8 @@ class Worker:
         except Stopped:
             raise
         except ChunkDamaged as problem:
-            return JobResult(job, problem=problem, damaged=self._damage(job, problem))
+            damaged = self._uploader.damaged_chunks(job.plan.bundle) if isinstance(job, Upload) else {}
+            return JobResult(job, problem=problem, damaged={problem.chunk_id: str(problem), **damaged})
         except ImHearingError as problem:
             return JobResult(job, problem=problem)
         except Exception as problem:  # a thread's edge: the archiver reports it and carries on
@@ -125,16 +124,6 @@ class Worker:
         if not self._swept:
             self._uploader.sweep(job.prefix, job.keep)
             self._swept = True
-
-    def _damage(self, job: Job, first: ChunkDamaged) -> dict[str, str]:
-        """Every chunk of the plan that is not what it was, so that the next plan does not stumble over the next one."""
-        found = {first.chunk_id: str(first)}
-        for member in job.plan.members if isinstance(job, Upload) else ():
-            try:
-                check(BundleMember(member.member, member.length, member.chunk.crc32), self._open_member)
-            except ChunkDamaged as problem:
-                found[problem.chunk_id] = str(problem)
-        return found
 
     def _on_progress(self, done: int) -> None:
         self._progress = _Progress(self._progress.began_at, self._clock.monotonic(), done)

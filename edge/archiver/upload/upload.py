@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from edge.archiver.plan.bundle import Bundle, OpenMember, offsets
+from edge.archiver.plan.bundle import Bundle, OpenMember, check, offsets
 from edge.archiver.plan.stored_members import SourceArchive, stored_members
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
 from edge.archiver.upload.progress_heartbeat import OnProgress, ProgressHeartbeat
@@ -83,6 +83,16 @@ class Uploader:
         if bundle.size <= self._part:
             return self._upload_whole(key, bundle, overwrite, beat, members)
         return self._upload_parts(key, bundle, overwrite, beat, members)
+
+    def damaged_chunks(self, bundle: Bundle) -> dict[str, str]:
+        """Every member that is not as planned, by its chunk ID, so that the next plan does not fail at the next one."""
+        found = {}
+        for member in bundle.members:
+            try:
+                check(member, self._open_member)
+            except ChunkDamaged as problem:
+                found[problem.chunk_id] = str(problem)
+        return found
 
     def put_document(self, key: str, body: bytes) -> None:
         """Stores a small JSON document, over an earlier one."""

@@ -38,7 +38,7 @@ class Uploads:
     ) -> None:
         self._catalog, self._destination, self._planner, self._reporter = catalog, destination, planner, reporter
         self._reason_to_wait, self._on_uploaded = reason_to_wait, on_uploaded
-        self._hold_seconds, self._clock = pacing.hold, clock
+        self._clock = clock
         self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
         self.retry = RetryTimer(pacing, clock)
         self.trouble: ImHearingError | None = None if destination.bucket else StoreBlocked(NO_BUCKET, "no_bucket")
@@ -70,7 +70,7 @@ class Uploads:
             log.info("%s", reason)
             self._reporter.on_change()
         self.trouble = reason
-        self.retry.start(self._hold_seconds)
+        self.retry.hold()
 
     def on_result(self, job: Upload | Correction, result: JobResult) -> None:
         """Raises CatalogError, and then starts nothing for a while: what the store did would be repeated at once."""

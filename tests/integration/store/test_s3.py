@@ -302,15 +302,14 @@ class _PutOnly(S3Store):
 
 @pytest.mark.parametrize(("files", "name"), [(SMALL, "PUT"), (LARGE, "POST complete")], ids=["whole", "in parts"])
 def test_a_lost_answer_does_not_block_a_key_that_may_only_put(
-    store: RunningStore, through: tuple[FaultProxy, S3Store], files: Files, name: str, request: pytest.FixtureRequest
+    store: RunningStore, files: Files, name: str, request: pytest.FixtureRequest
 ) -> None:
-    proxy, _ = through
-    settings = replace(store.settings, endpoint_url=through[1]._settings.endpoint_url)
     key, digest = _key(request), None
-    proxy.fail_once(name, "reply_lost")
-    for _ in range(3):  # the second one begins after a rest, as with any fault
-        with contextlib.suppress(StoreError):
-            digest = digest or _uploader(_PutOnly(settings), files).upload(key, files.bundle)
+    with running_proxy(store.settings) as (proxy, settings):
+        proxy.fail_once(name, "reply_lost")
+        for _ in range(3):  # the second one begins after a delay, as after any fault
+            with contextlib.suppress(StoreError):
+                digest = digest or _uploader(_PutOnly(settings), files).upload(key, files.bundle)
     assert any(what for _, what in proxy.seen), "the fault was never met"
     assert digest == hashlib.sha256(files.whole).hexdigest()
     assert _stored(store, key) == files.whole
@@ -509,7 +508,10 @@ def test_parts_stay_below_the_limit_of_s3() -> None:
     assert -(-100_000_000_000 // part_size(100_000_000_000)) <= 10_000
 
 
-def test_already_there_is_told_where_the_store_can() -> None:
-    answer = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
-    assert isinstance(S3Store(S3())._refusal("store x", answer), ObjectExists)
-    assert StoredPart(1, 2, "x") == StoredPart(1, 2, "x")
+def test_an_object_that_must_not_be_overwritten_is_a_distinct_error(
+    through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
+) -> None:
+    proxy, storage = through
+    proxy.fail_once("PUT", "exists")
+    with pytest.raises(ObjectExists):
+        storage.put(_key(request), b"x", hashlib.md5(b"x", usedforsecurity=False).hexdigest())
