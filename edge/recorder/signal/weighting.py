@@ -73,7 +73,8 @@ def _minimum_phase(sums: Floats) -> Floats:
     cepstrum = np.fft.irfft(np.log(power) / 2)
     cepstrum[1 : _FFT // 2] *= 2
     cepstrum[_FFT // 2 + 1 :] = 0
-    return np.fft.irfft(np.exp(np.fft.rfft(cepstrum)))[: len(sums)]
+    response: Floats = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)))
+    return response[: len(sums)]
 
 
 def _cosines(omega: Floats) -> Floats:
