@@ -98,7 +98,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
             worker,
             Target(settings.s3.s3_bucket_name, settings.s3.prefix, node),
             Limits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks),
-            lambda: limits.in_force(spool.path, configured),
+            lambda: limits.active(spool.path, configured),
             allowance.objection,
             bus.publish,
             pace,
@@ -108,7 +108,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
                 catalog,
                 settings.archive,
                 settings.recorder,
-                lambda: limits.in_force(spool.path, configured).sound_level,
+                lambda: limits.active(spool.path, configured).sound_level,
                 lambda: archiver.uploading(),  # noqa: PLW0108 - made below
             ),
             heartbeat := Heartbeat(),

@@ -41,7 +41,7 @@ class SourceFormat(NamedTuple):
     bits: int  # 16: int16; 24: int32, left-justified
 
 
-class Source(Protocol):
+class SoundSource(Protocol):
     """Where sound comes from. `open` and `read` raise DeviceError when it cannot deliver (any more)."""
 
     def open(self) -> SourceFormat: ...

@@ -21,7 +21,7 @@ from edge.recorder.durable.chunk_writer import ChunkWriter, digest, read_valid_p
 from edge.recorder.durable.draft import draft
 from edge.recorder.durable.sealing import Seal, seal_of
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.stream_recorder import meter_for
+from edge.recorder.sound_monitor import meter_for
 from edge.recorder.timing.correction import believed_end
 from edge.spool import limits, thresholds
 from edge.spool.spool import PartFile, Spool
@@ -140,7 +140,7 @@ def _rescue(
     seq = seq_of(part.chunk_id)
     first_frame = seq * stream.chunk_frames
     previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
-    level = limits.in_force(spool.path, thresholds.configured(settings.thresholds)).sound_level
+    level = limits.active(spool.path, thresholds.configured(settings.thresholds)).sound_level
     remeasuring = _Remeasuring(stream, first_frame, _lasting(previous), level, settings)
     frames = _rewrite(part, stream, repaired, remeasuring)
     if not frames:

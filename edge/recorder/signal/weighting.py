@@ -67,7 +67,7 @@ def design(curve: Curve, rate: int) -> Coefficients:
 def _minimum_phase(sums: Floats) -> Floats:
     """The taps whose power gain is sum(sums[k] cos(k omega)), with all zeros inside the unit circle: no added delay.
 
-    By the folded cepstrum (Oppenheim and Schafer, Discrete-Time Signal Processing, 3rd ed., 13.5.3).
+    By the folded cepstrum (Oppenheim and Schafer, Discrete-Time Signal Processing, ch. 13).
     """
     power = _cosines(2 * np.pi * np.arange(_FFT // 2 + 1) / _FFT) @ sums
     cepstrum = np.fft.irfft(np.log(power) / 2)
@@ -78,7 +78,8 @@ def _minimum_phase(sums: Floats) -> Floats:
 
 
 def _cosines(omega: Floats) -> Floats:
-    return np.cos(np.outer(omega, np.arange(_TAPS_ORDER + 1)))
+    cosines: Floats = np.cos(np.outer(omega, np.arange(_TAPS_ORDER + 1)))
+    return cosines
 
 
 def _analogue_power(curve: Curve, frequencies: Floats) -> Floats:
