@@ -22,6 +22,7 @@ from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Crossing, Limits
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 
@@ -93,6 +94,14 @@ class RecordedFacts(RecorderObserver):
         self.modes: list[RecorderMode] = []
         self.corrected: list[Stream] = []
         self.streams: list[Stream] = []
+        self.limits: list[Limits] = []
+        self.crossings: list[Crossing] = []
+
+    def limits_changed(self, limits: Limits) -> None:
+        self.limits.append(limits)
+
+    def threshold_crossed(self, crossing: Crossing) -> None:
+        self.crossings.append(crossing)
 
     def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
         self.modes.append(mode)
@@ -141,10 +150,14 @@ class Rig:
         """Ends this life, whatever the recorder is doing."""
         self._stop.set()
 
-    def rotate(self) -> None:
-        """Asks the running recorder to."""
+    @property
+    def recorder(self) -> Recorder:
+        """The one that is running."""
         assert self._recorder is not None
-        self._recorder.rotate()
+        return self._recorder
+
+    def rotate(self) -> None:
+        self.recorder.rotate()
 
     def crash(self, *script: Step) -> None:
         """One life that ends in the middle of things: the spool is left as the kernel has it at the script's end."""

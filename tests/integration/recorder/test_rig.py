@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, PauseOrder
 from edge.recorder.context import Tuning
+from edge.spool.thresholds import Limits
 from tests.support.kernel import NOON, TurnedClock
 from tests.support.scripted import LOST, RATE, Rig
 
@@ -186,6 +188,34 @@ def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None
     assert rig.holes() == []
     told = spans(rig)
     assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+
+
+# limits
+
+
+def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
+    loud, nothing = Limits(sound_level=-40.0), Limits()
+    rig.run(1.5, lambda: rig.recorder.set_limits(loud), 2.5, lambda: rig.recorder.set_limits(nothing), 4)
+    assert rig.heard.limits == [loud, nothing]
+    ids = {sound.sound_id for chunk in rig.manifests() for sound in chunk.sounds}
+    [sound] = [chunk.sounds[-1] for chunk in rig.manifests() if chunk.sounds][-1:]
+    assert len(ids) == 1
+    assert sound.first_frame == 1.5 * RATE
+    assert sound.frames == (2.5 + 2.0) * RATE  # and its hold
+    assert [(one.event, one.metric, one.limit) for one in rig.heard.crossings] == [
+        ("exceeded", "sound_level", -40), ("cleared", "sound_level", -40),
+    ]  # fmt: skip
+
+
+def test_the_limits_of_the_spool_are_judged_as_chunks_are_finished(rig: Rig) -> None:
+    thresholds = replace(rig.settings.thresholds, records_count=3)
+    rig.settings = replace(rig.settings, thresholds=thresholds)
+    rig.run(2)
+    assert rig.heard.crossings == []
+    rig.run(2)
+    [crossing] = rig.heard.crossings
+    assert (crossing.event, crossing.metric, crossing.limit) == ("exceeded", "records_count", 3)
+    assert crossing.value >= 3
 
 
 # time

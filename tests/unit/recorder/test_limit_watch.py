@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.recorder.store_watch import StoreWatch
+from edge.recorder.limit_watch import StoreWatch
 from edge.spool.spool import Spool, SpoolFile
 from edge.spool.thresholds import Crossing, Limits
 from tests.support.chunks import START, audio_bytes, make_chunk, put_chunk
