@@ -35,7 +35,7 @@ def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings)
     """The chunk that `part` holds, finished under its own name; None when there is nothing in it, when it is not ours,
     or when it cannot be repaired and was set aside.
 
-    Its levels and sounds are found anew, by the settings and the sound level that are in force now. OSError or
+    Its levels and sounds are measured again, by the settings and the sound level that are active now. OSError or
     SpoolError when the disk does not take it.
     """
     try:
@@ -96,7 +96,7 @@ def _described(spool: Spool, part: PartFile) -> Chunk | None:
 
 
 class _Remeasuring:
-    """Measures a part in blocks that begin where the recorder's did: so it finds sounds by the ids already told."""
+    """Measures a part in blocks that begin where the recorder's did: so sounds keep the ids already reported."""
 
     def __init__(self, stream: Stream, first_frame: int, lasting: SoundSpan | None, level: float, by: Settings) -> None:
         self._meter = meter_for(stream)

@@ -36,6 +36,6 @@ class Timekeeper:
         if now - self._revised_at < _REVISE_EVERY and self._revised_at:
             return None
         self._revised_at = now
-        synchronised = self.kernel.synchronised()  # first: a daemon sets the clock, then says that it is right
+        synchronised = self.kernel.synchronised()  # first: a daemon sets the clock before it declares it synchronised
         self.belief, revision = self.belief.revised(self.kernel.utc_offset(), synchronised)
         return revision
