@@ -31,7 +31,7 @@ class LimitWatch:
     ) -> None:
         self._limits = limits  # one reference, replaced as a whole: read and set in different threads
         self._observer = observer
-        self._level_crossings = Crossings(hysteresis)
+        self._level_crossings = Crossings(hysteresis, metrics=("sound_level",))
         self._store = StoreWatch(spool, kernel, lambda: self._limits, observer.threshold_crossed)
 
     @property

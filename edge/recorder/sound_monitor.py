@@ -38,7 +38,7 @@ class SoundMonitor:
         for second in levels.seconds:
             if self._input_watch.add(second):
                 self._observer.input_fault_changed(self._input_watch.fault)
-        ends = tuple(time_of(second.end_frame) for second in levels.seconds)
+        ends = tuple([time_of(second.end_frame) for second in levels.seconds])
         self._observer.block_measured(MeasuredBlock(levels, unit, ends))
         self._limits.level_measured(self._detector.threshold_level(levels), unit)
         self._report(self._detector.add(levels), time_of)

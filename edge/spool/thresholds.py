@@ -7,7 +7,7 @@ above it, `disk_free` below it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -107,9 +107,14 @@ class Crossings:
     not cross it again and again. A limit set to 0, or beyond the measure, clears too.
     """
 
-    def __init__(self, hysteresis: float = 3.0, over: Mapping[Metric, tuple[float, float]] = {}) -> None:
-        """`over`: that of an earlier life, to continue from."""
-        self._hysteresis = hysteresis
+    def __init__(
+        self,
+        hysteresis: float = 3.0,
+        over: Mapping[Metric, tuple[float, float]] = {},
+        metrics: Sequence[Metric] = METRICS,
+    ) -> None:
+        """`over`: that of an earlier life, to continue from. `metrics`: those that are judged."""
+        self._hysteresis, self._metrics = hysteresis, metrics
         self._over: dict[Metric, tuple[float, float]] = dict(over)  # limit and value when last seen over
 
     @property
@@ -119,8 +124,8 @@ class Crossings:
 
     def update(self, limits: Limits, measures: Measures) -> tuple[Crossing, ...]:
         """The crossings since the last call. A measure that is None leaves its metric as it was."""
-        judged = (self._judge(metric, limits.value(metric), measures) for metric in METRICS)
-        return tuple(crossing for crossing in judged if crossing is not None)
+        judged = [self._judge(metric, limits.value(metric), measures) for metric in self._metrics]
+        return tuple([crossing for crossing in judged if crossing is not None])
 
     def _judge(self, metric: Metric, limit: float, measures: Measures) -> Crossing | None:
         value, unit, before = measures.value(metric), measures.unit(metric), self._over.get(metric)
