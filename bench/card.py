@@ -115,7 +115,7 @@ def _stall(recorder: RecorderProcess, stalls: list[float]) -> list[Stall]:
         recorder.send(signal.SIGCONT)
         time.sleep(_JUDGING)
         spans.append((begin, time.time()))
-    part = recorder.spool.parts()
+    part = recorder.spool.chunks.parts()
     recorder.end()
     if not part:
         raise SystemExit(f"the card did not come back after a stall; the recorder said:\n{recorder.log[-1_000:]}")

@@ -35,7 +35,7 @@ def main(folder: Path, settings: Path) -> None:
     def open_member(name: str) -> BinaryIO:
         return (same if same.exists() else spool.path / name).open("rb")
 
-    catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.manifests()))
+    catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.manifest_ids()))
     uploader = Uploader(storage, open_member, threading.Event())
     for batch in batches(catalog.waiting(10_000), Limits(10**12, 10_000)):
         streams = catalog.streams({chunk.stream_id for chunk in batch})

@@ -41,7 +41,7 @@ def pause(args: argparse.Namespace) -> int:
     until = None if length is None else Instant(now() + length)
 
     def here(spool: Spool) -> dict[str, Any]:
-        spool.order_pause(until, KernelClock())
+        spool.pause.order(until, KernelClock())
         return {"until": None if until is None else str(until)}
 
     data, taken_up = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)
@@ -62,7 +62,7 @@ def resume(args: argparse.Namespace) -> int:
     logs.set_up_for_people()
 
     def here(spool: Spool) -> dict[str, Any]:
-        spool.remove_pause_order()
+        spool.pause.remove()
         return {}
 
     data, taken_up = _order(args, settings(args), Resume(id=new_id()), here)
@@ -105,14 +105,14 @@ def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: A
     spool = Spool(chosen.recorder.record_path, chosen.node.name)
     local = node == chosen.node.name and spool.path.is_dir()
     if not chosen.mqtt.host and local:
-        return _in_spool(here, spool), spool.has_recorder()
+        return _in_spool(here, spool), spool.recorder_lock.is_held()
     try:
         return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
     except DoorError as problem:
         if not local:
             raise
         say(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-        return _in_spool(here, spool), spool.has_recorder()
+        return _in_spool(here, spool), spool.recorder_lock.is_held()
 
 
 def _in_spool(here: Any, spool: Spool) -> dict[str, Any]:

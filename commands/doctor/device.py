@@ -137,7 +137,7 @@ def in_use(patient: Patient) -> list[Finding]:
         state, alive = view.state, view.is_alive(patient.kernel.now())
         if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []
-        device = spool.stream(state.stream_id).device
+        device = spool.streams.read(state.stream_id).device
         last = _last_chunk(spool, state.stream_id)
     except SpoolError:
         return []
@@ -150,8 +150,8 @@ def in_use(patient: Patient) -> list[Finding]:
 
 
 def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:
-    chunks = sorted(name for name in spool.chunks() if name.startswith(stream_id))
-    return spool.manifest(chunks[-1]) if chunks else None
+    chunks = sorted(name for name in spool.chunks.finished() if name.startswith(stream_id))
+    return spool.chunks.manifest(chunks[-1]) if chunks else None
 
 
 def peak_dbfs(heard: Excerpt) -> float:

@@ -62,9 +62,9 @@ def has_room(patient: Patient, folder: Path) -> Finding:
     spool = Spool(folder, patient.settings.node.name)
     share = _FLAC_SHARE if recorder.format == "flac" else 1.0
     per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * share * 3_600
-    hours = spool.free_bytes() / per_hour
-    told = f"{spool.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
-    waiting = bool(folder.is_dir() and spool.chunks())
+    hours = spool.disk.free_bytes() / per_hour
+    told = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
+    waiting = bool(folder.is_dir() and spool.chunks.finished())
     remedy = patient.command("archive") if waiting else f"{patient.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
     if hours < _TOO_FEW_HOURS:
         return fault(check, told, remedy)
@@ -89,7 +89,7 @@ def parts_are_whole(patient: Patient, path: Path) -> Finding:
     """Whether every file that a crash left became a chunk."""
     check, spool = "spool.damaged", Spool(path, patient.settings.node.name)
     try:
-        damaged = sorted(spool.damaged_parts())
+        damaged = sorted(spool.chunks.damaged_parts())
     except SpoolError as problem:
         return fault(check, str(problem), patient.give_back(path))
     if not damaged:

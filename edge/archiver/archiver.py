@@ -386,7 +386,7 @@ class Archiver:
             return None
         hours = (newest.ended_at - newest.started_at) / 3.6e9
         try:
-            return round(self._spool.free_bytes() / newest.bytes * hours, 1)
+            return round(self._spool.disk.free_bytes() / newest.bytes * hours, 1)
         except SpoolError:  # the rescan tells of it
             return None
 

@@ -39,10 +39,12 @@ class Intake:
     def notice(self, chunk_id: str) -> bool:
         """Registers one chunk that an event named; False when the spool does not have it, or it is known."""
         # whoever may publish can name any number of chunks that are not here: those leave no trace
-        if not is_chunk_id(chunk_id) or chunk_id in self._seen or not _is_file(self._spool.manifest_path(chunk_id)):
+        if not is_chunk_id(chunk_id) or chunk_id in self._seen:
+            return False
+        if not _is_file(self._spool.layout.manifest_path(chunk_id)):
             return False
         chunk = self._manifest(chunk_id)
-        if chunk is None or not _is_file(self._spool.audio_path(chunk)):
+        if chunk is None or not _is_file(self._spool.layout.audio_path(chunk)):
             return False
         self._scan_streams()
         added = self._catalog.register([chunk])
@@ -55,7 +57,7 @@ class Intake:
 
         The catalog is asked about every file each time, so that what failed once is done by the next rescan.
         """
-        files = set(self._spool.chunks())
+        files = set(self._spool.chunks.finished())
         self._scan_streams()
         known = self._catalog.known(files)
         added = self._register(sorted(files - known))
@@ -79,7 +81,7 @@ class Intake:
         try:
             self._tell_stored(known - self._settled)
             remove_discarded(self._spool, self._catalog)
-            self._remove_lone_manifests(self._spool.manifests() - self._spool.chunks().keys())
+            self._remove_lone_manifests(self._spool.chunks.manifest_ids() - self._spool.chunks.finished().keys())
             removable = removable_streams(self._spool, self._catalog, self._complain)
             for stream_id in removable:
                 self._streams.pop(stream_id, None)
@@ -101,9 +103,9 @@ class Intake:
         return added
 
     def _scan_streams(self) -> None:
-        for stream_id in self._spool.streams():
+        for stream_id in self._spool.streams.ids():
             try:
-                stream = self._spool.stream(stream_id)
+                stream = self._spool.streams.read(stream_id)
             except SpoolError as problem:
                 self._complain(stream_id, problem)
                 continue
@@ -138,7 +140,7 @@ class Intake:
 
     def _manifest(self, chunk_id: str) -> Chunk | None:
         try:
-            return self._spool.manifest(chunk_id)
+            return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:
             self._complain(chunk_id, problem)
             return None

@@ -67,7 +67,7 @@ def _read_back(bucket: Bucket, archive: Archive, members: list[CatalogChunk]) ->
 
 
 def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
-    files = spool.chunks()
+    files = spool.chunks.finished()
     known = catalog.known(files)
     for chunk_id in sorted(files.keys() - known):
         yield f"{files[chunk_id].path}: is not in the catalog; the archiver takes it in"

@@ -37,13 +37,13 @@ class RecorderCommands:
         return self._pause(command.seconds)
 
     def resume(self, _command: Resume) -> dict[str, Any]:
-        self._spool.remove_pause_order()
+        self._spool.pause.remove()
         return {}
 
     def switch(self, command: SwitchRecording) -> dict[str, Any]:
         if not command.on:
             return self._pause(command.seconds)
-        self._spool.remove_pause_order()
+        self._spool.pause.remove()
         return {"until": None}
 
     def rotate(self, _command: Rotate) -> dict[str, Any]:
@@ -59,5 +59,5 @@ class RecorderCommands:
 
     def _pause(self, seconds: float | None) -> dict[str, Any]:
         until = None if seconds is None else Instant(self._kernel.now() + round(seconds * MICROSECONDS))
-        self._spool.order_pause(until, self._kernel)
+        self._spool.pause.order(until, self._kernel)
         return {"until": None if until is None else str(until)}

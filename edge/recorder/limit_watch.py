@@ -142,17 +142,17 @@ class StoreWatch:
         most = _Waiting(
             waiting.chunks + self._finished[0] - before[0], waiting.bytes + self._finished[1] - before[1], waiting.since
         )
-        return bool(thresholds.exceeded(self._limits(), most.measures(self._now(), self._spool.free_bytes())))
+        return bool(thresholds.exceeded(self._limits(), most.measures(self._now(), self._spool.disk.free_bytes())))
 
     def _judge(self) -> None:
         """Lists the spool, and reports what was crossed. OSError or SpoolError when it cannot be listed."""
         now, finished = self._now(), self._finished
-        files = [file for file in self._spool.chunks().values() if not file.stored]
+        files = [file for file in self._spool.chunks.finished().values() if not file.is_retained]
         oldest = min((file.path.stat().st_mtime for file in files), default=None)
         waiting = _Waiting(len(files), sum(file.bytes for file in files), oldest)
         # where nothing waits, nothing that is finished from now on will be older than now
         self._listed = (waiting._replace(since=oldest or now), finished)
-        crossings = self._crossings.update(self._limits(), waiting.measures(now, self._spool.free_bytes()))
+        crossings = self._crossings.update(self._limits(), waiting.measures(now, self._spool.disk.free_bytes()))
         for crossing in crossings:
             self._on_crossing(crossing)
         if crossings:

@@ -85,7 +85,7 @@ class _OrderFile:
 
     def _decode(self) -> PauseOrder | None:
         try:
-            order = self._spool.pause_order()
+            order = self._spool.pause.read()
         except SpoolError as problem:
             if str(problem) != self._complaint:
                 log.warning("%s; pausing, to be on the safe side", problem)

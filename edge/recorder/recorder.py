@@ -12,7 +12,7 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.core.values import Chunk, HoleCause
-from edge.recorder import disk_space
+from edge.recorder import room
 from edge.recorder.capture.blocks import SoundSource
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
@@ -77,7 +77,7 @@ class Recorder:
         with self._limits.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
-                cause = "disk_full" if disk_space.is_out_of_space(failure, self._spool) else "unknown"
+                cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
                 if self._modes.report("disk_full", str(failure)):  # once: the log may be on the full disk
                     log.error("the spool failed: %s; trying again", failure)
                 self._controls.heartbeat.beat()
@@ -86,7 +86,7 @@ class Recorder:
     def _attempt(self, cause: HoleCause | None) -> Exception | None:
         """Records to the end, or to a failure of the disk, which it returns."""
         try:
-            with self._spool.locked_for_recording():
+            with self._spool.recorder_lock.hold():
                 return self._repair_and_record(cause)
         except SpoolBusy:
             if not self._modes.has_reported:
@@ -96,7 +96,7 @@ class Recorder:
             return problem
 
     def _repair_and_record(self, cause: HoleCause | None) -> Exception | None:
-        disk_space.require_room_to_repair(self._spool, self._kernel)
+        room.require_room_to_repair(self._spool, self._kernel)
         state, recovered = repair(self._spool, self._kernel, cause, self._settings)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         disk = Disk(self._settings.recorder.sync_seconds)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from edge.core.errors import DeviceError, FileUnplayable, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.systemd import Heartbeat
-from edge.recorder import disk_space
+from edge.recorder import room
 from edge.recorder.capture.blocks import EndOfSound, SoundSource
 from edge.recorder.context import RecordingContext
 from edge.recorder.mode_reporter import ModeReporter
@@ -75,7 +75,7 @@ class Session:
         if (pause := self._controls.pauses.active()) is not None:
             until = pause.until
             self._enter(_PAUSED._replace(message=pause.reason), until)
-        elif disk_space.is_low(self._context.spool, resuming=True):
+        elif room.is_low(self._context.spool, resuming=True):
             self._enter(_disk_full(self._context.spool))
         else:
             return False
@@ -133,7 +133,7 @@ class Session:
         if now < self._next_disk_check:
             return False
         self._next_disk_check = now + round(self._context.tuning.disk_check * MICROSECONDS)
-        return disk_space.is_low(self._context.spool)
+        return room.is_low(self._context.spool)
 
     def _follow_clock(self, recorder: SourceRecorder | None) -> None:
         revision = self._context.timekeeper.revise()
@@ -171,4 +171,4 @@ def _device_lost(problem: DeviceError) -> StreamEnding:
 
 
 def _disk_full(spool: Spool) -> StreamEnding:
-    return StreamEnding("disk_full", "disk_full", "disk_full", str(spool.full()))
+    return StreamEnding("disk_full", "disk_full", "disk_full", str(spool.disk.disk_full_error()))

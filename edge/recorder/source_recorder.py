@@ -115,7 +115,7 @@ class SourceRecorder:
         if joins is not None:
             clock.carry_on(joins)
         stream = self._new_stream(clock.knot.at)
-        context.spool.write_stream(stream)
+        context.spool.streams.write(stream)
         context.journal.stream_opened(stream)
         context.observer.stream_opened(stream)
         levels, sound_level = context.settings.levels, context.limits.active.sound_level

@@ -105,7 +105,7 @@ class StreamRecorder:
         return self._frames - self._seq * self.stream.chunk_frames
 
     def _write_record(self, stream: Stream) -> None:
-        self._context.disk.do(lambda: self._context.spool.write_stream(stream))
+        self._context.disk.do(lambda: self._context.spool.streams.write(stream))
 
     def _refine_opening(self) -> None:
         """After a second the least delay of all blocks is known: the first one alone may have come late."""
@@ -127,7 +127,7 @@ class StreamRecorder:
 
     def _begin_chunk(self) -> ChunkWriter:
         stream, spool, seal = self.stream, self._context.spool, self._context.seal
-        path = spool.part_path(chunk_id(stream.stream_id, self._seq), stream.format)
+        path = spool.layout.part_path(chunk_id(stream.stream_id, self._seq), stream.format)
         if seal is not None:
             path = seal.folder / path.name
         writer = ChunkWriter(path, stream.rate, stream.channels, stream.bits, stream.format)
@@ -169,7 +169,7 @@ class StreamRecorder:
             chunk = context.seal.finish(context.spool, part, unsealed)
         else:
             chunk = with_digest(unsealed, sync_and_digest(part))
-            context.spool.finish(part, chunk)
+            context.spool.chunks.finish(part, chunk)
         context.journal.knot_passed(frame, at)
         context.report_finished(chunk)
 

@@ -110,8 +110,8 @@ def count_points(scene: Scene) -> dict[str, int]:
 def _prepare(folder: Path, store: RunningStore, scene: Scene) -> tuple[Settings, dict[str, bytes]]:
     spool, noise, files = Spool(folder / "spool", "porch"), random.Random(7), {}
     spool.create()
-    spool.write_stream(make_stream())
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream())
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for seq, size in enumerate(scene.sizes):
         data = noise.randbytes(size)
         chunk = make_chunk(seq, data)

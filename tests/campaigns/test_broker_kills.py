@@ -85,10 +85,12 @@ def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
         spool = Spool(tmp_path / "node" / "spool", "porch")
         assert np.array_equal(_recorded(spool), noise), "every sample, in order, once"
         reader = CatalogReader(tmp_path / "node" / "catalog.db")
-        wait_until(lambda: len(reader.chunks_between(FIRST, LAST, 100_000)) >= len(spool.chunks()), "all catalogued")
+        wait_until(
+            lambda: len(reader.chunks_between(FIRST, LAST, 100_000)) >= len(spool.chunks.finished()), "all catalogued"
+        )
         rows = Counter(row.chunk.chunk_id for row in reader.chunks_between(FIRST, LAST, 100_000))
         reader.close()
-        assert set(rows) == set(spool.chunks())
+        assert set(rows) == set(spool.chunks.finished())
         assert set(rows.values()) == {1}
     finally:
         for process in (recorder, archiver):
@@ -122,5 +124,7 @@ def _retained_is_right(port: int) -> None:
 
 
 def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    chunks = sorted((spool.manifest(chunk_id) for chunk_id in spool.chunks()), key=lambda chunk: chunk.started_at)
-    return np.concatenate([soundfile.read(spool.audio_path(chunk), dtype="int16")[0] for chunk in chunks])
+    chunks = sorted(
+        (spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished()), key=lambda chunk: chunk.started_at
+    )
+    return np.concatenate([soundfile.read(spool.layout.audio_path(chunk), dtype="int16")[0] for chunk in chunks])

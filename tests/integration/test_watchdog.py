@@ -109,7 +109,7 @@ def test_a_recorder_without_samples_does_not_beat(tmp_path: Path) -> None:
     rig, stop = Rig(tmp_path), threading.Event()
     heartbeat = run_recorder(rig, DeafSource(rig, stop, blocks=45, looks=1_000), stop)
     assert heartbeat.beats == 45
-    assert len(rig.spool.chunks()) == 3  # the third was cut short by the stop
+    assert len(rig.spool.chunks.finished()) == 3  # the third was cut short by the stop
 
 
 def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> N
     assert heartbeat.told == ["no_device: unplugged"]
 
     stop = ScriptedStop(rig.clock, ())
-    rig.spool.write_pause_order(PauseOrder())
+    rig.spool.pause.write(PauseOrder())
     stop.acts.append(stop.set)
     heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
     assert heartbeat.beats >= 1
@@ -142,9 +142,9 @@ def test_a_sound_server_that_hangs_is_known_or_noticed(tmp_path: Path) -> None:
         with running_recorder(tmp_path / "node", *options, environment=microphone.environment | watcher.environ) as it:
             player = microphone.play(tmp_path / "noise.wav")
             wait_until(watcher.is_ready, "it is ready", 20)
-            wait_until(lambda: len(it.spool.chunks()) >= 2, "two chunks are finished", 20)
+            wait_until(lambda: len(it.spool.chunks.finished()) >= 2, "two chunks are finished", 20)
             assert watcher.status() == "recording"
-            kept = set(it.spool.chunks())
+            kept = set(it.spool.chunks.finished())
             os.kill(server, signal.SIGSTOP)
             try:
                 wait_until(
@@ -155,7 +155,7 @@ def test_a_sound_server_that_hangs_is_known_or_noticed(tmp_path: Path) -> None:
                 player.kill()
                 player.wait()
             it.end(signal.SIGABRT)  # as the watchdog does
-            assert kept <= set(it.spool.chunks())
+            assert kept <= set(it.spool.chunks.finished())
 
 
 def _child_named(name: str) -> int:

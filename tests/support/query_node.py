@@ -34,7 +34,7 @@ class QueryNode:
         self.spool = Spool(folder / "spool", name)
         with contextlib.closing(Catalog(folder / "catalog.db")) as catalog:
             catalog.open()
-            catalog.register_stream(self.spool.stream(STREAM))
+            catalog.register_stream(self.spool.streams.read(STREAM))
 
     def with_doors(
         self, server: RealtimeServer | None = None, mqtt: Mqtt | None = None, s3: S3 | None = None
@@ -55,17 +55,17 @@ class QueryNode:
         storage = Storage(s3)
         with contextlib.closing(Catalog(self.settings.catalog.db_path)) as catalog:
             catalog.open()
-            chunks = [self.spool.manifest(name) for name in chunk_ids]
+            chunks = [self.spool.chunks.manifest(name) for name in chunk_ids]
             catalog.register(chunks)
             target = Target(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
-            plan = make_plan(chunks, {STREAM: self.spool.stream(STREAM)}, target)
+            plan = make_plan(chunks, {STREAM: self.spool.streams.read(STREAM)}, target)
             body = b"".join(plan.bundle.stream(self._open))
             archive = plan.archive(Instant(chunks[-1].ended_at))
             catalog.commit_plan(archive, plan.members, plan.manifest)
             storage.put(archive.key, body, hashlib.md5(body).hexdigest())  # noqa: S324
             catalog.mark_uploaded(archive.archive_id, "0" * 64, Instant(chunks[-1].ended_at))
             for name in chunk_ids:
-                self.spool.remove(name)
+                self.spool.chunks.remove(name)
         return archive.key
 
     def _open(self, name: str) -> io.BufferedReader:

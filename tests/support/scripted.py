@@ -174,18 +174,21 @@ class Rig:
 
     def manifests(self) -> list[Chunk]:
         """Of all finished chunks, by stream's ordinal and number."""
-        found = [self.spool.manifest(chunk_id) for chunk_id in self.spool.chunks()]
-        return sorted(found, key=lambda chunk: (self.spool.stream(chunk.stream_id).ordinal, chunk.seq))
+        found = [self.spool.chunks.manifest(chunk_id) for chunk_id in self.spool.chunks.finished()]
+        return sorted(found, key=lambda chunk: (self.spool.streams.read(chunk.stream_id).ordinal, chunk.seq))
 
     def sound(self) -> Samples:
         """All samples of all chunks."""
         return np.concatenate(
-            [soundfile.read(self.spool.audio_path(c), dtype="int16", always_2d=True)[0] for c in self.manifests()]
+            [
+                soundfile.read(self.spool.layout.audio_path(c), dtype="int16", always_2d=True)[0]
+                for c in self.manifests()
+            ]
         )
 
     def holes(self) -> list[Hole]:
         """Before each stream, and the one open now."""
-        streams = sorted((self.spool.stream(one) for one in self.spool.streams()), key=lambda s: s.ordinal)
+        streams = sorted((self.spool.streams.read(one) for one in self.spool.streams.ids()), key=lambda s: s.ordinal)
         return [hole for stream in streams for hole in stream.before]
 
 

@@ -96,7 +96,7 @@ class Eraser:
             return None
         # asked before the finished ones are listed: a chunk that is finished in between is in one of both answers
         may_still_come = self._may_still_come(order)
-        here = self._spool.chunks().keys()
+        here = self._spool.chunks.finished().keys()
         if here - self._catalog.known(here):
             self._rescan()
         while kept := self._catalog.kept_between(order.from_, order.to, _AT_ONCE):
@@ -173,9 +173,9 @@ class Eraser:
 
     def _may_still_come(self, order: Erasure) -> bool:
         """Whether a chunk that is being written now can have sound of the range."""
-        if not self._spool.parts():
+        if not self._spool.chunks.parts():
             return False
-        state = self._spool.state()
+        state = self._spool.state.read()
         return state is None or state.knot is None or state.knot[1] < order.to
 
     def _end(self, order: Erasure, state: str, reason: str | None = None) -> None:

@@ -52,7 +52,7 @@ class Keeper:
         if self._archive.keep_local:
             self._copies.update(chunks)
             for chunk_id in chunks:
-                self._spool.mark_stored(chunk_id)
+                self._spool.chunks.mark_retained(chunk_id)
         else:
             remove_chunks(self._spool, chunks)
 
@@ -136,7 +136,7 @@ class Keeper:
             limit *= 4
 
     def _is_low(self) -> bool:
-        return self._spool.free_bytes() < min(_LOW_BYTES, self._spool.disk_bytes() // _LOW_PART)
+        return self._spool.disk.free_bytes() < min(_LOW_BYTES, self._spool.disk.total_bytes() // _LOW_PART)
 
 
 class Quiet:

@@ -13,12 +13,12 @@ from edge.spool.spool import Spool
 
 def remove_chunks(spool: Spool, chunk_ids: Iterable[str]) -> None:
     """Removes chunks that the catalog says need not be here. Raises SpoolError, after it tried every one of them."""
-    _each(spool, spool.remove, chunk_ids)
+    _each(spool, spool.chunks.remove, chunk_ids)
 
 
 def remove_discarded(spool: Spool, catalog: Catalog) -> None:
     """Removes what the catalog says was given up on purpose, and is still here. Raises SpoolError."""
-    left = catalog.discarded(spool.chunks().keys() | spool.manifests())
+    left = catalog.discarded(spool.chunks.finished().keys() | spool.chunks.manifest_ids())
     if leftovers := [chunk_id for chunk_id, sha256 in left.items() if not _is_another(spool, chunk_id, sha256)]:
         remove_chunks(spool, leftovers)
 
@@ -26,14 +26,14 @@ def remove_discarded(spool: Spool, catalog: Catalog) -> None:
 def _is_another(spool: Spool, chunk_id: str, sha256: str) -> bool:
     """Whoever may write archives can tell of any name that it was given up; the sound here may be another."""
     try:
-        return spool.manifest(chunk_id).sha256 != sha256
+        return spool.chunks.manifest(chunk_id).sha256 != sha256
     except SpoolError:
         return False
 
 
 def remove_streams(spool: Spool, stream_ids: Iterable[str]) -> None:
     """Removes records of streams. Raises SpoolError, after it tried every one of them."""
-    _each(spool, spool.remove_stream, stream_ids)
+    _each(spool, spool.streams.remove, stream_ids)
 
 
 def _each(spool: Spool, remove: Callable[[str], None], names: Iterable[str]) -> None:
@@ -61,21 +61,21 @@ def removable_streams(spool: Spool, catalog: Catalog, complain: Callable[[str, S
     rewrites them. So does what cannot be read or is another's; `complain` is told its name and why.
     """
     try:
-        state = spool.state()
+        state = spool.state.read()
     except SpoolError as problem:
         complain("state.json", problem)
         return []
     if state is None:
         return []
-    used = {stream_of(chunk_id) for chunk_id in spool.chunks()}
-    used |= {stream_of(chunk_id) for chunk_id in spool.manifests()}
-    used |= {stream_of(part.chunk_id) for part in spool.parts()}
-    ended = [stream_id for stream_id in spool.streams() if stream_id not in used and stream_id != state.stream_id]
+    used = {stream_of(chunk_id) for chunk_id in spool.chunks.finished()}
+    used |= {stream_of(chunk_id) for chunk_id in spool.chunks.manifest_ids()}
+    used |= {stream_of(part.chunk_id) for part in spool.chunks.parts()}
+    ended = [stream_id for stream_id in spool.streams.ids() if stream_id not in used and stream_id != state.stream_id]
     registered = catalog.streams(ended)
     removable = []
     for stream_id in ended:
         try:
-            record = spool.stream(stream_id)
+            record = spool.streams.read(stream_id)
         except SpoolError as problem:
             complain(stream_id, problem)
             continue

@@ -83,5 +83,5 @@ class Journal:
         self._write(corrected_state(self.state, belief))
 
     def _write(self, state: SpoolState) -> None:
-        self._spool.write_state(state)
+        self._spool.state.write(state)
         self.state = state

@@ -24,7 +24,8 @@ from edge.recorder.signal.sounds import SoundDetector
 from edge.recorder.sound_monitor import meter_for
 from edge.recorder.timing.correction import believed_end
 from edge.spool import limits, thresholds
-from edge.spool.spool import PartFile, Spool
+from edge.spool.chunks import PartFile
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings)
 
 
 def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings) -> Chunk | None:
-    if part.chunk_id in spool.chunks():
+    if part.chunk_id in spool.chunks.finished():
         part.path.unlink()  # its repair was finished, and a crash came before this
         return None
     try:
-        stream = spool.stream(stream_of(part.chunk_id))
-        seal = None if part.is_in(spool) else seal_of(part.path)
+        stream = spool.streams.read(stream_of(part.chunk_id))
+        seal = None if part.is_in(spool.path) else seal_of(part.path)
     except SpoolError as problem:
         log.warning("%s; so %s is left as it is", problem, part.path.name)
         return None
@@ -67,14 +68,14 @@ def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings
         return _rescue(spool, part, stream, state, seal, settings)
     if seal is not None:
         return seal.finish(spool, part.path, chunk)  # another encryption, so another manifest
-    spool.finish_described(part.path, chunk)
+    spool.chunks.finish_described(part.path, chunk)
     return chunk
 
 
 def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
     """The manifest of a chunk of ours; None and a warning when it is missing, damaged or another's."""
     try:
-        return spool.manifest(chunk_id)
+        return spool.chunks.manifest(chunk_id)
     except SpoolError as problem:
         log.warning("%s", problem)
         return None
@@ -82,7 +83,7 @@ def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
 
 def _described(spool: Spool, part: PartFile) -> Chunk | None:
     """The manifest that already stands for exactly these bytes: only the last rename was missing."""
-    if not spool.manifest_path(part.chunk_id).exists():
+    if not spool.layout.manifest_path(part.chunk_id).exists():
         return None
     chunk = readable_manifest(spool, part.chunk_id)
     if chunk is None:
@@ -164,7 +165,7 @@ def _rescue(
         chunk = seal.finish(spool, repaired, unsealed)
     else:
         chunk = with_digest(unsealed, sync_and_digest(repaired))
-        spool.finish(repaired, chunk)
+        spool.chunks.finish(repaired, chunk)
     part.path.unlink()
     log.info("recovered %s: %.1f s", chunk.chunk_id, frames / stream.rate)
     return chunk
@@ -220,4 +221,4 @@ def _lasting(previous: Chunk | None) -> SoundSpan | None:
 
 
 def _is_begun(spool: Spool, chunk_id: str) -> bool:
-    return chunk_id in spool.chunks() or any(part.chunk_id == chunk_id for part in spool.parts())
+    return chunk_id in spool.chunks.finished() or any(part.chunk_id == chunk_id for part in spool.chunks.parts())

@@ -37,13 +37,13 @@ class Seal(NamedTuple):
 
         Raises OSError or SpoolError on a bad or full disk. A crash leaves `part` whole, or the chunk finished.
         """
-        spool.make_sure_of_room(part.stat().st_size)
+        spool.disk.ensure_room(part.stat().st_size)
         encryption = Encryption(self.recipients, digest(part).sha256)
-        target = spool.sealing_path(draft)
+        target = spool.layout.sealing_path(draft)
         try:
             self.encrypt(part, target)
             chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
-            spool.finish(target, chunk)
+            spool.chunks.finish(target, chunk)
         except (OSError, SpoolError):
             with contextlib.suppress(OSError):  # half of it is of no use, and others need the room
                 target.unlink()
@@ -73,7 +73,7 @@ def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.
     name = hashlib.sha256(os.fsencode(spool.path.resolve())).hexdigest()[:16]
     folder = _volatile_folder(settings.part_path, environ) / f"imhearing-{os.getuid()}-{name}"
     _make_own(folder)
-    spool.keep_parts_in(folder)
+    spool.layout.set_parts_folder(folder)
     write_atomically(folder / _RECIPIENTS, "\n".join(recipients).encode(), 0o600)
     return Seal(folder, recipients)
 

@@ -76,16 +76,16 @@ def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | N
 
     Correct the state first: then the next repair completes what a crash cut off. OSError on a bad disk.
     """
-    for stream_id in spool.streams():
+    for stream_id in spool.streams.ids():
         if stream_id == running:
             continue
         try:
-            stream = spool.stream(stream_id)
+            stream = spool.streams.read(stream_id)
         except SpoolError:
             continue  # damaged, or just removed: the repair reports it
         if stream.node != spool.node or stream.boot_id != boot_id or not stream.uncertain:
             continue
         if belief.trusted or stream.utc_offset != belief.offset:
             corrected = corrected_stream(stream, belief)
-            spool.write_stream(corrected)
+            spool.streams.write(corrected)
             yield corrected

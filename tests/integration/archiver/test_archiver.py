@@ -258,7 +258,7 @@ def test_an_event_is_quicker_than_the_rescan(settings: Settings, store: RunningS
 
 
 def _completed(settings: Settings, chunk_id: str) -> ChunkCompleted:
-    chunk = Spool(settings.recorder.record_path, settings.node.name).manifest(chunk_id)
+    chunk = Spool(settings.recorder.record_path, settings.node.name).chunks.manifest(chunk_id)
     values = {name: getattr(chunk, name) for name in ChunkCompleted.__struct_fields__ if hasattr(chunk, name)}
     return ChunkCompleted(**{"at": Instant(0), **values})
 
@@ -417,14 +417,16 @@ def test_records_of_ended_streams_leave_and_others_stay(settings: Settings) -> N
     _fill(settings, 3)
     spool = Spool(settings.recorder.record_path, node)
     ended, uncertain, current = "20260303T210000Z-aaaa", "20260303T210001Z-bbbb", "20260303T230000Z-cccc"
-    spool.write_stream(make_stream(ended, node=node, ordinal=0))
-    spool.write_stream(make_stream(uncertain, node=node, ordinal=0, uncertain=True))
-    spool.write_stream(make_stream(current, node=node, ordinal=2))
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=2, stream_id=current))
+    spool.streams.write(make_stream(ended, node=node, ordinal=0))
+    spool.streams.write(make_stream(uncertain, node=node, ordinal=0, uncertain=True))
+    spool.streams.write(make_stream(current, node=node, ordinal=2))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=2, stream_id=current))
     opened = "20260303T230001Z-dddd"  # the state does not name it yet
-    spool.write_stream(make_stream(opened, node=node, ordinal=3))
+    spool.streams.write(make_stream(opened, node=node, ordinal=3))
     with running_archiver(settings):
-        wait_until(lambda: set(spool.streams()) == {uncertain, current, opened}, "records of ended streams are gone")
+        wait_until(
+            lambda: set(spool.streams.ids()) == {uncertain, current, opened}, "records of ended streams are gone"
+        )
         wait_until(_all_stored(settings, 3), "all is stored")
     reader = Catalog(settings.catalog.db_path, read_only=True)
     assert set(reader.streams([ended, STREAM])) == {ended, STREAM}
@@ -435,15 +437,15 @@ def test_a_clock_correction_reaches_the_store(settings: Settings, store: Running
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
-    spool.write_stream(make_stream(node=node, uncertain=True))
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream(node=node, uncertain=True))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for seq in range(3):
         data = audio_bytes(seq)
         put_chunk(spool, make_chunk(seq, data, node=node, uncertain=True), data)
     with running_archiver(settings):
         wait_until(_all_stored(settings, 3), "all is stored")
         corrected = make_stream(node=node, shift=60_000_000, knots=((0, Instant(START + 60_000_000)),))
-        spool.write_stream(corrected)
+        spool.streams.write(corrected)
         path = store.folder / "imhearing" / node / "corrections" / f"{STREAM}.json"
         wait_until(path.exists, "the correction is stored")
     assert wire.decode(path.read_bytes(), type(corrected)) == corrected

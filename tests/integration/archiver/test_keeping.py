@@ -37,6 +37,7 @@ from query_service.queries.protocol import CoverageAnswer, Expired, Request
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
 from tests.support.fault_proxy import running_proxy
 from tests.support.s3 import RunningStore, running_store
+from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000
@@ -243,7 +244,7 @@ def eraser(settings: Settings) -> Iterator[tuple[Eraser, Catalog, Spool]]:
     fill_spool(settings.recorder.record_path, 3)
     spool = Spool(settings.recorder.record_path, "porch")
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register(spool.manifest(name) for name in sorted(spool.chunks()))
+        catalog.register(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
         intake = Intake(spool, catalog, lambda _: None)
         yield Eraser(spool, catalog, Target("bucket", "imhearing/", "porch"), FAST, intake.rescan), catalog, spool
 
@@ -252,19 +253,19 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     erasing, catalog, spool = eraser
     data = audio_bytes(3)
     chunk = make_chunk(3, data)
-    part = spool.part_path(chunk.chunk_id, "flac")
+    part = spool.layout.part_path(chunk.chunk_id, "flac")
     part.write_bytes(data)
     knot = (24_000, chunk.started_at)
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM, knot=knot))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM, knot=knot))
     orders = Erasures(catalog.path)
     order = orders.give(START, Instant(START + 3_500_000), START)
     assert erasing.next_job() is None
-    assert spool.chunks() == {}
-    spool.finish(part, chunk)
+    assert spool.chunks.finished() == {}
+    spool.chunks.finish(part, chunk)
     job = erasing.next_job()
     assert isinstance(job, DeleteClips)
     assert (job.start, job.end) == (order.from_, order.to)
-    assert spool.chunks() == {}
+    assert spool.chunks.finished() == {}
     erasing.finished(Outcome(job, 0.1))
     assert orders.result(order.id) is None
     assert erasing.next_job() is None
@@ -325,8 +326,8 @@ def test_while_holds_cannot_be_read_nothing_goes(tmp_path: Path, settings: Setti
 def test_quiet_chunks_are_discarded_around_sounds(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
     spool = Spool(settings.recorder.record_path, "porch")
     spool.create()
-    spool.write_stream(make_stream())
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream())
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for seq in range(12):
         data = audio_bytes(seq)
         sounds = (SoundSpan(f"{STREAM}-s{seq * 8000 + 100}", seq * 8000 + 100, 500, -20.0, -24.0),)
@@ -410,47 +411,35 @@ def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: 
     fill_spool(settings.recorder.record_path, 3)
     with archiving(replace(settings, archive=replace(settings.archive, keep_local=3600.0))):
         wait_stored(settings, 3)
-    spool = SmallDisk(settings.recorder.record_path, "porch")
-    assert [file.stored for file in spool.chunks().values()] == [True] * 3
+    spool = SpoolOnSmallDisk(settings.recorder.record_path, "porch")
+    assert [file.is_retained for file in spool.chunks.finished().values()] == [True] * 3
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         keeper = Keeper(spool, catalog, Archive(keep_local=10.0), settings.recorder, lambda: False)
-        oldest, *others = sorted(spool.chunks())
+        oldest, *others = sorted(spool.chunks.finished())
         keeper.stored({oldest: START, **dict.fromkeys(others, Instant(START + 5 * SECOND))})
         keeper.tidy(Instant(START + 9 * SECOND))
-        assert len(spool.chunks()) == 3
+        assert len(spool.chunks.finished()) == 3
         keeper.tidy(Instant(START + 10 * SECOND))
-        assert sorted(spool.chunks()) == others
-        spool.room_for = 1
+        assert sorted(spool.chunks.finished()) == others
+        spool.disk.room_for = 1
         keeper.tidy(Instant(START + 10 * SECOND))
-        assert spool.chunks() == {}
+        assert spool.chunks.finished() == {}
     with archiving(settings):  # copies that are no longer wished go too
-        wait_until(lambda: not spool.chunks(), "the spool is empty")
-
-
-class SmallDisk(Spool):
-    """Says that there is room while it holds at most `room_for` chunks."""
-
-    room_for = 100
-
-    def free_bytes(self) -> int:
-        return 10**9 if len(self.chunks()) <= self.room_for else 10_000
-
-    def disk_bytes(self) -> int:
-        return 10**10
+        wait_until(lambda: not spool.chunks.finished(), "the spool is empty")
 
 
 @pytest.mark.parametrize(("wish", "left"), [("stop", 30), ("drop_oldest", 10)])
 def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int) -> None:
     fill_spool(tmp_path / "spool", 30)
-    spool = SmallDisk(tmp_path / "spool", "porch")
-    spool.room_for = 10
+    spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
+    spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.manifest(name) for name in spool.chunks())
+        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
         archive = Archive(when_full=wish)  # type: ignore[arg-type]
         Keeper(spool, catalog, archive, Recorder(), lambda: False).tidy(START)
         found = {row.chunk.seq: row.gone for row in catalog.chunks_between(FIRST, LAST, 99)}
-    assert len(spool.chunks()) == left
+    assert len(spool.chunks.finished()) == left
     assert [seq for seq, gone in found.items() if gone == "dropped"] == list(range(1, 1 + 30 - left))
 
 

@@ -52,7 +52,7 @@ def spool(tmp_path: Path) -> Spool:
     for ordinal, stream_id in enumerate(STREAMS):
         start = Instant(START + ordinal * 600_000_000)
         before = (Hole("crash", Instant(start - 588_000_000), start),) if ordinal else ()
-        spool.write_stream(make_stream(stream_id, ordinal=ordinal, before=before, knots=((0, start),)))
+        spool.streams.write(make_stream(stream_id, ordinal=ordinal, before=before, knots=((0, start),)))
         for seq in range(12):
             sounds = (SoundSpan(f"{stream_id}-s{seq * 8000 + 100}", seq * 8000 + 100, 500, -20.0, -24.0),)
             data = audio_bytes(seq)
@@ -73,8 +73,8 @@ def catalog(tmp_path: Path, spool: Spool, store: RunningStore) -> Iterator[Catal
     """Twenty of the chunks are archived, four wait."""
     catalog, storage = Catalog(tmp_path / "catalog.db"), Storage(store.settings)
     for stream_id in STREAMS:
-        catalog.register_stream(spool.stream(stream_id))
-    catalog.register(spool.manifest(chunk_id) for chunk_id in spool.chunks())
+        catalog.register_stream(spool.streams.read(stream_id))
+    catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished())
     uploader = Uploader(storage, lambda name: (spool.path / name).open("rb"), threading.Event())
     for batch in batches(catalog.waiting(20), Sizes(10**9, 6)):
         plan = make_plan(batch, catalog.streams(STREAMS), Target(storage.bucket, PREFIX, NODE))
@@ -126,7 +126,7 @@ def test_rebuilding_twice_changes_nothing(tmp_path: Path, spool: Spool, store: R
 
 def test_corrections_in_the_store_count(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     for stream_id in STREAMS:
-        spool.remove_stream(stream_id)
+        spool.streams.remove(stream_id)
     corrected = make_stream(STREAMS[0], ordinal=0, shift=7, knots=((0, Instant(START + 7)), (96_000, LAST)))
     body = wire.encode(corrected)
     uploader = Uploader(Storage(store.settings), lambda name: (spool.path / name).open("rb"), threading.Event())
@@ -209,8 +209,8 @@ def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
     _planted(store, plan, plan.key)
     again, _ = _again(tmp_path, spool, store)
     Intake(spool, again, lambda _: None).rescan()
-    assert spool.audio_path(mine).exists()
-    assert not spool.audio_path(others[0]).exists()
+    assert spool.layout.audio_path(mine).exists()
+    assert not spool.layout.audio_path(others[0]).exists()
     again.close()
 
 
@@ -323,7 +323,7 @@ def test_what_differs_is_told(spool: Spool, store: RunningStore, catalog: Catalo
     _put(store, "unknown.zip", b"x")
     Storage(store.settings).delete(f"{PREFIX}{NODE}/{gone.relative_to(folder)}")
     lost = catalog.waiting(1)[0]
-    spool.audio_path(lost).unlink()
+    spool.layout.audio_path(lost).unlink()
     other = audio_bytes(50)
     put_chunk(spool, make_chunk(50, other), other)
     found = "\n".join(_findings(spool, store, catalog, deep=True))

@@ -27,11 +27,13 @@ from edge.catalog.holds import change_holds
 from edge.configuration.settings import Archive, Recorder
 from edge.core.errors import CatalogBusy, ImHearingError, SpoolError, StoreUnreachable
 from edge.core.instant import FIRST, LAST, Instant
-from edge.core.values import Chunk, Hole
+from edge.core.values import Hole
 from edge.messaging.events import ArchiveChanged, ArchiverState, Event
 from edge.spool import thresholds
+from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from tests.support.chunks import START, audio_bytes, fill_spool, make_chunk, make_stream
+from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000
@@ -159,31 +161,14 @@ def read_only() -> OSError:
     return OSError(errno.EROFS, "Read-only file system")
 
 
-class SmallDisk(Spool):
-    """Says that there is room while it holds at most `room_for` chunks, and counts what is read."""
-
-    room_for = 100_000
-    read = 0
-
-    def manifest(self, chunk_id: str) -> Chunk:
-        self.read += 1
-        return super().manifest(chunk_id)
-
-    def free_bytes(self) -> int:
-        return 10**9 if len(self.chunks()) <= self.room_for else 10_000
-
-    def disk_bytes(self) -> int:
-        return 10**10
-
-
 @pytest.fixture
-def spool(tmp_path: Path) -> SmallDisk:
+def spool(tmp_path: Path) -> SpoolOnSmallDisk:
     fill_spool(tmp_path / "spool", 3)
-    return SmallDisk(tmp_path / "spool", "porch")
+    return SpoolOnSmallDisk(tmp_path / "spool", "porch")
 
 
 @pytest.fixture
-def node(tmp_path: Path, spool: SmallDisk) -> Iterator[Node]:
+def node(tmp_path: Path, spool: SpoolOnSmallDisk) -> Iterator[Node]:
     node = Node(tmp_path, spool, Archive())
     yield node
     node.catalog.close()
@@ -230,25 +215,25 @@ def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: N
     assert sorted(again.catalog.stored(plan_ids(plan))) == plan_ids(plan)
 
 
-def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: SmallDisk) -> None:
+def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = Node(tmp_path, spool, Archive(when_full="drop_oldest"))
     with contextlib.closing(node.catalog):
         change_holds(node.catalog.path, lambda holds: holds.added(FIRST, LAST))
         node.turn()
         node.end(problem=StoreUnreachable("down"))
-        spool.room_for = 0
+        spool.disk.room_for = 0
         for _ in range(3):
             node.turn()
         assert node.told("planned") == 1
         assert node.catalog.doomed() == []
-        assert len(spool.chunks()) == 3
+        assert len(spool.chunks.finished()) == 3
 
 
 # one bad file
 
 
 def test_a_damaged_stream_record_stops_nothing(node: Node, caplog: pytest.LogCaptureFixture) -> None:
-    record = node.spool.stream_path(OTHER)
+    record = node.spool.layout.stream_path(OTHER)
     record.write_bytes(b"")
     for _ in range(3):
         node.turn()
@@ -258,35 +243,35 @@ def test_a_damaged_stream_record_stops_nothing(node: Node, caplog: pytest.LogCap
 
 
 def test_a_damaged_state_stops_nothing(node: Node, caplog: pytest.LogCaptureFixture) -> None:
-    node.spool.write_stream(make_stream(OTHER))
+    node.spool.streams.write(make_stream(OTHER))
     (node.spool.path / "state.json").write_bytes(b"{")
     for _ in range(3):
         node.turn()
     assert len(node.plan().members) == 3
-    assert node.spool.stream_path(OTHER).exists()
+    assert node.spool.layout.stream_path(OTHER).exists()
     assert sum("state.json" in message for message in caplog.messages) == 1
 
 
 @pytest.mark.parametrize(("inside", "owner"), [(OTHER, "attic"), ("20250101T000000Z-cccc", "porch")])
 def test_a_stream_record_that_is_not_ours_is_left_alone(node: Node, inside: str, owner: str) -> None:
     hole = Hole("power", Instant(START - 5 * SECOND), START)
-    record = node.spool.stream_path(OTHER)
-    node.spool.write_stream(make_stream(inside, node=owner, before=(hole,)))
-    node.spool.stream_path(inside).replace(record)
+    record = node.spool.layout.stream_path(OTHER)
+    node.spool.streams.write(make_stream(inside, node=owner, before=(hole,)))
+    node.spool.layout.stream_path(inside).replace(record)
     for _ in range(2):
         node.turn()
     assert node.catalog.holes_between(FIRST, LAST) == []
     assert node.catalog.stream(inside) is None
     assert record.exists()
     with pytest.raises(SpoolError, match="move it out"):
-        node.spool.stream(OTHER)
+        node.spool.streams.read(OTHER)
 
 
 def test_one_file_that_cannot_be_removed_holds_up_no_other(node: Node) -> None:
-    ids = sorted(node.spool.chunks())
-    with failing(node.spool, "remove", read_only()), pytest.raises(SpoolError):
+    ids = sorted(node.spool.chunks.finished())
+    with failing(node.spool.chunks, "remove", read_only()), pytest.raises(SpoolError):
         remove_chunks(node.spool, ids)
-    assert sorted(node.spool.chunks()) == ids[:1]
+    assert sorted(node.spool.chunks.finished()) == ids[:1]
 
 
 def test_forged_events_are_forgotten(node: Node, caplog: pytest.LogCaptureFixture) -> None:
@@ -302,7 +287,7 @@ def test_forged_events_are_forgotten(node: Node, caplog: pytest.LogCaptureFixtur
 
 def test_a_chunk_that_could_not_be_registered_is_tried_again(node: Node) -> None:
     intake = Intake(node.spool, node.catalog)
-    name = min(node.spool.chunks())
+    name = min(node.spool.chunks.finished())
     with failing(node.catalog, "register", CatalogBusy("busy")), pytest.raises(CatalogBusy):
         intake.notice(name)
     assert intake.rescan() == 3
@@ -311,42 +296,42 @@ def test_a_chunk_that_could_not_be_registered_is_tried_again(node: Node) -> None
 
 def test_what_could_not_be_removed_after_its_upload_goes_later(node: Node) -> None:
     node.turn()
-    with failing(node.spool, "remove", read_only(), times=3):
+    with failing(node.spool.chunks, "remove", read_only(), times=3):
         node.end()
     assert node.told("uploaded") == 1
     assert len(node.catalog.attempts()) == 1
-    assert len(node.spool.chunks()) == 3
+    assert len(node.spool.chunks.finished()) == 3
     node.turn()
-    assert node.spool.chunks() == {}
+    assert node.spool.chunks.finished() == {}
     assert node.told("uploaded") == 1
 
 
-def test_copies_that_are_kept_are_read_once(tmp_path: Path, spool: SmallDisk) -> None:
+def test_copies_that_are_kept_are_read_once(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = Node(tmp_path, spool, Archive(keep_local=1e6))
     with contextlib.closing(node.catalog):
         node.turn()
         node.end()
         node.turn()
-        spool.read = 0
+        spool.chunks.read = 0
         node.turn()
-        assert spool.read == 0
-        assert len(spool.chunks()) == 3
+        assert spool.chunks.read == 0
+        assert len(spool.chunks.finished()) == 3
 
 
 @pytest.mark.parametrize("wish", ["quiet", "dropped"])
 def test_what_was_discarded_and_could_not_be_removed_goes_later(node: Node, wish: str) -> None:
     intake = Intake(node.spool, node.catalog, lambda _: None)
     intake.rescan()
-    names = sorted(node.spool.chunks())[:2]
+    names = sorted(node.spool.chunks.finished())[:2]
     node.catalog.mark_gone(names, wish)  # type: ignore[arg-type]
-    with failing(node.spool, "remove", read_only(), times=2):
+    with failing(node.spool.chunks, "remove", read_only(), times=2):
         intake.rescan()
-    assert len(node.spool.chunks()) == 3
+    assert len(node.spool.chunks.finished()) == 3
     intake.rescan()
-    assert len(node.spool.chunks()) == 1
+    assert len(node.spool.chunks.finished()) == 1
 
 
-def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool: SmallDisk) -> None:
+def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = Node(tmp_path, spool, Archive(), Pace(rescan=0.0))
     with contextlib.closing(node.catalog):
         node.turn()
@@ -357,15 +342,14 @@ def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool
         assert time.monotonic() < node.archiver._retry_at
 
 
-def test_without_its_spool_the_archiver_goes_on(tmp_path: Path, spool: SmallDisk) -> None:
+def test_without_its_spool_the_archiver_goes_on(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = Node(tmp_path, spool, Archive(), Pace(rescan=1e6, report=0.0))
     node.turn()
     shutil.rmtree(node.spool.path)
     plain = Spool(node.spool.path, "porch")
-    for ask in (plain.free_bytes, plain.disk_bytes):
-        with pytest.raises(SpoolError, match="the spool is gone"):
+    for ask in (plain.disk.free_bytes, plain.disk.total_bytes):
+        with pytest.raises(SpoolError, match="the spool is not available"):
             ask()
-    node.spool.free_bytes, node.spool.disk_bytes = plain.free_bytes, plain.disk_bytes  # type: ignore[method-assign]
     node.events.clear()
     node.turn()  # looks at the spool
     with contextlib.closing(node.catalog):
@@ -383,7 +367,7 @@ def test_an_order_ends_once_the_sound_is_off_the_disk(node: Node) -> None:
     node.turn()
     node.end(problem=StoreUnreachable("down"))
     order = node.erase(0, 1)
-    name = min(node.spool.chunks())
+    name = min(node.spool.chunks.finished())
     jobs: list[Job] = []
 
     def work() -> bool:
@@ -392,9 +376,9 @@ def test_an_order_ends_once_the_sound_is_off_the_disk(node: Node) -> None:
             jobs.append(node.end())
         return node.orders.result(order) is not None
 
-    with failing(node.spool, "remove", read_only(), times=4):
+    with failing(node.spool.chunks, "remove", read_only(), times=4):
         wait_until(work, "the order ends")
-    assert name not in node.spool.chunks()
+    assert name not in node.spool.chunks.finished()
     result = node.orders.result(order)
     assert result is not None
     assert (result.state, result.chunks) == ("done", 1)
@@ -410,15 +394,15 @@ def test_what_an_order_left_behind_goes_before_its_end_is_told(node: Node) -> No
         assert eraser.next_job() is None
         return node.orders.result(order) is not None
 
-    with failing(node.spool, "remove", read_only(), times=2):
+    with failing(node.spool.chunks, "remove", read_only(), times=2):
         wait_until(is_done, "the order ends")
-    assert len(node.spool.chunks()) == 2
+    assert len(node.spool.chunks.finished()) == 2
 
 
 def test_while_an_order_cannot_be_carried_out_uploads_go_on(node: Node) -> None:
     Intake(node.spool, node.catalog).rescan()
     node.erase(0, 1)
-    with failing(node.spool, "remove", read_only(), times=1):
+    with failing(node.spool.chunks, "remove", read_only(), times=1):
         node.turn()
     assert len(node.plan().members) == 2
 
@@ -469,13 +453,13 @@ def test_what_lies_in_another_bucket_is_not_waited_for(node: Node, start: int, s
     assert (result.reason is None) == (state == "done")
 
 
-class JustFinished(Spool):
+class JustFinished(SpoolChunks):
     """The recorder finishes a chunk right after the first look at the finished ones."""
 
     finish_now: Callable[[], object] = staticmethod(lambda: None)
 
-    def chunks(self) -> dict[str, Any]:
-        found = super().chunks()
+    def finished(self) -> dict[str, SpoolFile]:
+        found = super().finished()
         todo, self.finish_now = self.finish_now, lambda: None
         todo()
         return found
@@ -483,10 +467,11 @@ class JustFinished(Spool):
 
 def test_a_chunk_that_is_finished_meanwhile_is_not_missed(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 1)
-    spool = JustFinished(tmp_path / "spool", "porch")
+    spool = Spool(tmp_path / "spool", "porch")
+    spool.chunks = chunks = JustFinished(spool.layout, "porch")
     data = audio_bytes(1)
     chunk = make_chunk(1, data)
-    part = spool.part_path(chunk.chunk_id, "flac")
+    part = spool.layout.part_path(chunk.chunk_id, "flac")
     part.write_bytes(data)
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         intake = Intake(spool, catalog, lambda _: None)
@@ -494,10 +479,10 @@ def test_a_chunk_that_is_finished_meanwhile_is_not_missed(tmp_path: Path) -> Non
         orders = Erasures(catalog.path)
         order = orders.give(START, Instant(START + 2 * SECOND), START)
         eraser = Eraser(spool, catalog, Target("", "p/", "porch"), PACE, intake.rescan)
-        spool.finish_now = lambda: spool.finish(part, chunk)
+        chunks.finish_now = lambda: spool.chunks.finish(part, chunk)
         while orders.result(order.id) is None:
             assert eraser.next_job() is None
-        assert spool.chunks() == {}
+        assert spool.chunks.finished() == {}
         result = orders.result(order.id)
         assert result is not None
         assert result.chunks == 2
@@ -507,9 +492,9 @@ def test_a_chunk_that_is_finished_meanwhile_is_not_missed(tmp_path: Path) -> Non
 
 
 def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> None:
-    spool = SmallDisk(tmp_path / "spool", "porch")
+    spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.create()
-    spool.room_for = -1
+    spool.disk.room_for = -1
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.register(make_chunk(seq, b"x") for seq in range(1_030))
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + 1_000 * SECOND)))
@@ -519,22 +504,22 @@ def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> 
 
 def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 50)
-    spool = SmallDisk(tmp_path / "spool", "porch")
-    spool.room_for = 10
+    spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
+    spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.manifest(name) for name in spool.chunks())
+        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
         keeper = Keeper(spool, catalog, Archive(when_full="drop_oldest"), Recorder(), lambda: False)
-        with failing(spool, "remove", read_only(), times=40):
+        with failing(spool.chunks, "remove", read_only(), times=40):
             for _ in range(2):
                 with pytest.raises(SpoolError):
                     keeper.tidy(START)
         assert len(catalog.waiting(99)) == 30
         keeper.tidy(START)
-        assert sorted(spool.chunks()) == [chunk.chunk_id for chunk in catalog.waiting(99)]
-        assert len(spool.chunks()) == 10
+        assert sorted(spool.chunks.finished()) == [chunk.chunk_id for chunk in catalog.waiting(99)]
+        assert len(spool.chunks.finished()) == 10
 
 
-def test_more_held_archives_than_one_look_takes_hide_no_others(tmp_path: Path, spool: SmallDisk) -> None:
+def test_more_held_archives_than_one_look_takes_hide_no_others(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         held = make_plan([make_chunk(0, b"x")], {}, Target("bucket", "p/", "porch")).archive(START)
         free = make_plan([make_chunk(1, b"x")], {}, Target("bucket", "p/", "porch")).archive(START)

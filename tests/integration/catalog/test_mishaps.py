@@ -325,7 +325,7 @@ def test_a_catalog_with_a_damaged_row_is_set_aside(settings: Settings, path: Pat
 def test_absurd_numbers_in_a_record_end_nothing(settings: Settings, path: Path, changes: dict[str, object]) -> None:
     folder = settings.recorder.record_path
     files = fill_spool(folder, 3)
-    record = Spool(folder, "porch").stream_path(STREAM)
+    record = Spool(folder, "porch").layout.stream_path(STREAM)
     record.write_text(json.dumps({**json.loads(record.read_bytes()), **changes}))
     with _running(settings):
         wait_until(lambda: _known(path) == files.keys(), "the chunks are known")
@@ -339,7 +339,7 @@ def test_absurd_numbers_in_a_manifest_end_nothing(settings: Settings, path: Path
     manifest = folder / f"{bad}.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_bytes()), place: 10**19}))
     with pytest.raises(SpoolError):
-        Spool(folder, "porch").manifest(bad)
+        Spool(folder, "porch").chunks.manifest(bad)
     with _running(settings):
         wait_until(lambda: _known(path) == files.keys() - {bad}, "the others are known")
 

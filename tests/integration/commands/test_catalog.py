@@ -75,7 +75,7 @@ def answers(settings: Settings) -> list[bytes]:
 def test_rebuilt_it_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
     with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
         spool = Spool(archived.recorder.record_path, "porch")
-        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
+        catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
     before, expected = rows(archived), answers(archived)
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
     archived.catalog.db_path.unlink()

@@ -302,11 +302,11 @@ def test_the_microphone_that_the_recorder_holds_is_no_fault(ward: Ward) -> None:
     ward.set(f"recorder.source={ward.data}/nothing.wav")  # cannot be opened a second time
     fill_spool(ward.data / "spool", 1)
     spool = Spool(ward.data / "spool", "porch")
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for path in spool.path.iterdir():
         os.utime(path, (0, 0))
     assert ward.look("device")["device.records"].state == "fault"  # a recorder that died
-    spool.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
+    spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
     found = ward.look("device")
     assert f"the recorder has it and records {STREAM}" in found["device.records"].message
     is_ok(found["device.level"])

@@ -288,11 +288,11 @@ def test_the_status_tells_until_when_a_pause_lasts(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=0)
     until = Instant(END + 600 * SECOND)
     told = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
-    made.spool.write_state(told)
+    made.spool.state.write(told)
     answer = client.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert (answer.recorder.state, answer.recorder.until) == ("paused", until)
-    made.spool.write_state(replace(told, state="stopped", until=None))
+    made.spool.state.write(replace(told, state="stopped", until=None))
     answer = client.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert answer.recorder.until is None

@@ -75,7 +75,7 @@ def heard(broker: BrokerAddress, settings: Settings) -> Iterator[Client]:
 @pytest.fixture(autouse=True)
 def _records_again(heard: Client, settings: Settings) -> Iterator[None]:
     yield
-    Spool(settings.recorder.record_path, "porch").remove_pause_order()
+    Spool(settings.recorder.record_path, "porch").pause.remove()
     wait_until(lambda: state(heard) == "recording", "it records again")
 
 

@@ -93,7 +93,7 @@ def test_recording_begins_as_soon_as_the_pause_has_ended(tmp_path: Path) -> None
         for _ in range(3):  # a busy machine may be late
             recorder.wait_recording()
             until = Instant(KernelClock().now() + 1_250_000)
-            recorder.spool.write_pause_order(PauseOrder(until))
+            recorder.spool.pause.write(PauseOrder(until))
             hole = wait_until(partial(_hole_to, recorder.spool, until), "it records again", 10)
             late.append(hole.to - until)
     assert min(late) < 200_000  # looking twice a second would take 250 ms from the moment that was chosen

@@ -41,10 +41,10 @@ def ten_channels(path: Path, container: str = "WAV", rate: int = 16_000) -> Path
 def beyond_repair(spool: Spool) -> Path:
     """A part of which sound can be read that its stream's encoder refuses."""
     spool.create()
-    spool.write_stream(make_stream(rate=16_000, channels=10, chunk_frames=160_000))
+    spool.streams.write(make_stream(rate=16_000, channels=10, chunk_frames=160_000))
     state = SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM, knot=(0, START))
-    spool.write_state(state)
-    return ten_channels(spool.part_path(chunk_id(STREAM, 0), "flac"))
+    spool.state.write(state)
+    return ten_channels(spool.layout.part_path(chunk_id(STREAM, 0), "flac"))
 
 
 def test_a_source_with_more_channels_than_flac_takes_ends_the_start_and_leaves_nothing(tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_a_source_with_more_channels_than_flac_takes_ends_the_start_and_leaves_n
     with running_recorder(tmp_path / "data", *options) as recorder:
         assert recorder.process.wait(20) == 1
         assert "FLAC takes at most 8 channels, not 10; set [recorder] format = wav" in recorder.log
-        assert recorder.spool.parts() == []
-        state = recorder.spool.state()
+        assert recorder.spool.chunks.parts() == []
+        state = recorder.spool.state.read()
         assert state is not None
         assert (state.state, state.stream_id) == ("no_device", None)
     with running_recorder(tmp_path / "data", *options, "recorder.format=wav") as recorder:
@@ -69,14 +69,14 @@ def test_a_part_that_cannot_be_repaired_is_set_aside_and_recording_goes_on(tmp_p
     """17: a record of a stream that this version cannot even have written, for which the repair is not prepared."""
     spool = Spool(tmp_path / "data" / "spool", "porch")
     part = beyond_repair(spool)
-    spool.write_stream(make_stream(rate=16_000, channels=10, chunk_frames=160_000, bits=bits))
+    spool.streams.write(make_stream(rate=16_000, channels=10, chunk_frames=160_000, bits=bits))
     content = part.read_bytes()
     with running_recorder(tmp_path / "data", "recorder.source=synthetic", *ALONE) as recorder:
-        wait_until(lambda: spool.chunks() or _is_recording(spool), "it records", 20)
+        wait_until(lambda: spool.chunks.finished() or _is_recording(spool), "it records", 20)
         assert recorder.end() == 0
         assert f"set aside as {part.name}.damaged" in recorder.log
-    assert [path.read_bytes() for path in spool.damaged_parts()] == [content]
-    assert not spool.leftovers()
+    assert [path.read_bytes() for path in spool.chunks.damaged_parts()] == [content]
+    assert not spool.chunks.leftovers()
 
 
 def test_what_was_set_aside_is_a_gap_and_not_recording(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_what_was_set_aside_is_a_gap_and_not_recording(tmp_path: Path) -> None:
 
 
 def _is_recording(spool: Spool) -> bool:
-    state = spool.state()
+    state = spool.state.read()
     return state is not None and state.state == "recording" and state.stream_id not in (None, STREAM)
 
 

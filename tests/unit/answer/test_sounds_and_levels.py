@@ -61,8 +61,8 @@ class Node:
         self.chunks = [noisy_chunk(seq, generator) for seq in range(COUNT)]
         spool = Spool(folder / "spool", "porch")
         spool.create()
-        spool.write_stream(make_stream())
-        spool.write_state(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
+        spool.streams.write(make_stream())
+        spool.state.write(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
         for chunk in self.chunks:
             put_chunk(spool, chunk, b"x")
         self.catalog = Catalog(folder / "catalog.db")

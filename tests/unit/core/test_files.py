@@ -107,12 +107,12 @@ def test_a_write_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path: Pat
     (tmp_path / "state").write_text("old")
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
-    part = spool.part_path(make_chunk(0).chunk_id, "flac")
+    part = spool.layout.part_path(make_chunk(0).chunk_id, "flac")
     part.write_bytes(audio_bytes(0))
     writes: list[Callable[[], object]] = [
         lambda: write_atomically(tmp_path / "state", b"new"),
         lambda: write_for_owner(tmp_path / "state", b"new"),
-        lambda: spool.finish(part, make_chunk(0)),
+        lambda: spool.chunks.finish(part, make_chunk(0)),
         lambda: change_holds(tmp_path / "catalog.db", lambda holds: holds.added(Instant(0), Instant(1))),
         lambda: instance(tmp_path / "node"),
     ]
@@ -168,4 +168,4 @@ def test_the_recorder_sweeps_what_it_abandoned_in_the_spool(tmp_path: Path, name
     with temporary_beside(tmp_path / name) as temporary, temporary_beside(tmp_path / "pause.json") as of_others:
         temporary.write_bytes(b"half")
         of_others.write_bytes(b"half")
-        assert spool.leftovers() == [temporary]
+        assert spool.chunks.leftovers() == [temporary]

@@ -8,19 +8,26 @@ from pathlib import Path
 import pytest
 
 from edge.recorder.limit_watch import StoreWatch
-from edge.spool.spool import Spool, SpoolFile
+from edge.spool.chunks import SpoolChunks, SpoolFile
+from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
 from tests.support.chunks import START, audio_bytes, make_chunk, put_chunk
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 
 
-class CountedSpool(Spool):
+class CountedChunks(SpoolChunks):
     listings = 0
 
-    def chunks(self) -> dict[str, SpoolFile]:
+    def finished(self) -> dict[str, SpoolFile]:
         self.listings += 1
-        return super().chunks()
+        return super().finished()
+
+
+class CountedSpool(Spool):
+    def __init__(self, path: Path, node: str) -> None:
+        super().__init__(path, node)
+        self.chunks: CountedChunks = CountedChunks(self.layout, node)
 
 
 @pytest.fixture
@@ -49,11 +56,11 @@ def test_a_chunk_that_the_store_has_does_not_count_as_waiting(spool: Spool) -> N
     add(spool, 1, 2, 3)
     limits = Limits(records_count=3)
     assert [(one.metric, one.value) for one in finish(spool, limits)] == [("records_count", 3)]
-    spool.mark_stored(sorted(spool.chunks())[0])
+    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
     assert [one.event for one in finish(spool, limits)] == ["cleared"]
     everything = Limits(records_count=1, storage_usage=1e-6, oldest_age=1e-6)
-    for chunk_id in spool.chunks():
-        spool.mark_stored(chunk_id)
+    for chunk_id in spool.chunks.finished():
+        spool.chunks.mark_retained(chunk_id)
     assert finish(spool, everything) == []
 
 
@@ -62,7 +69,7 @@ def test_a_restart_neither_repeats_an_excess_nor_forgets_its_end(spool: Spool) -
     limits = Limits(records_count=3)
     assert [one.event for one in finish(spool, limits)] == ["exceeded"]
     assert finish(spool, limits) == []
-    spool.mark_stored(sorted(spool.chunks())[0])
+    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
     assert [(one.event, one.value) for one in finish(spool, limits)] == [("cleared", 2)]
     assert finish(spool, limits) == []
 
@@ -121,16 +128,16 @@ class Life:
 def test_the_spool_is_listed_only_where_a_limit_may_be_exceeded(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=4))
     assert [life.finish() for _ in range(3)] == [[], [], []]
-    assert spool.listings == 1
+    assert spool.chunks.listings == 1
     assert life.finish() == ["exceeded"]
-    assert spool.listings == 2
+    assert spool.chunks.listings == 2
 
 
 def test_what_the_archiver_removes_is_noticed_before_a_limit_is_called_exceeded(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=4))
     assert [life.finish() for _ in range(3)] == [[], [], []]
-    for chunk_id in list(spool.chunks()):
-        spool.remove(chunk_id)
+    for chunk_id in list(spool.chunks.finished()):
+        spool.chunks.remove(chunk_id)
     assert [life.finish() for _ in range(4)] == [[], [], [], ["exceeded"]]
 
 
@@ -145,8 +152,8 @@ def test_an_old_chunk_is_noticed_by_the_next_one(spool: CountedSpool) -> None:
     assert life.finish() == []
     life.clock.pass_time(3_700)
     assert life.finish() == ["exceeded"]
-    for chunk_id in list(spool.chunks()):
-        spool.remove(chunk_id)
+    for chunk_id in list(spool.chunks.finished()):
+        spool.chunks.remove(chunk_id)
     life.clock.pass_time(10)
     life.number = 3_700  # so new
     assert life.finish() == ["cleared"]
@@ -156,8 +163,8 @@ def test_while_a_limit_is_exceeded_its_end_is_noticed_without_another_chunk(spoo
     life = Life(spool, Limits(records_count=1), rescan_seconds=0.01)
     assert life.finish() == ["exceeded"]
     with life.watch.running():
-        for chunk_id in list(spool.chunks()):
-            spool.remove(chunk_id)
+        for chunk_id in list(spool.chunks.finished()):
+            spool.chunks.remove(chunk_id)
         wait_until(lambda: [one.event for one in life.found] == ["exceeded", "cleared"], "its end is reported")
 
 

@@ -34,7 +34,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def order(spool: Spool, clock: TurnedClock, seconds: float) -> None:
     """A pause from now on, ordered the way the services do; the file bears the time of the clock under test."""
-    spool.order_pause(Instant(clock.now() + round(seconds * 1e6)), clock)
+    spool.pause.order(Instant(clock.now() + round(seconds * 1e6)), clock)
     bear_time(spool, clock)
 
 
@@ -174,7 +174,7 @@ def test_once_the_clock_is_right_setting_it_changes_no_pause(spool: Spool) -> No
 
 def test_the_contract_s_own_two_fields_are_enough(spool: Spool) -> None:
     clock = TurnedClock(synchronised=False)
-    spool.write_pause_order(PauseOrder(at(HOUR)))
+    spool.pause.write(PauseOrder(at(HOUR)))
     bear_time(spool, clock)
     clock.set_by(3 * DAY)
     watch = PauseWatch(spool, clock)
@@ -186,7 +186,7 @@ def test_the_contract_s_own_two_fields_are_enough(spool: Spool) -> None:
 
 def test_one_without_an_end_lasts_whatever_the_clock_says(spool: Spool) -> None:
     clock = TurnedClock()
-    spool.order_pause(None, clock)
+    spool.pause.order(None, clock)
     clock.boot("boot-2", wrong_by=400 * DAY, synchronised=True)
     assert lasts(spool, clock)
 
@@ -209,5 +209,5 @@ def test_a_new_order_is_not_taken_for_the_old_one(spool: Spool) -> None:
     assert watch.active() is not None
     order(spool, clock, 2 * HOUR)
     assert watched(watch, clock, 3 * HOUR) == pytest.approx(2 * HOUR, abs=10)
-    spool.remove_pause_order()
+    spool.pause.remove()
     assert watch.active() is None

@@ -50,7 +50,7 @@ def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: obje
     stream = make_stream(**{"utc_offset": int(START), **changes})  # type: ignore[arg-type]
     disk, clock = Disk(2), TurnedClock()
     journal = Journal(spool, SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=0))
-    spool.write_stream(stream)
+    spool.streams.write(stream)
     journal.stream_opened(stream)
     limits = LimitWatch(Limits(sound_level=level), 3.0, spool, clock, facts)
     detector = SoundDetector(stream.stream_id, RATE, level, hold_seconds=0.1)
@@ -79,10 +79,10 @@ def test_every_frame_is_in_exactly_one_chunk(
     for before, after in pairwise(facts.chunks):
         assert before.end_frame == after.first_frame
         assert before.ended_at == after.started_at
-    read = [soundfile.read(spool.audio_path(chunk), dtype="int16", always_2d=True)[0] for chunk in facts.chunks]
+    read = [soundfile.read(spool.layout.audio_path(chunk), dtype="int16", always_2d=True)[0] for chunk in facts.chunks]
     assert np.array_equal(np.concatenate(read), sound)
     assert facts.frames == done
-    ended = spool.stream(recorder.stream.stream_id)
+    ended = spool.streams.read(recorder.stream.stream_id)
     assert ended.knots[-1] == (done, facts.chunks[-1].ended_at)
 
 
@@ -113,7 +113,7 @@ def test_the_hole_before_ends_where_the_stream_is_found_to_begin(tmp_path_factor
         recorder.write(Block(np.zeros((RATE // 4, 1), np.int16), number * 250_000 + late - 100_000))
     recorder.end("stopped")
     disk.close()
-    assert spool.stream(recorder.stream.stream_id).knots[0][1] == START - 100_000
+    assert spool.streams.read(recorder.stream.stream_id).knots[0][1] == START - 100_000
     assert facts.chunks[0].started_at == START - 100_000
     assert facts.chunks[0].before == ()  # without a length it is none
 
@@ -134,6 +134,6 @@ def test_a_stream_told_anew_goes_on_in_true_time(tmp_path_factory: pytest.TempPa
     times = [chunk.started_at - START for chunk in facts.chunks]
     assert times == [0, 1_000_000, 2_000_000 - hour]
     assert [chunk.uncertain for chunk in facts.chunks] == [True, True, False]
-    stream = spool.stream(recorder.stream.stream_id)
+    stream = spool.streams.read(recorder.stream.stream_id)
     assert (stream.shift, stream.uncertain) == (-hour, False)
     assert stream.knots == ((0, START - hour), (3 * RATE, START - hour + 3_000_000))

@@ -18,8 +18,8 @@ _STATE_BYTES = 65_536  # more than `state.json` and its copy take on any disk
 def is_low(spool: Spool, *, resuming: bool = False) -> bool:
     """Whether the disk's reserve is touched once the parts on tmpfs are there too; to resume, twice the reserve must be
     free."""
-    reserve = spool.reserve_bytes()
-    return spool.free_bytes() < sum(spool.awaited()) + (2 * reserve if resuming else reserve)
+    reserve = spool.disk.reserve_bytes()
+    return spool.disk.free_bytes() < sum(spool.disk.pending_tmpfs_bytes()) + (2 * reserve if resuming else reserve)
 
 
 def is_out_of_space(failure: Exception, spool: Spool) -> bool:
@@ -34,11 +34,11 @@ def is_out_of_space(failure: Exception, spool: Spool) -> bool:
 
 def require_room_to_repair(spool: Spool, kernel: KernelClock) -> None:
     """SpoolError while the first chunk that waits on tmpfs has no room; the repair checks the others itself."""
-    size = next((size for size in spool.awaited() if size), None)
+    size = next((size for size in spool.disk.pending_tmpfs_bytes() if size), None)
     if size is None:
         return
     try:
-        spool.make_sure_of_room(size)
+        spool.disk.ensure_room(size)
     except SpoolError:
         _note_full_disk(spool, kernel)
         raise
@@ -47,8 +47,8 @@ def require_room_to_repair(spool: Spool, kernel: KernelClock) -> None:
 def _note_full_disk(spool: Spool, kernel: KernelClock) -> None:
     """Keeps what the repair needs to know of the stream that broke off, and adds why nothing came after it."""
     with contextlib.suppress(OSError, SpoolError):
-        state = spool.state()
-        if state is None or state.state == "disk_full" or spool.free_bytes() < _STATE_BYTES:
+        state = spool.state.read()
+        if state is None or state.state == "disk_full" or spool.disk.free_bytes() < _STATE_BYTES:
             return
         hole = OpenHole("disk_full", state.knot[1]) if state.knot is not None else state.open_hole
-        spool.write_state(replace(state, state="disk_full", since=kernel.now(), open_hole=hole))
+        spool.state.write(replace(state, state="disk_full", since=kernel.now(), open_hole=hole))
