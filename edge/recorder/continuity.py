@@ -96,6 +96,11 @@ class Continuity:
         """Whether blocks are held back now."""
         return bool(self._held)
 
+    @property
+    def held(self) -> list[Block]:
+        """The blocks that are held back now."""
+        return [held.block for held in self._held]
+
     def add(self, block: Block) -> Iterator[Block | Break]:
         """Takes in the next block; gives what can go on, in order: nothing while a stall is looked into."""
         self._frames += block.dropped

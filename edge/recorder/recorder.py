@@ -8,10 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec.structs import replace
 
-from edge.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
+from edge.errors import ConfigError, DeviceError, FileUnplayable, SpoolBusy, SpoolError
 from edge.instant import Instant
 from edge.kernel_clock import KernelClock
 from edge.model import HoleCause, OpenHole
@@ -19,11 +20,12 @@ from edge.notify import Heartbeat
 from edge.recorder.blocks import EndOfSound, Source
 from edge.recorder.correction import correct_streams
 from edge.recorder.disk import Disk
+from edge.recorder.held_blocks import HeldBlocks, HeldSound, discard, found_in
 from edge.recorder.journal import Journal, RecorderMode
 from edge.recorder.pause import Pause, PauseWatch
 from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
 from edge.recorder.repair import repair
-from edge.recorder.sealing import open_seal
+from edge.recorder.sealing import Seal, make_own, open_seal, volatile_folder
 from edge.recorder.timekeeper import Timekeeper
 from edge.schedule import schedule_of
 from edge.settings import Settings
@@ -112,16 +114,54 @@ class Recorder:
         disk = Disk(self._settings.recorder.sync_seconds)
         place = Workplace(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._listener, seal,
+            self._listener, HeldBlocks(self._folder_on_tmpfs), seal,
         )  # fmt: skip
         try:
             for chunk in recovered:
                 self._listener.chunk_finished(chunk)
             self._tell_time_anew(place, None)
+            self._record_held(place, cause)
             self._loop(place)
         finally:
             disk.close()
         return disk.failure
+
+    def _folder_on_tmpfs(self) -> Path:
+        folder = volatile_folder(self._settings.recorder, self._spool)
+        make_own(folder)
+        return folder
+
+    def _record_held(self, place: Workplace, cause: HoleCause | None) -> None:
+        """What a crash left of the blocks held back goes into chunks of its own."""
+        try:
+            folder = volatile_folder(self._settings.recorder, self._spool)
+            if not folder.exists():
+                return
+            make_own(folder)  # or another's, of which nothing is taken
+            left = found_in(folder)
+        except ConfigError:
+            return  # there is no tmpfs, so nothing can lie there
+        except (OSError, SpoolError) as problem:
+            log.warning("what was held back before a crash cannot be read: %s", problem)
+            return
+        if left is None:
+            return
+        if (left.form.node, left.form.boot_id) != (self._spool.node, place.timekeeper.boot_id):
+            discard(left.path)
+            return
+        self._replay(place, left, cause)
+
+    @staticmethod
+    def _replay(place: Workplace, left: HeldSound, cause: HoleCause | None) -> None:
+        if left.form.recipients:
+            place = place._replace(seal=Seal(left.path.parent, left.form.recipients))
+        recording = Recording(place, left.form.source)
+        try:
+            recording.replay(left)
+            recording.end(Outcome("crash", "stopped", cause or "crash"))
+        except (OSError, SpoolError) as problem:
+            place.disk.fail(problem)
+            recording.abandon()
 
     def _make_sure_of_room(self) -> None:
         """SpoolError while the first chunk that waits on tmpfs has no room; the repair comes to the others itself."""

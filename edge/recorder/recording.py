@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 from edge import calibration_file
@@ -13,6 +14,7 @@ from edge.names import new_stream_id
 from edge.recorder.blocks import Block, SourceFormat
 from edge.recorder.continuity import Break, Continuity
 from edge.recorder.disk import Disk
+from edge.recorder.held_blocks import HeldBlocks, HeldForm, HeldSound, StreamAt
 from edge.recorder.journal import Journal, RecorderMode
 from edge.recorder.sealing import Seal
 from edge.recorder.sounds import SoundDetector
@@ -20,6 +22,12 @@ from edge.recorder.stream_recorder import Listener, StreamRecorder, meter_for
 from edge.recorder.timekeeper import Timekeeper
 from edge.settings import Settings
 from edge.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_TAIL_FRAMES = 8_192  # of what went on last: twice what an encoder may hold, which a crash loses
+_TAIL_BLOCKS = 3
+_HELD_BYTES = 40_000_000  # of the file: what is held back is less than half of that
 
 
 class ModeListener(Listener):
@@ -53,6 +61,7 @@ class Workplace(NamedTuple):
     journal: Journal
     timekeeper: Timekeeper
     listener: ModeListener
+    held: HeldBlocks
     seal: Seal | None = None  # None: chunks are not encrypted
 
 
@@ -64,18 +73,80 @@ class Recording:
         self._continuity = Continuity(form.rate)
         self._stream: StreamRecorder | None = None
         self._rotating = False
+        self._moved = False
+        self._tail: list[Block] = []  # what the stream got last
+        self._held_frame = 0  # of the file of blocks held back: the next one that goes on
 
     def add(self, block: Block) -> None:
+        held, was_holding = self._place.held, self._continuity.is_holding
+        held.add(block)  # before it is judged: a crash within the judgement changes nothing about it
         for item in self._continuity.add(block):
             self._take(item)
+        if not self._continuity.is_holding:
+            held.discard()
+        elif not was_holding or held.bytes > _HELD_BYTES:
+            self._hold()
+
+    def _hold(self) -> None:
+        """From now on blocks are held back. The end of the stream comes first: its encoder holds some of it."""
+        frames = sum(len(one.samples) for one in self._tail)
+        at = StreamAt(0, self._stream.stream.stream_id, self._stream.frames - frames) if self._stream else None
+        form, place = self._form, self._place
+        recipients = place.seal.recipients if place.seal else ()
+        node, boot_id = place.spool.node, place.timekeeper.boot_id
+        place.held.begin(
+            HeldForm(node, boot_id, form.device, form.rate, form.channels, form.bits, recipients),
+            at,
+            [*self._tail, *self._continuity.held],
+        )
+        self._held_frame = frames
+
+    def replay(self, left: HeldSound) -> None:
+        """Records what a crash left of the blocks held back, from where the last stream that got some of them ended."""
+        next_frame, joins = self._end_of_known(left)
+        self._place.held.resume(left.path)
+        for items in (*(self._continuity.add(block) for block in left.blocks()), self._continuity.flush()):
+            for item in items:
+                if isinstance(item, Block):
+                    joins = self._write_rest(item, next_frame, joins)
+                elif self._held_frame >= next_frame:  # else the crash came after it
+                    joins = None
+                    self._break(item)
+
+    def _write_rest(self, block: Block, next_frame: int, joins: Instant | None) -> Instant | None:
+        """Records what of `block` lies at or after `next_frame`; gives what the next one joins."""
+        skipped = min(len(block.samples), max(0, next_frame - self._held_frame))
+        self._held_frame += skipped
+        if skipped == len(block.samples):
+            return joins
+        captured_at = block.captured_at + skipped * 1_000_000 // self._form.rate
+        self._write(block._replace(samples=block.samples[skipped:], captured_at=captured_at), joins)
+        return None
+
+    def _end_of_known(self, left: HeldSound) -> tuple[int, Instant | None]:
+        """The frame of the file at which the streams end that hold some of it, and when that was."""
+        for known in reversed(left.streams):
+            try:
+                knots = self._place.spool.stream(known.stream_id).knots
+            except SpoolError:
+                continue  # it got nothing before the crash
+            frame = known.held_frame + knots[-1][0] - known.stream_frame
+            if len(knots) > 1 and frame >= 0:
+                return frame, knots[-1][1]
+        return 0, None
 
     def clock_revised(self, revision: Revision) -> None:
         """The belief about the clock is another: the stream moves along, or ends where its time would jump."""
         if revision == "moved":
-            self._flush()
-            self._end_stream(Outcome("rotated", "recording", "unknown"))
+            self._moved = True
+            if not self._continuity.is_holding:
+                self._end_moved()
         elif self._stream is not None:
             self._stream.follow(self._place.timekeeper.belief)
+
+    def _end_moved(self) -> None:
+        self._moved = False
+        self._end_stream(Outcome("rotated", "recording", "unknown"))
 
     def rotate(self) -> None:
         """Ends the stream before the next block, which begins another: no sample is lost between them. Where a chunk
@@ -90,33 +161,56 @@ class Recording:
     def end(self, outcome: Outcome) -> Instant:
         """The source is done with; when the sound ended. Blocks still held back are dropped by a pause alone."""
         if outcome.cause != "paused":
-            self._flush()
-        return self._end_stream(outcome)
+            for item in self._continuity.flush():
+                self._take(item)
+        at = self._end_stream(outcome)
+        if self._place.held.is_open:
+            self._place.disk.flush()
+            if outcome.cause == "paused" or self._place.disk.failure is None:
+                self._place.held.discard()
+        return at
 
     def abandon(self) -> None:
         """The disk failed: what is on it is for the repair to find."""
+        self._place.held.let_go()
         if self._stream is not None:
             self._stream.abandon()
 
-    def _flush(self) -> None:
-        for item in self._continuity.flush():
-            self._take(item)
-
     def _take(self, item: Block | Break) -> None:
+        if self._moved:
+            self._end_moved()
         if isinstance(item, Break):
-            self._end_stream(Outcome("overrun", "recording", "overrun"))
-            return
-        joins = None
+            self._break(item)
+        else:
+            self._write(item, None)
+
+    def _break(self, item: Break) -> None:
+        where = "" if item.certain else "; where exactly is concluded from the size of the card's buffer"
+        log.warning("the sound card lost %.3f s%s", item.missing / 1e6, where)
+        self._end_stream(Outcome("overrun", "recording", "overrun"))
+
+    def _write(self, block: Block, joins: Instant | None) -> None:
+        """Records a block; `joins`: a stream that it begins joins one that ended then."""
         if self._stream is not None and (
-            (self._rotating and self._stream.is_within_chunk) or not self._stream.has_room(len(item.samples))
+            (self._rotating and self._stream.is_within_chunk) or not self._stream.has_room(len(block.samples))
         ):
             self._rotating = False
             self._stream.end("rotated")
             joins = self._stream.told(self._stream.clock.knot.at)
             self._stream = None
         if self._stream is None:
-            self._stream = self._open_stream(item, joins)
-        self._stream.write(item)
+            self._stream = self._open_stream(block, joins)
+            self._tail = []
+            if self._place.held.is_open:
+                self._place.held.note_stream(StreamAt(self._held_frame, self._stream.stream.stream_id, 0))
+        self._stream.write(block)
+        self._held_frame += len(block.samples)
+        self._keep_tail(block)
+
+    def _keep_tail(self, block: Block) -> None:
+        self._tail.append(block)
+        while len(self._tail) > _TAIL_BLOCKS and sum(len(one.samples) for one in self._tail[1:]) >= _TAIL_FRAMES:
+            del self._tail[0]
 
     def _end_stream(self, outcome: Outcome) -> Instant:
         """Ends the stream if there is one, and notes the hole that begins."""
