@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.clock import StreamClock
 from edge.recorder.blocks import Block
 from edge.recorder.continuity import Break, Continuity
 
@@ -140,3 +141,17 @@ def test_what_is_missing_is_told_where_it_is_missing_whatever_stalls_there_were(
     room: float, speed: float, stalls: list[Stall], lateness: list[int]
 ) -> None:
     assert faults_of(deliver(room, speed, stalls, lateness)) == []
+
+
+def test_a_stall_without_a_loss_moves_no_time_of_its_stream() -> None:
+    """The rate of the card is fitted against what blocks tell of their capture: not against how long they waited."""
+    delivery = deliver(50.0, 500.0, [Stall(120, 40), Stall(200, 0)], [0, 3, 9])
+    continuity, clock, frame, off = Continuity(RATE), StreamClock(RATE, 0, 0), 0, 0
+    for item in [item for block in delivery.blocks for item in continuity.add(block)]:
+        assert isinstance(item, Block)
+        clock.observe(frame, item.captured_at)
+        frame += len(item.samples)
+        if frame % (20 * RATE) == 0:
+            off = max(off, abs(clock.advance(frame, 0).at - frame * 1_000))
+    assert frame > 350 * RATE
+    assert off < 20_000
