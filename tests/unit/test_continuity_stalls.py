@@ -18,6 +18,7 @@ FRAGMENT = 10  # frames that the card writes at once
 BLOCK = 100  # frames
 JITTER = 12  # ms: of a fragment, and of the process
 LEAST = BLOCK * 5 // 4 + JITTER  # ms: less that is missing cannot be told from jitter
+NEARBY = 2 * RATE  # losses each too short to be told apart from jitter may add up over longer times
 
 
 class Stall(NamedTuple):
@@ -94,7 +95,10 @@ def faults_of(delivery: Delivery) -> list[str]:
         if not real or abs(real - told) > LEAST:
             faults.append(f"told are {told:.0f} ms at frames {near}, where {real} are missing")
     for before, after in pairwise([0, *borders, len(sound)]):
-        hidden = sum(length for place, length in jumps if before + BLOCK < place < after - BLOCK)
+        inside = [(place, length) for place, length in jumps if before + BLOCK < place < after - BLOCK]
+        hidden = max(
+            (sum(more for there, more in inside if 0 <= there - place <= NEARBY) for place, _ in inside), default=0
+        )
         if hidden > LEAST:
             faults.append(f"{hidden} ms are missing within the stream from frame {before} to {after}")
     for stream in streams:
