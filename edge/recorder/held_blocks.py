@@ -96,6 +96,9 @@ class HeldBlocks:
             self._give_up(problem)
 
     def add(self, block: Block) -> None:
+        """Nothing where there is no file: nothing is held back."""
+        if self._file is None:
+            return
         head = _BLOCK.pack(block.captured_at, block.lost_before, block.suspect, block.dropped)
         self._write(b"B", head + block.samples.tobytes())
 
