@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import NamedTuple
 
 from edge import calibration_file
@@ -74,7 +75,8 @@ class Recording:
         self._stream: StreamRecorder | None = None
         self._rotating = False
         self._moved = False
-        self._tail: list[Block] = []  # what the stream got last
+        self._tail: deque[Block] = deque()  # what the stream got last
+        self._tail_frames = 0
         self._held_frame = 0  # of the file of blocks held back: the next one that goes on
 
     def add(self, block: Block) -> None:
@@ -83,14 +85,18 @@ class Recording:
         for item in self._continuity.add(block):
             self._take(item)
         if not self._continuity.is_holding:
-            held.discard()
+            if was_holding:
+                held.discard()
         elif not was_holding or held.bytes > _HELD_BYTES:
             self._hold()
 
     def _hold(self) -> None:
         """From now on blocks are held back. The end of the stream comes first: its encoder holds some of it."""
-        frames = sum(len(one.samples) for one in self._tail)
-        at = StreamAt(0, self._stream.stream.stream_id, self._stream.frames - frames) if self._stream else None
+        at = (
+            StreamAt(0, self._stream.stream.stream_id, self._stream.frames - self._tail_frames)
+            if self._stream
+            else None
+        )
         form, place = self._form, self._place
         recipients = place.seal.recipients if place.seal else ()
         node, boot_id = place.spool.node, place.timekeeper.boot_id
@@ -99,7 +105,7 @@ class Recording:
             at,
             [*self._tail, *self._continuity.held],
         )
-        self._held_frame = frames
+        self._held_frame = self._tail_frames
 
     def replay(self, left: HeldSound) -> None:
         """Records what a crash left of the blocks held back, from where the last stream that got some of them ended."""
@@ -200,7 +206,8 @@ class Recording:
             self._stream = None
         if self._stream is None:
             self._stream = self._open_stream(block, joins)
-            self._tail = []
+            self._tail.clear()
+            self._tail_frames = 0
             if self._place.held.is_open:
                 self._place.held.note_stream(StreamAt(self._held_frame, self._stream.stream.stream_id, 0))
         self._stream.write(block)
@@ -208,9 +215,11 @@ class Recording:
         self._keep_tail(block)
 
     def _keep_tail(self, block: Block) -> None:
-        self._tail.append(block)
-        while len(self._tail) > _TAIL_BLOCKS and sum(len(one.samples) for one in self._tail[1:]) >= _TAIL_FRAMES:
-            del self._tail[0]
+        tail = self._tail
+        tail.append(block)
+        self._tail_frames += len(block.samples)
+        while len(tail) > _TAIL_BLOCKS and self._tail_frames - len(tail[0].samples) >= _TAIL_FRAMES:
+            self._tail_frames -= len(tail.popleft().samples)
 
     def _end_stream(self, outcome: Outcome) -> Instant:
         """Ends the stream if there is one, and notes the hole that begins."""
