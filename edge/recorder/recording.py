@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import chain
 from typing import NamedTuple
 
 from edge import calibration_file
@@ -111,7 +112,8 @@ class Recording:
         """Records what a crash left of the blocks held back, from where the last stream that got some of them ended."""
         next_frame, joins = self._end_of_known(left)
         self._place.held.resume(left.path)
-        for items in (*(self._continuity.add(block) for block in left.blocks()), self._continuity.flush()):
+        judged = (self._continuity.add(block) for block in left.blocks())
+        for items in chain(judged, [self._continuity.flush()]):
             for item in items:
                 if isinstance(item, Block):
                     joins = self._write_rest(item, next_frame, joins)
