@@ -10,6 +10,7 @@ from edge.configuration.settings import Settings
 from edge.core.ids import LAST_SEQ
 from edge.core.values import Chunk
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.sealing import Seal
 from edge.recorder.facts import RecorderObserver
@@ -39,6 +40,7 @@ class RecordingContext(NamedTuple):
     timekeeper: Timekeeper
     observer: RecorderObserver
     limits: LimitWatch
+    held: HeldBlocks
     seal: Seal | None  # None: chunks are not encrypted
     tuning: Tuning
 

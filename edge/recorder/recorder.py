@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
@@ -16,9 +17,10 @@ from edge.recorder import room
 from edge.recorder.capture.blocks import SoundSource
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.repair import readable_stream, repair
-from edge.recorder.durable.sealing import open_seal
+from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.mode_reporter import ModeReporter
@@ -102,15 +104,20 @@ class Recorder:
         disk = Disk(self._settings.recorder.sync_seconds)
         context = RecordingContext(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._observer, self._limits, seal, self._tuning,
+            self._observer, self._limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
                 self._report_recovered(chunk)
-            Session(context, self._controls, self._modes).run()
+            Session(context, self._controls, self._modes).run(cause)
         finally:
             disk.close()
         return disk.failure
+
+    def _folder_on_tmpfs(self) -> Path:
+        folder = volatile_folder(self._settings.recorder, self._spool)
+        make_own(folder)
+        return folder
 
     def _report_recovered(self, chunk: Chunk) -> None:
         self._observer.chunk_finished(chunk)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from edge.core.errors import DeviceError, FileUnplayable, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.systemd import Heartbeat
+from edge.core.values import HoleCause
 from edge.recorder import room
 from edge.recorder.capture.blocks import EndOfSound, SoundSource
 from edge.recorder.context import RecordingContext
 from edge.recorder.mode_reporter import ModeReporter
 from edge.recorder.pause import PauseWatch
+from edge.recorder.replay import record_held_blocks
 from edge.recorder.source_recorder import SourceRecorder, StreamEnding
 from edge.recorder.timing.correction import correct_streams
 from edge.spool.spool import Spool
@@ -43,10 +45,11 @@ class Session:
         self._finished = False
         self._next_disk_check = 0  # monotonic, µs
 
-    def run(self) -> None:
-        """FileUnplayable when the file to record from cannot be played."""
+    def run(self, cause: HoleCause | None) -> None:
+        """`cause`: why recording broke off before. FileUnplayable when the file to record from cannot be played."""
         context, tuning = self._context, self._context.tuning
         self._apply_clock_correction(None)
+        record_held_blocks(context, cause)
         retry = tuning.device_retry
         while not self._controls.stop.is_set() and not self._finished and context.disk.failure is None:
             self._follow_clock(None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
+from itertools import chain
 from typing import NamedTuple
 
 from edge.configuration import calibration_file
@@ -11,6 +14,7 @@ from edge.core.instant import Instant
 from edge.core.values import EndReason, HoleCause, Stream
 from edge.recorder.capture.blocks import Block, SourceFormat
 from edge.recorder.context import RecordingContext
+from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt
 from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.signal.input_watch import InputWatch
 from edge.recorder.signal.sounds import SoundDetector
@@ -18,6 +22,12 @@ from edge.recorder.sound_monitor import SoundMonitor, meter_for
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Revision, StreamClock
 from edge.recorder.timing.continuity import Break, Continuity
+
+log = logging.getLogger(__name__)
+
+_TAIL_FRAMES = 8_192  # of the stream's end: twice what an encoder may hold, which a crash loses
+_TAIL_BLOCKS = 3
+_HELD_BYTES = 40_000_000  # of the file: what is held back is less than half of that
 
 
 class StreamEnding(NamedTuple):
@@ -37,19 +47,84 @@ class SourceRecorder:
         self._continuity = Continuity(form.rate)
         self._input_watch = InputWatch()
         self._stream: StreamRecorder | None = None
-        self._rotating = False
+        self._rotating = self._clock_moved = False
+        self._tail: deque[Block] = deque()  # the end of the stream
+        self._tail_frames = 0
+        self._held_frame = 0  # of the file of blocks held back: the next one to be recorded
 
     def add(self, block: Block) -> None:
+        held, was_holding = self._context.held, self._continuity.is_holding
+        held.add(block)  # before it is judged: a crash within the judgement changes nothing about it
         for item in self._continuity.add(block):
             self._take(item)
+        if not self._continuity.is_holding:
+            if was_holding:
+                held.discard()
+        elif not was_holding or held.bytes > _HELD_BYTES:
+            self._hold()
+
+    def _hold(self) -> None:
+        """From now on blocks are held back. The end of the stream comes first: its encoder still holds some of it."""
+        at = None
+        if self._stream is not None:
+            at = StreamAt(0, self._stream.stream.stream_id, self._stream.frames - self._tail_frames)
+        form, context = self._form, self._context
+        recipients = context.seal.recipients if context.seal else ()
+        node, boot_id = context.spool.node, context.timekeeper.boot_id
+        context.held.begin(
+            HeldForm(node, boot_id, form.device, form.rate, form.channels, form.bits, recipients),
+            at,
+            [*self._tail, *self._continuity.held],
+        )
+        self._held_frame = self._tail_frames
+
+    def replay(self, held: HeldSound) -> None:
+        """Records the blocks that a crash left, from where the last stream that got some of them ended."""
+        next_frame, joins = self._end_of_known(held)
+        self._context.held.resume(held.path)
+        judged = (self._continuity.add(block) for block in held.blocks())
+        for items in chain(judged, [self._continuity.flush()]):
+            for item in items:
+                if isinstance(item, Block):
+                    joins = self._write_rest(item, next_frame, joins)
+                elif self._held_frame >= next_frame:  # else the crash came after it
+                    joins = None
+                    self._break(item)
+
+    def _write_rest(self, block: Block, next_frame: int, joins: Instant | None) -> Instant | None:
+        """Records what of `block` lies at or after `next_frame`; returns what the next one joins."""
+        skipped = min(len(block.samples), max(0, next_frame - self._held_frame))
+        self._held_frame += skipped
+        if skipped == len(block.samples):
+            return joins
+        captured_at = block.captured_at + skipped * 1_000_000 // self._form.rate
+        self._write(block._replace(samples=block.samples[skipped:], captured_at=captured_at), joins)
+        return None
+
+    def _end_of_known(self, held: HeldSound) -> tuple[int, Instant | None]:
+        """The frame of the file at which the streams end that hold some of it, and when that was."""
+        for known in reversed(held.streams):
+            try:
+                knots = self._context.spool.streams.read(known.stream_id).knots
+            except SpoolError:
+                continue  # it got nothing before the crash
+            frame = known.held_frame + knots[-1][0] - known.stream_frame
+            if len(knots) > 1 and frame >= 0:
+                return frame, knots[-1][1]
+        return 0, None
 
     def clock_revised(self, revision: Revision) -> None:
         """The belief about the clock has changed: the stream follows it, or ends where its time would jump."""
         if revision == "moved":
-            self._flush()
-            self._end_stream(StreamEnding("rotated", "recording", "unknown"))
+            self._clock_moved = True
+            if not self._continuity.is_holding:
+                self._end_moved()
         elif self._stream is not None:
             self._stream.follow(self._context.timekeeper.belief)
+
+    def _end_moved(self) -> None:
+        self._clock_moved = False
+        self._end_stream(StreamEnding("rotated", "recording", "unknown"))
 
     def rotate(self) -> None:
         """Ends the stream before the next block, which starts another: no sample is lost between them. Where a chunk
@@ -64,33 +139,59 @@ class SourceRecorder:
     def end(self, ending: StreamEnding) -> Instant:
         """Stops recording from the source; returns when its sound ended. Only a pause drops blocks still held back."""
         if ending.cause != "paused":
-            self._flush()
-        return self._end_stream(ending)
+            for item in self._continuity.flush():
+                self._take(item)
+        at = self._end_stream(ending)
+        if self._context.held.is_open:
+            self._context.disk.flush()
+            if ending.cause == "paused" or self._context.disk.failure is None:
+                self._context.held.discard()
+        return at
 
     def abandon(self) -> None:
         """The disk failed: leaves what is on it to the repair."""
+        self._context.held.close()
         if self._stream is not None:
             self._stream.abandon()
 
-    def _flush(self) -> None:
-        for item in self._continuity.flush():
-            self._take(item)
-
     def _take(self, item: Block | Break) -> None:
+        if self._clock_moved:
+            self._end_moved()
         if isinstance(item, Break):
-            self._end_stream(StreamEnding("overrun", "recording", "overrun"))
-            return
-        joins = None
+            self._break(item)
+        else:
+            self._write(item, None)
+
+    def _break(self, item: Break) -> None:
+        where = "" if item.certain else "; its place is inferred from the size of the card's buffer"
+        log.warning("the sound card lost %.3f s%s", item.missing / 1e6, where)
+        self._end_stream(StreamEnding("overrun", "recording", "overrun"))
+
+    def _write(self, block: Block, joins: Instant | None) -> None:
+        """Records a block; `joins`: when a stream ended that the one it starts would join."""
         if self._stream is not None and (
-            (self._rotating and self._stream.is_within_chunk) or not self._stream.has_room(len(item.samples))
+            (self._rotating and self._stream.is_within_chunk) or not self._stream.has_room(len(block.samples))
         ):
             self._rotating = False
             self._stream.end("rotated")
             joins = self._stream.to_utc(self._stream.clock.knot.at)
             self._stream = None
         if self._stream is None:
-            self._stream = self._open_stream(item, joins)
-        self._stream.write(item)
+            self._stream = self._open_stream(block, joins)
+            self._tail.clear()
+            self._tail_frames = 0
+            if self._context.held.is_open:
+                self._context.held.note_stream(StreamAt(self._held_frame, self._stream.stream.stream_id, 0))
+        self._stream.write(block)
+        self._held_frame += len(block.samples)
+        self._keep_tail(block)
+
+    def _keep_tail(self, block: Block) -> None:
+        tail = self._tail
+        tail.append(block)
+        self._tail_frames += len(block.samples)
+        while len(tail) > _TAIL_BLOCKS and self._tail_frames - len(tail[0].samples) >= _TAIL_FRAMES:
+            self._tail_frames -= len(tail.popleft().samples)
 
     def _end_stream(self, ending: StreamEnding) -> Instant:
         """Ends the stream if there is one, and records where a hole starts."""

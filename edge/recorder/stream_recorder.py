@@ -41,6 +41,11 @@ class StreamRecorder:
         self._writer: ChunkWriter | None = None
 
     @property
+    def frames(self) -> int:
+        """Recorded so far."""
+        return self._frames
+
+    @property
     def is_within_chunk(self) -> bool:
         """Whether a chunk has been started, which would be the last if the stream ended now."""
         return self._writer is not None

@@ -15,6 +15,7 @@ from edge.core.values import Chunk, Hole, SpoolState
 from edge.recorder.capture.blocks import Block
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
 from edge.recorder.limit_watch import LimitWatch
@@ -54,7 +55,18 @@ def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: obje
     journal.stream_opened(stream)
     limits = LimitWatch(Limits(sound_level=level), 3.0, spool, clock, facts)
     detector = SoundDetector(stream.stream_id, RATE, level, hold_seconds=0.1)
-    context = RecordingContext(Settings(), spool, disk, journal, Timekeeper(clock, None), facts, limits, None, Tuning())
+    context = RecordingContext(
+        Settings(),
+        spool,
+        disk,
+        journal,
+        Timekeeper(clock, None),
+        facts,
+        limits,
+        HeldBlocks(lambda: spool.path),
+        None,
+        Tuning(),
+    )
     sound = SoundMonitor(meter_for(stream), detector, limits, InputWatch(), facts)
     return StreamRecorder(stream, StreamClock(RATE, 0, START), sound, context), disk
 
