@@ -2,7 +2,7 @@
 
 Blocks are held while the sound card may have lost something before them; only then is it known to which stream they
 belong. On the card they would be written twice: once to be safe, once into their chunk. In memory alone a SIGKILL would
-lose them. So each block also goes into this file as it comes, and the file is gone once they are in their chunks.
+lose them. So each block also goes into this file as it comes, and the file is removed once they are in chunks.
 
 The file is a row of records: a letter, the length, the content. `F` is what it holds, `S` where one of its frames lies
 in a stream, `B` a block. A record that is not whole is the last one, and was being written.
@@ -96,7 +96,7 @@ class HeldBlocks:
             self._give_up(problem)
 
     def add(self, block: Block) -> None:
-        """Nothing where there is no file: nothing is held back."""
+        """Does nothing where there is no file, because nothing is held back."""
         if self._file is None:
             return
         head = _BLOCK.pack(block.captured_at, block.lost_before, block.suspect, block.dropped)
@@ -106,7 +106,7 @@ class HeldBlocks:
         self._write(b"S", wire.encode(stream))
 
     def discard(self) -> None:
-        """All that it holds is in chunks, or is to be forgotten."""
+        """All that it holds is in chunks, or must be forgotten."""
         self.close()
         if self._path is not None:
             discard(self._path)

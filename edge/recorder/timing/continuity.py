@@ -10,7 +10,7 @@ for us. So blocks that come late, or after an overflow, are held until it is kno
 
 Where in between: who keeps a backlog for us keeps the oldest and drops what comes when it is full, until we read again.
 So what is captured at the moment in which we read again comes right behind the break. Several stalls with no drained
-moment between them are told apart by the room of the buffer, which the last of them shows; such a break is a guess.
+moment between them are distinguished by the room of the buffer, which the last of them shows; such a break is a guess.
 
 Blocks go on with a capture time without the wait: a stall moves neither the clock of a stream nor where one begins.
 """
@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 from edge.recorder.capture.blocks import Block
 
-_LATE = 100_000  # µs: later than this, or than a block and a quarter, is a stall or a loss to look into
-_MISSING = 30_000  # µs: less cannot be told from jitter
-_SUSPECT_MISSING = 20_000  # µs, where the driver says that it lost something: what it then loses is a whole buffer
+_LATE = 100_000  # µs: later than this, or than a block and a quarter, is a stall or a loss
+_MISSING = 30_000  # µs: less cannot be distinguished from jitter
+_SUSPECT_MISSING = 20_000  # µs, where the driver reports a loss: it loses a whole buffer
 _CALM_SECONDS = 1.0  # of sound at its own pace: the backlog has drained
 _CALM_JITTER = 60_000  # µs within that second
 _BASELINE_SECONDS = 3.0
@@ -77,7 +77,11 @@ class _Drained(NamedTuple):
 
 
 class Continuity:
-    """Lets blocks through as they come, with a Break between those that do not join."""
+    """Lets blocks through as they come, with a Break between those that do not join.
+
+    Its eleven attributes are one state: the device's own delay, what is held, and totals of what is held, which are too
+    costly to compute for each block.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -89,7 +93,7 @@ class Continuity:
         self._suspected = self._uncounted = False  # by a driver; whether our own queue dropped what it did not count
         self._calm_since: int | None = None  # frame; while less than is certain seems to be missing
         self._recent: deque[_Held] = deque(maxlen=2)  # the last blocks that were not held
-        self._wary_until = 0  # frame: just after a stall less is enough to look into
+        self._wary_until = 0  # frame: just after a stall, a shorter delay is enough to judge
 
     @property
     def is_holding(self) -> bool:
@@ -102,7 +106,7 @@ class Continuity:
         return [held.block for held in self._held]
 
     def add(self, block: Block) -> Iterator[Block | Break]:
-        """Takes in the next block; gives what can go on, in order: nothing while a stall is looked into."""
+        """Takes in the next block; yields what can be recorded, in order: nothing while a stall is being judged."""
         self._frames += block.dropped
         frame = self._frames
         self._frames += len(block.samples)
@@ -198,7 +202,7 @@ class Continuity:
         return max(_MISSING, self._longest * 5 // 4)
 
     def _judge(self) -> Iterator[Block | Break]:
-        """It is calm: all that is held can be told."""
+        """It is calm: all that is held can be judged."""
         level, since = self._level(), self._calm_since or 0
         calm = next(index for index, held in enumerate(self._held) if held.frame >= since)
         before = [drained for drained in self._drained() if drained.at < calm]
@@ -206,7 +210,7 @@ class Continuity:
         yield from self._release(places, base, len(self._held))
 
     def _relieve(self) -> Iterator[Block | Break]:
-        """Too much is held: tells what can be told so far. Where the backlog never drained, half of it counts as whole,
+        """Too much is held: judges what it can so far. Where the backlog never drained, half of it counts as whole,
         without a proof."""
         base, places, last = self._verdict(self._drained())
         yield from self._release(places, base, last or len(self._held) // 2)
@@ -263,16 +267,16 @@ class Continuity:
         """The delay before what is held, where something is missing in it, and up to which block that is known."""
         base = self._base() if self._baseline else self._floors(self._held)[0]
         if self._uncounted:
-            return base, self._told_by_queue(base, drained), drained[-1].at if drained else 0
+            return base, self._dropped_by_queue(base, drained), drained[-1].at if drained else 0
         room = 0
         for _ in range(2):  # once more where a moment turns out not to fit the room that others show
             places, last, shown = self._losses(base, drained, room)
             if shown <= room:
                 break
             room = shown
-        return base, _merged(places, self._told_by_queue(base, [])), last
+        return base, _merged(places, self._dropped_by_queue(base, [])), last
 
-    def _told_by_queue(self, base: int, drained: list[_Drained]) -> list[_Place]:
+    def _dropped_by_queue(self, base: int, drained: list[_Drained]) -> list[_Place]:
         """What our own queue dropped. Its count is part of the frames: it raises no delay."""
         level = drained[-1].level if drained else base
         return [
@@ -332,7 +336,7 @@ class Continuity:
         return len(self._held) - 1
 
     def _at_suspect(self, likely: int) -> int:
-        """A driver tells late of what its sound server dropped, but exactly of what it dropped itself."""
+        """A driver reports late what its sound server dropped, but exactly what it dropped itself."""
         near = [index for index in range(max(0, likely - _NEAR), likely + _NEAR + 1) if self._is_suspect(index)]
         return min(near, key=lambda index: abs(index - likely), default=likely)
 
@@ -341,7 +345,7 @@ class Continuity:
 
 
 def _merged(places: list[_Place], more: list[_Place]) -> list[_Place]:
-    """All places in order; of those at the same block one that tells of both."""
+    """All places in order; those at the same block become one."""
     merged: dict[int, _Place] = {}
     for place in sorted([*places, *more]):
         if (known := merged.get(place.at)) is not None:
