@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace, chosen: Settings) -> int:
     from edge.archiver.verify import verify  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     findings = []
     counted = _counter("archives looked at" if not args.deep else "archives read back")
     with contextlib.closing(CatalogReader(chosen.catalog.db_path)) as catalog:
         found = verify(
-            Storage(chosen.s3),
+            S3Store(chosen.s3),
             chosen.s3.prefix,
             chosen.node.name,
             _spool(chosen),
@@ -53,13 +53,13 @@ def _verify(args: argparse.Namespace, chosen: Settings) -> int:
 
 def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
     from edge.archiver.rebuild import rebuild_in_place  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     path = chosen.catalog.db_path
     was_there = path.exists()
     try:
         found = rebuild_in_place(
-            Storage(chosen.s3),
+            S3Store(chosen.s3),
             chosen.s3.prefix,
             chosen.node.name,
             _spool(chosen),

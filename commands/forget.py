@@ -79,7 +79,7 @@ def _all_goes(catalog: CatalogReader, archive: Archive, start: Instant, end: Ins
     """Whether each chunk that `archive` still holds has sound in [start, end)."""
     if archive.started_at >= start and archive.ended_at <= end:  # most of them: one look at all is enough
         return True
-    held = (row.chunk for row in catalog.members(archive.archive_id) if row.gone is None)
+    held = (row.chunk for row in catalog.archive_records.members(archive.archive_id) if row.gone is None)
     return all(chunk.started_at < end and chunk.ended_at > start for chunk in held)
 
 

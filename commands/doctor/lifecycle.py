@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from commands.doctor.finding import Finding, Patient, fault, ok, warning
 from edge.core.errors import StoreError
-from edge.store.s3 import LifecycleRule, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import LifecycleRule
 
 _RULES = "give the bucket the rule of docs/storage.md, under Lifecycle rules"
 
 
-def look(patient: Patient, storage: Storage, *, may_delete: bool) -> Iterator[Finding]:
+def look(patient: Patient, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:
     """A store that does not show its rules is none the worse for it."""
     try:
         rules = storage.lifecycle()

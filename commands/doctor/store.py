@@ -13,7 +13,7 @@ from commands.doctor import lifecycle
 from commands.doctor.clock import open_address, reach_store, store_address
 from commands.doctor.finding import Finding, Patient, fault, ok, warning
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 
 _CONNECT_SECONDS, _READ_SECONDS = 3.0, 6.0
 _LINK_SECONDS = 60
@@ -29,7 +29,7 @@ def look(patient: Patient) -> Iterator[Finding]:
             patient.configure("s3.s3_bucket_name=BUCKET"),
         )
         return
-    storage = Storage(settings, connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS)
+    storage = S3Store(settings, connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS)
     key = f"{settings.prefix}{patient.settings.node.name}/doctor/{secrets.token_hex(8)}"
     body = secrets.token_bytes(1_000)
     written = can_be_written(patient, storage, key, body)
@@ -43,7 +43,7 @@ def look(patient: Patient) -> Iterator[Finding]:
     yield from lifecycle.look(patient, storage, may_delete=deleted.state == "ok")
 
 
-def can_be_written(patient: Patient, storage: Storage, key: str, body: bytes) -> Finding:
+def can_be_written(patient: Patient, storage: S3Store, key: str, body: bytes) -> Finding:
     check = "store.write"
     try:
         storage.put(key, body, hashlib.md5(body).hexdigest(), media_type="application/octet-stream")  # noqa: S324 - asked for
@@ -56,7 +56,7 @@ def can_be_written(patient: Patient, storage: Storage, key: str, body: bytes) ->
     return ok(check, f"{patient.settings.s3.s3_bucket_name} takes what we write, and checks its MD5")
 
 
-def can_be_read(storage: Storage, key: str, body: bytes) -> Finding:
+def can_be_read(storage: S3Store, key: str, body: bytes) -> Finding:
     """Whole, and a range out of the middle: sound is fetched so."""
     check = "store.read"
     try:
@@ -72,7 +72,7 @@ def can_be_read(storage: Storage, key: str, body: bytes) -> Finding:
     return ok(check, "what was written comes back, whole and by byte range")
 
 
-def link_works(patient: Patient, storage: Storage, key: str, body: bytes) -> Finding:
+def link_works(patient: Patient, storage: S3Store, key: str, body: bytes) -> Finding:
     """Whoever asks for sound gets such a link."""
     check, settings = "store.link", patient.settings.s3
     public = settings.public_endpoint_url
@@ -90,7 +90,7 @@ def link_works(patient: Patient, storage: Storage, key: str, body: bytes) -> Fin
     return ok(check, f"a link to {urlsplit(url).netloc} works")
 
 
-def can_be_deleted(storage: Storage, key: str) -> Finding:
+def can_be_deleted(storage: S3Store, key: str) -> Finding:
     """Only `imhearing forget` needs it: a key without this right is the safer one."""
     check = "store.delete"
     with contextlib.suppress(StoreError):

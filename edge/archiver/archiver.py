@@ -14,7 +14,7 @@ from edge.archiver.retention.eraser import Eraser
 from edge.archiver.retention.keeper import Keeper
 from edge.archiver.upload.pace import Backoff, Pace
 from edge.archiver.worker import Correction, Job, Outcome, Rewrite, Upload, Worker
-from edge.catalog import Attempt, Backlog, Catalog
+from edge.catalog import Backlog, Catalog
 from edge.catalog.holds import HoldsUnreadable
 from edge.core import wire
 from edge.core.errors import (
@@ -33,7 +33,7 @@ from edge.core.values import Archive
 from edge.messaging.events import ArchiveChanged, ArchiverState, Event, Progress
 from edge.spool import thresholds
 from edge.spool.spool import Spool
-from edge.store.s3 import NO_BUCKET
+from edge.store.values import NO_BUCKET
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +122,9 @@ class Archiver:
     def archive_now(self) -> tuple[list[str], int]:
         """All that is finished is due. Gives the archives that are planned by now, and how many chunks had no plan."""
         self._intake.rescan()
-        chunks = self._catalog.mark_due()
+        chunks = self._catalog.queue.mark_due()
         self._plan_ahead()
-        return [archive.archive_id for archive in self._catalog.open_plans()], chunks
+        return [archive.archive_id for archive in self._catalog.archive_records.open_plans()], chunks
 
     def uploading(self) -> str | None:
         """The archive that the worker has in hand."""
@@ -184,7 +184,7 @@ class Archiver:
 
     def _judge(self) -> None:
         """Holds the limits against what waits; where one is exceeded, all of it is due."""
-        backlog = self._catalog.backlog(planned_too=False)
+        backlog = self._catalog.queue.backlog(planned_too=False)
         age = None if backlog.oldest is None else max(0.0, (time.time() * 1e6 - backlog.oldest) / 1e6)
         measures = thresholds.Measures(
             records_count=backlog.chunks,
@@ -193,24 +193,24 @@ class Archiver:
             sound_level=backlog.loudest,
         )
         if backlog.chunks and (over := thresholds.exceeded(self._limits(), measures)):
-            if not self._catalog.due(1):
+            if not self._catalog.queue.due(1):
                 log.info("archiving: %s", ", ".join(f"{o.metric} {o.value:g} {o.unit} of {o.limit:g}" for o in over))
-            self._catalog.mark_due()
+            self._catalog.queue.mark_due()
             self._plan_ahead()
 
     def _plan_ahead(self) -> None:
         if not self._target.bucket:
             return  # what waits stays due; `_trouble` says why
-        while len(self._catalog.open_plans()) < _AHEAD:
+        while len(self._catalog.archive_records.open_plans()) < _AHEAD:
             most = self._sizes.max_chunks
-            batch = next(batches(self._keeper.settled(self._catalog.due(most)), self._sizes), [])
-            discarded = self._catalog.untold(most)[: most - len(batch)]
+            batch = next(batches(self._keeper.settled(self._catalog.queue.due(most)), self._sizes), [])
+            discarded = self._catalog.deletions.not_in_manifest(most)[: most - len(batch)]
             if not batch and len(discarded) < most:
                 return
             used = {chunk.stream_id for chunk in (*batch, *(one.chunk for one in discarded))}
             plan = make_plan(batch, self._catalog.streams(used), self._target, discarded)
             archive = plan.archive(_now())
-            if not self._catalog.commit_plan(archive, plan.members, plan.manifest, discarded):
+            if not self._catalog.plans.commit(archive, plan.members, plan.manifest, discarded):
                 return  # else it would be planned again and again
             self._work = self._changed = True
             log.info("planned %s: %d chunks, %d bytes", plan.archive_id, len(batch), archive.bytes)
@@ -225,18 +225,18 @@ class Archiver:
         except HoldsUnreadable as problem:
             self._say_once(problem)
         self._plan_ahead()
-        plans = self._catalog.open_plans()
+        plans = self._catalog.archive_records.open_plans()
         if plans:
             archive = min(plans, key=lambda a: self._failures.get(a.archive_id, 0))
             if objection := self._objection(archive.bytes):
                 self._hold(objection)
                 return True
-            plan = plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
+            plan = plan_of(self._catalog.plans.manifest(archive.archive_id), archive.bucket, archive.key)
             prefix = f"{self._target.prefix}{self._target.node}/"
-            keep = frozenset(a.key for a in (*plans, *self._catalog.open_rewrites()))
+            keep = frozenset(a.key for a in (*plans, *self._catalog.archive_records.open_rewrites()))
             self._submit(Upload(plan, prefix, keep))
             return True
-        for stream_id in self._catalog.corrections_due()[:1]:
+        for stream_id in self._catalog.registration.corrections_due()[:1]:
             record = self._catalog.stream(stream_id)
             if record is not None:
                 key = f"{self._target.prefix}{self._target.node}/corrections/{stream_id}.json"
@@ -266,7 +266,7 @@ class Archiver:
 
     def _uploaded(self, plan: Plan, sha256: str, seconds: float) -> None:
         now = _now()
-        self._catalog.mark_uploaded(plan.archive_id, sha256, now)
+        self._catalog.plans.mark_uploaded(plan.archive_id, sha256, now)
         # from here on the store and the catalog have them: what is left behind, the next rescan removes
         try:
             self._intake.uploaded({member.chunk.chunk_id: now for member in plan.members})
@@ -278,7 +278,6 @@ class Archiver:
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
         log.info("uploaded %s: %d bytes in %.1f s", plan.archive_id, archive.bytes, seconds)
         self._tell("uploaded", archive, plan)
-        self._catalog.add_attempt(Attempt(plan.archive_id, now, seconds, None))
         self._judge()
 
     def _failed(self, outcome: Outcome) -> None:
@@ -292,7 +291,6 @@ class Archiver:
         if plan is None or isinstance(problem, StoreUnreachable):  # the link being down is no attempt
             return
         self._failures[plan.archive_id] = self._failures.get(plan.archive_id, 0) + 1
-        self._catalog.add_attempt(Attempt(plan.archive_id, _now(), outcome.seconds, str(problem)[:500]))
         archive = self._catalog.archives([plan.archive_id]).get(plan.archive_id)
         if archive is not None:
             self._tell("failed", archive, plan, str(problem))
@@ -302,8 +300,8 @@ class Archiver:
         for reason in damaged.values():
             log.error("%s", reason)
         archive = self._catalog.archives([plan.archive_id]).get(plan.archive_id)
-        self._catalog.discard_plan(plan.archive_id)
-        self._catalog.set_aside(damaged)
+        self._catalog.plans.discard(plan.archive_id)
+        self._catalog.queue.set_aside(damaged)
         if archive is not None:
             self._tell("failed", archive, plan, str(problem))
 
@@ -313,15 +311,15 @@ class Archiver:
             return
         self._backoff.succeeded()
         self._trouble = None
-        self._catalog.correction_stored(job.stream_id)
+        self._catalog.registration.mark_correction_stored(job.stream_id)
 
     def _leave_other_targets(self) -> None:
         """Plans for another bucket or prefix than the configured one are made anew."""
-        for archive in (*self._catalog.open_plans(), *self._catalog.open_rewrites()):
+        for archive in (*self._catalog.archive_records.open_plans(), *self._catalog.archive_records.open_rewrites()):
             ours = f"{self._target.prefix}{self._target.node}/"
             if archive.bucket != self._target.bucket or not archive.key.startswith(ours):
                 log.info("%s was planned for another place; planning anew", archive.archive_id)
-                self._catalog.discard_plan(archive.archive_id)
+                self._catalog.plans.discard(archive.archive_id)
 
     # what others hear
 
@@ -346,7 +344,7 @@ class Archiver:
 
     def _report(self) -> None:
         if self._changed:
-            self._backlog, self._last_archive = self._catalog.backlog(), self._newest_archive()
+            self._backlog, self._last_archive = self._catalog.queue.backlog(), self._newest_archive()
             self._month_cost = self._cost()
             self._changed = False
         uploading = self._in_hand() is not None
@@ -370,7 +368,7 @@ class Archiver:
         )
 
     def _newest_archive(self) -> Archive | None:
-        newest = self._catalog.last_archive()
+        newest = self._catalog.archive_records.last_uploaded()
         return self._catalog.archives([newest]).get(newest) if newest is not None else None
 
     def _progress(self) -> Progress | None:

@@ -47,7 +47,7 @@ class Intake:
         if chunk is None or not _is_file(self._spool.layout.audio_path(chunk)):
             return False
         self._scan_streams()
-        added = self._catalog.register([chunk])
+        added = self._catalog.registration.add_chunks([chunk])
         self._seen.add(chunk_id)
         self.newest = chunk
         return added > 0
@@ -62,8 +62,8 @@ class Intake:
         known = self._catalog.known(files)
         added = self._register(sorted(files - known))
         fresh = known - self._seen
-        if fresh and (again := fresh & self._catalog.aside().keys()):
-            self._catalog.recall(again)  # a disk that was away, or a restart: they get another chance
+        if fresh and (again := fresh & self._catalog.queue.aside().keys()):
+            self._catalog.queue.requeue(again)  # a disk that was away, or a restart: they get another chance
         self._seen = files
         self._settled &= files
         if self._stored is not None:
@@ -98,7 +98,7 @@ class Intake:
         for start in range(0, len(fresh), _AT_ONCE):
             found = [self._manifest(chunk_id) for chunk_id in fresh[start : start + _AT_ONCE]]
             chunks = [chunk for chunk in found if chunk is not None]
-            added += self._catalog.register(chunks)
+            added += self._catalog.registration.add_chunks(chunks)
             self.newest = chunks[-1] if chunks else self.newest
         return added
 
@@ -110,13 +110,13 @@ class Intake:
                 self._complain(stream_id, problem)
                 continue
             if self._streams.get(stream_id) != stream:
-                if self._catalog.register_stream(stream):
+                if self._catalog.registration.put_stream(stream):
                     log.info("the times of stream %s were corrected after some of it was archived", stream_id)
                 self._streams[stream_id] = stream
 
     def _tell_stored(self, known: set[str]) -> None:
         """Chunks that are in the store and still here: copies, or a crash came between the commit and the removal."""
-        stored = self._catalog.stored(known)
+        stored = self._catalog.plans.uploaded_chunks(known)
         same = {name: what.uploaded_at for name, what in stored.items() if self._is_what_was_stored(name, what.sha256)}
         if same:
             log.info("the store already has %d chunks that are here", len(same))
@@ -124,7 +124,7 @@ class Intake:
 
     def _remove_lone_manifests(self, lone: set[str]) -> None:
         """A crash came between the removal of a chunk's audio and that of its manifest."""
-        if nobody_needs := self._catalog.stored(lone):
+        if nobody_needs := self._catalog.plans.uploaded_chunks(lone):
             remove_chunks(self._spool, nobody_needs)
 
     def _is_what_was_stored(self, chunk_id: str, sha256: str) -> bool:

@@ -37,7 +37,8 @@ from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, Threshol
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
-from edge.store.s3 import NO_BUCKET, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import NO_BUCKET
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
             garbage.collect()  # what the job left
 
         worker = Worker(
-            Storage(settings.s3),
+            S3Store(settings.s3),
             _opener(spool),
             stop,
             deliver,

@@ -17,7 +17,7 @@ from edge.archiver.upload.upload import Stopped, Uploader
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreError
 from edge.core.instant import Instant
 from edge.core.values import Archive
-from edge.store.s3 import Storage
+from edge.store.interface import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Worker:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: ObjectStore,
         open_member: OpenMember,
         stop: threading.Event,
         deliver: Callable[[Outcome], None],

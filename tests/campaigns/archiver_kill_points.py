@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.catalog import Catalog
+from edge.catalog import CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Archive, Mqtt, Node, Recorder, Settings
@@ -34,7 +34,7 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
@@ -190,7 +190,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
     assert rows.keys() == files.keys(), "the catalog has other chunks"
     assert {chunk_id for chunk_id, archive in rows.items() if archive} == kept.keys(), "other chunks are stored"
     assert _archived(store) == kept, "the store has other sound"
-    assert Storage(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
+    assert S3Store(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
     archives = set(rows.values()) - {None}
     for archive_id in archives:
         assert len(list(store.folder.rglob(f"{archive_id}.zip"))) == 1, "an archive is missing"
@@ -200,7 +200,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
 
 def _rows(settings: Settings) -> dict[str, str | None]:
     """Where the catalog says each chunk is; nothing while it was not made yet."""
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
     deadline = time.monotonic() + 1.5
     while True:
         try:

@@ -15,7 +15,7 @@ from edge.configuration import settings as sections
 from edge.configuration.settings import S3, Ably, Mqtt, Settings
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service import service
 from query_service.loopback.server import RealtimeServer
 from tests.support.chunks import STREAM, fill_spool
@@ -34,7 +34,7 @@ class QueryNode:
         self.spool = Spool(folder / "spool", name)
         with contextlib.closing(Catalog(folder / "catalog.db")) as catalog:
             catalog.open()
-            catalog.register_stream(self.spool.streams.read(STREAM))
+            catalog.registration.put_stream(self.spool.streams.read(STREAM))
 
     def with_doors(
         self, server: RealtimeServer | None = None, mqtt: Mqtt | None = None, s3: S3 | None = None
@@ -52,18 +52,18 @@ class QueryNode:
 
     def archive(self, s3: S3, chunk_ids: list[str]) -> str:
         """Registers, stores and removes these chunks, as the archiver does; gives the archive's key."""
-        storage = Storage(s3)
+        storage = S3Store(s3)
         with contextlib.closing(Catalog(self.settings.catalog.db_path)) as catalog:
             catalog.open()
             chunks = [self.spool.chunks.manifest(name) for name in chunk_ids]
-            catalog.register(chunks)
+            catalog.registration.add_chunks(chunks)
             target = Target(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
             plan = make_plan(chunks, {STREAM: self.spool.streams.read(STREAM)}, target)
             body = b"".join(plan.bundle.stream(self._open))
             archive = plan.archive(Instant(chunks[-1].ended_at))
-            catalog.commit_plan(archive, plan.members, plan.manifest)
+            catalog.plans.commit(archive, plan.members, plan.manifest)
             storage.put(archive.key, body, hashlib.md5(body).hexdigest())  # noqa: S324
-            catalog.mark_uploaded(archive.archive_id, "0" * 64, Instant(chunks[-1].ended_at))
+            catalog.plans.mark_uploaded(archive.archive_id, "0" * 64, Instant(chunks[-1].ended_at))
             for name in chunk_ids:
                 self.spool.chunks.remove(name)
         return archive.key

@@ -33,7 +33,7 @@ class Allowance:
             return StoreError(f"waiting for the upload window, {self._window}")
         if not (self._price and self._budget):
             return None
-        kept = [*self._catalog.kept(month_of(now)[0]), (size, now)]
+        kept = [*self._catalog.archive_records.kept_bytes(month_of(now)[0]), (size, now)]
         cost = month_cost(kept, now, self._price)
         if cost > self._budget:
             return StoreBlocked(
@@ -49,7 +49,7 @@ class Allowance:
         if not self._price:
             return None
         now = Instant.from_seconds(time.time()) if now is None else now
-        return round(month_cost(self._catalog.kept(month_of(now)[0]), now, self._price), 4)
+        return round(month_cost(self._catalog.archive_records.kept_bytes(month_of(now)[0]), now, self._price), 4)
 
     def _warn(self, cost: float) -> None:
         near = cost >= _WARN_AT * self._budget

@@ -15,7 +15,7 @@ from edge.archiver.plan.stored_members import Source
 from edge.archiver.retention.removal import remove_chunks, remove_discarded
 from edge.archiver.upload.pace import Backoff, Pace
 from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Rewrite
-from edge.catalog import Catalog, Kept
+from edge.catalog import Catalog, RemainingChunk
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
 from edge.catalog.holds import read_holds
 from edge.catalog.rows import silenced
@@ -72,7 +72,7 @@ class Eraser:
         self.trouble, self._retry_at = None, 0.0
         match job:
             case Delete():
-                self._catalog.mark_deleted(job.archive.archive_id, _now())
+                self._catalog.deletions.mark_deleted(job.archive.archive_id, _now())
                 log.info("deleted %s (%s)", job.key, job.archive.gone)
             case DeleteClips():
                 self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == (job.start, job.end))
@@ -88,7 +88,11 @@ class Eraser:
 
     def _doomed(self) -> list[Archive]:
         """Those that we can delete: of another bucket, nothing is known any more."""
-        return [archive for archive in self._catalog.doomed() if archive.bucket == self._target.bucket]
+        return [
+            archive
+            for archive in self._catalog.archive_records.pending_deletion()
+            if archive.bucket == self._target.bucket
+        ]
 
     def _advance(self, order: Erasure) -> Job | None:
         if read_holds(self._catalog.path).touch(order.from_, order.to):
@@ -99,13 +103,13 @@ class Eraser:
         here = self._spool.chunks.finished().keys()
         if here - self._catalog.known(here):
             self._rescan()
-        while kept := self._catalog.kept_between(order.from_, order.to, _AT_ONCE):
+        while kept := self._catalog.deletions.remaining_between(order.from_, order.to, _AT_ONCE):
             if archives := {row.archive_id for row in kept if row.state == "planned" and row.archive_id}:
                 for archive_id in archives:
-                    self._catalog.discard_plan(archive_id, perhaps_stored=True)
+                    self._catalog.plans.discard(archive_id, maybe_in_store=True)
                 continue
             if unsent := [row.chunk_id for row in kept if row.state in ("waiting", "aside")]:
-                self._catalog.mark_gone(unsent, "erased")
+                self._catalog.deletions.mark_gone(unsent, "erased")
                 remove_chunks(self._spool, unsent)
                 continue
             return self._rewrite(order, kept)
@@ -121,7 +125,7 @@ class Eraser:
         self._end(order, "done")
         return None
 
-    def _rewrite(self, order: Erasure, kept: list[Kept]) -> Job | None:
+    def _rewrite(self, order: Erasure, kept: list[RemainingChunk]) -> Job | None:
         """The first of the archives with something to erase, without it."""
         archive_id = kept[0].archive_id or ""
         old = self._catalog.archives([archive_id])[archive_id]
@@ -131,20 +135,20 @@ class Eraser:
         plan = self._open_rewrite(archive_id) or self._plan_rewrite(order, archive_id)
         places = {
             row.chunk.member: (row.where.offset, row.where.length)
-            for row in self._catalog.members(archive_id)
+            for row in self._catalog.archive_records.members(archive_id)
             if row.where is not None
         }
         return Rewrite(plan, Source(old.key, places))
 
     def _open_rewrite(self, archive_id: str) -> Plan | None:
-        for archive in self._catalog.open_rewrites():
+        for archive in self._catalog.archive_records.open_rewrites():
             if archive.replaces == archive_id:
-                return plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
+                return plan_of(self._catalog.plans.manifest(archive.archive_id), archive.bucket, archive.key)
         return None
 
     def _plan_rewrite(self, order: Erasure, archive_id: str) -> Plan:
-        stays, discarded, to_tell = [], [], self._catalog.to_tell(archive_id)
-        for row in self._catalog.members(archive_id):
+        stays, discarded, to_tell = [], [], self._catalog.archive_records.chunks_for_manifest(archive_id)
+        for row in self._catalog.archive_records.members(archive_id):
             chunk = to_tell[row.chunk.chunk_id]
             if row.gone is not None:
                 discarded.append(DiscardedChunk(chunk, row.gone))
@@ -154,18 +158,18 @@ class Eraser:
                 stays.append(chunk)
         streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
         plan = make_plan(stays, streams, self._target, discarded, archive_id)
-        self._catalog.commit_rewrite(plan.archive(_now()), plan.manifest)
+        self._catalog.plans.commit_rewrite(plan.archive(_now()), plan.manifest)
         log.info("rewriting %s without %d chunks", archive_id, len(discarded))
         return plan
 
     def _rewritten(self, plan: Plan, sha256: str) -> None:
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
-        self._catalog.mark_rewritten(archive, sha256, _now(), plan.members, plan.discarded)
+        self._catalog.plans.mark_rewritten(archive, sha256, _now(), plan.members, plan.discarded)
         remove_chunks(self._spool, [one.chunk.chunk_id for one in plan.discarded])
 
     def _doomed_elsewhere(self, order: Erasure) -> Archive | None:
         """An archive with sound of the range that was to be deleted when another bucket was configured."""
-        for archive in self._catalog.doomed():
+        for archive in self._catalog.archive_records.pending_deletion():
             touches = archive.started_at < order.to and archive.ended_at > order.from_
             if touches and archive.bucket != self._target.bucket:
                 return archive
@@ -179,7 +183,7 @@ class Eraser:
         return state is None or state.knot is None or state.knot[1] < order.to
 
     def _end(self, order: Erasure, state: str, reason: str | None = None) -> None:
-        chunks = self._catalog.erased_between(order.from_, order.to) if state == "done" else 0
+        chunks = self._catalog.deletions.count_erased_between(order.from_, order.to) if state == "done" else 0
         log.info("order to erase %s to %s: %s", order.from_, order.to, reason or f"done, {chunks} chunks")
         try:
             self._erasures.end(ErasureResult(order.id, state, reason, chunks))  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ class Keeper:
             self._make_room()
         if self._quiet is not None and (quiet := self._quiet.to_discard(now)):
             log.info("discarding %d quiet chunks", len(quiet))
-            self._catalog.mark_gone(quiet, "quiet")
+            self._catalog.deletions.mark_gone(quiet, "quiet")
             remove_chunks(self._spool, quiet)
         if self._archive.keep_remote:
             self._expire_archives(Instant(now - round(self._archive.keep_remote * _DAY)))
@@ -96,34 +96,36 @@ class Keeper:
     def _drop_oldest(self) -> bool:
         """Gives up some chunks that the store does not have; False when none may go."""
         holds = read_holds(self._catalog.path)
-        found = self._free(self._catalog.waiting, lambda chunk: holds.touch(chunk.started_at, chunk.ended_at))
+        found = self._free(self._catalog.queue.waiting, lambda chunk: holds.touch(chunk.started_at, chunk.ended_at))
         free = [chunk.chunk_id for chunk in found[:_STEP]]
         if not free:
             return self._unplan(holds)
         log.error("the disk is full: deleting %d chunks, from %s on, that were never uploaded", len(free), free[0])
-        self._catalog.mark_gone(free, "dropped")
+        self._catalog.deletions.mark_gone(free, "dropped")
         remove_chunks(self._spool, free)
         return True
 
     def _unplan(self, holds: Holds) -> bool:
         """Takes back the newest plan that is not under way and of which any chunk may go."""
-        for archive in reversed(self._catalog.open_plans()):
-            chunks = [row.chunk for row in self._catalog.members(archive.archive_id) if row.gone is None]
+        for archive in reversed(self._catalog.archive_records.open_plans()):
+            chunks = [
+                row.chunk for row in self._catalog.archive_records.members(archive.archive_id) if row.gone is None
+            ]
             may_go = any(not holds.touch(chunk.started_at, chunk.ended_at) for chunk in chunks)
             if may_go and archive.archive_id != self._busy_with():
-                self._catalog.discard_plan(archive.archive_id, perhaps_stored=True)
+                self._catalog.plans.discard(archive.archive_id, maybe_in_store=True)
                 return True
         return False
 
     def _expire_archives(self, before: Instant) -> None:
         holds = read_holds(self._catalog.path)
         archives = self._free(
-            lambda limit: self._catalog.uploaded_before(before, limit),
+            lambda limit: self._catalog.archive_records.uploaded_before(before, limit),
             lambda archive: holds.touch(archive.started_at, archive.ended_at),
         )
         for archive in archives:
             log.info("%s was kept for as long as was asked", archive.archive_id)
-            self._catalog.expire(archive.archive_id)
+            self._catalog.deletions.expire_archive(archive.archive_id)
 
     def _free(self, oldest: Callable[[int], list[T]], is_held: Callable[[T], bool]) -> list[T]:
         """Some of the oldest that are not held; looks further back only while all that it sees is held."""
@@ -164,7 +166,7 @@ class Quiet:
             self._warned = True
             return []
         self._warned = False
-        waiting = self._catalog.waiting(5_000)
+        waiting = self._catalog.queue.waiting(5_000)
         self._loud &= {chunk.chunk_id for chunk in waiting}
         newest = max((chunk.ended_at for chunk in waiting), default=Instant(0))
         # where nothing newer comes, what is in no finished chunk by now will not tell of a sound
@@ -195,6 +197,6 @@ class Quiet:
 
     def _is_near_sound(self, chunk: Chunk, level: float) -> bool:
         start, end = Instant(chunk.started_at - self._after), Instant(chunk.ended_at + self._before)
-        if chunk.sounds or self._catalog.is_sound_between(start, end, chunk.stream_id):
+        if chunk.sounds or self._catalog.has_sound_between(start, end, chunk.stream_id):
             return True
         return self._catalog.is_loud_between(start, end, level)

@@ -18,7 +18,7 @@ def remove_chunks(spool: Spool, chunk_ids: Iterable[str]) -> None:
 
 def remove_discarded(spool: Spool, catalog: Catalog) -> None:
     """Removes what the catalog says was given up on purpose, and is still here. Raises SpoolError."""
-    left = catalog.discarded(spool.chunks.finished().keys() | spool.chunks.manifest_ids())
+    left = catalog.deletions.given_up(spool.chunks.finished().keys() | spool.chunks.manifest_ids())
     if leftovers := [chunk_id for chunk_id, sha256 in left.items() if not _is_another(spool, chunk_id, sha256)]:
         remove_chunks(spool, leftovers)
 

@@ -19,8 +19,8 @@ from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_siz
 from edge.archiver.upload.sending import Sending
 from edge.archiver.upload.signs import Progress, Signs
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
-from edge.store.interface import Store
-from edge.store.s3 import AlreadyThere, StoredObject, StoredPart, UploadGone
+from edge.store.interface import UploadTarget
+from edge.store.values import ObjectExists, StoredObject, StoredPart, UploadNotFound
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Uploader:
 
     def __init__(
         self,
-        store: Store,
+        store: UploadTarget,
         open_member: OpenMember,
         stop: threading.Event,
         part: int = PART,
@@ -129,7 +129,7 @@ class Uploader:
         def put() -> str:
             try:
                 return self._store.put(key, body, md5, overwrite=overwrite)
-            except AlreadyThere:
+            except ObjectExists:
                 return ""  # an earlier put whose answer was lost
 
         etag = self._again(put)
@@ -164,7 +164,7 @@ class Uploader:
         def put() -> str:
             try:
                 return self._store.put_part(key, upload_id, part.number, part.body, md5)
-            except (StoreBlocked, StoreUnreachable, UploadGone):
+            except (StoreBlocked, StoreUnreachable, UploadNotFound):
                 raise
             except StoreError as problem:
                 return self._part_after_all(key, upload_id, part, md5, problem)
@@ -190,7 +190,7 @@ class Uploader:
                 self._store.abort(key, upload_id)
             if mine:
                 return mine[-1], self._again(lambda: self._store.parts(key, mine[-1]))
-        except UploadGone:
+        except UploadNotFound:
             pass
         except StoreBlocked as problem:
             if problem.reason != "denied":  # a key that may only put: start again from part 1
@@ -205,9 +205,9 @@ class Uploader:
             nonlocal first
             try:
                 return self._store.complete(key, upload_id, etags, overwrite=overwrite)
-            except AlreadyThere:
+            except ObjectExists:
                 return ""
-            except UploadGone:
+            except UploadNotFound:
                 if first:
                     raise
                 return ""
@@ -293,7 +293,7 @@ class Uploader:
             self._check_stop()
             try:
                 return call()
-            except (StoreBlocked, UploadGone, AlreadyThere, _PartStuck):
+            except (StoreBlocked, UploadNotFound, ObjectExists, _PartStuck):
                 raise
             except StoreError as problem:
                 if attempt == _TRIES - 1:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.upload.pace import Pace
-from edge.catalog import Catalog
+from edge.catalog import CatalogReader
 from edge.configuration.settings import Archive, Budget, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.core import wire
@@ -30,7 +30,7 @@ from edge.core.values import Hole, SoundSpan, SpoolState
 from edge.messaging.bus import Bus, Message
 from edge.messaging.events import ArchiveChanged, ArchiverState, ArchiverStatus, ChunkCompleted, Event, Response
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.broker import BrokerAddress, running_broker
 from tests.support.chunks import (
     BOOT,
@@ -143,7 +143,7 @@ def _archived(store: RunningStore) -> dict[str, bytes]:
 
 
 def _rows(settings: Settings) -> dict[str, Any]:
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
 
     def ask() -> dict[str, Any] | None:
         try:
@@ -329,7 +329,7 @@ def test_a_store_that_fails_one_time_in_five_gets_everything_once(settings: Sett
     assert _archived(store) == files
     assert len(list(store.folder.rglob("*.zip"))) == count
     assert sum(fault is not None for _, fault in proxy.seen) > count / 4
-    assert Storage(store.settings).open_uploads("imhearing/") == []
+    assert S3Store(store.settings).open_uploads("imhearing/") == []
 
 
 def test_over_the_budget_it_is_blocked_and_recording_goes_on(settings: Settings, listener: Listener) -> None:
@@ -428,7 +428,7 @@ def test_records_of_ended_streams_leave_and_others_stay(settings: Settings) -> N
             lambda: set(spool.streams.ids()) == {uncertain, current, opened}, "records of ended streams are gone"
         )
         wait_until(_all_stored(settings, 3), "all is stored")
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
     assert set(reader.streams([ended, STREAM])) == {ended, STREAM}
     reader.close()
 
@@ -537,7 +537,7 @@ import msgspec
 from edge.core import wire
 from edge.archiver import service
 from edge.archiver.upload.pace import Pace
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.WARNING)
 settings = load(Path(sys.argv[1]))

@@ -31,7 +31,7 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan, SpoolState
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service.doors.local import LocalDoor
 from query_service.queries.protocol import CoverageAnswer, Expired, Request
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
@@ -126,7 +126,7 @@ def coverage(settings: Settings, seconds: int) -> CoverageAnswer:
 
 def put(store: RunningStore, key: str) -> None:
     data = b"clip"
-    Storage(store.settings).put(key, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+    S3Store(store.settings).put(key, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
 def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
@@ -144,7 +144,7 @@ def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store:
         (f"{name}.flac", data) for name, data in files.items() if not name.endswith(("001", "004"))
     )
     assert len({path.name for path in store.folder.rglob("*.zip")} & before) == 1
-    assert Storage(settings.s3).open_uploads("imhearing/") == []
+    assert S3Store(settings.s3).open_uploads("imhearing/") == []
     assert [path.name for path in store.folder.rglob("*.flac")] == [clips[1].rsplit("/", 1)[1]]
     found = rows(settings)
     assert {seq: row.gone for seq, row in found.items() if row.gone} == {1: "erased", 4: "erased"}
@@ -155,7 +155,7 @@ def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store:
     assert all(interval.where is None for interval in answer.intervals if isinstance(interval, Expired))
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         spool = Spool(settings.recorder.record_path, "porch")
-        assert list(verify(Storage(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
+        assert list(verify(S3Store(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
     _rebuilt_is_equal(tmp_path, settings)
 
 
@@ -170,9 +170,9 @@ def _rebuilt_is_equal(tmp_path: Path, settings: Settings) -> None:
         contextlib.closing(Catalog(tmp_path / "again.db")) as again,
         contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog,
     ):
-        rebuild(Storage(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
+        rebuild(S3Store(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
         assert again.chunks_between(FIRST, LAST, 99) == catalog.chunks_between(FIRST, LAST, 99)
-        assert again.archive_ids() == catalog.archive_ids()
+        assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
         assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST)
 
 
@@ -229,13 +229,13 @@ def test_both_archives_in_the_store_count_as_erased(tmp_path: Path, settings: Se
         [old] = store.folder.rglob("*.zip")
         name, data = old.relative_to(store.folder).as_posix(), old.read_bytes()
         erase(settings, 0, 1)
-    Storage(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+    S3Store(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
     with contextlib.closing(Catalog(tmp_path / "again.db")) as again:
         rebuild(
-            Storage(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
+            S3Store(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
         )
         assert [row.gone for row in again.chunks_between(FIRST, LAST, 9)] == ["erased", None, None]
-        assert [archive.key for archive in again.doomed()] == [name]
+        assert [archive.key for archive in again.archive_records.pending_deletion()] == [name]
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def eraser(settings: Settings) -> Iterator[tuple[Eraser, Catalog, Spool]]:
     fill_spool(settings.recorder.record_path, 3)
     spool = Spool(settings.recorder.record_path, "porch")
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
         intake = Intake(spool, catalog, lambda _: None)
         yield Eraser(spool, catalog, Target("bucket", "imhearing/", "porch"), FAST, intake.rescan), catalog, spool
 
@@ -274,17 +274,17 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
 
 def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, Catalog, Spool]) -> None:
     erasing, catalog, _ = eraser
-    plan = make_plan(catalog.waiting(3), {}, Target("bucket", "imhearing/", "porch"))
-    catalog.commit_plan(plan.archive(START), plan.members, plan.manifest)
+    plan = make_plan(catalog.queue.waiting(3), {}, Target("bucket", "imhearing/", "porch"))
+    catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
     Erasures(catalog.path).give(Instant(START + SECOND), Instant(START + SECOND + 1), START)
     assert erasing.next_job() is None
-    assert [chunk.seq for chunk in catalog.waiting(9)] == [0, 2]
-    assert catalog.open_plans() == []
+    assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [0, 2]
+    assert catalog.archive_records.open_plans() == []
     job = erasing.next_job()  # it may have been stored, and nobody heard of it
     assert isinstance(job, Delete)
     assert job.key == plan.key
     erasing.finished(Outcome(job, 0.1))
-    assert catalog.doomed() == []
+    assert catalog.archive_records.pending_deletion() == []
     assert catalog.archives([plan.archive_id]) == {}
 
 
@@ -374,7 +374,7 @@ def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
         assert chunk.levels is not None
         chunks.append(replace(chunk, levels=replace(chunk.levels, lafmax=-30.25 if seq == 4 else -40.0)))
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(chunks)
+        catalog.registration.add_chunks(chunks)
         keeper = Keeper(spool, catalog, Archive(), recorder, lambda: sound_level)
         keeper.tidy(Instant(START + 3600 * SECOND))
         assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
@@ -389,12 +389,14 @@ def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tm
         for seq in range(4):
             chunk = make_chunk(seq)
             assert chunk.levels is not None
-            catalog.register([replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))])
+            catalog.registration.add_chunks(
+                [replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))]
+            )
             keeper.tidy(chunk.ended_at)
-            settled = keeper.settled(catalog.waiting(1))
+            settled = keeper.settled(catalog.queue.waiting(1))
             if settled:
                 plan = make_plan(settled, {}, Target("bucket", "imhearing/", "porch"))
-                catalog.commit_plan(plan.archive(START), plan.members, plan.manifest)
+                catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, None, "quiet", "quiet"]
 
 
@@ -402,7 +404,7 @@ def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
     spool, recorder = Spool(tmp_path / "spool", "porch"), Recorder(keep="sounds")
     spool.create()
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register([replace(make_chunk(0), levels=None)])
+        catalog.registration.add_chunks([replace(make_chunk(0), levels=None)])
         Keeper(spool, catalog, Archive(), recorder, lambda: -30.0).tidy(Instant(START + 3600 * SECOND))
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 99)] == [None]
 
@@ -434,7 +436,7 @@ def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
         archive = Archive(when_full=wish)  # type: ignore[arg-type]
         Keeper(spool, catalog, archive, Recorder(), lambda: False).tidy(START)
@@ -455,8 +457,8 @@ def test_archives_expire_but_held_ones_stay(settings: Settings, store: RunningSt
     assert [row.gone for row in rows(settings).values()] == [None] * 3 + ["lifecycle"] * 3
     assert [i.cause for i in coverage(settings, 6).intervals if isinstance(i, Expired)] == ["lifecycle"] * 3
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
-        wait_until(lambda: catalog.doomed() == [], "deleted")
-        assert len(catalog.archive_ids()) == 1
+        wait_until(lambda: catalog.archive_records.pending_deletion() == [], "deleted")
+        assert len(catalog.archive_records.uploaded_ids()) == 1
 
 
 def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, store: RunningStore) -> None:
@@ -466,5 +468,5 @@ def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, s
         proxy.fail_always("denied", "DELETE")
         with archiving(chosen), contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
             wait_until(lambda: sum(row.gone == "lifecycle" for row in rows(settings).values()) == 3, "it expires")
-            wait_until(lambda: catalog.doomed() == [], "it is taken for deleted")
+            wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is taken for deleted")
     assert len(list(store.folder.rglob("*.zip"))) == 1

@@ -124,7 +124,7 @@ class Node:
 @contextlib.contextmanager
 def _deadline(catalog: Catalog) -> Iterator[None]:
     """A planner that goes round and round asks for the open plans each time."""
-    asked, real = 0, catalog.open_plans
+    asked, real = 0, catalog.archive_records.open_plans
 
     def counted() -> list[Any]:
         nonlocal asked
@@ -132,11 +132,11 @@ def _deadline(catalog: Catalog) -> Iterator[None]:
         assert asked < 100, "it goes round and round"
         return real()
 
-    catalog.open_plans = counted  # type: ignore[method-assign]
+    catalog.archive_records.open_plans = counted  # type: ignore[method-assign]
     try:
         yield
     finally:
-        catalog.open_plans = real  # type: ignore[method-assign]
+        catalog.archive_records.open_plans = real  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -181,7 +181,7 @@ def test_a_plan_that_was_taken_back_can_be_made_again(node: Node) -> None:
     """The eraser took it back and was killed before it marked the chunk as erased."""
     node.turn()
     plan = node.plan()
-    node.catalog.discard_plan(plan.archive_id, perhaps_stored=True)
+    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     again = node.restarted()
     for _ in range(4):
         again.turn()
@@ -191,8 +191,8 @@ def test_a_plan_that_was_taken_back_can_be_made_again(node: Node) -> None:
     assert again.plan().archive_id == plan.archive_id
     assert again.told("planned") <= 1
     again.end()
-    assert sorted(again.catalog.stored(plan_ids(plan))) == plan_ids(plan)
-    assert again.catalog.doomed() == []
+    assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
+    assert again.catalog.archive_records.pending_deletion() == []
 
 
 def plan_ids(plan: Plan) -> list[str]:
@@ -203,16 +203,16 @@ def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: N
     node.turn()
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
-    node.catalog.discard_plan(plan.archive_id, perhaps_stored=True)
+    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     again = node.restarted()
-    doomed = again.catalog.doomed()[0]
+    doomed = again.catalog.archive_records.pending_deletion()[0]
     again.worker.submit(Delete(doomed))
     again.turn()  # plans, while the worker deletes
     again.end()
     again.turns_until(lambda: again.worker.job is not None, "the next job")
     assert again.plan().key == plan.key
     again.end()
-    assert sorted(again.catalog.stored(plan_ids(plan))) == plan_ids(plan)
+    assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
 
 
 def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
@@ -225,7 +225,7 @@ def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: Sp
         for _ in range(3):
             node.turn()
         assert node.told("planned") == 1
-        assert node.catalog.doomed() == []
+        assert node.catalog.archive_records.pending_deletion() == []
         assert len(spool.chunks.finished()) == 3
 
 
@@ -288,7 +288,7 @@ def test_forged_events_are_forgotten(node: Node, caplog: pytest.LogCaptureFixtur
 def test_a_chunk_that_could_not_be_registered_is_tried_again(node: Node) -> None:
     intake = Intake(node.spool, node.catalog)
     name = min(node.spool.chunks.finished())
-    with failing(node.catalog, "register", CatalogBusy("busy")), pytest.raises(CatalogBusy):
+    with failing(node.catalog.registration, "add_chunks", CatalogBusy("busy")), pytest.raises(CatalogBusy):
         intake.notice(name)
     assert intake.rescan() == 3
     assert name in node.catalog.known([name])
@@ -299,7 +299,6 @@ def test_what_could_not_be_removed_after_its_upload_goes_later(node: Node) -> No
     with failing(node.spool.chunks, "remove", read_only(), times=3):
         node.end()
     assert node.told("uploaded") == 1
-    assert len(node.catalog.attempts()) == 1
     assert len(node.spool.chunks.finished()) == 3
     node.turn()
     assert node.spool.chunks.finished() == {}
@@ -323,7 +322,7 @@ def test_what_was_discarded_and_could_not_be_removed_goes_later(node: Node, wish
     intake = Intake(node.spool, node.catalog, lambda _: None)
     intake.rescan()
     names = sorted(node.spool.chunks.finished())[:2]
-    node.catalog.mark_gone(names, wish)  # type: ignore[arg-type]
+    node.catalog.deletions.mark_gone(names, wish)  # type: ignore[arg-type]
     with failing(node.spool.chunks, "remove", read_only(), times=2):
         intake.rescan()
     assert len(node.spool.chunks.finished()) == 3
@@ -335,7 +334,7 @@ def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool
     node = Node(tmp_path, spool, Archive(), Pace(rescan=0.0))
     with contextlib.closing(node.catalog):
         node.turn()
-        with failing(node.catalog, "mark_uploaded", CatalogBusy("busy")):
+        with failing(node.catalog.plans, "mark_uploaded", CatalogBusy("busy")):
             node.end()
         node.turn()
         assert node.worker.job is None, "it is looked for and read again at once"
@@ -438,7 +437,7 @@ def test_what_lies_in_another_bucket_is_not_waited_for(node: Node, start: int, s
     node.turn()
     plan = node.plan()
     node.end()
-    node.catalog.expire(plan.archive_id)
+    node.catalog.deletions.expire_archive(plan.archive_id)
     target = Target("another", "p/", "porch")
     eraser = Eraser(node.spool, node.catalog, target, PACE, lambda: 0)
     order = node.erase(start, start + 1)
@@ -496,10 +495,10 @@ def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> 
     spool.create()
     spool.disk.room_for = -1
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(make_chunk(seq, b"x") for seq in range(1_030))
+        catalog.registration.add_chunks(make_chunk(seq, b"x") for seq in range(1_030))
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + 1_000 * SECOND)))
         Keeper(spool, catalog, Archive(when_full="drop_oldest"), Recorder(), lambda: False).tidy(START)
-        assert [chunk.seq for chunk in catalog.waiting(2_000)] == list(range(1_000))
+        assert [chunk.seq for chunk in catalog.queue.waiting(2_000)] == list(range(1_000))
 
 
 def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
@@ -507,15 +506,15 @@ def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
         keeper = Keeper(spool, catalog, Archive(when_full="drop_oldest"), Recorder(), lambda: False)
         with failing(spool.chunks, "remove", read_only(), times=40):
             for _ in range(2):
                 with pytest.raises(SpoolError):
                     keeper.tidy(START)
-        assert len(catalog.waiting(99)) == 30
+        assert len(catalog.queue.waiting(99)) == 30
         keeper.tidy(START)
-        assert sorted(spool.chunks.finished()) == [chunk.chunk_id for chunk in catalog.waiting(99)]
+        assert sorted(spool.chunks.finished()) == [chunk.chunk_id for chunk in catalog.queue.waiting(99)]
         assert len(spool.chunks.finished()) == 10
 
 
@@ -525,7 +524,7 @@ def test_more_held_archives_than_one_look_takes_hide_no_others(tmp_path: Path, s
         free = make_plan([make_chunk(1, b"x")], {}, Target("bucket", "p/", "porch")).archive(START)
         found, expired = [held] * 1_000 + [free], list[str]()
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
-        catalog.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
-        catalog.expire = expired.append  # type: ignore[assignment, method-assign]
+        catalog.archive_records.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
+        catalog.deletions.expire_archive = expired.append  # type: ignore[assignment, method-assign]
         Keeper(spool, catalog, Archive(keep_remote=1.0), Recorder(), lambda: False).tidy(START)
         assert expired == [free.archive_id]

@@ -22,7 +22,7 @@ from edge.core.instant import LAST, Instant
 from edge.embedded import ports
 from edge.embedded.store import BUCKET
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service.doors.local import LocalDoor
 from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
@@ -75,7 +75,7 @@ def answers(settings: Settings) -> list[bytes]:
 def test_rebuilt_it_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
     with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
         spool = Spool(archived.recorder.record_path, "porch")
-        catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
+        catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
     before, expected = rows(archived), answers(archived)
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
     archived.catalog.db_path.unlink()
@@ -141,7 +141,7 @@ def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
 
 
 def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
-    Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
+    S3Store(archived.s3).delete(sorted(key for key, _ in S3Store(archived.s3).keys("imhearing/"))[0])
     done = imhearing(tmp_path, "catalog", "verify", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -172,7 +172,7 @@ def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, l
 
 def test_chunks_that_are_in_no_archive_change_none(tmp_path: Path, settings: Settings) -> None:
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register([make_chunk(0), make_chunk(1)])
+        catalog.registration.add_chunks([make_chunk(0), make_chunk(1)])
     Spool(settings.recorder.record_path, "porch").create()
     done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
     assert re.fullmatch("2 chunks with sound from .* to .*; no archive has them yet:", done.stderr.splitlines()[0])

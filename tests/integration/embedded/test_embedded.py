@@ -21,7 +21,7 @@ from edge.embedded.broker import broker_part, find_mosquitto
 from edge.embedded.child import Child, Part, read_tail, trim_log
 from edge.embedded.store import BUCKET, store_part
 from edge.embedded.supervisor import Backoff, Supervisor, how_it_ended
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
 from tests.support.wait import wait_until
@@ -283,7 +283,7 @@ def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
 def test_what_is_deleted_in_the_store_is_no_problem_to_show(tmp_path: Path) -> None:
     with running_store(tmp_path) as store:
         watch = LogWatch({"store": tmp_path / "store.log"})
-        storage = Storage(store.settings)
+        storage = S3Store(store.settings)
         for key in ("porch/2026/a", "porch/2026/b", "porch/doctor/c"):
             storage.put(key, b"sound", hashlib.md5(b"sound", usedforsecurity=False).hexdigest())
         storage.delete("porch/doctor/c")

@@ -13,7 +13,7 @@ from commands.doctor.finding import Patient
 from commands.doctor.lifecycle import expiry, unfinished
 from edge.configuration.settings import S3, Archive, Node, Settings
 from edge.core.kernel_clock import KernelClock
-from edge.store.s3 import LifecycleRule
+from edge.store.values import LifecycleRule
 
 OWN = "imhearing/porch/"
 YEARS = f"{OWN}2"

@@ -76,7 +76,10 @@ def test_a_strange_window_is_refused(text: str) -> None:
 class _Kept:
     """A catalog that keeps 10 GB since long ago."""
 
-    def kept(self, month: Instant) -> list[tuple[int, Instant]]:
+    def __init__(self) -> None:
+        self.archive_records = self
+
+    def kept_bytes(self, month: Instant) -> list[tuple[int, Instant]]:
         return [(10 * GB, month)]
 
 
