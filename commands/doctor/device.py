@@ -15,8 +15,8 @@ from commands.doctor.finding import Finding, Patient, fault, ok, warning
 from edge.configuration.settings import Recorder
 from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
+from edge.recorder.capture.excerpt import Excerpt, record_excerpt
 from edge.recorder.capture.gain import read_gain, set_command
-from edge.recorder.capture.listening import Heard, listen
 from edge.recorder.capture.microphone import choose_device, list_devices
 from edge.recorder.capture.sources import choose_source
 from edge.spool.spool import Spool
@@ -35,7 +35,7 @@ def look(patient: Patient) -> Iterator[Finding]:
     recorder = patient.settings.recorder
     try:
         source = choose_source(recorder)
-        heard = listen(source, _SECONDS)
+        heard = record_excerpt(source, _SECONDS)
     except DeviceError as problem:
         busy = in_use(patient)
         yield from busy or [cannot_record(patient, problem)]
@@ -119,7 +119,7 @@ def lets_sound_in(device: str) -> Iterator[Finding]:
         yield (warning if unity else fault)(check, told, set_command(device, gain, "80%", "cap"))
 
 
-def does_not_clip(heard: Heard) -> Finding:
+def does_not_clip(heard: Excerpt) -> Finding:
     check = "device.clipping"
     clipped = np.abs(heard.samples.astype(np.float64)) >= heard.full_scale * _CLIPPED
     share = float(np.mean(clipped))
@@ -154,7 +154,7 @@ def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:
     return spool.chunks.manifest(chunks[-1]) if chunks else None
 
 
-def peak_dbfs(heard: Heard) -> float:
+def peak_dbfs(heard: Excerpt) -> float:
     """The greatest magnitude, re full scale; -inf for digital silence."""
     peak = float(np.abs(heard.samples.astype(np.float64)).max(initial=0.0))
     return 20 * float(np.log10(peak / heard.full_scale)) if peak else -np.inf
@@ -173,7 +173,7 @@ def _mixer(device: str, setting: str) -> str:
     return f"amixer {card}sset Capture {setting}"
 
 
-def _describe(heard: Heard) -> str:
+def _describe(heard: Excerpt) -> str:
     form = heard.form
     channels = "mono" if form.channels == 1 else f"{form.channels} channels"
     return f"{escaped(form.device)}: {form.rate} Hz, {channels}, {form.bits} bits"

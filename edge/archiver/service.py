@@ -132,7 +132,7 @@ def assemble(
     configured = thresholds.configured(settings.thresholds)
 
     def active_limits() -> thresholds.Limits:
-        return limits.in_force(spool.path, configured)
+        return limits.active(spool.path, configured)
 
     allowance = Allowance(settings, catalog, clock)
     reporter = Reporter(spool, catalog, publish, pacing.report, allowance.month_cost, heartbeat, clock)

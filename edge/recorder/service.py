@@ -19,7 +19,6 @@ from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.recorder import Recorder
-from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
 
 
@@ -35,11 +34,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
         return RecorderStatus(at=kernel.now(), node=node, state=state, instance=identity, version=__version__)
 
     bus = Bus(settings.mqtt, f"{node}-recorder", identity, will=status("offline"))
-    in_force = limits.in_force(spool.path, thresholds.configured(settings.thresholds))
-    announcer = Announcer(settings, spool, bus, kernel, in_force)
-    heartbeat = Heartbeat()
-    recorder = Recorder(settings, spool, SourceChoice(settings.recorder), kernel, announcer, stop, heartbeat)
-    commands = RecorderCommands(spool, kernel, in_force, announcer.set_limits, recorder.rotate)
+    announcer, heartbeat = Announcer(settings, bus, kernel), Heartbeat()
+    recorder = Recorder(settings, spool, SourceChoice(settings.recorder, kernel), kernel, announcer, stop, heartbeat)
+    announcer.limits_changed(recorder.limits)
+    commands = RecorderCommands(spool, kernel, recorder)
     Desk(bus, node, commands.handlers(), stray=True)
     NameGuard(bus, status("online"))
     bus.publish(status("online"))

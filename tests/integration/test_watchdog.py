@@ -21,7 +21,7 @@ from edge.configuration import settings as sections
 from edge.configuration.settings import Settings
 from edge.core.systemd import Heartbeat
 from edge.core.values import PauseOrder
-from edge.recorder.capture.blocks import Block, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, SoundSource, SourceFormat
 from edge.recorder.recorder import Recorder
 from query_service import service as query_service
 from query_service.realtime.link import Link
@@ -32,7 +32,7 @@ from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import server_in_thread
 from tests.support.recorder_process import running_recorder
 from tests.support.s3 import running_store
-from tests.support.scripted import LOST, RATE, Rig
+from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
 from tests.support.supervisor import Supervisor, supervisor
 from tests.support.wait import wait_until
 
@@ -99,7 +99,7 @@ class CountedHeartbeat(Heartbeat):
         self.told.append(text)
 
 
-def run_recorder(rig: Rig, source: Source, stop: threading.Event) -> CountedHeartbeat:
+def run_recorder(rig: Rig, source: SoundSource, stop: threading.Event) -> CountedHeartbeat:
     heartbeat = CountedHeartbeat()
     Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
     return heartbeat
@@ -124,9 +124,9 @@ def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> N
     assert heartbeat.beats == 1
     assert heartbeat.told == ["no_device: unplugged"]
 
-    stop = threading.Event()
+    stop = ScriptedStop(rig.clock, ())
     rig.spool.pause.write(PauseOrder())
-    threading.Timer(0.7, stop.set).start()
+    stop.acts.append(stop.set)
     heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
     assert heartbeat.beats >= 1
     assert heartbeat.told == ["paused"]

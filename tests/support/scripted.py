@@ -16,11 +16,13 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Stream
-from edge.recorder.capture.blocks import Block, Samples, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, Samples, SoundSource, SourceFormat
+from edge.recorder.context import Tuning
 from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
-from edge.recorder.recording import ModeListener
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Crossing, Limits
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 
@@ -66,14 +68,40 @@ class ScriptedSource:
         """Nothing to let go of."""
 
 
-class Listening(ModeListener):
-    """Remembers what it was told."""
+class ScriptedStop(threading.Event):
+    """The event that stops a recorder. Waiting takes no time: it does an act of the script, or turns the clock."""
+
+    def __init__(self, clock: TurnedClock, acts: Iterable[Callable[[], None]]) -> None:
+        super().__init__()
+        self._clock, self.acts = clock, list(acts)
+        self._left = 10_000
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._left -= 1
+        assert self._left, "the recorder waits for ever"
+        if self.acts:
+            self.acts.pop(0)()
+        else:
+            self._clock.pass_time(timeout or 0.0)
+        return self.is_set()
+
+
+class RecordedFacts(RecorderObserver):
+    """Remembers what the recorder reported."""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self.modes: list[RecorderMode] = []
         self.corrected: list[Stream] = []
         self.streams: list[Stream] = []
+        self.limits: list[Limits] = []
+        self.crossings: list[Crossing] = []
+
+    def limits_changed(self, limits: Limits) -> None:
+        self.limits.append(limits)
+
+    def threshold_crossed(self, crossing: Crossing) -> None:
+        self.crossings.append(crossing)
 
     def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
         self.modes.append(mode)
@@ -96,7 +124,8 @@ class Rig:
         self.spool = Spool(folder / "spool", "porch")
         self.spool.create()
         self.settings: Settings = load(folder, overrides=["node.name=porch", "recorder.record_period=1"], environ={})
-        self.heard = Listening()
+        self.heard = RecordedFacts()
+        self.tuning = Tuning()
         self.played: list[Samples] = []
         self._recorder: Recorder | None = None
         self._stop = threading.Event()
@@ -105,26 +134,30 @@ class Rig:
         """Changes keys of [recorder]."""
         self.settings = replace(self.settings, recorder=replace(self.settings.recorder, **changes))
 
-    def run(self, *script: Step) -> None:
-        """One life from start to an orderly stop."""
-        stop = self._stop = threading.Event()
+    def run(self, *script: Step, waits: Iterable[Callable[[], None]] = ()) -> None:
+        """One life from start to an orderly stop. `waits`: what happens in the recorder's first waits, one each."""
+        stop = self._stop = ScriptedStop(self.clock, waits)
         source = ScriptedSource(self.clock, script, stop.set)
 
-        def choose() -> Source:
+        def choose() -> SoundSource:
             return source
 
-        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop)
+        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop, tuning=self.tuning)
         self._recorder.run()
         self.played += source.played
 
     def stop(self) -> None:
-        """Ends this life, whatever the recorder is at."""
+        """Ends this life, whatever the recorder is doing."""
         self._stop.set()
 
-    def rotate(self) -> None:
-        """Asks the running recorder to."""
+    @property
+    def recorder(self) -> Recorder:
+        """The one that is running."""
         assert self._recorder is not None
-        self._recorder.rotate()
+        return self._recorder
+
+    def rotate(self) -> None:
+        self.recorder.rotate()
 
     def crash(self, *script: Step) -> None:
         """One life that ends in the middle of things: the spool is left as the kernel has it at the script's end."""
