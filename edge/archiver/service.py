@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -26,14 +27,13 @@ from edge.catalog import Catalog
 from edge.configuration.settings import Settings
 from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
-from edge.core import wire
-from edge.core.errors import CatalogDamaged, CatalogError, WireError
+from edge.core.errors import CatalogDamaged, CatalogError
 from edge.core.instant import Instant
 from edge.core.systemd import Heartbeat
-from edge.messaging.bus import Bus, Message
-from edge.messaging.command_server import Desk
-from edge.messaging.commands import ArchiveNow
-from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
+from edge.messaging.bus import Bus
+from edge.messaging.command_server import Desk, Handler
+from edge.messaging.commands import ArchiveNow, Command
+from edge.messaging.events import ArchiverStatus, ChunkCompleted, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
@@ -77,7 +77,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
         instance = identity.instance(settings.catalog.db_path.parent)
-        bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
+        bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
         def deliver(outcome: Outcome) -> None:
@@ -114,7 +114,7 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
             heartbeat := Heartbeat(),
             allowance.cost,
         )
-        _listen(bus, node, archiver, inbox)
+        _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
             log.warning("%s", NO_BUCKET)
@@ -131,35 +131,30 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
             bus.stop(farewell=_status(node, instance, "offline"))
 
 
-def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
-    def enqueue(call: Call) -> None:
-        # what does not fit is no loss: the rescan looks at the spool itself
-        with contextlib.suppress(queue.Full):
-            inbox.put_nowait(call)
+def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
+    """What the archiver hears, and what it then does, in its own thread. A notice that finds no room is no loss."""
 
-    def chunk(message: Message) -> None:
-        try:
-            event = wire.decode(message.payload, ChunkCompleted)
-        except WireError as problem:
-            log.debug("not a chunk event: %s", problem)
-            return
-        enqueue(lambda: archiver.noticed(event.chunk_id))
-
-    def take_command(call: Call) -> bool:
+    def enqueue(call: Call) -> bool:
         try:
             inbox.put_nowait(call)
         except queue.Full:
             return False
         return True
 
+    bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.noticed, chunk.chunk_id)))
+    bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.look))
+    bus.on_connected(lambda: enqueue(archiver.look))
+    Desk(bus, node, command_handlers(archiver), enqueue)
+
+
+def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:
+    """Who carries out which command."""
+
     def archive_now(_command: ArchiveNow) -> dict[str, Any]:
         archives, chunks = archiver.archive_now()
         return {"archives": archives, "chunks": chunks}
 
-    bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
-    bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.look))
-    Desk(bus, node, {ArchiveNow: archive_now}, take_command)
-    bus.on_connected(lambda: enqueue(archiver.look))
+    return {ArchiveNow: archive_now}
 
 
 def _opener(spool: Spool) -> Callable[[str], BinaryIO]:

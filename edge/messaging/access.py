@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-from edge.messaging.events import ROOT
-from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.messaging import topics
+from edge.messaging.commands import COMMANDS, QUERY_VERB
+from edge.messaging.events import ArchiverStatus, RecorderStatus
+from edge.messaging.topics import HOME_ASSISTANT
 
 Account = Literal["recorder", "archiver", "query", "control", "viewer"]
 ACCOUNTS: tuple[Account, ...] = get_args(Account)
@@ -28,45 +30,45 @@ class Right(NamedTuple):
     topic: str
 
 
-def rights(account: Account | None, node: str, prefix: str = DEFAULT_PREFIX) -> list[Right]:
+def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> list[Right]:
     """What an account of `node` may do; None: whoever connects without a name, which only loopback allows."""
-    own = f"{ROOT}/{node}"
-    read = [Right("read", f"{own}/{part}/#") for part in ("recorder", "archiver", "query")]
+    looks_on = [Right("read", topics.event(node, f"{service}/#")) for service in ("recorder", "archiver", "query")]
+    answers = Right("write", topics.response(node, "#"))
     match account:
         case "recorder":
             return [
-                Right("write", f"{own}/recorder/#"),
-                Right("read", f"{own}/recorder/status"),
-                Right("read", f"{own}/request/#"),
-                Right("write", f"{own}/response/#"),
-                Right("write", discovery_topic(node, prefix)),
-                Right("read", f"{prefix}/status"),
+                Right("write", topics.event(node, "recorder/#")),
+                Right("read", RecorderStatus.topic_of(node)),
+                Right("read", topics.request(node, "#")),  # it refuses unknown commands for all
+                answers,
+                Right("write", topics.discovery(node, prefix)),
+                Right("read", topics.home_assistant_status(prefix)),
             ]
         case "archiver":
             return [
-                Right("write", f"{own}/archiver/#"),
-                Right("read", f"{own}/archiver/status"),
-                Right("read", f"{own}/recorder/#"),
-                Right("read", f"{own}/request/archive"),
-                Right("write", f"{own}/response/#"),
+                Right("write", topics.event(node, "archiver/#")),
+                Right("read", ArchiverStatus.topic_of(node)),
+                Right("read", topics.event(node, "recorder/#")),
+                *(Right("read", topics.request(node, each.VERB)) for each in COMMANDS if each.BY == "archiver"),
+                answers,
             ]
         case "query":
             return [
-                Right("write", f"{own}/query/#"),
-                *read,
-                Right("read", f"{own}/request/query"),
-                Right("write", f"{own}/response/#"),
+                Right("write", topics.event(node, "query/#")),
+                *looks_on,
+                Right("read", topics.request(node, QUERY_VERB)),
+                answers,
             ]
         case "control":
             return [
-                *read,
-                Right("write", f"{own}/request/#"),
-                Right("read", f"{own}/response/#"),
+                *looks_on,
+                Right("write", topics.request(node, "#")),
+                Right("read", topics.response(node, "#")),
                 Right("read", f"{prefix}/#"),
-                Right("write", f"{prefix}/status"),
+                Right("write", topics.home_assistant_status(prefix)),
             ]
         case _:
-            return read
+            return looks_on
 
 
 def user_of(account: Account, node: str) -> str:
@@ -74,7 +76,7 @@ def user_of(account: Account, node: str) -> str:
     return f"{node}-{account}"
 
 
-def acl_text(node: str, prefix: str = DEFAULT_PREFIX) -> str:
+def acl_text(node: str, prefix: str = HOME_ASSISTANT) -> str:
     """Mosquitto's acl_file. Whatever no line grants is refused, `$SYS` too. `prefix` is Home Assistant's."""
     lines = [
         f"# Written by `imhearing broker-setup` for the node {node}. Whatever no line grants is refused.",

@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from edge.core.instant import Instant
+from edge.messaging import topics
 from edge.messaging.command_server import ANSWER_SECONDS
 from edge.messaging.commands import COMMANDS, QUERY_VERB, Command
-from edge.messaging.events import EVENTS, ROOT, Event, Response
+from edge.messaging.events import EVENTS, Event, Response
 
 FILE = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 _SCHEMAS = "#/components/schemas/{name}"
@@ -128,7 +129,7 @@ def _servers() -> dict[str, Any]:
 
 def _channel(topic: str, message: str, description: str) -> dict[str, Any]:
     return {
-        "address": f"{ROOT}/{{node}}/{topic}",
+        "address": topics.event("{node}", topic),
         "description": description,
         "parameters": {"node": {"description": "The node's name", "examples": ["porch"]}},
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},

@@ -6,6 +6,7 @@ each field, its unit and its example is also what `docs/asyncapi.yaml` says.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
@@ -26,8 +27,8 @@ from edge.core.values import (
     Sha256,
     SoundSpan,
 )
+from edge.messaging import topics
 
-ROOT = "imhearing"
 Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]
 
 _STREAM = "20261122T054408Z-k3f7"
@@ -49,9 +50,14 @@ class Event(Struct, frozen=True, kw_only=True):
     at: Annotated[Instant, _about("When this was said", "2026-11-22T05:44:08.000000Z")]
     node: Annotated[NodeName, _about("The node's name", "porch")]
 
+    @classmethod
+    def topic_of(cls, node: str) -> str:
+        """Where `node` publishes events of this type."""
+        return topics.event(node, cls.TOPIC)
+
     @property
     def topic(self) -> str:
-        return f"{ROOT}/{self.node}/{self.TOPIC}"
+        return self.topic_of(self.node)
 
 
 class ServiceStatus(Event, frozen=True, kw_only=True):
@@ -391,20 +397,10 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=False):
     error: Annotated[ErrorBody | None, _about("Why it was not done", None)] = field(default=None)
 
 
-EVENTS: tuple[type[Event], ...] = (
-    RecorderStatus,
-    ArchiverStatus,
-    QueryStatus,
-    RecorderState,
-    LevelMeasured,
-    ChunkCompleted,
-    SoundHeard,
-    SoundingChanged,
-    ThresholdCrossed,
-    LimitsSet,
-    GapFound,
-    ClockCorrected,
-    ArchiverState,
-    ArchiveChanged,
-    DailyReport,
-)
+def _published(base: type[Event]) -> Iterator[type[Event]]:
+    for event in base.__subclasses__():
+        yield from (event,) if hasattr(event, "TOPIC") else _published(event)
+
+
+EVENTS = tuple(_published(Event))  # every struct above that has a topic, in order
+EVENT_BY_NAME = {event.TOPIC: event for event in EVENTS}

@@ -14,9 +14,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from edge.core import wire
-from edge.core.errors import WireError
-from edge.messaging.bus import Bus, Message
+from edge.messaging.bus import Bus
 from edge.messaging.events import ServiceStatus
 
 log = logging.getLogger(__name__)
@@ -65,14 +63,10 @@ class NameGuard:
         self._claim = Claim(online.instance)
         self._named = ""  # the rival that the log has named
         bus.on_connected(lambda: self._claim.connected(self._clock()))
-        bus.subscribe(online.topic, self._received)
+        bus.subscribe(type(online), self._heard)
 
-    def _received(self, message: Message) -> None:
-        try:
-            status = wire.decode(message.payload, type(self._online))
-        except WireError:
-            return
-        move = self._claim.heard(status, message.retained, self._clock())
+    def _heard(self, status: ServiceStatus, retained: bool) -> None:
+        move = self._claim.heard(status, retained, self._clock())
         if move == "none":
             return
         mine = status.instance == self._online.instance

@@ -10,15 +10,14 @@ import msgspec
 
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.command_server import Handler
-from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.messaging.commands import Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.spool import limits as limits_file
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits, with_limit
 
 
 class RecorderCommands:
-    """Hand `handlers` to a `Desk`. `rotate` asks the recorder to finish the chunk and go on in another."""
+    """One method for each command. `rotate` asks the recorder to finish the chunk and go on in another."""
 
     def __init__(
         self,
@@ -32,15 +31,6 @@ class RecorderCommands:
         self._limits, self._limits_changed = limits, limits_changed
         self._rotate = rotate
         self._lock = threading.Lock()
-
-    def handlers(self) -> dict[type[Command], Handler]:
-        return {
-            Pause: self.pause,
-            Resume: self.resume,
-            SwitchRecording: self.switch,
-            Rotate: self.rotate,
-            SetLimit: self.set_limit,
-        }
 
     def pause(self, command: Pause) -> dict[str, Any]:
         return self._pause(command.seconds)

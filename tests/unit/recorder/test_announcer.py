@@ -30,7 +30,7 @@ class Memory:
     def publish(self, event: Event) -> None:
         self.said.append(event)
 
-    def subscribe(self, *_: Any) -> None:
+    def subscribe_raw(self, *_: Any) -> None:
         """Nothing ever comes."""
 
     def retain(self, *_: Any) -> None:
