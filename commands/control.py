@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from commands.cli import logs
@@ -28,6 +29,10 @@ from edge.messaging.login import Role
 from edge.spool.spool import Spool
 
 _CONNECT_SECONDS = 5.0
+SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
+    "rotate": (Rotate, lambda _: "the chunk ends, another begins"),
+    "archive": (ArchiveNow, lambda data: f"archives planned: {len(data.get('archives', []))}"),
+}
 _STOPPED = "the recorder does not run;"
 
 
@@ -71,20 +76,13 @@ def resume(args: argparse.Namespace) -> int:
     return 0
 
 
-def rotate(args: argparse.Namespace) -> int:
-    """`imhearing rotate`."""
+def send(args: argparse.Namespace) -> int:
+    """`imhearing rotate`, `imhearing archive`: what has neither options nor another way than the broker."""
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
-    _done(args, ask(chosen.mqtt, chosen_node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
-    return 0
-
-
-def archive(args: argparse.Namespace) -> int:
-    """`imhearing archive`."""
-    logs.set_up_for_people()
-    chosen = settings_with_broker(args)
-    data = ask(chosen.mqtt, chosen_node(args, chosen), ArchiveNow(id=new_id()))
-    _done(args, data, f"archives planned: {len(data.get('archives', []))}")
+    command_type, done = SENT[args.command]
+    data = ask(chosen.mqtt, chosen_node(args, chosen), command_type(id=new_id()))
+    _done(args, data, done(data))
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 from edge.messaging import topics
-from edge.messaging.commands import COMMANDS, QUERY_VERB
+from edge.messaging.commands import COMMANDS, EVERY_VERB, QUERY_VERB
 from edge.messaging.events import ArchiverStatus, RecorderStatus
 from edge.messaging.topics import HOME_ASSISTANT
 
@@ -34,6 +34,7 @@ def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> 
     """What an account of `node` may do; None: whoever connects without a name, which only loopback allows."""
     looks_on = [Right("read", topics.event(node, f"{service}/#")) for service in ("recorder", "archiver", "query")]
     answers = Right("write", topics.response(node, "#"))
+    requests = [Right("write", topics.request(node, verb)) for verb in _verbs_sent_by(account)]
     match account:
         case "recorder":
             return [
@@ -62,13 +63,19 @@ def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> 
         case "control":
             return [
                 *looks_on,
-                Right("write", topics.request(node, "#")),
+                *requests,
                 Right("read", topics.response(node, "#")),
                 Right("read", f"{prefix}/#"),
                 Right("write", topics.home_assistant_status(prefix)),
             ]
         case _:
             return looks_on
+
+
+def _verbs_sent_by(account: Account | None) -> list[str]:
+    verbs = [command.VERB for command in COMMANDS if account in command.SENT_BY]
+    verbs += [QUERY_VERB] if account == "control" else []
+    return ["#"] if EVERY_VERB.issubset(verbs) else verbs
 
 
 def user_of(account: Account, node: str) -> str:

@@ -1,4 +1,9 @@
-"""The commands that a node takes on `request/<verb>`: one frozen struct each, with who carries it out."""
+"""The commands that a node takes on `request/<verb>`: one frozen struct each, with who sends it and who carries it out.
+
+ACL, AsyncAPI, topics and clients follow from what stands here. A new command also needs a handler in its service's
+command table, a section in docs/mqtt.md, and, unless it says otherwise, a subcommand (commands/cli/words.py,
+commands/control.py): tests/unit/messaging/test_registry.py names what is missing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from edge.messaging.events import Metric, Request
+from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds
 QUERY_VERB = "query"  # its fields are the query protocol's
@@ -30,6 +36,8 @@ class Command(Request, frozen=True, kw_only=True):
     """A request that one of the node's services carries out."""
 
     BY: ClassVar[Literal["recorder", "archiver"]] = "recorder"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control",)
+    ON_COMMAND_LINE: ClassVar[bool] = True  # as `imhearing <verb>`
 
     id: _Id
 
@@ -52,6 +60,7 @@ class SwitchRecording(Command, frozen=True, kw_only=True):
     """`pause` and `resume` in one, for a switch. Answer: `until`, or null."""
 
     VERB: ClassVar[str] = "recording"
+    ON_COMMAND_LINE: ClassVar[bool] = False  # `pause` and `resume` are there
 
     on: Annotated[bool, Meta(description="Whether to record", examples=[False])]
     seconds: _Seconds = None
@@ -67,6 +76,7 @@ class SetLimit(Command, frozen=True, kw_only=True):
     """Set a threshold; it outlives restarts. Answer: the limits then in force."""
 
     VERB: ClassVar[str] = "set"
+    ON_COMMAND_LINE: ClassVar[bool] = False  # `imhearing configure` sets thresholds
 
     metric: Annotated[Metric, Meta(description="Which one", examples=["sound_level"])]
     limit: Annotated[float, Meta(ge=-200, le=1e12, description="In the metric's unit; 0 ignores it", examples=[-35.0])]
@@ -79,5 +89,5 @@ class ArchiveNow(Command, frozen=True, kw_only=True):
     BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
 
 
-COMMANDS: tuple[type[Command], ...] = (Pause, Resume, SwitchRecording, Rotate, SetLimit, ArchiveNow)
+COMMANDS = tuple(Command.__subclasses__())  # every struct above, in order
 EVERY_VERB = frozenset({command.VERB for command in COMMANDS} | {QUERY_VERB})
