@@ -1,17 +1,15 @@
-"""docs/asyncapi.yaml, an AsyncAPI 3 document, from the event and command structs: `python -m edge.messaging.asyncapi`.
+"""docs/asyncapi.yaml, an AsyncAPI 3 document, from the event and command structs: `python -m tests.asyncapi` writes it.
 
-https://www.asyncapi.com/docs/reference/specification/v3.0.0. JSON's scalars are YAML's: writing it needs no library.
+https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
+import yaml
 from msgspec import Meta
 
 from edge.core.instant import Instant
@@ -20,10 +18,8 @@ from edge.messaging.command_server import ANSWER_SECONDS
 from edge.messaging.commands import COMMANDS, QUERY_VERB, Command
 from edge.messaging.events import EVENTS, Event, Response
 
-FILE = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
+FILE = Path(__file__).parents[1] / "docs" / "asyncapi.yaml"
 _SCHEMAS = "#/components/schemas/{name}"
-_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
-_NOT_PLAIN = {"on", "off", "yes", "no", "y", "n", "true", "false", "null"}  # YAML 1.1 takes them for values
 
 _DESCRIPTION = """\
 What a node of Im Hearing says over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with six decimals;
@@ -36,7 +32,7 @@ topic stands below `imhearing/<node>/response/`. Retained requests are ignored. 
 
 
 def document() -> dict[str, Any]:
-    """The whole of it as plain values."""
+    """The whole document as plain values."""
     structs = [*EVENTS, *COMMANDS, Response]
     _, schemas = msgspec.json.schema_components(structs, schema_hook=_schema_of, ref_template=_SCHEMAS)
     channels: dict[str, Any] = {}
@@ -44,7 +40,7 @@ def document() -> dict[str, Any]:
     messages: dict[str, Any] = {"Response": _message(Response), **_query_messages()}
     for event in EVENTS:
         name = event.__name__
-        channels[name] = _channel(event.TOPIC, name, _doc(event))
+        channels[name] = _channel(topics.event("{node}", event.TOPIC), name, _doc(event))
         operations[f"tell{name}"] = _operation("send", name, name, _doc(event)) | {"bindings": _bindings(event)}
         messages[name] = _message(event)
     for command in COMMANDS:
@@ -82,28 +78,6 @@ def _metas(hint: Any) -> list[Meta]:
     return metas or [meta for part in get_args(hint) for meta in _metas(part)]
 
 
-def to_yaml(value: Any, indent: str = "") -> str:
-    """Plain values as YAML 1.2, each scalar as JSON writes it."""
-    if isinstance(value, dict) and value:
-        return "".join(f"{indent}{_key(key)}:{_below(item, indent)}" for key, item in value.items())
-    if isinstance(value, list) and value:
-        return "".join(f"{indent}-{_below(item, indent)}" for item in value)
-    return f"{indent}{_scalar(value)}\n"
-
-
-def _below(item: Any, indent: str) -> str:
-    nested = isinstance(item, dict | list) and item
-    return f"\n{to_yaml(item, indent + '  ')}" if nested else f" {_scalar(item)}\n"
-
-
-def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(key: str) -> str:
-    return key if _PLAIN_KEY.fullmatch(key) and key.lower() not in _NOT_PLAIN else json.dumps(key)
-
-
 def _schema_of(wanted: type) -> dict[str, Any]:
     if wanted is Instant:
         return {"type": "string", "format": "date-time", "examples": ["2026-11-22T05:44:08.000000Z"]}
@@ -129,7 +103,7 @@ def _servers() -> dict[str, Any]:
 
 def _channel(topic: str, message: str, description: str) -> dict[str, Any]:
     return {
-        "address": topics.event("{node}", topic),
+        "address": topic,
         "description": description,
         "parameters": {"node": {"description": "The node's name", "examples": ["porch"]}},
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
@@ -156,8 +130,8 @@ def _add_command(
     channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, answer: str, description: str
 ) -> None:
     asked, answered = f"request_{verb}", f"response_{verb}"
-    channels[asked] = _channel(f"request/{verb}", message, description)
-    channels[answered] = _channel(f"response/{verb}", answer, f"The answer to `{verb}`. {_REPLY}")
+    channels[asked] = _channel(topics.request("{node}", verb), message, description)
+    channels[answered] = _channel(topics.response("{node}", verb), answer, f"The answer to `{verb}`. {_REPLY}")
     operations[f"take_{verb}"] = _operation("receive", asked, message, description) | {
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
         "reply": {
@@ -224,13 +198,17 @@ def _doc(struct: type[Any]) -> str:
     return " ".join((struct.__doc__ or "").split())
 
 
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Readers of the document find the same values twice easier to read than an anchor and an alias."""
+        return True
+
+
 def text() -> str:
     """What the file holds."""
-    return "# Written by `python -m edge.messaging.asyncapi` from events.py and commands.py beside it.\n" + to_yaml(
-        document()
-    )
+    body = yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return f"# Written by `python -m tests.asyncapi` from events.py and commands.py in edge/messaging.\n{body}"
 
 
 if __name__ == "__main__":
     FILE.write_text(text(), encoding="utf-8")
-    print(f"written: {FILE}", file=sys.stderr)  # noqa: T201
