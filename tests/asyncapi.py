@@ -22,13 +22,13 @@ FILE = Path(__file__).parents[1] / "docs" / "asyncapi.yaml"
 _SCHEMAS = "#/components/schemas/{name}"
 
 _DESCRIPTION = """\
-What a node of Im Hearing says over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with six decimals;
-levels are in dB re full scale (dBFS) or, once calibrated, in dBA. Readers ignore fields that they do not know.
+The events that an Im Hearing node publishes over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with
+six decimals; levels are in dB re full scale (dBFS) or, once calibrated, in dBA. Readers ignore unknown fields.
 MQTT carries notice, never truth: the sound and its times are in the node's files, its archives and its catalog."""
 
 _REPLY = """\
-A request is answered on `response/<verb>`, or, of MQTT 5, on its response topic with its correlation data, where that
-topic stands below `imhearing/<node>/response/`. Retained requests are ignored. A repeated `id` gets the same answer."""
+A request is answered on `response/<verb>`, or, with MQTT 5, on its response topic with its correlation data, if that
+topic is below `imhearing/<node>/response/`. Retained requests are ignored. A repeated `id` gets the same answer."""
 
 
 def document() -> dict[str, Any]:
@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
         _add_command(channels, operations, command.VERB, command.__name__, "Response", _doc(command))
     _add_command(
         channels, operations, QUERY_VERB, "Query", "QueryAnswer",
-        "Ask what was recorded when. The answer has links to sound only if asked for: whoever may read it sees them.",
+        "Query what was recorded when. The answer has links to sound only on request: every reader sees them.",
     )  # fmt: skip
     return {
         "asyncapi": "3.0.0",
@@ -62,7 +62,7 @@ def document() -> dict[str, Any]:
 
 
 def example(struct: type[Any]) -> dict[str, Any]:
-    """One message as it could be, from the fields' own examples."""
+    """An example message, from the examples of its fields."""
     made = {}
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
@@ -73,7 +73,7 @@ def example(struct: type[Any]) -> dict[str, Any]:
 
 
 def _metas(hint: Any) -> list[Meta]:
-    """Those of a field, also where it may be null."""
+    """The metadata of a field, also of one that may be null."""
     metas = [part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Meta)]
     return metas or [meta for part in get_args(hint) for meta in _metas(part)]
 
@@ -90,13 +90,13 @@ def _servers() -> dict[str, Any]:
             "host": "127.0.0.1:1883",
             "protocol": "mqtt",
             "protocolVersion": "5.0",
-            "description": "On the node itself. Without a name one may look on.",
+            "description": "On the node itself. Without a login: read-only.",
         },
         "network": {
             "host": "raspberrypi.local:8883",
             "protocol": "mqtts",
             "protocolVersion": "5.0",
-            "description": "From the home network, with a name and a password (`imhearing broker-setup`).",
+            "description": "From the home network, with user and password (`imhearing broker-setup`).",
         },
     }
 
@@ -150,27 +150,27 @@ def _message(struct: type[Event | Command | Response]) -> dict[str, Any]:
     }
     if struct is Response:
         made["bindings"] = {"mqtt": {"bindingVersion": "0.2.0", "contentType": "application/json"}}
-        made["description"] = f"Not wanted any more after {ANSWER_SECONDS} s."
+        made["description"] = f"Expires after {ANSWER_SECONDS} s."
     return made
 
 
 def _query_messages() -> dict[str, Any]:
     """Their fields are the query protocol's, which is the same through every door."""
-    identity = {"type": "string", "description": "Made by the sender, at least 64 random bits"}
+    identity = {"type": "string", "description": "Chosen by the sender, at least 64 random bits"}
     return {
         "Query": {
             "name": "Query",
-            "summary": "A question of the query protocol",
+            "summary": "A query, as docs/query.md describes it",
             "payload": {
                 "type": "object",
                 "required": ["id"],
                 "properties": {
                     "v": {"type": "integer", "const": 1},
                     "id": identity,
-                    "type": {"type": "string", "description": "What is asked; `coverage` if not said"},
+                    "type": {"type": "string", "description": "Query type; `coverage` by default"},
                     "from": {"type": "string", "format": "date-time", "description": "Inclusive"},
                     "to": {"type": "string", "format": "date-time", "description": "Exclusive"},
-                    "urls": {"type": "boolean", "description": "Whether the answer names links to sound"},
+                    "urls": {"type": "boolean", "description": "Whether the answer includes links to sound"},
                 },
             },
             "examples": [
@@ -184,7 +184,7 @@ def _query_messages() -> dict[str, Any]:
         },
         "QueryAnswer": {
             "name": "QueryAnswer",
-            "summary": "An answer of the query protocol: what the question's type says, or `error`",
+            "summary": "The answer to a query, by its type, or `error`",
             "payload": {
                 "type": "object",
                 "required": ["id", "ok"],

@@ -64,7 +64,7 @@ class Bus:
     def start(self) -> None:
         """Connects in the background, again and again."""
         if self._in_clear:
-            log.warning("the broker's password crosses the network in clear; set [mqtt] tls = on")
+            log.warning("the MQTT password crosses the network in clear text; set [mqtt] tls = on")
         self._connector.start()
 
     def stop(self, timeout: float = 1.0, farewell: Event | None = None) -> None:
@@ -75,7 +75,7 @@ class Bus:
             if self._connection is not None and farewell is not None:
                 receipt = self._hand_over(self._connection, message_of(farewell))
         if receipt is not None and not receipt.wait(timeout):
-            log.debug("the broker did not take the farewell")
+            log.debug("the broker did not acknowledge the farewell")
         self._disconnected()
         self._connector.stop(timeout)
 

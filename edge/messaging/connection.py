@@ -57,7 +57,7 @@ class Receipt:
 
     @property
     def is_dropped(self) -> bool:
-        """Too many messages were waiting already."""
+        """Whether paho's queue was full."""
         return self._info.rc == paho.MQTT_ERR_QUEUE_SIZE
 
     def is_published(self) -> bool:
@@ -99,7 +99,7 @@ class Connection:
         try:
             self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
         except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
-            return Trouble("unreachable", f"no broker at {where}: {problem}; going on without it, trying again")
+            return Trouble("unreachable", f"cannot connect to the MQTT broker at {where}: {problem}; retrying")
         if self._closing:
             self._client.disconnect()
         try:
@@ -111,11 +111,11 @@ class Connection:
             if (opened := self._client.socket()) is not None:
                 opened.close()
         if self._ending == "refused":
-            text = f"the broker at {where} refuses us: {self._failure}; check [mqtt] username and password"
+            text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
             return Trouble("refused", text)
         if self._closing or not self._is_open:
             return None
-        return Trouble("lost", f"the broker is away ({self._failure}); going on without it, trying again")
+        return Trouble("lost", f"lost the connection to the MQTT broker ({self._failure}); retrying")
 
     def close(self) -> None:
         """Leaves the broker in good order: no last will is published."""
@@ -129,7 +129,7 @@ class Connection:
         )
         if receipt.is_dropped and not self._is_overloaded:
             self._is_overloaded = True
-            log.warning("the broker takes our messages too slowly; some are dropped")
+            log.warning("the MQTT broker accepts messages too slowly; dropping some")
         return receipt
 
     def subscribe(self, subscription: Subscription) -> None:

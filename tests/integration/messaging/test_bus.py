@@ -236,10 +236,10 @@ def test_a_refused_password_is_told_once_and_tried_again_slowly(
     with running(
         Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch", "recorder", "a")
     ) as bus:
-        wait_until(lambda: "refuses us" in caplog.text, "the refusal is told")
+        wait_until(lambda: "refused the login" in caplog.text, "the refusal is told")
         bus.publish(limits(1))
         assert not bus.wait_connected(1.5)
-    told = [record for record in caplog.records if "refuses us" in record.message]
+    told = [record for record in caplog.records if "refused the login" in record.message]
     assert len(told) == 1
     assert "[mqtt] username and password" in told[0].message
     assert "wrong" not in caplog.text
@@ -273,7 +273,7 @@ def test_a_broker_that_nobody_vouches_for_gets_no_password(
 def test_a_password_in_clear_over_the_network_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     bus = Bus(Mqtt(host="192.0.2.1", username="a", password=Secret("secret")), "porch", "recorder", "a")
     bus.start()
-    assert "in clear" in caplog.text
+    assert "in clear text" in caplog.text
     bus.stop(0.1)
 
 
@@ -301,7 +301,7 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
             wait_until(lambda: f"instance {first}" in caplog.text, "the second names the first")
             wait_until(lambda: f"instance {second}" in caplog.text, "the first names the second")
             wait_until(lambda: not newcomer.connected, "the second is off")
-            assert "another node is called porch" in caplog.text
+            assert "another node is already named porch" in caplog.text
             client.subscribe("imhearing/porch/recorder/+")
             kept = wire.decode(client.await_on("imhearing/porch/recorder/status").payload, RecorderStatus)
             assert (kept.instance, kept.state) == (first, "online")

@@ -150,7 +150,7 @@ def test_an_unusable_limit_is_refused_by_name(settings: Settings, heard: Client)
 
 
 def test_nobody_answers_for_an_archiver_that_does_not_run(settings: Settings, heard: Client) -> None:
-    with pytest.raises(DoorError, match="archiver of porch does not answer"):
+    with pytest.raises(DoorError, match="archiver of porch did not answer"):
         ask(settings.mqtt, "porch", ArchiveNow(id=new_id()), timeout=0.3)
 
 
@@ -252,7 +252,7 @@ def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> 
     assert run(settings, "pause", "90d").returncode == 2
     refused = run(settings, "rotate", "--node", "nobody")
     assert refused.returncode == 1
-    assert "does not answer" in refused.stderr
+    assert "did not answer" in refused.stderr
 
 
 def test_a_pause_works_without_a_broker(settings: Settings, heard: Client) -> None:
