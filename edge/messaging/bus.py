@@ -15,7 +15,7 @@ from edge.configuration.settings import Mqtt
 from edge.messaging import topics
 from edge.messaging.connection import (
     QUEUED_MESSAGES,
-    Connection,
+    BrokerConnection,
     Connector,
     Login,
     Receipt,
@@ -52,12 +52,12 @@ class Bus:
         self._subscriptions = Subscriptions(topic_matches)
         self._on_connected: list[Callable[[], object]] = []
         self._lock = threading.Lock()  # over the outbox, the subscriptions and the two below
-        self._connection: Connection | None = None  # while it is open
+        self._connection: BrokerConnection | None = None  # while it is open
         self._last_receipt: Receipt | None = None
         self._connected = threading.Event()
 
-        def connect() -> Connection:
-            return Connection(settings, login, self._opened, self._received)
+        def connect() -> BrokerConnection:
+            return BrokerConnection(settings, login, self._opened, self._received)
 
         self._connector = Connector(f"mqtt-{node}-{role}", connect, self._lost)
 
@@ -162,7 +162,7 @@ class Bus:
             elif not message.retain:
                 self._outbox.hold(message)
 
-    def _hand_over(self, connection: Connection, message: OutboundMessage) -> Receipt:
+    def _hand_over(self, connection: BrokerConnection, message: OutboundMessage) -> Receipt:
         self._last_receipt = receipt = connection.publish(message)
         if not receipt.is_dropped:
             self._outbox.sent(message, receipt)
@@ -170,7 +170,7 @@ class Bus:
 
     # called in the connection's thread
 
-    def _opened(self, connection: Connection) -> None:
+    def _opened(self, connection: BrokerConnection) -> None:
         with self._lock:
             for subscription in self._subscriptions:
                 connection.subscribe(subscription)

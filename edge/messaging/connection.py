@@ -75,14 +75,14 @@ class Receipt:
         return self.is_published()
 
 
-class Connection:
+class BrokerConnection:
     """One connection, from its first packet to its last. `publish`, `subscribe` and `close` are for any thread."""
 
     def __init__(
         self,
         settings: Mqtt,
         login: Login,
-        on_open: Callable[[Connection], None],
+        on_open: Callable[[BrokerConnection], None],
         on_message: Callable[[InboundMessage], None],
     ) -> None:
         self._settings, self._on_open, self._on_message = settings, on_open, on_message
@@ -198,9 +198,9 @@ class Connector:
     `make` gives a new connection for each attempt, so that nothing stale is sent again; `on_end` hears of its end.
     """
 
-    def __init__(self, name: str, make: Callable[[], Connection], on_end: Callable[[], None]) -> None:
+    def __init__(self, name: str, make: Callable[[], BrokerConnection], on_end: Callable[[], None]) -> None:
         self._make, self._on_end = make, on_end
-        self._attempt: Connection | None = None
+        self._attempt: BrokerConnection | None = None
         self._stopping = threading.Event()
         self._away_until = 0.0
         self._trouble: Trouble | None = None

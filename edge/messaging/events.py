@@ -66,9 +66,7 @@ class ServiceStatus(Event, frozen=True, kw_only=True):
     RETAINED: ClassVar[bool] = True
 
     state: Annotated[Literal["online", "offline"], _about("Whether it runs", "online")]
-    instance: Annotated[
-        str, _about("Random, kept on the node's disk: distinguishes two nodes with the same name", "5f0c2a9be1d34c77")
-    ]
+    instance: Annotated[str, _about("Random, kept on disk: distinguishes nodes with the same name", "5f0c2a9be1d34c77")]
     version: Annotated[str, _about("Version of Im Hearing", "0.1.0")]
     holds_name: Annotated[bool, _about("Tells another node with the same name that this one had it first", False)] = (
         False
@@ -291,16 +289,14 @@ class ArchiverState(Event, frozen=True, kw_only=True):
     backlog_chunks: Annotated[Count, _about("Finished chunks not yet in the store", 4, "chunks")]
     backlog_bytes: Annotated[Count, _about("Their total size", 11_652_016, "B")]
     reason: Annotated[str | None, _about("Why it is blocked, for people", None)] = None
-    disk_hours_left: Annotated[
-        float | None, _about("Time until the spool's disk is full if nothing more is uploaded", 312.5, "h")
-    ] = None
+    disk_hours_left: Annotated[float | None, _about("Until the disk is full without further uploads", 312.5, "h")] = (
+        None
+    )
     progress: Annotated[Progress | None, _about("Progress of the current upload", None)] = None
     last_archive: Annotated[
         ArchiveId | None, _about("The last archive that was uploaded", f"{_STREAM}-000000-1a2b3c4d")
     ] = None
-    last_archive_at: Annotated[
-        Instant | None, _about("When it was verified in the store", "2026-11-22T05:55:09.410000Z")
-    ] = None
+    last_archive_at: Annotated[Instant | None, _about("When it was verified", "2026-11-22T05:55:09.410000Z")] = None
     month_cost: Annotated[
         float | None,
         _about("Cost of this calendar month's storage if nothing is deleted, in the currency of `price_per_gb`", 0.31),
@@ -315,9 +311,7 @@ class ArchiveChanged(Event, frozen=True, kw_only=True):
     event: Annotated[Literal["planned", "uploaded", "failed"], _about("What happened", "uploaded")]
     archive_id: Annotated[ArchiveId, _about("The archive", f"{_STREAM}-000000-1a2b3c4d")]
     bucket: Annotated[str, _about("Its bucket", "my-garden-sounds")]
-    key: Annotated[
-        str, _about("Its key in the bucket", f"imhearing/porch/2026/11/22/{_STREAM}-000000-1a2b3c4d.zip")
-    ]  # fmt: skip
+    key: Annotated[str, _about("Its key in the bucket", f"imhearing/porch/2026/11/22/{_STREAM}-000000-1a2b3c4d.zip")]
     bytes: Annotated[Count, _about("Size of the zip", 29_130_040, "B")]
     sha256: Annotated[str | None, _about("SHA-256 of the zip, in hex; known once it is uploaded", _SHA256)]
     chunks: Annotated[Count, _about("Number of chunks in it", 10)]

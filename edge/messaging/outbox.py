@@ -19,7 +19,7 @@ _SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
 
 
-class Receipt(Protocol):
+class Acknowledgement(Protocol):
     """Whether the broker has acknowledged a message."""
 
     def is_published(self) -> bool: ...
@@ -33,7 +33,7 @@ class Outbox:
 
     def __init__(self, limit: int) -> None:
         self._waiting: deque[OutboundMessage] = deque(maxlen=limit)
-        self._unacknowledged: deque[tuple[Receipt, OutboundMessage]] = deque(maxlen=limit)
+        self._unacknowledged: deque[tuple[Acknowledgement, OutboundMessage]] = deque(maxlen=limit)
         self._retained: dict[str, OutboundMessage] = {}
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Outbox:
         if message.qos:
             self._waiting.append(message)
 
-    def sent(self, message: OutboundMessage, receipt: Receipt) -> None:
+    def sent(self, message: OutboundMessage, receipt: Acknowledgement) -> None:
         """Notes that a message was handed to the connection."""
         self._forget_acknowledged()
         if message.qos and not message.retain:
