@@ -9,38 +9,11 @@ from typing import TYPE_CHECKING
 
 from commands.cli import output
 from commands.cli.parser import build_parser
+from commands.cli.words import COMMANDS
 from edge.core.errors import ImHearingError, OutputLost
 
 if TYPE_CHECKING:
     import argparse
-
-# command -> where it is; imported only when it runs, so that none pays for another's libraries
-_COMMANDS = {
-    "up": "commands.up.up:run",
-    "recorder": "commands.services:recorder",
-    "archiver": "commands.services:archiver",
-    "query-service": "commands.services:query_service",
-    "realtime-server": "commands.services:realtime_server",
-    "query": "commands.query:run",
-    "fetch": "commands.fetch:run",
-    "watch": "commands.watch:run",
-    "pause": "commands.control:pause",
-    "resume": "commands.control:resume",
-    "rotate": "commands.control:rotate",
-    "archive": "commands.control:archive",
-    "broker-setup": "commands.broker_setup:run",
-    "unannounce": "commands.control:unannounce",
-    "status": "commands.status:run",
-    "devices": "commands.devices:run",
-    "doctor": "commands.doctor.doctor:run",
-    "calibrate": "commands.calibrate:run",
-    "configure": "commands.configure:run",
-    "make-bucket": "commands.make_bucket:run",
-    "catalog": "commands.catalog:run",
-    "hold": "commands.hold:run",
-    "forget": "commands.forget:run",
-    "token": "commands.token:run",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +71,7 @@ def _guarded(args: argparse.Namespace) -> int:
 
 
 def _find(command: str) -> Callable[[argparse.Namespace], int]:
-    module, _, name = _COMMANDS[command].partition(":")
+    module, _, name = next(words.run for words in COMMANDS if words.name == command).partition(":")
     found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from commands.cli import logs
@@ -16,17 +17,22 @@ from commands.cli.times import parse_duration
 from commands.show.formats import clock
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, ImHearingError, UsageError, WireError
+from edge.core.errors import DoorError, ImHearingError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
-from edge.messaging.events import EVENTS, ROOT, RecorderStatus, Response
-from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.messaging.events import EVENTS, ArchiverStatus, QueryStatus, RecorderStatus, Response, ServiceStatus
+from edge.messaging.login import Role
 from edge.spool.spool import Spool
 
 _CONNECT_SECONDS = 5.0
+SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
+    "rotate": (Rotate, lambda _: "the chunk ends, another begins"),
+    "archive": (ArchiveNow, lambda data: f"archives planned: {len(data.get('archives', []))}"),
+}
 _STOPPED = "the recorder does not run;"
 
 
@@ -70,20 +76,13 @@ def resume(args: argparse.Namespace) -> int:
     return 0
 
 
-def rotate(args: argparse.Namespace) -> int:
-    """`imhearing rotate`."""
+def send(args: argparse.Namespace) -> int:
+    """`imhearing rotate`, `imhearing archive`: what has neither options nor another way than the broker."""
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
-    _done(args, ask(chosen.mqtt, chosen_node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
-    return 0
-
-
-def archive(args: argparse.Namespace) -> int:
-    """`imhearing archive`."""
-    logs.set_up_for_people()
-    chosen = settings_with_broker(args)
-    data = ask(chosen.mqtt, chosen_node(args, chosen), ArchiveNow(id=new_id()))
-    _done(args, data, f"archives planned: {len(data.get('archives', []))}")
+    command_type, done = SENT[args.command]
+    data = ask(chosen.mqtt, chosen_node(args, chosen), command_type(id=new_id()))
+    _done(args, data, done(data))
     return 0
 
 
@@ -92,8 +91,9 @@ def unannounce(args: argparse.Namespace) -> int:
     logs.set_up_for_people()
     chosen = settings_with_broker(args)
     node = chosen_node(args, chosen)
-    for role in ("recorder", "archiver", "query"):
-        _take_back(chosen, node, role)
+    _take_back(chosen, node, "recorder", RecorderStatus)
+    _take_back(chosen, node, "archiver", ArchiverStatus)
+    _take_back(chosen, node, "query", QueryStatus)
     say(f"nothing of {node} is left on the broker")
     return 0
 
@@ -130,32 +130,28 @@ def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
         say(text)
 
 
-def _take_back(chosen: Settings, node: str, role: str) -> None:
-    topics = [f"{ROOT}/{node}/{event.TOPIC}" for event in EVENTS if event.RETAINED and event.TOPIC.startswith(role)]
+def _take_back(chosen: Settings, node: str, role: Role, status_type: type[ServiceStatus]) -> None:
+    retained = [event.topic_of(node) for event in EVENTS if event.RETAINED and event.TOPIC.startswith(f"{role}/")]
     if role == "recorder":
-        topics.append(discovery_topic(node, chosen.mqtt.discovery or DEFAULT_PREFIX))
-    bus = Bus(chosen.mqtt, f"{node}-{role}", secrets.token_hex(4))
+        retained.append(topics.discovery(node, chosen.mqtt.discovery or topics.HOME_ASSISTANT))
+    bus = Bus(chosen.mqtt, node, role, secrets.token_hex(4))
     running: list[str] = []
 
-    def heard(message: Message) -> None:
-        try:
-            status = wire.decode(message.payload, RecorderStatus)
-        except WireError:
-            return
+    def heard(status: ServiceStatus, _retained: bool) -> None:
         if status.state == "online":
             running.append(status.instance)
 
-    bus.subscribe(f"{ROOT}/{node}/{role}/status", heard)
+    bus.subscribe(status_type, heard)
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(f"no MQTT broker takes us at {chosen.mqtt.host}:{chosen.mqtt.port}")
-        bus.send(f"{ROOT}/{node}/response/unannounce", wire.encode(Response(id=new_id(), ok=True)), expiry=1)
+            raise DoorError(f"cannot connect to the MQTT broker at {chosen.mqtt.host}:{chosen.mqtt.port}")
+        bus.send(topics.response(node, "unannounce"), wire.encode(Response(id=new_id(), ok=True)), expiry=1)
         if not bus.flush(_CONNECT_SECONDS) or running:  # the status came before the receipt
             raise DoorError(f"the {role} of {node} is still running; stop it first, else it announces itself again")
-        for topic in topics:
+        for topic in retained:
             bus.retain(topic, b"")
         if not bus.flush(_CONNECT_SECONDS):
-            raise DoorError(f"the broker did not take it; may {role} write {topics[0]}?")
+            raise DoorError(f"the broker did not take it; may {role} write {retained[0]}?")
     finally:
         bus.stop()

@@ -15,12 +15,15 @@ from commands.cli.asking import chosen_via
 from commands.cli.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
 from commands.cli.logs import escaped
 from commands.show.formats import clock
-from commands.show.node_view import describe, read_event
+from commands.show.node_view import describe
 from commands.up.screen import level_bar
 from edge.core import wire
 from edge.core.errors import DoorError, QueryRefused, WireError
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, LevelMeasured
+from edge.messaging import topics
+from edge.messaging.bus import Bus
+from edge.messaging.events import LevelMeasured
+from edge.messaging.messages import InboundMessage
+from edge.messaging.subscriptions import decode_event
 from query_service.client import client
 from query_service.client.client import Via
 from query_service.client.watching import ASKED_EVERY, Heard
@@ -43,9 +46,9 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     """All that the node says, its level each second too."""
     settings = settings_with_broker(args)
     node = chosen_node(args, settings)
-    inbox: queue.Queue[Message] = queue.Queue(10_000)
-    bus = Bus(settings.mqtt, f"{node}-watch", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{node}/#", lambda message: _enqueue(inbox, message))
+    inbox: queue.Queue[InboundMessage] = queue.Queue(10_000)
+    bus = Bus(settings.mqtt, node, "control", secrets.token_hex(4))
+    bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
@@ -61,7 +64,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
         bus.stop()
 
 
-def _first(inbox: queue.Queue[Message], node: str) -> Message:
+def _first(inbox: queue.Queue[InboundMessage], node: str) -> InboundMessage:
     """Waits for ever, and says so: the broker keeps what each node said last, so it has not heard of a silent one."""
     try:
         return inbox.get(timeout=_SILENCE_SECONDS)
@@ -91,7 +94,7 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
+def _enqueue(inbox: queue.Queue[InboundMessage], message: InboundMessage) -> None:
     with contextlib.suppress(queue.Full):
         inbox.put_nowait(message)
 
@@ -101,7 +104,10 @@ def _show(heard: Heard, as_json: bool, utc: bool) -> None:
         with contextlib.suppress(WireError):
             print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})
         return
-    event = read_event(heard.topic, heard.payload)
+    try:
+        event = decode_event(heard.topic, heard.payload)
+    except WireError:
+        event = None
     over = "\r\x1b[K" if sys.stdout.isatty() else ""
     if isinstance(event, LevelMeasured):
         line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  {level_bar(event.laeq, event.unit, 40)}"

@@ -45,7 +45,7 @@ def set_up_for_people() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     logging.getLogger().addHandler(handler)
-    for name in (*_QUIET, "edge.messaging.bus"):  # such a command says itself whether anybody answered
+    for name in (*_QUIET, "edge.messaging.connection"):  # such a command says itself whether anybody answered
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

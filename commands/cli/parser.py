@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _calibrate(made["calibrate"])
     made["configure"].add_argument("changes", nargs="+", metavar="SECTION.KEY=VALUE", help="what to set; a secret: -")
     made["pause"].add_argument("duration", nargs="?", metavar="DURATION", help="as in 30m or 2h; without: until resume")
-    for name in ("pause", "resume", "rotate", "archive", "unannounce"):
+    for name in (words.name for words in COMMANDS if words.run.startswith("commands.control:")):
         made[name].add_argument("--node", metavar="NAME", help="which node (default: the configured one)")
         _output(made[name])
     _broker(made["broker-setup"])

@@ -1,4 +1,4 @@
-"""What `--help` says of each command: purpose and examples. Imports nothing that takes time."""
+"""The subcommands: where each runs, and what `--help` says of it. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ times:
 
 
 class Words(NamedTuple):
-    """A sub-command: what it is for, and examples. No purpose: it is not listed."""
+    """A subcommand: what it is for, and examples. One without a purpose is not listed."""
 
     name: str
+    run: str  # module:function, imported only when it runs, so that none pays for another's libraries
     purpose: str
     examples: str
 
@@ -34,6 +35,7 @@ class Words(NamedTuple):
 COMMANDS = (
     Words(
         "up",
+        "commands.up.up:run",
         "the whole node in this terminal",
         """\
 examples:
@@ -45,19 +47,27 @@ What is not configured is started locally: Mosquitto, an S3 server over a folder
 """,
     ),
     Words(
-        "recorder", "the recorder alone, for systemd", "example:\n  imhearing recorder --config /etc/imhearing.ini\n"
+        "recorder",
+        "commands.services:recorder",
+        "the recorder alone, for systemd",
+        "example:\n  imhearing recorder --config /etc/imhearing.ini\n",
     ),
     Words(
-        "archiver", "the archiver alone, for systemd", "example:\n  imhearing archiver --config /etc/imhearing.ini\n"
+        "archiver",
+        "commands.services:archiver",
+        "the archiver alone, for systemd",
+        "example:\n  imhearing archiver --config /etc/imhearing.ini\n",
     ),
     Words(
         "query-service",
+        "commands.services:query_service",
         "the query service alone, for systemd",
         "example:\n  imhearing query-service --config /etc/imhearing.ini\n",
     ),
-    Words("realtime-server", "", "The local realtime server of `imhearing up`.\n"),
+    Words("realtime-server", "commands.services:realtime_server", "", "The local realtime server of `imhearing up`.\n"),
     Words(
         "query",
+        "commands.query:run",
         "what was recorded when, and where it is",
         f"""\
 examples:
@@ -73,6 +83,7 @@ examples:
     ),
     Words(
         "fetch",
+        "commands.fetch:run",
         "the sound of a range as a WAV, FLAC or Opus file, cut to the sample",
         f"""\
 examples:
@@ -85,6 +96,7 @@ examples:
     ),
     Words(
         "watch",
+        "commands.watch:run",
         "the node's events and level, live",
         """\
 examples:
@@ -96,6 +108,7 @@ examples:
     ),
     Words(
         "status",
+        "commands.status:run",
         "whether it records, and what waits; exit code 1 if it does not record",
         """\
 examples:
@@ -105,22 +118,40 @@ examples:
   imhearing status --via ably --node all       every node at once
 """,
     ),
-    Words("devices", "the input devices, and which one would be used", "examples:\n  imhearing devices\n"),
+    Words(
+        "devices",
+        "commands.devices:run",
+        "the input devices, and which one would be used",
+        "examples:\n  imhearing devices\n",
+    ),
     Words(
         "pause",
+        "commands.control:pause",
         "stop recording, at once and honestly: the time counts as paused",
         "examples:\n  imhearing pause 30m\n  imhearing pause            until `imhearing resume`\n",
     ),
-    Words("resume", "record again", "example:\n  imhearing resume\n"),
-    Words("rotate", "finish the chunk that is being written, begin another", "example:\n  imhearing rotate\n"),
-    Words("archive", "archive now what is finished, whatever the limits say", "example:\n  imhearing archive\n"),
+    Words("resume", "commands.control:resume", "record again", "example:\n  imhearing resume\n"),
+    Words(
+        "rotate",
+        "commands.control:send",
+        "finish the chunk that is being written, begin another",
+        "example:\n  imhearing rotate\n",
+    ),
+    Words(
+        "archive",
+        "commands.control:send",
+        "archive now what is finished, whatever the limits say",
+        "example:\n  imhearing archive\n",
+    ),
     Words(
         "doctor",
+        "commands.doctor.doctor:run",
         "really try each part: microphone, disk, clock, broker, store, Ably, catalog; and say what mends it",
         "examples:\n  imhearing doctor\n  imhearing doctor --json | jq '.findings[] | select(.state != \"ok\")'\n",
     ),
     Words(
         "calibrate",
+        "commands.calibrate:run",
         "from dBFS to dBA: by a sound calibrator on the microphone, or a sound of known level",
         """\
 examples:
@@ -133,6 +164,7 @@ If the recorder has the microphone:  imhearing pause 5m
     ),
     Words(
         "configure",
+        "commands.configure:run",
         "change settings in the configuration file, and leave the rest of it as it is",
         """\
 examples:
@@ -142,6 +174,7 @@ examples:
     ),
     Words(
         "token",
+        "commands.token:run",
         "a token that lets one client ask over Ably, and no more",
         """\
 examples:
@@ -150,9 +183,15 @@ examples:
   imhearing query --via ably --node porch --last 10m       with it, in the variable IMHEARING_ABLY_TOKEN
 """,
     ),
-    Words("make-bucket", "make the bucket that the settings name", "example:\n  imhearing make-bucket\n"),
+    Words(
+        "make-bucket",
+        "commands.make_bucket:run",
+        "make the bucket that the settings name",
+        "example:\n  imhearing make-bucket\n",
+    ),
     Words(
         "broker-setup",
+        "commands.broker_setup:run",
         "passwords, rights and certificates for a Mosquitto broker",
         """\
 examples:
@@ -163,6 +202,7 @@ What is there already is kept: passwords unless --renew-passwords, the own CA al
     ),
     Words(
         "catalog",
+        "commands.catalog:run",
         "hold the catalog against store and spool (verify), or make it anew from them (rebuild)",
         """\
 examples:
@@ -172,6 +212,7 @@ examples:
     ),
     Words(
         "hold",
+        "commands.hold:run",
         "keep a range from every expiry, and from `forget`",
         f"""\
 examples:
@@ -182,6 +223,7 @@ examples:
     ),
     Words(
         "forget",
+        "commands.forget:run",
         "erase the sound of a range everywhere: spool, store, clips",
         f"""\
 examples:
@@ -192,6 +234,7 @@ Whole chunks go: those that have any sound in the range. The archiver carries it
     ),
     Words(
         "unannounce",
+        "commands.control:unannounce",
         "take a stopped node back from broker and Home Assistant",
         "example:\n  imhearing unannounce --node porch\n",
     ),

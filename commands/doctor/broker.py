@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import threading
@@ -13,10 +12,12 @@ from commands.doctor import installed
 from commands.doctor.finding import Finding, Patient, fault, ok, warning
 from edge.configuration.settings import Mqtt
 from edge.core.errors import ConfigError
+from edge.messaging import topics
 from edge.messaging.access import ETC
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT
+from edge.messaging.bus import Bus
+from edge.messaging.connection import Trouble
 from edge.messaging.login import Role, credentials
+from edge.messaging.messages import InboundMessage
 
 _ROLES: tuple[Role, ...] = ("recorder", "archiver", "query")
 _TCP_SECONDS = 3.0
@@ -70,7 +71,7 @@ def carries(patient: Patient) -> Iterator[Finding]:
     refused: list[Finding] = []
     seen: dict[str, threading.Event] = {}
 
-    def arrived(message: Message) -> None:
+    def arrived(message: InboundMessage) -> None:
         if message.topic in seen:
             seen[message.topic].set()
 
@@ -82,10 +83,10 @@ def carries(patient: Patient) -> Iterator[Finding]:
             return
         yield ok("broker.login", f"lets {_users(settings)} in")
         assert control is not None  # noqa: S101 - for the type checker
-        control.subscribe(f"{ROOT}/{node}/+/doctor", arrived)
+        control.subscribe_raw(topics.doctor(node, "+"), arrived)
         for role in buses:
-            seen[_topic(node, role)] = threading.Event()
-        lost = [role for role, bus in buses.items() if bus and not _comes_back(bus, _topic(node, role), seen)]
+            seen[topics.doctor(node, role)] = threading.Event()
+        lost = [role for role, bus in buses.items() if bus and not _comes_back(bus, topics.doctor(node, role), seen)]
     yield _rights(patient, lost)
 
 
@@ -107,14 +108,9 @@ def _rights(patient: Patient, lost: list[Role]) -> Finding:
     reader = credentials(patient.settings.mqtt, "control")[0] or "(anonymous)"
     return fault(
         check,
-        f"what {user} publishes on {_topic(node, role)} does not reach {reader}: the broker's ACL forbids it",
+        f"what {user} publishes on {topics.doctor(node, role)} does not reach {reader}: the broker's ACL forbids it",
         f"{patient.as_root(f'broker-setup --into {ETC}')} && sudo systemctl reload {installed.broker_service()}",
     )
-
-
-def _topic(node: str, role: Role) -> str:
-    """Every role may publish below its own name, and `control` may read all of them."""
-    return f"{ROOT}/{node}/{role}/doctor"
 
 
 def _roles(settings: Mqtt) -> tuple[Role, ...]:
@@ -141,35 +137,29 @@ class _Connections:
         settings = self._patient.settings.mqtt
         if self._refused:
             return None
-        name = f"{self._patient.settings.node.name}-doctor-{role}"
-        overheard = _Overheard()
         try:
-            overheard.begin()
-            bus = Bus(settings, name, secrets.token_hex(4))
+            bus = Bus(settings, self._patient.settings.node.name, role, secrets.token_hex(4))
             bus.start()
             self._buses.append(bus)
             deadline = time.monotonic() + _LOGIN_SECONDS
-            while not overheard.last and time.monotonic() < deadline:
+            while bus.trouble is None and time.monotonic() < deadline:
                 if bus.wait_connected(_LOOK_SECONDS):
                     return bus
-            self._refused.append(self._why(role, overheard.last))
+            self._refused.append(self._why(role, bus.trouble))
         except ConfigError as problem:
             key = "ca_file" if "ca_file" in str(problem) else "cert_file"
             self._refused.append(fault("broker.login", str(problem), self._patient.configure(f"mqtt.{key}=")))
-        finally:
-            overheard.end()
         return None
 
-    def _why(self, role: Role, told: str) -> Finding:
+    def _why(self, role: Role, trouble: Trouble | None) -> Finding:
         check, patient, settings = "broker.login", self._patient, self._patient.settings.mqtt
         user = credentials(settings, role)[0]
-        lowered = told.lower()
-        if "refuses" in told:
+        if trouble is not None and trouble.ending == "refused":
             key = "password" if not getattr(settings, f"{role}_password").reveal() else f"{role}_password"
             changes = [f"mqtt.{key}=-"] if user else ["mqtt.username=USER", "mqtt.password=-"]
-            return fault(check, told, patient.configure(*changes))
-        if "certificate" in lowered:
-            return fault(check, told, patient.configure("mqtt.ca_file=PATH/TO/ca.crt"))
+            return fault(check, trouble.text, patient.configure(*changes))
+        if trouble is not None and "certificate" in trouble.text.lower():
+            return fault(check, trouble.text, patient.configure("mqtt.ca_file=PATH/TO/ca.crt"))
         if settings.tls == "on":
             return fault(check, "it accepts connections, but speaks no TLS", patient.configure("mqtt.tls=off"))
         return fault(
@@ -181,26 +171,3 @@ class _Connections:
     def __exit__(self, *_: object) -> None:
         for bus in self._buses:
             bus.stop(timeout=0.5)
-
-
-class _Overheard(logging.Handler):
-    """The last trouble that the connection told of: it goes on trying and raises nothing. Nobody else hears it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-        self._logger = logging.getLogger("edge.messaging.bus")
-        self._before = self._logger.level, self._logger.propagate
-
-    def begin(self) -> None:
-        self._logger.addHandler(self)
-        self._logger.setLevel(logging.WARNING)  # commands for people silence it
-        self._logger.propagate = False
-
-    def end(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._before[0])
-        self._logger.propagate = self._before[1]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from commands.cli.common import say
 from commands.show.formats import count
-from commands.show.node_view import NodeView, read_event
+from commands.show.node_view import NodeView
 from commands.up.display import Display, Facts
 from commands.up.log_watch import LogWatch, without_stamp
 from commands.up.plan import FRONT, Plan
@@ -23,8 +23,9 @@ from edge import __version__
 from edge.core.errors import ConfigError
 from edge.core.instant import Instant
 from edge.embedded.supervisor import Ending, Supervisor, how_it_ended
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT
+from edge.messaging import topics
+from edge.messaging.bus import Bus
+from edge.messaging.events import Event
 
 _LOOK_EVERY = 0.25  # seconds between looks at the children
 # Together less than five seconds; what is not done by then is ended by force, and nothing depends on it.
@@ -40,8 +41,8 @@ class Node:
         self._supervisor = Supervisor()
         self._view = NodeView()
         self._problems: deque[str] = deque(maxlen=8)
-        self._inbox: queue.Queue[Message] = queue.Queue(10_000)
-        self._bus = Bus(plan.settings.mqtt, f"{plan.settings.node.name}-up", secrets.token_hex(4))
+        self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(10_000)
+        self._bus = Bus(plan.settings.mqtt, plan.settings.node.name, "control", secrets.token_hex(4))
         self._logs: LogWatch | None = None
 
     def start(self, stopping: Callable[[], bool]) -> None:
@@ -53,7 +54,7 @@ class Node:
         if stopping():
             return
         self._logs = LogWatch({part.name: part.log for part in [*self._plan.servers, *self._plan.services]})
-        self._bus.subscribe(f"{ROOT}/{self._plan.settings.node.name}/#", self._receive)
+        self._bus.subscribe_all(self._receive)
         self._bus.start()
         for part in self._plan.services:
             say(f"starting {part.name}")
@@ -87,23 +88,18 @@ class Node:
         chunks, archives = count(self._view.chunks, "chunk"), count(self._view.archives, "archive")
         return f"{chunks} finished, {archives} uploaded"
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, event: Event, retained: bool) -> None:
         with contextlib.suppress(queue.Full):  # only the picture suffers
-            self._inbox.put_nowait(message)
+            self._inbox.put_nowait((event, retained))
 
     def _take_messages(self, patience: float) -> None:
         with contextlib.suppress(queue.Empty):
-            message = self._inbox.get(timeout=patience) if patience else self._inbox.get_nowait()
+            event, retained = self._inbox.get(timeout=patience) if patience else self._inbox.get_nowait()
             while True:
-                self._take(message)
-                message = self._inbox.get_nowait()
-
-    def _take(self, message: Message) -> None:
-        event = read_event(message.topic, message.payload)
-        # what the broker kept from the last start says nothing about now
-        if event is None or (message.retained and event.at < self._started):
-            return
-        self._display.event(event, self._view.apply(event))
+                # what the broker kept from the last start says nothing about now
+                if not retained or event.at >= self._started:
+                    self._display.event(event, self._view.apply(event))
+                event, retained = self._inbox.get_nowait()
 
     def _look_after_children(self) -> None:
         # the log first: what it says came before the end
@@ -138,7 +134,7 @@ def commands_to_paste(folder: Path, plan: Plan) -> list[list[str]]:
     """What to try in a second terminal, exactly as it can be pasted there."""
     imhearing = _how_to_call_us()
     broker = plan.settings.mqtt
-    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", f"{ROOT}/#"]
+    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", topics.everything()]
     if broker.username or not shutil.which("mosquitto_sub"):
         listen = [*imhearing, "watch", "--data", str(folder)]
     return [

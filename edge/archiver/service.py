@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -33,14 +34,13 @@ from edge.catalog import Catalog
 from edge.configuration.settings import Settings
 from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
-from edge.core import wire
-from edge.core.errors import CatalogDamaged, CatalogError, WireError
+from edge.core.errors import CatalogDamaged, CatalogError
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
-from edge.messaging.bus import Bus, Message
-from edge.messaging.command_server import Desk
-from edge.messaging.commands import ArchiveNow
-from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
+from edge.messaging.bus import Bus
+from edge.messaging.command_server import Desk, Handler
+from edge.messaging.commands import ArchiveNow, Command
+from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
@@ -85,7 +85,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
         instance = identity.instance(settings.catalog.db_path.parent)
-        bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
+        bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
         def deliver(result: JobResult) -> None:
@@ -97,7 +97,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
         uploader = Uploader(store, _opener(spool), stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
         worker = Worker(store, uploader, deletions, deliver, clock)
         archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
-        _listen(bus, node, archiver, inbox)
+        _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
             log.warning("%s", NO_BUCKET)
@@ -154,35 +154,30 @@ def assemble(
     return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
 
 
-def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
-    def enqueue(call: Call) -> None:
-        # dropping a notice loses nothing: the rescan reads the spool itself
-        with contextlib.suppress(queue.Full):
-            inbox.put_nowait(call)
+def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
+    """What the archiver hears, and what it then does, in its own thread. A notice that finds no room is no loss."""
 
-    def chunk(message: Message) -> None:
-        try:
-            event = wire.decode(message.payload, ChunkCompleted)
-        except WireError as problem:
-            log.debug("not a chunk event: %s", problem)
-            return
-        enqueue(lambda: archiver.on_chunk_completed(event.chunk_id))
-
-    def take_command(call: Call) -> bool:
+    def enqueue(call: Call) -> bool:
         try:
             inbox.put_nowait(call)
         except queue.Full:
             return False
         return True
 
+    bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
+    bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
+    bus.on_connected(lambda: enqueue(archiver.request_rescan))
+    Desk(bus, node, command_handlers(archiver), enqueue)
+
+
+def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:
+    """Who carries out which command."""
+
     def archive_now(_command: ArchiveNow) -> dict[str, Any]:
         archives, chunks = archiver.archive_now()
         return {"archives": archives, "chunks": chunks}
 
-    bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
-    bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.request_rescan))
-    Desk(bus, node, {ArchiveNow: archive_now}, take_command)
-    bus.on_connected(lambda: enqueue(archiver.request_rescan))
+    return {ArchiveNow: archive_now}
 
 
 def _opener(spool: Spool) -> Callable[[str], BinaryIO]:

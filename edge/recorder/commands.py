@@ -9,8 +9,7 @@ import msgspec
 
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.command_server import Handler
-from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.messaging.commands import Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.recorder.recorder import Recorder
 from edge.spool import limits
 from edge.spool.spool import Spool
@@ -18,20 +17,11 @@ from edge.spool.thresholds import with_limit
 
 
 class RecorderCommands:
-    """Hand `handlers` to the command server."""
+    """One method for each command."""
 
     def __init__(self, spool: Spool, kernel: KernelClock, recorder: Recorder) -> None:
         self._spool, self._kernel, self._recorder = spool, kernel, recorder
         self._lock = threading.Lock()
-
-    def handlers(self) -> dict[type[Command], Handler]:
-        return {
-            Pause: self.pause,
-            Resume: self.resume,
-            SwitchRecording: self.switch,
-            Rotate: self.rotate,
-            SetLimit: self.set_limit,
-        }
 
     def pause(self, command: Pause) -> dict[str, Any]:
         return self._pause(command.seconds)

@@ -34,7 +34,7 @@ LAYERS: list[tuple[str, str, tuple[str, ...]]] = [
 
 # Outside libraries that do I/O, and the files that may import them: a change of the library stays in that file.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "paho": ("edge/messaging/bus.py",),
+    "paho": ("edge/messaging/connection.py",),
     "pony": ("edge/catalog/tables.py",),
     "boto3": ("edge/store/s3.py",),
     "botocore": ("edge/store/s3.py",),
@@ -219,7 +219,11 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (layers, {"edge/recorder/a.py": "from ..archiver import plan"}, "edge.recorder must not import edge.archiver"),
     (layers, {"edge/archiver/a.py": "from edge import recorder", "edge/recorder/__init__.py": ""}, "edge.recorder"),
     (layers, {"query_service/a.py": "from edge.archiver.plan.plan import Plan"}, "must not import edge.archiver"),
-    (libraries, {"edge/spool/spool.py": "import paho.mqtt.client"}, "imports paho: only edge/messaging/bus.py may"),
+    (
+        libraries,
+        {"edge/spool/spool.py": "import paho.mqtt.client"},
+        "paho: only edge/messaging/connection.py may",
+    ),
     (libraries, {"query_service/answer/coverage.py": "from aiohttp import web"}, "imports aiohttp"),
     (libraries, {"commands/a.py": "try:\n    import requests\nexcept ImportError: pass"}, "requests: only nobody may"),
     (libraries, {"edge/a.py": "from tests.support import wait"}, "imports tests"),

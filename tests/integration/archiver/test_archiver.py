@@ -27,8 +27,10 @@ from edge.core import wire
 from edge.core.errors import CatalogBusy, CatalogError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Hole, SoundSpan, SpoolState
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiveChanged, ArchiverState, ArchiverStatus, ChunkCompleted, Event, Response
+from edge.messaging.messages import InboundMessage
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from tests.support.broker import BrokerAddress, running_broker
@@ -102,13 +104,14 @@ class Listener:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self.bus = Bus(settings.mqtt, "test", self.node)
-        self.messages: list[Message] = []
-        self.bus.subscribe(f"imhearing/{self.node}/#", self.messages.append)
+        self.bus = Bus(settings.mqtt, self.node, "control", "test")
+        self.events: list[Event] = []
+        self.responses: list[InboundMessage] = []
+        self.bus.subscribe_raw(topics.response(self.node, "+"), self.responses.append)
+        self.bus.subscribe_all(lambda event, _: self.events.append(event))
 
     def heard(self, event: type[Event]) -> list[Any]:
-        topic = f"imhearing/{self.node}/{event.TOPIC}"
-        return [wire.decode(m.payload, event) for m in list(self.messages) if m.topic == topic]
+        return [each for each in list(self.events) if isinstance(each, event)]
 
     def archives(self, kind: str) -> list[ArchiveChanged]:
         return [event for event in self.heard(ArchiveChanged) if event.event == kind]
@@ -196,8 +199,8 @@ def test_below_the_limits_nothing_is_archived_until_asked(
         topic = f"imhearing/{settings.node.name}/request/archive"
         listener.bus.send(topic, b'{"id":"0123456789abcdef"}')
         wait_until(_all_stored(settings, 2), "all is stored")
-    answers = [m for m in listener.messages if m.topic.endswith("response/archive")]
-    response = wire.decode(answers[0].payload, Response)
+    assert listener.responses[0].topic.endswith("response/archive")
+    response = wire.decode(listener.responses[0].payload, Response)
     assert (response.id, response.ok) == ("0123456789abcdef", True)
     assert response.data is not None
     assert response.data["archives"] == [listener.archives("uploaded")[0].archive_id]
@@ -208,7 +211,7 @@ def test_a_bad_request_is_answered(settings: Settings, listener: Listener, paylo
     with running_archiver(settings):
         wait_until(lambda: listener.heard(ArchiverState), "it runs")
         listener.bus.send(f"imhearing/{settings.node.name}/request/archive", payload)
-        answer = wait_until(lambda: [m for m in listener.messages if "response/" in m.topic], "it is answered")[0]
+        answer = wait_until(lambda: listener.responses, "it is answered")[0]
     response = wire.decode(answer.payload, Response)
     assert not response.ok
     assert response.error is not None

@@ -140,7 +140,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
         async with client.open_door(porch.settings, "ably") as door:
             heard = client.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
-            bus = Bus(porch.mqtt, "porch-recorder", "test")
+            bus = Bus(porch.mqtt, "porch", "recorder", "test")
             bus.start()
             assert await asyncio.to_thread(bus.wait_connected, 5)
             bus.publish(EVENT)

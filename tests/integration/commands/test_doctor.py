@@ -386,7 +386,7 @@ def test_20_a_role_with_a_wrong_password(guarded: tuple[Ward, Path, Child]) -> N
     right = ward.patient().settings.mqtt.archiver_password.reveal()
     ward.set("mqtt.archiver_password=wrong")
     before = Finding(**run_doctor(ward)[1]["broker.login"])  # type: ignore[arg-type]
-    is_fault(before, "refuses us")
+    is_fault(before, "refused the login")
     assert "mqtt.archiver_password=-" in before.remedy
     assert right not in before.message + before.remedy
     assert ward.mend(before, typed=f"{right}\n").returncode == 0

@@ -34,7 +34,7 @@ class Memory:
     def publish(self, event: Event) -> None:
         self.published.append(event)
 
-    def subscribe(self, *_: Any) -> None:
+    def subscribe_raw(self, *_: Any) -> None:
         """Nothing ever comes."""
 
     def retain(self, _topic: str, payload: bytes) -> None:
