@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from edge.archiver.plan.plan import Limits, Target, batches, make_plan
-from edge.archiver.retention.removal import remove_chunks
+from edge.archiver.plan.plan import ArchiveLimits, Destination, batches, make_plan
+from edge.archiver.retention.deletions import Deletions
 from edge.archiver.upload.upload import Uploader
 from edge.catalog import Catalog
 from edge.configuration.settings import S3, Secret
@@ -37,12 +37,12 @@ def main(folder: Path, settings: Path) -> None:
 
     catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.manifest_ids()))
     uploader = Uploader(storage, open_member, threading.Event())
-    for batch in batches(catalog.queue.waiting(10_000), Limits(10**12, 10_000)):
+    for batch in batches(catalog.queue.waiting(10_000), ArchiveLimits(10**12, 10_000)):
         streams = catalog.streams({chunk.stream_id for chunk in batch})
-        plan = make_plan(batch, streams, Target(storage.bucket, "imhearing/", "porch"))
+        plan = make_plan(batch, streams, Destination(storage.bucket, "imhearing/", "porch"))
         catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
         catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
-        remove_chunks(spool, [chunk.chunk_id for chunk in batch])
+        Deletions(spool, catalog, storage).remove_chunks([chunk.chunk_id for chunk in batch])
         size += plan.bundle.size
     seconds = time.monotonic() - began
     told = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Manifest, key_of, read_manifest, told
+from edge.archiver.plan.plan import Manifest, all_chunks, key_of, read_manifest
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
 from edge.core import wire
@@ -184,7 +184,7 @@ class RangeFile(io.RawIOBase):
 
 def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
     """Others may write below the node's prefix too (clips, say): what lies there must be what an archiver would put."""
-    chunks = told(manifest)
+    chunks = all_chunks(manifest)
     if not chunks:
         raise WireError("chunks: none has a place or a cause", "chunks")
     if key != key_of(manifest, prefix):
@@ -198,7 +198,7 @@ def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
 
 
 def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
-    chunks = told(manifest)
+    chunks = all_chunks(manifest)
     for stream in manifest.streams:
         _take_stream(catalog, stream)
     archive = Archive(

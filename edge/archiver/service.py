@@ -10,30 +10,37 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from edge import __version__
 from edge.archiver.archiver import Archiver
+from edge.archiver.intake import Intake
+from edge.archiver.jobs import JobResult
+from edge.archiver.pacing import Pacing, RetryTimer, Timer
 from edge.archiver.plan.allowance import Allowance
-from edge.archiver.plan.plan import MEGABYTE, Limits, Target
-from edge.archiver.retention.keeper import Keeper
-from edge.archiver.upload.pace import Pace
-from edge.archiver.worker import Outcome, Worker
+from edge.archiver.plan.plan import MEGABYTE, ArchiveLimits, Destination
+from edge.archiver.planner import Planner
+from edge.archiver.reporter import Reporter
+from edge.archiver.retention.deletions import Deletions
+from edge.archiver.retention.policy import RetentionPolicy
+from edge.archiver.retention.retention import Retention
+from edge.archiver.upload.upload import Uploader
+from edge.archiver.upload.uploads import Uploads
+from edge.archiver.worker import Worker
 from edge.catalog import Catalog
 from edge.configuration.settings import Settings
 from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
 from edge.core import wire
 from edge.core.errors import CatalogDamaged, CatalogError, WireError
-from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus, Message
 from edge.messaging.command_server import Desk
 from edge.messaging.commands import ArchiveNow
-from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
+from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
@@ -43,23 +50,23 @@ from edge.store.values import NO_BUCKET
 log = logging.getLogger(__name__)
 
 _INBOX = 10_000  # notices that wait; the rescan finds what more there is
-_PATIENCE = 1.5  # seconds that an upload gets to end by itself
+_STOP_TIMEOUT = 1.5  # seconds that an upload gets to end by itself
 
 Call = Callable[[], None]
 
 
-def run(settings: Settings, stop: threading.Event, pace: Pace = Pace()) -> None:  # noqa: B008  frozen
+def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) -> None:  # noqa: B008  frozen
     """Archives until `stop`, then ends within 3 s. Raises SpoolError, CatalogError when it cannot even begin."""
     while not stop.is_set():
         try:
-            _run(settings, stop, pace)
+            _run(settings, stop, pacing)
         except CatalogDamaged as problem:
             _set_aside(settings.catalog.db_path, problem)
 
 
 def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     """A new catalog takes the damaged one's place: what the spool holds is in it at once, the rest on command."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    aside = path.with_name(f"{path.name}.damaged-{KernelClock().now().datetime():%Y%m%dT%H%M%SZ}")
     try:
         if path.exists():
             path.replace(aside)
@@ -71,7 +78,7 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     log.error("%s; what is left is %s; `imhearing catalog rebuild` brings back what the store has", damage, aside.name)
 
 
-def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
+def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
@@ -81,40 +88,15 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
         bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
-        def deliver(outcome: Outcome) -> None:
-            inbox.put(lambda: archiver.finished(outcome))
+        def deliver(result: JobResult) -> None:
+            inbox.put(lambda: archiver.on_job_result(result))
             garbage.collect()  # what the job left
 
-        worker = Worker(
-            S3Store(settings.s3),
-            _opener(spool),
-            stop,
-            deliver,
-            settings.archive.max_rate * MEGABYTE,
-        )
-        allowance, configured = Allowance(settings, catalog), thresholds.configured(settings.thresholds)
-        archiver = Archiver(
-            spool,
-            catalog,
-            worker,
-            Target(settings.s3.s3_bucket_name, settings.s3.prefix, node),
-            Limits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks),
-            lambda: limits.active(spool.path, configured),
-            allowance.objection,
-            bus.publish,
-            pace,
-            inbox,
-            Keeper(
-                spool,
-                catalog,
-                settings.archive,
-                settings.recorder,
-                lambda: limits.active(spool.path, configured).sound_level,
-                lambda: archiver.uploading(),  # noqa: PLW0108 - made below
-            ),
-            heartbeat := Heartbeat(),
-            allowance.cost,
-        )
+        store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
+        deletions = Deletions(spool, catalog, store)
+        uploader = Uploader(store, _opener(spool), stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        worker = Worker(store, uploader, deletions, deliver, clock)
+        archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
         _listen(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
@@ -125,16 +107,56 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
         bus.start()
         worker.start()
         try:
-            archiver.run(stop)
+            archiver.run(stop, heartbeat.beat)
         finally:
             heartbeat.stopping()
-            worker.end(_PATIENCE)
+            worker.end(_STOP_TIMEOUT)
             bus.stop(farewell=_status(node, instance, "offline"))
+
+
+def assemble(
+    settings: Settings,
+    spool: Spool,
+    catalog: Catalog,
+    worker: Worker,
+    deletions: Deletions,
+    publish: Callable[[Event], None],
+    pacing: Pacing,
+    inbox: queue.Queue[Call],
+    heartbeat: Heartbeat,
+    clock: KernelClock,
+) -> Archiver:
+    """The archiver and its collaborators."""
+    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node)
+    archive_limits = ArchiveLimits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks)
+    configured = thresholds.configured(settings.thresholds)
+
+    def active_limits() -> thresholds.Limits:
+        return limits.active(spool.path, configured)
+
+    allowance = Allowance(settings, catalog, clock)
+    reporter = Reporter(spool, catalog, publish, pacing.report, allowance.month_cost, heartbeat, clock)
+    intake = Intake(spool, catalog)
+    policy = RetentionPolicy(
+        spool,
+        catalog,
+        deletions,
+        settings.archive,
+        settings.recorder,
+        lambda: active_limits().sound_level,
+        worker.uploading,
+    )
+    retry = RetryTimer(pacing, clock)
+    retention = Retention(spool, catalog, deletions, policy, destination, intake.rescan, retry, clock)
+    planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
+    on_uploaded = retention.cleanup.on_uploaded
+    uploads = Uploads(catalog, destination, planner, reporter, allowance.reason_to_wait, on_uploaded, pacing, clock)
+    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
 
 
 def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
     def enqueue(call: Call) -> None:
-        # what does not fit is no loss: the rescan looks at the spool itself
+        # dropping a notice loses nothing: the rescan reads the spool itself
         with contextlib.suppress(queue.Full):
             inbox.put_nowait(call)
 
@@ -144,7 +166,7 @@ def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -
         except WireError as problem:
             log.debug("not a chunk event: %s", problem)
             return
-        enqueue(lambda: archiver.noticed(event.chunk_id))
+        enqueue(lambda: archiver.on_chunk_completed(event.chunk_id))
 
     def take_command(call: Call) -> bool:
         try:
@@ -158,9 +180,9 @@ def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -
         return {"archives": archives, "chunks": chunks}
 
     bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
-    bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.look))
+    bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.request_rescan))
     Desk(bus, node, {ArchiveNow: archive_now}, take_command)
-    bus.on_connected(lambda: enqueue(archiver.look))
+    bus.on_connected(lambda: enqueue(archiver.request_rescan))
 
 
 def _opener(spool: Spool) -> Callable[[str], BinaryIO]:
@@ -178,5 +200,5 @@ def _warn_without_limits(settings: Settings) -> None:
 
 
 def _status(node: str, instance: str, state: Literal["online", "offline"]) -> ArchiverStatus:
-    now = Instant.from_seconds(time.time())
+    now = KernelClock().now()
     return ArchiverStatus(at=now, node=node, state=state, instance=instance, version=__version__)

@@ -44,10 +44,10 @@ PROCESS = """
 import logging, sys, threading
 from pathlib import Path
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.INFO)
-pace = Pace(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+pace = Pacing(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 service.run(load(Path(sys.argv[1])), threading.Event(), pace)
 """
 

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service as archiver_service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.catalog import Catalog
 from edge.configuration import settings as sections
 from edge.configuration.settings import Settings
@@ -36,7 +36,7 @@ from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
 from tests.support.supervisor import Supervisor, supervisor
 from tests.support.wait import wait_until
 
-FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
+FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHo
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
 from edge.spool.spool import Spool
-from edge.spool.state import RecorderState, StreamRecords
+from edge.spool.state import StateFile, StreamRecords
 from query_service.answer.facts import KnownSound
 
 NODE = "porch"
@@ -253,7 +253,7 @@ class _FakeChunks(SpoolChunks):
         return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
 
 
-class _FakeState(RecorderState):
+class _FakeState(StateFile):
     def __init__(self, layout: SpoolLayout, history: History) -> None:
         super().__init__(layout)
         self._history = history

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.catalog import Catalog
 from edge.configuration import settings as sections
 from edge.configuration.settings import S3, Ably, Mqtt, Settings
@@ -57,7 +57,7 @@ class QueryNode:
             catalog.open()
             chunks = [self.spool.chunks.manifest(name) for name in chunk_ids]
             catalog.registration.add_chunks(chunks)
-            target = Target(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
+            target = Destination(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
             plan = make_plan(chunks, {STREAM: self.spool.streams.read(STREAM)}, target)
             body = b"".join(plan.bundle.stream(self._open))
             archive = plan.archive(Instant(chunks[-1].ended_at))

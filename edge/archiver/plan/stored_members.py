@@ -18,14 +18,14 @@ _CLIP = re.compile(r"/clips/(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-[0-9a-f]+\.\
 _LONGEST_CLIP = 600 * MICROSECONDS  # as long as the query service makes them
 
 
-class Source(Struct, frozen=True):
+class SourceArchive(Struct, frozen=True):
     """An archive in the store and where its members lie in it: name -> (offset, length)."""
 
     key: str
     places: dict[str, tuple[int, int]]
 
 
-def stored_members(store: RangeReader, source: Source) -> OpenMember:
+def stored_members(store: RangeReader, source: SourceArchive) -> OpenMember:
     """Opens a member by its name, with one request each. Reading raises what the store does."""
 
     def open_member(name: str) -> BinaryIO:

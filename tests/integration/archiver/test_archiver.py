@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Archive, Budget, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.configuration.settings import Catalog as CatalogSettings
@@ -47,7 +47,7 @@ from tests.support.fault_proxy import FAULTS, Fault, running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
-FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def settings(tmp_path: Path, broker: BrokerAddress, store: RunningStore) -> Sett
 
 
 @contextlib.contextmanager
-def running_archiver(settings: Settings, pace: Pace = FAST) -> Iterator[None]:
+def running_archiver(settings: Settings, pacing: Pacing = FAST) -> Iterator[None]:
     stop = threading.Event()
     problems: list[BaseException] = []
 
     def run() -> None:
         try:
-            service.run(settings, stop, pace)
+            service.run(settings, stop, pacing)
         except BaseException as problem:
             problems.append(problem)
 
@@ -536,12 +536,12 @@ from pathlib import Path
 import msgspec
 from edge.core import wire
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.store.s3 import S3Store
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.WARNING)
 settings = load(Path(sys.argv[1]))
-pace = Pace(rescan=0.3, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+pace = Pacing(rescan=0.3, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 service.run(settings, threading.Event(), pace)
 """
 

@@ -15,13 +15,12 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.jobs import Delete, DeleteClips, JobResult
+from edge.archiver.pacing import Pacing
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.archiver.rebuild import rebuild
 from edge.archiver.retention.eraser import Eraser
-from edge.archiver.retention.keeper import Keeper
-from edge.archiver.upload.pace import Pace
 from edge.archiver.verify import verify
-from edge.archiver.worker import Delete, DeleteClips, Outcome
 from edge.catalog import Catalog, CatalogChunk, CatalogReader
 from edge.catalog.erasures import ErasureResult, Erasures
 from edge.catalog.holds import Hold, Holds, HoldsUnreadable, change_holds, read_holds
@@ -34,6 +33,7 @@ from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service.doors.local import LocalDoor
 from query_service.queries.protocol import CoverageAnswer, Expired, Request
+from tests.support.archiver import make_eraser, make_policy
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
 from tests.support.fault_proxy import running_proxy
 from tests.support.s3 import RunningStore, running_store
@@ -41,7 +41,7 @@ from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000
-FAST = Pace(rescan=0.2, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+FAST = Pacing(rescan=0.2, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 
 
 @pytest.fixture
@@ -245,8 +245,8 @@ def eraser(settings: Settings) -> Iterator[tuple[Eraser, Catalog, Spool]]:
     spool = Spool(settings.recorder.record_path, "porch")
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.registration.add_chunks(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
-        intake = Intake(spool, catalog, lambda _: None)
-        yield Eraser(spool, catalog, Target("bucket", "imhearing/", "porch"), FAST, intake.rescan), catalog, spool
+        destination = Destination("bucket", "imhearing/", "porch")
+        yield make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan), catalog, spool
 
 
 def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Catalog, Spool]) -> None:
@@ -266,7 +266,7 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     assert isinstance(job, DeleteClips)
     assert (job.start, job.end) == (order.from_, order.to)
     assert spool.chunks.finished() == {}
-    erasing.finished(Outcome(job, 0.1))
+    erasing.on_result(JobResult(job, 0.1))
     assert orders.result(order.id) is None
     assert erasing.next_job() is None
     assert orders.result(order.id) == ErasureResult(order.id, "done", None, 4)
@@ -274,7 +274,7 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
 
 def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, Catalog, Spool]) -> None:
     erasing, catalog, _ = eraser
-    plan = make_plan(catalog.queue.waiting(3), {}, Target("bucket", "imhearing/", "porch"))
+    plan = make_plan(catalog.queue.waiting(3), {}, Destination("bucket", "imhearing/", "porch"))
     catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
     Erasures(catalog.path).give(Instant(START + SECOND), Instant(START + SECOND + 1), START)
     assert erasing.next_job() is None
@@ -283,7 +283,7 @@ def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, C
     job = erasing.next_job()  # it may have been stored, and nobody heard of it
     assert isinstance(job, Delete)
     assert job.key == plan.key
-    erasing.finished(Outcome(job, 0.1))
+    erasing.on_result(JobResult(job, 0.1))
     assert catalog.archive_records.pending_deletion() == []
     assert catalog.archives([plan.archive_id]) == {}
 
@@ -375,8 +375,8 @@ def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
         chunks.append(replace(chunk, levels=replace(chunk.levels, lafmax=-30.25 if seq == 4 else -40.0)))
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.registration.add_chunks(chunks)
-        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: sound_level)
-        keeper.tidy(Instant(START + 3600 * SECOND))
+        policy = make_policy(spool, catalog, Archive(), recorder, sound_level)
+        policy.apply(Instant(START + 3600 * SECOND))
         assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
 
 
@@ -385,17 +385,17 @@ def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tm
     spool.create()
     recorder = Recorder(record_path=spool.path, keep="sounds", pre_roll=0, post_roll=0.5, record_period=1.0)
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: -30.0)
+        policy = make_policy(spool, catalog, Archive(), recorder, -30.0)
         for seq in range(4):
             chunk = make_chunk(seq)
             assert chunk.levels is not None
             catalog.registration.add_chunks(
                 [replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))]
             )
-            keeper.tidy(chunk.ended_at)
-            settled = keeper.settled(catalog.queue.waiting(1))
-            if settled:
-                plan = make_plan(settled, {}, Target("bucket", "imhearing/", "porch"))
+            policy.apply(chunk.ended_at)
+            ready = policy.ready_to_plan(catalog.queue.waiting(1))
+            if ready:
+                plan = make_plan(ready, {}, Destination("bucket", "imhearing/", "porch"))
                 catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, None, "quiet", "quiet"]
 
@@ -405,7 +405,7 @@ def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
     spool.create()
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.registration.add_chunks([replace(make_chunk(0), levels=None)])
-        Keeper(spool, catalog, Archive(), recorder, lambda: -30.0).tidy(Instant(START + 3600 * SECOND))
+        make_policy(spool, catalog, Archive(), recorder, -30.0).apply(Instant(START + 3600 * SECOND))
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 99)] == [None]
 
 
@@ -416,15 +416,15 @@ def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: 
     spool = SpoolOnSmallDisk(settings.recorder.record_path, "porch")
     assert [file.is_retained for file in spool.chunks.finished().values()] == [True] * 3
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        keeper = Keeper(spool, catalog, Archive(keep_local=10.0), settings.recorder, lambda: False)
+        policy = make_policy(spool, catalog, Archive(keep_local=10.0), settings.recorder)
         oldest, *others = sorted(spool.chunks.finished())
-        keeper.stored({oldest: START, **dict.fromkeys(others, Instant(START + 5 * SECOND))})
-        keeper.tidy(Instant(START + 9 * SECOND))
+        policy.release({oldest: START, **dict.fromkeys(others, Instant(START + 5 * SECOND))})
+        policy.apply(Instant(START + 9 * SECOND))
         assert len(spool.chunks.finished()) == 3
-        keeper.tidy(Instant(START + 10 * SECOND))
+        policy.apply(Instant(START + 10 * SECOND))
         assert sorted(spool.chunks.finished()) == others
         spool.disk.room_for = 1
-        keeper.tidy(Instant(START + 10 * SECOND))
+        policy.apply(Instant(START + 10 * SECOND))
         assert spool.chunks.finished() == {}
     with archiving(settings):  # copies that are no longer wished go too
         wait_until(lambda: not spool.chunks.finished(), "the spool is empty")
@@ -439,7 +439,7 @@ def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int
         catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
         archive = Archive(when_full=wish)  # type: ignore[arg-type]
-        Keeper(spool, catalog, archive, Recorder(), lambda: False).tidy(START)
+        make_policy(spool, catalog, archive, Recorder()).apply(START)
         found = {row.chunk.seq: row.gone for row in catalog.chunks_between(FIRST, LAST, 99)}
     assert len(spool.chunks.finished()) == left
     assert [seq for seq, gone in found.items() if gone == "dropped"] == list(range(1, 1 + 30 - left))

@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Limits as Sizes
-from edge.archiver.plan.plan import Plan, Target, batches, make_plan
+from edge.archiver.plan.plan import ArchiveLimits, ArchivePlan, Destination, batches, make_plan
 from edge.archiver.rebuild import Rebuilt, fetch_manifest, rebuild
-from edge.archiver.retention.removal import remove_chunks
 from edge.archiver.upload.upload import Uploader
 from edge.archiver.verify import verify
 from edge.catalog import Catalog, CatalogChunk
@@ -30,6 +28,7 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import DiscardedChunk, Hole, SoundSpan
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
+from tests.support.archiver import make_cleanup, make_deletions
 from tests.support.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 
@@ -76,11 +75,11 @@ def catalog(tmp_path: Path, spool: Spool, store: RunningStore) -> Iterator[Catal
         catalog.registration.put_stream(spool.streams.read(stream_id))
     catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished())
     uploader = Uploader(storage, lambda name: (spool.path / name).open("rb"), threading.Event())
-    for batch in batches(catalog.queue.waiting(20), Sizes(10**9, 6)):
-        plan = make_plan(batch, catalog.streams(STREAMS), Target(storage.bucket, PREFIX, NODE))
+    for batch in batches(catalog.queue.waiting(20), ArchiveLimits(10**9, 6)):
+        plan = make_plan(batch, catalog.streams(STREAMS), Destination(storage.bucket, PREFIX, NODE))
         catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
         catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
-        remove_chunks(spool, [chunk.chunk_id for chunk in batch])
+        make_deletions(spool, catalog).remove_chunks(chunk.chunk_id for chunk in batch)
     yield catalog
     catalog.close()
 
@@ -147,7 +146,7 @@ def test_a_clock_set_by_hand_after_all_was_archived_counts(
     chunk = replace(make_chunk(0, b"sound", stream_id=stream_id, start=start), uncertain=True)
     catalog.registration.put_stream(stream)
     catalog.registration.add_chunks([chunk])
-    plan = make_plan([chunk], {stream_id: stream}, Target(store.settings.s3_bucket_name, PREFIX, NODE))
+    plan = make_plan([chunk], {stream_id: stream}, Destination(store.settings.s3_bucket_name, PREFIX, NODE))
     catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
     uploader = Uploader(S3Store(store.settings), lambda _: io.BytesIO(b"sound"), threading.Event())
     catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
@@ -163,16 +162,16 @@ def test_a_clock_set_by_hand_after_all_was_archived_counts(
     again.close()
 
 
-def _planted(store: RunningStore, plan: Plan, key: str) -> None:
+def _planted(store: RunningStore, plan: ArchivePlan, key: str) -> None:
     """As somebody does who may write there."""
     Uploader(S3Store(store.settings), lambda _: io.BytesIO(b"forged"), threading.Event()).upload(key, plan.bundle)
 
 
-def _forged(replaces: str, node: str = NODE) -> Plan:
+def _forged(replaces: str, node: str = NODE) -> ArchivePlan:
     """An archive of one chunk that says it took the place of another archive."""
     chunk = make_chunk(0, b"forged", stream_id="20260303T235000Z-hack", node=node)
     stream = make_stream("20260303T235000Z-hack", ordinal=9, node=node)
-    return make_plan([chunk], {stream.stream_id: stream}, Target("", PREFIX, node), replaces=replaces)
+    return make_plan([chunk], {stream.stream_id: stream}, Destination("", PREFIX, node), replaces=replaces)
 
 
 def test_what_lies_elsewhere_replaces_nothing(
@@ -205,10 +204,12 @@ def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
 ) -> None:
     mine, *others = catalog.queue.waiting(99)
     told = [DiscardedChunk(replace(mine, sha256="f" * 64), "erased"), DiscardedChunk(others[0], "erased")]
-    plan = make_plan([], catalog.streams(STREAMS), Target("", PREFIX, NODE), told)
+    plan = make_plan([], catalog.streams(STREAMS), Destination("", PREFIX, NODE), told)
     _planted(store, plan, plan.key)
     again, _ = _again(tmp_path, spool, store)
-    Intake(spool, again, lambda _: None).rescan()
+    intake = Intake(spool, again)
+    intake.rescan()
+    make_cleanup(spool, again).run(intake.registered)
     assert spool.layout.audio_path(mine).exists()
     assert not spool.layout.audio_path(others[0]).exists()
     again.close()
@@ -291,7 +292,7 @@ class _OneObject:
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 255)), min_size=1, max_size=4))
 def test_an_archive_with_any_bytes_wrong_is_a_manifest_or_a_fault(flips: list[tuple[int, int]]) -> None:
-    plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Target("bucket", PREFIX, NODE))
+    plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Destination("bucket", PREFIX, NODE))
     data = bytearray(b"".join(plan.bundle.stream(lambda _: io.BytesIO(b"x"))))
     for place, change in flips:
         data[-1 - place % len(data)] ^= change

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge.archiver.plan.plan import Plan, Target, make_plan, plan_of
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.file import CatalogFile
 from edge.catalog.registration import Registration
@@ -27,7 +27,7 @@ from edge.core.values import Chunk, Hole, Levels, SoundSpan, Where
 from tests.support.chunks import START, STREAM, make_chunk, make_stream
 from tests.support.wait import wait_until
 
-TARGET = Target("sounds", "imhearing/", "porch")
+TARGET = Destination("sounds", "imhearing/", "porch")
 SECOND = 1_000_000
 PACKED = (
     "01add44b8ec3200c80e11351f9111ba7e7e8050c04cd6eaab9ff6208122d229b6a347b8288fecf5e732a30f083a80f40f0944be8c310df"
@@ -61,7 +61,7 @@ def _chunks(count: int, first: int = 0) -> list[Chunk]:
     return [make_chunk(seq, b"x" * 10) for seq in range(first, first + count)]
 
 
-def _planned(catalog: Catalog, chunks: list[Chunk]) -> Plan:
+def _planned(catalog: Catalog, chunks: list[Chunk]) -> ArchivePlan:
     catalog.registration.add_chunks(chunks)
     plan = make_plan(chunks, {}, TARGET)
     catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)

@@ -17,10 +17,9 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Plan, Target, make_plan, read_manifest
-from edge.archiver.retention.eraser import Eraser
-from edge.archiver.upload.pace import Pace
-from edge.archiver.worker import Rewrite
+from edge.archiver.jobs import Rewrite
+from edge.archiver.pacing import Pacing
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, read_manifest
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.catalog.holds import change_holds
@@ -31,12 +30,13 @@ from edge.core.errors import CatalogDamaged, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Chunk, SoundSpan, Stream
 from edge.spool.spool import Spool
+from tests.support.archiver import make_eraser
 from tests.support.chunks import START, STREAM, fill_spool, make_chunk, make_stream
 from tests.support.wait import wait_until
 
-TARGET = Target("sounds", "imhearing/", "porch")
+TARGET = Destination("sounds", "imhearing/", "porch")
 SECOND = 1_000_000
-FAST = Pace(rescan=0.2, report=0.1, first_retry=0.05)
+FAST = Pacing(rescan=0.2, report=0.1, first_retry=0.05)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def _chunks(count: int, first: int = 0) -> list[Chunk]:
     return [make_chunk(seq, b"x" * 10) for seq in range(first, first + count)]
 
 
-def _planned(catalog: Catalog, chunks: list[Chunk], planned_at: int = 1) -> Plan:
+def _planned(catalog: Catalog, chunks: list[Chunk], planned_at: int = 1) -> ArchivePlan:
     catalog.registration.add_chunks(chunks)
     plan = make_plan(chunks, catalog.streams({chunk.stream_id for chunk in chunks}), TARGET)
     catalog.plans.commit(plan.archive(Instant(planned_at)), plan.members, plan.manifest)
@@ -145,7 +145,7 @@ def test_a_rewritten_archive_tells_unsure_times_as_the_first_did(catalog: Catalo
     catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
-    eraser = Eraser(spool, catalog, TARGET, FAST, lambda: 0)
+    eraser = make_eraser(spool, catalog, TARGET, FAST)
     erased_from = Instant(START + 11 * SECOND)  # as is believed now
     Erasures(catalog.path).give(erased_from, Instant(erased_from + SECOND), START)
     job = eraser.next_job()
@@ -376,7 +376,7 @@ Catalog(Path(sys.argv[1])).open()
 """
 
 
-def _first_schema(path: Path, *without: str) -> Plan:
+def _first_schema(path: Path, *without: str) -> ArchivePlan:
     """A catalog of the first version, with one plan."""
     with contextlib.closing(Catalog(path)) as catalog:
         plan = _planned(catalog, _chunks(1))

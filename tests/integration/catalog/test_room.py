@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.reserve import RESERVE
 from edge.core.errors import CatalogError
@@ -44,7 +44,7 @@ def _planned(catalog: Catalog) -> str:
     chunks = [make_chunk(seq, audio_bytes(seq)) for seq in range(50)]
     catalog.registration.put_stream(make_stream())
     catalog.registration.add_chunks(chunks)
-    plan = make_plan(chunks, catalog.streams([STREAM]), Target("bucket", "imhearing/", "porch"))
+    plan = make_plan(chunks, catalog.streams([STREAM]), Destination("bucket", "imhearing/", "porch"))
     catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
     return plan.archive_id
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import pytest
 from msgspec.structs import replace
 
-from edge.archiver.plan.bundle import Bundle, Entry
+from edge.archiver.plan.bundle import Bundle, BundleMember
 from edge.archiver.upload.parts import Parts, part_size
 from edge.archiver.upload.upload import Stopped, Uploader
 from edge.configuration.settings import S3, Secret
@@ -44,7 +44,7 @@ class Files:
         noise = random.Random(seed)
         names = (f"20260303T220000Z-abcd-{n:06d}.flac" for n in range(len(sizes)))
         self.data = {name: noise.randbytes(size) for name, size in zip(names, sizes, strict=True)}
-        entries = [Entry(name, len(data), zlib.crc32(data)) for name, data in self.data.items()]
+        entries = [BundleMember(name, len(data), zlib.crc32(data)) for name, data in self.data.items()]
         self.bundle = Bundle(entries, b'{"v":1}')
         self.whole = b"".join(self.bundle.stream(self.open))
 
@@ -58,7 +58,7 @@ LARGE = Files(4_000_000, 7_000_000, 3_000_000)  # three parts
 
 
 def _uploader(storage: S3Store, files: Files, stop: threading.Event | None = None, rate: float = 0.0) -> Uploader:
-    return Uploader(storage, files.open, stop or threading.Event(), PART, patience=0.01, rate=rate)
+    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01, rate=rate)
 
 
 def _key(request: pytest.FixtureRequest) -> str:
@@ -302,15 +302,14 @@ class _PutOnly(S3Store):
 
 @pytest.mark.parametrize(("files", "name"), [(SMALL, "PUT"), (LARGE, "POST complete")], ids=["whole", "in parts"])
 def test_a_lost_answer_does_not_block_a_key_that_may_only_put(
-    store: RunningStore, through: tuple[FaultProxy, S3Store], files: Files, name: str, request: pytest.FixtureRequest
+    store: RunningStore, files: Files, name: str, request: pytest.FixtureRequest
 ) -> None:
-    proxy, _ = through
-    settings = replace(store.settings, endpoint_url=through[1]._settings.endpoint_url)
     key, digest = _key(request), None
-    proxy.fail_once(name, "reply_lost")
-    for _ in range(3):  # the second one begins after a rest, as with any fault
-        with contextlib.suppress(StoreError):
-            digest = digest or _uploader(_PutOnly(settings), files).upload(key, files.bundle)
+    with running_proxy(store.settings) as (proxy, settings):
+        proxy.fail_once(name, "reply_lost")
+        for _ in range(3):  # the second one begins after a delay, as after any fault
+            with contextlib.suppress(StoreError):
+                digest = digest or _uploader(_PutOnly(settings), files).upload(key, files.bundle)
     assert any(what for _, what in proxy.seen), "the fault was never met"
     assert digest == hashlib.sha256(files.whole).hexdigest()
     assert _stored(store, key) == files.whole
@@ -339,7 +338,7 @@ def test_what_is_stored_already_counts_though_it_was_damaged_here(
     broken = {name: bytes(len(data)) for name, data in files.data.items()}
     proxy, again = through
     proxy.choose = lambda asked: None if tells or asked.name != "HEAD" else "wrong_etag"
-    uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, patience=0.01)
+    uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, retry_delay=0.01)
     assert uploader.upload(key, files.bundle) == digest
     other = bytearray(files.whole)
     other[1_000] ^= 1
@@ -509,7 +508,10 @@ def test_parts_stay_below_the_limit_of_s3() -> None:
     assert -(-100_000_000_000 // part_size(100_000_000_000)) <= 10_000
 
 
-def test_already_there_is_told_where_the_store_can() -> None:
-    answer = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
-    assert isinstance(S3Store(S3())._refusal("store x", answer), ObjectExists)
-    assert StoredPart(1, 2, "x") == StoredPart(1, 2, "x")
+def test_an_object_that_must_not_be_overwritten_is_a_distinct_error(
+    through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
+) -> None:
+    proxy, storage = through
+    proxy.fail_once("PUT", "exists")
+    with pytest.raises(ObjectExists):
+        storage.put(_key(request), b"x", hashlib.md5(b"x", usedforsecurity=False).hexdigest())
