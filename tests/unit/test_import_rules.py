@@ -63,6 +63,8 @@ FOR_TYPES = {"mypy_boto3_s3"}  # not there on a node: only under `if TYPE_CHECKI
 PURE = {
     "edge.spool.thresholds",
     "edge.recorder.timing.clock",
+    "edge.recorder.timing.continuity",
+    "edge.recorder.signal.input_watch",
     "edge.archiver.plan.plan",
     "edge.recorder.signal.sounds",
     "edge.recorder.signal.levels",
