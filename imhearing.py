@@ -8,39 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from commands.cli import output
+from commands.cli.help_texts import COMMANDS
 from commands.cli.parser import build_parser
 from edge.core.errors import ImHearingError, OutputError
 
 if TYPE_CHECKING:
     import argparse
-
-# subcommand -> module:function; imported when it runs, so that no command pays for another's libraries
-_COMMANDS = {
-    "up": "commands.up.up:run",
-    "recorder": "commands.services:recorder",
-    "archiver": "commands.services:archiver",
-    "query-service": "commands.services:query_service",
-    "realtime-server": "commands.services:realtime_server",
-    "query": "commands.query:run",
-    "fetch": "commands.fetch:run",
-    "watch": "commands.watch:run",
-    "pause": "commands.control:pause",
-    "resume": "commands.control:resume",
-    "rotate": "commands.control:rotate",
-    "archive": "commands.control:archive",
-    "broker-setup": "commands.broker_setup:run",
-    "unannounce": "commands.control:unannounce",
-    "status": "commands.status:run",
-    "devices": "commands.devices:run",
-    "doctor": "commands.doctor.doctor:run",
-    "calibrate": "commands.calibrate:run",
-    "configure": "commands.configure:run",
-    "make-bucket": "commands.make_bucket:run",
-    "catalog": "commands.catalog:run",
-    "hold": "commands.hold:run",
-    "forget": "commands.forget:run",
-    "token": "commands.token:run",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +71,8 @@ def _guarded(args: argparse.Namespace) -> int:
 
 
 def _load_handler(command: str) -> Callable[[argparse.Namespace], int]:
-    module, _, name = _COMMANDS[command].partition(":")
+    """The function that runs the command, imported on demand, so that no command pays for another's libraries."""
+    module, _, name = next(text.run for text in COMMANDS if text.name == command).partition(":")
     handler: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
     return handler
 

@@ -96,12 +96,12 @@ def _resident(pid: int) -> int:
 def _fill(settings: Settings, chunks: int) -> None:
     spool = Spool(settings.recorder.record_path, "porch")
     spool.create()
-    spool.write_stream(make_stream())
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream())
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for seq in range(chunks):
         chunk = make_chunk(seq, f"sound {seq}".encode(), seconds=60)
-        spool.audio_path(chunk).write_bytes(f"sound {seq}".encode())
-        spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
+        spool.layout.audio_path(chunk).write_bytes(f"sound {seq}".encode())
+        spool.layout.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
 
 
 def _forget_what_was_read() -> None:

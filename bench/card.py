@@ -20,6 +20,7 @@ from bench.capture import Use
 from edge.configuration.loader import load
 from edge.configuration.settings import Recorder
 from edge.core.errors import ImHearingError
+from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, block_frames
 from edge.recorder.capture.microphone import Microphone
 from tests.support.recorded import holes_of
@@ -66,7 +67,12 @@ def _listen(settings: Recorder, seconds: float) -> Delivery:
     """Reads from the card alone. DeviceError when it cannot."""
     rate = settings.sample_rate
     microphone = Microphone(
-        settings.device, rate, settings.channels, settings.bits, block_frames(settings.block_ms, rate)
+        settings.device,
+        rate,
+        settings.channels,
+        settings.bits,
+        block_frames(settings.block_ms, rate),
+        KernelClock(),
     )
     microphone.open()
     blocks: list[tuple[Block, int]] = []
@@ -109,7 +115,7 @@ def _stall(recorder: RecorderProcess, stalls: list[float]) -> list[Stall]:
         recorder.send(signal.SIGCONT)
         time.sleep(_JUDGING)
         spans.append((begin, time.time()))
-    part = recorder.spool.parts()
+    part = recorder.spool.chunks.parts()
     recorder.end()
     if not part:
         raise SystemExit(f"the card did not come back after a stall; the recorder said:\n{recorder.log[-1_000:]}")

@@ -30,9 +30,9 @@ from edge.core import wire
 from edge.embedded import ports
 from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
-from edge.messaging.bus import MAX_PAYLOAD
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import COMMANDS, EVERY_VERB, Resume
+from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import ChunkCompleted, RecorderState
 
 OWN = "imhearing/porch"

@@ -68,7 +68,7 @@ def _soak_archiver(folder: Path, chunks: int) -> None:
             for seq in range(chunks):
                 put_chunk(spool, make_chunk(seq, data), data)
                 if seq % _TOGETHER == _TOGETHER - 1:
-                    wait_until(lambda: len(spool.chunks()) <= _TOGETHER, "they are archived", 60)
+                    wait_until(lambda: len(spool.chunks.finished()) <= _TOGETHER, "they are archived", 60)
                 if (seq + 1) % (_TOGETHER * 60) == 0:
                     _tell(process.pid, f"{seq + 1} chunks")
         finally:

@@ -103,7 +103,7 @@ def _large(folder: Path, gigabytes: float) -> None:
         chunk = replace(make_chunk(seq), bytes=first.bytes, sha256=first.sha256, crc32=first.crc32)
         if seq % 2:
             chunk = replace(chunk, encryption=Encryption(("age1x",), "0" * 64))
-        spool.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
+        spool.layout.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
     with running_store() as store:
         told = _archive(store, folder)
         path = next(store.folder.rglob("*.zip"))
@@ -180,8 +180,8 @@ def _zip(spool: Path, path: Path) -> None:
 
 def _fill(spool: Spool, chunks: int, size: int) -> None:
     spool.create()
-    spool.write_stream(make_stream())
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream())
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     noise = random.Random(7)
     for seq in range(chunks):
         data = noise.randbytes(size)

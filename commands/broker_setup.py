@@ -22,7 +22,7 @@ from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, UsageError
-from edge.core.files import write_atomically
+from edge.core.files import temporary_beside, write_atomically, write_durably
 from edge.messaging.access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
 
 _SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
@@ -137,13 +137,10 @@ def _set_passwords(folder: Path, settings: Settings, host: str, renew: bool) -> 
     node = settings.node.name
     passwords: Passwords = {account: secrets.token_urlsafe(18) for account in ACCOUNTS}
     lines = [f"{user_of(account, node)}:{password}" for account, password in passwords.items()]
-    temporary = folder / "passwords.new"
-    write_atomically(temporary, ("\n".join(lines) + "\n").encode(), 0o600)
-    try:
+    with temporary_beside(hashed) as temporary:
+        write_durably(temporary, ("\n".join(lines) + "\n").encode(), 0o600)
         _tool("mosquitto_passwd", "-U", temporary)  # hashes in place: no password on a command line
         temporary.replace(hashed)
-    finally:
-        temporary.unlink(missing_ok=True)
     write_atomically(folder / "mqtt.ini", _node_settings(folder, node, host, passwords).encode(), 0o600)
     return passwords
 

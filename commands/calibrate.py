@@ -12,7 +12,7 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from edge.recorder.capture.listening import Heard
+    from edge.recorder.capture.excerpt import Excerpt
 
 _DEFAULT_SECONDS = 10.0
 _WHEN_USED = "The recorder uses it from its next stream on: restart it, or run  imhearing rotate"
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(settings: Settings, seconds: float, gain: int | None) -> Heard:
-    from edge.recorder.capture.listening import listen  # noqa: PLC0415
+def _record(settings: Settings, seconds: float, gain: int | None) -> Excerpt:
+    from edge.recorder.capture.excerpt import record_excerpt  # noqa: PLC0415
     from edge.recorder.capture.sources import choose_source  # noqa: PLC0415
 
     source = choose_source(settings.recorder)
@@ -55,7 +55,7 @@ def _record(settings: Settings, seconds: float, gain: int | None) -> Heard:
         _set_gain(settings, gain)
     print_message(f"listening for {seconds:g} s ...")
     try:
-        return listen(source, seconds)
+        return record_excerpt(source, seconds)
     except DeviceError as problem:
         raise DeviceError(
             f"{problem}; if the recorder is using the microphone, run  imhearing pause 5m  and try again"

@@ -28,13 +28,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace, settings: Settings) -> int:
     from edge.archiver.verify import verify  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     findings = []
     counted = _counter("archives checked" if not args.deep else "archives read back")
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         found = verify(
-            Storage(settings.s3),
+            S3Store(settings.s3),
             settings.s3.prefix,
             settings.node.name,
             _spool(settings),
@@ -54,13 +54,13 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
 
 def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
     from edge.archiver.rebuild import rebuild_in_place  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     path = settings.catalog.db_path
     existed = path.exists()
     try:
         found = rebuild_in_place(
-            Storage(settings.s3),
+            S3Store(settings.s3),
             settings.s3.prefix,
             settings.node.name,
             _spool(settings),

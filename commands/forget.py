@@ -79,7 +79,7 @@ def _is_emptied(catalog: CatalogReader, archive: Archive, start: Instant, end: I
     """Whether every chunk left in `archive` overlaps [start, end)."""
     if archive.started_at >= start and archive.ended_at <= end:  # the usual case, without reading its chunks
         return True
-    remaining = (row.chunk for row in catalog.members(archive.archive_id) if row.gone is None)
+    remaining = (row.chunk for row in catalog.archive_records.members(archive.archive_id) if row.gone is None)
     return all(chunk.started_at < end and chunk.ended_at > start for chunk in remaining)
 
 

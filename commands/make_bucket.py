@@ -11,13 +11,13 @@ from edge.core.errors import ConfigError
 
 def run(args: argparse.Namespace) -> int:
     """StoreError if the store refuses."""
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     logs.set_up_for_people()
     settings = load_settings(args).s3
     if not settings.s3_bucket_name:
         raise ConfigError(["no bucket is configured; set [s3] s3_bucket_name"])
-    storage = Storage(settings)
+    storage = S3Store(settings)
     storage.create_bucket()
     storage.check()
     print_message(f"bucket {settings.s3_bucket_name} is ready")

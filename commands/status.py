@@ -11,14 +11,14 @@ from commands.cli.asking import check_fleet, chosen_via, tell_missing
 from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
 from commands.show import formats as show
-from commands.show.node_view import NodeView, read_event, size
+from commands.show.node_view import NodeView, size
 from edge.configuration.settings import Mqtt, Settings
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
 from edge.core.instant import Instant
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT
+from edge.messaging.bus import Bus
+from edge.messaging.events import Event
 from query_service.client import client
 from query_service.client.client import Via
 from query_service.queries.protocol import GoodAnswer, RecorderReport, StatusAnswer
@@ -132,15 +132,14 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
     view = NodeView()
     complete = threading.Event()
 
-    def take(message: Message) -> None:
-        event = read_event(message.topic, message.payload)
-        if event is not None and message.retained:
+    def take(event: Event, retained: bool) -> None:
+        if retained:
             view.apply(event)
         if view.archiver is not None and all(role in view.services for role in _ROLES):
             complete.set()
 
-    bus = Bus(mqtt, f"{node}-status", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{node}/+/+", take)
+    bus = Bus(mqtt, node, "control", secrets.token_hex(4))
+    bus.subscribe_all(take)
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):

@@ -21,12 +21,15 @@ from commands.cli.common import (
 )
 from commands.cli.logs import escaped
 from commands.show.formats import clock
-from commands.show.node_view import describe, read_event
+from commands.show.node_view import describe
 from commands.up.screen import level_bar
 from edge.core import wire
 from edge.core.errors import DoorError, QueryRefused, WireError
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, LevelMeasured
+from edge.messaging import topics
+from edge.messaging.bus import Bus
+from edge.messaging.events import LevelMeasured
+from edge.messaging.messages import InboundMessage
+from edge.messaging.subscriptions import decode_event
 from query_service.client import client
 from query_service.client.client import Via
 from query_service.client.watching import ASKED_EVERY, Heard
@@ -49,9 +52,9 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     """All that the node says, its level each second too."""
     settings = load_settings_with_broker(args)
     node = chosen_node(args, settings)
-    inbox: queue.Queue[Message] = queue.Queue(10_000)
-    bus = Bus(settings.mqtt, f"{node}-watch", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{node}/#", lambda message: _enqueue(inbox, message))
+    inbox: queue.Queue[InboundMessage] = queue.Queue(10_000)
+    bus = Bus(settings.mqtt, node, "control", secrets.token_hex(4))
+    bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
@@ -67,7 +70,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
         bus.stop()
 
 
-def _first(inbox: queue.Queue[Message], node: str) -> Message:
+def _first(inbox: queue.Queue[InboundMessage], node: str) -> InboundMessage:
     """Waits for ever, and says so: the broker keeps what each node said last, so it has not heard of a silent one."""
     try:
         return inbox.get(timeout=_SILENCE_SECONDS)
@@ -97,7 +100,7 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
+def _enqueue(inbox: queue.Queue[InboundMessage], message: InboundMessage) -> None:
     with contextlib.suppress(queue.Full):
         inbox.put_nowait(message)
 
@@ -107,7 +110,10 @@ def _show(heard: Heard, as_json: bool, utc: bool) -> None:
         with contextlib.suppress(WireError):
             print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})
         return
-    event = read_event(heard.topic, heard.payload)
+    try:
+        event = decode_event(heard.topic, heard.payload)
+    except WireError:
+        event = None
     over = "\r\x1b[K" if sys.stdout.isatty() else ""
     if isinstance(event, LevelMeasured):
         line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  {level_bar(event.laeq, event.unit, 40)}"

@@ -22,7 +22,7 @@ from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
 from query_service.doors.local import LocalDoor
 from query_service.doors.mqtt import MqttDoor
-from query_service.telemetry.node_watch import NodeWatch
+from query_service.telemetry.node_watch import WATCHED, NodeWatch
 from query_service.telemetry.reporting import Metrics, report_daily
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
         check_settings(settings.http)
     bus = _bus(settings) if settings.mqtt.host else None
-    watch = NodeWatch(bus, settings.node.name)
+    watch = NodeWatch()
     if bus is not None:
+        for event_type in WATCHED:
+            bus.subscribe(event_type, watch.take)
         online = _status(settings, "online")
         NameGuard(bus, online)
         bus.publish(online)
@@ -97,7 +99,7 @@ async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus:
         if settings.http.port:
             group.create_task(_http_door(settings, answers, watch))
         if settings.ably.api_key.reveal():
-            group.create_task(_ably_door(settings, answers, signs, bus, watch))
+            group.create_task(_ably_door(settings, answers, signs, bus))
         else:
             log.info("no Ably door: [ably] api_key is empty")
         await asyncio.Event().wait()
@@ -116,12 +118,10 @@ async def _http_door(settings: Settings, answers: LocalDoor, watch: NodeWatch) -
         await asyncio.sleep(_HTTP_PAUSE)
 
 
-async def _ably_door(
-    settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch
-) -> None:
+async def _ably_door(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
     from query_service.doors.ably import AblyDoor  # noqa: PLC0415
-    from query_service.doors.event_feed import EventFeed  # noqa: PLC0415
+    from query_service.doors.event_feed import FED, EventFeed  # noqa: PLC0415
     from query_service.realtime.link import Link  # noqa: PLC0415
     from query_service.realtime.tokens import node_token  # noqa: PLC0415
 
@@ -136,14 +136,15 @@ async def _ably_door(
     feed = None
     if settings.ably.events == "yes" and bus is not None:
         feed = EventFeed()
-        feed.listen(bus, watch, node)
+        for event_type in FED:
+            bus.subscribe(event_type, feed.put)
     door = AblyDoor(node, answers.answer, make_link, feed, _instance(settings))
     signs.append(door.silent_for)
     await door.run()
 
 
 def _bus(settings: Settings) -> Bus:
-    return Bus(settings.mqtt, "query", _instance(settings), will=_status(settings, "offline"))
+    return Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
 
 
 def _status(settings: Settings, state: str) -> QueryStatus:

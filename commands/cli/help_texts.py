@@ -1,4 +1,4 @@
-"""The `--help` text of each command: summary and examples. Imports nothing that takes time."""
+"""The subcommands: the function that runs each, and its `--help` text. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ times:
 
 
 class HelpText(NamedTuple):
-    """The help of a subcommand. With an empty summary, `imhearing --help` does not list it."""
+    """A subcommand: its function and its help. With an empty summary, `imhearing --help` does not list it."""
 
     name: str
+    run: str  # module:function, imported only when it runs
     summary: str
     examples: str
 
@@ -34,6 +35,7 @@ class HelpText(NamedTuple):
 COMMANDS = (
     HelpText(
         "up",
+        "commands.up.up:run",
         "run a whole node in this terminal",
         """\
 examples:
@@ -46,22 +48,28 @@ Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a 
     ),
     HelpText(
         "recorder",
+        "commands.services:recorder",
         "run only the recorder, under systemd",
         "example:\n  imhearing recorder --config /etc/imhearing.ini\n",
     ),
     HelpText(
         "archiver",
+        "commands.services:archiver",
         "run only the archiver, under systemd",
         "example:\n  imhearing archiver --config /etc/imhearing.ini\n",
     ),
     HelpText(
         "query-service",
+        "commands.services:query_service",
         "run only the query service, under systemd",
         "example:\n  imhearing query-service --config /etc/imhearing.ini\n",
     ),
-    HelpText("realtime-server", "", "The local realtime server of `imhearing up`.\n"),
+    HelpText(
+        "realtime-server", "commands.services:realtime_server", "", "The local realtime server of `imhearing up`.\n"
+    ),
     HelpText(
         "query",
+        "commands.query:run",
         "show what was recorded when, and where it is stored",
         f"""\
 examples:
@@ -77,6 +85,7 @@ examples:
     ),
     HelpText(
         "fetch",
+        "commands.fetch:run",
         "download the sound of a time range as a WAV, FLAC or Opus file, exact to the sample",
         f"""\
 examples:
@@ -89,6 +98,7 @@ examples:
     ),
     HelpText(
         "watch",
+        "commands.watch:run",
         "show the node's events and level live",
         """\
 examples:
@@ -100,6 +110,7 @@ examples:
     ),
     HelpText(
         "status",
+        "commands.status:run",
         "show whether the node is recording and what is waiting for upload; exit code 1 if it is not recording",
         """\
 examples:
@@ -109,22 +120,40 @@ examples:
   imhearing status --via ably --node all       every node at once
 """,
     ),
-    HelpText("devices", "list input devices and show which one would be used", "examples:\n  imhearing devices\n"),
+    HelpText(
+        "devices",
+        "commands.devices:run",
+        "list input devices and show which one would be used",
+        "examples:\n  imhearing devices\n",
+    ),
     HelpText(
         "pause",
+        "commands.control:pause",
         "stop recording at once; the time is reported as paused",
         "examples:\n  imhearing pause 30m\n  imhearing pause            until `imhearing resume`\n",
     ),
-    HelpText("resume", "resume recording", "example:\n  imhearing resume\n"),
-    HelpText("rotate", "finish the current chunk and start a new one", "example:\n  imhearing rotate\n"),
-    HelpText("archive", "archive all finished chunks now, whatever the thresholds", "example:\n  imhearing archive\n"),
+    HelpText("resume", "commands.control:resume", "resume recording", "example:\n  imhearing resume\n"),
+    HelpText(
+        "rotate",
+        "commands.control:send",
+        "finish the current chunk and start a new one",
+        "example:\n  imhearing rotate\n",
+    ),
+    HelpText(
+        "archive",
+        "commands.control:send",
+        "archive all finished chunks now, whatever the thresholds",
+        "example:\n  imhearing archive\n",
+    ),
     HelpText(
         "doctor",
+        "commands.doctor.doctor:run",
         "test microphone, disk, clock, broker, store, Ably and catalog, and say how to fix what fails",
         "examples:\n  imhearing doctor\n  imhearing doctor --json | jq '.findings[] | select(.state != \"ok\")'\n",
     ),
     HelpText(
         "calibrate",
+        "commands.calibrate:run",
         "calibrate levels to dBA with a sound calibrator or a sound of known level",
         """\
 examples:
@@ -137,6 +166,7 @@ If the recorder is using the microphone, first run: imhearing pause 5m
     ),
     HelpText(
         "configure",
+        "commands.configure:run",
         "change settings in the configuration file, leaving the rest of it as it is",
         """\
 examples:
@@ -146,6 +176,7 @@ examples:
     ),
     HelpText(
         "token",
+        "commands.token:run",
         "issue a query-only Ably token for one client",
         """\
 examples:
@@ -154,9 +185,12 @@ examples:
   imhearing query --via ably --node porch --last 10m       uses the token in $IMHEARING_ABLY_TOKEN
 """,
     ),
-    HelpText("make-bucket", "create the configured bucket", "example:\n  imhearing make-bucket\n"),
+    HelpText(
+        "make-bucket", "commands.make_bucket:run", "create the configured bucket", "example:\n  imhearing make-bucket\n"
+    ),
     HelpText(
         "broker-setup",
+        "commands.broker_setup:run",
         "create passwords, access rules and certificates for a Mosquitto broker",
         """\
 examples:
@@ -167,6 +201,7 @@ Existing passwords are kept unless you give --renew-passwords; an existing CA is
     ),
     HelpText(
         "catalog",
+        "commands.catalog:run",
         "verify the catalog against the store and the spool, or rebuild it from them",
         """\
 examples:
@@ -176,6 +211,7 @@ examples:
     ),
     HelpText(
         "hold",
+        "commands.hold:run",
         "protect a time range from expiry and from `forget`",
         f"""\
 examples:
@@ -186,6 +222,7 @@ examples:
     ),
     HelpText(
         "forget",
+        "commands.forget:run",
         "erase the sound of a time range everywhere: spool, store, clips",
         f"""\
 examples:
@@ -196,6 +233,7 @@ Erases every chunk that overlaps the range. The archiver does the work; if it is
     ),
     HelpText(
         "unannounce",
+        "commands.control:unannounce",
         "remove a stopped node from the broker and Home Assistant",
         "example:\n  imhearing unannounce --node porch\n",
     ),

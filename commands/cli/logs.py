@@ -47,7 +47,7 @@ def set_up_for_people() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     logging.getLogger().addHandler(handler)
-    for name in (*_NOISY, "edge.messaging.bus"):  # the command itself reports whether it got an answer
+    for name in (*_NOISY, "edge.messaging.connection"):  # the command itself reports whether it got an answer
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["pause"].add_argument(
         "duration", nargs="?", metavar="DURATION", help="such as 30m or 2h (default: until resume)"
     )
-    for name in ("pause", "resume", "rotate", "archive", "unannounce"):
+    for name in (text.name for text in COMMANDS if text.run.startswith("commands.control:")):
         parsers[name].add_argument("--node", metavar="NAME", help="the node to control (default: the configured one)")
         _add_output_options(parsers[name])
     _add_broker_options(parsers["broker-setup"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import threading
@@ -14,10 +13,12 @@ from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import Mqtt
 from edge.core.errors import ConfigError
+from edge.messaging import topics
 from edge.messaging.access import ETC
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT
+from edge.messaging.bus import Bus
+from edge.messaging.connection import Trouble
 from edge.messaging.login import Role, credentials
+from edge.messaging.messages import InboundMessage
 
 _ROLES: tuple[Role, ...] = ("recorder", "archiver", "query")
 _TCP_TIMEOUT = 3.0
@@ -68,7 +69,7 @@ def check_login_and_rights(node: NodeUnderTest) -> Iterator[Finding]:
     refused: list[Finding] = []
     arrivals: dict[str, threading.Event] = {}
 
-    def arrived(message: Message) -> None:
+    def arrived(message: InboundMessage) -> None:
         if message.topic in arrivals:
             arrivals[message.topic].set()
 
@@ -80,10 +81,10 @@ def check_login_and_rights(node: NodeUnderTest) -> Iterator[Finding]:
             return
         yield ok("broker.login", f"accepts {_users(settings)}")
         assert control is not None  # noqa: S101 - for the type checker
-        control.subscribe(f"{ROOT}/{name}/+/doctor", arrived)
+        control.subscribe_raw(topics.doctor(name, "+"), arrived)
         for role in buses:
-            arrivals[_topic(name, role)] = threading.Event()
-        lost = [role for role, bus in buses.items() if bus and not _arrives(bus, _topic(name, role), arrivals)]
+            arrivals[topics.doctor(name, role)] = threading.Event()
+        lost = [role for role, bus in buses.items() if bus and not _arrives(bus, topics.doctor(name, role), arrivals)]
     yield check_rights(node, lost)
 
 
@@ -105,15 +106,10 @@ def check_rights(node: NodeUnderTest, lost: list[Role]) -> Finding:
     reader = credentials(node.settings.mqtt, "control")[0] or "(anonymous)"
     return fault(
         check,
-        f"messages from {user} on {_topic(node.settings.node.name, lost[0])} do not reach {reader}:"
+        f"messages from {user} on {topics.doctor(node.settings.node.name, lost[0])} do not reach {reader}:"
         " the broker's ACL forbids it",
         f"{node.as_root(f'broker-setup --into {ETC}')} && sudo systemctl reload {installed.broker_service()}",
     )
-
-
-def _topic(node_name: str, role: Role) -> str:
-    """Every role may publish below its own name."""
-    return f"{ROOT}/{node_name}/{role}/doctor"
 
 
 def _roles(settings: Mqtt) -> tuple[Role, ...]:
@@ -140,34 +136,29 @@ class _Connections:
         settings = self._node.settings.mqtt
         if self._refused:
             return None
-        name = f"{self._node.settings.node.name}-doctor-{role}"
-        bus_log = _BusLog()
         try:
-            bus_log.attach()
-            bus = Bus(settings, name, secrets.token_hex(4))
+            bus = Bus(settings, self._node.settings.node.name, role, secrets.token_hex(4))
             bus.start()
             self._buses.append(bus)
             deadline = time.monotonic() + _LOGIN_TIMEOUT
-            while not bus_log.last and time.monotonic() < deadline:
+            while bus.trouble is None and time.monotonic() < deadline:
                 if bus.wait_connected(_LOGIN_POLL):
                     return bus
-            self._refused.append(self._login_fault(role, bus_log.last))
+            self._refused.append(self._login_fault(role, bus.trouble))
         except ConfigError as problem:
             key = "ca_file" if "ca_file" in str(problem) else "cert_file"
             self._refused.append(fault("broker.login", str(problem), self._node.configure(f"mqtt.{key}=")))
-        finally:
-            bus_log.detach()
         return None
 
-    def _login_fault(self, role: Role, message: str) -> Finding:
+    def _login_fault(self, role: Role, trouble: Trouble | None) -> Finding:
         check, node, settings = "broker.login", self._node, self._node.settings.mqtt
-        if "refuse" in message:
+        if trouble is not None and trouble.ending == "refused":
             key = f"{role}_password" if getattr(settings, f"{role}_password").reveal() else "password"
             user = credentials(settings, role)[0]
             changes = [f"mqtt.{key}=-"] if user else ["mqtt.username=USER", "mqtt.password=-"]
-            return fault(check, message, node.configure(*changes))
-        if "certificate" in message.lower():
-            return fault(check, message, node.configure("mqtt.ca_file=PATH/TO/ca.crt"))
+            return fault(check, trouble.text, node.configure(*changes))
+        if trouble is not None and "certificate" in trouble.text.lower():
+            return fault(check, trouble.text, node.configure("mqtt.ca_file=PATH/TO/ca.crt"))
         if settings.tls == "on":
             return fault(check, "it accepts connections, but does not speak TLS", node.configure("mqtt.tls=off"))
         return fault(
@@ -179,26 +170,3 @@ class _Connections:
     def __exit__(self, *_: object) -> None:
         for bus in self._buses:
             bus.stop(timeout=0.5)
-
-
-class _BusLog(logging.Handler):
-    """Captures the last warning of a bus, which retries for ever and raises nothing, and keeps it off the console."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-        self._logger = logging.getLogger("edge.messaging.bus")
-        self._before = self._logger.level, self._logger.propagate
-
-    def attach(self) -> None:
-        self._logger.addHandler(self)
-        self._logger.setLevel(logging.WARNING)  # interactive commands silence it
-        self._logger.propagate = False
-
-    def detach(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._before[0])
-        self._logger.propagate = self._before[1]
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()

@@ -14,10 +14,10 @@ from commands.cli.logs import escaped
 from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import Recorder
-from edge.core.errors import DeviceError, SpoolError
+from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
+from edge.recorder.capture.excerpt import Excerpt, record_excerpt
 from edge.recorder.capture.gain import read_gain, set_command
-from edge.recorder.capture.listening import Heard, listen
 from edge.recorder.capture.microphone import choose_device, list_devices
 from edge.recorder.capture.sources import choose_source
 from edge.spool.spool import Spool
@@ -35,9 +35,10 @@ def check_device(node: NodeUnderTest) -> Iterator[Finding]:
     """Opens the recorder's source. If the recorder is running and holds the sound card, checks what it gets."""
     try:
         source = choose_source(node.settings.recorder)
-        heard = listen(source, _SECONDS)
+        heard = record_excerpt(source, _SECONDS)
     except DeviceError as problem:
-        yield from findings_while_recording(node) or [fault("device.records", escaped(str(problem)), _remedy(node))]
+        remedy = node.configure(*problem.changes) if isinstance(problem, FileUnencodable) else _remedy(node)
+        yield from findings_while_recording(node) or [fault("device.records", escaped(str(problem)), remedy)]
         return
     yield ok("device.records", _describe(heard))
     if type(source).__name__ == "SyntheticSource":
@@ -107,7 +108,7 @@ def check_gain(device: str) -> Iterator[Finding]:
         yield (warning if unity else fault)(check, message, set_command(device, gain, "80%", "cap"))
 
 
-def check_clipping(heard: Heard) -> Finding:
+def check_clipping(heard: Excerpt) -> Finding:
     check = "device.clipping"
     clipped = np.abs(heard.samples.astype(np.float64)) >= heard.full_scale * _CLIPPED
     share = float(np.mean(clipped))
@@ -125,7 +126,7 @@ def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
         state, alive = view.state, view.is_alive(node.kernel.now())
         if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []
-        device = spool.stream(state.stream_id).device
+        device = spool.streams.read(state.stream_id).device
         last = _last_chunk(spool, state.stream_id)
     except SpoolError:
         return []
@@ -138,11 +139,11 @@ def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
 
 
 def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:
-    chunks = sorted(name for name in spool.chunks() if name.startswith(stream_id))
-    return spool.manifest(chunks[-1]) if chunks else None
+    chunks = sorted(name for name in spool.chunks.finished() if name.startswith(stream_id))
+    return spool.chunks.manifest(chunks[-1]) if chunks else None
 
 
-def peak_dbfs(heard: Heard) -> float:
+def peak_dbfs(heard: Excerpt) -> float:
     """The peak relative to full scale; -inf for digital silence."""
     peak = float(np.abs(heard.samples.astype(np.float64)).max(initial=0.0))
     return 20 * float(np.log10(peak / heard.full_scale)) if peak else -np.inf
@@ -161,7 +162,7 @@ def _mixer(device: str, setting: str) -> str:
     return f"amixer {card}sset Capture {setting}"
 
 
-def _describe(heard: Heard) -> str:
+def _describe(heard: Excerpt) -> str:
     form = heard.form
     channels = "mono" if form.channels == 1 else f"{form.channels} channels"
     return f"{escaped(form.device)}: {form.rate} Hz, {channels}, {form.bits} bits"

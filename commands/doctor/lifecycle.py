@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.core.errors import StoreError
-from edge.store.s3 import LifecycleRule, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import LifecycleRule
 
 _ADD_RULE = "add the rule from docs/storage.md, Lifecycle rules, to the bucket"
 
 
-def check_lifecycle_rules(node: NodeUnderTest, storage: Storage, *, may_delete: bool) -> Iterator[Finding]:
+def check_lifecycle_rules(node: NodeUnderTest, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:
     """A store that does not reveal its rules is not at fault."""
     try:
         rules = storage.lifecycle()

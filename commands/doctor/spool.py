@@ -10,6 +10,7 @@ from pathlib import Path
 
 from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
+from edge.core.errors import SpoolError
 from edge.core.files import write_durably
 from edge.spool.spool import Spool
 
@@ -29,6 +30,8 @@ def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
         folder = _nearest_existing(path)
         yield check_room(node, folder)
         yield check_speed(folder)
+        if path.is_dir():
+            yield check_damaged(node, path)
 
 
 def check_writable(node: NodeUnderTest, path: Path) -> Finding:
@@ -60,9 +63,9 @@ def check_room(node: NodeUnderTest, folder: Path) -> Finding:
     spool = Spool(folder, node.settings.node.name)
     ratio = _FLAC_RATIO if recorder.format == "flac" else 1.0
     per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * ratio * 3_600
-    hours = spool.free_bytes() / per_hour
-    message = f"{spool.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
-    waiting = bool(folder.is_dir() and spool.chunks())
+    hours = spool.disk.free_bytes() / per_hour
+    message = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
+    waiting = bool(folder.is_dir() and spool.chunks.finished())
     remedy = node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
     if hours < _TOO_FEW_HOURS:
         return fault(check, message, remedy)
@@ -81,6 +84,30 @@ def check_speed(folder: Path) -> Finding:
     if slowest > _TOO_SLOW_SECONDS:
         return fault(check, message, remedy)
     return warning(check, message, remedy) if slowest > _SLOW_SECONDS else ok(check, message)
+
+
+def check_damaged(node: NodeUnderTest, path: Path) -> Finding:
+    """Whether every file left by a crash became a chunk."""
+    check, spool = "spool.damaged", Spool(path, node.settings.node.name)
+    try:
+        damaged = sorted(spool.chunks.damaged_parts())
+    except SpoolError as problem:
+        return fault(check, str(problem), node.give_back(path))
+    if not damaged:
+        return ok(check, "no damaged files")
+    return warning(
+        check,
+        f"{len(damaged)} unfinished chunks could not be repaired and were set aside, the latest {damaged[-1].name}:"
+        " their sound is reported as a gap",
+        " && ".join(_move_aside(node, folder, damaged) for folder in sorted({file.parent for file in damaged})),
+    )
+
+
+def _move_aside(node: NodeUnderTest, folder: Path, damaged: list[Path]) -> str:
+    """Stays on the same file system: sound that was to be encrypted must not get from memory to a disk."""
+    aside = shlex.quote(f"{folder.absolute()}-damaged")
+    files = " ".join(shlex.quote(str(file.absolute())) for file in damaged if file.parent == folder)
+    return f"{node.sudo}mkdir -pm 700 {aside} && {node.sudo}mv -t {aside} {files}"
 
 
 def _probe(folder: Path, size: int) -> float:

@@ -14,7 +14,7 @@ from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from commands.doctor.probes import open_url, reach_store, store_url
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 3.0, 6.0
 _LINK_SECONDS = 60
@@ -31,7 +31,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
             node.configure("s3.s3_bucket_name=BUCKET"),
         )
         return
-    storage = Storage(settings, connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
+    storage = S3Store(settings, connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
     key = f"{settings.prefix}{node.settings.node.name}/doctor/{secrets.token_hex(8)}"
     body = secrets.token_bytes(1_000)
     written = check_write(node, storage, key, body)
@@ -45,7 +45,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
     yield from lifecycle.check_lifecycle_rules(node, storage, may_delete=deleted.state == "ok")
 
 
-def check_write(node: NodeUnderTest, storage: Storage, key: str, body: bytes) -> Finding:
+def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> Finding:
     check = "store.write"
     try:
         storage.put(key, body, hashlib.md5(body).hexdigest(), media_type="application/octet-stream")  # noqa: S324 - asked for
@@ -58,7 +58,7 @@ def check_write(node: NodeUnderTest, storage: Storage, key: str, body: bytes) ->
     return ok(check, f"{node.settings.s3.s3_bucket_name} accepts writes and checks their MD5")
 
 
-def check_read(storage: Storage, key: str, body: bytes) -> Finding:
+def check_read(storage: S3Store, key: str, body: bytes) -> Finding:
     """Reads the whole object, and a byte range from its middle, as `fetch` does."""
     check = "store.read"
     try:
@@ -74,7 +74,7 @@ def check_read(storage: Storage, key: str, body: bytes) -> Finding:
     return ok(check, "reads back correctly, in full and by byte range")
 
 
-def check_link(node: NodeUnderTest, storage: Storage, key: str, body: bytes) -> Finding:
+def check_link(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> Finding:
     """Clients get presigned links like this to fetch sound."""
     check, settings = "store.link", node.settings.s3
     public = settings.public_endpoint_url
@@ -92,7 +92,7 @@ def check_link(node: NodeUnderTest, storage: Storage, key: str, body: bytes) -> 
     return ok(check, f"a link to {urlsplit(url).netloc} works")
 
 
-def check_delete(storage: Storage, key: str) -> Finding:
+def check_delete(storage: S3Store, key: str) -> Finding:
     """Only `imhearing forget` and `keep_remote` need it; a key without this permission is safer."""
     check = "store.delete"
     with contextlib.suppress(StoreError):

@@ -7,12 +7,8 @@ from typing import NamedTuple
 
 from commands.cli.logs import escaped
 from commands.show.formats import clock, count
-from edge.core import wire
-from edge.core.errors import WireError
 from edge.core.instant import Instant
 from edge.messaging.events import (
-    EVENTS,
-    ROOT,
     ArchiveChanged,
     ArchiverState,
     ArchiverStatus,
@@ -30,7 +26,6 @@ from edge.messaging.events import (
     ThresholdCrossed,
 )
 
-_BY_TOPIC = {event.TOPIC: event for event in EVENTS}
 _ROLES: dict[type[Event], str] = {
     RecorderStatus: "recorder",
     ArchiverStatus: "archiver",
@@ -43,20 +38,6 @@ class EventLine(NamedTuple):
 
     at: Instant
     text: str
-
-
-def read_event(topic: str, payload: bytes) -> Event | None:
-    """The event of a message below `imhearing/<node>/`; None for any other message, and for an invalid one."""
-    root, _, rest = topic.partition("/")
-    node, _, name = rest.partition("/")
-    event_type = _BY_TOPIC.get(name)
-    if root != ROOT or event_type is None:
-        return None
-    try:
-        event = wire.decode(payload, event_type)
-    except WireError:
-        return None
-    return event if event.node == node else None
 
 
 class NodeView:

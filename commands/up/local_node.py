@@ -20,7 +20,7 @@ from edge import __version__
 from edge.core.errors import ConfigError
 from edge.core.instant import Instant
 from edge.embedded.supervisor import ChildExit, Supervisor, describe_exit
-from edge.messaging.events import ROOT
+from edge.messaging import topics
 
 _POLL_SECONDS = 0.25  # between checks of the children
 # Together less than five seconds; then what still runs is killed, which loses nothing.
@@ -116,7 +116,7 @@ def commands_to_try(folder: Path, plan: StartPlan) -> list[list[str]]:
     """Commands for a second terminal, ready to paste."""
     imhearing = _command_line()
     broker = plan.settings.mqtt
-    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", f"{ROOT}/#"]
+    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", topics.everything()]
     if broker.username or not shutil.which("mosquitto_sub"):
         listen = [*imhearing, "watch", "--data", str(folder)]
     return [

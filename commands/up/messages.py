@@ -7,13 +7,13 @@ import queue
 import secrets
 from collections.abc import Iterator
 
-from commands.show.node_view import NodeView, read_event
+from commands.show.node_view import NodeView
 from edge.configuration.settings import Settings
 from edge.core.instant import Instant
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, Event
+from edge.messaging.bus import Bus
+from edge.messaging.events import Event
 
-_CAPACITY = 10_000  # messages; more are dropped, and only the display suffers
+_CAPACITY = 10_000  # events; more are dropped, and only the display suffers
 
 
 class NodeMessages:
@@ -21,12 +21,12 @@ class NodeMessages:
 
     def __init__(self, settings: Settings, since: Instant) -> None:
         self.view = NodeView()
-        self._node, self._since = settings.node.name, since
-        self._bus = Bus(settings.mqtt, f"{settings.node.name}-up", secrets.token_hex(4))
-        self._inbox: queue.Queue[Message] = queue.Queue(_CAPACITY)
+        self._since = since
+        self._bus = Bus(settings.mqtt, settings.node.name, "control", secrets.token_hex(4))
+        self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(_CAPACITY)
 
     def start(self) -> None:
-        self._bus.subscribe(f"{ROOT}/{self._node}/#", self._receive)
+        self._bus.subscribe_all(self._receive)
         self._bus.start()
 
     def stop(self) -> None:
@@ -35,14 +35,13 @@ class NodeMessages:
     def take(self, timeout: float) -> Iterator[tuple[Event, str | None]]:
         """All events received, waiting up to `timeout` seconds for the first, each with its text if it is news."""
         with contextlib.suppress(queue.Empty):
-            message = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
+            event, retained = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
             while True:
-                event = read_event(message.topic, message.payload)
-                # a retained message of an earlier run says nothing about now
-                if event is not None and not (message.retained and event.at < self._since):
+                # a retained event of an earlier run says nothing about now
+                if not retained or event.at >= self._since:
                     yield event, self.view.apply(event)
-                message = self._inbox.get_nowait()
+                event, retained = self._inbox.get_nowait()
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, event: Event, retained: bool) -> None:
         with contextlib.suppress(queue.Full):
-            self._inbox.put_nowait(message)
+            self._inbox.put_nowait((event, retained))

@@ -8,16 +8,15 @@ import logging
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from msgspec import Struct
 
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Manifest, key_of, read_manifest, told
+from edge.archiver.plan.plan import Manifest, all_chunks, key_of, read_manifest
 from edge.catalog import Catalog
-from edge.catalog.writer import take_lock
+from edge.catalog.file import take_lock
 from edge.core import wire
 from edge.core.errors import CatalogError, WireError
 from edge.core.files import sync_folder
@@ -25,6 +24,7 @@ from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.values import Archive, Stream
 from edge.spool.spool import Spool
+from edge.store.interface import BucketReader
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +33,6 @@ _MAX_MANIFEST = 64_000_000
 _MAX_CORRECTION = 1_000_000
 # what zipfile raises for bytes that it did not write: RuntimeError for what says that it is encrypted
 _NO_ZIP = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
-
-
-class Bucket(Protocol):
-    """What rebuilding needs of `storage.Storage`."""
-
-    bucket: str
-
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
-    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
 
 
 class Rebuilt(Struct, frozen=True):
@@ -54,7 +45,7 @@ class Rebuilt(Struct, frozen=True):
 
 
 def rebuild(
-    bucket: Bucket,
+    bucket: BucketReader,
     prefix: str,
     node: str,
     spool: Spool,
@@ -86,7 +77,7 @@ def rebuild(
 
 
 def rebuild_in_place(
-    bucket: Bucket,
+    bucket: BucketReader,
     prefix: str,
     node: str,
     spool: Spool,
@@ -130,7 +121,7 @@ def _remove(catalog: Path) -> None:
         catalog.with_name(catalog.name + ending).unlink(missing_ok=True)
 
 
-def fetch_manifest(bucket: Bucket, key: str, size: int) -> Manifest:
+def fetch_manifest(bucket: BucketReader, key: str, size: int) -> Manifest:
     """The manifest in an archive of `size` bytes, by range reads from its end. Raises WireError, StoreError."""
     try:
         with zipfile.ZipFile(RangeFile(bucket, key, size)) as archive:
@@ -144,7 +135,7 @@ def fetch_manifest(bucket: Bucket, key: str, size: int) -> Manifest:
         raise WireError(f"is no archive of ours ({problem})") from None
 
 
-def _fetch_stream(bucket: Bucket, node: str, key: str, size: int) -> Stream:
+def _fetch_stream(bucket: BucketReader, node: str, key: str, size: int) -> Stream:
     """A stored correction. Raises WireError, StoreError."""
     if not 0 < size <= _MAX_CORRECTION:
         raise WireError(f"is no correction of ours (it has {size} bytes)")
@@ -157,7 +148,7 @@ def _fetch_stream(bucket: Bucket, node: str, key: str, size: int) -> Stream:
 class RangeFile(io.RawIOBase):
     """An object as a file to be sought in; its end is fetched once, the rest as it is asked for."""
 
-    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+    def __init__(self, bucket: BucketReader, key: str, size: int) -> None:
         self._bucket, self._key, self._size = bucket, key, size
         self._at = 0
         self._tail_at = max(0, size - _TAIL)
@@ -193,7 +184,7 @@ class RangeFile(io.RawIOBase):
 
 def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
     """Others may write below the node's prefix too (clips, say): what lies there must be what an archiver would put."""
-    chunks = told(manifest)
+    chunks = all_chunks(manifest)
     if not chunks:
         raise WireError("chunks: none has a place or a cause", "chunks")
     if key != key_of(manifest, prefix):
@@ -207,7 +198,7 @@ def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
 
 
 def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
-    chunks = told(manifest)
+    chunks = all_chunks(manifest)
     for stream in manifest.streams:
         _take_stream(catalog, stream)
     archive = Archive(
@@ -224,15 +215,15 @@ def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int
         uploaded_at=now,
         replaces=manifest.replaces,
     )
-    catalog.restore(archive, manifest.members, manifest.discarded)
+    catalog.registration.restore_archive(archive, manifest.members, manifest.discarded)
 
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
     """`corrects`: it was stored because archives tell older times, so of two that are as sure it is the later one."""
     known = catalog.stream(stream.stream_id)
     if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
-        catalog.register_stream(stream)
-        catalog.correction_stored(stream.stream_id)  # it comes from the store
+        catalog.registration.put_stream(stream)
+        catalog.registration.mark_correction_stored(stream.stream_id)  # it comes from the store
 
 
 def _rank(stream: Stream) -> tuple[bool, int]:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
-from edge.core.files import sync_folder, write_durably
+from edge.core.files import write_atomically
 from edge.core.instant import Instant
 
 _NAME = "holds.json"
@@ -81,10 +81,5 @@ def change_holds(catalog: Path, change: Callable[[Holds], Holds]) -> Holds:
 
 def write_for_owner(path: Path, data: bytes) -> None:
     """Atomically, and readable by the service whose folder it is when root writes it."""
-    temporary = path.with_name(path.name + ".tmp")
-    write_durably(temporary, data)
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(temporary, folder.st_uid, folder.st_gid)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    folder = path.parent.stat()
+    write_atomically(path, data, owner=(folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None)

@@ -52,7 +52,6 @@ class Tables:
     Stream: Any
     Chunk: Any
     Archive: Any
-    Attempt: Any
     Hole: Any
     Sound: Any
     Note: Any
@@ -139,13 +138,6 @@ class Tables:
             gone = Optional(str, nullable=True)
             deleted_at = Optional(int, size=64)
 
-        class Attempt(db.Entity):  # type: ignore[misc, name-defined]
-            _table_ = "attempts"
-            archive_id = Required(str, index=True)
-            at = Required(int, size=64)
-            seconds = Required(float)
-            cause = Optional(str, nullable=True)
-
         class Hole(db.Entity):  # type: ignore[misc, name-defined]
             _table_ = "holes"
             stream_id = Required(str, index=True)  # the stream that began after it
@@ -175,7 +167,7 @@ class Tables:
             chunk_id = PrimaryKey(str)  # to be archived, whatever comes between
 
         self.Stream, self.Chunk, self.Archive, self.Due = Stream, Chunk, Archive, Due
-        self.Attempt, self.Hole, self.Sound, self.Note = Attempt, Hole, Sound, Note
+        self.Hole, self.Sound, self.Note = Hole, Sound, Note
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:

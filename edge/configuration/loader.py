@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict, fields
 
+from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
@@ -172,6 +173,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
         faults.append(f"{place} = {name[:60]!r}: use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch")
     settings = Settings(**built)
     faults += _check_place_and_schedule(settings, values)
+    faults += _check_encodable(settings, values)
     return settings
 
 
@@ -187,6 +189,18 @@ def _check_place_and_schedule(settings: Settings, values: Values) -> list[str]:
     except ValueError as problem:
         return [f"{_source_of(values, 'recorder', 'schedule')}: {problem}"]
     return []
+
+
+def _check_encodable(settings: Settings, values: Values) -> list[str]:
+    """Not for a sound file, whose rate and channels are known only when it is opened."""
+    recorder = settings.recorder
+    if recorder.source not in ("auto", "microphone", "synthetic"):
+        return []
+    fault = check_encodable(
+        recorder.sample_rate, recorder.channels, recorder.bits, recorder.format, recorder.record_period
+    )
+    key = "sample_rate" if recorder.format == "flac" else "record_period"
+    return [f"{_source_of(values, 'recorder', key)}: {fault}"] if fault is not None else []
 
 
 def _source_of(values: Values, section: str, key: str) -> str:

@@ -43,12 +43,25 @@ class SpoolBusy(SpoolError):
     """Another recorder is writing to this spool."""
 
 
+class EncoderError(SpoolError):
+    """The encoder refuses the sound itself, on a disk that works: trying again changes nothing."""
+
+
 class DeviceError(ImHearingError):
     """The audio source cannot deliver: missing, disconnected, or an unsupported sample rate or channel count."""
 
 
 class FileUnplayable(DeviceError):
     """The sound file to record from is missing or unreadable. Retrying cannot help, so the recorder exits."""
+
+
+class FileUnencodable(FileUnplayable):
+    """The sound file cannot be recorded in the format that is set. `changes`: settings with which it can,
+    `section.key=value`."""
+
+    def __init__(self, message: str, changes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 class CalibrationError(ImHearingError):

@@ -1,7 +1,7 @@
-"""The only file that imports boto3: objects in one bucket, whole, in parts, and by byte range.
+"""The only file that imports boto3: objects in one S3 bucket, whole, in parts, and by byte range.
 
-Every fault becomes one of StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
-Nothing is tried twice in here: who calls knows what may be repeated.
+Every failure becomes StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
+Nothing is retried here: the caller knows what may be repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -20,16 +19,17 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import boto3
 import botocore.exceptions as faults
 from botocore.config import Config
-from msgspec import Struct
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.store.values import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
-NO_BUCKET = "no bucket is named, so chunks stay on this node; set [s3] s3_bucket_name"
 _PIECE = 262_144
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DENIED = {
@@ -46,7 +46,7 @@ _SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
 
 
-_MAKING = threading.Lock()  # making clients is not thread-safe
+_CLIENT_LOCK = threading.Lock()  # making clients is not thread-safe
 
 
 @functools.cache
@@ -55,53 +55,32 @@ def _session() -> boto3.session.Session:
     return boto3.session.Session()
 
 
-class UploadGone(StoreError):
-    """The store does not know this multipart upload: it was completed, aborted, or forgotten at a restart."""
-
-
-class AlreadyThere(StoreError):
-    """The store has an object of this key and was told not to overwrite one."""
-
-
 class _Missing(StoreError):
     """No such object."""
 
 
 _SIGNALS: dict[tuple[str, ...], type[StoreError]] = {
-    ("NoSuchUpload", "InvalidUploadID"): UploadGone,
+    ("NoSuchUpload", "InvalidUploadID"): UploadNotFound,
     ("NoSuchKey", "404", "NoSuchLifecycleConfiguration"): _Missing,
-    ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): AlreadyThere,
+    ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): ObjectExists,
 }
 
 
-class StoredObject(Struct, frozen=True):
-    """What the store says about an object; `etag` without quotes: an MD5, a composite one, or anything."""
-
-    size: int
-    etag: str
-
-
-class StoredPart(Struct, frozen=True):
-    number: int
-    size: int
-    etag: str
-
-
-class LifecycleRule(Struct, frozen=True):
-    """A rule of the bucket that is in force, for all objects below `prefix`: what it does after how many days."""
-
-    prefix: str
-    expire_days: int | None = None  # deletes objects
-    abort_days: int | None = None  # ends multipart uploads that nobody finished
-
-
-class Storage:
+class S3Store:
     """The bucket that `settings` names. Connects at the first call; its methods may be called from several threads."""
 
-    def __init__(self, settings: S3, *, connect_timeout: float = 10, read_timeout: float = 60) -> None:
+    def __init__(
+        self,
+        settings: S3,
+        *,
+        connect_timeout: float = 10,
+        read_timeout: float = 60,
+        now: Callable[[], Instant] = KernelClock().now,  # noqa: B008
+    ) -> None:
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._timeouts = connect_timeout, read_timeout
+        self._now = now
         self._clients: dict[str, S3Client] = {}
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
             logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they print what was signed, and with what
@@ -112,7 +91,7 @@ class Storage:
         extra: dict[str, Any] = {}
         if not self._settings.endpoint_url and region != "us-east-1":  # AWS alone wants it, and not for that one
             extra["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with contextlib.suppress(AlreadyThere):
+        with contextlib.suppress(ObjectExists):
             self._do("make the bucket", lambda s3: s3.create_bucket(Bucket=self.bucket, **extra))
 
     def check(self) -> None:
@@ -152,7 +131,7 @@ class Storage:
     ) -> str:
         """Stores `body`, which may be an open file, and gives its ETag; the store checks its MD5, in hex.
 
-        AlreadyThere, where the store can tell.
+        ObjectExists, where the store can tell.
         """
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
@@ -163,7 +142,7 @@ class Storage:
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
                 ContentType=media_type,
-                **self._wishes(),
+                **self._put_options(),
                 **extra,
             ),
         )
@@ -174,7 +153,7 @@ class Storage:
         return self._do(
             f"begin {key}",
             lambda s3: s3.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._wishes()
+                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._put_options()
             ),
         )["UploadId"]
 
@@ -193,7 +172,7 @@ class Storage:
         )["ETag"].strip('"')
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
-        """The parts that the store already has; raises UploadGone."""
+        """The parts that the store already has; raises UploadNotFound."""
 
         def every(s3: S3Client) -> list[Any]:
             pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
@@ -203,7 +182,7 @@ class Storage:
         return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
 
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
-        """Makes the parts one object and gives its ETag; raises UploadGone, AlreadyThere."""
+        """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
@@ -220,7 +199,7 @@ class Storage:
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
-        with contextlib.suppress(UploadGone):
+        with contextlib.suppress(UploadNotFound):
             self._do(
                 f"abort {key}",
                 lambda s3: s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id),
@@ -235,7 +214,7 @@ class Storage:
 
         try:
             found = self._do("list open uploads", every)
-        except UploadGone:  # how rclone says that there are none
+        except UploadNotFound:  # how rclone says that there are none
             return []
         # some stores take the prefix for a whole key, and some ignore it
         mine = [upload for upload in found if upload["Key"].startswith(prefix)]
@@ -279,7 +258,7 @@ class Storage:
         except (faults.BotoCoreError, ValueError) as problem:
             raise self._fault("sign a link", problem) from None
 
-    def _wishes(self) -> Any:
+    def _put_options(self) -> Any:
         """How the store is asked to keep what we put there."""
         settings = self._settings
         asked = {
@@ -295,7 +274,7 @@ class Storage:
         return self._settings.endpoint_url or f"s3://{self.bucket}"
 
     def _client(self, endpoint: str) -> S3Client:
-        with _MAKING:
+        with _CLIENT_LOCK:
             return self._clients.get(endpoint) or self._connect(endpoint)
 
     def _connect(self, endpoint: str) -> S3Client:
@@ -347,7 +326,7 @@ class Storage:
             text = f"{self._place}: there is no bucket {self.bucket!r}; make it, or set [s3] s3_bucket_name"
             return StoreBlocked(text, "no_bucket")
         if code in _SKEWED:
-            return StoreBlocked(f"{text}; {_skew(response)}; set the clock", "clock_skew")
+            return StoreBlocked(f"{text}; {_skew(response, self._now())}; set the clock", "clock_skew")
         if code in _FULL or status == 507:
             return StoreBlocked(f"{text}; the store is full: make room there", "store_full")
         if code in _DENIED or status in (401, 403):
@@ -387,11 +366,11 @@ def _content_md5(md5: str) -> str:
     return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
-def _skew(response: Any) -> str:
+def _skew(response: Any, now: Instant) -> str:
     """How far our clock is from the store's, by the answer's Date header (RFC 9110)."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        offset = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+        offset = (now.datetime() - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
         return "our clock differs from the store's by more than it allows"
     return f"our clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"

@@ -167,7 +167,7 @@ class FactFinder:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
             return True
         # finished and registered after the spool was listed, or lost
-        return self.spool.audio_path(entry.chunk).exists()
+        return self.spool.layout.audio_path(entry.chunk).exists()
 
     def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
         holes = set(self._catalog.holes_between(start, until))

@@ -129,10 +129,10 @@ class SpoolIndex:
     def stream(self, stream_id: str) -> Stream | None:
         """A stream's record in the spool, as it is now; None where it is missing or damaged."""
         try:
-            changed = self._spool.stream_path(stream_id).stat().st_mtime_ns
+            changed = self._spool.layout.stream_path(stream_id).stat().st_mtime_ns
             kept = self._streams.get(stream_id)
             if kept is None or kept[0] != changed:
-                kept = self._streams[stream_id] = (changed, self._spool.stream(stream_id))
+                kept = self._streams[stream_id] = (changed, self._spool.streams.read(stream_id))
         except (OSError, SpoolError):
             return None
         return kept[1]
@@ -168,9 +168,9 @@ class SpoolIndex:
 
     def _read(self, chunk_id: str) -> Chunk | None:
         try:
-            return self._spool.manifest(chunk_id)
+            return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:
-            if self._spool.manifest_path(chunk_id).exists():
+            if self._spool.layout.manifest_path(chunk_id).exists():
                 log.warning("left out of answers: %s", problem)
                 self._unreadable.add(chunk_id)
             return None

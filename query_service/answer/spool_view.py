@@ -10,7 +10,8 @@ from edge.core.errors import SpoolError
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import SpoolState
-from edge.spool.spool import PartFile, Spool, SpoolFile
+from edge.spool.chunks import PartFile, SpoolFile
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +54,14 @@ class SpoolWatcher:
         if not changed_at or changed_at != self._changed_at or not self._have_grown():
             looked_at = time.time_ns()
             # in this order: what is finished in between is in both, not in neither
-            self._parts = self._spool.parts()
-            self._listed = self._spool.chunks()
+            self._parts = self._spool.chunks.parts()
+            self._listed = self._spool.chunks.finished()
             self._version += 1
             self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:
             return SpoolView(self._listed, None, None, None, self._version)
         own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
-        seen_at = self._spool.recorder_seen_at(state, self._parts, self._listed)
+        seen_at = self._spool.state.recorder_seen_at(state, self._parts, self._listed)
         return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
 
     def _have_grown(self) -> bool:
@@ -73,13 +74,13 @@ class SpoolWatcher:
 
     def _folders_changed_at(self) -> tuple[int, ...]:
         try:
-            return tuple(folder.stat().st_mtime_ns for folder in self._spool.folders())
+            return tuple(folder.stat().st_mtime_ns for folder in self._spool.layout.folders())
         except OSError:
             return ()  # listing them says what is wrong
 
     def _state(self) -> SpoolState | None:
         try:
-            return self._spool.state()
+            return self._spool.state.read()
         except SpoolError as problem:
             log.warning("what the recorder does is not known: %s", problem)
             return None

@@ -82,5 +82,5 @@ def _clock(stream: Stream | None, measured_rate: float | None) -> ClockReport | 
 
 def _disk_free(finder: FactFinder) -> int | None:
     with contextlib.suppress(OSError, SpoolError):
-        return finder.spool.free_bytes()
+        return finder.spool.disk.free_bytes()
     return None

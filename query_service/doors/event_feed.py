@@ -8,13 +8,10 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.core.errors import WireError
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, ArchiveChanged, ArchiverState, Event, RecorderState, SoundHeard
-from query_service.telemetry.node_watch import NodeWatch
+from edge.messaging.events import ArchiveChanged, ArchiverState, Event, RecorderState, SoundHeard
 
 _WAITING = 200
-_TOLD = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
+FED: tuple[type[Event], ...] = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
 
 
 class Told(NamedTuple):
@@ -34,14 +31,9 @@ class EventFeed:
         self._loop = asyncio.get_running_loop()
         self._came = asyncio.Event()
 
-    def listen(self, bus: Bus, watch: NodeWatch, node: str) -> None:
-        """Takes what is said from now on; `watch` hears states and archives already."""
-        watch.listeners.append(self.put)
-        bus.subscribe(f"{ROOT}/{node}/{SoundHeard.TOPIC}", self._received)
-
     def put(self, event: Event, retained: bool) -> None:
-        """Takes in one event; what nobody takes gives way to newer ones."""
-        if not isinstance(event, _TOLD) or (retained and not event.RETAINED) or not self._is_news(event):
+        """Takes in one event of `FED`; what nobody takes gives way to newer ones."""
+        if (retained and not event.RETAINED) or not self._is_news(event, retained):
             return
         told = Told(event.TOPIC, wire.encode(event))
         with self._lock:
@@ -54,12 +46,6 @@ class EventFeed:
         except RuntimeError:  # the loop has ended: we are being stopped
             return
 
-    def _received(self, message: Message) -> None:
-        try:
-            self.put(wire.decode(message.payload, SoundHeard), message.retained)
-        except WireError:
-            return
-
     async def next(self) -> Told:
         """The oldest that waits, as soon as there is one."""
         while True:
@@ -69,12 +55,10 @@ class EventFeed:
                 self._came.clear()
             await self._came.wait()
 
-    def _is_news(self, event: Event) -> bool:
-        """The archiver tells its progress every few seconds: that is none."""
+    def _is_news(self, event: Event, retained: bool) -> bool:
+        """Neither the archiver's progress every few seconds is, nor what the broker knew before we came."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
-        state = (event.state, event.reason)
-        if self._said.get(event.TOPIC) == state:
-            return False
+        known, state = self._said.get(event.TOPIC), (event.state, event.reason)
         self._said[event.TOPIC] = state
-        return True
+        return state != known and not (retained and known is None)

@@ -68,10 +68,10 @@ class LocalDoor:
         if not is_chunk_id(chunk_id):
             return None
         try:
-            chunk = self._spool.manifest(chunk_id)
+            chunk = self._spool.chunks.manifest(chunk_id)
         except SpoolError:
             return None
-        path = self._spool.audio_path(chunk)
+        path = self._spool.layout.audio_path(chunk)
         return LocalFile(path, chunk.sha256) if path.exists() else None
 
     async def _in_thread(self, work: Callable[[T], Answer], given: T) -> Answer:

@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.command_server import ANSWER_SECONDS, Incoming, Refused, address, check_envelope, id_of
 from edge.messaging.commands import QUERY_VERB
-from edge.messaging.events import ROOT
+from edge.messaging.messages import InboundMessage
 from query_service.doors.replays import Replays, other_body
 from query_service.queries.protocol import Answer, ErrorAnswer, Request, read_request, refusal
 
@@ -49,12 +50,12 @@ class MqttDoor:
 
     async def run(self) -> None:
         """Subscribes, and answers until cancelled."""
-        self._bus.subscribe(f"{ROOT}/{self._node}/request/{QUERY_VERB}", self._received, tell_retained=True)
+        self._bus.subscribe_raw(topics.request(self._node, QUERY_VERB), self._received, retain_as_published=True)
         async with asyncio.TaskGroup() as group:
             for _ in range(_WORKERS):
                 group.create_task(self._work())
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: InboundMessage) -> None:
         """Called in paho's thread for each message: reads, refuses or enqueues."""
         incoming = address(message, self._node)
         if incoming is None:
@@ -71,7 +72,7 @@ class MqttDoor:
             except RuntimeError:  # the loop has ended: we are being stopped
                 log.debug("a question came too late")
 
-    def _read(self, message: Message) -> Request | ErrorAnswer:
+    def _read(self, message: InboundMessage) -> Request | ErrorAnswer:
         try:
             check_envelope(message, self._node)
         except Refused as refused:

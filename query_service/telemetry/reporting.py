@@ -77,13 +77,13 @@ class Metrics:
 
     def _disk_bytes(self) -> int | None:
         with contextlib.suppress(OSError, SpoolError):
-            return self._spool.disk_bytes()
+            return self._spool.disk.total_bytes()
         return None
 
     def _last_sound_at(self, status: StatusAnswer | None) -> Instant | None:
         ends = [status.last_chunk.ended_at] if status and status.last_chunk else []
         with contextlib.suppress(SpoolError):
-            ends += [part.modified_at for part in self._spool.parts()]
+            ends += [part.modified_at for part in self._spool.chunks.parts()]
         return max(ends, default=None)
 
 

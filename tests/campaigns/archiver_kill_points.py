@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.catalog import Catalog
+from edge.catalog import CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Archive, Mqtt, Node, Recorder, Settings
@@ -34,7 +34,7 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
@@ -44,10 +44,10 @@ PROCESS = """
 import logging, sys, threading
 from pathlib import Path
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.INFO)
-pace = Pace(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+pace = Pacing(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 service.run(load(Path(sys.argv[1])), threading.Event(), pace)
 """
 
@@ -110,8 +110,8 @@ def count_points(scene: Scene) -> dict[str, int]:
 def _prepare(folder: Path, store: RunningStore, scene: Scene) -> tuple[Settings, dict[str, bytes]]:
     spool, noise, files = Spool(folder / "spool", "porch"), random.Random(7), {}
     spool.create()
-    spool.write_stream(make_stream())
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream())
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for seq, size in enumerate(scene.sizes):
         data = noise.randbytes(size)
         chunk = make_chunk(seq, data)
@@ -190,7 +190,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
     assert rows.keys() == files.keys(), "the catalog has other chunks"
     assert {chunk_id for chunk_id, archive in rows.items() if archive} == kept.keys(), "other chunks are stored"
     assert _archived(store) == kept, "the store has other sound"
-    assert Storage(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
+    assert S3Store(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
     archives = set(rows.values()) - {None}
     for archive_id in archives:
         assert len(list(store.folder.rglob(f"{archive_id}.zip"))) == 1, "an archive is missing"
@@ -200,7 +200,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
 
 def _rows(settings: Settings) -> dict[str, str | None]:
     """Where the catalog says each chunk is; nothing while it was not made yet."""
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
     deadline = time.monotonic() + 1.5
     while True:
         try:

@@ -73,12 +73,12 @@ def _judge(spool: Spool, given: Digest) -> int:
         frames, chunks = frames + len(samples), chunks + 1
     _say(f"found: {frames} frames, {sha256.hexdigest()}; {chunks} chunks, {len(streams)} streams, {len(holes)} holes")
     is_well = Digest(frames, sha256.hexdigest()) == given and len(streams) == 1 and not holes
-    return 0 if is_well and not spool.parts() and not spool.leftovers() else 1
+    return 0 if is_well and not spool.chunks.parts() and not spool.chunks.leftovers() else 1
 
 
 def _decoded(spool: Spool, stream_id: str) -> Iterator[np.ndarray]:
     for chunk in chunks_of(spool, stream_id):
-        samples, _ = soundfile.read(spool.audio_path(chunk), dtype="int16")
+        samples, _ = soundfile.read(spool.layout.audio_path(chunk), dtype="int16")
         assert len(samples) == chunk.frames, f"{chunk.chunk_id} has {len(samples)} frames, not {chunk.frames}"
         yield samples
 

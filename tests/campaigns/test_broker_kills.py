@@ -22,6 +22,7 @@ from edge.core.instant import FIRST, LAST
 from edge.embedded import ports
 from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.messaging import topics
 from edge.messaging.events import (
     ArchiverState,
     ArchiverStatus,
@@ -31,7 +32,6 @@ from edge.messaging.events import (
     RecorderStatus,
     SoundingChanged,
 )
-from edge.messaging.home_assistant import discovery_topic
 from edge.spool.spool import Spool
 from tests.support.mqtt import connected
 from tests.support.wait import wait_until
@@ -85,10 +85,12 @@ def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
         spool = Spool(tmp_path / "node" / "spool", "porch")
         assert np.array_equal(_recorded(spool), noise), "every sample, in order, once"
         reader = CatalogReader(tmp_path / "node" / "catalog.db")
-        wait_until(lambda: len(reader.chunks_between(FIRST, LAST, 100_000)) >= len(spool.chunks()), "all catalogued")
+        wait_until(
+            lambda: len(reader.chunks_between(FIRST, LAST, 100_000)) >= len(spool.chunks.finished()), "all catalogued"
+        )
         rows = Counter(row.chunk.chunk_id for row in reader.chunks_between(FIRST, LAST, 100_000))
         reader.close()
-        assert set(rows) == set(spool.chunks())
+        assert set(rows) == set(spool.chunks.finished())
         assert set(rows.values()) == {1}
     finally:
         for process in (recorder, archiver):
@@ -116,11 +118,13 @@ def _retained_is_right(port: int) -> None:
         for event, wanted in RETAINED.items():
             topic = f"imhearing/porch/{event.TOPIC}"
             client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
-        client.await_on(discovery_topic("porch"), timeout=30)
+        client.await_on(topics.discovery("porch"), timeout=30)
         # a connection that lasts two seconds makes the next one quick; there is a level each second
         wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels", 30)
 
 
 def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    chunks = sorted((spool.manifest(chunk_id) for chunk_id in spool.chunks()), key=lambda chunk: chunk.started_at)
-    return np.concatenate([soundfile.read(spool.audio_path(chunk), dtype="int16")[0] for chunk in chunks])
+    chunks = sorted(
+        (spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished()), key=lambda chunk: chunk.started_at
+    )
+    return np.concatenate([soundfile.read(spool.layout.audio_path(chunk), dtype="int16")[0] for chunk in chunks])

@@ -15,13 +15,13 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service as archiver_service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.catalog import Catalog
 from edge.configuration import settings as sections
 from edge.configuration.settings import Settings
 from edge.core.systemd import Heartbeat
 from edge.core.values import PauseOrder
-from edge.recorder.capture.blocks import Block, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, SoundSource, SourceFormat
 from edge.recorder.recorder import Recorder
 from query_service import service as query_service
 from query_service.realtime.link import Link
@@ -33,10 +33,10 @@ from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import server_in_thread
 from tests.support.recorder_process import running_recorder
 from tests.support.s3 import running_store
-from tests.support.scripted import LOST, RATE, Rig
+from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
 from tests.support.wait import wait_until
 
-FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
+FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ class CountedHeartbeat(Heartbeat):
         self.statuses.append(text)
 
 
-def run_recorder(rig: Rig, source: Source, stop: threading.Event) -> CountedHeartbeat:
+def run_recorder(rig: Rig, source: SoundSource, stop: threading.Event) -> CountedHeartbeat:
     heartbeat = CountedHeartbeat()
     Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
     return heartbeat
@@ -109,7 +109,7 @@ def test_a_recorder_without_samples_sends_no_keep_alive(tmp_path: Path) -> None:
     rig, stop = Rig(tmp_path), threading.Event()
     heartbeat = run_recorder(rig, DeafSource(rig, stop, blocks=45, looks=1_000), stop)
     assert heartbeat.beats == 45
-    assert len(rig.spool.chunks()) == 3  # the third was cut short by the stop
+    assert len(rig.spool.chunks.finished()) == 3  # the third was cut short by the stop
 
 
 def test_a_recorder_with_a_reason_not_to_record_sends_keep_alives(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_a_recorder_with_a_reason_not_to_record_sends_keep_alives(tmp_path: Path
     assert heartbeat.beats == 1
     assert heartbeat.statuses == ["no_device: unplugged"]
 
-    stop = threading.Event()
-    rig.spool.write_pause_order(PauseOrder())
-    threading.Timer(0.7, stop.set).start()
+    stop = ScriptedStop(rig.clock, ())
+    rig.spool.pause.write(PauseOrder())
+    stop.acts.append(stop.set)
     heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
     assert heartbeat.beats >= 1
     assert heartbeat.statuses == ["paused"]
@@ -142,9 +142,9 @@ def test_a_hanging_sound_server_is_reported_or_stops_the_keep_alives(tmp_path: P
         with running_recorder(tmp_path / "node", *options, environment=microphone.environment | watcher.environ) as it:
             player = microphone.play(tmp_path / "noise.wav")
             wait_until(watcher.is_ready, "it is ready", 20)
-            wait_until(lambda: len(it.spool.chunks()) >= 2, "two chunks are finished", 20)
+            wait_until(lambda: len(it.spool.chunks.finished()) >= 2, "two chunks are finished", 20)
             assert watcher.status() == "recording"
-            kept = set(it.spool.chunks())
+            kept = set(it.spool.chunks.finished())
             os.kill(server, signal.SIGSTOP)
             try:
                 wait_until(
@@ -155,7 +155,7 @@ def test_a_hanging_sound_server_is_reported_or_stops_the_keep_alives(tmp_path: P
                 player.kill()
                 player.wait()
             it.end(signal.SIGABRT)  # as the watchdog does
-            assert kept <= set(it.spool.chunks())
+            assert kept <= set(it.spool.chunks.finished())
 
 
 def _child_named(name: str) -> int:

@@ -90,18 +90,18 @@ def make_stream(stream_id: str = STREAM, **changes: object) -> Stream:
 
 def put_chunk(spool: Spool, chunk: Chunk, data: bytes) -> None:
     """Adds `chunk` to the spool as the recorder does, at the time its sound ended."""
-    part = spool.part_path(chunk.chunk_id, chunk.format)
+    part = spool.layout.part_path(chunk.chunk_id, chunk.format)
     part.write_bytes(data)
     written_at(part, chunk.ended_at)
-    spool.finish(part, chunk)
+    spool.chunks.finish(part, chunk)
 
 
 def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", frames: int = RATE) -> dict[str, bytes]:
     """A spool with `count` chunks of a stream, as left by its recorder at START; returns their files by chunk id."""
     spool = Spool(path, node)
     spool.create()
-    spool.write_stream(make_stream(node=node))
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.streams.write(make_stream(node=node))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     written_at(path / "state.json", START)
     files = {}
     for seq in range(first, first + count):

@@ -21,6 +21,7 @@ Fault = Literal[
     "error",  # 500
     "slow_down",  # 503
     "denied",
+    "exists",
     "skewed",
     "no_bucket",
     "reset_body",  # the connection is reset in the middle of the request
@@ -35,6 +36,7 @@ _REFUSALS = {
     "error": (500, "InternalError"),
     "slow_down": (503, "SlowDown"),
     "denied": (403, "AccessDenied"),
+    "exists": (412, "PreconditionFailed"),
     "skewed": (403, "RequestTimeTooSkewed"),
     "no_bucket": (404, "NoSuchBucket"),
 }

@@ -15,7 +15,10 @@ from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
-from edge.spool.spool import PartFile, Spool, SpoolFile
+from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
+from edge.spool.layout import SpoolLayout
+from edge.spool.spool import Spool
+from edge.spool.state import StateFile, StreamRecords
 from query_service.answer.facts import KnownSound
 
 NODE = "porch"
@@ -218,12 +221,26 @@ class FakeSpool(Spool):
 
     def __init__(self, history: History) -> None:
         super().__init__(Path("/nonexistent/spool"), NODE)
-        self._history = history
+        self.layout = _FakeLayout(self.path)
+        self.chunks = _FakeChunks(self.layout, history)
+        self.streams = _FakeStreams(self.layout, history)
+        self.state = _FakeState(self.layout, history)
+
+
+class _FakeLayout(SpoolLayout):
+    def stream_path(self, stream_id: str) -> Path:
+        return Path(__file__)  # any file that exists: its mtime is compared
+
+
+class _FakeChunks(SpoolChunks):
+    def __init__(self, layout: SpoolLayout, history: History) -> None:
+        super().__init__(layout, NODE)
+        self._folder, self._history = layout.path, history
         here = ("spool", "both", "unregistered", "aside")
         self._here = {chunk.chunk_id: chunk for chunk, place in history.places if place in here}
 
-    def chunks(self) -> dict[str, SpoolFile]:
-        return {name: SpoolFile(name, str(self.path / name), 1) for name in self._here}
+    def finished(self) -> dict[str, SpoolFile]:
+        return {name: SpoolFile(name, str(self._folder / name), 1) for name in self._here}
 
     def manifest(self, chunk_id: str) -> Chunk:
         return self._here[chunk_id]
@@ -233,15 +250,24 @@ class FakeSpool(Spool):
         if history.flushed_at is None or history.state.stream_id is None:
             return []
         part = chunk_id(history.state.stream_id, 99)
-        return [PartFile(part, "flac", self.path / f"{part}.flac.part", 1, history.flushed_at)]
+        return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
 
-    def state(self) -> SpoolState | None:
+
+class _FakeState(StateFile):
+    def __init__(self, layout: SpoolLayout, history: History) -> None:
+        super().__init__(layout)
+        self._history = history
+
+    def read(self) -> SpoolState | None:
         return self._history.state
 
-    def stream_path(self, stream_id: str) -> Path:
-        return Path(__file__)  # any file that is there: its mtime is looked at
 
-    def stream(self, stream_id: str) -> Stream:
+class _FakeStreams(StreamRecords):
+    def __init__(self, layout: SpoolLayout, history: History) -> None:
+        super().__init__(layout, NODE)
+        self._history = history
+
+    def read(self, stream_id: str) -> Stream:
         for stream in self._history.streams:
             if stream.stream_id == stream_id:
                 return stream

@@ -29,6 +29,9 @@ class TurnedClock(KernelClock):
     def synchronised(self) -> bool:
         return self.is_synchronised
 
+    def sleep(self, seconds: float) -> None:
+        self.pass_time(max(0.0, seconds))
+
     def pass_time(self, seconds: float) -> None:
         self.uptime += round(seconds * 1_000_000)
 

@@ -93,12 +93,12 @@ class KillPointCheck:
         return ""
 
     def _hold_against(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
-        assert not spool.parts(), "a part is left"
-        assert not spool.leftovers(), "a temporary file is left"
+        assert not spool.chunks.parts(), "a part is left"
+        assert not spool.chunks.leftovers(), "a temporary file is left"
         assert not list(spool.path.glob("*.damaged*")), "something is damaged"
-        assert spool.manifests() == spool.chunks().keys(), "manifests and audio do not match"
+        assert spool.chunks.manifest_ids() == spool.chunks.finished().keys(), "manifests and audio do not match"
         known = {life.stream_id for life in lives}
-        assert {stream_of(chunk_id) for chunk_id in spool.chunks()} <= known, "a stream that nobody recorded"
+        assert {stream_of(chunk_id) for chunk_id in spool.chunks.finished()} <= known, "a stream that nobody recorded"
         for number, life in enumerate(lives):
             whole = number == len(lives) - 1
             self._hold_stream(spool, life, 0 if whole else ENCODING, len(self.samples) if whole else life.frames)
@@ -110,7 +110,7 @@ class KillPointCheck:
         assert given - may_lack <= len(sound) <= given + BLOCK_FRAMES, f"{len(sound)} of {given} frames are there"
         assert np.array_equal(sound, self.samples[: len(sound)]), "the samples are others"
         for chunk in chunks_of(spool, life.stream_id):
-            assert digest(spool.audio_path(chunk)).sha256 == chunk.sha256, "a manifest tells of other bytes"
+            assert digest(spool.layout.audio_path(chunk)).sha256 == chunk.sha256, "a manifest tells of other bytes"
 
     def _hold_holes(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
         *killed_ones, last = streams_of(spool)

@@ -16,12 +16,14 @@ Sound = npt.NDArray[np.int16]
 
 def streams_of(spool: Spool) -> list[Stream]:
     """All streams, in the order in which they were opened."""
-    return sorted((spool.stream(stream_id) for stream_id in spool.streams()), key=lambda stream: stream.ordinal)
+    return sorted(
+        (spool.streams.read(stream_id) for stream_id in spool.streams.ids()), key=lambda stream: stream.ordinal
+    )
 
 
 def chunks_of(spool: Spool, stream_id: str) -> list[Chunk]:
     """A stream's chunks, which must be contiguous."""
-    chunks = [spool.manifest(name) for name in sorted(spool.chunks()) if name.startswith(stream_id)]
+    chunks = [spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()) if name.startswith(stream_id)]
     for before, after in pairwise(chunks):
         assert after.seq == before.seq + 1
         assert after.first_frame == before.end_frame
@@ -33,7 +35,7 @@ def sound_of(spool: Spool, stream_id: str) -> Sound:
     """All samples of a mono stream, shape (frames,); each file has as many as its manifest says."""
     pieces = []
     for chunk in chunks_of(spool, stream_id):
-        samples, rate = soundfile.read(spool.audio_path(chunk), dtype="int16")
+        samples, rate = soundfile.read(spool.layout.audio_path(chunk), dtype="int16")
         assert (len(samples), rate) == (chunk.frames, chunk.rate)
         pieces.append(samples)
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)

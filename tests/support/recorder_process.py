@@ -16,7 +16,8 @@ import edge.configuration.loader
 import edge.recorder.service
 from edge.core.errors import ImHearingError
 from edge.core.ids import stream_of
-from edge.spool.spool import PartFile, Spool
+from edge.spool.chunks import PartFile
+from edge.spool.spool import Spool
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ class RecorderProcess:
         data.mkdir(parents=True, exist_ok=True)
         self.data = data
         self.spool = Spool(data / "spool", "porch")
-        self._before = set(self.spool.streams()) if self.spool.path.exists() else set()
+        self._before = set(self.spool.streams.ids()) if self.spool.path.exists() else set()
         self._log = data / "recorder.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -58,7 +59,7 @@ class RecorderProcess:
         self._before.add(stream_of(part.chunk_id))
 
     def _part(self, written: int) -> PartFile | None:
-        parts = self.spool.parts() if self.spool.path.exists() else []
+        parts = self.spool.chunks.parts() if self.spool.path.exists() else []
         fresh = [part for part in parts if stream_of(part.chunk_id) not in self._before and part.bytes >= written]
         return fresh[0] if fresh else None
 

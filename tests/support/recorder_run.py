@@ -16,10 +16,8 @@ from edge.configuration.loader import load
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import AudioFormat, Stream
 from edge.recorder.capture.sources import FileSource
+from edge.recorder.facts import MeasuredBlock, RecorderObserver
 from edge.recorder.recorder import Recorder
-from edge.recorder.recording import ModeListener
-from edge.recorder.signal.levels import BlockLevels
-from edge.recorder.stream_recorder import StreamRecorder
 from edge.spool.spool import Spool
 
 _LAYOUT = struct.Struct("<21sq")
@@ -32,17 +30,18 @@ class RunProgress(NamedTuple):
     frames: int
 
 
-class ProgressWriter(ModeListener):
+class ProgressWriter(RecorderObserver):
     """Writes the progress to shared memory that outlives the process."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
 
     def stream_opened(self, stream: Stream) -> None:
-        _LAYOUT.pack_into(self._memory, 0, stream.stream_id.encode(), 0)
+        self._stream_id = stream.stream_id.encode()
+        _LAYOUT.pack_into(self._memory, 0, self._stream_id, 0)
 
-    def measured(self, levels: BlockLevels, stream: StreamRecorder) -> None:
-        _LAYOUT.pack_into(self._memory, 0, stream.stream.stream_id.encode(), stream.frames)
+    def block_measured(self, block: MeasuredBlock) -> None:
+        _LAYOUT.pack_into(self._memory, 0, self._stream_id, block.levels.end_frame)
 
 
 def record_file(spool: Spool, sound: Path, progress: Path, audio_format: AudioFormat = "flac") -> None:
@@ -50,14 +49,18 @@ def record_file(spool: Spool, sound: Path, progress: Path, audio_format: AudioFo
     progress.write_bytes(bytes(_LAYOUT.size))
     settings = load(
         spool.path,
-        overrides=[f"node.name={spool.node}", "recorder.record_period=1", f"recorder.format={audio_format}"],
+        overrides=[
+            f"node.name={spool.node}", "recorder.record_period=1", f"recorder.format={audio_format}",
+            f"recorder.block_ms={_BLOCK_MS}", "recorder.pace=max",
+        ],
         environ={},
-    )
+    )  # fmt: skip
     with progress.open("r+b") as file:
-        recall = ProgressWriter(mmap.mmap(file.fileno(), _LAYOUT.size))
-    source = FileSource(sound, _BLOCK_MS, real=False)
+        writer = ProgressWriter(mmap.mmap(file.fileno(), _LAYOUT.size))
+    clock = KernelClock()
+    source = FileSource(sound, settings.recorder, clock)
     spool.create()
-    Recorder(settings, spool, lambda: source, KernelClock(), recall, threading.Event()).run()
+    Recorder(settings, spool, lambda: source, clock, writer, threading.Event()).run()
 
 
 def read_progress(path: Path) -> RunProgress:

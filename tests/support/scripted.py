@@ -16,11 +16,13 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Stream
-from edge.recorder.capture.blocks import Block, Samples, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, Samples, SoundSource, SourceFormat
+from edge.recorder.context import Tuning
 from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
-from edge.recorder.recording import ModeListener
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Crossing, Limits
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 
@@ -66,14 +68,40 @@ class ScriptedSource:
         """Has nothing to release."""
 
 
-class Listening(ModeListener):
-    """Records all calls."""
+class ScriptedStop(threading.Event):
+    """The event that stops a recorder. Waiting takes no time: it does an act of the script, or turns the clock."""
+
+    def __init__(self, clock: TurnedClock, acts: Iterable[Callable[[], None]]) -> None:
+        super().__init__()
+        self._clock, self.acts = clock, list(acts)
+        self._left = 10_000
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._left -= 1
+        assert self._left, "the recorder waits for ever"
+        if self.acts:
+            self.acts.pop(0)()
+        else:
+            self._clock.pass_time(timeout or 0.0)
+        return self.is_set()
+
+
+class RecordedFacts(RecorderObserver):
+    """Remembers what the recorder reported."""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self.modes: list[RecorderMode] = []
         self.corrected: list[Stream] = []
         self.streams: list[Stream] = []
+        self.limits: list[Limits] = []
+        self.crossings: list[Crossing] = []
+
+    def limits_changed(self, limits: Limits) -> None:
+        self.limits.append(limits)
+
+    def threshold_crossed(self, crossing: Crossing) -> None:
+        self.crossings.append(crossing)
 
     def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
         self.modes.append(mode)
@@ -96,7 +124,8 @@ class Rig:
         self.spool = Spool(folder / "spool", "porch")
         self.spool.create()
         self.settings: Settings = load(folder, overrides=["node.name=porch", "recorder.record_period=1"], environ={})
-        self.heard = Listening()
+        self.heard = RecordedFacts()
+        self.tuning = Tuning()
         self.played: list[Samples] = []
         self._recorder: Recorder | None = None
         self._stop = threading.Event()
@@ -105,15 +134,15 @@ class Rig:
         """Changes keys of [recorder]."""
         self.settings = replace(self.settings, recorder=replace(self.settings.recorder, **changes))
 
-    def run(self, *script: Step) -> None:
-        """One run, from start to orderly stop."""
-        stop = self._stop = threading.Event()
+    def run(self, *script: Step, waits: Iterable[Callable[[], None]] = ()) -> None:
+        """One run, from start to orderly stop. `waits`: what happens in the recorder's first waits, one each."""
+        stop = self._stop = ScriptedStop(self.clock, waits)
         source = ScriptedSource(self.clock, script, stop.set)
 
-        def choose() -> Source:
+        def choose() -> SoundSource:
             return source
 
-        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop)
+        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop, tuning=self.tuning)
         self._recorder.run()
         self.played += source.played
 
@@ -121,10 +150,14 @@ class Rig:
         """Stops the recorder, whatever it is doing."""
         self._stop.set()
 
-    def rotate(self) -> None:
-        """Makes the running recorder start a new chunk."""
+    @property
+    def recorder(self) -> Recorder:
+        """The running recorder."""
         assert self._recorder is not None
-        self._recorder.rotate()
+        return self._recorder
+
+    def rotate(self) -> None:
+        self.recorder.rotate()
 
     def crash(self, *script: Step) -> None:
         """One run that crashes: leaves the spool as the kernel has it at the script's end."""
@@ -141,18 +174,21 @@ class Rig:
 
     def manifests(self) -> list[Chunk]:
         """The manifests of all finished chunks, ordered by stream and number."""
-        found = [self.spool.manifest(chunk_id) for chunk_id in self.spool.chunks()]
-        return sorted(found, key=lambda chunk: (self.spool.stream(chunk.stream_id).ordinal, chunk.seq))
+        found = [self.spool.chunks.manifest(chunk_id) for chunk_id in self.spool.chunks.finished()]
+        return sorted(found, key=lambda chunk: (self.spool.streams.read(chunk.stream_id).ordinal, chunk.seq))
 
     def sound(self) -> Samples:
         """All samples of all chunks."""
         return np.concatenate(
-            [soundfile.read(self.spool.audio_path(c), dtype="int16", always_2d=True)[0] for c in self.manifests()]
+            [
+                soundfile.read(self.spool.layout.audio_path(c), dtype="int16", always_2d=True)[0]
+                for c in self.manifests()
+            ]
         )
 
     def holes(self) -> list[Hole]:
         """The holes before each stream, and the current one."""
-        streams = sorted((self.spool.stream(one) for one in self.spool.streams()), key=lambda s: s.ordinal)
+        streams = sorted((self.spool.streams.read(one) for one in self.spool.streams.ids()), key=lambda s: s.ordinal)
         return [hole for stream in streams for hole in stream.before]
 
 

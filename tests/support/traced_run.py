@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from edge.core.values import AudioFormat
-from edge.recorder.durable.disk import Disk
 from edge.spool.spool import Spool
 from tests.support.recorder_run import record_file
 from tests.support.wait import wait_until
@@ -68,13 +67,14 @@ def _be_child(life: Callable[[], None], gate: Gate, who: Who) -> None:
         if who == "recorder":
             gate.stop()
         else:
-            run = Disk._run
+            run = threading.Thread.run
 
-            def stop_first(disk: Disk) -> None:
-                gate.stop()
-                run(disk)
+            def stop_first(thread: threading.Thread) -> None:
+                if thread.name == "disk":
+                    gate.stop()
+                run(thread)
 
-            Disk._run = stop_first  # type: ignore[method-assign, assignment]
+            threading.Thread.run = stop_first  # type: ignore[method-assign, assignment]
         life()
     except BaseException:
         os._exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import imhearing
+from commands.cli import help_texts
 from edge.configuration import loader as config
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_the_unit_starts_an_existing_command(unit: Path) -> None:
     [command] = lines(unit, "ExecStart")
     program, verb, *_ = command.split()
     assert program == "/opt/imhearing/current/.venv/bin/imhearing"
-    assert verb in imhearing._COMMANDS
+    assert verb in {each.name for each in help_texts.COMMANDS}
 
 
 @pytest.mark.parametrize("unit", OURS, ids=name)

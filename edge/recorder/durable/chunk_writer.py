@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from msgspec.structs import replace
 
-from edge.core.errors import SpoolError
+from edge.core.errors import EncoderError
 from edge.core.values import AudioFormat, Chunk
 from edge.recorder.capture.blocks import Samples
 
@@ -23,7 +23,8 @@ _FLAC_BLOCK = 4_096  # libFLAC's; reading in other sizes would lose a block more
 
 
 class ChunkWriter:
-    """The `.part` file of one chunk. Raises OSError or SpoolError when the disk does not take it."""
+    """The `.part` file of one chunk. Raises OSError when the disk does not take it, EncoderError when the encoder
+    does not."""
 
     def __init__(self, path: Path, rate: int, channels: int, bits: int, audio_format: AudioFormat) -> None:
         self.path = path
@@ -36,6 +37,7 @@ class ChunkWriter:
             )  # fmt: skip
         except soundfile.LibsndfileError as problem:
             self._sink.close()
+            path.unlink(missing_ok=True)  # nothing is in it, and nothing ever will be
             raise self._why(problem, "begun") from None
 
     def write(self, samples: Samples) -> None:
@@ -51,7 +53,7 @@ class ChunkWriter:
         return os.dup(self._sink.fileno())
 
     def close(self) -> None:
-        """Ends the file, without an fsync: all sound is with the kernel, and the header tells its length."""
+        """Ends the file, without an fsync: the kernel has all sound, and the header its length."""
         try:
             self._file.close()
         except soundfile.LibsndfileError as problem:
@@ -61,12 +63,12 @@ class ChunkWriter:
         if self._sink.failure is not None:
             raise self._sink.failure
 
-    def _why(self, problem: Exception, what: str) -> OSError | SpoolError:
-        return self._sink.failure or SpoolError(f"{self.path}: cannot be {what} ({problem})")
+    def _why(self, problem: Exception, what: str) -> OSError | EncoderError:
+        return self._sink.failure or EncoderError(f"{self.path}: cannot be {what} ({problem})")
 
 
 class Sink(io.FileIO):
-    """Where a library writes to that asks no questions, or hides the answers: what goes wrong is kept in `failure`."""
+    """A file for a library that ignores or hides write errors: `failure` keeps the first one."""
 
     failure: OSError | None = None
 
@@ -118,7 +120,7 @@ def with_digest(draft: Chunk, found: Digest) -> Chunk:
 def read_valid_prefix(path: Path, channels: int, bits: int) -> Iterator[Samples]:
     """Blocks of samples from the start of a file that a crash cut short, up to where it no longer decodes.
 
-    soundfile tells of a broken end without telling how much it decoded before: so the file is read twice, into buffers
+    soundfile reports a broken end, but not how much it decoded before: so the file is read twice, into buffers
     filled with different values. What was decoded is the same in both.
     """
     try:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from edge.configuration.settings import Settings
-from edge.core.errors import SpoolError
+from edge.core.errors import EncoderError, SpoolError
 from edge.core.ids import chunk_id as name_chunk
 from edge.core.ids import seq_of, stream_of
 from edge.core.instant import Instant
@@ -21,10 +21,11 @@ from edge.recorder.durable.chunk_writer import ChunkWriter, digest, read_valid_p
 from edge.recorder.durable.draft import draft
 from edge.recorder.durable.sealing import Seal, seal_of
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.stream_recorder import meter_for
+from edge.recorder.sound_monitor import meter_for
 from edge.recorder.timing.correction import believed_end
 from edge.spool import limits, thresholds
-from edge.spool.spool import PartFile, Spool
+from edge.spool.chunks import PartFile
+from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +33,31 @@ _HEADER_BYTES = 65_536  # more than any header; a FLAC block comes on top
 
 
 def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings) -> Chunk | None:
-    """The chunk that `part` holds, finished under its own name; None when there is nothing in it, or it is not ours.
+    """The chunk that `part` holds, finished under its own name; None when there is nothing in it, when it is not ours,
+    or when it cannot be repaired and was set aside.
 
-    Its levels and sounds are found anew, by the settings and the sound level that are in force now. OSError or
+    Its levels and sounds are measured again, by the settings and the sound level that are active now. OSError or
     SpoolError when the disk does not take it.
     """
-    if part.chunk_id in spool.chunks():
+    try:
+        return _recover(spool, part, state, settings)
+    except EncoderError as problem:
+        _set_aside(part, str(problem))
+    except (OSError, SpoolError):
+        raise
+    except Exception as problem:  # the edge of one file: nothing in it may stop every start from now on
+        log.exception("%s: its repair failed", part.path)
+        _set_aside(part, f"its repair failed ({problem})")
+    return None
+
+
+def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings) -> Chunk | None:
+    if part.chunk_id in spool.chunks.finished():
         part.path.unlink()  # its repair was finished, and a crash came before this
         return None
     try:
-        stream = spool.stream(stream_of(part.chunk_id))
-        seal = None if part.is_in(spool) else seal_of(part.path)
+        stream = spool.streams.read(stream_of(part.chunk_id))
+        seal = None if part.is_in(spool.path) else seal_of(part.path)
     except SpoolError as problem:
         log.warning("%s; so %s is left as it is", problem, part.path.name)
         return None
@@ -53,14 +68,14 @@ def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings)
         return _rescue(spool, part, stream, state, seal, settings)
     if seal is not None:
         return seal.finish(spool, part.path, chunk)  # another encryption, so another manifest
-    spool.finish_described(part.path, chunk)
+    spool.chunks.finish_described(part.path, chunk)
     return chunk
 
 
 def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
     """The manifest of a chunk of ours; None and a warning when it is missing, damaged or another's."""
     try:
-        return spool.manifest(chunk_id)
+        return spool.chunks.manifest(chunk_id)
     except SpoolError as problem:
         log.warning("%s", problem)
         return None
@@ -68,17 +83,21 @@ def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
 
 def _described(spool: Spool, part: PartFile) -> Chunk | None:
     """The manifest that already stands for exactly these bytes: only the last rename was missing."""
-    if not spool.manifest_path(part.chunk_id).exists():
+    if not spool.layout.manifest_path(part.chunk_id).exists():
         return None
     chunk = readable_manifest(spool, part.chunk_id)
     if chunk is None:
         return None
-    told = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
-    return chunk if digest(part.path).sha256 == told else None
+    expected = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
+    try:
+        return chunk if digest(part.path).sha256 == expected else None
+    except OSError as problem:
+        log.warning("%s: cannot be read (%s)", part.path, problem.strerror)
+        return None  # what can be read of it is found out next
 
 
 class _Remeasuring:
-    """Measures a part in blocks that begin where the recorder's did: so it finds sounds by the ids already told."""
+    """Measures a part in blocks that begin where the recorder's did: so sounds keep the ids already reported."""
 
     def __init__(self, stream: Stream, first_frame: int, lasting: SoundSpan | None, level: float, by: Settings) -> None:
         self._meter = meter_for(stream)
@@ -122,7 +141,7 @@ def _rescue(
     seq = seq_of(part.chunk_id)
     first_frame = seq * stream.chunk_frames
     previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
-    level = limits.in_force(spool.path, thresholds.configured(settings.thresholds)).sound_level
+    level = limits.active(spool.path, thresholds.configured(settings.thresholds)).sound_level
     remeasuring = _Remeasuring(stream, first_frame, _lasting(previous), level, settings)
     frames = _rewrite(part, stream, repaired, remeasuring)
     if not frames:
@@ -146,35 +165,43 @@ def _rescue(
         chunk = seal.finish(spool, repaired, unsealed)
     else:
         chunk = with_digest(unsealed, sync_and_digest(repaired))
-        spool.finish(repaired, chunk)
+        spool.chunks.finish(repaired, chunk)
     part.path.unlink()
     log.info("recovered %s: %.1f s", chunk.chunk_id, frames / stream.rate)
     return chunk
 
 
 def _rewrite(part: PartFile, stream: Stream, target: Path, remeasuring: _Remeasuring) -> int:
-    """Encodes what can be read of `part` into `target`; gives its frames."""
-    writer = ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format)
+    """Encodes what can be read of `part` into `target`, which is not made where that is nothing; gives its frames."""
+    writer: ChunkWriter | None = None
+    frames = 0
     try:
         for samples in read_valid_prefix(part.path, stream.channels, stream.bits):
-            piece = samples[: stream.chunk_frames - writer.frames]
+            piece = samples[: stream.chunk_frames - frames]
+            writer = writer or ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format)
             writer.write(piece)
+            frames = writer.frames
             remeasuring.add(piece)
     finally:
-        writer.close()
-    if not writer.frames:
-        target.unlink()
-    return writer.frames
+        if writer is not None:
+            writer.close()
+    return frames
 
 
 def _let_go(part: PartFile, stream: Stream) -> None:
     """Nothing can be read: a file just begun goes; where more is lost, somebody may want to look at it."""
     if part.bytes <= _HEADER_BYTES + 4_096 * 4 * stream.channels:
         part.path.unlink()
-        return
+    else:
+        _set_aside(part, f"no sound can be read from its {part.bytes} bytes")
+
+
+def _set_aside(part: PartFile, reason: str) -> None:
+    """Kept, and never in the way of a start again. Raises OSError."""
+    Path(f"{part.path}.repair").unlink(missing_ok=True)
     aside = part.path.with_name(part.path.name + ".damaged")
     part.path.replace(aside)
-    log.error("%s: no sound can be read from its %d bytes; set aside as %s", part.path, part.bytes, aside.name)
+    log.error("%s: %s; set aside as %s", part.path, reason, aside.name)
 
 
 def _start_of(stream: Stream, first_frame: int, previous: Chunk | None, state: SpoolState) -> Instant:
@@ -194,4 +221,4 @@ def _lasting(previous: Chunk | None) -> SoundSpan | None:
 
 
 def _is_begun(spool: Spool, chunk_id: str) -> bool:
-    return chunk_id in spool.chunks() or any(part.chunk_id == chunk_id for part in spool.parts())
+    return chunk_id in spool.chunks.finished() or any(part.chunk_id == chunk_id for part in spool.chunks.parts())

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def repair(
     spool: Spool, kernel: KernelClock, cause: HoleCause | None = None, settings: Settings | None = None
 ) -> tuple[SpoolState, list[Chunk]]:
-    """Makes the spool whole; gives the state to go on from and the chunks that were recovered.
+    """Makes the spool whole; returns the state to continue from and the chunks that were recovered.
 
     `cause` is why recording broke off, where that is known: else it was a crash, or a power cut if the machine has been
     started since. What is recovered is searched for sounds by `settings`. Raises OSError or SpoolError when the
@@ -42,28 +42,28 @@ def repair(
             pass
     _sweep(spool)
     recovered = []
-    for part in sorted(spool.parts()):
+    for part in sorted(spool.chunks.parts()):
         chunk = recover(spool, part, before, settings or Settings())
         if chunk is not None:
             recovered.append(chunk)
     state = _state_after(spool, before, Timekeeper(kernel, before), cause)
-    spool.write_state(state)
+    spool.state.write(state)
     return state, recovered
 
 
 def _sweep(spool: Spool) -> None:
     """Removes temporary files and manifests whose audio never came; audio without a manifest will get one."""
-    for path in spool.leftovers():
+    for path in spool.chunks.leftovers():
         path.unlink(missing_ok=True)
-    chunks, manifests = spool.chunks(), spool.manifests()
-    parts = {part.chunk_id for part in spool.parts()}
+    chunks, manifests = spool.chunks.finished(), spool.chunks.manifest_ids()
+    parts = {part.chunk_id for part in spool.chunks.parts()}
     for chunk_id in sorted(manifests - chunks.keys() - parts):
         if readable_manifest(spool, chunk_id) is not None:  # else it is damaged or another's: left as it is
-            spool.manifest_path(chunk_id).unlink(missing_ok=True)
+            spool.layout.manifest_path(chunk_id).unlink(missing_ok=True)
     for chunk_id in sorted(chunks.keys() - manifests - parts):
         path = chunks[chunk_id].path
         if path.suffix == ".age" or readable_stream(spool, stream_of(chunk_id)) is None:
-            log.warning("%s: has no manifest, and what it is cannot be told; left as it is", path)
+            log.warning("%s: has no manifest, and cannot be identified; left as it is", path)
         else:
             with contextlib.suppress(FileNotFoundError):  # the archiver was removing it while we listed
                 path.replace(path.with_name(path.name + ".part"))
@@ -73,7 +73,7 @@ def _sweep(spool: Spool) -> None:
 def _readable_state(spool: Spool, kernel: KernelClock) -> SpoolState:
     """`state.json`, or one made from the chunks where it is missing or damaged."""
     try:
-        state = spool.state()
+        state = spool.state.read()
         if state is not None and state.stream_id is not None and state.knot is None:
             raise SpoolError(f"{spool.path / 'state.json'}: is damaged (a stream without a knot)")
     except SpoolError as problem:
@@ -86,11 +86,11 @@ def _readable_state(spool: Spool, kernel: KernelClock) -> SpoolState:
 
 def _without_unopened(spool: Spool, state: SpoolState) -> SpoolState:
     """Removes the record of a stream that a crash kept from being opened; the state, never behind what is there."""
-    begun = {stream_of(name) for name in (*spool.chunks(), *(part.chunk_id for part in spool.parts()))}
+    begun = {stream_of(name) for name in (*spool.chunks.finished(), *(part.chunk_id for part in spool.chunks.parts()))}
     newest = state.ordinal
     for stream in list(_streams(spool)):
         if stream.ordinal > state.ordinal and stream.stream_id not in begun:
-            spool.remove_stream(stream.stream_id)
+            spool.streams.remove(stream.stream_id)
         else:
             newest = max(newest, stream.ordinal)
     return replace(state, ordinal=newest)
@@ -99,7 +99,7 @@ def _without_unopened(spool: Spool, state: SpoolState) -> SpoolState:
 def _state_of_chunks(spool: Spool, kernel: KernelClock) -> SpoolState:
     streams = {stream.stream_id: stream for stream in _streams(spool)}
     ends = [at for stream in streams.values() for _, at in stream.knots]
-    for chunk_id in spool.chunks():
+    for chunk_id in spool.chunks.finished():
         chunk = readable_manifest(spool, chunk_id)
         if chunk is not None:
             stream = streams.get(chunk.stream_id)
@@ -142,34 +142,34 @@ def _state_after(spool: Spool, before: SpoolState, timekeeper: Timekeeper, cause
 
 
 def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole, ...], int]:
-    """Where the stream that was being recorded ended, and the holes before it that no chunk tells of."""
+    """Where the stream that was being recorded ended, and the holes before it that no chunk records."""
     assert state.stream_id is not None and state.knot is not None  # noqa: S101, PT018 - for the type checker
     frame, end = state.knot
     stream = readable_stream(spool, state.stream_id)
-    names = [chunk_id for chunk_id in spool.chunks() if stream_of(chunk_id) == state.stream_id]
+    names = [chunk_id for chunk_id in spool.chunks.finished() if stream_of(chunk_id) == state.stream_id]
     last = readable_manifest(spool, max(names)) if names else None
     if last is not None and last.end_frame > frame:
         frame, end = last.end_frame, believed_end(last, stream) if stream else last.ended_at
     if stream is None:
         return end, (), 0
     if frame:
-        spool.write_stream(replace(stream, knots=(stream.knots[0], (frame, end))))
+        spool.streams.write(replace(stream, knots=(stream.knots[0], (frame, end))))
         return end, (), 0
-    spool.remove_stream(state.stream_id)
-    return end, stream.before, stream.earlier  # it has no chunk: what it would have told must not be forgotten
+    spool.streams.remove(state.stream_id)
+    return end, stream.before, stream.earlier  # it has no chunk: keep the holes that the chunk would have recorded
 
 
 def readable_stream(spool: Spool, stream_id: str) -> Stream | None:
     """The record of a stream of ours."""
     try:
-        return spool.stream(stream_id)
+        return spool.streams.read(stream_id)
     except SpoolError as problem:
         log.warning("%s", problem)
         return None
 
 
 def _streams(spool: Spool) -> Iterable[Stream]:
-    for stream_id in spool.streams():
+    for stream_id in spool.streams.ids():
         stream = readable_stream(spool, stream_id)
         if stream is not None:
             yield stream

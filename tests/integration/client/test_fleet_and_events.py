@@ -276,7 +276,7 @@ def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None
             async with realtime.client(server, "ann") as ann:
                 channel = ann.channels.get("imhearing:events:porch")
                 await channel.subscribe(lambda message: heard.append((message.name, bytes(message.data))))
-                bus = Bus(mqtt, "porch-recorder", "test")
+                bus = Bus(mqtt, "porch", "recorder", "test")
                 bus.start()
                 assert bus.wait_connected(5)
                 for event in EVENTS:

@@ -62,13 +62,13 @@ class Porch(NamedTuple):
     def records(self, state: str = "recording") -> None:
         until = UNTIL if state == "paused" else None
         told = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
-        self.spool.write_state(told)
+        self.spool.state.write(told)
 
     def finishes_chunk(self, number: int, sounds: tuple[SoundSpan, ...] = (), gap: int = 0) -> Instant:
         """A chunk of one second that ends now, after a hole of `gap` µs; when it begins."""
         stream, start = f"20261122T10000{number}Z-abcd", Instant(now() - SECOND)
         before = (Hole("overrun", Instant(start - gap), start),) if gap else ()
-        self.spool.write_stream(make_stream(stream, ordinal=number + 1, knots=((0, start),)))
+        self.spool.streams.write(make_stream(stream, ordinal=number + 1, knots=((0, start),)))
         data = audio_bytes(number)
         put_chunk(
             self.spool, make_chunk(0, data, stream_id=stream, start=start, sounds=sounds, before=before), data
@@ -140,7 +140,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
         async with client.open_door(porch.settings, "ably") as door:
             heard = client.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
-            bus = Bus(porch.mqtt, "porch-recorder", "test")
+            bus = Bus(porch.mqtt, "porch", "recorder", "test")
             bus.start()
             assert await asyncio.to_thread(bus.wait_connected, 5)
             bus.publish(EVENT)

@@ -63,13 +63,13 @@ def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp
     options = ("recorder.source=microphone", "recorder.record_period=2", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(data, *options, environment=tone.environment) as recorder:
         recorder.wait_recording()
-        wait_until(lambda: len(recorder.spool.chunks()) >= 2, "two chunks", 20)
-        manifest = recorder.spool.manifest(sorted(recorder.spool.chunks())[1])
+        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 2, "two chunks", 20)
+        manifest = recorder.spool.chunks.manifest(sorted(recorder.spool.chunks.finished())[1])
         assert recorder.end() == 0
     assert manifest.levels is not None
     assert (manifest.levels.unit, manifest.levels.calibrated) == ("dBA", True)
     assert manifest.levels.laeq == pytest.approx(94, abs=0.2)
-    assert recorder.spool.stream(manifest.stream_id).calibration_db == kept["offset_db"]
+    assert recorder.spool.streams.read(manifest.stream_id).calibration_db == kept["offset_db"]
 
 
 def test_without_the_tone_nothing_is_kept(room: VirtualMicrophone, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from edge.core.instant import LAST, Instant
 from edge.embedded import ports
 from edge.embedded.store import BUCKET
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service.doors.local import LocalDoor
 from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
@@ -75,7 +75,7 @@ def answers(settings: Settings) -> list[bytes]:
 def test_a_rebuilt_catalog_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
     with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
         spool = Spool(archived.recorder.record_path, "porch")
-        catalog.register(spool.manifest(chunk_id) for chunk_id in sorted(spool.chunks()))
+        catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
     before, expected = rows(archived), answers(archived)
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
     archived.catalog.db_path.unlink()
@@ -141,7 +141,7 @@ def test_the_local_store_is_served_while_up_is_stopped(tmp_path: Path) -> None:
 
 
 def test_verify_reports_differences(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
-    Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
+    S3Store(archived.s3).delete(sorted(key for key, _ in S3Store(archived.s3).keys("imhearing/"))[0])
     done = imhearing(tmp_path, "catalog", "verify", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -174,7 +174,7 @@ def test_forget_lists_what_would_be_erased(
 
 def test_chunks_not_archived_yet_affect_no_archive(tmp_path: Path, settings: Settings) -> None:
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register([make_chunk(0), make_chunk(1)])
+        catalog.registration.add_chunks([make_chunk(0), make_chunk(1)])
     Spool(settings.recorder.record_path, "porch").create()
     done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
     assert re.fullmatch("2 chunks with sound from .* to .*; not archived yet:", done.stderr.splitlines()[0])

@@ -306,11 +306,11 @@ def test_a_microphone_in_use_by_the_recorder_is_no_fault(node: BreakableNode) ->
     node.set(f"recorder.source={node.data}/nothing.wav")  # cannot be opened a second time
     fill_spool(node.data / "spool", 1)
     spool = Spool(node.data / "spool", "porch")
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     for path in spool.path.iterdir():
         os.utime(path, (0, 0))
     assert node.run_checks("device")["device.records"].state == "fault"  # a recorder that died
-    spool.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
+    spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
     found = node.run_checks("device")
     assert f"in use by the recorder: stream {STREAM}" in found["device.records"].message
     assert_ok(found["device.level"])
@@ -390,7 +390,7 @@ def test_20_a_role_with_a_wrong_password(guarded: tuple[BreakableNode, Path, Chi
     right = node.under_test().settings.mqtt.archiver_password.reveal()
     node.set("mqtt.archiver_password=wrong")
     before = Finding(**run_doctor(node)[1]["broker.login"])  # type: ignore[arg-type]
-    assert_fault(before, "refuse")
+    assert_fault(before, "refused the login")
     assert "mqtt.archiver_password=-" in before.remedy
     assert right not in before.message + before.remedy
     assert node.apply_remedy(before, typed=f"{right}\n").returncode == 0

@@ -15,7 +15,8 @@ from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import S3, Archive, Node, Secret, Settings
 from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
-from edge.store.s3 import LifecycleRule, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import LifecycleRule
 from tests.support.s3 import running_store
 
 # as the S3 API reference shows them: GetBucketLifecycleConfiguration, and its errors
@@ -67,8 +68,8 @@ def fake_store() -> Iterator[FakeStore]:
         thread.join()
 
 
-def storage(fake_store: FakeStore) -> Storage:
-    return Storage(
+def storage(fake_store: FakeStore) -> S3Store:
+    return S3Store(
         S3(
             s3_bucket_name="garden",
             endpoint_url=f"http://127.0.0.1:{fake_store.server_address[1]}",
@@ -112,7 +113,7 @@ def test_a_store_that_does_not_reveal_its_rules_is_no_fault(fake_store: FakeStor
 def test_a_store_without_lifecycle_rules_is_no_fault() -> None:
     """rclone answers the question with a list of the bucket's objects."""
     with running_store() as store:
-        [found] = lifecycle.check_lifecycle_rules(node(store.settings), Storage(store.settings), may_delete=True)
+        [found] = lifecycle.check_lifecycle_rules(node(store.settings), S3Store(store.settings), may_delete=True)
     assert found.state == "ok"
     assert "cannot be read" in found.message
 

@@ -230,9 +230,9 @@ def test_the_gain_is_checked_while_the_recorder_has_the_card(node: BreakableNode
     node.set("recorder.source=microphone", "recorder.device=not to be opened here")
     fill_spool(node.data / "spool", 1)
     spool = Spool(node.data / "spool", "porch")
-    spool.write_stream(make_stream(device=CARD))
-    spool.write_state(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
-    spool.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
+    spool.streams.write(make_stream(device=CARD))
+    spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
+    spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
     found = node.run_checks("device")
     assert found["device.records"].state == "ok"
     assert found["device.gain"].state == "fault"

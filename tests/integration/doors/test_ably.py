@@ -24,7 +24,7 @@ from edge.core import wire
 from edge.core.errors import ConfigError, DoorError, QueryRefused
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus
-from edge.messaging.bus import Message as Notice
+from edge.messaging.events import QueryStatus
 from query_service.client import client
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.limits import ServerLimits
@@ -490,18 +490,18 @@ def test_the_service_says_that_it_is_there_and_ends_at_once(tmp_path: Path) -> N
     with server_in_thread() as server, running_broker() as broker:
         mqtt = Mqtt(host=broker.host, port=broker.port)
         settings = QueryNode(tmp_path).with_doors(server, mqtt)
-        heard: list[Notice] = []
-        bus = Bus(mqtt, "watcher", "test")
-        bus.subscribe("imhearing/porch/query/status", heard.append)
+        heard: list[QueryStatus] = []
+        bus = Bus(mqtt, "porch", "control", "test")
+        bus.subscribe(QueryStatus, lambda status, _: heard.append(status))
         bus.start()
         try:
             with running_service(settings):
                 wait_until(lambda: heard, "the service says online")
-                assert json.loads(heard[-1].payload)["state"] == "online"
+                assert heard[-1].state == "online"
                 client.query(settings, "ably", start=START, end=END)
                 ended = time.monotonic()
             assert time.monotonic() - ended < 3
-            wait_until(lambda: json.loads(heard[-1].payload)["state"] == "offline", "the service says offline")
+            wait_until(lambda: heard[-1].state == "offline", "the service says offline")
         finally:
             bus.stop()
 

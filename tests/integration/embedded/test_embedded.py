@@ -21,7 +21,7 @@ from edge.embedded.broker import broker_process, find_mosquitto
 from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
 from edge.embedded.store import BUCKET, store_process
 from edge.embedded.supervisor import Backoff, Supervisor, describe_exit
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
 from tests.support.wait import wait_until
@@ -284,7 +284,7 @@ def test_the_store_accepts_only_its_own_keys(tmp_path: Path) -> None:
 def test_deleting_objects_shows_no_problem(tmp_path: Path) -> None:
     with running_store(tmp_path) as store:
         watch = LogWatch({"store": tmp_path / "store.log"})
-        storage = Storage(store.settings)
+        storage = S3Store(store.settings)
         for key in ("porch/2026/a", "porch/2026/b", "porch/doctor/c"):
             storage.put(key, b"sound", hashlib.md5(b"sound", usedforsecurity=False).hexdigest())
         storage.delete("porch/doctor/c")

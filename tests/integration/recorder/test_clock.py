@@ -35,8 +35,8 @@ pytestmark = [
 
 
 def grows(spool: Spool, by: int) -> None:
-    wanted = len(spool.chunks()) + by if spool.path.exists() else by
-    wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= wanted, f"{by} more chunks", 20)
+    wanted = len(spool.chunks.finished()) + by if spool.path.exists() else by
+    wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= wanted, f"{by} more chunks", 20)
 
 
 @pytest.mark.parametrize("seconds", [3 * 3600, -2 * 86_400])

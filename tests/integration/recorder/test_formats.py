@@ -33,7 +33,7 @@ def test_24_bit_come_out_bit_exact(tmp_path: Path, rate: int, channels: int, con
     [stream] = streams_of(recorder.spool)
     chunks = chunks_of(recorder.spool, stream.stream_id)
     assert [chunk.frames for chunk in chunks] == [rate, rate, rate // 2 + 123]
-    paths = [recorder.spool.audio_path(chunk) for chunk in chunks]
+    paths = [recorder.spool.layout.audio_path(chunk) for chunk in chunks]
     for path in paths:
         kind = soundfile.info(path)
         assert (kind.format.lower(), kind.subtype, kind.samplerate) == (container, "PCM_24", rate)

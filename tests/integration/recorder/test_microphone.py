@@ -32,7 +32,7 @@ def room() -> Iterator[VirtualMicrophone]:
 
 
 def mode_is(spool: Spool, mode: str) -> bool:
-    state = spool.state()
+    state = spool.state.read()
     return state is not None and state.state == mode
 
 
@@ -46,13 +46,13 @@ def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, t
     with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
         recorder.wait_recording()
         played, player = play(room, tmp_path, 16, 1)
-        wait_until(lambda: len(recorder.spool.chunks()) >= 1, "the first chunk", 20)
+        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 1, "the first chunk", 20)
         for seconds in (0.3, 5.0):
             recorder.send(signal.SIGSTOP)
             time.sleep(seconds)  # the stall itself
             recorder.send(signal.SIGCONT)
-            started = len(recorder.spool.chunks())
-            wait_until(lambda: len(recorder.spool.chunks()) > started, "it goes on", 20)  # noqa: B023
+            started = len(recorder.spool.chunks.finished())
+            wait_until(lambda: len(recorder.spool.chunks.finished()) > started, "it goes on", 20)  # noqa: B023
         assert player.wait(20) == 0
         assert recorder.end() == 0
     [stream] = streams_of(recorder.spool)
@@ -61,7 +61,7 @@ def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, t
     assert len(recorded) > 13 * 48_000
     assert np.array_equal(recorded, wanted)
     assert [chunk.frames for chunk in chunks_of(recorder.spool, stream.stream_id)[:-1]] == [240_000] * (
-        len(recorder.spool.chunks()) - 1
+        len(recorder.spool.chunks.finished()) - 1
     )
 
 
@@ -78,10 +78,10 @@ def test_kill_restart_unplugging_and_pause_are_told_apart(room: VirtualMicrophon
         spool = recorder.spool
         recorder.wait_recording(150_000)
         ordered = Instant.from_seconds(time.time())
-        spool.write_pause_order(PauseOrder())
+        spool.pause.write(PauseOrder())
         wait_until(lambda: mode_is(spool, "paused"), "the pause is noted")
-        paused_from = spool.state().open_hole.from_  # type: ignore[union-attr]
-        spool.remove_pause_order()
+        paused_from = spool.state.read().open_hole.from_  # type: ignore[union-attr]
+        spool.pause.remove()
         recorder.wait_recording(150_000)
         player.terminate()
         player.wait()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Timer
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, PauseOrder
+from edge.recorder.context import Tuning
+from edge.spool.thresholds import Limits
 from tests.support.kernel import NOON, TurnedClock
 from tests.support.scripted import LOST, RATE, Rig
 
@@ -32,7 +34,7 @@ def spans(rig: Rig) -> list[tuple[float, float]]:
 
 
 def _seconds(rig: Rig, chunk: Chunk, time: int) -> float:
-    shift = rig.spool.stream(chunk.stream_id).shift if chunk.uncertain else 0
+    shift = rig.spool.streams.read(chunk.stream_id).shift if chunk.uncertain else 0
     return round((time + shift - NOON) / 1e6, 4)
 
 
@@ -56,8 +58,8 @@ def test_chunks_are_adjacent_and_hold_every_sample(rig: Rig) -> None:
     assert [chunk.end_reason for chunk in chunks] == [None, None, None, "stopped"]
     assert is_all_there(rig)
     assert [chunk.chunk_id for chunk in rig.heard.chunks] == [chunk.chunk_id for chunk in chunks]
-    assert not rig.spool.parts()
-    assert not rig.spool.leftovers()
+    assert not rig.spool.chunks.parts()
+    assert not rig.spool.chunks.leftovers()
 
 
 def test_an_orderly_restart_leaves_a_hole_called_restart(rig: Rig) -> None:
@@ -133,16 +135,13 @@ def test_samples_lost_by_the_driver_are_a_hole_called_overrun(rig: Rig) -> None:
 
 def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
     def pause() -> None:
-        rig.spool.write_pause_order(PauseOrder())
+        rig.spool.pause.write(PauseOrder())
 
     def resume() -> None:
         rig.clock.pass_time(30)
-        rig.spool.remove_pause_order()
+        rig.spool.pause.remove()
 
-    timer = Timer(0.7, resume)
-    timer.start()
-    rig.run(1.5, pause, 1)
-    timer.join()
+    rig.run(1.5, pause, 1, waits=[resume])
     assert rig.heard.modes == ["recording", "paused", "recording", "stopped"]
     assert rig.holes() == [hole("paused", 1.5, 31.55)]
     of_the_pause = rig.played.pop(30)  # captured while the order was written
@@ -152,19 +151,19 @@ def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
 
 def test_blocks_held_back_when_a_pause_comes_are_dropped(rig: Rig) -> None:
     def pause() -> None:
-        rig.spool.write_pause_order(PauseOrder())
-        Timer(0.3, rig.spool.remove_pause_order).start()
+        rig.spool.pause.write(PauseOrder())
 
-    rig.run(2, lambda: rig.clock.pass_time(3), 0.5, pause, 1)  # the last half second is late, and looked into
+    resume = rig.spool.pause.remove
+    # the half second before the pause is late, and held back
+    rig.run(2, lambda: rig.clock.pass_time(3), 0.5, pause, 1, waits=[resume])
     assert len(rig.manifests()) == 3
     assert np.array_equal(rig.sound(), np.concatenate(rig.played[:40] + rig.played[51:]))
     assert [told.cause for told in rig.holes()] == ["paused"]
 
 
 def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
-    rig.spool.write_pause_order(PauseOrder(at(20)))
-    Timer(0.3, lambda: rig.clock.pass_time(25)).start()
-    rig.run(1)
+    rig.spool.pause.write(PauseOrder(at(20)))
+    rig.run(1, waits=[lambda: rig.clock.pass_time(25)])
     assert rig.heard.modes == ["paused", "recording", "stopped"]
     assert spans(rig) == [(25, 26)]
     assert rig.holes() == [hole("paused", 0, 25)]
@@ -172,14 +171,13 @@ def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
 
 def test_a_damaged_pause_order_is_a_pause(rig: Rig) -> None:
     (rig.spool.path / "pause.json").write_text("{")
-    Timer(0.3, rig.spool.remove_pause_order).start()
-    rig.run(1)
+    rig.run(1, waits=[rig.spool.pause.remove])
     assert rig.heard.modes[0] == "paused"
 
 
-def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None:
     """Ids have six digits: chunk 1,000,000 would be invisible."""
-    monkeypatch.setattr("edge.recorder.stream_recorder.LAST_SEQ", 3)
+    rig.tuning = Tuning(last_seq=3)
     rig.configure(record_period=0.12)  # cut within blocks
     rig.run(1.5)
     chunks = rig.manifests()
@@ -189,6 +187,34 @@ def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeyp
     assert rig.holes() == []
     told = spans(rig)
     assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+
+
+# limits
+
+
+def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
+    loud, nothing = Limits(sound_level=-40.0), Limits()
+    rig.run(1.5, lambda: rig.recorder.set_limits(loud), 2.5, lambda: rig.recorder.set_limits(nothing), 4)
+    assert rig.heard.limits == [loud, nothing]
+    ids = {sound.sound_id for chunk in rig.manifests() for sound in chunk.sounds}
+    [sound] = [chunk.sounds[-1] for chunk in rig.manifests() if chunk.sounds][-1:]
+    assert len(ids) == 1
+    assert sound.first_frame == 1.5 * RATE
+    assert sound.frames == (2.5 + 2.0) * RATE  # and its hold
+    assert [(one.event, one.metric, one.limit) for one in rig.heard.crossings] == [
+        ("exceeded", "sound_level", -40), ("cleared", "sound_level", -40),
+    ]  # fmt: skip
+
+
+def test_the_limits_of_the_spool_are_judged_as_chunks_are_finished(rig: Rig) -> None:
+    thresholds = replace(rig.settings.thresholds, records_count=3)
+    rig.settings = replace(rig.settings, thresholds=thresholds)
+    rig.run(2)
+    assert rig.heard.crossings == []
+    rig.run(2)
+    [crossing] = rig.heard.crossings
+    assert (crossing.event, crossing.metric, crossing.limit) == ("exceeded", "records_count", 3)
+    assert crossing.value >= 3
 
 
 # time
@@ -202,7 +228,7 @@ def test_while_nothing_keeps_the_clock_times_are_uncertain(tmp_path: Path) -> No
     rig = uncertain_rig(tmp_path)
     rig.run(2)
     assert all(chunk.uncertain for chunk in rig.manifests())
-    assert rig.spool.stream(rig.spool.streams()[0]).uncertain
+    assert rig.spool.streams.read(rig.spool.streams.ids()[0]).uncertain
 
 
 @pytest.mark.parametrize("wrong_by", [3 * HOUR, -2 * DAY, 0])
@@ -227,7 +253,7 @@ def test_a_correction_moves_all_streams_of_the_boot_and_jumps_nowhere(tmp_path: 
     assert rig.holes() == [hole("restart", by + 2.5, by + 12.5)]
     assert [chunk.uncertain for chunk in rig.manifests()] == [True] * 5 + [False] * 4
     assert len(rig.heard.corrected) == 2
-    assert not any(rig.spool.stream(stream_id).uncertain for stream_id in rig.spool.streams())
+    assert not any(rig.spool.streams.read(stream_id).uncertain for stream_id in rig.spool.streams.ids())
     assert is_all_there(rig)
     rig.run(1)  # once corrected, for good
     assert len(rig.heard.corrected) == 2
@@ -251,7 +277,7 @@ def test_a_clock_set_by_hand_moves_the_boot_and_leaves_it_uncertain(tmp_path: Pa
 def test_where_the_stream_is_stands_on_disk_as_now_believed(tmp_path: Path) -> None:
     rig = uncertain_rig(tmp_path)
     rig.crash(1.5, lambda: rig.clock.set_by(3 * HOUR), 2)
-    state = rig.spool.state()
+    state = rig.spool.state.read()
     assert state is not None
     assert state.knot == (3 * RATE, at(3 * HOUR + 3))
 
@@ -261,15 +287,15 @@ def test_a_correction_cut_off_by_a_crash_is_made_good(tmp_path: Path) -> None:
     rig.run(1)
     rig.clock.pass_time(5)
     rig.run(1)
-    first = rig.spool.streams()[0]
-    before = rig.spool.stream(first)
+    first = rig.spool.streams.ids()[0]
+    before = rig.spool.streams.read(first)
     rig.clock.set_by(HOUR)
     rig.clock.is_synchronised = True
     rig.run()  # corrects
-    assert rig.spool.stream(first).shift == HOUR * 1_000_000
-    rig.spool.write_stream(before)  # as if the crash had come before this one was written
+    assert rig.spool.streams.read(first).shift == HOUR * 1_000_000
+    rig.spool.streams.write(before)  # as if the crash had come before this one was written
     rig.run()
-    assert rig.spool.stream(first).shift == HOUR * 1_000_000
+    assert rig.spool.streams.read(first).shift == HOUR * 1_000_000
 
 
 def test_a_boot_in_the_past_has_its_hole_once_corrected(tmp_path: Path) -> None:
@@ -300,10 +326,8 @@ def test_a_synchronised_clock_that_jumps_begins_a_stream(rig: Rig) -> None:
 
 
 def test_a_pause_is_not_cut_short_by_setting_the_clock(rig: Rig) -> None:
-    rig.spool.write_pause_order(PauseOrder(at(100)))
-    Timer(0.8, lambda: rig.clock.set_by(HOUR)).start()
-    Timer(1.6, lambda: rig.clock.pass_time(101)).start()
-    rig.run(1)
+    rig.spool.pause.write(PauseOrder(at(100)))
+    rig.run(1, waits=[lambda: rig.clock.set_by(HOUR), lambda: rig.clock.pass_time(101)])
     assert len(rig.manifests()) == 1
     assert spans(rig)[0][0] >= HOUR + 101
 
@@ -314,9 +338,8 @@ def test_a_full_disk_is_told_once_however_the_room_changes(rig: Rig, monkeypatch
     def told() -> int:
         return next(free, 10**9)
 
-    monkeypatch.setattr(rig.spool, "free_bytes", told)
-    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
-    monkeypatch.setattr("edge.recorder.recorder._POLL_SECONDS", 0.01)
-    monkeypatch.setattr("edge.recorder.recorder._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(rig.spool.disk, "free_bytes", told)
+    monkeypatch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
+    rig.tuning = Tuning(disk_check=0.0)
     rig.run(1, 1)
     assert rig.heard.modes == ["recording", "disk_full", "recording", "stopped"]

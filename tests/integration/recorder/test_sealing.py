@@ -57,7 +57,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def opened(spool: Spool, chunk: Chunk) -> np.ndarray:
     """The samples of an encrypted chunk, whose manifest must tell the truth."""
-    path = spool.audio_path(chunk)
+    path = spool.layout.audio_path(chunk)
     assert path.name.endswith(".flac.age")
     assert chunk.encryption is not None
     assert chunk.encryption.recipients == (PUBLIC,)
@@ -78,7 +78,7 @@ def test_what_is_recorded_is_encrypted_and_comes_back(tmp_path: Path, shared_mem
     seen: list[Path] = []
 
     def look() -> None:
-        seen.extend(part.path for part in rig.spool.parts())
+        seen.extend(part.path for part in rig.spool.chunks.parts())
         assert not any(is_clear(path) for path in rig.spool.path.iterdir() if path.is_file())
 
     rig.run(1.5, look, 1)
@@ -86,7 +86,7 @@ def test_what_is_recorded_is_encrypted_and_comes_back(tmp_path: Path, shared_mem
     assert all(path.is_relative_to(shared_memory) for path in seen)
     sound = np.concatenate([opened(rig.spool, chunk) for chunk in rig.manifests()])
     assert np.array_equal(sound, np.concatenate(rig.played))
-    assert not rig.spool.parts()
+    assert not rig.spool.chunks.parts()
     assert not list(shared_memory.glob("*/*.part"))
     [folder] = shared_memory.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -101,12 +101,12 @@ def test_a_killed_recorder_s_sound_is_found_on_tmpfs_and_encrypted(tmp_path: Pat
         recorder.wait_recording(40_000)
         recorder.kill()
     spool = recorder.spool
-    assert [part.is_in(spool) for part in spool.parts()] == [False]
+    assert [part.is_in(spool.path) for part in spool.chunks.parts()] == [False]
     with running_recorder(tmp_path, *options) as recorder:
         recorder.wait_recording()
         recorder.end(signal.SIGTERM)
     first, _ = streams_of(spool)
-    chunks = {name: spool.manifest(name) for name in spool.chunks()}
+    chunks = {name: spool.chunks.manifest(name) for name in spool.chunks.finished()}
     [recovered] = [chunk for chunk in chunks.values() if chunk.recovered]
     assert recovered.stream_id == first.stream_id
     assert len(opened(spool, recovered)) >= 40_000 // 2
@@ -120,9 +120,9 @@ def part_on_tmpfs(spool: Spool, shared_memory: Path) -> tuple[Path, np.ndarray, 
     seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
     assert seal is not None
     stream = make_stream()
-    spool.write_stream(stream)
+    spool.streams.write(stream)
     knot = stream.knots[0]
-    spool.write_state(
+    spool.state.write(
         SpoolState(state="recording", since=knot[1], boot_id="boot-1", ordinal=1, stream_id=STREAM, knot=knot)
     )
     part = seal.folder / f"{make_chunk(0).chunk_id}.flac.part"
@@ -138,13 +138,13 @@ def test_a_crash_between_manifest_and_name_is_mended(spool: Spool, shared_memory
     kept = part.with_name("kept")
     shutil.copy(part, kept)
     chunk = seal.finish(spool, part, make_chunk(0))
-    spool.audio_path(chunk).rename(spool.sealing_path(chunk))
+    spool.layout.audio_path(chunk).rename(spool.layout.sealing_path(chunk))
     kept.rename(part)
     repair(spool, TurnedClock())
-    assert not spool.leftovers()
-    assert not spool.parts()
-    assert np.array_equal(opened(spool, spool.manifest(chunk.chunk_id)), samples)
-    assert not spool.manifest(chunk.chunk_id).recovered
+    assert not spool.chunks.leftovers()
+    assert not spool.chunks.parts()
+    assert np.array_equal(opened(spool, spool.chunks.manifest(chunk.chunk_id)), samples)
+    assert not spool.chunks.manifest(chunk.chunk_id).recovered
 
 
 def test_a_crash_before_the_part_was_removed_doubles_nothing(spool: Spool, shared_memory: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_crash_before_the_part_was_removed_doubles_nothing(spool: Spool, share
     chunk = seal.finish(spool, part, make_chunk(0))
     kept.rename(part)
     repair(spool, TurnedClock())
-    assert not spool.parts()
+    assert not spool.chunks.parts()
     assert np.array_equal(opened(spool, chunk), samples)
 
 
@@ -171,7 +171,7 @@ def test_a_part_for_nobody_known_is_left_as_it_is(spool: Spool, shared_memory: P
     _, recovered = repair(spool, TurnedClock())
     assert not recovered
     assert part.exists()
-    assert not spool.chunks()
+    assert not spool.chunks.finished()
 
 
 def test_after_a_power_cut_nothing_is_there_and_that_is_no_error(spool: Spool, shared_memory: Path) -> None:
@@ -225,16 +225,16 @@ def test_several_recipients_can_each_read_it(spool: Spool, shared_memory: Path, 
     rig.run(1)
     [chunk] = rig.manifests()
     for one in others:
-        assert pyrage.decrypt(rig.spool.audio_path(chunk).read_bytes(), [one])[:4] == b"fLaC"
+        assert pyrage.decrypt(rig.spool.layout.audio_path(chunk).read_bytes(), [one])[:4] == b"fLaC"
     with pytest.raises(pyrage.DecryptError):
-        pyrage.decrypt(rig.spool.audio_path(chunk).read_bytes(), [KEY])
+        pyrage.decrypt(rig.spool.layout.audio_path(chunk).read_bytes(), [KEY])
 
 
 def test_readers_see_that_it_records(tmp_path: Path, shared_memory: Path) -> None:
     rig = Rig(tmp_path)
     rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
     alive: list[int] = []
-    rig.run(0.9, lambda: alive.append(wait_until(lambda: len(Spool(rig.spool.path, "porch").parts()), "a part")))
+    rig.run(0.9, lambda: alive.append(wait_until(lambda: len(Spool(rig.spool.path, "porch").chunks.parts()), "a part")))
     assert alive == [1]
 
 
@@ -257,8 +257,8 @@ def test_a_write_that_fails_once_is_an_error_of_the_disk(
         seal.finish(spool, part, make_chunk(0))
     assert caught.value.errno == errno.EIO
     assert part.exists()
-    assert not spool.chunks()
-    assert not spool.leftovers()  # half a file would keep the room that is missed
+    assert not spool.chunks.finished()
+    assert not spool.chunks.leftovers()  # half a file would keep the room that is missed
     _, [chunk] = repair(spool, TurnedClock())
     assert np.array_equal(opened(spool, chunk), samples)
 
@@ -268,30 +268,30 @@ def test_without_room_nothing_is_written_and_the_sound_waits(
 ) -> None:
     part, _, seal = part_on_tmpfs(spool, shared_memory)
     size = part.stat().st_size
-    monkeypatch.setattr(spool, "disk_bytes", lambda: 10**10)
-    monkeypatch.setattr(spool, "free_bytes", lambda: size + 9_999_999)
+    monkeypatch.setattr(spool.disk, "total_bytes", lambda: 10**10)
+    monkeypatch.setattr(spool.disk, "free_bytes", lambda: size + 9_999_999)
     before = sorted(spool.path.iterdir())
-    with pytest.raises(SpoolError, match="is full; recording goes on once 40 MB are free"):
+    with pytest.raises(SpoolError, match="is full; recording resumes once 40 MB are free"):
         seal.finish(spool, part, make_chunk(0))
     assert sorted(spool.path.iterdir()) == before
-    monkeypatch.setattr(spool, "free_bytes", lambda: size + 10_000_000)
+    monkeypatch.setattr(spool.disk, "free_bytes", lambda: size + 10_000_000)
     seal.finish(spool, part, make_chunk(0))
     assert not part.exists()
 
 
 def test_what_still_has_to_come_onto_the_disk_is_counted_once(spool: Spool, shared_memory: Path) -> None:
-    assert spool.awaited() == []
+    assert spool.disk.pending_tmpfs_bytes() == []
     part, _, seal = part_on_tmpfs(spool, shared_memory)
     size = part.stat().st_size
-    assert spool.awaited() == [size]
-    spool.sealing_path(make_chunk(0)).write_bytes(bytes(1_000))
-    assert spool.awaited() == [size - 1_000]
+    assert spool.disk.pending_tmpfs_bytes() == [size]
+    spool.layout.sealing_path(make_chunk(0)).write_bytes(bytes(1_000))
+    assert spool.disk.pending_tmpfs_bytes() == [size - 1_000]
     kept = part.with_name("kept")
     shutil.copy(part, kept)
     seal.finish(spool, part, make_chunk(0))
-    assert spool.awaited() == []
+    assert spool.disk.pending_tmpfs_bytes() == []
     kept.rename(part)  # as while it is being removed
-    assert spool.awaited() == [0]
+    assert spool.disk.pending_tmpfs_bytes() == [0]
 
 
 def test_a_rescue_without_room_looks_and_waits(
@@ -305,21 +305,20 @@ def test_a_rescue_without_room_looks_and_waits(
     def free() -> int:
         if len(seen) >= 30:
             return 10**9
-        state = rig.spool.state()
+        state = rig.spool.state.read()
         assert state is not None
         inodes = sorted((path.name, path.stat().st_ino) for path in rig.spool.path.iterdir())
         seen.append((state.state, state.stream_id, inodes, sorted(part.parent.iterdir())))
         return 1_000_000
 
-    monkeypatch.setattr(rig.spool, "free_bytes", free)
-    monkeypatch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
-    monkeypatch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
+    monkeypatch.setattr(rig.spool.disk, "free_bytes", free)
+    monkeypatch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
     rig.run(1)
     assert seen[10][:2] == ("disk_full", STREAM)
     assert all(one == seen[10] for one in seen[10:])
     assert rig.heard.modes == ["disk_full", "recording", "stopped"]
-    assert caplog.text.count("recording goes on once 40") == 1
-    assert np.array_equal(opened(rig.spool, rig.spool.manifest(make_chunk(0).chunk_id)), samples)
+    assert caplog.text.count("recording resumes once 40") == 1
+    assert np.array_equal(opened(rig.spool, rig.spool.chunks.manifest(make_chunk(0).chunk_id)), samples)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -341,9 +340,8 @@ def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
         return 1_000_000
 
     with monkeypatch.context() as patch:
-        patch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
-        patch.setattr(rig.spool, "free_bytes", free)
-        patch.setattr(rig.spool, "disk_bytes", lambda: 10**10)
+        patch.setattr(rig.spool.disk, "free_bytes", free)
+        patch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
         rig.run(1)
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.open()

@@ -30,7 +30,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system"
 
 
 def state_of(spool: Spool) -> SpoolState:
-    state = spool.state()
+    state = spool.state.read()
     assert state is not None
     return state
 
@@ -44,9 +44,9 @@ def fill(path: Path) -> None:
 
 def all_readable(spool: Spool) -> None:
     """Every chunk is what its manifest says."""
-    for chunk_id in spool.chunks():
-        chunk = spool.manifest(chunk_id)
-        assert soundfile.info(spool.audio_path(chunk)).frames == chunk.frames
+    for chunk_id in spool.chunks.finished():
+        chunk = spool.chunks.manifest(chunk_id)
+        assert soundfile.info(spool.layout.audio_path(chunk)).frames == chunk.frames
 
 
 @pytest.fixture
@@ -65,16 +65,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
         ballast = small_disk / "ballast"
         with ballast.open("wb") as file:
-            file.write(bytes(spool.free_bytes() - 100_000))
+            file.write(bytes(spool.disk.free_bytes() - 100_000))
         wait_until(lambda: state_of(spool).state == "disk_full", "the full disk is noticed", 10)
         assert state_of(spool).open_hole.cause == "disk_full"  # type: ignore[union-attr]
-        finished = len(spool.chunks())
+        finished = len(spool.chunks.finished())
         all_readable(spool)
         ballast.unlink()
-        wait_until(lambda: len(spool.chunks()) > finished + 1, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on", 20)
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["disk_full"]
     all_readable(spool)
@@ -86,13 +86,13 @@ def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, t
 def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
         ballast = small_disk / "ballast"
         fill(ballast)
         wait_until(lambda: "disk_full" in recorder.log, "the full disk is noticed", 10)
         ballast.unlink()
-        finished = len(spool.chunks())
-        wait_until(lambda: len(spool.chunks()) > finished + 2, "it goes on", 20)
+        finished = len(spool.chunks.finished())
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on", 20)
         assert recorder.end() == 0
     assert {hole.cause for hole in holes_of(spool)} == {"disk_full"}
     all_readable(spool)
@@ -107,15 +107,15 @@ def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, 
         encrypted = (f"recorder.recipients={recipient}", f"recorder.part_path={memory}", "recorder.record_period=600")
         options = (f"recorder.record_path={spool.path}", *OPTIONS, *encrypted)
         with running_recorder(tmp_path / "data", *options) as recorder:
-            wait_until(lambda: spool.path.exists() and spool.parts(), "it records", 20)
+            wait_until(lambda: spool.path.exists() and spool.chunks.parts(), "it records", 20)
             with (small_disk / "ballast").open("wb") as file:
-                file.write(bytes(spool.free_bytes() - spool.disk_bytes() // 20 - 200_000))
+                file.write(bytes(spool.disk.free_bytes() - spool.disk.total_bytes() // 20 - 200_000))
             wait_until(lambda: state_of(spool).state == "disk_full", "the chunk would touch the reserve", 20)
-            assert spool.free_bytes() > spool.disk_bytes() // 40
+            assert spool.disk.free_bytes() > spool.disk.total_bytes() // 40
             assert recorder.end() == 0
-        [chunk_id] = spool.chunks()
-        assert spool.manifest(chunk_id).end_reason == "disk_full"
-        assert not spool.parts()
+        [chunk_id] = spool.chunks.finished()
+        assert spool.chunks.manifest(chunk_id).end_reason == "disk_full"
+        assert not spool.chunks.parts()
         assert "the spool failed" not in recorder.log
 
 
@@ -123,7 +123,7 @@ def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, 
 def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 1, "a chunk", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk", 20)
         # a file that is open for writing keeps a disk writable; pulling it away is what really happens
         subprocess.run(["umount", "-l", str(small_disk)], check=True)
         wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed", 20)
@@ -131,7 +131,7 @@ def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Pat
         assert recorder.process.poll() is None
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
         spool.path.mkdir()
-        wait_until(lambda: len(spool.chunks()) >= 1, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) >= 1, "it goes on", 20)
         assert recorder.end() == 0
 
 
@@ -140,7 +140,7 @@ def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Pat
 def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: str) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool = recorder.spool
-        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
         tracer = subprocess.Popen(
             [
                 "strace",
@@ -157,11 +157,11 @@ def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: st
         if "error" in fault:
             wait_until(lambda: "the spool failed" in recorder.log, "the error is noticed", 30)
         else:
-            wait_until(lambda: len(spool.parts()) >= 3, "chunks wait for the slow disk", 30)
+            wait_until(lambda: len(spool.chunks.parts()) >= 3, "chunks wait for the slow disk", 30)
         tracer.terminate()
         tracer.wait(10)
-        finished = len(spool.chunks())
-        wait_until(lambda: len(spool.chunks()) > finished + 2, "it goes on", 30)
+        finished = len(spool.chunks.finished())
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on", 30)
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == (["unknown"] if "error" in fault else [])
     all_readable(spool)
@@ -172,12 +172,12 @@ def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: st
 def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool, aside = recorder.spool, tmp_path / "aside"
-        wait_until(lambda: spool.path.exists() and len(spool.chunks()) >= 1, "a chunk", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk", 20)
         spool.path.rename(aside)
-        wait_until(lambda: "the spool is gone" in recorder.log, "the loss is noticed", 10)
+        wait_until(lambda: "the spool is not available" in recorder.log, "the loss is noticed", 10)
         aside.rename(spool.path)
-        finished = len(spool.chunks())
-        wait_until(lambda: len(spool.chunks()) > finished + 1, "it goes on", 20)
+        finished = len(spool.chunks.finished())
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on", 20)
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
     all_readable(spool)
@@ -198,7 +198,7 @@ def test_a_device_that_matches_none_lists_those_there_are(tmp_path: Path) -> Non
     with running_recorder(tmp_path / "data", *options) as recorder:
         wait_until(lambda: "no_device" in recorder.log, "it says so", 20)
         assert "no such thing" in recorder.log or "there is no input device" in recorder.log
-        wait_until(lambda: recorder.spool.state() is not None, "the hole is open")
+        wait_until(lambda: recorder.spool.state.read() is not None, "the hole is open")
         wait_until(lambda: state_of(recorder.spool).state == "no_device", "the hole is noted")
         assert recorder.process.poll() is None
         assert recorder.end() == 0

@@ -221,7 +221,7 @@ def test_ten_seconds_of_a_large_archive_move_little_more_than_their_chunks(tmp_p
         chunk = make_chunk(seq, data, seconds=60)
         put_chunk(made.spool, chunk, data)
         names.append(chunk.chunk_id)
-    sizes = [made.spool.manifest(name).bytes for name in names]
+    sizes = [made.spool.chunks.manifest(name).bytes for name in names]
     key = made.archive(store.settings, names)
     assert (store.folder / key).stat().st_size > 50_000_000
     with counting_relay(store.settings.endpoint_url) as relay:

@@ -37,10 +37,11 @@ def node(tmp_path: Path, store: RunningStore) -> QueryNode:
     for name, plain in made.audio.items():
         data = pyrage.encrypt(plain, [KEY.to_public()])
         chunk = replace(
-            made.spool.manifest(name), bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32=zlib.crc32(data),
+            made.spool.chunks.manifest(name),
+            bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32=zlib.crc32(data),
             encryption=Encryption((str(KEY.to_public()),), hashlib.sha256(plain).hexdigest()),
         )  # fmt: skip
-        made.spool.remove(name)
+        made.spool.chunks.remove(name)
         put_chunk(made.spool, chunk, data)
     made.archive(store.settings, sorted(made.audio)[:2])
     return made

@@ -10,7 +10,8 @@ import pytest
 
 from edge.core.errors import SpoolError
 from edge.core.instant import Instant
-from edge.spool.spool import PartFile, Spool, SpoolFile
+from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
+from edge.spool.spool import Spool
 from query_service.answer.spool_view import SpoolWatcher
 from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
 
@@ -19,7 +20,7 @@ def begun_chunk(folder: Path) -> tuple[Spool, Path]:
     """A spool whose recorder wrote last to the file of its first chunk, 7 s after 1970."""
     fill_spool(folder, 0)
     spool = Spool(folder, "porch")
-    part = spool.part_path(f"{STREAM}-000000", "flac")
+    part = spool.layout.part_path(f"{STREAM}-000000", "flac")
     part.write_bytes(b"a")
     os.utime(spool.path / "state.json", (1, 1))
     os.utime(part, (7, 7))
@@ -45,7 +46,7 @@ def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:
     assert len(watcher.look().listed) == 3
     settle(tmp_path)
     watcher.look()
-    spool.remove(min(watcher.look().listed))
+    spool.chunks.remove(min(watcher.look().listed))
     assert len(watcher.look().listed) == 2
 
 
@@ -58,7 +59,7 @@ def test_a_folder_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
 def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Path) -> None:
     fill_spool(tmp_path, 1)
     spool = Spool(tmp_path, "porch")
-    part = spool.part_path(f"{STREAM}-000001", "flac")
+    part = spool.layout.part_path(f"{STREAM}-000001", "flac")
     part.write_bytes(b"a")
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
@@ -83,7 +84,7 @@ def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) ->
     spool = Spool(tmp_path, "porch")
     assert seen_at(spool, state=5) == 5_000_000
     assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
-    spool.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
+    spool.layout.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
     assert seen_at(spool, part=5) == 5_000_000
     view = SpoolWatcher(spool).look()
     assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
@@ -92,7 +93,7 @@ def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) ->
 def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
     _, part = begun_chunk(tmp_path)
 
-    class Finishing(Spool):
+    class Finishing(SpoolChunks):
         """The recorder finishes the file while its folder is being listed."""
 
         def _listed(self) -> None:
@@ -104,12 +105,14 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
             self._listed()
             return found
 
-        def chunks(self) -> dict[str, SpoolFile]:
-            found = super().chunks()
+        def finished(self) -> dict[str, SpoolFile]:
+            found = super().finished()
             self._listed()
             return found
 
-    view = SpoolWatcher(Finishing(tmp_path, "porch")).look()
+    spool = Spool(tmp_path, "porch")
+    spool.chunks = Finishing(spool.layout, "porch")
+    view = SpoolWatcher(spool).look()
     assert view.seen_at == 7_000_000
     assert list(view.listed) == [f"{STREAM}-000000"]
 
@@ -132,7 +135,7 @@ def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
     spool, elsewhere = Spool(tmp_path / "spool", "porch"), tmp_path / "tmpfs"
     fill_spool(spool.path, 1)
     elsewhere.mkdir()
-    spool.keep_parts_in(elsewhere)
+    spool.layout.set_parts_folder(elsewhere)
     settle(spool.path)
     settle(elsewhere)
     watcher = SpoolWatcher(spool)

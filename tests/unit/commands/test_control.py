@@ -24,7 +24,7 @@ def spool(tmp_path: Path) -> Spool:
     """Of a node that was ended."""
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
-    spool.write_state(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
+    spool.state.write(SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=1))
     return spool
 
 
@@ -43,10 +43,10 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("broker", [True, False])
 def test_a_stopped_node_is_not_said_to_record(spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool) -> None:
-    spool.order_pause(None, KernelClock())
+    spool.pause.order(None, KernelClock())
     order(spool, "resume", broker=broker)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it records"
-    assert spool.pause_order() is None
+    assert spool.pause.read() is None
 
 
 def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,17 +55,17 @@ def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.Ca
     assert re.fullmatch(pattern, last_line(capsys))
     order(spool, "pause", broker=False)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it is paused until `imhearing resume`"
-    assert spool.pause_order() is not None
+    assert spool.pause.read() is not None
 
 
 @pytest.mark.parametrize("state", ["recording", "paused", "no_device"])
 def test_a_node_whose_broker_is_away_alone_takes_the_order_up(
     spool: Spool, capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
-    before = spool.state()
+    before = spool.state.read()
     assert before is not None
-    spool.write_state(replace(before, state=state))
-    with spool.locked_for_recording():
+    spool.state.write(replace(before, state=state))
+    with spool.recorder_lock.hold():
         order(spool, "pause", "5m", broker=False)
         assert last_line(capsys).startswith("paused until ")
         order(spool, "resume", broker=False)

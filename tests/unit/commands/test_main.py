@@ -26,7 +26,7 @@ from edge.messaging.events import RecorderState, RecorderStatus
 from query_service.queries.protocol import Backlog, RecorderReport, StatusAnswer
 
 FRONT = Path(imhearing.__file__)
-COMMANDS = sorted(imhearing._COMMANDS)
+COMMANDS = sorted(each.name for each in help_texts.COMMANDS)
 
 
 def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:

@@ -40,14 +40,14 @@ def test_a_spool_that_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="record_path"):
         Spool(tmp_path / "file" / "spool", "porch").create()
     with pytest.raises(SpoolError, match="cannot be listed"):
-        Spool(tmp_path / "nowhere", "porch").chunks()
+        Spool(tmp_path / "nowhere", "porch").chunks.finished()
 
 
 def test_a_second_recorder_is_refused(spool: Spool) -> None:
     second = Spool(spool.path, "porch")
-    with spool.locked_for_recording(), pytest.raises(SpoolBusy, match="another"), second.locked_for_recording():
+    with spool.recorder_lock.hold(), pytest.raises(SpoolBusy, match="another"), second.recorder_lock.hold():
         pass
-    with spool.locked_for_recording():
+    with spool.recorder_lock.hold():
         pass
 
 
@@ -55,26 +55,22 @@ def test_a_finished_chunk_is_listed_read_and_removed(spool: Spool) -> None:
     data = audio_bytes(1)
     chunk = make_chunk(1, data)
     put_chunk(spool, chunk, data)
-    assert [file.bytes for file in spool.chunks().values()] == [len(data)]
-    assert spool.manifests() == {chunk.chunk_id}
-    assert spool.manifest(chunk.chunk_id) == chunk
-    assert spool.parts() == []
-    assert spool.leftovers() == []
-    spool.remove(chunk.chunk_id)
-    spool.remove(chunk.chunk_id)
+    assert [file.bytes for file in spool.chunks.finished().values()] == [len(data)]
+    assert spool.chunks.manifest_ids() == {chunk.chunk_id}
+    assert spool.chunks.manifest(chunk.chunk_id) == chunk
+    assert spool.chunks.parts() == []
+    assert spool.chunks.leftovers() == []
+    spool.chunks.remove(chunk.chunk_id)
+    spool.chunks.remove(chunk.chunk_id)
     assert list(spool.path.iterdir()) == []
 
 
 def test_foreign_names_are_not_ours(spool: Spool) -> None:
     for name in HOSTILE[:6] + HOSTILE[7:]:
         (spool.path / name).write_bytes(b"x")
-    assert (spool.chunks(), spool.parts(), spool.manifests(), spool.streams(), spool.leftovers()) == (
-        {},
-        [],
-        set(),
-        [],
-        [],
-    )
+    listed = (spool.chunks.finished(), spool.chunks.parts(), spool.chunks.manifest_ids(), spool.streams.ids())
+    assert listed == ({}, [], set(), [])
+    assert spool.chunks.leftovers() == []
 
 
 def test_links_and_folders_are_not_ours(spool: Spool, tmp_path: Path) -> None:
@@ -83,19 +79,15 @@ def test_links_and_folders_are_not_ours(spool: Spool, tmp_path: Path) -> None:
         (spool.path / f"20260303T220000Z-abcd-000001{ending}").symlink_to(tmp_path / "secret")
         (spool.path / f"20260303T220000Z-abcd-000002{ending}").mkdir()
     (spool.path / "20260303T220000Z-abcd.stream.json").symlink_to(tmp_path / "secret")
-    assert (spool.chunks(), spool.parts(), spool.manifests(), spool.streams(), spool.leftovers()) == (
-        {},
-        [],
-        set(),
-        [],
-        [],
-    )
+    listed = (spool.chunks.finished(), spool.chunks.parts(), spool.chunks.manifest_ids(), spool.streams.ids())
+    assert listed == ({}, [], set(), [])
+    assert spool.chunks.leftovers() == []
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "20260303T220000Z-abcd-000000/../x", "x\0"])
 def test_nothing_outside_is_removed(spool: Spool, name: str) -> None:
-    with pytest.raises(SpoolError, match="no chunk id"):
-        spool.remove(name)
+    with pytest.raises(SpoolError, match="not a chunk ID"):
+        spool.chunks.remove(name)
 
 
 @pytest.mark.parametrize(
@@ -113,12 +105,12 @@ def test_a_manifest_that_is_not_right_is_refused(
 ) -> None:
     chunk = make_chunk(**{"seq": 1, "data": b"", **changes})  # type: ignore[arg-type]
     put_chunk(spool, chunk, b"")
-    path = spool.manifest_path(make_chunk(1, b"").chunk_id)
-    spool.manifest_path(chunk.chunk_id).replace(path)
+    path = spool.layout.manifest_path(make_chunk(1, b"").chunk_id)
+    spool.layout.manifest_path(chunk.chunk_id).replace(path)
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(SpoolError, match=message):
-        spool.manifest(make_chunk(1, b"").chunk_id)
+        spool.chunks.manifest(make_chunk(1, b"").chunk_id)
 
 
 @given(st.binary(max_size=100))
@@ -126,23 +118,23 @@ def test_a_damaged_state_is_told_and_nothing_else(tmp_path_factory: pytest.TempP
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
     (spool.path / "state.json").write_bytes(data)
     with pytest.raises(SpoolError, match="damaged"):
-        spool.state()
+        spool.state.read()
 
 
 def test_state_streams_and_pauses_are_kept(spool: Spool) -> None:
-    assert spool.state() is None
-    assert spool.pause_order() is None
+    assert spool.state.read() is None
+    assert spool.pause.read() is None
     state = SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3)
-    spool.write_state(state)
-    spool.write_stream(make_stream())
-    spool.write_pause_order(PauseOrder(Instant(START + 1)))
-    assert spool.state() == state
-    assert spool.stream(spool.streams()[0]) == make_stream()
-    assert spool.pause_order() == PauseOrder(Instant(START + 1))
-    spool.remove_pause_order()
-    spool.remove_pause_order()
-    spool.remove_stream(make_stream().stream_id)
-    assert (spool.pause_order(), spool.streams()) == (None, [])
+    spool.state.write(state)
+    spool.streams.write(make_stream())
+    spool.pause.write(PauseOrder(Instant(START + 1)))
+    assert spool.state.read() == state
+    assert spool.streams.read(spool.streams.ids()[0]) == make_stream()
+    assert spool.pause.read() == PauseOrder(Instant(START + 1))
+    spool.pause.remove()
+    spool.pause.remove()
+    spool.streams.remove(make_stream().stream_id)
+    assert (spool.pause.read(), spool.streams.ids()) == (None, [])
 
 
 def test_leftovers_are_told_by_our_names_alone(spool: Spool) -> None:
@@ -152,17 +144,17 @@ def test_leftovers_are_told_by_our_names_alone(spool: Spool) -> None:
     }  # fmt: skip
     for name in ours | {"pause.json.tmp", "settings.json.tmp"}:  # others may be writing those right now
         (spool.path / name).write_bytes(b"")
-    assert {path.name for path in spool.leftovers()} == ours
+    assert {path.name for path in spool.chunks.leftovers()} == ours
 
 
 def test_free_and_whole_disk(spool: Spool) -> None:
     whole = os.statvfs(spool.path)
-    assert spool.disk_bytes() == whole.f_blocks * whole.f_frsize
-    assert 0 < spool.free_bytes() <= spool.disk_bytes()
+    assert spool.disk.total_bytes() == whole.f_blocks * whole.f_frsize
+    assert 0 < spool.disk.free_bytes() <= spool.disk.total_bytes()
 
 
 def test_a_spool_whose_rights_were_taken_away_is_a_plain_error(spool: Spool) -> None:
-    spool.write_state(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
+    spool.state.write(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
     spool.path.chmod(0)
     with not_as_root(), pytest.raises(SpoolError, match="cannot be read"):
-        spool.state()
+        spool.state.read()

@@ -42,9 +42,9 @@ def test_holes_follow_each_other_until_a_stream_begins(tmp_path: Path) -> None:
         Hole("paused", at(9), at(20)),
     )
     assert journal.holes_until(at(20)) == holes
-    assert Journal(spool, spool.state()).holes_until(at(20)) == holes  # type: ignore[arg-type]
+    assert Journal(spool, spool.state.read()).holes_until(at(20)) == holes  # type: ignore[arg-type]
     journal.stream_opened(make_stream(knots=((0, at(20)),), ordinal=5))
-    state = spool.state()
+    state = spool.state.read()
     assert state is not None
     assert (state.state, state.ordinal, state.knot, state.holes, state.open_hole) == (
         "recording", 5, (0, at(20)), (), None,
@@ -55,7 +55,7 @@ def test_a_knot_passed_stands_on_disk_and_a_late_one_is_forgotten(tmp_path: Path
     spool, journal = fresh(tmp_path)
     journal.stream_opened(make_stream())
     journal.knot_passed(8_000, at(1))
-    assert spool.state() == journal.state
+    assert spool.state.read() == journal.state
     assert journal.state.knot == (8_000, at(1))
     journal.hole_opened("stopped", "restart", at(1))
     journal.knot_passed(8_000, at(1))
@@ -103,10 +103,10 @@ def test_only_uncertain_streams_of_this_boot_and_node_are_corrected(tmp_path: Pa
     ids = [f"20260303T22000{number}Z-abcd" for number in range(5)]
     each: list[dict[str, object]] = [{}, {"uncertain": False}, {"boot_id": "another"}, {"node": "attic"}, {}]
     for stream_id, changes in zip(ids, each, strict=True):
-        spool.write_stream(make_stream(stream_id, **{"uncertain": True, **changes}))
-    spool.stream_path("20260303T220009Z-abcd").write_bytes(b"{")
+        spool.streams.write(make_stream(stream_id, **{"uncertain": True, **changes}))
+    spool.layout.stream_path("20260303T220009Z-abcd").write_bytes(b"{")
     moved = [stream.stream_id for stream in correct_streams(spool, BOOT, Belief(HOUR, True), running=ids[4])]
     assert moved == [ids[0]]
-    assert spool.stream(ids[0]).shift == HOUR
-    assert spool.stream(ids[4]).uncertain
+    assert spool.streams.read(ids[0]).shift == HOUR
+    assert spool.streams.read(ids[4]).uncertain
     assert list(correct_streams(spool, BOOT, Belief(HOUR, True), running=ids[4])) == []

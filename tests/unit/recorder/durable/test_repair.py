@@ -21,6 +21,7 @@ from edge.recorder.capture.blocks import block_frames
 from edge.recorder.durable.chunk_writer import ChunkWriter, digest, with_digest
 from edge.recorder.durable.repair import repair
 from edge.spool import limits
+from edge.spool.chunks import SpoolChunks
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
@@ -35,7 +36,7 @@ def at(seconds: float) -> Instant:
 
 def recording(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
     """The state of a recorder that died while it recorded."""
-    spool.write_state(
+    spool.state.write(
         SpoolState(state="recording", since=START, boot_id=boot_id, ordinal=1, stream_id=STREAM, knot=knot)
     )
 
@@ -63,7 +64,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def sound_of(spool: Spool, chunk: Chunk) -> np.ndarray:
-    return soundfile.read(spool.audio_path(chunk), dtype="int16", always_2d=True)[0]  # type: ignore[no-any-return]
+    return soundfile.read(spool.layout.audio_path(chunk), dtype="int16", always_2d=True)[0]  # type: ignore[no-any-return]
 
 
 def names(spool: Spool) -> set[str]:
@@ -73,7 +74,7 @@ def names(spool: Spool) -> set[str]:
 def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
     state, recovered = repair(spool, KERNEL)
     assert (state.state, state.ordinal, state.open_hole, state.holes, recovered) == ("stopped", 0, None, (), [])
-    assert spool.state() == state
+    assert spool.state.read() == state
     assert repair(spool, KERNEL)[0].open_hole is None
 
 
@@ -84,49 +85,49 @@ def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
 ) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
     frames = 3 * 4_096 + 700
-    spool.write_stream(make_stream(chunk_frames=2 * RATE, format=audio_format))
+    spool.streams.write(make_stream(chunk_frames=2 * RATE, format=audio_format))
     recording(spool, (0, START))
     data = part_bytes(spool.path, frames, audio_format)[:length]
-    spool.part_path(chunk_id(STREAM, 0), audio_format).write_bytes(data)
+    spool.layout.part_path(chunk_id(STREAM, 0), audio_format).write_bytes(data)
     state, recovered = repair(spool, KERNEL)
-    assert spool.parts() == []
-    assert spool.leftovers() == []
+    assert spool.chunks.parts() == []
+    assert spool.chunks.leftovers() == []
     assert state.open_hole is not None
     assert state.open_hole.cause == "crash"
     if not recovered:
         assert length < 16_000
         assert state.open_hole.from_ == START
-        assert spool.streams() == []
+        assert spool.streams.ids() == []
         return
     [chunk] = recovered
     assert np.array_equal(sound_of(spool, chunk), noise(frames)[: chunk.frames])
-    assert spool.manifest(chunk.chunk_id) == chunk
-    assert digest(spool.audio_path(chunk)).sha256 == chunk.sha256
+    assert spool.chunks.manifest(chunk.chunk_id) == chunk
+    assert digest(spool.layout.audio_path(chunk)).sha256 == chunk.sha256
     assert (chunk.recovered, chunk.end_reason, chunk.started_at) == (True, "crash", START)
     assert state.open_hole.from_ == chunk.ended_at == at(chunk.frames / RATE)
-    assert spool.stream(STREAM).knots == ((0, START), (chunk.frames, chunk.ended_at))
+    assert spool.streams.read(STREAM).knots == ((0, START), (chunk.frames, chunk.ended_at))
     again, nothing = repair(spool, KERNEL)
     assert nothing == []
     assert replace(again, since=state.since) == state
 
 
 def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     data = audio_bytes(0)
     chunk = make_chunk(0, data)
     put_chunk(spool, chunk, data)
-    spool.audio_path(chunk).replace(spool.part_path(chunk.chunk_id, "flac"))
+    spool.layout.audio_path(chunk).replace(spool.layout.part_path(chunk.chunk_id, "flac"))
     assert repair(spool, KERNEL)[1] == [chunk]
-    assert spool.audio_path(chunk).read_bytes() == data
+    assert spool.layout.audio_path(chunk).read_bytes() == data
 
 
 def test_two_parts_of_one_stream_join(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     whole = audio_bytes(0)
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(whole)
-    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(whole)
+    spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     first, second = repair(spool, KERNEL)[1]
     assert (first.frames, first.end_reason) == (RATE, None)
     assert (second.first_frame, second.frames, second.end_reason) == (RATE, 4_096, "crash")
@@ -134,10 +135,10 @@ def test_two_parts_of_one_stream_join(spool: Spool) -> None:
 
 
 def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
-    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     first, second = repair(spool, KERNEL)[1]
     assert first.ended_at == at(4_096 / RATE)
     assert second.started_at == at(1)
@@ -145,35 +146,35 @@ def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) 
 
 def test_holes_of_a_stream_that_never_had_a_chunk_are_not_forgotten(spool: Spool) -> None:
     before = (Hole("paused", at(-9), at(-5)), Hole("crash", at(-5), at(0)))
-    spool.write_stream(make_stream(before=before, earlier=1))
+    spool.streams.write(make_stream(before=before, earlier=1))
     recording(spool, (0, START))
     state, _ = repair(spool, KERNEL)
     assert (state.holes, state.open_hole, state.earlier) == (before, OpenHole("crash", START), 1)
-    assert spool.streams() == []
+    assert spool.streams.ids() == []
 
 
 def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
     data = audio_bytes(0)
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0, data), data)
-    spool.write_state(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
-    spool.write_stream(make_stream("20260303T220009Z-zzzz", ordinal=2))
+    spool.state.write(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
+    spool.streams.write(make_stream("20260303T220009Z-zzzz", ordinal=2))
     state, _ = repair(spool, KERNEL)
-    assert spool.streams() == [STREAM]
+    assert spool.streams.ids() == [STREAM]
     assert state.ordinal == 1
 
 
 def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
     data = audio_bytes(0)
-    spool.write_stream(make_stream(ordinal=9))
+    spool.streams.write(make_stream(ordinal=9))
     put_chunk(spool, make_chunk(0, data), data)
-    spool.write_state(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
+    spool.state.write(SpoolState(state="stopped", since=START, boot_id=KERNEL.boot_id, ordinal=1))
     assert repair(spool, KERNEL)[0].ordinal == 9
-    assert spool.streams() == [STREAM]
+    assert spool.streams.ids() == [STREAM]
 
 
 def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
     recording(spool, (RATE, at(1)), boot_id="the boot before")
@@ -183,27 +184,27 @@ def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
 
 
 def test_a_cause_that_is_known_is_told(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (RATE, at(1)))
     assert repair(spool, KERNEL, "disk_full")[0].open_hole == OpenHole("disk_full", at(1))
 
 
 def test_a_sound_that_lasted_ends_with_what_was_recovered(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     data = audio_bytes(0)
     lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -30.0)
     put_chunk(spool, make_chunk(0, data, sounds=(lasting,)), data)
     recording(spool, (RATE, at(1)))
-    spool.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     [chunk] = repair(spool, KERNEL)[1]
     [sound] = chunk.sounds
     assert (sound.sound_id, sound.first_frame, sound.frames) == (lasting.sound_id, 6_000, RATE + 4_096 - 6_000)
 
 
 def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: Spool) -> None:
-    spool.write_stream(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
+    spool.streams.write(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
     recording(spool, (0, at(3_600)))
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
     state, [chunk] = repair(spool, KERNEL)
     assert chunk.uncertain
     assert chunk.started_at == START
@@ -212,7 +213,7 @@ def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"state": "dancing"}', b"x" * 2_000_000])
 def test_a_damaged_state_is_set_aside_and_made_anew_from_the_chunks(spool: Spool, content: bytes) -> None:
-    spool.write_stream(make_stream(ordinal=7))
+    spool.streams.write(make_stream(ordinal=7))
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
     (spool.path / "state.json").write_bytes(content)
@@ -235,13 +236,15 @@ def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest
         (spool.path / name).write_bytes(data)
     attic = Spool(spool.path, "attic")
     other = "20260101T000000Z-aaaa"
-    attic.write_stream(make_stream(other, node="attic"))
+    attic.streams.write(make_stream(other, node="attic"))
     put_chunk(attic, make_chunk(0, b"x", node="attic", stream_id=other), b"x")
-    attic.manifest_path(chunk_id(other, 1)).write_bytes(attic.manifest_path(chunk_id(other, 0)).read_bytes())
-    attic.part_path(chunk_id(other, 2), "flac").write_bytes(part_bytes(tmp_path, 9_000))
+    attic.layout.manifest_path(chunk_id(other, 1)).write_bytes(
+        attic.layout.manifest_path(chunk_id(other, 0)).read_bytes()
+    )
+    attic.layout.part_path(chunk_id(other, 2), "flac").write_bytes(part_bytes(tmp_path, 9_000))
     (tmp_path / "target").write_bytes(b"precious")
-    spool.part_path(chunk_id(STREAM, 0), "flac").symlink_to(tmp_path / "target")
-    spool.write_stream(make_stream())
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").symlink_to(tmp_path / "target")
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     before = {path.name: path.read_bytes() for path in spool.path.iterdir()}
     assert repair(spool, KERNEL)[1] == []
@@ -254,7 +257,7 @@ def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest
 
 
 def test_our_own_leftovers_go(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (RATE, at(1)))
     ours = [
         "state.json.tmp",
@@ -265,37 +268,37 @@ def test_our_own_leftovers_go(spool: Spool) -> None:
     for name in ours:
         (spool.path / name).write_bytes(b"half")
     put_chunk(spool, make_chunk(3, b"x"), b"x")
-    spool.audio_path(make_chunk(3, b"x")).unlink()  # the archiver had begun to remove it
+    spool.layout.audio_path(make_chunk(3, b"x")).unlink()  # the archiver had begun to remove it
     repair(spool, KERNEL)
     assert names(spool) == {"state.json", f"{STREAM}.stream.json"}
 
 
 def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
-    spool.manifest_path(chunk_id(STREAM, 0)).unlink()
+    spool.layout.manifest_path(chunk_id(STREAM, 0)).unlink()
     [chunk] = repair(spool, KERNEL)[1]
     assert (chunk.frames, chunk.recovered) == (RATE, True)
-    assert spool.manifest(chunk.chunk_id) == chunk
+    assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
 def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     data = part_bytes(spool.path, 5_000)
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)
     [chunk] = repair(spool, KERNEL)[1]
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)  # its removal had not happened yet
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)  # its removal had not happened yet
     assert repair(spool, KERNEL)[1] == []
-    assert spool.parts() == []
-    assert spool.manifest(chunk.chunk_id) == chunk
+    assert spool.chunks.parts() == []
+    assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
 def test_much_that_cannot_be_read_is_set_aside_and_not_deleted(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
-    spool.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
+    spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
     assert repair(spool, KERNEL)[1] == []
     assert (spool.path / f"{STREAM}-000000.flac.part.damaged").stat().st_size == 200_000
 
@@ -312,20 +315,21 @@ def test_with_digest_keeps_the_rest(tmp_path: Path) -> None:
     assert chunk.chunk_id == make_chunk(0, b"").chunk_id
 
 
-class EmptiedSpool(Spool):
+class EmptiedChunks(SpoolChunks):
     """The archiver removes a chunk while the recorder lists the folder."""
 
-    def manifests(self) -> set[str]:
-        for name in list(self.chunks()):
+    def manifest_ids(self) -> set[str]:
+        for name in list(self.finished()):
             self.remove(name)
-        return super().manifests()
+        return super().manifest_ids()
 
 
 def test_a_chunk_that_the_archiver_removes_meanwhile_is_no_fault(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0), audio_bytes(0))
-    repair(EmptiedSpool(spool.path, spool.node), KERNEL)
-    assert not spool.chunks()
+    spool.chunks = EmptiedChunks(spool.layout, spool.node)
+    repair(spool, KERNEL)
+    assert not spool.chunks.finished()
 
 
 def listening(*overrides: str) -> Settings:
@@ -338,12 +342,12 @@ def part_of(spool: Spool, seq: int, *loud: tuple[int, int], frames: int = RATE) 
     samples = np.random.default_rng(seq).integers(-3, 4, (frames, 1), dtype=np.int16)
     for begin, end in loud:
         samples[begin:end, 0] = 20_000 * np.sin(2 * np.pi * 1_000 * np.arange(end - begin) / RATE)
-    path = spool.part_path(chunk_id(STREAM, seq), "flac")
+    path = spool.layout.part_path(chunk_id(STREAM, seq), "flac")
     soundfile.write(path, samples, RATE, format="FLAC", subtype="PCM_16")
 
 
 def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
-    spool.write_stream(make_stream(chunk_frames=10 * RATE))
+    spool.streams.write(make_stream(chunk_frames=10 * RATE))
     recording(spool, (0, START))
     part_of(spool, 0, (8_000, 12_000), (28_000, 32_000), frames=32_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]
@@ -357,9 +361,9 @@ def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
 
 
 def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
-    limits.keep(spool.path, Limits(sound_level=-30.0))
+    limits.save(spool.path, Limits(sound_level=-30.0))
     part_of(spool, 0, (2_000, 4_000), frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening("thresholds.sound_level=0"))[1]
     assert len(chunk.sounds) == 1
@@ -367,7 +371,7 @@ def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: S
 
 def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> None:
     whole = 4 * RATE
-    spool.write_stream(make_stream(chunk_frames=whole))
+    spool.streams.write(make_stream(chunk_frames=whole))
     data = audio_bytes(0)
     lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -4.0, -5.0)
     put_chunk(spool, make_chunk(0, data, seconds=4, sounds=(lasting,)), data)
@@ -382,7 +386,7 @@ def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> 
 
 
 def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     part_of(spool, 0, (6_000, 8_000))
     part_of(spool, 1, (0, 5_000), frames=5_000)
@@ -394,7 +398,7 @@ def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> N
 
 
 def test_what_was_quiet_is_recovered_without_a_sound(spool: Spool) -> None:
-    spool.write_stream(make_stream())
+    spool.streams.write(make_stream())
     recording(spool, (0, START))
     part_of(spool, 0, frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]

@@ -1,41 +1,38 @@
-"""docs/asyncapi.yaml, an AsyncAPI 3 document, from the event and command structs: `python -m edge.messaging.asyncapi`.
+"""docs/asyncapi.yaml, an AsyncAPI 3 document, from the event and command structs: `python -m tests.asyncapi` writes it.
 
-https://www.asyncapi.com/docs/reference/specification/v3.0.0. JSON's scalars are YAML's: writing it needs no library.
+https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
+import yaml
 from msgspec import Meta
 
 from edge.core.instant import Instant
+from edge.messaging import topics
 from edge.messaging.command_server import ANSWER_SECONDS
 from edge.messaging.commands import COMMANDS, QUERY_VERB, Command
-from edge.messaging.events import EVENTS, ROOT, Event, Response
+from edge.messaging.events import EVENTS, Event, Response
 
-FILE = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
+FILE = Path(__file__).parents[1] / "docs" / "asyncapi.yaml"
 _SCHEMAS = "#/components/schemas/{name}"
-_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
-_NOT_PLAIN = {"on", "off", "yes", "no", "y", "n", "true", "false", "null"}  # YAML 1.1 takes them for values
 
 _DESCRIPTION = """\
-What a node of Im Hearing says over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with six decimals;
-levels are in dB re full scale (dBFS) or, once calibrated, in dBA. Readers ignore fields that they do not know.
+The events that an Im Hearing node publishes over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with
+six decimals; levels are in dB re full scale (dBFS) or, once calibrated, in dBA. Readers ignore unknown fields.
 MQTT carries notice, never truth: the sound and its times are in the node's files, its archives and its catalog."""
 
 _REPLY = """\
-A request is answered on `response/<verb>`, or, of MQTT 5, on its response topic with its correlation data, where that
-topic stands below `imhearing/<node>/response/`. Retained requests are ignored. A repeated `id` gets the same answer."""
+A request is answered on `response/<verb>`, or, with MQTT 5, on its response topic with its correlation data, if that
+topic is below `imhearing/<node>/response/`. Retained requests are ignored. A repeated `id` gets the same answer."""
 
 
 def document() -> dict[str, Any]:
-    """The whole of it as plain values."""
+    """The whole document as plain values."""
     structs = [*EVENTS, *COMMANDS, Response]
     _, schemas = msgspec.json.schema_components(structs, schema_hook=_schema_of, ref_template=_SCHEMAS)
     channels: dict[str, Any] = {}
@@ -43,7 +40,7 @@ def document() -> dict[str, Any]:
     messages: dict[str, Any] = {"Response": _message(Response), **_query_messages()}
     for event in EVENTS:
         name = event.__name__
-        channels[name] = _channel(event.TOPIC, name, _doc(event))
+        channels[name] = _channel(topics.event("{node}", event.TOPIC), name, _doc(event))
         operations[f"tell{name}"] = _operation("send", name, name, _doc(event)) | {"bindings": _bindings(event)}
         messages[name] = _message(event)
     for command in COMMANDS:
@@ -51,7 +48,7 @@ def document() -> dict[str, Any]:
         _add_command(channels, operations, command.VERB, command.__name__, "Response", _doc(command))
     _add_command(
         channels, operations, QUERY_VERB, "Query", "QueryAnswer",
-        "Ask what was recorded when. The answer has links to sound only if asked for: whoever may read it sees them.",
+        "Query what was recorded when. The answer has links to sound only on request: every reader sees them.",
     )  # fmt: skip
     return {
         "asyncapi": "3.0.0",
@@ -65,7 +62,7 @@ def document() -> dict[str, Any]:
 
 
 def example(struct: type[Any]) -> dict[str, Any]:
-    """One message as it could be, from the fields' own examples."""
+    """An example message, from the examples of its fields."""
     made = {}
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
@@ -76,31 +73,9 @@ def example(struct: type[Any]) -> dict[str, Any]:
 
 
 def _metas(hint: Any) -> list[Meta]:
-    """Those of a field, also where it may be null."""
+    """The metadata of a field, also of one that may be null."""
     metas = [part for part in getattr(hint, "__metadata__", ()) if isinstance(part, Meta)]
     return metas or [meta for part in get_args(hint) for meta in _metas(part)]
-
-
-def to_yaml(value: Any, indent: str = "") -> str:
-    """Plain values as YAML 1.2, each scalar as JSON writes it."""
-    if isinstance(value, dict) and value:
-        return "".join(f"{indent}{_key(key)}:{_below(item, indent)}" for key, item in value.items())
-    if isinstance(value, list) and value:
-        return "".join(f"{indent}-{_below(item, indent)}" for item in value)
-    return f"{indent}{_scalar(value)}\n"
-
-
-def _below(item: Any, indent: str) -> str:
-    nested = isinstance(item, dict | list) and item
-    return f"\n{to_yaml(item, indent + '  ')}" if nested else f" {_scalar(item)}\n"
-
-
-def _scalar(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(key: str) -> str:
-    return key if _PLAIN_KEY.fullmatch(key) and key.lower() not in _NOT_PLAIN else json.dumps(key)
 
 
 def _schema_of(wanted: type) -> dict[str, Any]:
@@ -115,20 +90,20 @@ def _servers() -> dict[str, Any]:
             "host": "127.0.0.1:1883",
             "protocol": "mqtt",
             "protocolVersion": "5.0",
-            "description": "On the node itself. Without a name one may look on.",
+            "description": "On the node itself. Without a login: read-only.",
         },
         "network": {
             "host": "raspberrypi.local:8883",
             "protocol": "mqtts",
             "protocolVersion": "5.0",
-            "description": "From the home network, with a name and a password (`imhearing broker-setup`).",
+            "description": "From the home network, with user and password (`imhearing broker-setup`).",
         },
     }
 
 
 def _channel(topic: str, message: str, description: str) -> dict[str, Any]:
     return {
-        "address": f"{ROOT}/{{node}}/{topic}",
+        "address": topic,
         "description": description,
         "parameters": {"node": {"description": "The node's name", "examples": ["porch"]}},
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
@@ -155,8 +130,8 @@ def _add_command(
     channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, answer: str, description: str
 ) -> None:
     asked, answered = f"request_{verb}", f"response_{verb}"
-    channels[asked] = _channel(f"request/{verb}", message, description)
-    channels[answered] = _channel(f"response/{verb}", answer, f"The answer to `{verb}`. {_REPLY}")
+    channels[asked] = _channel(topics.request("{node}", verb), message, description)
+    channels[answered] = _channel(topics.response("{node}", verb), answer, f"The answer to `{verb}`. {_REPLY}")
     operations[f"take_{verb}"] = _operation("receive", asked, message, description) | {
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
         "reply": {
@@ -175,27 +150,27 @@ def _message(struct: type[Event | Command | Response]) -> dict[str, Any]:
     }
     if struct is Response:
         made["bindings"] = {"mqtt": {"bindingVersion": "0.2.0", "contentType": "application/json"}}
-        made["description"] = f"Not wanted any more after {ANSWER_SECONDS} s."
+        made["description"] = f"Expires after {ANSWER_SECONDS} s."
     return made
 
 
 def _query_messages() -> dict[str, Any]:
     """Their fields are the query protocol's, which is the same through every door."""
-    identity = {"type": "string", "description": "Made by the sender, at least 64 random bits"}
+    identity = {"type": "string", "description": "Chosen by the sender, at least 64 random bits"}
     return {
         "Query": {
             "name": "Query",
-            "summary": "A question of the query protocol",
+            "summary": "A query, as docs/query.md describes it",
             "payload": {
                 "type": "object",
                 "required": ["id"],
                 "properties": {
                     "v": {"type": "integer", "const": 1},
                     "id": identity,
-                    "type": {"type": "string", "description": "What is asked; `coverage` if not said"},
+                    "type": {"type": "string", "description": "Query type; `coverage` by default"},
                     "from": {"type": "string", "format": "date-time", "description": "Inclusive"},
                     "to": {"type": "string", "format": "date-time", "description": "Exclusive"},
-                    "urls": {"type": "boolean", "description": "Whether the answer names links to sound"},
+                    "urls": {"type": "boolean", "description": "Whether the answer includes links to sound"},
                 },
             },
             "examples": [
@@ -209,7 +184,7 @@ def _query_messages() -> dict[str, Any]:
         },
         "QueryAnswer": {
             "name": "QueryAnswer",
-            "summary": "An answer of the query protocol: what the question's type says, or `error`",
+            "summary": "The answer to a query, by its type, or `error`",
             "payload": {
                 "type": "object",
                 "required": ["id", "ok"],
@@ -223,13 +198,17 @@ def _doc(struct: type[Any]) -> str:
     return " ".join((struct.__doc__ or "").split())
 
 
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Readers of the document find the same values twice easier to read than an anchor and an alias."""
+        return True
+
+
 def text() -> str:
     """What the file holds."""
-    return "# Written by `python -m edge.messaging.asyncapi` from events.py and commands.py beside it.\n" + to_yaml(
-        document()
-    )
+    body = yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return f"# Written by `python -m tests.asyncapi` from events.py and commands.py in edge/messaging.\n{body}"
 
 
 if __name__ == "__main__":
     FILE.write_text(text(), encoding="utf-8")
-    print(f"written: {FILE}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,117 @@
+"""Decodes a sound file, whatever its encoding, into the integer samples that the recorder works with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from edge.recorder.capture.blocks import Samples
+
+log = logging.getLogger(__name__)
+
+_BITS_16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
+# Read as integers, libsndfile would give FLOAT and DOUBLE unscaled, and wrap loud VORBIS and OPUS around.
+_FLOATING = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+_FINER_THAN_24_BITS = ("FLOAT", "DOUBLE", "PCM_32", "ALAC_32")
+_FULL_SCALE = 2**23
+_SKIP_FRAMES = 65_536
+
+
+class Undecodable(Exception):
+    """libsndfile cannot open or decode the file; the message is its reason."""
+
+
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # soundfile is untyped
+    """soundfile seeks to where it is after each read, which breaks its MP3 and DWVW decoders."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class SoundFile:
+    """A sound file opened at frame `start`. Raises Undecodable, and OSError."""
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self._path = path
+        self._file = _opened(path)
+        subtype = self._file.subtype
+        self.rate, self.channels, self.frames = self._file.samplerate, self._file.channels, self._file.frames
+        self.bits = 16 if subtype in _BITS_16 else 24
+        self._floating = subtype in _FLOATING
+        self._at, self._clipped, self._nan = 0, 0, 0
+        try:
+            if start:
+                self._skip_to(start)
+            else:
+                _try_decoding(path)
+                if subtype in _FINER_THAN_24_BITS:
+                    log.info("%s: %s samples are recorded as 24-bit integers", path, subtype)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, frames: int) -> Samples:
+        """At most `frames` more, shape (frames, channels): int16, or 24 bits left-justified in int32; none at the
+        end. What lies above full scale is clipped."""
+        kind = "float64" if self._floating else "int16" if self.bits == 16 else "int32"
+        try:
+            read: npt.NDArray[Any] = self._file.read(frames, dtype=kind, always_2d=True)
+        except soundfile.LibsndfileError as problem:
+            raise Undecodable(_reason(problem)) from None
+        samples = self._quantised(read) if self._floating else read if self.bits == 16 else read & -256
+        self._at += len(samples)
+        return samples
+
+    def close(self) -> None:
+        self._file.close()
+        if self._clipped or self._nan:
+            log.warning("%s: %d samples clipped at full scale, %d NaN set to 0", self._path, self._clipped, self._nan)
+            self._clipped = self._nan = 0
+
+    def _quantised(self, samples: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+        nan, clipped = np.isnan(samples), np.abs(samples) > 1
+        if not (self._clipped or self._nan) and (bad := (nan | clipped).any(axis=1)).any():
+            seconds = (self._at + int(bad.argmax())) / self.rate
+            log.warning("%s: from %.3f s on, samples are above full scale or NaN: clipped", self._path, seconds)
+        self._nan += int(nan.sum())
+        self._clipped += int(clipped.sum())
+        scaled = np.rint(np.where(nan, 0.0, samples) * _FULL_SCALE).clip(-_FULL_SCALE, _FULL_SCALE - 1)
+        quantised: npt.NDArray[np.int32] = scaled.astype(np.int32) << 8
+        return quantised
+
+    def _skip_to(self, frame: int) -> None:
+        try:
+            if self._file.subtype.startswith("PCM_"):
+                self._at = self._file.seek(frame)
+            else:  # cannot seek, or would decode something else there
+                while self._at < frame and (read := len(self._file.read(min(frame - self._at, _SKIP_FRAMES), "int16"))):
+                    self._at += read
+        except soundfile.LibsndfileError as problem:
+            raise Undecodable(_reason(problem)) from None
+
+
+def _opened(path: Path) -> _Sequential:
+    try:
+        return _Sequential(path)
+    except soundfile.LibsndfileError as problem:
+        raise Undecodable(_reason(problem)) from None
+    except TypeError:  # it takes the ending .raw for that
+        raise Undecodable("raw samples: it has no header") from None
+
+
+def _try_decoding(path: Path) -> None:
+    """Decodes one frame by a second file: not every encoding can be rewound."""
+    with _opened(path) as file:
+        try:
+            file.read(1, "int16")
+        except soundfile.LibsndfileError as problem:
+            raise Undecodable(f"{file.subtype} cannot be decoded: {_reason(problem)}") from None
+
+
+def _reason(problem: soundfile.LibsndfileError) -> str:
+    return str(problem.error_string).rstrip(".")

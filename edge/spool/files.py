@@ -1,0 +1,65 @@
+"""Reading the spool's small JSON files and listing its folders. Every failure becomes a SpoolError."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from edge.core import wire
+from edge.core.errors import SpoolError, WireError
+from edge.core.instant import Instant
+
+_MAX_DOCUMENT = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
+
+T = TypeVar("T")
+
+
+def read_document(path: Path, wanted: type[T]) -> T:
+    document = read_document_if_any(path, wanted)
+    if document is None:
+        raise SpoolError(f"{path}: cannot be read ({os.strerror(errno.ENOENT)})")
+    return document
+
+
+def read_document_if_any(path: Path, wanted: type[T]) -> T | None:
+    """None where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_DOCUMENT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
+    try:
+        if len(data) > _MAX_DOCUMENT:
+            raise WireError("too large")
+        return wire.decode(data, wanted)
+    except WireError as problem:
+        raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
+
+
+def scan(
+    folder: Path, pattern: re.Pattern[str], make: Callable[[re.Match[str], os.DirEntry[str]], T], spool: Path
+) -> Iterator[T]:
+    """What `make` gives for each regular file in `folder` whose whole name matches."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = pattern.fullmatch(entry.name)
+                if not match:
+                    continue
+                # a file may be renamed or removed between listing and stat
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        yield make(match, entry)
+    except OSError as problem:
+        raise SpoolError(f"{spool}: the spool cannot be listed ({problem.strerror})") from None
+
+
+def modified_at(stat: os.stat_result) -> Instant:
+    return Instant(stat.st_mtime_ns // 1000)

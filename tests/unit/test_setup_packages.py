@@ -1,0 +1,71 @@
+"""scripts/setup installs every program that tests, benches and the doctor's remedies call."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETUP = (ROOT / "scripts" / "setup").read_text()
+
+# Where each program comes from; None: every Debian has it, or its absence is a skip that names the package.
+PACKAGE_OF = {
+    "7z": "p7zip-full", "amixer": "alsa-utils", "arecord": "alsa-utils", "bsdtar": "libarchive-tools", "curl": "curl",
+    "espeak-ng": "espeak-ng", "file": "file", "fuser": "psmisc", "jq": "jq", "mosquitto": "mosquitto",
+    "mosquitto_passwd": "mosquitto", "mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients",
+    "nano": "nano", "openssl": "openssl", "pactl": "pulseaudio-utils", "paplay": "pulseaudio-utils",
+    "ping": "iputils-ping", "pulseaudio": "pulseaudio", "ss": "iproute2", "strace": "strace", "unzip": "unzip",
+    "bash": None, "cat": None, "df": None, "du": None, "mount": None, "setpriv": None, "umount": None, "git": None,
+    "node": None, "npm": None, "promtool": None, "systemd-analyze": None,  # optional: see the tests that skip
+    "imhearing": None, "rclone": None,  # our own environment's
+    "aws": None,  # bench.upload installs it
+}  # fmt: skip
+FOR_THE_NODE = ("amixer", "arecord", "curl", "file", "fuser", "nano", "openssl", "ping", "mosquitto", "mosquitto_sub")
+_CALLS = ("run", "Popen", "check_output", "check_call", "call", "which")
+
+
+def packages(name: str) -> set[str]:
+    match = re.search(rf"^{name}=\((.*?)\)", SETUP, re.DOTALL | re.MULTILINE)
+    assert match
+    return set(match[1].split())
+
+
+def called_programs(folder: str) -> Iterator[tuple[str, str]]:
+    """Each program that is named in a call that starts or looks for one, and the file."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+                continue
+            if node.func.attr not in _CALLS:
+                continue
+            first = node.args[0]
+            if isinstance(first, ast.List) and first.elts:
+                first = first.elts[0]
+            elif node.func.attr != "which":
+                continue
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value, str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench", "commands", "edge", "query_service"])
+def test_every_program_that_is_called_is_installed(folder: str) -> None:
+    installed = packages("node_packages") | packages("dev_packages")
+    for program, path in called_programs(folder):
+        assert program in PACKAGE_OF, f"{path} calls {program}: name its package here and in scripts/setup"
+        package = PACKAGE_OF[program]
+        assert package is None or package in installed, f"{path} calls {program}, of {package}"
+
+
+@pytest.mark.parametrize("program", FOR_THE_NODE)
+def test_what_the_doctor_recommends_comes_with_the_node(program: str) -> None:
+    assert PACKAGE_OF[program] in packages("node_packages")
+
+
+def test_programs_that_are_looked_for_are_found() -> None:
+    """That the two tests above have something to judge."""
+    found = {program for folder in ("tests", "bench", "commands") for program, _ in called_programs(folder)}
+    assert {"ss", "espeak-ng", "strace", "pactl"} <= found
