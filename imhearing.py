@@ -1,4 +1,4 @@
-"""The `imhearing` command: reads the command line and runs one command. The only place that sees both packages."""
+"""The `imhearing` command: parses the command line and runs one subcommand."""
 
 from __future__ import annotations
 
@@ -8,55 +8,28 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from commands.cli import output
+from commands.cli.help_texts import COMMANDS
 from commands.cli.parser import build_parser
-from edge.core.errors import ImHearingError, OutputLost
+from edge.core.errors import ImHearingError, OutputError
 
 if TYPE_CHECKING:
     import argparse
 
-# command -> where it is; imported only when it runs, so that none pays for another's libraries
-_COMMANDS = {
-    "up": "commands.up.up:run",
-    "recorder": "commands.services:recorder",
-    "archiver": "commands.services:archiver",
-    "query-service": "commands.services:query_service",
-    "realtime-server": "commands.services:realtime_server",
-    "query": "commands.query:run",
-    "fetch": "commands.fetch:run",
-    "watch": "commands.watch:run",
-    "pause": "commands.control:pause",
-    "resume": "commands.control:resume",
-    "rotate": "commands.control:rotate",
-    "archive": "commands.control:archive",
-    "broker-setup": "commands.broker_setup:run",
-    "unannounce": "commands.control:unannounce",
-    "status": "commands.status:run",
-    "devices": "commands.devices:run",
-    "doctor": "commands.doctor.doctor:run",
-    "calibrate": "commands.calibrate:run",
-    "configure": "commands.configure:run",
-    "make-bucket": "commands.make_bucket:run",
-    "catalog": "commands.catalog:run",
-    "hold": "commands.hold:run",
-    "forget": "commands.forget:run",
-    "token": "commands.token:run",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and gives the exit code."""
-    output.watch()
+    """Runs the command line and returns the exit code."""
+    output.install()
     try:
         try:
             return _run(arguments)
-        finally:  # also where argparse ends the program, after --help
+        finally:  # also after --help, where argparse exits
             sys.stdout.flush()
-    except OutputLost as problem:
-        output.forget()
+    except OutputError as problem:
+        output.discard()
         print(f"imhearing: {problem}", file=sys.stderr)
         return problem.exit_code
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        output.forget()
+    except BrokenPipeError:  # the reader closed our output early, as `head` does
+        output.discard()
         return 141
 
 
@@ -64,7 +37,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(arguments)
     if args.version:
-        from edge import __version__  # noqa: PLC0415 -- importing it takes time that --help does not have
+        from edge import __version__  # noqa: PLC0415 -- keeps --help fast
 
         print(f"imhearing {__version__}")
         return 0
@@ -75,10 +48,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _guarded(args: argparse.Namespace) -> int:
-    """Runs the command; what goes wrong becomes a plain message and an exit code."""
+    """Runs the command, turning failures into a message and an exit code."""
     try:
-        return _find(args.command)(args)
-    except (OutputLost, BrokenPipeError):
+        return _load_handler(args.command)(args)
+    except (OutputError, BrokenPipeError):
         raise
     except ImHearingError as problem:
         from commands.cli.logs import escaped  # noqa: PLC0415
@@ -91,16 +64,17 @@ def _guarded(args: argparse.Namespace) -> int:
     except Exception as problem:  # the process's edge
         import logging  # noqa: PLC0415
 
-        logging.getLogger("imhearing").exception("`imhearing %s` failed in a way nobody foresaw", args.command)
+        logging.getLogger("imhearing").exception("`imhearing %s`: unexpected error", args.command)
         what = ascii(f"{type(problem).__name__}: {problem}"[:200])
-        print(f"imhearing: a fault in imhearing itself, {what}; please report it with the lines above", file=sys.stderr)
+        print(f"imhearing: internal error: {what}; please report it with the lines above", file=sys.stderr)
         return 1
 
 
-def _find(command: str) -> Callable[[argparse.Namespace], int]:
-    module, _, name = _COMMANDS[command].partition(":")
-    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
-    return found
+def _load_handler(command: str) -> Callable[[argparse.Namespace], int]:
+    """The function that runs the command, imported on demand, so that no command pays for another's libraries."""
+    module, _, name = next(text.run for text in COMMANDS if text.name == command).partition(":")
+    handler: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
+    return handler
 
 
 if __name__ == "__main__":

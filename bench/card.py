@@ -20,6 +20,7 @@ from bench.capture import Use
 from edge.configuration.loader import load
 from edge.configuration.settings import Recorder
 from edge.core.errors import ImHearingError
+from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, block_frames
 from edge.recorder.capture.microphone import Microphone
 from tests.support.recorded import holes_of
@@ -66,7 +67,12 @@ def _listen(settings: Recorder, seconds: float) -> Delivery:
     """Reads from the card alone. DeviceError when it cannot."""
     rate = settings.sample_rate
     microphone = Microphone(
-        settings.device, rate, settings.channels, settings.bits, block_frames(settings.block_ms, rate)
+        settings.device,
+        rate,
+        settings.channels,
+        settings.bits,
+        block_frames(settings.block_ms, rate),
+        KernelClock(),
     )
     microphone.open()
     blocks: list[tuple[Block, int]] = []

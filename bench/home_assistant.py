@@ -36,7 +36,7 @@ from websockets.sync.client import connect
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
 from edge.messaging.home_assistant import discovery_payload
 from tests.support.s3 import running_store
@@ -168,12 +168,12 @@ def process(*command: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]
 
 @contextlib.contextmanager
 def broker(port: int, folder: Path) -> Iterator[Child]:
-    child = Child(broker_part(port, folder, folder / "broker.log"))
+    child = Child(broker_process(port, folder, folder / "broker.log"))
     try:
         wait(lambda: ports.answers(port), "the broker answers")
         yield child
     finally:
-        child.ask_to_end()
+        child.terminate()
         child.end(5)
 
 

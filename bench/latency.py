@@ -17,8 +17,7 @@ import numpy as np
 import soundfile
 
 from edge.configuration.settings import Mqtt, Recorder
-from edge.core import wire
-from edge.messaging.bus import Bus, Message
+from edge.messaging.bus import Bus
 from edge.messaging.events import SoundHeard
 from tests.support.broker import running_broker
 from tests.support.microphone import virtual_microphone
@@ -55,8 +54,8 @@ def main() -> None:
         seconds = write_bursts(folder / "bursts.wav", options.events)
         broker = stack.enter_context(running_broker())
         heard: list[tuple[int, SoundHeard]] = []
-        bus = Bus(Mqtt(host=broker.host, port=broker.port), "bench", "0")
-        bus.subscribe("imhearing/porch/recorder/sound", lambda message: _hear(heard, message))
+        bus = Bus(Mqtt(host=broker.host, port=broker.port), "porch", "control", "0")
+        bus.subscribe(SoundHeard, lambda sound, _: _hear(heard, sound))
         bus.start()
         stack.callback(bus.stop)
         bus.wait_connected(10)
@@ -91,11 +90,9 @@ def main() -> None:
         _report(times, waits, heard)
 
 
-def _hear(heard: list[tuple[int, SoundHeard]], message: Message) -> None:
-    now = time.time_ns() // 1000
-    event = wire.decode(message.payload, SoundHeard)
-    if event.event == "started":
-        heard.append((now, event))
+def _hear(heard: list[tuple[int, SoundHeard]], sound: SoundHeard) -> None:
+    if sound.event == "started":
+        heard.append((time.time_ns() // 1000, sound))
 
 
 def _loud_frames(sound: np.ndarray) -> list[int]:

@@ -28,11 +28,11 @@ from paho.mqtt.properties import Properties
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
-from edge.messaging.bus import MAX_PAYLOAD
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import COMMANDS, EVERY_VERB, Resume
+from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import ChunkCompleted, RecorderState
 
 OWN = "imhearing/porch"
@@ -145,7 +145,7 @@ def main() -> int:
 
 def trial(folder: Path, count: int, seed: int) -> int:
     port = ports.choose(None)
-    broker = Child(broker_part(port, folder / "broker", folder / "broker.log"))
+    broker = Child(broker_process(port, folder / "broker", folder / "broker.log"))
     sets = [
         "node.name=porch", f"mqtt.port={port}", "mqtt.host=127.0.0.1", "recorder.source=synthetic",
         "recorder.record_period=5",
@@ -170,7 +170,7 @@ def trial(folder: Path, count: int, seed: int) -> int:
     finally:
         recorder.terminate()
         recorder.wait(10)
-        broker.ask_to_end()
+        broker.terminate()
         broker.end(5)
     return judge(listener, memory, count, took)
 

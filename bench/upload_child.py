@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from edge.archiver.plan.plan import Limits, Target, batches, make_plan
-from edge.archiver.retention.removal import remove_chunks
+from edge.archiver.plan.plan import ArchiveLimits, Destination, batches, make_plan
+from edge.archiver.retention.deletions import Deletions
 from edge.archiver.upload.upload import Uploader
 from edge.catalog import Catalog
 from edge.configuration.settings import S3, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 
 MEGABYTE = 1_000_000
 
@@ -26,7 +26,7 @@ def main(folder: Path, settings: Path) -> None:
 
     A file `same` beside the spool is the audio of every chunk.
     """
-    spool, storage = Spool(folder, "porch"), Storage(_s3_of(settings.read_text().splitlines()))
+    spool, storage = Spool(folder, "porch"), S3Store(_s3_of(settings.read_text().splitlines()))
     catalog, same = Catalog(folder.with_name("catalog.db")), folder.with_name("same")
     catalog.open()
     storage.check()
@@ -35,14 +35,14 @@ def main(folder: Path, settings: Path) -> None:
     def open_member(name: str) -> BinaryIO:
         return (same if same.exists() else spool.path / name).open("rb")
 
-    catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.manifest_ids()))
+    catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.manifest_ids()))
     uploader = Uploader(storage, open_member, threading.Event())
-    for batch in batches(catalog.waiting(10_000), Limits(10**12, 10_000)):
+    for batch in batches(catalog.queue.waiting(10_000), ArchiveLimits(10**12, 10_000)):
         streams = catalog.streams({chunk.stream_id for chunk in batch})
-        plan = make_plan(batch, streams, Target(storage.bucket, "imhearing/", "porch"))
-        catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
-        catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
-        remove_chunks(spool, [chunk.chunk_id for chunk in batch])
+        plan = make_plan(batch, streams, Destination(storage.bucket, "imhearing/", "porch"))
+        catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+        catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+        Deletions(spool, catalog, storage).remove_chunks([chunk.chunk_id for chunk in batch])
         size += plan.bundle.size
     seconds = time.monotonic() - began
     told = {

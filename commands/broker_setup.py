@@ -1,4 +1,4 @@
-"""`imhearing broker-setup`: passwords, rights and certificates for a Mosquitto broker. Writes one folder, runs nothing.
+"""`imhearing broker-setup`: writes a folder with passwords, access rules and certificates for a Mosquitto broker.
 
 Needs `mosquitto_passwd`, and `openssl` unless you bring your own certificate.
 """
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import say, settings
+from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, UsageError
@@ -26,7 +26,7 @@ from edge.core.files import temporary_beside, write_atomically, write_durably
 from edge.messaging.access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
 
 _SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
-_CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # nobody is there to renew them on a porch
+_CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # long-lived, as nobody renews them on a porch
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 Passwords = dict[Account, str]
@@ -35,40 +35,36 @@ Passwords = dict[Account, str]
 def run(args: argparse.Namespace) -> int:
     logs.set_up_for_people()
     os.umask(0o077)
-    chosen = settings(args)
-    node = chosen.node.name
+    settings = load_settings(args)
+    node = settings.node.name
     folder: Path = args.into.expanduser().absolute()
-    names = _names(args.names)
-    own = [args.cert, args.key]
-    if any(own) and not (all(own) and args.ca):
-        raise UsageError("bring --cert, --key and --ca together, or none of them")
+    names = _host_names(args.names)
+    given = [args.cert, args.key]
+    if any(given) and not (all(given) and args.ca):
+        raise UsageError("give --cert, --key and --ca together, or none of them")
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        write_atomically(folder / "acl", acl_text(node, chosen.mqtt.discovery or "homeassistant").encode(), 0o640)
-        write_atomically(folder / "mosquitto.conf", _configuration(folder).encode(), 0o644)
+        write_atomically(folder / "acl", acl_text(node, settings.mqtt.discovery or "homeassistant").encode(), 0o640)
+        write_atomically(folder / "mosquitto.conf", configuration(str(folder)).encode(), 0o644)
         if args.cert:
-            _bring(folder, args.cert, args.key, args.ca)
+            _copy_certificates(folder, args.cert, args.key, args.ca)
         elif args.names or not (folder / "server.crt").exists():
             _make_certificates(folder, node, names)
-        passwords = _set_passwords(folder, chosen, names[0], args.renew_passwords)
+        passwords = _set_passwords(folder, settings, names[0], args.renew_passwords)
         _give_to_mosquitto(folder)
     except OSError as problem:
         raise ImHearingError(
-            f"{problem.filename or folder}: {problem.strerror}; run it with sudo, or choose another --into"
+            f"{problem.filename or folder}: {problem.strerror}; run this with sudo, or use another --into"
         ) from None
-    _tell(folder, node, names[0], passwords)
+    print_instructions(folder, node, names[0], passwords)
     return 0
 
 
-def _configuration(folder: Path) -> str:
-    return configuration(str(folder))
-
-
-def _names(given: list[str]) -> list[str]:
-    """What the broker's certificate is for: those given, and this host's own. The first is what clients are told."""
+def _host_names(given: list[str]) -> list[str]:
+    """The names in the broker's certificate: those given, and this host's own. Clients connect to the first."""
     for name in given:
         if not _HOST.fullmatch(name) and not _is_address(name):
-            raise UsageError(f"{name[:60]!r} is no host name or address, as in raspberrypi.local or 192.168.1.20")
+            raise UsageError(f"{name[:60]!r} is not a host name or address such as raspberrypi.local or 192.168.1.20")
     host = socket.gethostname().split(".", maxsplit=1)[0]
     own = [f"{host}.local", host] if _HOST.fullmatch(host) else []
     return list(dict.fromkeys([*given, *own, "localhost", "127.0.0.1"]))
@@ -86,7 +82,7 @@ def _is_address(name: str) -> bool:
 
 
 def _make_certificates(folder: Path, node: str, names: list[str]) -> None:
-    """A CA of our own, kept if it is there, and a new certificate of the broker."""
+    """Our own CA, unless it exists already, and a new certificate for the broker."""
     ca, ca_key = folder / "ca.crt", folder / "ca.key"
     if not (ca.exists() and ca_key.exists()):
         _openssl(
@@ -112,7 +108,7 @@ def _new_key(path: Path) -> tuple[str | Path, ...]:
     return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", path
 
 
-def _bring(folder: Path, cert: Path, key: Path, ca: Path) -> None:
+def _copy_certificates(folder: Path, cert: Path, key: Path, ca: Path) -> None:
     for source, name in ((cert, "server.crt"), (key, "server.key"), (ca, "ca.crt")):
         write_atomically(folder / name, source.read_bytes(), 0o640)
 
@@ -125,33 +121,33 @@ def _tool(program: str, *arguments: str | int | Path) -> None:
     found = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
     if found is None:
         raise ImHearingError(f"{program} is not installed; on Debian: apt-get install mosquitto openssl")
-    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ImHearingError(f"{program} failed: {done.stderr.strip()[-300:] or done.returncode}")
+    result = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ImHearingError(f"{program} failed: {result.stderr.strip()[-300:] or result.returncode}")
 
 
 # passwords
 
 
-def _set_passwords(folder: Path, chosen: Settings, host: str, renew: bool) -> Passwords | None:
-    """New passwords, hashed for the broker and in clear for our config.ini; None where there are some already."""
+def _set_passwords(folder: Path, settings: Settings, host: str, renew: bool) -> Passwords | None:
+    """New passwords, hashed for the broker and in clear for our config.ini; None if there are some already."""
     hashed = folder / "passwords"
     if hashed.exists() and not renew:
         return None
-    node = chosen.node.name
+    node = settings.node.name
     passwords: Passwords = {account: secrets.token_urlsafe(18) for account in ACCOUNTS}
     lines = [f"{user_of(account, node)}:{password}" for account, password in passwords.items()]
     with temporary_beside(hashed) as temporary:
         write_durably(temporary, ("\n".join(lines) + "\n").encode(), 0o600)
         _tool("mosquitto_passwd", "-U", temporary)  # hashes in place: no password on a command line
         temporary.replace(hashed)
-    write_atomically(folder / "mqtt.ini", _our_settings(folder, node, host, passwords).encode(), 0o600)
+    write_atomically(folder / "mqtt.ini", _node_settings(folder, node, host, passwords).encode(), 0o600)
     return passwords
 
 
-def _our_settings(folder: Path, node: str, host: str, passwords: Passwords) -> str:
+def _node_settings(folder: Path, node: str, host: str, passwords: Passwords) -> str:
     lines = [
-        "# Put this into the node's config.ini, in place of its [mqtt]; then: chmod 600 config.ini",
+        "# Replace the [mqtt] section of the node's config.ini with this; then: chmod 600 config.ini",
         "[mqtt]",
         f"host = {host}",
         "port = 8883",
@@ -164,7 +160,7 @@ def _our_settings(folder: Path, node: str, host: str, passwords: Passwords) -> s
 
 
 def _give_to_mosquitto(folder: Path) -> None:
-    """The broker runs as its own user, which must be able to read what is its; nobody else."""
+    """Lets the broker's user, and no other, read the broker's files."""
     try:
         group = grp.getgrnam("mosquitto").gr_gid if os.geteuid() == 0 else os.getegid()
     except KeyError:
@@ -172,42 +168,42 @@ def _give_to_mosquitto(folder: Path) -> None:
     for name, mode in (("acl", 0o640), ("passwords", 0o640), ("server.key", 0o640), ("server.crt", 0o644)):
         os.chown(folder / name, -1, group)
         (folder / name).chmod(mode)
-    for name in ("ca.crt", "mosquitto.conf"):  # no secret in them: for everybody
+    for name in ("ca.crt", "mosquitto.conf"):  # public: they contain no secret
         (folder / name).chmod(0o644)
     os.chown(folder, -1, group)
     folder.chmod(0o755)
 
 
-def _tell_installed(folder: Path, *, renewed: bool) -> None:
-    """Its broker reads this very folder; its services have their passwords from systemd, before config.ini."""
+def _print_instructions_for_installed(folder: Path, *, renewed: bool) -> None:
+    """The installed broker reads this very folder; systemd gives the services their passwords as credentials."""
     if not renewed:
-        say(f"1. the broker:   sudo systemctl restart {installed.OWN_BROKER}")
-        say("2. this node:    has its passwords already")
+        print_message(f"1. Broker:       sudo systemctl restart {installed.OWN_BROKER}")
+        print_message("2. This node:    has its passwords already")
         return
     credential = f"{installed.CREDENTIALS}/imhearing_mqtt_${{role}}_password"
-    say(f"1. this node:    for role in {' '.join(_SERVICES)}; do")
-    say(f'                   sudo sed -n "s/^${{role}}_password = //p" {folder}/mqtt.ini |')
-    say(f'                   sudo install -m 600 /dev/stdin "{credential}"; done')
-    say(f"2. the broker:   {installed.RESTART}  # broker and services together")
+    print_message(f"1. This node:    for role in {' '.join(_SERVICES)}; do")
+    print_message(f'                   sudo sed -n "s/^${{role}}_password = //p" {folder}/mqtt.ini |')
+    print_message(f'                   sudo install -m 600 /dev/stdin "{credential}"; done')
+    print_message(f"2. Broker:       {installed.RESTART}  # restarts broker and services")
 
 
-def _tell(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
-    say(f"written: {folder}/acl, passwords, certificates, mosquitto.conf")
+def print_instructions(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
+    print_message(f"Wrote {folder}/acl, passwords, certificates, mosquitto.conf. Next steps:")
     if str(folder) == ETC and installed.broker_service() == installed.OWN_BROKER:
-        _tell_installed(folder, renewed=passwords is not None)
+        _print_instructions_for_installed(folder, renewed=passwords is not None)
     else:
         source = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")
-        say(f"1. the broker:   sudo install -m 644 {source} /etc/mosquitto/mosquitto.conf")
-        say("                 sudo systemctl restart mosquitto")
-        say(f"2. this node:    put {folder}/mqtt.ini into its config.ini")
-    say("3. Home Assistant: Settings, Devices & services, Add integration, MQTT")
+        print_message(f"1. Broker:       sudo install -m 644 {source} /etc/mosquitto/mosquitto.conf")
+        print_message("                 sudo systemctl restart mosquitto")
+        print_message(f"2. This node:    copy {folder}/mqtt.ini into its config.ini")
+    print_message("3. Home Assistant: Settings, Devices & services, Add integration, MQTT, with:")
     print(f"Broker:    {host}")
     print("Port:      8883")
     print(f"Username:  {user_of('control', node)}")
-    print(f"Password:  {passwords['control'] if passwords else '(as before; --renew-passwords makes new ones)'}")
+    print(f"Password:  {passwords['control'] if passwords else '(unchanged; --renew-passwords creates new ones)'}")
     print("Advanced:  Broker certificate validation: Custom;")
     print(f"           upload the CA certificate {folder}/ca.crt")
     if passwords:
-        say("")
+        print_message("")
         for account in ACCOUNTS:
             print(f"{user_of(account, node)}: {passwords[account]}    # {PURPOSE[account]}")

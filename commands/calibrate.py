@@ -1,4 +1,4 @@
-"""`imhearing calibrate`: listens to a sound of known level, and keeps what turns this microphone's dBFS into dBA."""
+"""`imhearing calibrate`: measures a sound of known level, and stores this microphone's offset from dBFS to dBA."""
 
 from __future__ import annotations
 
@@ -6,67 +6,69 @@ import argparse
 from typing import TYPE_CHECKING
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings
+from commands.cli.common import load_settings, now, print_json, print_message
 from edge.configuration import calibration_file
 from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from edge.recorder.capture.listening import Heard
+    from edge.recorder.capture.excerpt import Excerpt
 
 _DEFAULT_SECONDS = 10.0
-_TAKEN_UP = "The recorder uses it from its next stream on: restart it, or run  imhearing rotate"
+_WHEN_USED = "The recorder uses it from its next stream on: restart it, or run  imhearing rotate"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Records, measures, keeps. CalibrationError says why a recording will not do."""
+    """Records, measures and stores. CalibrationError says why a recording is unfit."""
     # NumPy and PortAudio, which only some commands need
     from edge.recorder.signal.calibration import from_calibrator, from_known_level  # noqa: PLC0415
 
     logs.set_up_for_people()
-    chosen = settings(args)
-    heard = _record(chosen, args.seconds or _DEFAULT_SECONDS, args.gain)
+    settings = load_settings(args)
+    heard = _record(settings, args.seconds or _DEFAULT_SECONDS, args.gain)
     samples, rate = heard.samples, heard.form.rate
     if args.known is not None:
         measured = from_known_level(samples, rate, heard.full_scale, args.known)
     else:
         measured = from_calibrator(samples, rate, heard.full_scale, args.level, args.frequency)
     calibration = measured.of(heard.form.device, now())
-    path = calibration_file.save(chosen.catalog.db_path.parent, calibration)
-    say(
+    path = calibration_file.save(settings.catalog.db_path.parent, calibration)
+    print_message(
         f"{logs.escaped(calibration.device)}: dBA = dBFS {calibration.offset_db:+.2f} dB,"
-        f" give or take {calibration.uncertainty_db:.2f} dB (k = 2), from {measured.seconds:g} s"
-        f" at {measured.level_dbfs:.1f} dBFS; kept in {path}"
+        f" ± {calibration.uncertainty_db:.2f} dB (k = 2), from {measured.seconds:g} s"
+        f" at {measured.level_dbfs:.1f} dBFS; stored in {path}"
     )
-    say(f"{_TAKEN_UP}. Another gain or microphone needs another calibration.")
+    print_message(f"{_WHEN_USED}. Recalibrate after changing the gain or the microphone.")
     if args.json:
         print_json(calibration)
     return 0
 
 
-def _record(chosen: Settings, seconds: float, gain: int | None) -> Heard:
-    from edge.recorder.capture.listening import listen  # noqa: PLC0415
+def _record(settings: Settings, seconds: float, gain: int | None) -> Excerpt:
+    from edge.recorder.capture.excerpt import record_excerpt  # noqa: PLC0415
     from edge.recorder.capture.sources import choose_source  # noqa: PLC0415
 
-    source = choose_source(chosen.recorder)
+    source = choose_source(settings.recorder)
     if type(source).__name__ == "SyntheticSource":
-        raise UsageError("there is no microphone to calibrate: [recorder] source is synthetic, or none is plugged in")
+        raise UsageError("no microphone to calibrate: [recorder] source is synthetic, or none is plugged in")
     if gain is not None:
-        _set_gain(chosen, gain)
-    say(f"listening for {seconds:g} s ...")
+        _set_gain(settings, gain)
+    print_message(f"listening for {seconds:g} s ...")
     try:
-        return listen(source, seconds)
+        return record_excerpt(source, seconds)
     except DeviceError as problem:
         raise DeviceError(
-            f"{problem}; if the recorder holds the microphone, let go of it with  imhearing pause 5m  and try again"
+            f"{problem}; if the recorder is using the microphone, run  imhearing pause 5m  and try again"
         ) from None
 
 
-def _set_gain(chosen: Settings, percent: int) -> None:
+def _set_gain(settings: Settings, percent: int) -> None:
     from edge.recorder.capture.gain import set_gain  # noqa: PLC0415
     from edge.recorder.capture.microphone import choose_device, list_devices  # noqa: PLC0415
 
     if not 0 <= percent <= 100:
-        raise UsageError(f"--gain {percent}: give 0 to 100 percent")
-    device = choose_device(list_devices(), chosen.recorder.device)
-    say(f"{logs.escaped(device.name)}: {set_gain(device.name, percent)}; to keep it over a restart: sudo alsactl store")
+        raise UsageError(f"--gain {percent}: expected 0 to 100 percent")
+    device = choose_device(list_devices(), settings.recorder.device)
+    print_message(
+        f"{logs.escaped(device.name)}: {set_gain(device.name, percent)}; to keep it after a reboot: sudo alsactl store"
+    )

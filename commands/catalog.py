@@ -1,4 +1,4 @@
-"""`imhearing catalog verify | rebuild`: hold the catalog against store and spool, or make it anew from them."""
+"""`imhearing catalog verify | rebuild`: checks the catalog against store and spool, or rebuilds it from them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 
 from commands.cli import logs
-from commands.cli.common import data_dir, now, print_json, say, settings
+from commands.cli.common import data_dir, load_settings, now, print_json, print_message
 from commands.cli.logs import escaped
+from commands.show.formats import count
 from commands.up.local_store import local_store
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
@@ -18,25 +19,25 @@ from edge.spool.spool import Spool
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0: all is as the catalog says, or the catalog was made anew; 1: it is not, or it could not."""
+    """Exit code 1: verify found differences, or rebuild left something out."""
     logs.set_up_for_people()
-    chosen = settings(args)
-    with local_store(data_dir(args), chosen):
-        return _verify(args, chosen) if args.action == "verify" else _rebuild(args, chosen)
+    settings = load_settings(args)
+    with local_store(data_dir(args), settings):
+        return _verify(args, settings) if args.action == "verify" else _rebuild(args, settings)
 
 
-def _verify(args: argparse.Namespace, chosen: Settings) -> int:
+def _verify(args: argparse.Namespace, settings: Settings) -> int:
     from edge.archiver.verify import verify  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     findings = []
-    counted = _counter("archives looked at" if not args.deep else "archives read back")
-    with contextlib.closing(CatalogReader(chosen.catalog.db_path)) as catalog:
+    counted = _counter("archives checked" if not args.deep else "archives read back")
+    with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         found = verify(
-            Storage(chosen.s3),
-            chosen.s3.prefix,
-            chosen.node.name,
-            _spool(chosen),
+            S3Store(settings.s3),
+            settings.s3.prefix,
+            settings.node.name,
+            _spool(settings),
             catalog,
             deep=args.deep,
             progress=lambda _: counted(None),
@@ -47,65 +48,65 @@ def _verify(args: argparse.Namespace, chosen: Settings) -> int:
                 print(escaped(str(finding)))
     if args.json:
         print_json({"ok": not findings, "findings": findings})
-    say(f"not as the catalog says: {len(findings)}" if findings else "all is as the catalog says")
+    print_message(f"{count(len(findings), 'difference')} found" if findings else "store and spool match the catalog")
     return 1 if findings else 0
 
 
-def _rebuild(args: argparse.Namespace, chosen: Settings) -> int:
+def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
     from edge.archiver.rebuild import rebuild_in_place  # noqa: PLC0415
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
-    path = chosen.catalog.db_path
-    was_there = path.exists()
+    path = settings.catalog.db_path
+    existed = path.exists()
     try:
         found = rebuild_in_place(
-            Storage(chosen.s3),
-            chosen.s3.prefix,
-            chosen.node.name,
-            _spool(chosen),
+            S3Store(settings.s3),
+            settings.s3.prefix,
+            settings.node.name,
+            _spool(settings),
             path,
             now(),
             _counter("archives read"),
         )
     except ImHearingError as problem:
-        problem.args = (_untouched(problem, path.name, was_there),)
+        problem.args = (_explain(problem, path.name, existed),)
         raise
     if args.json:
         print_json(found)
     for fault in found.faults:
-        say(f"left out: {escaped(fault)}")
-    say(
+        print_message(f"skipped: {escaped(fault)}")
+    print_message(
         f"{path}: {found.chunks} chunks in {found.archives} archives, {found.waiting} in the spool;"
-        f" what was there before is {path.name}.old"
+        f" the previous catalog is {path.name}.old"
     )
     return 1 if found.faults else 0
 
 
-def _untouched(problem: ImHearingError, name: str, was_there: bool) -> str:
+def _explain(problem: ImHearingError, name: str, existed: bool) -> str:
     text = str(problem)
     if "another archiver" in text:
-        text = f"{name} is being written: the archiver runs; stop it (or `imhearing up`) and call this again"
-    return f"{text}\n{name} is as it was" if was_there else text
+        text = f"{name} is in use: the archiver is running; stop it (or `imhearing up`) and try again"
+    return f"{text}\n{name} is unchanged" if existed else text
 
 
-def _spool(chosen: Settings) -> Spool:
-    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+def _spool(settings: Settings) -> Spool:
+    spool = Spool(settings.recorder.record_path, settings.node.name)
     if not spool.path.is_dir():
-        raise CatalogBusy(f"{spool.path}: no spool is there; name the node's folder with --data or --config")
+        raise CatalogBusy(f"{spool.path}: no spool found; set the node's folder with --data or --config")
     return spool
 
 
 def _counter(what: str) -> Callable[[int | None], None]:
-    """Shows how far it is, on one line of a terminal; every hundred elsewhere."""
-    count = 0
+    """Shows the progress, on one line of a terminal; elsewhere, after every hundred."""
+    done = 0
 
     def show(number: int | None) -> None:
-        nonlocal count
-        count = count + 1 if number is None else number
+        nonlocal done
+        done = done + 1 if number is None else number
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r{count} {what}\x1b[K\r")
+            sys.stderr.write(f"\r{done} {what}\x1b[K\r")
             sys.stderr.flush()
-        elif count % 100 == 0:
-            say(f"{count} {what}")
+        elif done % 100 == 0:
+            print_message(f"{done} {what}")
 
     return show

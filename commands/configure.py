@@ -1,4 +1,4 @@
-"""`imhearing configure SECTION.KEY=VALUE ...`: changes the configuration file, and leaves the rest of it as it is."""
+"""`imhearing configure SECTION.KEY=VALUE ...`: changes settings in the configuration file, and nothing else in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import data_dir, say
+from commands.cli.common import data_dir, print_message
 from commands.doctor import installed
 from commands.up.plan import MARKER
 from edge.configuration import loader as config
@@ -24,33 +24,33 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def run(args: argparse.Namespace) -> int:
-    """Changes nothing unless every value is allowed. UsageError, ConfigError."""
+    """Changes nothing unless every value is valid. UsageError, ConfigError."""
     logs.set_up_for_people()
     changes = [_parsed(text) for text in args.changes]
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"
     text, mode = _read(path)
     for section, key, value in changes:
-        text = changed(text, section, key, value)
+        text = with_setting(text, section, key, value)
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
     _write(path, text, mode & ~_OTHERS if secret else mode)
     names = ", ".join(f"[{section}] {key}" for section, key, _ in changes)
-    say(f"{path}: {names} set; restart the node's services for it to hold")
+    print_message(f"{path}: {names} set; restart the node's services to apply the change")
     for section, key, _ in changes:
-        _warn_if_overruled(path, section, key, installed.is_installed(data_dir(args), args.config))
+        _warn_if_overridden(path, section, key, installed.is_installed(data_dir(args), args.config))
     return 0
 
 
-def _warn_if_overruled(path: Path, section: str, key: str, is_installed: bool) -> None:
-    source = installed.overruling(section, key)
+def _warn_if_overridden(path: Path, section: str, key: str, is_installed: bool) -> None:
+    source = installed.overriding_source(section, key)
     if not source:
         return
-    if is_installed:  # deploy/imhearing makes variables of what the services get as credentials
+    if is_installed:  # deploy/imhearing turns the services' credentials into variables
         source = f"{installed.CREDENTIALS}/imhearing_{section}_{key}"
-        mend = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
+        remedy = f"{installed.paste_into_credentials(section, key)}  # paste the secret, Enter, Ctrl-D"
     else:
-        mend = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
-    say(f"warning: [{section}] {key} does not hold: {source} goes before {path}; change it there: {mend}")
+        remedy = f"unset {source[1:]}" if source.startswith("$") else f"rm {source}"
+    print_message(f"warning: [{section}] {key} has no effect: {source} overrides {path}; change it there: {remedy}")
 
 
 def _write(path: Path, text: str, mode: int) -> None:
@@ -60,19 +60,19 @@ def _write(path: Path, text: str, mode: int) -> None:
         path.chmod(mode)
     except OSError as problem:
         raise ImHearingError(
-            f"{path}: cannot be written ({problem.strerror}); run it with sudo, or name another file with --config"
+            f"{path}: cannot be written ({problem.strerror}); run this with sudo, or use another file with --config"
         ) from None
 
 
 def _parsed(text: str) -> tuple[str, str, str]:
     match = _CHANGE.fullmatch(text)
     if not match:
-        raise UsageError(f"{text[:60]!r}: not of the form SECTION.KEY=VALUE, as in recorder.record_period=5")
+        raise UsageError(f"{text[:60]!r}: expected SECTION.KEY=VALUE, such as recorder.record_period=5")
     section, key, value = match.groups()
     if value == "-" and config.is_secret(section, key):
         value = getpass.getpass(f"{section}.{key}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if "\n" in value or "\r" in value:
-        raise UsageError(f"{section}.{key}: a value has one line")
+        raise UsageError(f"{section}.{key}: a value must be a single line")
     return section, key, value.strip()
 
 
@@ -82,30 +82,30 @@ def _read(path: Path) -> tuple[str, int]:
     except FileNotFoundError:
         return "", 0o600
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem}); mend its rights"]) from None
+        raise ConfigError([f"{path}: cannot be read ({problem}); fix its permissions"]) from None
     if MARKER in text.partition("\n")[0]:
         raise ConfigError(
             [
-                f"{path}: `imhearing up` writes this file anew at each start; give it the same with"
-                " --set, or settings of your own with --config FILE"
+                f"{path}: `imhearing up` rewrites this file at every start; use its option --set instead, or your own"
+                " settings with --config FILE"
             ]
         )
     return text, stat.S_IMODE(path.stat().st_mode)
 
 
-def changed(text: str, section: str, key: str, value: str) -> str:
-    """The INI `text` with that one value; comments and everything else stay. Pure."""
+def with_setting(text: str, section: str, key: str, value: str) -> str:
+    """The INI `text` with one value changed; comments and everything else are preserved. Pure."""
     line = f"{key} = {value}".rstrip()
     lines = text.splitlines()
     start, end = _span_of(lines, section)
     if start is None:
         return "\n".join([*lines, *([""] if lines else []), f"[{section}]", line]) + "\n"
-    wanted = re.compile(rf"\s*{re.escape(key)}\s*[=:]", re.IGNORECASE)
+    setting = re.compile(rf"\s*{re.escape(key)}\s*[=:]", re.IGNORECASE)
     for number in range(start + 1, end):
-        if wanted.match(lines[number]):
+        if setting.match(lines[number]):
             after = number + 1
             while after < end and lines[after][:1] in (" ", "\t") and lines[after].strip():
-                after += 1  # a value goes on in indented lines
+                after += 1  # a value continues on indented lines
             return "\n".join([*lines[:number], line, *lines[after:]]) + "\n"
     while end > start + 1 and not lines[end - 1].strip():
         end -= 1
@@ -113,7 +113,7 @@ def changed(text: str, section: str, key: str, value: str) -> str:
 
 
 def _span_of(lines: list[str], section: str) -> tuple[int | None, int]:
-    """The section's heading, and the line after its last."""
+    """The line numbers of the section's heading, and of the first line after it."""
     start: int | None = None
     for number, line in enumerate(lines):
         match = _SECTION.match(line)

@@ -8,32 +8,38 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from commands.cli import logs
-from commands.cli.common import chosen_node, now, print_json, say, settings, settings_with_broker
+from commands.cli.common import chosen_node, load_settings, load_settings_with_broker, now, print_json, print_message
 from commands.cli.times import parse_duration
 from commands.show.formats import clock
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, ImHearingError, UsageError, WireError
+from edge.core.errors import DoorError, ImHearingError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
-from edge.messaging.events import EVENTS, ROOT, RecorderStatus, Response
-from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.messaging.events import EVENTS, ArchiverStatus, QueryStatus, RecorderStatus, Response, ServiceStatus
+from edge.messaging.login import Role
 from edge.spool.spool import Spool
 
 _CONNECT_SECONDS = 5.0
+SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
+    "rotate": (Rotate, lambda _: "the chunk ends, another begins"),
+    "archive": (ArchiveNow, lambda data: f"archives planned: {len(data.get('archives', []))}"),
+}
 _STOPPED = "the recorder does not run;"
 
 
 def pause(args: argparse.Namespace) -> int:
     """`imhearing pause [DURATION]`."""
     logs.set_up_for_people()
-    chosen = settings(args)
+    chosen = load_settings(args)
     length = parse_duration(args.duration) if args.duration is not None else None
     if length is not None and not MICROSECONDS <= length <= LONGEST_PAUSE * MICROSECONDS:
         raise UsageError("a pause lasts 1s to 31d, or, without a duration, until `imhearing resume`")
@@ -65,36 +71,30 @@ def resume(args: argparse.Namespace) -> int:
         spool.pause.remove()
         return {}
 
-    data, taken_up = _order(args, settings(args), Resume(id=new_id()), here)
+    data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), here)
     _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
     return 0
 
 
-def rotate(args: argparse.Namespace) -> int:
-    """`imhearing rotate`."""
+def send(args: argparse.Namespace) -> int:
+    """`imhearing rotate`, `imhearing archive`: what has neither options nor another way than the broker."""
     logs.set_up_for_people()
-    chosen = settings_with_broker(args)
-    _done(args, ask(chosen.mqtt, chosen_node(args, chosen), Rotate(id=new_id())), "the chunk ends, another begins")
-    return 0
-
-
-def archive(args: argparse.Namespace) -> int:
-    """`imhearing archive`."""
-    logs.set_up_for_people()
-    chosen = settings_with_broker(args)
-    data = ask(chosen.mqtt, chosen_node(args, chosen), ArchiveNow(id=new_id()))
-    _done(args, data, f"archives planned: {len(data.get('archives', []))}")
+    chosen = load_settings_with_broker(args)
+    command_type, done = SENT[args.command]
+    data = ask(chosen.mqtt, chosen_node(args, chosen), command_type(id=new_id()))
+    _done(args, data, done(data))
     return 0
 
 
 def unannounce(args: argparse.Namespace) -> int:
     """`imhearing unannounce`: nothing of the node stays retained on the broker, and Home Assistant forgets it."""
     logs.set_up_for_people()
-    chosen = settings_with_broker(args)
+    chosen = load_settings_with_broker(args)
     node = chosen_node(args, chosen)
-    for role in ("recorder", "archiver", "query"):
-        _take_back(chosen, node, role)
-    say(f"nothing of {node} is left on the broker")
+    _take_back(chosen, node, "recorder", RecorderStatus)
+    _take_back(chosen, node, "archiver", ArchiverStatus)
+    _take_back(chosen, node, "query", QueryStatus)
+    print_message(f"nothing of {node} is left on the broker")
     return 0
 
 
@@ -107,11 +107,13 @@ def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: A
     if not chosen.mqtt.host and local:
         return _in_spool(here, spool), spool.recorder_lock.is_held()
     try:
-        return ask(settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
+        return ask(
+            load_settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS
+        ), True
     except DoorError as problem:
         if not local:
             raise
-        say(f"{problem}\nwritten into the spool instead, where the recorder will find it")
+        print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
         return _in_spool(here, spool), spool.recorder_lock.is_held()
 
 
@@ -127,35 +129,31 @@ def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:
     if args.json:
         print_json(data)
     else:
-        say(text)
+        print_message(text)
 
 
-def _take_back(chosen: Settings, node: str, role: str) -> None:
-    topics = [f"{ROOT}/{node}/{event.TOPIC}" for event in EVENTS if event.RETAINED and event.TOPIC.startswith(role)]
+def _take_back(chosen: Settings, node: str, role: Role, status_type: type[ServiceStatus]) -> None:
+    retained = [event.topic_of(node) for event in EVENTS if event.RETAINED and event.TOPIC.startswith(f"{role}/")]
     if role == "recorder":
-        topics.append(discovery_topic(node, chosen.mqtt.discovery or DEFAULT_PREFIX))
-    bus = Bus(chosen.mqtt, f"{node}-{role}", secrets.token_hex(4))
+        retained.append(topics.discovery(node, chosen.mqtt.discovery or topics.HOME_ASSISTANT))
+    bus = Bus(chosen.mqtt, node, role, secrets.token_hex(4))
     running: list[str] = []
 
-    def heard(message: Message) -> None:
-        try:
-            status = wire.decode(message.payload, RecorderStatus)
-        except WireError:
-            return
+    def heard(status: ServiceStatus, _retained: bool) -> None:
         if status.state == "online":
             running.append(status.instance)
 
-    bus.subscribe(f"{ROOT}/{node}/{role}/status", heard)
+    bus.subscribe(status_type, heard)
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(f"no MQTT broker takes us at {chosen.mqtt.host}:{chosen.mqtt.port}")
-        bus.send(f"{ROOT}/{node}/response/unannounce", wire.encode(Response(id=new_id(), ok=True)), expiry=1)
+            raise DoorError(f"cannot connect to the MQTT broker at {chosen.mqtt.host}:{chosen.mqtt.port}")
+        bus.send(topics.response(node, "unannounce"), wire.encode(Response(id=new_id(), ok=True)), expiry=1)
         if not bus.flush(_CONNECT_SECONDS) or running:  # the status came before the receipt
             raise DoorError(f"the {role} of {node} is still running; stop it first, else it announces itself again")
-        for topic in topics:
+        for topic in retained:
             bus.retain(topic, b"")
         if not bus.flush(_CONNECT_SECONDS):
-            raise DoorError(f"the broker did not take it; may {role} write {topics[0]}?")
+            raise DoorError(f"the broker did not take it; may {role} write {retained[0]}?")
     finally:
         bus.stop()

@@ -1,4 +1,4 @@
-"""`imhearing fetch --export DIR`: the chunks of a range as WAV files that bioacoustics programs read."""
+"""`imhearing fetch --export DIR`: saves the chunks of a time range as WAV files for bioacoustics programs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings_to_ask, writing
+from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import rows
 from commands.show.node_view import size
-from commands.show.progress import Progress
+from commands.show.progress import ProgressLine
 from edge.core.errors import UsageError
 from edge.core.instant import Instant
 from query_service import api
@@ -22,20 +22,20 @@ from query_service.sound.export import ExportReport, export_sound
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes into a folder that is there. FetchError, QueryRefused, DoorError."""
+    """Writes into an existing folder. FetchError, QueryRefused, DoorError."""
     logs.set_up_for_people()
     folder: Path = args.export.expanduser()
     if not folder.is_dir():
-        raise UsageError(f"--export {folder}: there is no such folder; make it first: mkdir -p {folder}")
+        raise UsageError(f"--export {folder}: no such folder; create it first: mkdir -p {folder}")
     start, end = parse_range(args.start, args.end, args.last, now())
-    chosen, via = settings_to_ask(args), chosen_via(args.via)
+    settings, via = load_settings_for_query(args), chosen_via(args.via)
     keys = api.read_identity(args.identity and args.identity.expanduser())
-    progress = Progress(sys.stderr.isatty())
+    progress = ProgressLine(sys.stderr.isatty())
 
     async def export() -> ExportReport:
-        async with api.connect(chosen, via, node=args.node, timeout=args.timeout) as door:
+        async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
             return await export_sound(
-                door, start, end, folder, chosen.node,
+                door, start, end, folder, settings.node,
                 utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
             )  # fmt: skip
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             report = asyncio.run(export())
     finally:
         progress.end()
-    _tell(report, args.utc)
+    _print_report(report, args.utc)
     if args.json:
         print_json(report)
     return 0
@@ -54,11 +54,13 @@ def _zone(first: Instant, last: Instant, utc: bool) -> str:
     return show.zone(first, last, utc).replace("local,", "local time,")
 
 
-def _tell(report: ExportReport, utc: bool) -> None:
+def _print_report(report: ExportReport, utc: bool) -> None:
     first, last = report.files[0], report.files[-1]
-    say(
+    print_message(
         f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
-        f" ({size(report.bytes_read)} from the store); names are in {_zone(first.started_at, last.started_at, utc)}"
+        f" ({size(report.bytes_read)} from the store); names in {_zone(first.started_at, last.started_at, utc)}"
     )
     for row in rows(report.holes):
-        say(f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}")
+        print_message(
+            f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}"
+        )

@@ -1,6 +1,6 @@
-"""`imhearing forget`: erase the sound of a range everywhere. Works on the node itself alone, broker or not.
+"""`imhearing forget`: erases the sound of a time range everywhere. Runs on the node itself, and needs no broker.
 
-It writes an order beside the catalog; the archiver carries it out, and goes on with it after any interruption.
+It writes an order beside the catalog; the archiver carries it out, and resumes it after any interruption.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json, print_message
 from commands.cli.times import parse_range
 from commands.show.formats import count, precise
 from edge.catalog import CatalogChunk, CatalogReader
@@ -23,12 +23,12 @@ from edge.core.errors import CatalogBusy, ImHearingError, UsageError
 from edge.core.instant import Instant
 from edge.core.values import Archive
 
-_MOST = 100_000  # chunks counted
-_SHOWN = 10
+_MAX_COUNTED = 100_000  # chunks
+_MAX_LISTED = 10
 
 
-class Going(NamedTuple):
-    """What would be erased: `chunks`, all that `emptied` archives hold, and a part of what `rewritten` ones do."""
+class ErasurePreview(NamedTuple):
+    """What would be erased: `chunks`; `emptied` archives lose all their chunks, `rewritten` ones some of them."""
 
     chunks: list[CatalogChunk]
     emptied: int
@@ -36,83 +36,82 @@ class Going(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0: it is erased; 1: refused, or not done yet when `--timeout` was over."""
+    """Exit code 0 once erased; 1 if refused, or not done within `--timeout`."""
     logs.set_up_for_people()
-    chosen = settings_to_ask(args)
+    settings = load_settings_for_query(args)
     start, end = parse_range(args.start, args.end, args.last, now())
     if end > now():
-        raise UsageError("only what was recorded can be erased: --to lies in the future")
-    if read_holds(chosen.catalog.db_path).touch(start, end):
+        raise UsageError("cannot erase the future: --to must not be after now")
+    if read_holds(settings.catalog.db_path).touch(start, end):
         raise ImHearingError(
-            "a part of the range is held, so nothing is erased; see `imhearing hold`, and its --release"
+            "part of the range is on hold, so nothing was erased; see `imhearing hold` and its option --release"
         )
-    _show(_what_goes(chosen, start, end), args.utc)
+    _print_preview(_preview(settings, start, end), args.utc)
     if not args.yes and not _confirmed():
-        say("nothing is erased")
+        print_message("nothing was erased")
         return 1
-    erasures = Erasures(chosen.catalog.db_path)
+    erasures = Erasures(settings.catalog.db_path)
     try:
         order = erasures.give(start, end, now())
     except OSError as problem:
         raise ImHearingError(
-            f"{chosen.catalog.db_path.parent}: cannot be written ({problem.strerror}); run this as the node's own user"
+            f"{settings.catalog.db_path.parent}: cannot be written ({problem.strerror}); run this as the node's user"
         ) from None
     result = _wait(erasures, order.id, args.timeout)
     if args.json:
         print_json(result or {"id": order.id, "state": "open"})
-    return _tell(result)
+    return _print_result(result)
 
 
-def _what_goes(chosen: Settings, start: Instant, end: Instant) -> Going:
-    """What the catalog knows of the range; a chunk that is being written comes on top."""
-    with contextlib.closing(CatalogReader(chosen.catalog.db_path)) as catalog:
+def _preview(settings: Settings, start: Instant, end: Instant) -> ErasurePreview:
+    """What the catalog has in the range; a chunk still being written is not included."""
+    with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         try:
-            chunks = [row for row in catalog.chunks_between(start, end, _MOST) if row.gone is None]
+            chunks = [row for row in catalog.chunks_between(start, end, _MAX_COUNTED) if row.gone is None]
             archives = catalog.archives({row.where.archive for row in chunks if row.where})
-            emptied = sum(_all_goes(catalog, archive, start, end) for archive in archives.values())
+            emptied = sum(_is_emptied(catalog, archive, start, end) for archive in archives.values())
         except CatalogBusy:
-            return Going([], 0, 0)
-    return Going(chunks, emptied, len(archives) - emptied)
+            return ErasurePreview([], 0, 0)
+    return ErasurePreview(chunks, emptied, len(archives) - emptied)
 
 
-def _all_goes(catalog: CatalogReader, archive: Archive, start: Instant, end: Instant) -> bool:
-    """Whether each chunk that `archive` still holds has sound in [start, end)."""
-    if archive.started_at >= start and archive.ended_at <= end:  # most of them: one look at all is enough
+def _is_emptied(catalog: CatalogReader, archive: Archive, start: Instant, end: Instant) -> bool:
+    """Whether every chunk left in `archive` overlaps [start, end)."""
+    if archive.started_at >= start and archive.ended_at <= end:  # the usual case, without reading its chunks
         return True
-    held = (row.chunk for row in catalog.members(archive.archive_id) if row.gone is None)
-    return all(chunk.started_at < end and chunk.ended_at > start for chunk in held)
+    remaining = (row.chunk for row in catalog.archive_records.members(archive.archive_id) if row.gone is None)
+    return all(chunk.started_at < end and chunk.ended_at > start for chunk in remaining)
 
 
-def _show(going: Going, utc: bool) -> None:
-    chunks = going.chunks
+def _print_preview(preview: ErasurePreview, utc: bool) -> None:
+    chunks = preview.chunks
     if not chunks:
-        say("the catalog knows of no sound there; what it does not know of yet would go")
+        print_message("the catalog has no sound in this range; any that it does not list yet would be erased")
         return
     first, last = chunks[0].chunk.started_at, max(row.chunk.ended_at for row in chunks)
-    say(
+    print_message(
         f"{count(len(chunks), 'chunk')} with sound from {precise(first, utc, True)} to {precise(last, utc, True)};"
-        f" {_of_archives(going)}:"
+        f" {_affected_archives(preview)}:"
     )
-    for row in chunks[:_SHOWN]:
-        say(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
-    if len(chunks) > _SHOWN:
-        say(f"  and {len(chunks) - _SHOWN} more")
+    for row in chunks[:_MAX_LISTED]:
+        print_message(f"  {row.chunk.chunk_id}  {precise(row.chunk.started_at, utc, True)}")
+    if len(chunks) > _MAX_LISTED:
+        print_message(f"  and {len(chunks) - _MAX_LISTED} more")
 
 
-def _of_archives(going: Going) -> str:
-    them = "it" if len(going.chunks) == 1 else "them"
-    if not going.emptied and not going.rewritten:
-        return f"no archive has {them} yet"
-    if not going.emptied:
-        return f"{count(going.rewritten, 'archive')} would be rewritten without {them}"
-    text = f"{count(going.emptied, 'archive')} would be left without sound"
-    return f"{text}, {going.rewritten} rewritten without {them}" if going.rewritten else text
+def _affected_archives(preview: ErasurePreview) -> str:
+    if not preview.emptied and not preview.rewritten:
+        return "not archived yet"
+    if not preview.emptied:
+        return f"{count(preview.rewritten, 'archive')} would be rewritten"
+    text = f"{count(preview.emptied, 'archive')} would be emptied"
+    return f"{text}, {preview.rewritten} rewritten" if preview.rewritten else text
 
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("this cannot be undone: add --yes where nobody can be asked")
-    say("This cannot be undone. Erase? Type yes:")
+        raise UsageError("this cannot be undone: without a terminal, confirm with --yes")
+    print_message("This cannot be undone. Type yes to erase:")
     return sys.stdin.readline().strip().lower() == "yes"
 
 
@@ -123,12 +122,12 @@ def _wait(erasures: Erasures, order_id: str, timeout: float) -> ErasureResult | 
     return result
 
 
-def _tell(result: ErasureResult | None) -> int:
+def _print_result(result: ErasureResult | None) -> int:
     if result is None:
-        say(
-            "not done yet; the order stands, and the archiver carries it out as soon as it runs, reaches the store and"
-            " the chunk being written is finished (`imhearing rotate` finishes it now)"
+        print_message(
+            "not done yet; the archiver will carry out the order once it is running, can reach the store, and the"
+            " current chunk is finished (`imhearing rotate` finishes it now)"
         )
         return 1
-    say(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
+    print_message(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
     return 0 if result.state == "done" else 1

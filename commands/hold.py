@@ -1,11 +1,11 @@
-"""`imhearing hold`: ranges that are kept, whatever else says. Needs none of the services to run."""
+"""`imhearing hold`: protects time ranges from deletion. Works without any running service."""
 
 from __future__ import annotations
 
 import argparse
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, say, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json, print_message
 from commands.cli.times import parse_range
 from commands.show.formats import precise
 from edge.catalog.holds import change_holds, read_holds
@@ -13,13 +13,13 @@ from edge.core.errors import ImHearingError, UsageError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Without a range: shows what is held."""
+    """Without a range, lists the holds."""
     logs.set_up_for_people()
-    catalog = settings_to_ask(args).catalog.db_path
-    asked = any((args.start, args.end, args.last))
-    if args.release and not asked:
-        raise UsageError("release which range? Give --from and --to, as `imhearing hold` shows them")
-    if not asked:
+    catalog = load_settings_for_query(args).catalog.db_path
+    has_range = any((args.start, args.end, args.last))
+    if args.release and not has_range:
+        raise UsageError("--release needs a range; use --from and --to as shown by `imhearing hold`")
+    if not has_range:
         holds = read_holds(catalog)
     else:
         start, end = parse_range(args.start, args.end, args.last, now())
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
             )
         except OSError as problem:
             raise ImHearingError(
-                f"{catalog.parent}: cannot be written ({problem.strerror}); run this as the node's own user"
+                f"{catalog.parent}: cannot be written ({problem.strerror}); run this as the node's user"
             ) from None
     if args.json:
         print_json(holds)
@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     for hold in holds.holds:
         print(f"held: {precise(hold.from_, args.utc, True)} to {precise(hold.to, args.utc, True)}")
     if not holds.holds:
-        say("nothing is held")
+        print_message("no holds")
     return 0

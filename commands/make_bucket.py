@@ -1,24 +1,24 @@
-"""`imhearing make-bucket`: makes the bucket that the settings name, where it is missing."""
+"""`imhearing make-bucket`: creates the configured bucket if it is missing."""
 
 from __future__ import annotations
 
 import argparse
 
 from commands.cli import logs
-from commands.cli.common import say, settings
+from commands.cli.common import load_settings, print_message
 from edge.core.errors import ConfigError
 
 
 def run(args: argparse.Namespace) -> int:
-    """StoreError says why the store does not do it."""
-    from edge.store.s3 import Storage  # noqa: PLC0415 -- boto3, 40 MB
+    """StoreError if the store refuses."""
+    from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
     logs.set_up_for_people()
-    chosen = settings(args).s3
-    if not chosen.s3_bucket_name:
-        raise ConfigError(["no bucket is named; set [s3] s3_bucket_name"])
-    storage = Storage(chosen)
+    settings = load_settings(args).s3
+    if not settings.s3_bucket_name:
+        raise ConfigError(["no bucket is configured; set [s3] s3_bucket_name"])
+    storage = S3Store(settings)
     storage.create_bucket()
     storage.check()
-    say(f"the bucket {chosen.s3_bucket_name} is there")
+    print_message(f"bucket {settings.s3_bucket_name} is ready")
     return 0

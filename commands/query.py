@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.cli import logs
-from commands.cli.common import now, print_json, settings_to_ask
+from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
 from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.cli.times import parse_range
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
         return _every_node(args, via, question, timeout)
-    answer = api.query(settings_to_ask(args), via, node=args.node, timeout=timeout, **question)
+    answer = api.query(load_settings_for_query(args), via, node=args.node, timeout=timeout, **question)
     if args.json:
         print_json(answer)
     else:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 def _every_node(args: argparse.Namespace, via: Via, question: Question, timeout: float) -> int:
     """1 where a node refused or stayed silent: then the answer is not whole."""
     check_reaches_all_nodes(via)
-    fleet = api.query_all(settings_to_ask(args), timeout=timeout, **question)
+    fleet = api.query_all(load_settings_for_query(args), timeout=timeout, **question)
     if args.json:
         print_json(fleet)
     else:

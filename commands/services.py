@@ -1,4 +1,4 @@
-"""`imhearing recorder | archiver | query-service | realtime-server`: one process each, until SIGTERM or SIGINT."""
+"""`imhearing recorder | archiver | query-service | realtime-server`: runs one service until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from collections.abc import Callable
 from types import FrameType
 
 from commands.cli import logs
-from commands.cli.common import settings
+from commands.cli.common import load_settings
 from edge import __version__
 from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError, ImHearingError
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 10.0  # seconds from the signal to the end by force: nothing here depends on an orderly end
+_STOP_TIMEOUT = 10.0  # seconds until a service that does not stop is killed, which loses nothing
 
 Service = Callable[[Settings, threading.Event], None]
 
 
 def recorder(args: argparse.Namespace) -> int:
-    from edge.recorder.service import run  # noqa: PLC0415 -- each process imports its own libraries only
+    from edge.recorder.service import run  # noqa: PLC0415 -- each process imports only its own libraries
 
     return _serve(args, "recorder", run)
 
@@ -45,41 +45,43 @@ def query_service(args: argparse.Namespace) -> int:
 def realtime_server(args: argparse.Namespace) -> int:
     from query_service.loopback.server import main  # noqa: PLC0415
 
-    chosen = settings(args)
-    logs.set_up(chosen.log, "realtime-server")
-    host, _, port = chosen.ably.endpoint.rstrip("/").rpartition(":")
+    settings = load_settings(args)
+    logs.set_up(settings.log, "realtime-server")
+    host, _, port = settings.ably.endpoint.rstrip("/").rpartition(":")
     if host != "127.0.0.1" or not port.isdigit():
-        raise ConfigError([f"[ably] endpoint = {chosen.ably.endpoint!r}: expected 127.0.0.1:PORT, as `up` writes it"])
-    return main(int(port), chosen.ably.api_key)
+        raise ConfigError(
+            [f"[ably] endpoint = {settings.ably.endpoint!r}: expected 127.0.0.1:PORT, as written by `imhearing up`"]
+        )
+    return main(int(port), settings.ably.api_key)
 
 
 def _serve(args: argparse.Namespace, name: str, run: Service) -> int:
-    chosen = settings(args)
-    logs.set_up(chosen.log, name)
+    settings = load_settings(args)
+    logs.set_up(settings.log, name)
     stop = threading.Event()
-    asked: list[int] = []
+    signals: list[int] = []
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) == 1:
-            # in a thread: the main one may hold the event's or the log's lock just now
-            threading.Thread(target=_end, args=(number, stop), daemon=True).start()
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+        if len(signals) == 1:
+            # in a thread, as the main thread may hold the event's or the log's lock
+            threading.Thread(target=_stop, args=(number, stop), daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    log.info("%s %s starts, node %s", name, __version__, chosen.node.name)
+        signal.signal(number, on_signal)
+    log.info("%s %s started, node %s", name, __version__, settings.node.name)
     try:
-        run(chosen, stop)
+        run(settings, stop)
     except ImHearingError as problem:
-        log.error("%s", problem)  # noqa: TRY400 -- what is wrong is all there is to say; the log file gets it too
+        log.error("%s", problem)  # noqa: TRY400 -- the message is enough without a traceback
         return problem.exit_code
-    log.info("%s has ended", name)
+    log.info("%s stopped", name)
     return 0
 
 
-def _end(number: int, stop: threading.Event) -> None:
+def _stop(number: int, stop: threading.Event) -> None:
     stop.set()
-    log.info("asked to end (%s)", signal.Signals(number).name)
-    time.sleep(_PATIENCE)
-    log.error("still busy %.0f s after the signal to end; ending by force", _PATIENCE)
+    log.info("stopping (%s)", signal.Signals(number).name)
+    time.sleep(_STOP_TIMEOUT)
+    log.error("still running %.0f s after the signal to stop; exiting now", _STOP_TIMEOUT)
     os._exit(1)

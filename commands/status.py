@@ -1,4 +1,4 @@
-"""`imhearing status`: whether a node records, and what waits; on its broker also which of its services run."""
+"""`imhearing status`: is the node recording, and what is waiting? With its broker, also which services are online."""
 
 from __future__ import annotations
 
@@ -7,66 +7,65 @@ import secrets
 import threading
 
 from commands.cli import logs
-from commands.cli.common import print_json, settings_to_ask
+from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
 from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.show import formats as show
-from commands.show.node_view import NodeView, read_event, size
+from commands.show.node_view import NodeView, size
 from edge.configuration.settings import Mqtt, Settings
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
 from edge.core.instant import Instant
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT
+from edge.messaging.bus import Bus
+from edge.messaging.events import Event
 from query_service import api
 from query_service.api import Via
 from query_service.queries.protocol import GoodAnswer
 from query_service.queries.status import RecorderReport, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
-_RETAINED_SECONDS = 1.0  # for what the broker keeps to arrive
+_RETAINED_SECONDS = 1.0  # for retained messages to arrive
 _ROLES = ("recorder", "archiver", "query-service")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 while it records (with `--node all`: while every node does), 1 otherwise."""
+    """Exit code 0 if the node (with `--node all`, every node) is recording, else 1."""
     logs.set_up_for_people()
-    via, chosen = chosen_via(args.via), settings_to_ask(args)
+    via, settings = chosen_via(args.via), load_settings_for_query(args)
     if args.node == EVERY_NODE:
-        return _every_node(args, via, chosen)
-    answer = api.query(chosen, via, type="status", node=args.node, timeout=args.timeout)
+        return _every_node(args, via, settings)
+    answer = api.query(settings, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
-    by_broker = via in ("local", "mqtt")  # elsewhere its broker is not ours
-    view = _ask_broker(chosen.mqtt, report.node) if by_broker else None
+    has_broker = via in ("local", "mqtt")  # otherwise the node may use another broker
+    view = _view_from_broker(settings.mqtt, report.node) if has_broker else None
     if args.json:
         services = None if view is None else {role: view.online(role) for role in _ROLES}
         archiver = wire.to_plain(view.archiver) if view and view.archiver else None
-        told = {"recording": _is_recording(report), "services": services, "archiver": archiver, "report": report}
-        print_json(told)
+        print_json({"recording": _is_recording(report), "services": services, "archiver": archiver, "report": report})
     else:
         print_report(report, args.utc, reason_of(report, view))
-        if by_broker:
-            _print_services(chosen.mqtt, view)
+        if has_broker:
+            _print_services(settings.mqtt, view)
     return 0 if _is_recording(report) else 1
 
 
-def _every_node(args: argparse.Namespace, via: Via, chosen: Settings) -> int:
+def _every_node(args: argparse.Namespace, via: Via, settings: Settings) -> int:
     check_reaches_all_nodes(via)
-    fleet = api.query_all(chosen, type="status", timeout=args.timeout)
+    fleet = api.query_all(settings, type="status", timeout=args.timeout)
     if args.json:
         print_json(fleet)
     else:
         for answer in fleet.answers.values():
             print_report(_report(answer), args.utc)
             print()
-    whole = report_missing_nodes(fleet, args.timeout)
-    return 0 if whole and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
+    complete = report_missing_nodes(fleet, args.timeout)
+    return 0 if complete and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
 
 
 def _report(answer: GoodAnswer) -> StatusAnswer:
     if not isinstance(answer, StatusAnswer):
-        raise ImHearingError("the node gave another answer than its status; are its programs of one version?")
+        raise ImHearingError("the node did not answer with its status; do all its services run the same version?")
     return answer
 
 
@@ -75,18 +74,18 @@ def _is_recording(report: StatusAnswer) -> bool:
 
 
 def reason_of(report: StatusAnswer, view: NodeView | None) -> str | None:
-    """Why it is in that state, which the recorder tells the broker alone."""
-    told = view.recorder if view is not None and view.online("recorder") else None
-    return told.reason if told is not None and told.state == report.recorder.state else None
+    """Why the recorder is in its state, which it publishes on the broker only."""
+    state = view.recorder if view is not None and view.online("recorder") else None
+    return state.reason if state is not None and state.state == report.recorder.state else None
 
 
 def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> None:
-    """What the node itself tells, and why the recorder is in its state."""
-    words = _recorder(report.recorder, utc)
+    """Prints the node's report, and why the recorder is in its state."""
+    recorder = _recorder(report.recorder, utc)
     if reason:
-        words += f": {escaped(reason)}"
+        recorder += f": {escaped(reason)}"
     print(f"node      {report.node} {escaped(report.version)}")
-    print(f"recorder  {words}")
+    print(f"recorder  {recorder}")
     last = report.last_chunk
     print(f"chunks    last until {show.full(last.ended_at, utc)}" if last else "chunks    none yet")
     print(f"waiting   {show.count(report.spool.chunks, 'chunk')}, {size(report.spool.bytes)}")
@@ -95,19 +94,19 @@ def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> 
     if report.clock is not None and report.clock.uncertain:
         print("clock     not synchronised: times are uncertain")
     if report.catalog != "ready":
-        print("catalog   not readable now, or not there yet")
+        print("catalog   not readable, or not created yet")
 
 
 def _recorder(recorder: RecorderReport, utc: bool) -> str:
-    words = recorder.state.replace("_", " ")
-    # who stopped said so, and its process may run on, as after the end of a file; any other is gone without a word
+    text = recorder.state.replace("_", " ")
+    # a stopped recorder may well be alive, as after the end of a file; in any other state it must be
     if not recorder.alive and recorder.state != "stopped":
-        words = f"not running (last: {words})"
+        text = f"not running (last: {text})"
     if recorder.since is not None:
-        words += f" since {show.full(recorder.since, utc)}"
+        text += f" since {show.full(recorder.since, utc)}"
         if recorder.until is not None:
-            words += f" until {_end(recorder.since, recorder.until, utc)}"
-    return words + (f", from {escaped(recorder.device)}" if recorder.device else "")
+            text += f" until {_end(recorder.since, recorder.until, utc)}"
+    return text + (f", from {escaped(recorder.device)}" if recorder.device else "")
 
 
 def _end(start: Instant, end: Instant, utc: bool) -> str:
@@ -116,8 +115,7 @@ def _end(start: Instant, end: Instant, utc: bool) -> str:
 
 def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
     if view is None:
-        where = f"{mqtt.host}:{mqtt.port}" if mqtt.host else "(none is known)"
-        print(f"broker    does not answer: {where}")
+        print(f"broker    {mqtt.host}:{mqtt.port} does not respond" if mqtt.host else "broker    not configured")
         return
     for role in _ROLES:
         print(f"{role:13} {'online' if view.online(role) else 'OFFLINE'}")
@@ -128,22 +126,21 @@ def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
         print(f"uploads   {view.archiver.state}{reason}")
 
 
-def _ask_broker(mqtt: Mqtt, node: str) -> NodeView | None:
-    """What the broker keeps of the node; None when it does not answer."""
+def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
+    """The node's state from its retained messages; None if the broker does not respond."""
     if not mqtt.host:
         return None
     view = NodeView()
     complete = threading.Event()
 
-    def take(message: Message) -> None:
-        event = read_event(message.topic, message.payload)
-        if event is not None and message.retained:
+    def take(event: Event, retained: bool) -> None:
+        if retained:
             view.apply(event)
         if view.archiver is not None and all(role in view.services for role in _ROLES):
             complete.set()
 
-    bus = Bus(mqtt, f"{node}-status", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{node}/+/+", take)
+    bus = Bus(mqtt, node, "control", secrets.token_hex(4))
+    bus.subscribe_all(take)
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):

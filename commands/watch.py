@@ -11,17 +11,26 @@ import sys
 from typing import Any, NoReturn
 
 from commands.cli import logs
-from commands.cli.common import chosen_node, print_json, say, settings_to_ask, settings_with_broker
+from commands.cli.common import (
+    chosen_node,
+    load_settings_for_query,
+    load_settings_with_broker,
+    print_json,
+    print_message,
+)
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via
 from commands.show.formats import clock
-from commands.show.node_view import describe, read_event
+from commands.show.node_view import describe
 from commands.up.screen import level_bar
 from edge.core import wire
 from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused, WireError
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, LevelMeasured
+from edge.messaging import topics
+from edge.messaging.bus import Bus
+from edge.messaging.events import LevelMeasured
+from edge.messaging.messages import InboundMessage
+from edge.messaging.subscriptions import decode_event
 from query_service import api
 from query_service.api import Via
 from query_service.client.watching import POLL_SECONDS, NodeEvent
@@ -42,18 +51,18 @@ def run(args: argparse.Namespace) -> NoReturn:
 
 def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     """All that the node says, its level each second too."""
-    settings = settings_with_broker(args)
+    settings = load_settings_with_broker(args)
     node = chosen_node(args, settings)
-    inbox: queue.Queue[Message] = queue.Queue(10_000)
-    bus = Bus(settings.mqtt, f"{node}-watch", secrets.token_hex(4))
-    bus.subscribe(f"{ROOT}/{node}/#", lambda message: _enqueue(inbox, message))
+    inbox: queue.Queue[InboundMessage] = queue.Queue(10_000)
+    bus = Bus(settings.mqtt, node, "control", secrets.token_hex(4))
+    bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
             raise DoorError(
                 f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
             )
-        say(f"watching {node}; Ctrl-C ends")
+        print_message(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:
             _show(NodeEvent(message.topic, message.payload), args.json, args.utc)
@@ -62,18 +71,18 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
         bus.stop()
 
 
-def _first(inbox: queue.Queue[Message], node: str) -> Message:
+def _first(inbox: queue.Queue[InboundMessage], node: str) -> InboundMessage:
     """Waits for ever, and says so: the broker keeps what each node said last, so it has not heard of a silent one."""
     try:
         return inbox.get(timeout=_SILENCE_SECONDS)
     except queue.Empty:
-        say(f"the broker has nothing from {node}; is it running, and is the name right? Waiting for it")
+        print_message(f"the broker has nothing from {node}; is it running, and is the name right? Waiting for it")
         return inbox.get()
 
 
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
-    settings = settings_to_ask(args)
+    settings = load_settings_for_query(args)
     every = _OVER_ABLY if via == "ably" else POLL_SECONDS
     backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final
     while True:
@@ -81,7 +90,7 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
             async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
                 async for heard in api.watch(door, timeout=args.timeout, pause=every):
                     if not answered:
-                        say(f"watching {escaped(door.node)}; Ctrl-C ends")
+                        print_message(f"watching {escaped(door.node)}; Ctrl-C ends")
                     answered = True
                     backoff.reset()
                     _show(heard, args.json, args.utc)
@@ -89,11 +98,11 @@ async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
             if not answered:
                 raise
             delay = backoff.next_delay()
-            say(f"{escaped(str(problem))}; trying again in {delay:g} s")
+            print_message(f"{escaped(str(problem))}; trying again in {delay:g} s")
             await asyncio.sleep(delay)
 
 
-def _enqueue(inbox: queue.Queue[Message], message: Message) -> None:
+def _enqueue(inbox: queue.Queue[InboundMessage], message: InboundMessage) -> None:
     with contextlib.suppress(queue.Full):
         inbox.put_nowait(message)
 
@@ -103,7 +112,10 @@ def _show(heard: NodeEvent, as_json: bool, utc: bool) -> None:
         with contextlib.suppress(WireError):
             print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})
         return
-    event = read_event(heard.topic, heard.payload)
+    try:
+        event = decode_event(heard.topic, heard.payload)
+    except WireError:
+        event = None
     over = "\r\x1b[K" if sys.stdout.isatty() else ""
     if isinstance(event, LevelMeasured):
         line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  {level_bar(event.laeq, event.unit, 40)}"

@@ -13,7 +13,7 @@ from edge import __version__
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
 from edge.core.errors import DoorError
-from edge.core.instance import instance
+from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
@@ -22,7 +22,7 @@ from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
 from query_service.answer.node_answers import NodeAnswers
 from query_service.doors.mqtt import MqttDoor
-from query_service.telemetry.node_watch import NodeWatch
+from query_service.telemetry.node_watch import WATCHED, NodeWatch
 from query_service.telemetry.reporting import Metrics, report_daily
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
         check_settings(settings.http)
     bus = _bus(settings) if settings.mqtt.host else None
-    watch = NodeWatch(bus, settings.node.name)
+    watch = NodeWatch()
     if bus is not None:
+        for event_type in WATCHED:
+            bus.subscribe(event_type, watch.take)
         online = _status(settings, "online")
         NameGuard(bus, online)
         bus.publish(online)
@@ -87,7 +89,7 @@ async def _collect_garbage() -> None:
     """Of the Ably SDK, such as a channel of each client that asked."""
     while True:
         await asyncio.sleep(_COLLECT_SECONDS)
-        garbage.collect()
+        garbage.free_reference_cycles()
 
 
 async def _doors(
@@ -99,7 +101,7 @@ async def _doors(
         if settings.http.port:
             group.create_task(_http_door(settings, answers, watch))
         if settings.ably.api_key.reveal():
-            group.create_task(_ably_door(settings, answers, signs, bus, watch))
+            group.create_task(_ably_door(settings, answers, signs, bus))
         else:
             log.info("no Ably door: [ably] api_key is empty")
         await asyncio.Event().wait()
@@ -118,12 +120,10 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch)
         await asyncio.sleep(_HTTP_PAUSE)
 
 
-async def _ably_door(
-    settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None, watch: NodeWatch
-) -> None:
+async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
     from query_service.doors.ably import AblyDoor  # noqa: PLC0415
-    from query_service.doors.event_feed import EventFeed  # noqa: PLC0415
+    from query_service.doors.event_feed import FED, EventFeed  # noqa: PLC0415
     from query_service.realtime.link import Link  # noqa: PLC0415
     from query_service.realtime.tokens import node_token  # noqa: PLC0415
 
@@ -138,14 +138,15 @@ async def _ably_door(
     feed = None
     if settings.ably.events == "yes" and bus is not None:
         feed = EventFeed()
-        feed.listen(bus, watch, node)
+        for event_type in FED:
+            bus.subscribe(event_type, feed.put)
     door = AblyDoor(node, answers.answer, make_link, feed, _instance(settings))
     signs.append(door.silent_for)
     await door.run()
 
 
 def _bus(settings: Settings) -> Bus:
-    return Bus(settings.mqtt, "query", _instance(settings), will=_status(settings, "offline"))
+    return Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
 
 
 def _status(settings: Settings, state: str) -> QueryStatus:
@@ -159,7 +160,7 @@ def _status(settings: Settings, state: str) -> QueryStatus:
 
 
 def _instance(settings: Settings) -> str:
-    return instance(settings.catalog.db_path.parent)
+    return load_instance_id(settings.catalog.db_path.parent)
 
 
 def _now() -> Instant:

@@ -1,4 +1,4 @@
-"""What several commands need: the settings that were asked for, words to people, JSON to programs."""
+"""Shared by the commands: loading settings, messages for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ _SCRATCH = ".imhearing-"
 
 
 def data_dir(args: argparse.Namespace) -> Path:
-    """The node's folder: --data, else the platform's."""
-    chosen: Path = args.data if args.data is not None else config.default_data_dir()
-    return chosen.expanduser().absolute()
+    """The node's data folder: --data, else the platform's default."""
+    folder: Path = args.data if args.data is not None else config.default_data_dir()
+    return folder.expanduser().absolute()
 
 
-def settings(args: argparse.Namespace) -> Settings:
-    """What --data, --config and --set, the environment and DIR/config.ini say together. ConfigError."""
+def load_settings(args: argparse.Namespace) -> Settings:
+    """Settings from --data, --config, --set, the environment and DIR/config.ini. ConfigError."""
     return config.load(data_dir(args), args.config, args.overrides)
 
 
-def settings_with_broker(args: argparse.Namespace) -> Settings:
-    """The same where a broker is needed. ConfigError when none is named."""
-    chosen = settings(args)
-    if not chosen.mqtt.host:
+def load_settings_with_broker(args: argparse.Namespace) -> Settings:
+    """Like `load_settings`; ConfigError if no broker is configured."""
+    settings = load_settings(args)
+    if not settings.mqtt.host:
         raise ConfigError(
             [
-                f"no MQTT broker is known in {data_dir(args)}; start `imhearing up` with the same --data,"
-                " or name the broker with --set mqtt.host=HOST"
+                f"no MQTT broker is configured in {data_dir(args)}; start `imhearing up` with the same --data,"
+                " or set the broker with --set mqtt.host=HOST"
             ]
         )
-    return chosen
+    return settings
 
 
-def settings_to_ask(args: argparse.Namespace) -> Settings:
-    """The same to ask a node with. ImHearingError where the node should be in a folder and is not, or no way is set."""
-    chosen = settings(args)
+def load_settings_for_query(args: argparse.Namespace) -> Settings:
+    """Like `load_settings`; ImHearingError if --via is not configured, or the local node has no data."""
+    settings = load_settings(args)
     via = getattr(args, "via", "local")
-    if lacking := _lacking(via, chosen):
+    if missing := _missing_settings(via, settings):
         raise ConfigError(
             [
-                f"{lacking} in the settings of {data_dir(args)}; name the folder of an `imhearing up` with --data,"
-                " your settings with --config, or ask another way"
+                f"{missing} in the settings of {data_dir(args)}; use --data with the folder of an `imhearing up`,"
+                " --config with your settings, or another --via"
             ]
         )
-    if via == "local" and not chosen.recorder.record_path.is_dir():
+    if via == "local" and not settings.recorder.record_path.is_dir():
         raise ImHearingError(
-            f"no node has recorded in {data_dir(args)} yet ({chosen.recorder.record_path.name} is not there);"
-            " start `imhearing up`, or name the node's folder with --data"
+            f"no recordings in {data_dir(args)} yet ({settings.recorder.record_path.name} does not exist);"
+            " start `imhearing up`, or set the node's folder with --data"
         )
-    return chosen
+    return settings
 
 
-def _lacking(via: str, chosen: Settings) -> str:
-    """What is not set and `via` cannot do without; empty when all is there."""
-    if via == "ably" and not chosen.ably.api_key.reveal() and not chosen.ably.token.reveal():
-        return "[ably] api_key and [ably] token: both are empty"
-    if via == "mqtt" and not chosen.mqtt.host:
-        return "[mqtt] host: names no broker to ask through"
-    if via == "http" and not chosen.http.port and not chosen.http.url:
-        return "[http] port and [http] url: there is no HTTP door"
+def _missing_settings(via: str, settings: Settings) -> str:
+    """Which settings `via` needs but are empty; nothing if it can be used."""
+    if via == "ably" and not settings.ably.api_key.reveal() and not settings.ably.token.reveal():
+        return "[ably] api_key and [ably] token are both empty"
+    if via == "mqtt" and not settings.mqtt.host:
+        return "[mqtt] host is empty"
+    if via == "http" and not settings.http.port and not settings.http.url:
+        return "[http] port and [http] url are both empty"
     return ""
 
 
-def chosen_node(args: argparse.Namespace, chosen: Settings) -> str:
-    """--node, else the configured one. UsageError where it can be no node's name."""
-    name: str = args.node or chosen.node.name
+def chosen_node(args: argparse.Namespace, settings: Settings) -> str:
+    """--node, else the configured node. UsageError if it is not a valid name."""
+    name: str = args.node or settings.node.name
     if not is_node_name(name):
-        raise UsageError(f"{name[:60]!r} is no node's name; allowed are a-z, 0-9, _ and -, at most 63")
+        raise UsageError(f"{name[:60]!r} is not a valid node name; use up to 63 of a-z, 0-9, _ and -")
     return name
 
 
@@ -90,28 +90,28 @@ def now() -> Instant:
 
 @contextlib.contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Around `fetch` and `export`: what the file system refuses to take becomes ImHearingError; other errors pass."""
+    """Around `fetch` and `export`: turns failed writes into ImHearingError; lets other errors pass."""
     try:
         yield
     except OSError as problem:
-        # both write into a scratch folder of that name first, beside where it shall be
-        ours = _SCRATCH in str(problem.filename or "")
-        if not ours and problem.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        # both first write into a scratch folder of that name, beside the destination
+        is_scratch = _SCRATCH in str(problem.filename or "")
+        if not is_scratch and problem.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise ImHearingError(
-            f"{what}: cannot be written ({problem.strerror}); name another place, or make room there"
+            f"{what}: cannot be written ({problem.strerror}); choose another place, or free some space"
         ) from None
 
 
-def say(text: str) -> None:
-    """A line to people, or lines: standard error, so that standard output stays what was asked for.
+def print_message(text: str) -> None:
+    """Prints a message for people on standard error, keeping standard output for results.
 
-    Control characters in it, which others may have written, do nothing to the terminal.
+    Control characters, which may come from outside, are escaped to protect the terminal.
     """
     print("\n".join(map(escaped, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
+    """Prints one line of JSON on standard output."""
     sys.stdout.write(wire.encode(value).decode() + "\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Where a process logs: one line an event, to standard error and, if `[log] log_file` names one, to that file too."""
+"""Logging: one line per event to standard error, and to `[log] log_file` if it is set."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ from edge.core.errors import ConfigError
 
 _FILE_BYTES = 5_000_000
 _FILES_KEPT = 3
-# libraries that say too much; at INFO `ably` prints its key
-_QUIET = ("ably", "asyncio", "boto3", "botocore", "urllib3", "s3transfer", "websockets", "httpx", "httpcore", "aiohttp")
-# sd-daemon(3): journald takes a priority from the start of the line
+# libraries that log too much; at INFO `ably` prints its key
+_NOISY = ("ably", "asyncio", "boto3", "botocore", "urllib3", "s3transfer", "websockets", "httpx", "httpcore", "aiohttp")
+# sd-daemon(3): journald reads the priority from the start of a line
 _PRIORITIES = {logging.ERROR: "<3>", logging.CRITICAL: "<2>", logging.WARNING: "<4>", logging.DEBUG: "<7>"}
 
 
 def set_up(settings: Log, service: str) -> None:
-    """Logging of the process `service`. ConfigError when the log file cannot be written."""
+    """Sets up logging for the process `service`. ConfigError if the log file cannot be written."""
     root = logging.getLogger()
     root.handlers.clear()
     root.setLevel(settings.level.upper())
-    for name in _QUIET:
+    for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     console = logging.StreamHandler(sys.stderr)
     lines = JsonFormatter(service) if settings.format == "json" else LineFormatter(service)
     if "JOURNAL_STREAM" not in os.environ:
         console.setFormatter(lines)
     else:
-        console.setFormatter(JournalFormatter(service) if settings.format == "plain" else _Prioritised(lines))
+        console.setFormatter(
+            JournalFormatter(service) if settings.format == "plain" else _JournalPriorityFormatter(lines)
+        )
     root.addHandler(console)
     if settings.log_file:
         root.addHandler(_file_handler(Path(settings.log_file), lines))
 
 
 def set_up_for_people() -> None:
-    """Logging of a command that talks to a person itself: only what is worth a warning, in a line of its own."""
+    """Sets up logging for an interactive command: warnings and errors only, one line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     logging.getLogger().addHandler(handler)
-    for name in (*_QUIET, "edge.messaging.bus"):  # such a command says itself whether anybody answered
+    for name in (*_NOISY, "edge.messaging.connection"):  # the command itself reports whether it got an answer
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -56,7 +58,7 @@ class _PlainFormatter(logging.Formatter):
 
 
 class LineFormatter(logging.Formatter):
-    """`2026-03-03T22:00:00.123Z WARNING recorder: text`; newlines in it are escaped, so no event forges another."""
+    """`2026-03-03T22:00:00.123Z WARNING recorder: text`; escapes newlines, so that no event can forge another."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -69,14 +71,14 @@ class LineFormatter(logging.Formatter):
     def _text(self, record: logging.LogRecord) -> str:
         text = escaped(record.getMessage())
         if record.exc_info:
-            # the lines of a traceback stay lines, indented: only its values can come from outside
+            # a traceback keeps its lines, indented: only the values in it can come from outside
             trace = self.formatException(record.exc_info).splitlines()
             text += "".join(f"\n  {escaped(line)}" for line in trace)
         return text
 
 
 class JournalFormatter(LineFormatter):
-    """The same for journald, which has its own time and takes the level from the line's start."""
+    """Like LineFormatter, for journald, which adds the time itself and reads the level from a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _PRIORITIES.get(record.levelno, "<6>")
@@ -84,7 +86,7 @@ class JournalFormatter(LineFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `at`, `level`, `service`, `message`, `logger`, and `trace` where there is one."""
+    """One JSON object per line: `at`, `level`, `service`, `message`, `logger`, and `trace` after an exception."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -101,11 +103,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["trace"] = self.formatException(record.exc_info)
-        return json.dumps(fields, separators=(",", ":"))  # ASCII: a terminal is safe from it too
+        return json.dumps(fields, separators=(",", ":"))  # ASCII, so also safe on a terminal
 
 
-class _Prioritised(logging.Formatter):
-    """Another format's lines as journald takes them."""
+class _JournalPriorityFormatter(logging.Formatter):
+    """Another formatter's lines, each with journald's priority prefix."""
 
     def __init__(self, lines: logging.Formatter) -> None:
         super().__init__()
@@ -116,11 +118,11 @@ class _Prioritised(logging.Formatter):
 
 
 class SharedRotatingFileHandler(logging.handlers.RotatingFileHandler):
-    """A rotating file that several processes append to: whoever finds it full rotates, the others open it anew."""
+    """A rotating file shared by several processes: whoever finds it full rotates it, the others reopen it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self._is_current():
-            self._open_anew()
+            self._reopen()
         super().emit(record)
 
     def doRollover(self) -> None:
@@ -129,12 +131,12 @@ class SharedRotatingFileHandler(logging.handlers.RotatingFileHandler):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if self._is_current():
                 super().doRollover()
-            else:  # another process was first
-                self._open_anew()
+            else:  # another process has rotated it
+                self._reopen()
         finally:
             os.close(descriptor)
 
-    def _open_anew(self) -> None:
+    def _reopen(self) -> None:
         if self.stream is not None:
             self.stream.close()
         self.stream = self._open()
@@ -149,7 +151,7 @@ class SharedRotatingFileHandler(logging.handlers.RotatingFileHandler):
 
 
 def escaped(text: str) -> str:
-    """Control characters, newlines among them, as escapes: what came from outside stays one line and harmless."""
+    """Escapes control characters, including newlines, so that external text stays on one line and is harmless."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -159,7 +161,7 @@ def _file_handler(path: Path, lines: logging.Formatter) -> logging.Handler:
         handler = SharedRotatingFileHandler(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
     except OSError as problem:
         raise ConfigError(
-            [f"[log] log_file = {path}: cannot be written ({problem.strerror}); mend its rights or name another"]
+            [f"[log] log_file = {path}: cannot be written ({problem.strerror}); fix its permissions or use another"]
         ) from None
     handler.setFormatter(lines)
     return handler

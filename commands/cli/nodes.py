@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast, get_args
 
-from commands.cli.common import say
+from commands.cli.common import print_message
 from commands.cli.logs import escaped
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
@@ -27,9 +27,9 @@ def check_reaches_all_nodes(via: Via) -> None:
 def report_missing_nodes(fleet: FleetAnswer, seconds: float) -> bool:
     """Names the nodes that refused or did not answer; whether the answer is complete."""
     for node, error in fleet.refused.items():
-        say(f"{node}: {escaped(error.message)}")
+        print_message(f"{node}: {escaped(error.message)}")
     for node in fleet.silent:
-        say(f"{escaped(node)}: is online, but did not answer within {seconds:g} s")
+        print_message(f"{escaped(node)}: is online, but did not answer within {seconds:g} s")
     if not (fleet.answers or fleet.refused or fleet.silent):
-        say("no node is online")
+        print_message("no node is online")
     return bool(fleet.answers) and not fleet.refused and not fleet.silent

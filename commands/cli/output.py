@@ -1,4 +1,4 @@
-"""Standard output whose own failures are told from all others, and end the command with one sentence."""
+"""Standard output that reports its own failures as OutputError, so that the command ends with a clear message."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from edge.core.errors import OutputLost
+from edge.core.errors import OutputError
 
 
 class _Output(io.TextIOWrapper):
-    """Raises OutputLost where it cannot be written, and BrokenPipeError, as ever, where its reader has gone."""
+    """Raises OutputError if it cannot be written, and BrokenPipeError, as usual, if the reader has closed the pipe."""
 
     def write(self, text: str) -> int:
         try:
@@ -19,7 +19,7 @@ class _Output(io.TextIOWrapper):
         except BrokenPipeError:
             raise
         except OSError as problem:
-            raise _lost(problem) from None
+            raise _output_error(problem) from None
 
     def flush(self) -> None:
         try:
@@ -27,13 +27,13 @@ class _Output(io.TextIOWrapper):
         except BrokenPipeError:
             raise
         except OSError as problem:
-            raise _lost(problem) from None
+            raise _output_error(problem) from None
 
 
-def watch() -> None:
-    """From now on standard output tells its failures so. One that a test has put there stays."""
+def install() -> None:
+    """Replaces standard output, except one that a test has put there."""
     given = sys.stdout
-    if given is None:  # closed before we began: nobody wants it
+    if given is None:  # closed by the caller: output is not wanted
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- for the life of the process
     if not isinstance(given, io.TextIOWrapper):
         return
@@ -44,10 +44,10 @@ def watch() -> None:
     sys.stdout = _Output(given.detach(), encoding, "replace", line_buffering=lines, write_through=through)
 
 
-def forget() -> None:
-    """Writes to nowhere what is left, of which Python would complain once more at exit."""
+def discard() -> None:
+    """Redirects what is still buffered to /dev/null; Python would fail again on it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _lost(problem: OSError) -> OutputLost:
-    return OutputLost(f"the output cannot be written: {problem.strerror}")
+def _output_error(problem: OSError) -> OutputError:
+    return OutputError(f"cannot write the output: {problem.strerror}")

@@ -1,4 +1,4 @@
-"""The command line's options. Imports nothing but argparse: `imhearing --help` must come at once."""
+"""The command line's options. Imports nothing but argparse, so that `imhearing --help` is instant."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from commands.cli.words import COMMANDS, EPILOG, Words
+from commands.cli.help_texts import COMMANDS, EPILOG, HelpText
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, as the commands themselves do, without all options before it."""
+    """Reports an error in one line, as the commands themselves do, without printing the usage first."""
 
     def error(self, message: str) -> NoReturn:
-        said = message.removeprefix("argument ")
+        message = message.removeprefix("argument ")
         # `--last -5m`: argparse takes the value for an option
-        said = said.replace("expected one argument", "a value is missing, or begins with - like an option")
-        self.exit(2, f"imhearing: {said}; see `{self.prog} --help`\n")
+        message = message.replace("expected one argument", "the value is missing, or starts with - like an option")
+        self.exit(2, f"imhearing: {message}; see `{self.prog} --help`\n")
 
 
 if TYPE_CHECKING:
@@ -25,178 +25,188 @@ if TYPE_CHECKING:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Every sub-command with its options; `command` in the result is its name."""
+    """A parser for all subcommands; the parsed `command` is the subcommand's name."""
     parser = _Parser(
         prog="imhearing",
-        description="Records sound without a gap, archives it to S3, and answers what was recorded when.",
+        description="Records sound without gaps, archives it to S3, and answers queries about what was recorded when.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    made = {}
-    for words in COMMANDS:
-        made[words.name] = _parser(commands, words)
-        _everywhere(made[words.name])
-    made["up"].add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="end after that long")
-    _query(made["query"])
-    _fetch(made["fetch"])
-    _door(made["watch"], default="mqtt")
-    _door(made["status"])
+    parsers = {}
+    for text in COMMANDS:
+        parsers[text.name] = _add_parser(commands, text)
+        _add_common_options(parsers[text.name])
+    parsers["up"].add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this time")
+    _add_query_options(parsers["query"])
+    _add_fetch_options(parsers["fetch"])
+    _add_door_options(parsers["watch"], default="mqtt")
+    _add_door_options(parsers["status"])
     for name in ("watch", "status", "devices", "doctor", "calibrate"):
-        _output(made[name])
-    _calibrate(made["calibrate"])
-    made["configure"].add_argument("changes", nargs="+", metavar="SECTION.KEY=VALUE", help="what to set; a secret: -")
-    made["pause"].add_argument("duration", nargs="?", metavar="DURATION", help="as in 30m or 2h; without: until resume")
-    for name in ("pause", "resume", "rotate", "archive", "unannounce"):
-        made[name].add_argument("--node", metavar="NAME", help="which node (default: the configured one)")
-        _output(made[name])
-    _broker(made["broker-setup"])
-    made["token"].add_argument("--client", required=True, metavar="ID", help="who it is for: A-Z, a-z, 0-9, _ and -")
-    made["token"].add_argument("--ttl", default="24h", metavar="LENGTH", help="how long it works (24h)")
-    made["token"].add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
-    _keeping(made)
+        _add_output_options(parsers[name])
+    _add_calibrate_options(parsers["calibrate"])
+    parsers["configure"].add_argument(
+        "changes", nargs="+", metavar="SECTION.KEY=VALUE", help="a setting; for a secret, use - to be prompted"
+    )
+    parsers["pause"].add_argument(
+        "duration", nargs="?", metavar="DURATION", help="such as 30m or 2h (default: until resume)"
+    )
+    for name in (text.name for text in COMMANDS if text.run.startswith("commands.control:")):
+        parsers[name].add_argument("--node", metavar="NAME", help="the node to control (default: the configured one)")
+        _add_output_options(parsers[name])
+    _add_broker_options(parsers["broker-setup"])
+    parsers["token"].add_argument(
+        "--client", required=True, metavar="ID", help="the client's id: A-Z, a-z, 0-9, _ and -"
+    )
+    parsers["token"].add_argument("--ttl", default="24h", metavar="LENGTH", help="how long the token is valid (24h)")
+    parsers["token"].add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
+    _add_catalog_options(parsers)
     return parser
 
 
-def _query(parser: argparse.ArgumentParser) -> None:
-    _range(parser)
-    _door(parser)
+def _add_query_options(parser: argparse.ArgumentParser) -> None:
+    _add_range_options(parser)
+    _add_door_options(parser)
     parser.add_argument("--type", default="coverage", help="coverage (default), sounds, levels, status or clip")
     parser.add_argument(
-        "--order", choices=("loudest", "time"), default="loudest", help="of sounds: the loudest first, or as they came"
+        "--order", choices=("loudest", "time"), default="loudest", help="order of sounds: loudest first, or by time"
     )
-    parser.add_argument("--min-level", type=_number, metavar="DB", help="sounds at least that loud (LAFmax)")
-    parser.add_argument("--step", type=_step, default=60, metavar="SECONDS", help="length of a step of levels (60)")
-    _output(parser)
+    parser.add_argument("--min-level", type=_number, metavar="DB", help="only sounds at least this loud (LAFmax)")
+    parser.add_argument("--step", type=_step, default=60, metavar="SECONDS", help="step length of levels (60)")
+    _add_output_options(parser)
 
 
-def _fetch(parser: argparse.ArgumentParser) -> None:
-    _range(parser)
-    _door(parser)
+def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
+    _add_range_options(parser)
+    _add_door_options(parser)
     into = parser.add_mutually_exclusive_group(required=True)
     into.add_argument("-o", "--output", type=Path, metavar="FILE", help="name.wav, name.flac or name.opus")
     into.add_argument(
-        "--export", type=Path, metavar="DIR", help="each chunk whole, DIR/NODE_YYYYMMDD_HHMMSS.wav, with GUANO metadata"
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="one WAV file per chunk, DIR/NODE_YYYYMMDD_HHMMSS.wav, with GUANO metadata",
     )
     parser.add_argument(
         "--gaps",
         choices=("silence", "skip", "refuse"),
         default="silence",
-        help="where there is no sound: fill with silence (default), leave out, or write no file",
+        help="for gaps: insert silence (default), skip them, or refuse to write the file",
     )
     parser.add_argument(
-        "--identity", type=Path, metavar="FILE", help="age private key, as age-keygen wrote it, for encrypted sound"
+        "--identity", type=Path, metavar="FILE", help="age private key (from age-keygen) to decrypt sound with"
     )
-    _output(parser)
+    _add_output_options(parser)
 
 
-def _keeping(made: dict[str, argparse.ArgumentParser]) -> None:
-    made["catalog"].add_argument("action", choices=("verify", "rebuild"), help="look, or make it anew")
-    made["catalog"].add_argument("--deep", action="store_true", help="verify: read every archive back")
-    _range(made["hold"])
-    made["hold"].add_argument("--release", action="store_true", help="no longer hold what lies in this range")
-    _range(made["forget"])
-    made["forget"].add_argument("--yes", action="store_true", help="do not ask")
-    made["forget"].add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="to wait until it is done (60)"
+def _add_catalog_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    parsers["catalog"].add_argument("action", choices=("verify", "rebuild"), help="check the catalog, or rebuild it")
+    parsers["catalog"].add_argument("--deep", action="store_true", help="verify: read back every archive")
+    _add_range_options(parsers["hold"])
+    parsers["hold"].add_argument("--release", action="store_true", help="release the holds in this range")
+    _add_range_options(parsers["forget"])
+    parsers["forget"].add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parsers["forget"].add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait for completion (60)"
     )
     for name in ("catalog", "hold", "forget"):
-        _output(made[name])
+        _add_output_options(parsers[name])
 
 
-def _calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--level", type=_number, default=94.0, metavar="DB", help="of the calibrator (94)")
-    parser.add_argument("--frequency", type=_number, default=1_000.0, metavar="HZ", help="of the calibrator (1000)")
-    parser.add_argument("--known", type=_number, metavar="DB", help="no calibrator: a steady sound of this LAeq")
-    parser.add_argument("--seconds", type=_seconds, metavar="SECONDS", help="to listen (10)")
-    parser.add_argument("--gain", type=_whole, metavar="PERCENT", help="set the input gain first, 0 to 100")
+def _add_calibrate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--level", type=_number, default=94.0, metavar="DB", help="level of the calibrator (94)")
+    parser.add_argument(
+        "--frequency", type=_number, default=1_000.0, metavar="HZ", help="frequency of the calibrator (1000)"
+    )
+    parser.add_argument("--known", type=_number, metavar="DB", help="without a calibrator: the LAeq of a steady sound")
+    parser.add_argument("--seconds", type=_seconds, metavar="SECONDS", help="how long to listen (10)")
+    parser.add_argument("--gain", type=_integer, metavar="PERCENT", help="set the input gain first, 0 to 100")
 
 
-def _broker(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="where the broker will read it")
+def _add_broker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="folder that the broker will read")
     parser.add_argument(
         "--name",
         dest="names",
         action="append",
         default=[],
         metavar="HOST",
-        help="a name or address of the broker in your network; may be repeated (localhost is one anyway)",
+        help="host name or address of the broker; may be repeated (localhost is always included)",
     )
-    parser.add_argument("--renew-passwords", action="store_true", help="make new passwords although there are some")
-    parser.add_argument("--cert", type=Path, metavar="FILE", help="your own certificate for the broker, not a new one")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="its key")
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="the certificate of your CA, for clients")
+    parser.add_argument("--renew-passwords", action="store_true", help="replace existing passwords")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="your own certificate for the broker")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="key of that certificate")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificate of your CA, for clients")
 
 
-def _parser(commands: _Commands, words: Words) -> argparse.ArgumentParser:
+def _add_parser(commands: _Commands, text: HelpText) -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
-    if not words.purpose:  # without `help` argparse does not list a command
-        return commands.add_parser(
-            words.name, description=words.examples, formatter_class=style, allow_abbrev=False
-        )  # fmt: skip
-    purpose = words.purpose
+    if not text.summary:  # argparse does not list a command without `help`
+        return commands.add_parser(text.name, description=text.examples, formatter_class=style, allow_abbrev=False)
     return commands.add_parser(
-        words.name,
-        help=purpose,
-        description=f"{purpose[0].upper()}{purpose[1:]}.",
-        epilog=words.examples,
+        text.name,
+        help=text.summary,
+        description=f"{text.summary[0].upper()}{text.summary[1:]}.",
+        epilog=text.examples,
         formatter_class=style,
-        allow_abbrev=False,  # the installed command's wrapper looks for whole names
+        allow_abbrev=False,  # the installed command's wrapper scans for full option names
     )
 
 
-def _everywhere(parser: argparse.ArgumentParser) -> None:
-    common = parser.add_argument_group("with every command")
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    common = parser.add_argument_group("common options")
     common.add_argument("--data", type=Path, metavar="DIR", help="the node's folder (default: your user data folder)")
-    common.add_argument("--config", type=Path, metavar="FILE", help="settings (default: DIR/config.ini if it is there)")
+    common.add_argument("--config", type=Path, metavar="FILE", help="settings (default: DIR/config.ini, if it exists)")
     common.add_argument(
         "--set",
         dest="overrides",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="one setting, as in recorder.record_period=5; may be repeated",
+        help="override a setting, such as recorder.record_period=5; may be repeated",
     )
 
 
-def _range(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which time")
-    group.add_argument("--from", dest="start", metavar="T", help="from this time on")
-    group.add_argument("--to", dest="end", metavar="T", help="before this time (default: now)")
-    group.add_argument("--last", metavar="LENGTH", help="that long until now, as in 10m")
+def _add_range_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("time range")
+    group.add_argument("--from", dest="start", metavar="T", help="start of the range")
+    group.add_argument("--to", dest="end", metavar="T", help="end of the range, exclusive (default: now)")
+    group.add_argument("--last", metavar="LENGTH", help="a time span up to now, such as 10m")
 
 
-def _door(parser: argparse.ArgumentParser, default: str = "local") -> None:
-    parser.add_argument("--via", default=default, help=f"how to ask: local, ably, mqtt or http ({default})")
+def _add_door_options(parser: argparse.ArgumentParser, default: str = "local") -> None:
+    parser.add_argument("--via", default=default, help=f"how to reach the node: local, ably, mqtt or http ({default})")
     parser.add_argument(
         "--node",
         metavar="NAME",
-        help="which node (default: the configured one); query and status over Ably: `all` for every one",
+        help="the node to ask (default: the configured one); `all` with query and status over Ably",
     )
-    parser.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="to wait for an answer (10)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="how long to wait for an answer (10)"
+    )
 
 
-def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="JSON on standard output, for programs")
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
 
 
 def _number(text: str) -> float:
-    value = _float(text)
+    value = _float_or_nan(text)
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number")
     return value
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
 
 
-def _float(text: str) -> float:
+def _float_or_nan(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -204,9 +214,9 @@ def _float(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    value = _float(text)
+    value = _float_or_nan(text)
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number of seconds")
     return value
 
 
@@ -216,5 +226,5 @@ def _step(text: str) -> int:
     except ValueError:
         value = 0
     if not 1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not 1 to 86400 whole seconds")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of seconds from 1 to 86400")
     return value

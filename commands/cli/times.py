@@ -1,4 +1,4 @@
-"""Times as people type them -> instants. Pure: the present and the time zone are handed in."""
+"""Parses times and durations as people type them. Pure: `now` and the time zone are arguments."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def parse_time(text: str, now: Instant, zone: tzinfo | None = None) -> Instant:
-    """RFC 3339, also without seconds, or local time of `zone` (None: this machine's). UsageError for all else.
+    """RFC 3339 (seconds optional), or local time in `zone` (None: this machine's). Raises UsageError.
 
-    Of a local time that a clock change makes occur twice, the first is meant; one that it skips is refused.
+    A local time that occurs twice because of a clock change means the first; one that is skipped is an error.
     """
     text = text.strip()
     if text.lower() == "now":
@@ -34,70 +34,68 @@ def parse_time(text: str, now: Instant, zone: tzinfo | None = None) -> Instant:
         try:
             return _checked(Instant.parse(_NO_SECONDS.sub(":00", text).replace(" ", "T", 1)))
         except (ValueError, OverflowError):
-            raise UsageError(f"{text[:60]!r} is no time; {_EXAMPLES}") from None
+            raise UsageError(f"{text[:60]!r} is not a time; {_EXAMPLES}") from None
     match = _LOCAL.fullmatch(text)
     if not match or not text:
-        raise UsageError(f"{text[:60]!r} is no time; {_EXAMPLES}")
+        raise UsageError(f"{text[:60]!r} is not a time; {_EXAMPLES}")
     try:
         local = datetime.combine(_day(match["day"], now, zone), _clock(match["clock"]), zone)
         moment = local.astimezone(UTC)
         if moment.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
             if match["clock"] is not None:
-                raise UsageError(
-                    f"{text[:60]!r} is no time that exists: the clocks go forward then; name one before or after"
-                )
-            # a day that has no midnight begins when it would have come by the clock of the day before
+                raise UsageError(f"{text[:60]!r} does not exist: clocks go forward then; use a time before or after")
+            # a day without a midnight starts where midnight would be by the previous day's clock
             moment = (local - timedelta(days=1)).astimezone(UTC) + timedelta(days=1)
         return _checked(Instant((moment - _EPOCH) // timedelta(microseconds=1)))
     except (ValueError, OverflowError):
-        raise UsageError(f"{text[:60]!r} is no time that exists; {_EXAMPLES}") from None
+        raise UsageError(f"{text[:60]!r} does not exist; {_EXAMPLES}") from None
 
 
 def parse_duration(text: str) -> int:
-    """`10m`, `90s`, `2h`, `1d`, `1h30m` in microseconds; UsageError with examples for all else, and for 0."""
+    """`10m`, `90s`, `2h`, `1d`, `1h30m` in microseconds; UsageError for anything else, and for 0."""
     steps = _STEP.findall(text.strip().lower())
     if not steps or _STEP.sub("", text.strip().lower()):
-        raise UsageError(f"{text[:60]!r} is no length of time; {_DURATIONS}")
+        raise UsageError(f"{text[:60]!r} is not a duration; {_DURATIONS}")
     total = 0
     for whole, fraction, unit in steps:
         total += (int(whole) * MICROSECONDS + int(fraction.ljust(6, "0") if fraction else 0)) * _UNITS[unit]
     if total == 0:
-        raise UsageError(f"{text[:60]!r} is no time at all; {_DURATIONS}")
+        raise UsageError(f"{text[:60]!r} is zero; {_DURATIONS}")
     return total
 
 
 def parse_range(
     start: str | None, end: str | None, last: str | None, now: Instant, zone: tzinfo | None = None
 ) -> tuple[Instant, Instant]:
-    """The range that --from, --to and --last name together: `from` inclusive, `to` exclusive. UsageError."""
+    """The range given by --from, --to and --last; the end is exclusive. UsageError."""
     if last is not None:
         if start is not None or end is not None:
-            raise UsageError("--last goes without --from and --to")
+            raise UsageError("--last cannot be combined with --from and --to")
         length = parse_duration(last)
         return Instant(max(now - length, FIRST)), now
     if start is None:
-        raise UsageError("which time? Give --last 10m, or --from and --to, as in --from 22:00 --to 22:10")
+        raise UsageError("missing time range; use --last 10m, or --from and --to, such as --from 22:00 --to 22:10")
     first = parse_time(start, now, zone)
-    after = now if end is None else parse_time(end, now, zone)
-    if first >= after:
-        named = f"--to ({end})" if end is not None else "now"
-        raise UsageError(f"--from ({start}) must be before {named}")
-    return first, after
+    stop = now if end is None else parse_time(end, now, zone)
+    if first >= stop:
+        limit = f"--to ({end})" if end is not None else "now"
+        raise UsageError(f"--from ({start}) must be before {limit}")
+    return first, stop
 
 
 def _checked(moment: Instant) -> Instant:
-    if not FIRST <= moment <= LAST:  # an offset can lead out of the years 1 to 9999
+    if not FIRST <= moment <= LAST:  # an offset can lead outside the years 1 to 9999
         raise ValueError(int(moment))
     return moment
 
 
-def _day(word: str | None, now: Instant, zone: tzinfo | None) -> date:
+def _day(text: str | None, now: Instant, zone: tzinfo | None) -> date:
     today = now.datetime().astimezone(zone).date()
-    if word is None or word.lower() == "today":
+    if text is None or text.lower() == "today":
         return today
-    if word.lower() == "yesterday":
+    if text.lower() == "yesterday":
         return today - timedelta(days=1)
-    return date.fromisoformat(word)
+    return date.fromisoformat(text)
 
 
 def _clock(text: str | None) -> time:

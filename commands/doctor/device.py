@@ -1,4 +1,4 @@
-"""The microphone: half a second of it, and what can be told from that."""
+"""The microphone: does it record, and is the input level sane?"""
 
 from __future__ import annotations
 
@@ -11,141 +11,130 @@ from pathlib import Path
 import numpy as np
 
 from commands.cli.logs import escaped
-from commands.doctor.finding import Finding, Patient, fault, ok, warning
+from commands.doctor.finding import Finding, fault, ok, warning
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import Recorder
 from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
+from edge.recorder.capture.excerpt import Excerpt, record_excerpt
 from edge.recorder.capture.gain import read_gain, set_command
-from edge.recorder.capture.listening import Heard, listen
 from edge.recorder.capture.microphone import choose_device, list_devices
 from edge.recorder.capture.sources import choose_source
 from edge.spool.spool import Spool
 from query_service.answer.spool_view import SpoolWatcher
 
-_SECONDS = 0.5
-_QUIET_DBFS = -75.0  # peak: the noise of any microphone that is switched on is louder
-_FLOOR_DBFS = -119.0  # what the level meter says of digital silence
+_SECONDS = 0.5  # of sound to judge
+_QUIET_DBFS = -75.0  # peak; the self-noise of any working microphone is louder
+_FLOOR_DBFS = -119.0  # the level meter's reading for digital silence
 _CLIPPED = 1 - 2**-15  # of full scale
-_CLIPPING_SHARE = 1e-3  # of the samples; fewer are a bang
+_CLIPPING_SHARE = 1e-3  # of the samples; fewer are a single bang
 _CARD = re.compile(r"\(hw:(\d+),\d+\)")
 
 
-def look(patient: Patient) -> Iterator[Finding]:
-    """Opens what the recorder would. Beside a running one the sound card may be busy, which is no fault."""
-    recorder = patient.settings.recorder
+def check_device(node: NodeUnderTest) -> Iterator[Finding]:
+    """Opens the recorder's source. If the recorder is running and holds the sound card, checks what it gets."""
     try:
-        source = choose_source(recorder)
-        heard = listen(source, _SECONDS)
+        source = choose_source(node.settings.recorder)
+        heard = record_excerpt(source, _SECONDS)
     except DeviceError as problem:
-        busy = in_use(patient)
-        yield from busy or [cannot_record(patient, problem)]
+        remedy = node.configure(*problem.changes) if isinstance(problem, FileUnencodable) else _remedy(node)
+        yield from findings_while_recording(node) or [fault("device.records", escaped(str(problem)), remedy)]
         return
     yield ok("device.records", _describe(heard))
     if type(source).__name__ == "SyntheticSource":
-        yield is_made_up(patient)
+        yield check_source(node)
     elif type(source).__name__ == "Microphone":
-        yield from lets_sound_in(heard.form.device)
-        yield is_not_silent(heard.form.device, peak_dbfs(heard))
-        yield does_not_clip(heard)
+        yield from check_gain(heard.form.device)
+        yield check_level(heard.form.device, peak_dbfs(heard))
+        yield check_clipping(heard)
 
 
-def cannot_record(patient: Patient, problem: DeviceError) -> Finding:
-    """Which setting does not fit what there is."""
-    remedy = patient.configure(*problem.changes) if isinstance(problem, FileUnencodable) else _remedy(patient)
-    return fault("device.records", escaped(str(problem)), remedy)
-
-
-def _remedy(patient: Patient) -> str:
-    recorder = patient.settings.recorder
-    if recorder.source not in ("auto", "microphone"):
-        there = Path(recorder.source).expanduser().exists()
-        return f"file {shlex.quote(recorder.source)}" if there else patient.configure("recorder.source=auto")
+def _remedy(node: NodeUnderTest) -> str:
+    """Adapts the first setting that does not match the hardware."""
+    recorder = node.settings.recorder
+    if not uses_microphone(recorder):
+        exists = Path(recorder.source).expanduser().exists()
+        return f"file {shlex.quote(recorder.source)}" if exists else node.configure("recorder.source=auto")
     try:
         devices = list_devices()
     except DeviceError:
         devices = []
     if not devices:
-        return _plug_in(patient)
+        return _plug_in(node)
     try:
         device = choose_device(devices, recorder.device)
     except DeviceError:
         device = choose_device(devices, "")
-        return patient.configure(f"recorder.device={device.name}")
+        return node.configure(f"recorder.device={device.name}")
     if recorder.channels > device.channels:
-        return patient.configure(f"recorder.channels={device.channels}")
+        return node.configure(f"recorder.channels={device.channels}")
     if recorder.sample_rate != device.rate:
-        return patient.configure(f"recorder.sample_rate={device.rate}")
-    return "fuser -v /dev/snd/*  # who holds it; end that program, or plug the microphone in again"
+        return node.configure(f"recorder.sample_rate={device.rate}")
+    return "fuser -v /dev/snd/*  # stop the program using it, or replug the microphone"
 
 
-def _plug_in(patient: Patient) -> str:
-    return (
-        f"arecord -l  # plug the microphone in until it is listed; sudo usermod -aG audio {patient.user} if it never is"
-    )
+def _plug_in(node: NodeUnderTest) -> str:
+    return f"arecord -l  # plug in the microphone; if it is never listed: sudo usermod -aG audio {node.user}"
 
 
-def is_made_up(patient: Patient) -> Finding:
-    if patient.settings.recorder.source == "synthetic":
-        return ok("device.source", "a synthetic scene, as it is set")
-    return warning(
-        "device.source",
-        "there is no microphone: a synthetic scene is recorded",
-        _plug_in(patient),
-    )
+def check_source(node: NodeUnderTest) -> Finding:
+    if node.settings.recorder.source == "synthetic":
+        return ok("device.source", "a synthetic scene, as configured")
+    return warning("device.source", "no microphone: recording a synthetic scene", _plug_in(node))
 
 
-def is_not_silent(device: str, peak: float) -> Finding:
-    check, told = "device.level", f"peak {peak:.0f} dBFS"
+def check_level(device: str, peak: float) -> Finding:
+    check, message = "device.level", f"peak {peak:.0f} dBFS"
     if peak == -np.inf or peak <= _FLOOR_DBFS:
-        return fault(check, "nothing but digital silence: it is muted or not connected", _mixer(device, "80% cap"))
+        return fault(check, "digital silence: the input is muted or not connected", _mixer(device, "80% cap"))
     if peak < _QUIET_DBFS:
-        return warning(check, f"{told}: hardly more than silence", _mixer(device, "80% cap"))
-    return ok(check, told)
+        return warning(check, f"{message}: close to silence", _mixer(device, "80% cap"))
+    return ok(check, message)
 
 
-def lets_sound_in(device: str) -> Iterator[Finding]:
-    """The input gain; nothing where the card has no control of it, or none that can be read."""
+def check_gain(device: str) -> Iterator[Finding]:
+    """The input gain; nothing if the card has no gain control that can be read."""
     gain = read_gain(device)
     if gain is None:
         return
-    check, told = "device.gain", escaped(f"{gain.control}: {gain}")
+    check, message = "device.gain", escaped(f"{gain.control}: {gain}")
     if gain.percent and gain.on:
-        yield ok(check, told)
+        yield ok(check, message)
     elif gain.percent:
-        yield fault(check, told, set_command(device, gain, "cap"))
+        yield fault(check, message, set_command(device, gain, "cap"))
     else:
-        # a card that only amplifies still hears at its lowest
+        # a card that only amplifies still records at its lowest gain
         unity = gain.on and gain.decibels is not None and gain.decibels >= 0
-        yield (warning if unity else fault)(check, told, set_command(device, gain, "80%", "cap"))
+        yield (warning if unity else fault)(check, message, set_command(device, gain, "80%", "cap"))
 
 
-def does_not_clip(heard: Heard) -> Finding:
+def check_clipping(heard: Excerpt) -> Finding:
     check = "device.clipping"
     clipped = np.abs(heard.samples.astype(np.float64)) >= heard.full_scale * _CLIPPED
     share = float(np.mean(clipped))
-    told = f"{share:.1%} of the samples are at full scale"
+    message = f"{share:.1%} of the samples are at full scale"
     if share >= _CLIPPING_SHARE:
-        return fault(check, f"{told}: the gain is too high", _mixer(heard.form.device, "50%"))
-    return warning(check, told, _mixer(heard.form.device, "50%")) if share else ok(check, "no sample at full scale")
+        return fault(check, f"{message}: the gain is too high", _mixer(heard.form.device, "50%"))
+    return warning(check, message, _mixer(heard.form.device, "50%")) if share else ok(check, "no clipping")
 
 
-def in_use(patient: Patient) -> list[Finding]:
-    """What the running recorder gets from the device, where it has it; nothing where none records."""
-    spool = Spool(patient.settings.recorder.record_path, patient.settings.node.name)
+def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
+    """What the running recorder gets from the device; nothing if no recorder is running."""
+    spool = Spool(node.settings.recorder.record_path, node.settings.node.name)
     try:
         view = SpoolWatcher(spool).view()
-        state, alive = view.state, view.is_alive(patient.kernel.now())
+        state, alive = view.state, view.is_alive(node.kernel.now())
         if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []
         device = spool.streams.read(state.stream_id).device
         last = _last_chunk(spool, state.stream_id)
     except SpoolError:
         return []
-    found = [ok("device.records", f"the recorder has it and records {state.stream_id} from {escaped(device)}")]
-    if wanted(patient.settings.recorder):
-        found.extend(lets_sound_in(device))
+    found = [ok("device.records", f"in use by the recorder: stream {state.stream_id} from {escaped(device)}")]
+    if uses_microphone(node.settings.recorder):
+        found.extend(check_gain(device))
     if last is not None and last.levels is not None and not last.levels.calibrated:
-        found.append(is_not_silent(device, last.levels.lcpeak))
+        found.append(check_level(device, last.levels.lcpeak))
     return found
 
 
@@ -154,14 +143,14 @@ def _last_chunk(spool: Spool, stream_id: str) -> Chunk | None:
     return spool.chunks.manifest(chunks[-1]) if chunks else None
 
 
-def peak_dbfs(heard: Heard) -> float:
-    """The greatest magnitude, re full scale; -inf for digital silence."""
+def peak_dbfs(heard: Excerpt) -> float:
+    """The peak relative to full scale; -inf for digital silence."""
     peak = float(np.abs(heard.samples.astype(np.float64)).max(initial=0.0))
     return 20 * float(np.log10(peak / heard.full_scale)) if peak else -np.inf
 
 
 def _mixer(device: str, setting: str) -> str:
-    """ALSA's own mixer where the device is a card, else the sound server's."""
+    """The command to set ALSA's mixer if the device is a card, else the sound server's."""
     match = _CARD.search(device)
     if match is None and shutil.which("pactl"):
         volume = "50%" if setting.startswith("50") else "100%"
@@ -173,12 +162,12 @@ def _mixer(device: str, setting: str) -> str:
     return f"amixer {card}sset Capture {setting}"
 
 
-def _describe(heard: Heard) -> str:
+def _describe(heard: Excerpt) -> str:
     form = heard.form
     channels = "mono" if form.channels == 1 else f"{form.channels} channels"
     return f"{escaped(form.device)}: {form.rate} Hz, {channels}, {form.bits} bits"
 
 
-def wanted(recorder: Recorder) -> bool:
-    """Whether a sound card is meant at all."""
+def uses_microphone(recorder: Recorder) -> bool:
+    """Whether the recorder uses a sound card at all."""
     return recorder.source in ("auto", "microphone")

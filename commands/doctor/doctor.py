@@ -1,9 +1,8 @@
-"""`imhearing doctor`: really tries each part of the node, says what is wrong, and the command that mends it."""
+"""`imhearing doctor`: tests each part of the node, and says what is wrong and which command fixes it."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 import queue
@@ -12,129 +11,125 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.common import data_dir, print_json, say, settings
+from commands.cli.common import data_dir, load_settings, print_json, print_message
 from commands.cli.logs import escaped
 from commands.doctor import installed
-from commands.doctor.finding import Check, Finding, Patient, fault
+from commands.doctor.checks import PARTS, Part, checks_of
+from commands.doctor.finding import Finding, fault
+from commands.doctor.node_under_test import NodeUnderTest
 from commands.show.formats import count
 from commands.up.plan import MARKER
 from edge.core.errors import ConfigError
 from edge.core.kernel_clock import KernelClock
 
-log = logging.getLogger(__name__)
-
-ROOMS = ("software", "files", "clock", "spool", "device", "catalog", "broker", "store", "realtime", "http")
-_MODULES = {"files": "modes"}
-_SECONDS = 13.0  # for all of them; each has patience of its own below it
-_WORDS = {"ok": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
+_TIMEOUT = 13.0  # seconds for all checks; each has a shorter timeout of its own
+_LABELS = {"ok": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when nothing is at fault, 1 otherwise; warnings alone are no fault."""
+    """Exit code 1 if there is a fault; warnings alone give 0."""
     logs.set_up_for_people()
-    warnings.simplefilter("ignore")  # a library's, which would stand between our lines
+    warnings.simplefilter("ignore")  # of libraries, which would appear between our lines
     for name in ("edge", "query_service", "commands"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they complain of is what we report
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the findings say the same
     try:
-        patient = _patient(args)
-        found = [_no_node(patient)] if is_nowhere(patient) else examine(patient)
+        node = _node(args)
+        found = examine(node) if _exists(node) else [_missing_node(node)]
     except ConfigError as problem:
-        found = [_of_settings(text, args) for text in problem.faults]
+        found = [_settings_fault(text, args) for text in problem.faults]
+    numbers = Counter(finding.state for finding in found)
     if args.json:
-        print_json({"ok": not _faults(found), "findings": found})
+        print_json({"ok": not numbers["fault"], "findings": found})
     else:
-        _tell(found)
-    return 1 if _faults(found) else 0
+        _print_findings(found)
+        totals = [
+            count(numbers["fault"], "fault") if numbers["fault"] else "no faults",
+            count(numbers["warning"], "warning") if numbers["warning"] else "no warnings",
+        ]
+        print_message(f"{count(len(found), 'check')}: {', '.join(totals)}")
+    return 1 if numbers["fault"] else 0
 
 
-def examine(patient: Patient, seconds: float = _SECONDS) -> list[Finding]:
-    """What all rooms found, in their order; a room that is not done after `seconds` is a fault itself.
+def examine(node: NodeUnderTest, timeout: float = _TIMEOUT, parts: Sequence[Part] = PARTS) -> list[Finding]:
+    """The findings on all parts, in order; a part that takes longer than `timeout` seconds is itself a fault.
 
-    The rooms run side by side, in threads that nobody waits for at the end of the process.
+    The parts are checked in parallel, in daemon threads, so that a check that hangs cannot delay the exit.
     """
-    found: dict[str, list[Finding]] = {room: [] for room in ROOMS}
-    results: queue.SimpleQueue[tuple[str, Finding | None]] = queue.SimpleQueue()
-    for room in ROOMS:
-        threading.Thread(target=_examine_room, args=(room, patient, results), name=room, daemon=True).start()
-    deadline, left = time.monotonic() + seconds, set(ROOMS)
-    while left:
+    found: dict[Part, list[Finding]] = {part: [] for part in parts}
+    results: queue.SimpleQueue[tuple[Part, Finding | None]] = queue.SimpleQueue()
+    for part in parts:
+        threading.Thread(target=_examine_part, args=(part, node, results), name=part, daemon=True).start()
+    deadline, unfinished = time.monotonic() + timeout, set(parts)
+    while unfinished:
         try:
-            room, finding = results.get(timeout=max(0.0, deadline - time.monotonic()))
+            part, finding = results.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
         if finding is None:
-            left.discard(room)
+            unfinished.discard(part)
         else:
-            found[room].append(finding)
-    for room in left:
-        told = f"the look at it was not done within {seconds:g} s: something in it does not answer"
-        found[room].append(fault(f"{room}.time", told, patient.command("doctor")))
-    return [finding for room in ROOMS for finding in found[room]]
+            found[part].append(finding)
+    for part in unfinished:
+        message = f"the checks did not finish within {timeout:g} s: something does not respond"
+        found[part].append(fault(f"{part}.time", message, node.command("doctor")))
+    return [finding for part in parts for finding in found[part]]
 
 
-def _examine_room(room: str, patient: Patient, results: queue.SimpleQueue[tuple[str, Finding | None]]) -> None:
+def _examine_part(part: Part, node: NodeUnderTest, results: queue.SimpleQueue[tuple[Part, Finding | None]]) -> None:
     try:
-        look: Check = importlib.import_module(f"commands.doctor.{_MODULES.get(room, room)}").look
-        for finding in look(patient):
-            results.put((room, finding))
+        for finding in checks_of(part)(node):
+            results.put((part, finding))
     except ImportError as problem:
-        results.put((room, fault(f"{room}.libraries", f"cannot be loaded: {problem}", patient.setup())))
-    except Exception as problem:  # the edge of a check: one that fails must not hide the others
-        told = f"the check itself failed ({type(problem).__name__}: {problem})"
-        results.put((room, fault(f"{room}.check", told, "report it, with this line")))
-    results.put((room, None))
+        results.put((part, fault(f"{part}.libraries", f"cannot be loaded: {problem}", node.setup())))
+    except Exception as problem:  # one check that fails must not hide the others
+        message = f"the check itself failed ({type(problem).__name__}: {problem})"
+        results.put((part, fault(f"{part}.check", message, "report this line as a bug")))
+    results.put((part, None))
 
 
-def _patient(args: argparse.Namespace) -> Patient:
+def _node(args: argparse.Namespace) -> NodeUnderTest:
     folder = data_dir(args)
-    own = folder / "config.ini"
-    file: Path | None = args.config or (own if own.exists() else None)
-    return Patient(settings(args), folder, file, _is_by_up(own), KernelClock())
+    default = folder / "config.ini"
+    file: Path | None = args.config or (default if default.exists() else None)
+    return NodeUnderTest(load_settings(args), folder, file, _is_written_by_up(default), KernelClock())
 
 
-def is_nowhere(patient: Patient) -> bool:
-    """Whether there is no folder of a node at all. One that is there needs no recording in it yet."""
-    return not patient.data_dir.is_dir() and not patient.settings.recorder.record_path.is_dir()
+def _exists(node: NodeUnderTest) -> bool:
+    """Whether the node has a folder at all, even if nothing was recorded yet."""
+    return node.data_dir.is_dir() or node.settings.recorder.record_path.is_dir()
 
 
-def _no_node(patient: Patient) -> Finding:
-    told = f"{patient.data_dir} is not there: no node has recorded in it yet"
-    return fault("files.data", told, f"{patient.up()}  # or name the node's folder with --data")
+def _missing_node(node: NodeUnderTest) -> Finding:
+    message = f"{node.data_dir} does not exist: no node has recorded there yet"
+    return fault("files.data", message, f"{node.up()}  # or set the node's folder with --data")
 
 
-def _is_by_up(path: Path) -> bool:
+def _is_written_by_up(path: Path) -> bool:
     try:
         return MARKER in path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError:
         return False
 
 
-def _of_settings(text: str, args: argparse.Namespace) -> Finding:
-    """A fault of the configuration; what to run stands at its end, where a command can mend it."""
+def _settings_fault(text: str, args: argparse.Namespace) -> Finding:
+    """A fault in the configuration. If the message ends with `; run: COMMAND`, that is the remedy."""
     sudo = "sudo " if installed.is_installed(data_dir(args), args.config) else ""
-    told, found, command = text.partition("; run: ")
+    message, found, command = text.partition("; run: ")
     if found:
-        return Finding("settings", "fault", told, sudo + command)
+        return fault("settings", message, sudo + command)
     file = shlex.quote(str(args.config or data_dir(args) / "config.ini"))
-    return Finding("settings", "fault", text, f"{sudo}{os.environ.get('EDITOR', 'nano')} {file}")
+    return fault("settings", text, f"{sudo}{os.environ.get('EDITOR', 'nano')} {file}")
 
 
-def _faults(found: list[Finding]) -> int:
-    return sum(finding.state == "fault" for finding in found)
-
-
-def _tell(found: list[Finding]) -> None:
+def _print_findings(found: list[Finding]) -> None:
     width = max((len(finding.check) for finding in found), default=0)
     for finding in found:
-        print(f"{_WORDS[finding.state]} {finding.check:{width}}  {escaped(finding.message)}")
+        print(f"{_LABELS[finding.state]} {finding.check:{width}}  {escaped(finding.message)}")
         if finding.remedy and finding.state != "ok":
             print(f"        {'':{width}}  → {escaped(finding.remedy)}")
     sys.stdout.flush()
-    faults, warnings = _faults(found), sum(finding.state == "warning" for finding in found)
-    words = [
-        count(number, word) if number else f"no {word}s" for number, word in ((faults, "fault"), (warnings, "warning"))
-    ]
-    say(f"{count(len(found), 'look')}: {', '.join(words)}")

@@ -1,4 +1,4 @@
-"""A node that `scripts/install` made: where it has what, and who gives it its secrets. As in scripts/node-files."""
+"""A node installed by `scripts/install`: its paths, its services, and where its secrets come from."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ RESTART = "sudo systemctl restart imhearing.target"
 
 
 def is_installed(data_dir: Path, config_file: Path | None) -> bool:
-    """By its places: `deploy/imhearing` names both, and nobody else has them."""
+    """Recognised by its paths, which `deploy/imhearing` passes and no other node uses."""
     return data_dir == DATA and config_file == CONFIG
 
 
 def setup(installed: bool) -> str:
-    """The command that brings the libraries and programs that are missing."""
+    """The command that installs missing libraries and programs."""
     return f"sudo {SETUP}" if installed else "scripts/setup"
 
 
 def broker_service() -> str:
-    """The service of the broker on this machine: the node's own, where it has one, which cannot run beside Debian's."""
+    """The broker's service on this machine: the node's own if installed (it replaces Debian's), else Debian's."""
     return OWN_BROKER if (UNITS / f"{OWN_BROKER}.service").exists() else "mosquitto"
 
 
-def overruling(section: str, key: str, environ: Mapping[str, str] = os.environ) -> str:
-    """What gives this secret whatever config.ini says, `$VARIABLE` or a credential's path; empty: nothing does."""
+def overriding_source(section: str, key: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What overrides this secret in config.ini: `$VARIABLE` or a credential's path; empty if nothing does."""
     name = f"imhearing_{section}_{key}"
     if not config.is_secret(section, key):
         return ""
@@ -45,5 +45,5 @@ def overruling(section: str, key: str, environ: Mapping[str, str] = os.environ) 
 
 
 def paste_into_credentials(section: str, key: str) -> str:
-    """The command that takes a secret from the terminal; it ends with Ctrl-D."""
+    """The command that reads a secret from the terminal, up to Ctrl-D."""
     return f"sudo install -m 600 /dev/stdin {CREDENTIALS}/imhearing_{section}_{key}"

@@ -1,70 +1,73 @@
-"""The bucket's own rules against `[archive] keep_remote`: neither must delete what the other believes to be kept."""
+"""The bucket's lifecycle rules compared with `[archive] keep_remote`: neither may delete what the other keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from commands.doctor.finding import Finding, Patient, fault, ok, warning
+from commands.doctor.finding import Finding, fault, ok, warning
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.core.errors import StoreError
-from edge.store.s3 import LifecycleRule, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import LifecycleRule
 
-_RULES = "give the bucket the rule of docs/storage.md, under Lifecycle rules"
+_ADD_RULE = "add the rule from docs/storage.md, Lifecycle rules, to the bucket"
 
 
-def look(patient: Patient, storage: Storage, *, may_delete: bool) -> Iterator[Finding]:
-    """A store that does not show its rules is none the worse for it."""
+def check_lifecycle_rules(node: NodeUnderTest, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:
+    """A store that does not reveal its rules is not at fault."""
     try:
         rules = storage.lifecycle()
     except StoreError as problem:
-        yield ok("store.lifecycle", f"the bucket's lifecycle rules cannot be seen ({problem})")
+        yield ok("store.lifecycle", f"the bucket's lifecycle rules cannot be read ({problem})")
         return
-    yield expiry(patient, rules, may_delete=may_delete)
-    yield unfinished(patient, rules)
+    yield check_lifecycle(node, rules, may_delete=may_delete)
+    yield check_unfinished(node, rules)
 
 
-def expiry(patient: Patient, rules: Sequence[LifecycleRule], *, may_delete: bool) -> Finding:
-    """Whether archives go when `keep_remote` (days, 0: never) says so. `may_delete`: the archiver can do it itself."""
-    check, keep = "store.lifecycle", patient.settings.archive.keep_remote
-    archives = f"{_own(patient)}2"  # what all years begin with, and neither clips nor corrections do
+def check_lifecycle(node: NodeUnderTest, rules: Sequence[LifecycleRule], *, may_delete: bool) -> Finding:
+    """Whether archives are deleted after `keep_remote` days (0: never). `may_delete`: the archiver may do so itself."""
+    check, keep = "store.lifecycle", node.settings.archive.keep_remote
+    archives = f"{_node_prefix(node)}2"  # the prefix of all years, but not of clips and corrections
     touching = [
         rule.expire_days
         for rule in rules
         if rule.expire_days is not None and (archives.startswith(rule.prefix) or rule.prefix.startswith(archives))
     ]
     if touching and (not keep or min(touching) < keep):
-        told = f"keep_remote is {keep:g}" if keep else "keep_remote is 0, which is for ever"
+        expected = f"{keep:g} days" if keep else "0 (never)"
         return fault(
             check,
-            f"the bucket deletes archives after {min(touching)} days, and answers would go on naming them: {told}",
-            patient.configure(f"archive.keep_remote={min(touching)}"),
+            f"the bucket deletes archives after {min(touching)} days, but keep_remote is {expected}:"
+            " answers would list deleted archives",
+            node.configure(f"archive.keep_remote={min(touching)}"),
         )
     if not keep:
-        return ok(check, "no rule of the bucket deletes archives")
+        return ok(check, "no bucket rule deletes archives")
     if may_delete:
-        return ok(check, f"the archiver deletes archives after {keep:g} days, and no rule of the bucket does so before")
-    whole = [rule.expire_days for rule in rules if rule.expire_days and archives.startswith(rule.prefix)]
-    if not whole:
-        told = f"keep_remote is {keep:g} days, but the key may not delete and no rule of the bucket does: archives stay"
-        return warning(check, told, _RULES)
-    if min(whole) > keep:
+        return ok(check, f"the archiver deletes archives after {keep:g} days, and no bucket rule does so earlier")
+    covering = [rule.expire_days for rule in rules if rule.expire_days and archives.startswith(rule.prefix)]
+    if not covering:
+        message = f"keep_remote is {keep:g} days, but neither the key nor a bucket rule can delete: archives are kept"
+        return warning(check, message, _ADD_RULE)
+    if min(covering) > keep:
         return warning(
             check,
-            f"the key may not delete, and the bucket does so after {min(whole)} days, not {keep:g}",
-            patient.configure(f"archive.keep_remote={min(whole)}"),
+            f"the key may not delete, and the bucket deletes after {min(covering)} days, not {keep:g}",
+            node.configure(f"archive.keep_remote={min(covering)}"),
         )
-    return ok(check, f"a rule of the bucket deletes archives after {min(whole)} days, as keep_remote says")
+    return ok(check, f"a bucket rule deletes archives after {min(covering)} days, as set by keep_remote")
 
 
-def unfinished(patient: Patient, rules: Sequence[LifecycleRule]) -> Finding:
-    """Whether the parts of an upload that nobody finishes, which cost money, go some day."""
+def check_unfinished(node: NodeUnderTest, rules: Sequence[LifecycleRule]) -> Finding:
+    """Whether the parts of abandoned uploads, which cost money, are deleted eventually."""
     check = "store.unfinished"
-    days = [rule.abort_days for rule in rules if rule.abort_days and _own(patient).startswith(rule.prefix)]
+    days = [rule.abort_days for rule in rules if rule.abort_days and _node_prefix(node).startswith(rule.prefix)]
     if days:
-        return ok(check, f"a rule of the bucket ends uploads that nobody finishes after {min(days)} days")
-    told = "no rule of the bucket ends uploads that nobody finishes: those of a node that was lost cost money for ever"
-    return warning(check, told, _RULES)
+        return ok(check, f"a bucket rule aborts unfinished uploads after {min(days)} days")
+    message = "no bucket rule aborts unfinished uploads: those of a lost node cost money for ever"
+    return warning(check, message, _ADD_RULE)
 
 
-def _own(patient: Patient) -> str:
-    """What all keys of this node begin with."""
-    return f"{patient.settings.s3.prefix}{patient.settings.node.name}/"
+def _node_prefix(node: NodeUnderTest) -> str:
+    """The prefix of all keys of this node."""
+    return f"{node.settings.s3.prefix}{node.settings.node.name}/"

@@ -1,4 +1,4 @@
-"""Ably, or a server that speaks its protocol: connect, and an answer's whole way from the node to a client."""
+"""Ably, or a server that speaks its protocol: can we connect, and does an answer get from the node to a client?"""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ import secrets
 import time
 from collections.abc import Iterator
 
-from commands.doctor.finding import Finding, Patient, fault, ok
+from commands.doctor.finding import Finding, fault, ok
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.core.errors import ConfigError, DoorError
 from edge.core.instant import Instant
 from query_service.realtime import tokens
 
-_CONNECT_SECONDS = 5.0
-_CARRY_SECONDS = 4.0
+_CONNECT_TIMEOUT = 5.0
+_MESSAGE_TIMEOUT = 4.0
 _TOKEN_SECONDS = 60
 
 
-def look(patient: Patient) -> Iterator[Finding]:
-    """Without a key there is nothing to try: the node is then asked by MQTT, HTTP or on its own machine."""
-    ably = patient.settings.ably
+def check_realtime(node: NodeUnderTest) -> Iterator[Finding]:
+    """Without a key there is nothing to check: the node then answers over MQTT, HTTP and locally only."""
+    ably = node.settings.ably
     if not ably.api_key.reveal():
-        yield ok("realtime.key", "no Ably key: the node cannot be asked from elsewhere through Ably")
+        yield ok("realtime.key", "no Ably key: the node cannot be queried over Ably")
         return
-    key = key_is_one(patient)
+    key = check_key(node)
     yield key
     if key.state != "fault":
-        yield from asyncio.run(_carries(patient))
+        yield from asyncio.run(_check_connect_and_rights(node))
 
 
-def key_is_one(patient: Patient) -> Finding:
+def check_key(node: NodeUnderTest) -> Finding:
     check = "realtime.key"
     try:
-        name = tokens.parse_api_key(patient.settings.ably.api_key).name
+        name = tokens.parse_api_key(node.settings.ably.api_key).name
     except ConfigError as problem:
-        return fault(check, str(problem), patient.configure("ably.api_key=-"))
+        return fault(check, str(problem), node.configure("ably.api_key=-"))
     return ok(check, f"the key {name}")
 
 
-async def _carries(patient: Patient) -> list[Finding]:
-    """One message on a reply channel of our own, as an answer goes."""
+async def _check_connect_and_rights(node: NodeUnderTest) -> list[Finding]:
+    """Sends one message on a reply channel of our own, as an answer is sent."""
     from query_service.realtime.link import Delivery, Link  # noqa: PLC0415 -- the SDK, 30 MB
 
-    ably, node = patient.settings.ably, patient.settings.node.name
+    ably, name = node.settings.ably, node.settings.node.name
     client_id = f"doctor-{secrets.token_hex(8)}"
     channel, arrived = f"{tokens.REPLIES}{client_id}", asyncio.Event()
 
@@ -52,40 +53,40 @@ async def _carries(patient: Patient) -> list[Finding]:
     def received(_delivery: Delivery) -> None:
         arrived.set()
 
-    here = Link(ably.endpoint, lambda: tokens.node_token(ably.api_key, node, _TOKEN_SECONDS, now()), _TOKEN_SECONDS)
+    here = Link(ably.endpoint, lambda: tokens.node_token(ably.api_key, name, _TOKEN_SECONDS, now()), _TOKEN_SECONDS)
     there = Link(
         ably.endpoint, lambda: tokens.client_token(ably.api_key, client_id, _TOKEN_SECONDS, now()), _TOKEN_SECONDS
     )
     found = []
     try:
-        await asyncio.gather(here.open(_CONNECT_SECONDS), there.open(_CONNECT_SECONDS))
-        found.append(ok("realtime.connect", f"{ably.endpoint or 'Ably'} lets us in"))
-        await here.subscribe(f"{tokens.REQUESTS}{node}", received, timeout=_CARRY_SECONDS)
-        await there.subscribe(channel, received, timeout=_CARRY_SECONDS)
+        await asyncio.gather(here.open(_CONNECT_TIMEOUT), there.open(_CONNECT_TIMEOUT))
+        found.append(ok("realtime.connect", f"connected to {ably.endpoint or 'Ably'}"))
+        await here.subscribe(f"{tokens.REQUESTS}{name}", received, timeout=_MESSAGE_TIMEOUT)
+        await there.subscribe(channel, received, timeout=_MESSAGE_TIMEOUT)
         arrived.clear()
-        await here.publish(channel, "doctor", b"{}", {}, timeout=_CARRY_SECONDS)
-        async with asyncio.timeout(_CARRY_SECONDS):
+        await here.publish(channel, "doctor", b"{}", {}, timeout=_MESSAGE_TIMEOUT)
+        async with asyncio.timeout(_MESSAGE_TIMEOUT):
             await arrived.wait()
         found.append(ok("realtime.rights", "an answer reaches a client"))
     except (DoorError, TimeoutError) as problem:
-        found.append(_why(patient, bool(found), problem))
+        found.append(_connection_fault(node, bool(found), problem))
     finally:
         await asyncio.gather(here.close(), there.close())
     return found
 
 
-def _why(patient: Patient, connected: bool, problem: Exception) -> Finding:
+def _connection_fault(node: NodeUnderTest, connected: bool, problem: Exception) -> Finding:
     if connected:
         return fault(
             "realtime.rights",
             str(problem) or "an answer does not reach a client",
-            "give the key publish, subscribe and presence on imhearing:* in Ably's dashboard, or take another:"
-            f" {patient.configure('ably.api_key=-')}",
+            "give the key publish, subscribe and presence on imhearing:* in Ably's dashboard, or use another:"
+            f" {node.configure('ably.api_key=-')}",
         )
-    told, endpoint = str(problem), patient.settings.ably.endpoint
-    if "401" in told or "key" in told.lower() or "40" in told.partition("code=")[2][:2]:
-        return fault("realtime.connect", told, patient.configure("ably.api_key=-"))
-    if patient.by_up and endpoint.startswith("127.0.0.1"):
-        return fault("realtime.connect", told, patient.up())
-    remedy = patient.configure("ably.endpoint=") if endpoint else "ping -c 3 main.realtime.ably.net"
-    return fault("realtime.connect", told, remedy)
+    message, endpoint = str(problem), node.settings.ably.endpoint
+    if "401" in message or "key" in message.lower() or "40" in message.partition("code=")[2][:2]:
+        return fault("realtime.connect", message, node.configure("ably.api_key=-"))
+    if node.by_up and endpoint.startswith("127.0.0.1"):
+        return fault("realtime.connect", message, node.up())
+    remedy = node.configure("ably.endpoint=") if endpoint else "ping -c 3 main.realtime.ably.net"
+    return fault("realtime.connect", message, remedy)

@@ -1,4 +1,4 @@
-"""The spool: whether it can be written, how long its disk lasts, how fast it makes a write durable."""
+"""The spool: is it writable, how long will its disk last, and how fast does it sync?"""
 
 from __future__ import annotations
 
@@ -8,105 +8,106 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands.doctor.finding import Finding, Patient, fault, ok, warning
+from commands.doctor.finding import Finding, fault, ok, warning
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.core.errors import SpoolError
 from edge.core.files import write_durably
 from edge.spool.spool import Spool
 
 _FEW_HOURS, _TOO_FEW_HOURS = 24.0, 2.0
-_FLAC_SHARE = 0.55  # of the samples' own size; noise takes more
+_FLAC_RATIO = 0.55  # of the uncompressed size; noise compresses less
 _PROBES = 5
 _PROBE_BYTES = 65_536
 _SLOW_SECONDS, _TOO_SLOW_SECONDS = 1.0, 5.0
 
 
-def look(patient: Patient) -> Iterator[Finding]:
-    """Writes a few files of its own into the spool, and removes them."""
-    path = patient.settings.recorder.record_path
-    writable = can_be_written(patient, path)
+def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
+    """Writes a few files to the spool, and removes them."""
+    path = node.settings.recorder.record_path
+    writable = check_writable(node, path)
     yield writable
     if writable.state != "fault":
-        folder = _nearest(path)
-        yield has_room(patient, folder)
-        yield is_quick(folder)
+        folder = _nearest_existing(path)
+        yield check_room(node, folder)
+        yield check_speed(folder)
         if path.is_dir():
-            yield parts_are_whole(patient, path)
+            yield check_damaged(node, path)
 
 
-def can_be_written(patient: Patient, path: Path) -> Finding:
+def check_writable(node: NodeUnderTest, path: Path) -> Finding:
     check, here = "spool.writable", shlex.quote(str(path))
     if not path.exists() and not path.is_symlink():
-        return _can_be_made(patient, path)
+        return _check_creatable(node, path)
     if not path.is_dir():
-        return fault(check, f"{path} is no folder", f"{patient.sudo}mv {here} {here}.aside")
+        return fault(check, f"{path} is not a folder", f"{node.sudo}mv {here} {here}.aside")
     try:
         _probe(path, 1)
     except OSError as problem:
-        return fault(check, f"{path} cannot be written ({problem.strerror})", _make_writable(patient, path))
-    return ok(check, f"{path} can be written")
+        return fault(check, f"{path} is not writable ({problem.strerror})", _make_writable(node, path))
+    return ok(check, f"{path} is writable")
 
 
-def _can_be_made(patient: Patient, path: Path) -> Finding:
-    check, above = "spool.writable", _nearest(path)
-    if not above.is_dir():
-        here = shlex.quote(str(above))
-        return fault(check, f"{above} is no folder", f"{patient.sudo}mv {here} {here}.aside")
-    if not os.access(above, os.W_OK | os.X_OK):
-        return fault(check, f"{path} is not there, and {above} cannot be written", _make_writable(patient, above))
-    return ok(check, f"{path} is not there yet; the recorder makes it")
+def _check_creatable(node: NodeUnderTest, path: Path) -> Finding:
+    check, parent = "spool.writable", _nearest_existing(path)
+    if not parent.is_dir():
+        here = shlex.quote(str(parent))
+        return fault(check, f"{parent} is not a folder", f"{node.sudo}mv {here} {here}.aside")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return fault(check, f"{path} does not exist, and {parent} is not writable", _make_writable(node, parent))
+    return ok(check, f"{path} does not exist yet; the recorder creates it")
 
 
-def has_room(patient: Patient, folder: Path) -> Finding:
-    """Hours until the disk is full if nothing were uploaded, from the format and rate that are set."""
-    check, recorder = "spool.room", patient.settings.recorder
-    spool = Spool(folder, patient.settings.node.name)
-    share = _FLAC_SHARE if recorder.format == "flac" else 1.0
-    per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * share * 3_600
+def check_room(node: NodeUnderTest, folder: Path) -> Finding:
+    """Hours until the disk is full if nothing is uploaded, from the configured format and sample rate."""
+    check, recorder = "spool.room", node.settings.recorder
+    spool = Spool(folder, node.settings.node.name)
+    ratio = _FLAC_RATIO if recorder.format == "flac" else 1.0
+    per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * ratio * 3_600
     hours = spool.disk.free_bytes() / per_hour
-    told = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
+    message = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
     waiting = bool(folder.is_dir() and spool.chunks.finished())
-    remedy = patient.command("archive") if waiting else f"{patient.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
+    remedy = node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
     if hours < _TOO_FEW_HOURS:
-        return fault(check, told, remedy)
-    return warning(check, told, remedy) if hours < _FEW_HOURS else ok(check, told)
+        return fault(check, message, remedy)
+    return warning(check, message, remedy) if hours < _FEW_HOURS else ok(check, message)
 
 
-def is_quick(folder: Path) -> Finding:
-    """The slowest of a few writes with fsync: longer than a second, and a power cut costs more than `sync_seconds`."""
+def check_speed(folder: Path) -> Finding:
+    """The slowest of a few synced writes. If it takes long, a power cut costs more than `sync_seconds`."""
     check = "spool.speed"
     try:
         slowest = max(_probe(folder, _PROBE_BYTES) for _ in range(_PROBES))
     except OSError as problem:
         return fault(check, f"{folder}: a write failed ({problem.strerror})", f"df -h {shlex.quote(str(folder))}")
-    told = f"a write is durable after {slowest * 1000:.0f} ms at the most"
-    remedy = "sudo fstrim -v /  # then, if it stays so: another SD card (class A2), or record to a USB disk"
+    message = f"a write is durable after at most {slowest * 1000:.0f} ms"
+    remedy = "sudo fstrim -v /  # if that does not help: use another SD card (class A2), or record to a USB disk"
     if slowest > _TOO_SLOW_SECONDS:
-        return fault(check, told, remedy)
-    return warning(check, told, remedy) if slowest > _SLOW_SECONDS else ok(check, told)
+        return fault(check, message, remedy)
+    return warning(check, message, remedy) if slowest > _SLOW_SECONDS else ok(check, message)
 
 
-def parts_are_whole(patient: Patient, path: Path) -> Finding:
-    """Whether every file that a crash left became a chunk."""
-    check, spool = "spool.damaged", Spool(path, patient.settings.node.name)
+def check_damaged(node: NodeUnderTest, path: Path) -> Finding:
+    """Whether every file left by a crash became a chunk."""
+    check, spool = "spool.damaged", Spool(path, node.settings.node.name)
     try:
         damaged = sorted(spool.chunks.damaged_parts())
     except SpoolError as problem:
-        return fault(check, str(problem), patient.give_back(path))
+        return fault(check, str(problem), node.give_back(path))
     if not damaged:
-        return ok(check, "no file was set aside as damaged")
+        return ok(check, "no damaged files")
     return warning(
         check,
         f"{len(damaged)} unfinished chunks could not be repaired and were set aside, the latest {damaged[-1].name}:"
-        " what was in them counts as a gap",
-        " && ".join(_move_beside(patient, folder, damaged) for folder in sorted({file.parent for file in damaged})),
+        " their sound is reported as a gap",
+        " && ".join(_move_aside(node, folder, damaged) for folder in sorted({file.parent for file in damaged})),
     )
 
 
-def _move_beside(patient: Patient, folder: Path, damaged: list[Path]) -> str:
-    """Onto the same file system: what was to be encrypted must not leave the memory for a disk."""
+def _move_aside(node: NodeUnderTest, folder: Path, damaged: list[Path]) -> str:
+    """Stays on the same file system: sound that was to be encrypted must not get from memory to a disk."""
     aside = shlex.quote(f"{folder.absolute()}-damaged")
     files = " ".join(shlex.quote(str(file.absolute())) for file in damaged if file.parent == folder)
-    return f"{patient.sudo}mkdir -pm 700 {aside} && {patient.sudo}mv -t {aside} {files}"
+    return f"{node.sudo}mkdir -pm 700 {aside} && {node.sudo}mv -t {aside} {files}"
 
 
 def _probe(folder: Path, size: int) -> float:
@@ -120,22 +121,22 @@ def _probe(folder: Path, size: int) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _make_writable(patient: Patient, path: Path) -> str:
+def _make_writable(node: NodeUnderTest, path: Path) -> str:
     if path.exists() and path.stat().st_uid == os.geteuid():
-        return f"{patient.sudo}chmod u+rwx {shlex.quote(str(path))}"
-    return patient.give_back(path)
+        return f"{node.sudo}chmod u+rwx {shlex.quote(str(path))}"
+    return node.give_back(path)
 
 
-def _nearest(path: Path) -> Path:
-    """`path`, or the nearest folder above that is there."""
-    return path if path.exists() else next(above for above in path.parents if above.exists())
+def _nearest_existing(path: Path) -> Path:
+    """`path`, or its nearest parent that exists."""
+    return path if path.exists() else next(parent for parent in path.parents if parent.exists())
 
 
 def _mount(folder: Path) -> str:
-    place = folder.absolute()
-    while not place.is_mount():
-        place = place.parent
-    return shlex.quote(str(place))
+    mount = folder.absolute()
+    while not mount.is_mount():
+        mount = mount.parent
+    return shlex.quote(str(mount))
 
 
 def _span(hours: float) -> str:

@@ -1,4 +1,4 @@
-"""Times and lengths of time as people read them. Local time unless UTC is asked for."""
+"""Times, durations and counts in readable form. Local time unless `utc`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edge.core.instant import MICROSECONDS, Instant
 
 
 def local(moment: Instant, utc: bool = False) -> datetime:
-    """As an aware datetime; UTC also where local time would leave the calendar."""
+    """An aware datetime; UTC if local time is outside the years 1 to 9999."""
     try:
         return moment.datetime() if utc else moment.datetime().astimezone()
     except (OverflowError, ValueError):
@@ -38,16 +38,16 @@ def same_day(start: Instant, end: Instant, utc: bool = False) -> bool:
 
 
 def span(start: Instant, end: Instant, utc: bool = False) -> str:
-    """`2026-03-03 22:00:00 to 22:10:00`, the second day only where it is another."""
+    """`2026-03-03 22:00:00 to 22:10:00`; the second date only if it differs."""
     return f"{full(start, utc)} to {clock(end, utc) if same_day(start, end, utc) else full(end, utc)}"
 
 
 def zone(start: Instant, end: Instant, utc: bool = False) -> str:
-    """`UTC`, or `local, UTC+01:00`; both offsets where a clock change lies between."""
+    """`UTC`, or `local, UTC+01:00`; both offsets if the clock changes in between."""
     if utc:
         return "UTC"
     first, last = _offset(start), _offset(end)
-    return f"local, {first}" if first == last else f"local, {first}, at its end {last}"
+    return f"local, {first}" if first == last else f"local, {first}, then {last}"
 
 
 def _offset(moment: Instant) -> str:
@@ -55,9 +55,9 @@ def _offset(moment: Instant) -> str:
     return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, noun: str) -> str:
     """`1 chunk`, `2 chunks`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def length(microseconds: int) -> str:
@@ -67,9 +67,9 @@ def length(microseconds: int) -> str:
         return f"{seconds:.3f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86_400:
-        return f"{whole // 3_600} h {whole // 60 % 60:02} min"
-    return f"{whole // 86_400} d {whole // 3_600 % 24} h"
+    total = round(seconds)
+    if total < 3_600:
+        return f"{total // 60} min {total % 60:02} s"
+    if total < 86_400:
+        return f"{total // 3_600} h {total // 60 % 60:02} min"
+    return f"{total // 86_400} d {total // 3_600 % 24} h"

@@ -1,4 +1,4 @@
-"""What a node's messages add up to. Pure: messages in, a picture out, for `watch`, `status` and the screen of `up`."""
+"""The state of a node as derived from its messages, for `watch`, `status` and the screen of `up`. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import NamedTuple
 
 from commands.cli.logs import escaped
 from commands.show.formats import clock, count
-from edge.core import wire
-from edge.core.errors import WireError
 from edge.core.instant import Instant
 from edge.messaging.events import (
-    EVENTS,
-    ROOT,
     ArchiveChanged,
     ArchiverState,
     ArchiverStatus,
@@ -30,7 +26,6 @@ from edge.messaging.events import (
     ThresholdCrossed,
 )
 
-_BY_TOPIC = {event.TOPIC: event for event in EVENTS}
 _ROLES: dict[type[Event], str] = {
     RecorderStatus: "recorder",
     ArchiverStatus: "archiver",
@@ -38,29 +33,15 @@ _ROLES: dict[type[Event], str] = {
 }
 
 
-class Happening(NamedTuple):
-    """One line for people: when, and what."""
+class EventLine(NamedTuple):
+    """An event as one line of text."""
 
     at: Instant
     text: str
 
 
-def read_event(topic: str, payload: bytes) -> Event | None:
-    """The event that a message below `imhearing/<node>/` carries; None for anything else, and for what does not fit."""
-    root, _, rest = topic.partition("/")
-    node, _, name = rest.partition("/")
-    wanted = _BY_TOPIC.get(name)
-    if root != ROOT or wanted is None:
-        return None
-    try:
-        event = wire.decode(payload, wanted)
-    except WireError:
-        return None
-    return event if event.node == node else None
-
-
 class NodeView:
-    """The newest of each fact, counts since the view began, and the last happenings."""
+    """The latest state and level, counts since the view was created, and the most recent events."""
 
     def __init__(self) -> None:
         self.services: dict[str, ServiceStatus] = {}
@@ -71,10 +52,10 @@ class NodeView:
         self.last_archive: ArchiveChanged | None = None
         self.chunks = 0
         self.archives = 0
-        self.happenings: deque[Happening] = deque(maxlen=20)
+        self.recent_events: deque[EventLine] = deque(maxlen=20)
 
     def apply(self, event: Event) -> str | None:
-        """Takes `event` in; gives it in words if it tells something new."""
+        """Updates the view; returns a line of text if the event is news."""
         repeated = self._is_repeated(event)
         match event:
             case ServiceStatus():
@@ -93,11 +74,11 @@ class NodeView:
                 self.last_archive = event
         text = None if repeated else describe(event)
         if text is not None:
-            self.happenings.append(Happening(event.at, text))
+            self.recent_events.append(EventLine(event.at, text))
         return text
 
     def _is_repeated(self, event: Event) -> bool:
-        """Whether a state was only sent again, as after each connection."""
+        """Whether a state was merely repeated, as after each connection."""
         match event:
             case ServiceStatus():
                 known = self.services.get(_ROLES[type(event)])
@@ -113,13 +94,13 @@ class NodeView:
 
 
 def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one line each
-    """The event in one line, without its time; None for what comes every second or says nothing new."""
+    """The event in one line, without its time; None for frequent events and those of no interest."""
     match event:
         case ServiceStatus():
             return f"{_ROLES[type(event)]} {event.state}"
         case RecorderState():
-            why = event.reason or event.hint
-            return escaped(" ".join(filter(None, (describe_recorder(event), why and f"({why})"))))
+            note = event.reason or event.hint
+            return escaped(" ".join(filter(None, (describe_recorder(event), note and f"({note})"))))
         case ChunkCompleted():
             laeq = f", {event.levels.laeq:.1f} {event.levels.unit}" if event.levels else ""
             recovered = ", recovered after a crash" if event.recovered else ""
@@ -134,9 +115,9 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
             unit = "chunk" if event.unit == "chunks" and event.value == 1 else event.unit
             return escaped(f"{event.metric} {event.event}: {_short(event.value)} {unit} (limit {_short(event.limit)})")
         case GapFound():
-            return f"nothing recorded for {(event.ended_at - event.started_at) / 1e6:.2f} s: {event.cause}"
+            return f"gap of {(event.ended_at - event.started_at) / 1e6:.2f} s: {event.cause}"
         case ClockCorrected():
-            return f"times of {event.stream_id} corrected"
+            return f"timestamps of {event.stream_id} corrected"
         case ArchiveChanged():
             return _describe_archive(event)
         case LimitsSet() | ArchiverState() | LevelMeasured() | _:
@@ -145,19 +126,19 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
 
 def describe_recorder(state: RecorderState) -> str:
     """`recording from USB Audio`, `paused until 22:10:00` and the like."""
-    words = {"no_device": "no microphone", "disk_full": "disk full"}.get(state.state, state.state)
+    text = {"no_device": "no microphone", "disk_full": "disk full"}.get(state.state, state.state)
     if state.state == "recording" and state.device:
         return f"recording from {escaped(state.device)}"
-    return f"{words} until {clock(state.until)}" if state.until else words
+    return f"{text} until {clock(state.until)}" if state.until else text
 
 
 def is_synthetic(state: RecorderState) -> bool:
-    """Whether what is recorded is made up, because there is no microphone or it was asked for."""
+    """Whether the source is synthetic, because there is no microphone or by configuration."""
     return state.device is not None and "synthetic" in state.device.lower()
 
 
 def size(count: float) -> str:
-    """Bytes as people read them: `1.2 MB`."""
+    """Bytes in readable form: `1.2 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""How far a fetch has come, on one line of the terminal."""
+"""The progress of a fetch, on one line of the terminal."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from commands.show.node_view import size
 from query_service.api import FetchProgress
 
 
-class Progress:
-    """One line that is written over, four times a second; nothing where nobody looks."""
+class ProgressLine:
+    """A line that is updated up to four times a second; nothing unless `shown`."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown

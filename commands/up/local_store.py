@@ -1,4 +1,4 @@
-"""The store that `imhearing up` serves, for a command that needs it while `up`, and with it the archiver, is ended."""
+"""Serves the local store of `imhearing up` for a command that needs it while `up` and its archiver are stopped."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands.up.plan import recall
+from commands.up.plan import load_state
 from edge.configuration.settings import Settings
 from edge.embedded import ports
-from edge.embedded.store import store_part
+from edge.embedded.store import store_process
 from edge.embedded.supervisor import Supervisor
 
-_END_SECONDS = 2.0
+_STOP_SECONDS = 2.0
 
 
 @contextlib.contextmanager
-def local_store(folder: Path, chosen: Settings) -> Iterator[None]:
-    """Serves `folder`'s store meanwhile, if that is the one in `chosen` and nobody serves it. ImHearingError."""
-    memory = recall(folder)
-    port = memory.store_port
-    if port is None or chosen.s3.endpoint_url != f"http://{ports.LOOPBACK}:{port}" or not ports.is_free(port):
+def local_store(folder: Path, settings: Settings) -> Iterator[None]:
+    """Serves the store in `folder`, if `settings` use it and it is not running already. ImHearingError."""
+    state = load_state(folder)
+    port = state.store_port
+    if port is None or settings.s3.endpoint_url != f"http://{ports.LOOPBACK}:{port}" or not ports.is_free(port):
         yield
         return
     supervisor = Supervisor()
     log = folder / "logs" / "store.log"
-    supervisor.start(store_part(port, folder / "store", memory.store_key_id, memory.store_secret, log))
+    supervisor.start(store_process(port, folder / "store", state.store_key_id, state.store_secret, log))
     try:
         supervisor.wait_ready()
         yield
     finally:
-        supervisor.stop_all(_END_SECONDS)
+        supervisor.stop_all(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""What `imhearing up` decides: which parts it starts itself, on which ports, with which keys, and what it remembers."""
+"""What `imhearing up` decides before it starts: which services run locally, on which ports, with which keys."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from edge.core import wire
 from edge.core.errors import ConfigError, ImHearingError, WireError
 from edge.core.files import write_atomically
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
-from edge.embedded.child import Part
-from edge.embedded.store import BUCKET, store_part
+from edge.embedded.broker import broker_process
+from edge.embedded.child import ProcessSpec
+from edge.embedded.store import BUCKET, store_process
 from query_service.realtime.tokens import new_api_key
 
-MARKER = "written by `imhearing up`, which writes it anew at each start"
+MARKER = "written by `imhearing up`, which rewrites it at every start"
 _HEADING = f"""\
 {MARKER}.
-What it decided is here: ports, local keys. Put settings of your own into another file: imhearing up --config FILE"""
-_PORT_PATIENCE = 3.0  # seconds for a server of the last start to let go of its port
-FRONT = Path(__file__).parents[2] / "imhearing.py"
+It contains the ports and local keys in use. Put your own settings into another file: imhearing up --config FILE"""
+_PORT_TIMEOUT = 3.0  # seconds to wait for a server of the previous run to release its port
+ENTRY_POINT = Path(__file__).parents[2] / "imhearing.py"
 SERVICES = ("recorder", "archiver", "query-service")
 
 
-class Memory(Struct, frozen=True):
-    """`up.json`: what the next start uses again, so that links, clients and open terminals go on working."""
+class UpState(Struct, frozen=True):
+    """`up.json`: ports and keys to reuse at the next start, so that links, clients and terminals keep working."""
 
     broker_port: int | None = None
     store_port: int | None = None
@@ -44,112 +44,116 @@ class Memory(Struct, frozen=True):
     realtime_key: str = ""
 
 
-class Plan(NamedTuple):
-    """`settings` as they are in force; `servers` to be started before the services; `notes` for people."""
+class StartPlan(NamedTuple):
+    """The effective `settings`; `servers` to start before the services; `notes` for the user."""
 
     settings: Settings
-    servers: list[Part]
-    services: list[Part]
-    memory: Memory
+    servers: list[ProcessSpec]
+    services: list[ProcessSpec]
+    state: UpState
     notes: list[str]
 
+    @property
+    def processes(self) -> list[ProcessSpec]:
+        return [*self.servers, *self.services]
 
-def asked_settings(
+
+def user_settings(
     data_dir: Path, config_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """The settings that a person chose: never those that an earlier `up` wrote into `data_dir`. ConfigError."""
-    own = data_dir / "config.ini"
-    if own.exists():
-        _refuse_what_is_not_ours(own)
-        if config_file is not None and config_file.exists() and config_file.samefile(own):
-            config_file = None  # what an earlier start decided is not what a person chose
-    # an empty file, where `load` would take the one in the data folder
+    """The settings that the user chose, without what an earlier `up` wrote to `data_dir`. ConfigError."""
+    generated = data_dir / "config.ini"
+    if generated.exists():
+        _check_written_by_up(generated)
+        if config_file is not None and config_file.exists() and config_file.samefile(generated):
+            config_file = None
+    # an empty file, as `load` would otherwise read the one in the data folder
     return config.load(data_dir, config_file or Path(os.devnull), overrides, environ)
 
 
-def _refuse_what_is_not_ours(path: Path) -> None:
+def _check_written_by_up(path: Path) -> None:
     try:
         first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     except OSError as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem.strerror}); mend its rights"]) from None
+        raise ConfigError([f"{path}: cannot be read ({problem.strerror}); fix its permissions"]) from None
     if MARKER not in first:
         raise ConfigError(
             [
-                f"{path}: `imhearing up` writes this file and did not write yours;"
-                " move it away and name it: imhearing up --config FILE"
+                f"{path}: `imhearing up` would overwrite this file, which it did not write;"
+                " move it elsewhere and use it with: imhearing up --config FILE"
             ]
         )
 
 
-def make_plan(data_dir: Path, settings: Settings) -> Plan:
-    """Starts nothing yet; makes the servers' folders. ImHearingError: a program is missing, a folder unwritable."""
-    memory = recall(data_dir)
-    servers: list[Part] = []
+def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
+    """Creates the servers' folders but starts nothing. ImHearingError: a program is missing, a folder unwritable."""
+    state = load_state(data_dir)
+    servers: list[ProcessSpec] = []
     notes: list[str] = []
     taken: frozenset[int] = frozenset()
     if settings.mqtt.host:
         notes.append(f"broker    {settings.mqtt.host}:{settings.mqtt.port} (configured)")
     else:
-        patience = _PORT_PATIENCE if memory.broker_port else 0.0
-        memory = replace(memory, broker_port=ports.choose(memory.broker_port or 1883, taken, patience))
-        settings, part, taken = _with_broker(data_dir, settings, memory, taken)
-        servers.append(part)
+        timeout = _PORT_TIMEOUT if state.broker_port else 0.0
+        state = replace(state, broker_port=ports.choose(state.broker_port or 1883, taken, timeout))
+        settings, process, taken = _with_broker(data_dir, settings, state, taken)
+        servers.append(process)
         notes.append(f"broker    Mosquitto on {settings.mqtt.host}:{settings.mqtt.port}")
     if settings.s3.s3_bucket_name:
         notes.append(f"archives  s3://{settings.s3.s3_bucket_name}/{settings.s3.prefix} (configured)")
     else:
-        memory = replace(
-            memory,
-            store_port=ports.choose(memory.store_port, taken, _PORT_PATIENCE),
-            store_key_id=memory.store_key_id or f"local{secrets.token_hex(8)}",
-            store_secret=memory.store_secret or secrets.token_hex(20),
+        state = replace(
+            state,
+            store_port=ports.choose(state.store_port, taken, _PORT_TIMEOUT),
+            store_key_id=state.store_key_id or f"local{secrets.token_hex(8)}",
+            store_secret=state.store_secret or secrets.token_hex(20),
         )
-        settings, part, taken = _with_store(data_dir, settings, memory, taken)
-        servers.append(part)
-        notes.append(f"archives  {data_dir / 'store'}, served as S3 on {part.port}")
+        settings, process, taken = _with_store(data_dir, settings, state, taken)
+        servers.append(process)
+        notes.append(f"archives  {data_dir / 'store'}, served as S3 on port {process.port}")
     if settings.ably.api_key.reveal():
         notes.append(f"realtime  {settings.ably.endpoint or 'Ably'} (configured)")
     else:
-        memory = replace(
-            memory,
-            realtime_port=ports.choose(memory.realtime_port, taken, _PORT_PATIENCE),
-            realtime_key=memory.realtime_key or new_api_key().reveal(),
+        state = replace(
+            state,
+            realtime_port=ports.choose(state.realtime_port, taken, _PORT_TIMEOUT),
+            realtime_key=state.realtime_key or new_api_key().reveal(),
         )
-        settings = _with_realtime(settings, memory)
-        servers.append(_own_part(data_dir, "realtime-server", memory.realtime_port))
-        notes.append(f"realtime  a local server on {memory.realtime_port}, for this machine alone")
-        taken |= {memory.realtime_port or 0}
+        settings = _with_realtime(settings, state)
+        servers.append(_own_process(data_dir, "realtime-server", state.realtime_port))
+        notes.append(f"realtime  local server on port {state.realtime_port}, this machine only")
+        taken |= {state.realtime_port or 0}
     if not settings.http.port:
-        memory = replace(memory, http_port=ports.choose(memory.http_port, taken, _PORT_PATIENCE))
-        settings = replace(settings, http=replace(settings.http, port=memory.http_port))
+        state = replace(state, http_port=ports.choose(state.http_port, taken, _PORT_TIMEOUT))
+        settings = replace(settings, http=replace(settings.http, port=state.http_port))
     notes.append(_http_note(settings.http))
-    services = [_own_part(data_dir, name) for name in SERVICES]
-    return Plan(settings, servers, services, memory, notes)
+    services = [_own_process(data_dir, name) for name in SERVICES]
+    return StartPlan(settings, servers, services, state, notes)
 
 
 def _http_note(http: Http) -> str:
     where = f"http      {http.host}:{http.port}"
-    # the query service says why, and goes on trying
-    return where if ports.is_free(http.port, http.host) else f"{where} cannot be had now: no HTTP door until it can"
+    # the query service logs why, and keeps trying
+    return where if ports.is_free(http.port, http.host) else f"{where} is not available: no HTTP door until it is"
 
 
-def remember(data_dir: Path, plan: Plan, from_environment: Sequence[tuple[str, str]] = ()) -> None:
-    """Writes config.ini and up.json, readable by us alone. Secrets from the environment stay there."""
+def save_plan(data_dir: Path, plan: StartPlan, from_environment: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes config.ini and up.json, for the owner only, without the secrets that come from the environment."""
     settings = plan.settings
     for section, key in from_environment:
         settings = replace(settings, **{section: replace(getattr(settings, section), **{key: Secret()})})
     try:
-        write_atomically(data_dir / "up.json", wire.encode_pretty(plan.memory), 0o600)
+        write_atomically(data_dir / "up.json", wire.encode_pretty(plan.state), 0o600)
         write_atomically(data_dir / "config.ini", config.to_ini(settings, _HEADING).encode(), 0o600)
     except OSError as problem:
-        raise ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); name another with --data") from None
+        raise ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); use another with --data") from None
 
 
 def secrets_of_environment(
     data_dir: Path, config_file: Path | None, overrides: Sequence[str], settings: Settings
 ) -> list[tuple[str, str]]:
-    """The secrets in `settings` that only the environment or $CREDENTIALS_DIRECTORY gave."""
-    without = asked_settings(data_dir, config_file, overrides, environ={})
+    """The secrets in `settings` that come only from the environment or $CREDENTIALS_DIRECTORY."""
+    without = user_settings(data_dir, config_file, overrides, environ={})
     found = []
     for section in fields(Settings):
         now, before = getattr(settings, section.name), getattr(without, section.name)
@@ -160,54 +164,54 @@ def secrets_of_environment(
     return found
 
 
-def recall(data_dir: Path) -> Memory:
-    """What the last `up` remembered; a damaged file counts as none."""
+def load_state(data_dir: Path) -> UpState:
+    """The state saved by the last `up`; a damaged file is ignored."""
     try:
-        return wire.decode((data_dir / "up.json").read_bytes(), Memory)
+        return wire.decode((data_dir / "up.json").read_bytes(), UpState)
     except (OSError, WireError):
-        return Memory()
+        return UpState()
 
 
 def _with_broker(
-    data_dir: Path, settings: Settings, memory: Memory, taken: frozenset[int]
-) -> tuple[Settings, Part, frozenset[int]]:
-    port = memory.broker_port or 0
-    part = broker_part(port, data_dir / "broker", data_dir / "logs" / "broker.log")
-    return replace(settings, mqtt=Mqtt(host=ports.LOOPBACK, port=port)), part, taken | {port}
+    data_dir: Path, settings: Settings, state: UpState, taken: frozenset[int]
+) -> tuple[Settings, ProcessSpec, frozenset[int]]:
+    port = state.broker_port or 0
+    process = broker_process(port, data_dir / "broker", data_dir / "logs" / "broker.log")
+    return replace(settings, mqtt=Mqtt(host=ports.LOOPBACK, port=port)), process, taken | {port}
 
 
 def _with_store(
-    data_dir: Path, settings: Settings, memory: Memory, taken: frozenset[int]
-) -> tuple[Settings, Part, frozenset[int]]:
-    port = memory.store_port or 0
-    part = store_part(
-        port, data_dir / "store", memory.store_key_id, memory.store_secret, data_dir / "logs" / "store.log"
+    data_dir: Path, settings: Settings, state: UpState, taken: frozenset[int]
+) -> tuple[Settings, ProcessSpec, frozenset[int]]:
+    port = state.store_port or 0
+    process = store_process(
+        port, data_dir / "store", state.store_key_id, state.store_secret, data_dir / "logs" / "store.log"
     )
     s3 = replace(
         settings.s3,
         s3_bucket_name=BUCKET,
         endpoint_url=f"http://{ports.LOOPBACK}:{port}",
         public_endpoint_url="",
-        access_key_id=Secret(memory.store_key_id),
-        secret_access_key=Secret(memory.store_secret),
+        access_key_id=Secret(state.store_key_id),
+        secret_access_key=Secret(state.store_secret),
     )
-    return replace(settings, s3=s3), part, taken | {port}
+    return replace(settings, s3=s3), process, taken | {port}
 
 
-def _with_realtime(settings: Settings, memory: Memory) -> Settings:
-    endpoint = f"{ports.LOOPBACK}:{memory.realtime_port}"
-    return replace(settings, ably=replace(settings.ably, api_key=Secret(memory.realtime_key), endpoint=endpoint))
+def _with_realtime(settings: Settings, state: UpState) -> Settings:
+    endpoint = f"{ports.LOOPBACK}:{state.realtime_port}"
+    return replace(settings, ably=replace(settings.ably, api_key=Secret(state.realtime_key), endpoint=endpoint))
 
 
-def _own_part(data_dir: Path, name: str, port: int | None = None) -> Part:
+def _own_process(data_dir: Path, name: str, port: int | None = None) -> ProcessSpec:
     command = (
         sys.executable,
-        str(FRONT),  # by its path: `-m` would look into the current folder first
+        str(ENTRY_POINT),  # by path: `-m` would search the current folder first
         name,
         "--data",
         str(data_dir),
         "--config",
         str(data_dir / "config.ini"),
     )
-    # one heap for all threads, as the service files have it: each thread would else keep one of its own
-    return Part(name, command, data_dir / "logs" / f"{name}.log", {"MALLOC_ARENA_MAX": "1"}, port)
+    # one heap for all threads, as in the unit files, instead of one per thread
+    return ProcessSpec(name, command, data_dir / "logs" / f"{name}.log", {"MALLOC_ARENA_MAX": "1"}, port)

@@ -1,4 +1,4 @@
-"""The screen of `imhearing up`: a picture of the node in lines that fit the terminal, 80 x 24 at least. Pure."""
+"""The screen of `imhearing up`: the node's state in lines that fit the terminal, from 80 x 24 up. Pure."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from rich.text import Text
 from commands.cli.logs import escaped
 from commands.show.formats import clock
 from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
-from commands.up.display import Facts
+from commands.up.display import NodeSnapshot
 from edge.core.instant import Instant
 
 _FLOOR = {"dBFS": -90.0, "dBA": 20.0}  # the left end of the level bar
 _SPAN = 90.0  # dB from its left to its right end
-_LEVEL_FRESH = 5_000_000  # µs after which a level is no longer now's
-_MADE_UP = "NOT A MICROPHONE"  # beside the state, or where that leaves no room, in a line of its own
+_LEVEL_FRESH = 5_000_000  # µs after which a level is outdated
+_NO_MICROPHONE = "NOT A MICROPHONE"  # beside the state, or on a separate line if there is no room
 _STATE_STYLES = {"recording": "bold green", "paused": "bold yellow"}
 
 
-def draw(view: NodeView, facts: Facts, now: Instant, width: int, height: int) -> list[Text]:
+def draw(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int, height: int) -> list[Text]:
     """At most `height` lines of at most `width` cells each."""
-    top = [_headline(facts, now), *_state(view, facts, now, width)]
+    top = [_headline(snapshot, now), *_state(view, snapshot, now, width)]
     bottom = [_rule("in a second terminal", width)]
-    bottom += [Text(line, style="cyan") for command in facts.commands for line in pasteable(command, width - 2)]
+    bottom += [Text(line, style="cyan") for command in snapshot.commands for line in pasteable(command, width - 2)]
     room = height - len(top) - len(bottom)
-    problems = [Text(f"! {problem}", style="red") for problem in facts.problems][-max(1, min(4, room // 3)) :]
+    problems = [Text(f"! {problem}", style="red") for problem in snapshot.problems][-max(1, min(4, room // 3)) :]
     room -= len(problems)
-    decided = [Text(f"  {note}", style="dim") for note in facts.notes] if room >= len(facts.notes) + 3 else []
-    room -= len(decided)
-    recent = list(view.happenings)[-(room - 1) :] if room > 1 else []
+    notes = [Text(f"  {note}", style="dim") for note in snapshot.notes] if room >= len(snapshot.notes) + 3 else []
+    room -= len(notes)
+    recent = list(view.recent_events)[-(room - 1) :] if room > 1 else []
     middle = [Text(f"  {clock(at)}  {text}") for at, text in recent]
     if middle:
-        middle.insert(0, _rule("what happened", width))
+        middle.insert(0, _rule("events", width))
     filler = [Text()] * max(0, room - len(middle))
-    lines = [*top, *decided, *problems, *middle, *filler, *bottom][:height]
+    lines = [*top, *notes, *problems, *middle, *filler, *bottom][:height]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
 
 
 def pasteable(command: Sequence[str], width: int) -> list[str]:
-    """A shell command in lines of `width`, broken between words with a backslash, so that it can be pasted."""
+    """A shell command in lines of at most `width`, continued with backslashes, ready to paste."""
     lines, line = [], " "
     for word in map(shlex.quote, command):
         if len(line) + 1 + len(word) + 2 > width and line.strip():
@@ -53,20 +53,20 @@ def pasteable(command: Sequence[str], width: int) -> list[str]:
 
 
 def level_bar(laeq: float, unit: str, width: int) -> str:
-    """A bar from silence to the loudest that can be."""
+    """A bar from silence to the loudest possible level."""
     full = max(0.0, min(1.0, (laeq - _FLOOR.get(unit, -90.0)) / _SPAN)) * width
     return "█" * int(full) + ("▌" if full % 1 >= 0.5 else "")
 
 
-def _headline(facts: Facts, now: Instant) -> Text:
-    seconds = max(0, now - facts.started) // 1_000_000
-    line = Text(f"Im Hearing {facts.version}  node {facts.node}", style="bold")
+def _headline(snapshot: NodeSnapshot, now: Instant) -> Text:
+    seconds = max(0, now - snapshot.started) // 1_000_000
+    line = Text(f"Im Hearing {snapshot.version}  node {snapshot.node}", style="bold")
     line.append(f"  up {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}", style="dim")
-    ends = "Ctrl-C ends" if facts.ends_in is None else f"ends in {max(0.0, facts.ends_in):.0f} s"
+    ends = "Ctrl-C to stop" if snapshot.ends_in is None else f"stops in {max(0.0, snapshot.ends_in):.0f} s"
     return line.append(f"  {ends}", style="dim")
 
 
-def _state(view: NodeView, facts: Facts, now: Instant, width: int) -> list[Text]:
+def _state(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int) -> list[Text]:
     state = Text("recorder  ")
     if not view.online("recorder") and view.recorder is not None:
         state.append("NOT RUNNING", style="bold red")
@@ -77,16 +77,16 @@ def _state(view: NodeView, facts: Facts, now: Instant, width: int) -> list[Text]
         state.append(f"  since {clock(view.recorder.since)}", style="dim")
         if view.recorder.reason and view.recorder.state != "recording":
             state.append(f"  {escaped(view.recorder.reason)}")
-    made_up = view.recorder is not None and view.online("recorder") and is_synthetic(view.recorder)
+    synthetic = view.recorder is not None and view.online("recorder") and is_synthetic(view.recorder)
     warnings: list[Text] = []
-    if made_up and state.cell_len + len(_MADE_UP) + 2 <= width:
-        state.append(f"  {_MADE_UP}", style="bold yellow")
-    elif made_up:
-        warnings.append(Text(f"input     {_MADE_UP}", style="bold yellow"))
+    if synthetic and state.cell_len + len(_NO_MICROPHONE) + 2 <= width:
+        state.append(f"  {_NO_MICROPHONE}", style="bold yellow")
+    elif synthetic:
+        warnings.append(Text(f"input     {_NO_MICROPHONE}", style="bold yellow"))
     hint = view.recorder.hint if view.recorder is not None and view.recorder.state == "recording" else None
     if hint:
         warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
-    return [state, *warnings, _level(view, now, width), _chunks(view, facts), _archives(view), _parts(facts)]
+    return [state, *warnings, _level(view, now, width), _chunks(view, snapshot), _archives(view), _processes(snapshot)]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:
@@ -97,14 +97,14 @@ def _level(view: NodeView, now: Instant, width: int) -> Text:
     return Text(words).append(level_bar(level.laeq, level.unit, max(0, width - len(words))), style="green")
 
 
-def _chunks(view: NodeView, facts: Facts) -> Text:
+def _chunks(view: NodeView, snapshot: NodeSnapshot) -> Text:
     text = f"chunks    {view.chunks} finished"
     if view.last_chunk is not None:
         text += f", last until {clock(view.last_chunk.ended_at)}"
     if view.archiver is not None:
-        text += f"; {view.archiver.backlog_chunks} wait ({size(view.archiver.backlog_bytes)})"
-    if facts.free_bytes is not None:
-        text += f"; {size(facts.free_bytes)} free"
+        text += f"; {view.archiver.backlog_chunks} waiting ({size(view.archiver.backlog_bytes)})"
+    if snapshot.free_bytes is not None:
+        text += f"; {size(snapshot.free_bytes)} free"
     return Text(text)
 
 
@@ -119,14 +119,14 @@ def _archives(view: NodeView) -> Text:
         if archiver.reason:
             line.append(f" ({escaped(archiver.reason)})")
         if archiver.disk_hours_left is not None:
-            line.append(f"; the disk lasts {_hours(archiver.disk_hours_left)}", style="dim")
+            line.append(f"; disk full in {_hours(archiver.disk_hours_left)}", style="dim")
     return line
 
 
-def _parts(facts: Facts) -> Text:
-    line = Text("parts     ")
-    for name in facts.wanted:
-        line.append(f"{name} ", style="green" if name in facts.running else "bold red reverse")
+def _processes(snapshot: NodeSnapshot) -> Text:
+    line = Text("services  ")
+    for name in snapshot.expected:
+        line.append(f"{name} ", style="green" if name in snapshot.running else "bold red reverse")
     return line
 
 

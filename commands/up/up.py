@@ -1,4 +1,4 @@
-"""`imhearing up`: the whole node in one terminal, what is not configured included, until Ctrl-C."""
+"""`imhearing up`: runs a whole node in one terminal until Ctrl-C, with local servers for what is not configured."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pathlib import Path
 from types import FrameType
 
 from commands.cli import logs
-from commands.cli.common import data_dir, say
+from commands.cli.common import data_dir, print_message
 from commands.up.display import Display, PlainDisplay
-from commands.up.node import Node, commands_to_paste
-from commands.up.plan import Plan, asked_settings, make_plan, remember, secrets_of_environment
+from commands.up.local_node import LocalNode, commands_to_try
+from commands.up.plan import StartPlan, make_plan, save_plan, secrets_of_environment, user_settings
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
 
 
-class Stopping:
-    """Whether it is time to end: a signal came, or `deadline` (monotonic seconds) has passed."""
+class StopRequest:
+    """True once a signal has arrived or `deadline` (monotonic seconds) has passed."""
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
         self._signalled = False
 
-    def signalled(self, _number: int, _frame: FrameType | None) -> None:
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._signalled = True
 
     def __call__(self) -> bool:
@@ -38,32 +38,32 @@ class Stopping:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Starts everything, shows it, and ends it all in order. ImHearingError in plain words."""
+    """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
-    asked = asked_settings(folder, args.config, args.overrides)
+    settings = user_settings(folder, args.config, args.overrides)
     logs.set_up_for_people()
-    _check_source(asked)
+    _check_source(settings)
     _make_folder(folder)
-    with _only_one(folder):
-        stopping = Stopping(None if args.seconds is None else time.monotonic() + args.seconds)
+    with _lock(folder):
+        stopping = StopRequest(None if args.seconds is None else time.monotonic() + args.seconds)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, stopping.signalled)
-        plan = make_plan(folder, asked)
-        remember(folder, plan, secrets_of_environment(folder, args.config, args.overrides, asked))
-        _tell(folder, plan)
-        _run_node(Node(folder, plan, _display(), stopping.deadline), stopping)
+            signal.signal(number, stopping.on_signal)
+        plan = make_plan(folder, settings)
+        save_plan(folder, plan, secrets_of_environment(folder, args.config, args.overrides, settings))
+        _print_plan(folder, plan)
+        _run_node(LocalNode(folder, plan, _display(), stopping.deadline), stopping)
     return 0
 
 
-def _run_node(node: Node, stopping: Stopping) -> None:
+def _run_node(node: LocalNode, stopping: StopRequest) -> None:
     try:
         node.start(stopping)
         node.watch(stopping)
     finally:
-        say("ending: recorder first, so that its last chunk is finished")
+        print_message("stopping, recorder first, to finish its last chunk")
         for name in node.stop():
-            say(f"! {name} did not end in time and was ended by force; nothing finished is lost")
-        say(f"ended; {node.summary()}")
+            print_message(f"! {name} did not stop in time and was killed; no finished chunk is lost")
+        print_message(f"stopped; {node.summary()}")
 
 
 def _display() -> Display:
@@ -76,22 +76,22 @@ def _display() -> Display:
     return ScreenDisplay(Console())
 
 
-def _tell(folder: Path, plan: Plan) -> None:
-    say(f"node      {plan.settings.node.name}")
+def _print_plan(folder: Path, plan: StartPlan) -> None:
+    print_message(f"node      {plan.settings.node.name}")
     for note in (f"data      {folder}", *plan.notes):
-        say(note)
-    say("in a second terminal:")
-    for command in commands_to_paste(folder, plan):
-        say(f"  {shlex.join(command)}")
+        print_message(note)
+    print_message("in a second terminal:")
+    for command in commands_to_try(folder, plan):
+        print_message(f"  {shlex.join(command)}")
 
 
-def _check_source(asked: Settings) -> None:
-    """FileUnplayable where a file is to be recorded from and cannot be: the recorder would be started in vain."""
-    if asked.recorder.source in ("auto", "microphone", "synthetic"):
+def _check_source(settings: Settings) -> None:
+    """FileUnplayable if the sound file to record from cannot be played, before anything is started."""
+    if settings.recorder.source in ("auto", "microphone", "synthetic"):
         return
-    from edge.recorder.capture.sources import choose_source  # noqa: PLC0415 -- NumPy and PortAudio, for a file alone
+    from edge.recorder.capture.sources import choose_source  # noqa: PLC0415 -- NumPy and PortAudio, only needed for a file
 
-    with contextlib.closing(choose_source(asked.recorder)) as source:
+    with contextlib.closing(choose_source(settings.recorder)) as source:
         source.open()
 
 
@@ -101,19 +101,19 @@ def _make_folder(folder: Path) -> None:
         (folder / "logs").mkdir(mode=0o700, exist_ok=True)
     except OSError as problem:
         raise ImHearingError(
-            f"{folder}: cannot be used as data folder ({problem.strerror}); name another with --data"
+            f"{folder}: cannot be used as the data folder ({problem.strerror}); use another with --data"
         ) from None
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the file tells whose it is. The kernel lets go of it whatever ends us."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock file, which contains our pid. The kernel releases it however we end."""
     path = folder / "up.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as problem:
         raise ImHearingError(
-            f"{path}: cannot be written ({problem.strerror}); name another folder with --data"
+            f"{path}: cannot be written ({problem.strerror}); use another folder with --data"
         ) from None
     with os.fdopen(descriptor, "r+") as file:
         try:
@@ -121,8 +121,8 @@ def _only_one(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             owner = file.read(20).strip()
             raise ImHearingError(
-                f"{folder}: another `imhearing up` (process {owner or 'unknown'}) runs here;"
-                " end it, or name another folder with --data"
+                f"{folder}: another `imhearing up` (process {owner or 'unknown'}) is running here;"
+                " stop it, or use another folder with --data"
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

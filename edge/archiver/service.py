@@ -1,7 +1,7 @@
 """The archiver's process. Reads: the spool, `recorder/chunk`, `recorder/threshold`, `request/archive`.
 
 Writes: the catalog, the object store, `archiver/*`; removes from the spool what the store has. Start-up is recovery:
-whatever an earlier process left half done is found in catalog, spool and store, and finished.
+what an earlier process left unfinished is found in catalog, spool and store, and completed.
 """
 
 from __future__ import annotations
@@ -10,55 +10,63 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from edge import __version__
 from edge.archiver.archiver import Archiver
+from edge.archiver.intake import Intake
+from edge.archiver.jobs import JobResult
+from edge.archiver.pacing import Pacing, RetryTimer, Timer
 from edge.archiver.plan.allowance import Allowance
-from edge.archiver.plan.plan import MEGABYTE, Limits, Target
-from edge.archiver.retention.keeper import Keeper
-from edge.archiver.upload.pace import Pace
-from edge.archiver.worker import Outcome, Worker
+from edge.archiver.plan.plan import MEGABYTE, ArchiveLimits, Destination
+from edge.archiver.planner import Planner
+from edge.archiver.reporter import Reporter
+from edge.archiver.retention.deletions import Deletions
+from edge.archiver.retention.policy import RetentionPolicy
+from edge.archiver.retention.retention import Retention
+from edge.archiver.upload.upload import Uploader
+from edge.archiver.upload.uploads import Uploads
+from edge.archiver.worker import Worker
 from edge.catalog import Catalog
 from edge.configuration.settings import Settings
 from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
-from edge.core import wire
-from edge.core.errors import CatalogDamaged, CatalogError, WireError
-from edge.core.instant import Instant
+from edge.core.errors import CatalogDamaged, CatalogError
+from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
-from edge.messaging.bus import Bus, Message
-from edge.messaging.command_server import CommandServer
-from edge.messaging.commands import ArchiveNow
-from edge.messaging.events import ROOT, ArchiverStatus, ChunkCompleted, ThresholdCrossed
+from edge.messaging.bus import Bus
+from edge.messaging.command_server import CommandServer, Handler
+from edge.messaging.commands import ArchiveNow, Command
+from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
-from edge.store.s3 import NO_BUCKET, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import NO_BUCKET
 
 log = logging.getLogger(__name__)
 
-_INBOX = 10_000  # notices that wait; the rescan finds what more there is
-_PATIENCE = 1.5  # seconds that an upload gets to end by itself
+_INBOX = 10_000  # waiting notices; the rescan finds the rest
+_STOP_TIMEOUT = 1.5  # seconds that an upload gets to end by itself
 
 Call = Callable[[], None]
 
 
-def run(settings: Settings, stop: threading.Event, pace: Pace = Pace()) -> None:  # noqa: B008  frozen
-    """Archives until `stop`, then ends within 3 s. Raises SpoolError, CatalogError when it cannot even begin."""
+def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) -> None:  # noqa: B008  frozen
+    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start."""
     while not stop.is_set():
         try:
-            _run(settings, stop, pace)
+            _run(settings, stop, pacing)
         except CatalogDamaged as problem:
             _set_aside(settings.catalog.db_path, problem)
 
 
 def _set_aside(path: Path, damage: CatalogDamaged) -> None:
-    """A new catalog takes the damaged one's place: what the spool holds is in it at once, the rest on command."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    """Makes room for a new catalog: it soon has what the spool holds; `imhearing catalog rebuild` restores the rest."""
+    aside = path.with_name(f"{path.name}.damaged-{KernelClock().now().datetime():%Y%m%dT%H%M%SZ}")
     try:
         if path.exists():
             path.replace(aside)
@@ -66,55 +74,32 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
         if journal.exists():
             journal.replace(aside.with_name(f"{aside.name}-journal"))
     except OSError as problem:
-        raise CatalogError(f"{path}: is damaged and cannot be moved away ({problem.strerror}); do it by hand") from None
-    log.error("%s; what is left is %s; `imhearing catalog rebuild` brings back what the store has", damage, aside.name)
+        raise CatalogError(
+            f"{path}: is damaged and cannot be moved away ({problem.strerror}); move it by hand"
+        ) from None
+    log.error("%s; moved it to %s; `imhearing catalog rebuild` restores what the store has", damage, aside.name)
 
 
-def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
+def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
-        instance = identity.instance(settings.catalog.db_path.parent)
-        bus = Bus(settings.mqtt, f"{node}-archiver", instance, will=_status(node, instance, "offline"))
+        instance = identity.load_instance_id(settings.catalog.db_path.parent)
+        bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
-        def deliver(outcome: Outcome) -> None:
-            inbox.put(lambda: archiver.finished(outcome))
-            garbage.collect()  # what the job left
+        def deliver(result: JobResult) -> None:
+            inbox.put(lambda: archiver.on_job_result(result))
+            garbage.free_reference_cycles()  # what the job left
 
-        worker = Worker(
-            Storage(settings.s3),
-            _opener(spool),
-            stop,
-            deliver,
-            settings.archive.max_rate * MEGABYTE,
-        )
-        allowance, configured = Allowance(settings, catalog), thresholds.configured(settings.thresholds)
-        archiver = Archiver(
-            spool,
-            catalog,
-            worker,
-            Target(settings.s3.s3_bucket_name, settings.s3.prefix, node),
-            Limits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks),
-            lambda: limits.in_force(spool.path, configured),
-            allowance.objection,
-            bus.publish,
-            pace,
-            inbox,
-            Keeper(
-                spool,
-                catalog,
-                settings.archive,
-                settings.recorder,
-                lambda: limits.in_force(spool.path, configured).sound_level,
-                lambda: archiver.uploading(),  # noqa: PLW0108 - made below
-            ),
-            heartbeat := Heartbeat(),
-            allowance.cost,
-        )
-        _listen(bus, node, archiver, inbox)
+        store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
+        deletions = Deletions(spool, catalog, store)
+        uploader = Uploader(store, _opener(spool), stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        worker = Worker(store, uploader, deletions, deliver, clock)
+        archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
+        _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
             log.warning("%s", NO_BUCKET)
@@ -124,42 +109,77 @@ def _run(settings: Settings, stop: threading.Event, pace: Pace) -> None:
         bus.start()
         worker.start()
         try:
-            archiver.run(stop)
+            archiver.run(stop, heartbeat.beat)
         finally:
             heartbeat.stopping()
-            worker.end(_PATIENCE)
+            worker.end(_STOP_TIMEOUT)
             bus.stop(farewell=_status(node, instance, "offline"))
 
 
-def _listen(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
-    def enqueue(call: Call) -> None:
-        # what does not fit is no loss: the rescan looks at the spool itself
-        with contextlib.suppress(queue.Full):
-            inbox.put_nowait(call)
+def assemble(
+    settings: Settings,
+    spool: Spool,
+    catalog: Catalog,
+    worker: Worker,
+    deletions: Deletions,
+    publish: Callable[[Event], None],
+    pacing: Pacing,
+    inbox: queue.Queue[Call],
+    heartbeat: Heartbeat,
+    clock: KernelClock,
+) -> Archiver:
+    """The archiver and its collaborators."""
+    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node)
+    archive_limits = ArchiveLimits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks)
+    configured = thresholds.configured(settings.thresholds)
 
-    def chunk(message: Message) -> None:
-        try:
-            event = wire.decode(message.payload, ChunkCompleted)
-        except WireError as problem:
-            log.debug("not a chunk event: %s", problem)
-            return
-        enqueue(lambda: archiver.noticed(event.chunk_id))
+    def active_limits() -> thresholds.Limits:
+        return limits.active(spool.path, configured)
 
-    def take_command(call: Call) -> bool:
+    allowance = Allowance(settings, catalog, clock)
+    reporter = Reporter(spool, catalog, publish, pacing.report, allowance.month_cost, heartbeat, clock)
+    intake = Intake(spool, catalog)
+    policy = RetentionPolicy(
+        spool,
+        catalog,
+        deletions,
+        settings.archive,
+        settings.recorder,
+        lambda: active_limits().sound_level,
+        worker.uploading,
+    )
+    retry = RetryTimer(pacing, clock)
+    retention = Retention(spool, catalog, deletions, policy, destination, intake.rescan, retry, clock)
+    planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
+    on_uploaded = retention.cleanup.on_uploaded
+    uploads = Uploads(catalog, destination, planner, reporter, allowance.reason_to_wait, on_uploaded, pacing, clock)
+    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
+
+
+def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
+    """What the archiver hears, and what it then does, in its own thread. A notice that finds no room is no loss."""
+
+    def enqueue(call: Call) -> bool:
         try:
             inbox.put_nowait(call)
         except queue.Full:
             return False
         return True
 
+    bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
+    bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
+    bus.on_connected(lambda: enqueue(archiver.request_rescan))
+    CommandServer(bus, node, command_handlers(archiver), enqueue)
+
+
+def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:
+    """Who carries out which command."""
+
     def archive_now(_command: ArchiveNow) -> dict[str, Any]:
         archives, chunks = archiver.archive_now()
         return {"archives": archives, "chunks": chunks}
 
-    bus.subscribe(f"{ROOT}/{node}/{ChunkCompleted.TOPIC}", chunk)
-    bus.subscribe(f"{ROOT}/{node}/{ThresholdCrossed.TOPIC}", lambda _: enqueue(archiver.look))
-    CommandServer(bus, node, {ArchiveNow: archive_now}, take_command)
-    bus.on_connected(lambda: enqueue(archiver.look))
+    return {ArchiveNow: archive_now}
 
 
 def _opener(spool: Spool) -> Callable[[str], BinaryIO]:
@@ -173,9 +193,9 @@ def _warn_without_limits(settings: Settings) -> None:
     chosen = settings.thresholds
     archiving = (chosen.records_count, chosen.storage_usage, chosen.oldest_age, chosen.sound_level)
     if not any(archiving):
-        log.warning("every limit in [thresholds] is 0: nothing is archived until `imhearing archive` asks for it")
+        log.warning("every limit in [thresholds] is 0: nothing is archived until you run `imhearing archive`")
 
 
 def _status(node: str, instance: str, state: Literal["online", "offline"]) -> ArchiverStatus:
-    now = Instant.from_seconds(time.time())
+    now = KernelClock().now()
     return ArchiverStatus(at=now, node=node, state=state, instance=instance, version=__version__)

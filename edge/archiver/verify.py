@@ -1,22 +1,22 @@
-"""Holds the catalog against the store and the spool, and says what differs."""
+"""Checks the catalog against the store and the spool."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 
-from edge.archiver.rebuild import Bucket
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.core.errors import StoreError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive
 from edge.spool.spool import Spool
+from edge.store.interface import BucketReader
 
 _PAGE = 1_000
 
 
 def verify(
-    bucket: Bucket,
+    bucket: BucketReader,
     prefix: str,
     node: str,
     spool: Spool,
@@ -25,12 +25,12 @@ def verify(
     deep: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
-    """One line for each thing that is not as the catalog says; nothing when all is well.
+    """One line for each difference from the catalog; nothing when all is well.
 
     `deep` reads every archive back and compares hashes. Raises StoreError, SpoolError, CatalogError.
     """
     objects = {key: size for key, size in bucket.keys(f"{prefix}{node}/") if key.endswith(".zip")}
-    for archive_id in catalog.archive_ids():
+    for archive_id in catalog.archive_records.uploaded_ids():
         archive = catalog.archives([archive_id])[archive_id]
         progress(archive_id)
         size = objects.pop(archive.key, None) if archive.bucket == bucket.bucket else archive.bytes
@@ -39,14 +39,21 @@ def verify(
         elif size != archive.bytes:
             yield f"s3://{archive.bucket}/{archive.key}: has {size} bytes, not {archive.bytes}"
         elif deep and archive.bucket == bucket.bucket:
-            yield from _read_back(bucket, archive, catalog.members(archive_id))
-    planned = {archive.key for archive in (*catalog.open_plans(), *catalog.open_rewrites(), *catalog.doomed())}
+            yield from _read_back(bucket, archive, catalog.archive_records.members(archive_id))
+    planned = {
+        archive.key
+        for archive in (
+            *catalog.archive_records.open_plans(),
+            *catalog.archive_records.open_rewrites(),
+            *catalog.archive_records.pending_deletion(),
+        )
+    }
     for key in sorted(objects.keys() - planned):
-        yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` takes it in"
+        yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
     yield from _compare_spool(spool, catalog)
 
 
-def _read_back(bucket: Bucket, archive: Archive, members: list[CatalogChunk]) -> Iterator[str]:
+def _read_back(bucket: BucketReader, archive: Archive, members: list[CatalogChunk]) -> Iterator[str]:
     """Hashes the archive and each member in one pass."""
     whole, at = hashlib.sha256(), 0
     spans = [(row.where.offset, row.where.length, row.chunk, hashlib.sha256()) for row in members if row.where]
@@ -60,7 +67,7 @@ def _read_back(bucket: Bucket, archive: Archive, members: list[CatalogChunk]) ->
         yield str(problem)
         return
     if archive.sha256 not in (None, whole.hexdigest()):
-        yield f"s3://{archive.bucket}/{archive.key}: has other bytes than were uploaded"
+        yield f"s3://{archive.bucket}/{archive.key}: has different bytes from what was uploaded"
     for _, _, chunk, digest in spans:
         if digest.hexdigest() != chunk.sha256:
             yield f"s3://{archive.bucket}/{archive.key}: {chunk.member} differs from its manifest"
@@ -70,7 +77,7 @@ def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
     files = spool.chunks.finished()
     known = catalog.known(files)
     for chunk_id in sorted(files.keys() - known):
-        yield f"{files[chunk_id].path}: is not in the catalog; the archiver takes it in"
+        yield f"{files[chunk_id].path}: is not in the catalog; the archiver adds it"
     for row in _every_chunk(catalog):
         if row.where is None and row.gone is None and row.chunk.chunk_id not in files:
             yield f"{row.chunk.chunk_id}: is neither in the store nor in the spool"

@@ -4,7 +4,7 @@ Values go in and come out; entities never leave this package. Times are integer 
 """
 
 from edge.catalog.reader import CatalogReader
-from edge.catalog.values import Attempt, Backlog, CatalogChunk, CatalogSound, Kept, Stored
+from edge.catalog.values import Backlog, CatalogChunk, CatalogSound, RemainingChunk, UploadedChunk
 from edge.catalog.writer import Catalog
 
-__all__ = ["Attempt", "Backlog", "Catalog", "CatalogChunk", "CatalogReader", "CatalogSound", "Kept", "Stored"]
+__all__ = ["Backlog", "Catalog", "CatalogChunk", "CatalogReader", "CatalogSound", "RemainingChunk", "UploadedChunk"]

@@ -48,25 +48,16 @@ class Backlog(Struct, frozen=True):
     loudest: float | None = None  # LAFmax of them all
 
 
-class Attempt(Struct, frozen=True):
-    """One try to upload an archive: when, how long it took (s), and why it failed (None: it did not)."""
-
-    archive_id: str
-    at: Instant
-    seconds: float
-    cause: str | None
-
-
-class Kept(NamedTuple):
-    """A chunk that is not gone: whether it waits, is planned, stored or set aside, and its archive where it has one."""
+class RemainingChunk(NamedTuple):
+    """A chunk that is not gone, its state (waiting, planned, stored or aside), and its archive if it has one."""
 
     chunk_id: str
     state: str
     archive_id: str | None
 
 
-class Stored(Struct, frozen=True):
-    """What the archive of a chunk holds of it: enough to judge whether a local copy may go."""
+class UploadedChunk(Struct, frozen=True):
+    """What the store has of a chunk: enough to decide whether a local copy may go."""
 
     sha256: str
     uploaded_at: Instant

@@ -1,1 +1,4 @@
-"""What the owner can set, and what follows from it: settings, schedules, calibration."""
+"""What the owner configures: settings, the recording schedule, calibration.
+
+Imports `edge.core` only. Start with `settings`: every setting, its unit, default and bounds; `loader` reads them.
+"""

@@ -1,4 +1,4 @@
-"""`calibration.json` in the data folder: what each microphone's dBFS needs to become dBA. Written by `calibrate`."""
+"""`calibration.json` in the data folder: each microphone's offset from dBFS to dBA. Written by `calibrate`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from edge.core.instant import Instant
 log = logging.getLogger(__name__)
 
 NAME = "calibration.json"
-_LARGEST = 1_000_000  # bytes
+_MAX_BYTES = 1_000_000
 
 Method = Literal["known_level", "calibrator"]
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
-    """What is kept: levels of `device` are dBFS + `offset_db` from `at` on. `uncertainty_db` is expanded (k = 2).
+    """From `at` on, levels of `device` in dBA are dBFS + `offset_db`. `uncertainty_db` is expanded (k = 2).
 
-    It holds for one microphone at one input gain: whoever changes either calibrates anew.
+    Valid for one microphone at one input gain; recalibrate after changing either.
     """
 
     device: str
@@ -40,42 +40,42 @@ class _File(Struct, frozen=True):
 
 
 def load(folder: Path) -> dict[str, Calibration]:
-    """The calibrations kept in `folder`, by device. CalibrationError when the file is there and cannot be used."""
+    """The calibrations stored in `folder`, by device. CalibrationError if the file exists but cannot be used."""
     path = folder / NAME
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST)
-        kept = wire.decode(data, _File)
+            data = file.read(_MAX_BYTES)
+        stored = wire.decode(data, _File)
     except FileNotFoundError:
         return {}
     except OSError as problem:
-        raise CalibrationError(f"{path}: cannot be read ({problem.strerror}); mend its rights") from None
+        raise CalibrationError(f"{path}: cannot be read ({problem.strerror}); fix its permissions") from None
     except WireError as problem:
         raise CalibrationError(f"{path}: is damaged ({problem}); move it away and calibrate again") from None
-    return {calibration.device: calibration for calibration in kept.calibrations}
+    return {calibration.device: calibration for calibration in stored.calibrations}
 
 
 def save(folder: Path, calibration: Calibration) -> Path:
-    """Keeps `calibration` instead of an earlier one of the same device; gives the file. CalibrationError, OSError."""
+    """Stores `calibration`, replacing any of the same device; returns the file. CalibrationError, OSError."""
     path = folder / NAME
-    kept = load(folder) | {calibration.device: calibration}
+    by_device = load(folder) | {calibration.device: calibration}
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    write_atomically(path, wire.encode_pretty(_File(tuple(kept[name] for name in sorted(kept)))))
+    write_atomically(path, wire.encode_pretty(_File(tuple(by_device[name] for name in sorted(by_device)))))
     return path
 
 
 def offset_for(folder: Path, device: str) -> float | None:
-    """What to add to the dBFS of `device`; None: uncalibrated. A damaged file is told in the log and counts as none."""
+    """The offset from dBFS to dBA of `device`; None if uncalibrated. A damaged file is logged and ignored."""
     try:
-        kept = load(folder)
+        by_device = load(folder)
     except CalibrationError as problem:
-        log.warning("%s; levels are told in dBFS", problem)
+        log.warning("%s; reporting levels in dBFS", problem)
         return None
-    alike = [each for name, each in kept.items() if _microphone(name) == _microphone(device)]
-    found = kept.get(device) or (alike[0] if len(alike) == 1 else None)
+    same_model = [each for name, each in by_device.items() if _without_card(name) == _without_card(device)]
+    found = by_device.get(device) or (same_model[0] if len(same_model) == 1 else None)
     return None if found is None else found.offset_db
 
 
-def _microphone(device: str) -> str:
-    """Its name without ALSA's card number, which changes with the order of plugging in."""
+def _without_card(device: str) -> str:
+    """The name without ALSA's card number, which depends on the order in which devices are plugged in."""
     return re.sub(r" ?\(hw:\d+,\d+\)$", "", device)

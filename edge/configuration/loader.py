@@ -1,4 +1,4 @@
-"""config.ini, the environment and `--set` -> frozen settings. Every fault is reported at once; secrets stay masked."""
+"""Loads settings from config.ini, the environment and `--set`. Reports all faults at once; keeps secrets masked."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
 from edge.core.ids import is_node_name, node_name_from_host
 
-_MEND_CREDENTIAL = "make it readable for the user that runs this, or unset CREDENTIALS_DIRECTORY"
+_FIX_CREDENTIAL = "make it readable by the user running this, or unset CREDENTIALS_DIRECTORY"
 
-# (section, key) -> value, and where it was written
+# (section, key) -> value, and where it was set
 Values = dict[tuple[str, str], tuple[str, str]]
 
 
@@ -42,7 +42,7 @@ def load(
 ) -> Settings:
     """Settings from defaults < file < credentials and environment < overrides (`section.key=value`).
 
-    Without `config_file`, `data_dir/config.ini` is read if it is there. Relative paths are taken from `data_dir`.
+    Without `config_file`, reads `data_dir/config.ini` if it exists. Relative paths are relative to `data_dir`.
     Raises ConfigError with every fault.
     """
     data_dir = data_dir.absolute()
@@ -66,41 +66,41 @@ def _read_file(path: Path, faults: list[str]) -> Values:
         mode = path.stat().st_mode
         parser.read_string(text, source=str(path))
     except FileNotFoundError:
-        faults.append(f"{path}: there is no such file; start from config_example.ini")
+        faults.append(f"{path}: no such file; start from config_example.ini")
         return {}
     except OSError as problem:
-        faults.append(f"{path}: cannot be read ({problem.strerror}); mend its rights or name another with --config")
+        faults.append(f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another with --config")
         return {}
     except UnicodeDecodeError:
         faults.append(f"{path}: is not UTF-8 text; start from config_example.ini")
         return {}
     except configparser.Error as problem:
-        faults.append(f"{path}: {_say_parse(problem)}")
+        faults.append(f"{path}: {_describe_parse_error(problem)}")
         return {}
     values: Values = {}
     for section in parser.sections():
         for key, value in parser.items(section):
             values[section, key] = (value, f"{path}: [{section}] {key}")
         if section not in _SECTIONS:
-            faults.append(f"{path}: [{section}] is no section; {_suggest(section, _SECTIONS)}")
+            faults.append(f"{path}: unknown section [{section}]; {_suggest(section, _SECTIONS)}")
             values = {place: value for place, value in values.items() if place[0] != section}
     secret = any(place in _SECRETS and value for place, (value, _) in values.items())
     if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        faults.append(f"{path}: holds secrets and others can read it; run: chmod 600 {path}")
+        faults.append(f"{path}: contains secrets but other users can read it; run: chmod 600 {path}")
     return values
 
 
 def is_secret(section: str, key: str) -> bool:
-    """Whether the value of this key must never be shown."""
+    """Whether the value of this setting must never be shown."""
     return (section, key) in _SECRETS
 
 
 def _read_secrets(environ: Mapping[str, str], faults: list[str]) -> Values:
-    """IMHEARING_<SECTION>_<KEY> for any secret, or a file of that name, lower case, in $CREDENTIALS_DIRECTORY."""
+    """Each secret from $IMHEARING_<SECTION>_<KEY>, or from a lower-case file of that name in $CREDENTIALS_DIRECTORY."""
     values: Values = {}
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
-    if _is_closed(folder):
-        faults.append(f"{folder}: cannot be read (Permission denied); {_MEND_CREDENTIAL}")
+    if _is_inaccessible(folder):
+        faults.append(f"{folder}: cannot be read (Permission denied); {_FIX_CREDENTIAL}")
         folder = ""
     for section, key in _SECRETS:
         name = f"imhearing_{section}_{key}"
@@ -111,10 +111,10 @@ def _read_secrets(environ: Mapping[str, str], faults: list[str]) -> Values:
     return values
 
 
-def _is_closed(folder: str) -> bool:
-    """Whether there is such a folder and its files are out of reach: one fault, not one for each secret."""
+def _is_inaccessible(folder: str) -> bool:
+    """Whether the folder exists but its files cannot be accessed: reported once, not for each secret."""
     try:
-        os.lstat(f"{folder}/.")  # a path, not a Path: that would drop the dot
+        os.lstat(f"{folder}/.")  # a string, as Path would drop the dot
     except PermissionError:
         return True
     except OSError:
@@ -123,15 +123,15 @@ def _is_closed(folder: str) -> bool:
 
 
 def _read_credential(path: Path, faults: list[str]) -> str | None:
-    """What the file holds; None where there is none, as for a secret that is not used, or where it is at fault."""
+    """The file's content; None if it does not exist (an unused secret) or cannot be used (adds a fault)."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:
-        faults.append(f"{path}: is not UTF-8 text; write the secret into it anew")
+        faults.append(f"{path}: is not UTF-8 text; write the secret again")
     except OSError as problem:
-        faults.append(f"{path}: cannot be read ({problem.strerror}); {_MEND_CREDENTIAL}")
+        faults.append(f"{path}: cannot be read ({problem.strerror}); {_FIX_CREDENTIAL}")
     return None
 
 
@@ -140,11 +140,11 @@ def _read_overrides(overrides: Sequence[str], faults: list[str]) -> Values:
     for text in overrides:
         match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text, re.DOTALL)
         if not match:
-            faults.append(f"--set {text[:60]}: not of the form SECTION.KEY=VALUE, as in recorder.record_period=5")
+            faults.append(f"--set {text[:60]}: expected SECTION.KEY=VALUE, such as recorder.record_period=5")
             continue
         section, key, value = match.groups()
         if section not in _SECTIONS:
-            faults.append(f"--set {section}.{key}: [{section}] is no section; {_suggest(section, _SECTIONS)}")
+            faults.append(f"--set {section}.{key}: unknown section [{section}]; {_suggest(section, _SECTIONS)}")
             continue
         values[section, key] = (value, f"--set {section}.{key}")
     return values
@@ -159,40 +159,40 @@ def _build(values: Values, faults: list[str]) -> Settings:
             if where != section:
                 continue
             if key not in hints:
-                faults.append(f"{place}: is no key; {_suggest(key, hints)}")
+                faults.append(f"{place}: unknown setting; {_suggest(key, hints)}")
                 continue
             try:
                 given[key] = _value(text, hints[key])
             except (msgspec.ValidationError, ValueError) as problem:
                 shown = "***" if (section, key) in _SECRETS else repr(text[:60])
-                faults.append(f"{place} = {shown}: {_say(str(problem), hints[key])}")
+                faults.append(f"{place} = {shown}: {_describe_invalid(str(problem), hints[key])}")
         built[section] = struct(**given)
     name = built["node"].name
     if name and not is_node_name(name):
         place = values["node", "name"][1]
-        faults.append(f"{place} = {name[:60]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `all`, as in porch")
+        faults.append(f"{place} = {name[:60]!r}: use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch")
     settings = Settings(**built)
-    faults += _where_and_when(settings, values)
-    faults += _what_cannot_be_encoded(settings, values)
+    faults += _check_place_and_schedule(settings, values)
+    faults += _check_encodable(settings, values)
     return settings
 
 
-def _where_and_when(settings: Settings, values: Values) -> list[str]:
-    """What is wrong with the node's position, or else with its schedule."""
+def _check_place_and_schedule(settings: Settings, values: Values) -> list[str]:
+    """The fault in the node's position, else in its schedule."""
     try:
         place_of(settings.node)
     except ValueError as problem:
         key = "longitude" if str(problem).startswith("longitude") else "latitude"
-        return [f"{_written(values, 'node', key)}: {problem}"]
+        return [f"{_source_of(values, 'node', key)}: {problem}"]
     try:
         schedule_of(settings)
     except ValueError as problem:
-        return [f"{_written(values, 'recorder', 'schedule')}: {problem}"]
+        return [f"{_source_of(values, 'recorder', 'schedule')}: {problem}"]
     return []
 
 
-def _what_cannot_be_encoded(settings: Settings, values: Values) -> list[str]:
-    """A sound file is judged when it is opened: it has a rate and channels of its own."""
+def _check_encodable(settings: Settings, values: Values) -> list[str]:
+    """Not for a sound file, whose rate and channels are known only when it is opened."""
     recorder = settings.recorder
     if recorder.source not in ("auto", "microphone", "synthetic"):
         return []
@@ -200,24 +200,24 @@ def _what_cannot_be_encoded(settings: Settings, values: Values) -> list[str]:
         recorder.sample_rate, recorder.channels, recorder.bits, recorder.format, recorder.record_period
     )
     key = "sample_rate" if recorder.format == "flac" else "record_period"
-    return [f"{_written(values, 'recorder', key)}: {fault}"] if fault is not None else []
+    return [f"{_source_of(values, 'recorder', key)}: {fault}"] if fault is not None else []
 
 
-def _written(values: Values, section: str, key: str) -> str:
+def _source_of(values: Values, section: str, key: str) -> str:
     return values[section, key][1] if (section, key) in values else f"[{section}] {key}"
 
 
-def _value(text: str, wanted: Any) -> Any:
-    base = get_args(wanted)[0]
+def _value(text: str, hint: Any) -> Any:
+    base = get_args(hint)[0]
     if base is Secret:
         return Secret(text.strip())
     if base is Path:
         if not text.strip():
             raise ValueError("expected a path")
         return Path(text.strip()).expanduser()
-    if get_args(base) and isinstance(get_args(base)[0], int):  # msgspec takes no text for a Literal of numbers
-        return msgspec.convert(msgspec.convert(text.strip(), int, strict=False), wanted)
-    value = msgspec.convert(text.strip(), wanted, strict=False)
+    if get_args(base) and isinstance(get_args(base)[0], int):  # msgspec does not parse text for a Literal of numbers
+        return msgspec.convert(msgspec.convert(text.strip(), int, strict=False), hint)
+    value = msgspec.convert(text.strip(), hint, strict=False)
     if isinstance(value, float) and not abs(value) < 1e15:
         raise ValueError("expected a finite number")
     return value
@@ -242,7 +242,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
 
 
 def to_ini(settings: Settings, heading: str) -> str:
-    """The settings that differ from their defaults as the text of a config.ini, secrets in clear: write it 0600."""
+    """A config.ini with the settings that differ from their defaults. Contains secrets in clear: write it 0600."""
     lines = [f"# {line}" for line in heading.splitlines()]
     for section, struct in _SECTIONS.items():
         now, default = asdict(getattr(settings, section)), asdict(struct())
@@ -256,12 +256,12 @@ def to_ini(settings: Settings, heading: str) -> str:
 
 
 def example_ini() -> str:
-    """config_example.ini: each key with what it means, its bounds, its default and an example."""
+    """config_example.ini: each setting with its meaning, bounds, default and an example."""
     lines = [
-        "# Im Hearing: every setting, with its default. Copy it, change what you need, delete the rest.",
-        "# Start with it:  scripts/up --config my.ini        Check it:  imhearing status --config my.ini",
-        "# 0 means ignore for every limit. A file that holds secrets must be yours alone: chmod 600 my.ini",
-        "# Secrets may also come from the environment: " + ", ".join(f"IMHEARING_{s}_{k}".upper() for s, k in _SECRETS),
+        "# Im Hearing: every setting and its default. Copy this file, change what you need, delete the rest.",
+        "# Start a node with it:  scripts/up --config my.ini        Check the node:  imhearing status --config my.ini",
+        "# A limit of 0 is off. If the file contains secrets, keep it private: chmod 600 my.ini",
+        "# Secrets can also be set in the environment: " + ", ".join(f"IMHEARING_{s}_{k}".upper() for s, k in _SECRETS),
     ]
     for section, struct in _SECTIONS.items():
         lines += ["", f"[{section}]"]
@@ -270,7 +270,7 @@ def example_ini() -> str:
             meta = next(part for part in get_args(hints[item.name])[1:] if isinstance(part, Meta))
             lines.append(f"# {meta.description}{_bounds(hints[item.name], meta)}")
             if meta.examples:
-                lines.append(f"#   for example: {item.name} = {meta.examples[0]}")
+                lines.append(f"#   Example: {item.name} = {meta.examples[0]}")
             lines.append(f"{item.name} = {item.default}".rstrip())
     return "\n".join(lines) + "\n"
 
@@ -283,13 +283,13 @@ def _bounds(hint: Any, meta: Meta) -> str:
     return f" At least {meta.ge:g}." if meta.ge else ""
 
 
-def _suggest(word: str, choices: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(word, list(choices), n=1)
-    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(choices)}"
+def _suggest(name: str, choices: Mapping[str, Any]) -> str:
+    similar = difflib.get_close_matches(name, list(choices), n=1)
+    return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(choices)}"
 
 
-def _say(problem: str, hint: Any) -> str:
-    """msgspec's words for a wrong value in plain ones."""
+def _describe_invalid(problem: str, hint: Any) -> str:
+    """msgspec's message about an invalid value, in plain English."""
     if options := get_args(get_args(hint)[0]):
         return f"expected one of: {', '.join(map(str, options))}"
     problem = problem.replace("`", "")
@@ -298,20 +298,20 @@ def _say(problem: str, hint: Any) -> str:
     return problem.split(", got ")[0]
 
 
-def _say_parse(problem: configparser.Error) -> str:
-    """What is wrong and where, without the line itself: it may hold a secret."""
+def _describe_parse_error(problem: configparser.Error) -> str:
+    """What is wrong and where, without quoting the line: it may contain a secret."""
     match problem:
         case configparser.MissingSectionHeaderError():
-            return f"line {problem.lineno} stands in no section; write one above it, as in [recorder]"
+            return f"line {problem.lineno} is outside any section; add one above it, such as [recorder]"
         case configparser.DuplicateOptionError():
-            return f"line {problem.lineno}: [{problem.section}] {problem.option} already exists; keep one of them"
+            return f"line {problem.lineno}: [{problem.section}] {problem.option} is set twice; keep one of them"
         case configparser.DuplicateSectionError():
-            return f"line {problem.lineno}: [{problem.section}] already exists; keep one of them"
+            return f"line {problem.lineno}: [{problem.section}] appears twice; keep one of them"
         case configparser.ParsingError():
             lines = ", ".join(str(number) for number, _ in problem.errors)
-            return f"line {lines} is neither [section] nor key = value"
+            return f"line {lines} is neither `[section]` nor `key = value`"
         case _:
-            return f"is no configuration ({type(problem).__name__}); start from config_example.ini"
+            return f"is not a valid configuration file ({type(problem).__name__}); start from config_example.ini"
 
 
 _SECTIONS: dict[str, Any] = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}

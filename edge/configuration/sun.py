@@ -1,7 +1,7 @@
 """Sunrise, sunset and twilight for a place and a day. Pure.
 
-After the solar calculator of NOAA's Global Monitoring Laboratory (gml.noaa.gov/grad/solcalc/calcdetails.html), which is
-J. Meeus, Astronomical Algorithms, chapters 25 and 28: within a minute up to 72 degrees of latitude, ten minutes beyond.
+Follows the solar calculator of NOAA's Global Monitoring Laboratory (gml.noaa.gov/grad/solcalc/calcdetails.html), based
+on J. Meeus, Astronomical Algorithms, chapters 25 and 28: accurate to a minute up to latitude 72, ten minutes beyond.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ _HORIZON = 90.833  # degrees from the zenith: refraction and the sun's radius
 _TWILIGHT = 96.0  # civil dawn and dusk
 _DAY = 86_400 * MICROSECONDS
 _J2000 = Instant.parse("2000-01-01T12:00:00Z")
-_ROUNDS = 3  # each with the sun's place at the time that the one before found
+_ITERATIONS = 3  # each uses the sun's position at the time found by the previous one
 
 
 class Place(NamedTuple):
-    """WGS 84, degrees: north and east are positive."""
+    """A position in degrees (WGS 84); north and east are positive."""
 
     latitude: float
     longitude: float
 
 
 def sun_time(event: SunEvent, day: date, place: Place) -> Instant:
-    """When the sun does that on `day`, counted from one midnight of the place's own solar time to the next.
+    """When `event` happens on `day`, which runs from midnight to midnight in local solar time.
 
-    Where it does not happen, it is told as when it would be if the sun but touched the line: at its lowest (about
-    midnight) when it does not sink so far, at its highest (about noon) when it does not rise so far. So a night
-    shrinks to nothing as polar day comes near, and lasts from noon to noon in the polar night.
+    If it does not happen, the result is when the sun comes closest to it: its lowest point (about midnight) in polar
+    day, its highest (about noon) in polar night. Nights thus shrink to nothing towards polar day, and last from noon
+    to noon in polar night.
     """
     morning = event in ("sunrise", "dawn")
     zenith = _HORIZON if event in ("sunrise", "sunset") else _TWILIGHT
     noon = _mean_noon(day, place.longitude)
     found = noon
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         declination, equation = _sun(found)
         angle = _hour_angle(zenith, place.latitude, declination)
         minutes = -equation + (-4 if morning else 4) * angle  # four minutes a degree
@@ -48,7 +48,7 @@ def sun_time(event: SunEvent, day: date, place: Place) -> Instant:
 
 
 def _mean_noon(day: date, longitude: float) -> Instant:
-    """Noon of the mean sun: at Greenwich's noon, and four minutes earlier for each degree east."""
+    """Mean solar noon: noon UTC at Greenwich, and four minutes earlier for each degree east."""
     days = day.toordinal() - datetime(2000, 1, 1).toordinal()
     shift = timedelta(minutes=4 * longitude) // timedelta(microseconds=1)
     return Instant(_J2000 + days * _DAY - shift)
@@ -82,7 +82,7 @@ def _sun(at: Instant) -> tuple[float, float]:
 
 
 def _hour_angle(zenith: float, latitude: float, declination: float) -> float:
-    """Degrees from the sun's highest to where it stands at `zenith`: 0 to 180, the ends where it never does."""
+    """Degrees between the sun's highest point and where it reaches `zenith`: 0 to 180; 0 or 180 if it never does."""
     north, sun = math.radians(min(max(latitude, -89.9), 89.9)), math.radians(declination)
     cosine = math.cos(math.radians(zenith)) / (math.cos(north) * math.cos(sun)) - math.tan(north) * math.tan(sun)
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))

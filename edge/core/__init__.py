@@ -1,1 +1,4 @@
-"""What every package may use: errors, instants, JSON, values, ids, atomic files, the kernel's clock, systemd."""
+"""Shared by every package: errors, instants, JSON, values, ids, atomic files, the kernel clock, systemd.
+
+Imports nothing else of the project. Start with `values`: what a chunk, a stream and an archive are.
+"""

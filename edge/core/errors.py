@@ -1,24 +1,24 @@
-"""One tree of errors. Each message says what is wrong, where, and what to do; it is shown to people as it stands."""
+"""The tree of errors. Each message says what is wrong, where, and how to fix it, and is shown to users as is."""
 
 
 class ImHearingError(Exception):
-    """Anything that a person or another program can cause. `exit_code` is what the command line ends with."""
+    """Any failure that users or other programs can cause. `exit_code` is the command line's exit code."""
 
     exit_code = 1
 
 
 class UsageError(ImHearingError):
-    """The command line was called with something that it does not take."""
+    """Invalid command-line arguments."""
 
     exit_code = 2
 
 
-class OutputLost(ImHearingError):
-    """Standard output cannot be written: its disk is full, say. A reader that has gone is a BrokenPipeError."""
+class OutputError(ImHearingError):
+    """Standard output cannot be written, for example because the disk is full. A closed pipe is a BrokenPipeError."""
 
 
 class ConfigError(ImHearingError):
-    """The configuration has faults; `faults` names every one of them."""
+    """The configuration is invalid; `faults` lists every problem found."""
 
     exit_code = 78  # EX_CONFIG of sysexits.h
 
@@ -28,7 +28,7 @@ class ConfigError(ImHearingError):
 
 
 class WireError(ImHearingError):
-    """A message or file from outside does not fit its type. `field` names the place, where it is known."""
+    """A message or file from outside does not match its type. `field` is the offending field, if known."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -36,11 +36,11 @@ class WireError(ImHearingError):
 
 
 class SpoolError(ImHearingError):
-    """The spool folder cannot be used: missing rights, not a folder, vanished, or another recorder has it."""
+    """The spool folder cannot be used: no permission, not a folder, vanished, or locked by another recorder."""
 
 
 class SpoolBusy(SpoolError):
-    """Another recorder writes into this spool."""
+    """Another recorder is writing to this spool."""
 
 
 class EncoderError(SpoolError):
@@ -48,11 +48,11 @@ class EncoderError(SpoolError):
 
 
 class DeviceError(ImHearingError):
-    """The microphone or other source cannot deliver: not there, wrong rate, wrong channels, gone."""
+    """The audio source cannot deliver: missing, disconnected, or an unsupported sample rate or channel count."""
 
 
 class FileUnplayable(DeviceError):
-    """The sound file to be recorded from is not there or is none. Waiting mends nothing: it ends the recorder."""
+    """The sound file to record from is missing or unreadable. Retrying cannot help, so the recorder exits."""
 
 
 class FileUnencodable(FileUnplayable):
@@ -65,19 +65,19 @@ class FileUnencodable(FileUnplayable):
 
 
 class CalibrationError(ImHearingError):
-    """A recording cannot calibrate the microphone: too quiet, clipped, unsteady, or not the calibrator's tone."""
+    """The recording is unfit for calibration: too quiet, clipped, unsteady, or not the calibrator's tone."""
 
 
 class StoreError(ImHearingError):
-    """The object store refused or did not do what was asked."""
+    """The object store refused or failed a request."""
 
 
 class StoreUnreachable(StoreError):
-    """No connection to the object store. Not a failed attempt: the link is down."""
+    """The object store cannot be reached. Does not count as a failed attempt: the link is down."""
 
 
 class StoreBlocked(StoreError):
-    """Only a person can mend this: no bucket, access denied, clock skew. `reason` is one word for machines."""
+    """Only a person can fix this: no bucket, access denied, clock skew. `reason` is a machine-readable code."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class StoreBlocked(StoreError):
 
 
 class ChunkDamaged(ImHearingError):
-    """A finished chunk's file is missing, cannot be read, or is not what its manifest says. `chunk_id` names it."""
+    """The file of finished chunk `chunk_id` is missing, unreadable, or differs from its manifest."""
 
     def __init__(self, message: str, chunk_id: str) -> None:
         super().__init__(message)
@@ -97,19 +97,19 @@ class CatalogError(ImHearingError):
 
 
 class CatalogDamaged(CatalogError):
-    """The catalog's file is no database, or a broken one: it must be set aside and built anew."""
+    """The catalog's file is not a database or is damaged: it must be moved aside and rebuilt."""
 
 
 class CatalogBusy(CatalogError):
-    """The catalog is locked or not there yet; trying again soon will do."""
+    """The catalog is locked or does not exist yet; retry soon."""
 
 
 class DoorError(ImHearingError):
-    """A door (Ably, MQTT, HTTP) could not carry a question or its answer."""
+    """A door (Ably, MQTT, HTTP) could not deliver a request or its answer."""
 
 
 class QueryRefused(ImHearingError):
-    """A node answered no. `code` is the protocol's (`bad_request`, `busy`, ...), `field` the request's, where known."""
+    """A node rejected a request. `code` is the protocol's (`bad_request`, `busy`, ...), `field` the field at fault."""
 
     def __init__(self, message: str, code: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -118,8 +118,8 @@ class QueryRefused(ImHearingError):
 
 
 class FetchError(ImHearingError):
-    """Sound could not be fetched whole: missing, changed on the way, or of several formats."""
+    """Sound could not be fetched: missing, corrupted in transit, or in more than one format."""
 
 
 class StoreSilent(FetchError):
-    """Sound could not be fetched because nothing answers where its archive should be."""
+    """Sound could not be fetched because the store that holds its archive does not respond."""

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: temporary name, fsync, rename, fsync of the folder.
+"""Atomic file writes: temporary name, fsync, rename, fsync of the folder.
 
-Every file that is written so has a temporary name of its own, `<name>.<8 hex digits>.tmp` in the same folder: several
-processes may write one file at once, and what a crash abandoned can be told from everything else.
+Each write uses a unique temporary name, `<name>.<8 hex digits>.tmp` in the same folder, so that several processes can
+write one file at once, and what a crash abandoned can be recognised.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp", re.ASCII | re.DOTALL)
 def write_atomically(
     path: Path, data: bytes, mode: int = 0o640, *, owner: tuple[int, int] | None = None, sync_name: bool = True
 ) -> None:
-    """Writes `data` so that after any crash `path` holds the old bytes or all of the new. Raises OSError, and then
-    `path` is as it was and nothing is left.
+    """Replaces `path` so that after any crash it holds either the old bytes or all of the new ones.
 
-    `owner`: user and group that the file is given to. Without `sync_name` a power cut may bring back the old bytes
-    until the caller syncs the folder.
+    Raises OSError, and then leaves `path` unchanged and no temporary file. `owner`: user and group of the new file.
+    Without `sync_name`, a power cut may bring back the old bytes until the caller syncs the folder.
     """
     with temporary_beside(path) as temporary:
         write_durably(temporary, data, mode)
@@ -36,24 +35,23 @@ def write_atomically(
 
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A name that nobody else uses, in the folder of `path`, for what becomes `path` by a rename. Removed where that
-    fails."""
+    """A unique name beside `path`, for a file to be renamed to `path`. Removed if that fails."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
     except BaseException:
-        with contextlib.suppress(OSError):  # what went wrong before matters more
+        with contextlib.suppress(OSError):  # the original error matters more
             temporary.unlink(missing_ok=True)
         raise
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name was begun here and, unless its writer is at work now, abandoned."""
+    """Whether this is the name of a temporary file, abandoned unless its writer is still running."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
-    """Writes and fsyncs `path` itself; a crash can leave a part of it."""
+    """Writes and fsyncs `path` in place; a crash can leave it partly written."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Identifiers: their patterns, and how they are made. All that comes from outside is checked against these."""
+"""Identifiers: their patterns, and how they are made. All external input is validated against these patterns."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CHUNK_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-[0-9]{6}$"
 ARCHIVE_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-[0-9]{6}-[0-9a-f]{8}$"
 SOUND_PATTERN = r"^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{4}-s[0-9]{1,15}$"
 CLIENT_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-LAST_SEQ = 999_999  # of a stream: a seventh digit fits no pattern
-EVERY_NODE = "all"  # reserved: a question to every node
+LAST_SEQ = 999_999  # a stream's last chunk number: CHUNK_PATTERN has six digits
+EVERY_NODE = "all"  # reserved: addresses every node
 
 NodeName = Annotated[str, Meta(pattern=NODE_PATTERN, description="The node's name")]
 StreamId = Annotated[str, Meta(pattern=STREAM_PATTERN, description="One uninterrupted run of samples")]
@@ -26,14 +26,14 @@ ArchiveId = Annotated[str, Meta(pattern=ARCHIVE_PATTERN, description="First chun
 SoundId = Annotated[str, Meta(pattern=SOUND_PATTERN, description="One sound: its stream and first frame")]
 
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-# `$` in a pattern also matches before a final newline, which the schema language (ECMA 262) does not: hence fullmatch.
+# In Python `$` also matches before a final newline, in JSON Schema (ECMA 262) it does not: hence fullmatch.
 _NODE = re.compile(NODE_PATTERN)
 _CHUNK = re.compile(CHUNK_PATTERN)
 _CLIENT = re.compile(CLIENT_PATTERN)
 
 
 def new_stream_id(now: Instant) -> str:
-    """The time as now known and 4 random letters: unique without a stored counter."""
+    """The current time and 4 random letters: unique without a stored counter."""
     return f"{now.datetime():%Y%m%dT%H%M%SZ}-{''.join(secrets.choice(_BASE32) for _ in range(4))}"
 
 
@@ -68,6 +68,6 @@ def is_client_id(text: str) -> bool:
 
 
 def node_name_from_host(host: str) -> str:
-    """The host's own name made to fit."""
+    """The host name, reduced to a valid node name."""
     name = re.sub(r"[^a-z0-9_-]+", "-", host.split(".", maxsplit=1)[0].lower()).strip("-_")[:63]
     return name if is_node_name(name) else "node"

@@ -1,4 +1,4 @@
-"""Who we are on the broker: a random instance, kept on disk, tells two nodes of one name apart."""
+"""A random instance id, kept on disk, distinguishes two nodes with the same name on one broker."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from pathlib import Path
 from edge.core.files import write_atomically
 
 
-def instance(folder: Path) -> str:
-    """The instance kept in `folder`; made on first use: 16 hex digits. Processes that start at once get the same one.
-    Raises OSError."""
+def load_instance_id(folder: Path) -> str:
+    """The instance id stored in `folder` (16 hex digits); created on first use, once even by concurrent processes.
+
+    Raises OSError.
+    """
     path = folder / "instance"
-    if kept := _kept(path):
-        return kept
+    if stored := _read(path):
+        return stored
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     with (folder / ".instance.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if kept := _kept(path):  # another process was first
-            return kept
-        fresh = secrets.token_hex(8)
-        write_atomically(path, fresh.encode())
-        return fresh
+        if stored := _read(path):  # another process was first
+            return stored
+        created = secrets.token_hex(8)
+        write_atomically(path, created.encode())
+        return created
 
 
-def _kept(path: Path) -> str | None:
-    """None where there is none, or a damaged one."""
+def _read(path: Path) -> str | None:
+    """None if it is missing or damaged."""
     try:
-        kept = path.read_text(encoding="ascii").strip()
+        stored = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return kept if re.fullmatch(r"[0-9a-f]{16}", kept) else None
+    return stored if re.fullmatch(r"[0-9a-f]{16}", stored) else None

@@ -1,8 +1,9 @@
-"""The kernel's clocks: UTC, the boot's monotonic clock, and whether the first is synchronised."""
+"""The kernel's clocks: UTC, the boot's monotonic clock, and whether the first is synchronised; and waiting by them."""
 
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -36,7 +37,7 @@ class _Timex(ctypes.Structure):
 
 
 class KernelClock:
-    """What the services ask for the time; handed in, so that tests can give another."""
+    """The time, and waiting for it. Handed in, so that tests can hand in another."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -49,8 +50,12 @@ class KernelClock:
         """µs since some point of this boot; never jumps."""
         return time.monotonic_ns() // 1000
 
+    def sleep(self, seconds: float) -> None:
+        """At once for less than 0. Not time.sleep, which fails under libfaketime, by which clocks are tested."""
+        threading.Event().wait(max(0.0, seconds))
+
     def utc_offset(self) -> int:
-        """UTC minus the monotonic clock, in µs: what turns one into the other at this moment."""
+        """UTC minus the monotonic clock, in µs, at this moment."""
         while True:
             before, utc, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
             if after - before < _APART:  # else we were stopped between them
@@ -66,4 +71,4 @@ def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return str(uuid.uuid4())  # no way to tell boots apart: take each start for one
+        return str(uuid.uuid4())  # no way to tell boots apart: treat each start as one

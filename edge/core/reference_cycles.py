@@ -1,14 +1,15 @@
-"""Reference cycles, which the SDKs of S3 and Ably leave behind with whatever hangs on them."""
+"""Frees the reference cycles that the S3 and Ably SDKs leave behind."""
 
 from __future__ import annotations
 
 import gc
 
 
-def collect() -> None:
-    """Frees them now: Python by itself looks through everything only once a quarter of it is new, which for a small
-    service is hours later. What there is at the first call, modules above all, stays and is looked through no more:
-    that takes 40 ms, each later call next to nothing."""
+def free_reference_cycles() -> None:
+    """Runs a full garbage collection. Python's own would wait until a quarter of all objects are new: hours, here.
+
+    The first call (40 ms) also freezes what survives it, mostly modules, so that later calls cost next to nothing.
+    """
     gc.collect()
     if not gc.get_freeze_count():
         gc.freeze()

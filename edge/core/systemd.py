@@ -1,4 +1,4 @@
-"""Tells systemd that a service is ready, alive, and what it does: sd_notify(3), one datagram. Elsewhere nothing."""
+"""Tells systemd that a service is ready, alive, and what it does: sd_notify(3), one datagram. Elsewhere: nothing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
-_BEATS = 4  # within what systemd waits for one
+_BEATS = 4  # within the watchdog's timeout
 _LONGEST_STATUS = 200  # characters
 
 
 class Heartbeat:
-    """The line from one service to whatever watches it.
+    """Reports from one service to its supervisor. Any thread; never blocks or raises.
 
-    Whoever calls `beat` vouches that the service does its work, not only that it runs. Any thread; never blocks or
-    raises.
+    Whoever calls `beat` vouches that the service does its work, not only that it runs.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +29,7 @@ class Heartbeat:
         self._socket: socket.socket | None = None
 
     def beat(self) -> None:
-        """The service works now. The first beat also says that it is ready; too many are not sent."""
+        """The service works now. The first beat also says that it is ready; beats that come too fast are not sent."""
         now = self._clock()
         if self._last is None:
             self._send("READY=1\nWATCHDOG=1")
@@ -48,7 +47,7 @@ class Heartbeat:
             self._send(f"STATUS={line}")
 
     def stopping(self) -> None:
-        """The service has begun to end."""
+        """The service is shutting down."""
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> None:
@@ -64,14 +63,14 @@ class Heartbeat:
 
 
 def _address(name: str) -> str:
-    """As sockets take it: `@` begins a name in Linux's abstract space. Empty for what is no socket of systemd's."""
+    """In the form that sockets take: `@` starts a name in Linux's abstract namespace. Empty for anything else."""
     if name.startswith("@"):
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""
 
 
 def _watchdog_seconds(environ: Mapping[str, str]) -> float:
-    """What systemd waits for a sign of life from this process (sd_watchdog_enabled(3)); 0: it does not."""
+    """The watchdog's timeout for this process (sd_watchdog_enabled(3)); 0: there is no watchdog."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     microseconds = environ.get("WATCHDOG_USEC", "")

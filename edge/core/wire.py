@@ -1,4 +1,4 @@
-"""JSON both ways for msgspec structs, `Instant` as RFC 3339 text. Unknown fields are ignored, wrong ones refused."""
+"""JSON for msgspec structs, with `Instant` as RFC 3339 text. Unknown fields are ignored, invalid ones rejected."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _encode_extra(value: Any) -> Any:
     raise NotImplementedError(f"cannot encode {type(value)}")
 
 
-def _decode_extra(wanted: type, value: Any) -> Any:
-    if wanted is Instant:
+def _decode_extra(target: type, value: Any) -> Any:
+    if target is Instant:
         if not isinstance(value, str):
             raise ValueError("Expected a time like 2026-03-03T22:00:00Z")
         return Instant.parse(value)
-    raise NotImplementedError(f"cannot decode {wanted}")
+    raise NotImplementedError(f"cannot decode {target}")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_extra)
@@ -37,22 +37,22 @@ def encode(value: Any) -> bytes:
 
 
 def encode_pretty(value: Any) -> bytes:
-    """Indented JSON with a final newline, for files that people may open."""
+    """Indented JSON with a final newline, for files that people may read."""
     return msgspec.json.format(_encoder.encode(value), indent=1) + b"\n"
 
 
-def decode(data: bytes | str, wanted: type[T]) -> T:
-    """The value that `data` holds; WireError names the field that does not fit."""
+def decode(data: bytes | str, target: type[T]) -> T:
+    """Decodes JSON into `target`; WireError names the invalid field."""
     try:
-        return msgspec.json.decode(data, type=wanted, dec_hook=_decode_extra)
+        return msgspec.json.decode(data, type=target, dec_hook=_decode_extra)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise _wire_error(problem) from None
 
 
-def convert(value: Any, wanted: type[T]) -> T:
-    """Like `decode`, from values that are already plain Python (dict, list, str, ...)."""
+def convert(value: Any, target: type[T]) -> T:
+    """Like `decode`, but from plain Python values (dict, list, str, ...)."""
     try:
-        return msgspec.convert(value, wanted, dec_hook=_decode_extra)
+        return msgspec.convert(value, target, dec_hook=_decode_extra)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise _wire_error(problem) from None
 
@@ -63,9 +63,9 @@ def to_plain(value: Any) -> Any:
 
 
 def _wire_error(problem: Exception) -> WireError:
-    # msgspec ends its messages with the place: "Expected `int` >= 0 - at `$.chunks[...].frames`"
-    text, _, place = str(problem).partition(" - at `$")
-    field = place.strip("`").lstrip(".") or None
+    # msgspec ends its messages with the path: "Expected `int` >= 0 - at `$.chunks[...].frames`"
+    text, _, path = str(problem).partition(" - at `$")
+    field = path.strip("`").lstrip(".") or None
     missing = re.search(r"missing required field `([^`]+)`", text)
     if missing:
         field = f"{field}.{missing[1]}" if field else missing[1]

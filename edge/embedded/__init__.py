@@ -1,1 +1,4 @@
-"""What `imhearing up` starts where nothing is configured, a broker and an object store, and keeps alive."""
+"""The broker and the object store that `imhearing up` starts if none is configured, and the supervisor of its children.
+
+Imports `edge.core` only. Start with `supervisor`.
+"""

@@ -1,4 +1,4 @@
-"""Mosquitto as a child: an MQTT broker for this machine alone, where `[mqtt] host` names none."""
+"""Mosquitto as a child process: an MQTT broker for this machine only, if `[mqtt] host` is empty."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from pathlib import Path
 
 from edge.core.errors import ImHearingError
 from edge.core.files import write_atomically
-from edge.embedded.child import Part
+from edge.embedded.child import ProcessSpec
 from edge.embedded.ports import LOOPBACK
 
-# Debian puts servers where an ordinary user's PATH does not look
-_ALSO = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+# Debian installs servers outside an ordinary user's PATH
+_SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 
 
 def find_mosquitto(path: str | None = None) -> str:
-    """Where Mosquitto is installed; `path` instead of $PATH."""
-    search = os.environ.get("PATH", os.defpath) if path is None else path
-    found = shutil.which("mosquitto", path=os.pathsep.join([search, *(_ALSO if path is None else ())]))
+    """The path of Mosquitto; searches `path` instead of $PATH if given. ImHearingError."""
+    if path is None:
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SERVER_FOLDERS])
+    found = shutil.which("mosquitto", path=path)
     if found is None:
         raise ImHearingError(
-            "Mosquitto, the MQTT broker, is not installed; run scripts/setup, or name a broker with"
+            "the MQTT broker Mosquitto is not installed; run scripts/setup, or set another broker with"
             " --set mqtt.host=HOST"
         )
     return found
 
 
-def broker_part(port: int, folder: Path, log: Path) -> Part:
-    """A broker on loopback `port` that keeps what is retained in `folder`; writes its configuration there."""
+def broker_process(port: int, folder: Path, log: Path) -> ProcessSpec:
+    """A broker on loopback `port`; writes its configuration and stores its retained messages in `folder`."""
     program = find_mosquitto()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     configuration = folder / "mosquitto.conf"
     write_atomically(configuration, _configuration(port, folder).encode(), 0o600)
-    return Part("broker", (program, "-c", str(configuration)), log, port=port)
+    return ProcessSpec("broker", (program, "-c", str(configuration)), log, port=port)
 
 
 def _configuration(port: int, folder: Path) -> str:
     lines = [
-        "# written by imhearing at each start",
+        "# written by imhearing at every start",
         f"listener {port} {LOOPBACK}",
-        "allow_anonymous true",  # it listens on loopback only
+        "allow_anonymous true",  # listens on loopback only
         "max_packet_size 262144",
-        "set_tcp_nodelay true",  # else an answer waits 40 ms for an acknowledgement
+        "set_tcp_nodelay true",  # otherwise an answer waits 40 ms for an acknowledgement
         "persistence true",
         f"persistence_location {folder}/",
         "autosave_interval 60",
@@ -54,6 +55,6 @@ def _configuration(port: int, folder: Path) -> str:
         "connection_messages false",
     ]
     if os.geteuid() == 0:
-        # Mosquitto would change its user, which takes it off the leash and from its own folder
+        # Mosquitto would change its user, which clears the parent death signal and denies it its own folder
         lines.append("user root")
     return "\n".join(lines) + "\n"

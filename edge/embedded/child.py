@@ -1,4 +1,4 @@
-"""One child process: started on a leash, its output in a log file, ended orderly or by force."""
+"""One child process, which dies with its parent: its output goes to a log file, and it is stopped or killed."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ from typing import IO, NamedTuple
 
 from edge.core.errors import ImHearingError
 
-_LEASH = Path(__file__).with_name("leash.py")
-_KEEP_LOG = 1_000_000  # bytes of a log that goes on at the next start; a larger one is moved aside
-_TAIL = 4_096  # bytes looked at for the last lines
+_WRAPPER = Path(__file__).with_name("die_with_parent.py")
+_MAX_OLD_LOG = 1_000_000  # bytes; a larger log is rotated before the next start
+_TAIL_BYTES = 4_096
 
 
-class Part(NamedTuple):
-    """One program of the node and how to run it. `environ` comes on top of our own."""
+class ProcessSpec(NamedTuple):
+    """A program and how to run it. `environ` is added to our own environment."""
 
     name: str
     command: tuple[str, ...]
     log: Path
     environ: Mapping[str, str] = {}
-    port: int | None = None  # it is ready once it accepts connections on this loopback port
-    orphan_signal: signal.Signals = signal.SIGKILL  # what it gets when we vanish
+    port: int | None = None  # ready once it accepts connections on this loopback port
+    orphan_signal: signal.Signals = signal.SIGKILL  # sent to it if we die
 
 
 class Child:
-    """A running `Part`. The kernel ends it with the *thread* that made it: make it in one that lives on."""
+    """A running process. The kernel ends it with the *thread* that started it: use one that lives on."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
         self.started = time.monotonic()
-        leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), str(int(part.orphan_signal))]
+        wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), str(int(spec.orphan_signal))]
         try:
-            with _open_log(part.log) as log:
+            with _open_log(spec.log) as log:
                 self._process = subprocess.Popen(
-                    [*leash, *part.command],
+                    [*wrapper, *spec.command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **part.environ},
-                    start_new_session=True,  # Ctrl-C in the terminal is for us, not for our children
+                    env={**os.environ, **spec.environ},
+                    start_new_session=True,  # Ctrl-C in the terminal is for us only
                 )
         except OSError as problem:
-            raise ImHearingError(f"{part.name} cannot be started: {problem}") from None
+            raise ImHearingError(f"{spec.name} cannot be started: {problem}") from None
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative: ended by that signal."""
+        """None while it is running; negative if a signal ended it."""
         return self._process.poll()
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         if self.exit_code() is None:
             self._process.terminate()
 
     def end(self, timeout: float) -> bool:
-        """Waits `timeout` seconds for its end, then kills it and what it started; False if that was needed."""
-        orderly = True
+        """Waits up to `timeout` seconds, then kills it and all its children; False if it had to be killed."""
+        exited = True
         try:
             self._process.wait(max(timeout, 0))
         except subprocess.TimeoutExpired:
-            orderly = False
+            exited = False
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        return orderly
+        return exited
 
-    def last_words(self, lines: int = 3) -> list[str]:
-        """The last lines that it wrote."""
-        return read_tail(self.part.log)[-lines:]
+    def last_lines(self, lines: int = 3) -> list[str]:
+        """The last lines of its output."""
+        return read_tail(self.spec.log)[-lines:]
 
 
 def read_tail(log: Path) -> list[str]:
-    """The last lines of a log file, none when it cannot be read."""
+    """The last lines of a log file; none if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL))
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
@@ -92,7 +92,7 @@ def read_tail(log: Path) -> list[str]:
 
 
 def trim_log(log: Path, limit: int = 5_000_000) -> None:
-    """Moves what a log larger than `limit` bytes holds to `.1`; its writer appends, so it simply goes on."""
+    """Moves the content of a log larger than `limit` bytes to `.1`; its writer appends, so it can keep writing."""
     with contextlib.suppress(OSError):
         if log.stat().st_size > limit:
             log.with_name(log.name + ".1").write_bytes(log.read_bytes())
@@ -101,5 +101,5 @@ def trim_log(log: Path, limit: int = 5_000_000) -> None:
 
 def _open_log(log: Path) -> IO[bytes]:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    trim_log(log, _KEEP_LOG)
+    trim_log(log, _MAX_OLD_LOG)
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab")

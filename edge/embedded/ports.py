@@ -1,4 +1,4 @@
-"""Ports on the loopback interface: which is free, and whether somebody answers there."""
+"""Loopback ports: finding free ones, and checking who listens."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a server could listen on `port` now, at an address of ours."""
+    """Whether a server could listen on `port` at this local address now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # as servers do: a port that only waits out old connections is free
+        # as servers do: a port in TIME_WAIT is free
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -21,9 +21,9 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def choose(preferred: int | None, taken: frozenset[int] = frozenset(), patience: float = 0.0) -> int:
-    """`preferred` if it gets free within `patience` seconds, else another that nobody has."""
-    deadline = time.monotonic() + patience
+def choose(preferred: int | None, taken: frozenset[int] = frozenset(), timeout: float = 0.0) -> int:
+    """`preferred` if it becomes free within `timeout` seconds, else another free port."""
+    deadline = time.monotonic() + timeout
     while preferred is not None and preferred not in taken:
         if is_free(preferred):
             return preferred
@@ -36,7 +36,7 @@ def choose(preferred: int | None, taken: frozenset[int] = frozenset(), patience:
 
 
 def answers(port: int, timeout: float = 0.2) -> bool:
-    """Whether somebody accepts connections on `port`."""
+    """Whether any process accepts connections on `port`."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout):
             return True
@@ -45,15 +45,15 @@ def answers(port: int, timeout: float = 0.2) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether it is process `pid` itself that accepts connections on `port`; that somebody answers may mean another."""
+    """Whether process `pid` itself accepts connections on `port`, not another one."""
     try:
         lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
         sockets = {str(descriptor.readlink()) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
     except OSError:
         return False
-    wanted = f"0100007F:{port:04X}"  # proc(5): the address as the kernel holds it, state 0A is LISTEN
+    address = f"0100007F:{port:04X}"  # proc(5): 127.0.0.1 in host byte order; state 0A is LISTEN
     fields = (line.split() for line in lines)
-    return any(row[1] == wanted and row[3] == "0A" and f"socket:[{row[9]}]" in sockets for row in fields)
+    return any(row[1] == address and row[3] == "0A" and f"socket:[{row[9]}]" in sockets for row in fields)
 
 
 def _any_free() -> int:

@@ -1,4 +1,4 @@
-"""Keeps child processes running: starts them in order, starts again what ended, ends them in order."""
+"""Supervises child processes: starts them, restarts those that exit, and stops them in order."""
 
 from __future__ import annotations
 
@@ -9,100 +9,100 @@ from typing import NamedTuple
 from edge.core.backoff import Backoff
 from edge.core.errors import ImHearingError
 from edge.embedded import ports
-from edge.embedded.child import Child, Part, read_tail, trim_log
+from edge.embedded.child import Child, ProcessSpec, trim_log
 
-_FIRST_DELAY = 0.5  # seconds before the first new start; doubled by each that ends soon again
-_LONGEST_DELAY = 30.0
-_STEADY = 60.0  # seconds after which an end counts as the first again
-_TRIM_EVERY = 60.0
+_FIRST_DELAY = 0.5  # seconds before the first restart; doubles each time
+_MAX_DELAY = 30.0
+_STABLE_SECONDS = 60.0  # a child that ran this long resets its delay
+_TRIM_INTERVAL = 60.0
 
 
-class Ending(NamedTuple):
-    """A child ended by itself, well or not; it is started again in `again_in` seconds."""
+class ChildExit(NamedTuple):
+    """A child has exited; it will be restarted in `restart_in` seconds."""
 
     name: str
-    exit_code: int  # negative: ended by that signal
-    last_words: list[str]
-    again_in: float
+    exit_code: int  # negative if a signal ended it
+    last_lines: list[str]
+    restart_in: float
 
 
 def restart_backoff() -> Backoff:
-    """The delays before a child is started again: doubled while it does not last."""
-    return Backoff(_FIRST_DELAY, _LONGEST_DELAY, steady=_STEADY)
+    """The delays before restarts: they double while the child keeps exiting early."""
+    return Backoff(_FIRST_DELAY, _MAX_DELAY, steady=_STABLE_SECONDS)
 
 
 class Supervisor:
-    """Children by name. All calls come from one thread, which outlives the children (see `Child`)."""
+    """Children by name. Call it from one thread, which must outlive the children (see `Child`)."""
 
     def __init__(self) -> None:
         self._children: dict[str, Child] = {}
         self._backoff: dict[str, Backoff] = {}
-        self._due: dict[str, tuple[float, Part]] = {}
-        self._next_trim = time.monotonic() + _TRIM_EVERY
+        self._restarts: dict[str, tuple[float, ProcessSpec]] = {}
+        self._next_trim = time.monotonic() + _TRIM_INTERVAL
 
-    def start(self, part: Part) -> None:
-        """Starts `part` and does not wait for it."""
-        self._children[part.name] = Child(part)
+    def start(self, spec: ProcessSpec) -> None:
+        """Starts a process without waiting until it is ready."""
+        self._children[spec.name] = Child(spec)
 
     def wait_ready(self, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Waits until each child that has a port listens there; ImHearingError tells which does not, and why."""
+        """Waits until every child that has a port listens on it; ImHearingError says which does not, and why."""
         deadline = time.monotonic() + timeout
         for child in list(self._children.values()):
-            while child.part.port is not None and not ports.listens(child.pid, child.part.port) and not stopping():
+            spec = child.spec
+            while spec.port is not None and not ports.listens(child.pid, spec.port) and not stopping():
                 code = child.exit_code()
                 if code is not None or time.monotonic() >= deadline:
-                    reason = "does not come up" if code is None else how_it_ended(code)
-                    words = "; ".join(child.last_words()) or "it said nothing"
-                    raise ImHearingError(f"{child.part.name}: {reason} ({words}); its log is {child.part.log}")
+                    reason = "failed to start" if code is None else describe_exit(code)
+                    output = "; ".join(child.last_lines()) or "no output"
+                    raise ImHearingError(f"{spec.name}: {reason} ({output}); see {spec.log}")
                 time.sleep(0.01)
 
     def pids(self) -> dict[str, int]:
-        """Process ids of those that run."""
+        """Process ids of the running children."""
         return {name: child.pid for name, child in self._children.items() if child.exit_code() is None}
 
-    def tick(self) -> list[Ending]:
-        """Starts again what is due, and gives what ended since the last call. Call it a few times a second."""
+    def tick(self) -> list[ChildExit]:
+        """Restarts what is due, and returns which children have exited since the last call. Call it often."""
         now = time.monotonic()
-        self._start_what_is_due(now)
-        endings = [ending for name in list(self._children) if (ending := self._ending(name, now))]
+        self._restart_due(now)
+        exits = [ended for name in list(self._children) if (ended := self._check_exit(name, now))]
         if now >= self._next_trim:
-            self._next_trim = now + _TRIM_EVERY
+            self._next_trim = now + _TRIM_INTERVAL
             for child in self._children.values():
-                trim_log(child.part.log)
-        return endings
+                trim_log(child.spec.log)
+        return exits
 
     def stop(self, names: Iterable[str], timeout: float) -> list[str]:
-        """Ends these together, by force after `timeout` seconds; gives those that needed force."""
+        """Stops these together, killing them after `timeout` seconds; returns those that were killed."""
         children = [(name, self._children.pop(name)) for name in names if name in self._children]
         for name, child in children:
-            self._due.pop(name, None)
-            child.ask_to_end()
+            self._restarts.pop(name, None)
+            child.terminate()
         deadline = time.monotonic() + timeout
         return [name for name, child in children if not child.end(deadline - time.monotonic())]
 
     def stop_all(self, timeout: float) -> list[str]:
-        self._due.clear()
+        self._restarts.clear()
         return self.stop(list(self._children), timeout)
 
-    def _start_what_is_due(self, now: float) -> None:
-        for name, (when, part) in list(self._due.items()):
+    def _restart_due(self, now: float) -> None:
+        for name, (when, spec) in list(self._restarts.items()):
             if now >= when:
-                del self._due[name]
-                self._children[name] = Child(part)
+                del self._restarts[name]
+                self._children[name] = Child(spec)
 
-    def _ending(self, name: str, now: float) -> Ending | None:
+    def _check_exit(self, name: str, now: float) -> ChildExit | None:
         child = self._children[name]
         code = child.exit_code()
         if code is None:
             return None
         del self._children[name]
-        child.end(0)  # what it may have started itself
-        words = read_tail(child.part.log)[-3:]
+        child.end(0)  # kills its own children
         delay = self._backoff.setdefault(name, restart_backoff()).next_delay(now - child.started)
-        self._due[name] = (now + delay, child.part)
-        return Ending(name, code, words, delay)
+        self._restarts[name] = (now + delay, child.spec)
+        return ChildExit(name, code, child.last_lines(), delay)
 
 
-def how_it_ended(code: int) -> str:
-    """An exit code in words."""
-    return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+def describe_exit(code: int) -> str:
+    """Describes an exit code."""
+    return f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"

@@ -1,15 +1,17 @@
-"""Who may do what on the broker: the rights of each role, and Mosquitto's configuration made from them. Pure.
+"""Access rights of each account on the broker, and Mosquitto's configuration made from them. Pure.
 
 For Mosquitto 2.0 (2.0.11 of Debian 12, 2.0.21 of Debian 13). `per_listener_settings`, `acl_file` and `password_file`
-are deprecated from 2.1 on, where they still work, and go in 3.0.
+are deprecated since 2.1, where they still work, and will be removed in 3.0.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-from edge.messaging.events import ROOT
-from edge.messaging.home_assistant import DEFAULT_PREFIX, discovery_topic
+from edge.messaging import topics
+from edge.messaging.commands import COMMANDS, EVERY_VERB, QUERY_VERB
+from edge.messaging.events import ArchiverStatus, RecorderStatus
+from edge.messaging.topics import HOME_ASSISTANT
 
 Account = Literal["recorder", "archiver", "query", "control", "viewer"]
 ACCOUNTS: tuple[Account, ...] = get_args(Account)
@@ -17,8 +19,8 @@ PURPOSE: dict[Account, str] = {
     "recorder": "the recorder",
     "archiver": "the archiver",
     "query": "the query service",
-    "control": "home automation, and `imhearing pause`, `watch` and their like",
-    "viewer": "looks on: levels, sounds and states, no commands and no links to sound",
+    "control": "home automation, and commands such as `imhearing pause` and `imhearing watch`",
+    "viewer": "read-only: levels, sounds and states, but no commands and no links to sound",
 }
 ETC = "/etc/mosquitto/imhearing"
 
@@ -28,58 +30,65 @@ class Right(NamedTuple):
     topic: str
 
 
-def rights(account: Account | None, node: str, prefix: str = DEFAULT_PREFIX) -> list[Right]:
-    """What an account of `node` may do; None: whoever connects without a name, which only loopback allows."""
-    own = f"{ROOT}/{node}"
-    read = [Right("read", f"{own}/{part}/#") for part in ("recorder", "archiver", "query")]
+def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> list[Right]:
+    """What an account of `node` may do; None: an anonymous client, which only loopback allows."""
+    read_events = [Right("read", topics.event(node, f"{service}/#")) for service in ("recorder", "archiver", "query")]
+    answers = Right("write", topics.response(node, "#"))
+    requests = [Right("write", topics.request(node, verb)) for verb in _verbs_sent_by(account)]
     match account:
         case "recorder":
             return [
-                Right("write", f"{own}/recorder/#"),
-                Right("read", f"{own}/recorder/status"),
-                Right("read", f"{own}/request/#"),
-                Right("write", f"{own}/response/#"),
-                Right("write", discovery_topic(node, prefix)),
-                Right("read", f"{prefix}/status"),
+                Right("write", topics.event(node, "recorder/#")),
+                Right("read", RecorderStatus.topic_of(node)),
+                Right("read", topics.request(node, "#")),  # it refuses unknown commands for all
+                answers,
+                Right("write", topics.discovery(node, prefix)),
+                Right("read", topics.home_assistant_status(prefix)),
             ]
         case "archiver":
             return [
-                Right("write", f"{own}/archiver/#"),
-                Right("read", f"{own}/archiver/status"),
-                Right("read", f"{own}/recorder/#"),
-                Right("read", f"{own}/request/archive"),
-                Right("write", f"{own}/response/#"),
+                Right("write", topics.event(node, "archiver/#")),
+                Right("read", ArchiverStatus.topic_of(node)),
+                Right("read", topics.event(node, "recorder/#")),
+                *(Right("read", topics.request(node, each.VERB)) for each in COMMANDS if each.BY == "archiver"),
+                answers,
             ]
         case "query":
             return [
-                Right("write", f"{own}/query/#"),
-                *read,
-                Right("read", f"{own}/request/query"),
-                Right("write", f"{own}/response/#"),
+                Right("write", topics.event(node, "query/#")),
+                *read_events,
+                Right("read", topics.request(node, QUERY_VERB)),
+                answers,
             ]
         case "control":
             return [
-                *read,
-                Right("write", f"{own}/request/#"),
-                Right("read", f"{own}/response/#"),
+                *read_events,
+                *requests,
+                Right("read", topics.response(node, "#")),
                 Right("read", f"{prefix}/#"),
-                Right("write", f"{prefix}/status"),
+                Right("write", topics.home_assistant_status(prefix)),
             ]
         case _:
-            return read
+            return read_events
+
+
+def _verbs_sent_by(account: Account | None) -> list[str]:
+    verbs = [command.VERB for command in COMMANDS if account in command.SENT_BY]
+    verbs += [QUERY_VERB] if account == "control" else []
+    return ["#"] if EVERY_VERB.issubset(verbs) else verbs
 
 
 def user_of(account: Account, node: str) -> str:
-    """The name that an account logs in with."""
+    """The user name of an account."""
     return f"{node}-{account}"
 
 
-def acl_text(node: str, prefix: str = DEFAULT_PREFIX) -> str:
-    """Mosquitto's acl_file. Whatever no line grants is refused, `$SYS` too. `prefix` is Home Assistant's."""
+def acl_text(node: str, prefix: str = HOME_ASSISTANT) -> str:
+    """Mosquitto's acl_file. What no line grants is denied, `$SYS` too. `prefix` is Home Assistant's."""
     lines = [
-        f"# Written by `imhearing broker-setup` for the node {node}. Whatever no line grants is refused.",
+        f"# Written by `imhearing broker-setup` for the node {node}. What no line grants is denied.",
         "",
-        "# Whoever connects without a name, on loopback only. Not response/#: it may carry links to sound.",
+        "# Anonymous clients, on loopback only. Not response/#: it may carry links to sound.",
         *_lines(None, node, prefix),
     ]
     for account in ACCOUNTS:
@@ -94,30 +103,30 @@ def _lines(account: Account | None, node: str, prefix: str) -> list[str]:
 def configuration(
     folder: str = ETC, data: str = "/var/lib/mosquitto", loopback_port: int = 1883, tls_port: int = 8883
 ) -> str:
-    """mosquitto.conf for a home network. `folder` holds what broker-setup wrote, `data` what is retained."""
+    """mosquitto.conf for a home network. `folder` holds the files of broker-setup, `data` retained messages."""
     return f"""\
-# The broker of a node, ready for a home network. For Mosquitto 2.0; `imhearing up` starts a broker of its own and does
-# not need this file. To make it the system's broker (it takes the place of Debian's own file):
+# A node's broker, ready for a home network. For Mosquitto 2.0; `imhearing up` starts a broker of its own and does not
+# need this file. To use it for the system's broker (it replaces Debian's own file):
 #   sudo imhearing broker-setup --into {folder} --name THIS-HOST.local
 #   sudo install -m 644 mosquitto.conf /etc/mosquitto/mosquitto.conf
 #   sudo systemctl enable --now mosquitto && sudo systemctl restart mosquitto
-# A node made by scripts/install reads it in {folder} already; there, after the first line, only:
+# A node set up by scripts/install already reads it from {folder}; there, after the first line, only:
 #   sudo systemctl restart imhearing-broker
 #
-# From Mosquitto 2.1 on `per_listener_settings`, `acl_file` and `password_file` are deprecated: they work, with a
-# warning, until 3.0. There, say `listener_allow_anonymous` for each listener and load the plug-ins acl-file and
+# Since Mosquitto 2.1 `per_listener_settings`, `acl_file` and `password_file` are deprecated: they work, with a warning,
+# until 3.0. From then on, set `listener_allow_anonymous` for each listener and load the plug-ins acl-file and
 # password-file instead.
 
-# Else a nameless client would be let in through the network's door as well.
+# Otherwise anonymous clients would be accepted from the network too.
 per_listener_settings true
 
-# This machine alone. Without a name one may look on, which helps when something is wrong: mosquitto_sub -v -t '#'
+# This machine only. Anonymous clients may read events, which helps with troubleshooting: mosquitto_sub -v -t '#'
 listener {loopback_port} localhost
 allow_anonymous true
 password_file {folder}/passwords
 acl_file {folder}/acl
 
-# The network: encrypted, and only with a name and a password.
+# The network: encrypted, and only with user and password.
 listener {tls_port}
 allow_anonymous false
 password_file {folder}/passwords
@@ -131,25 +140,25 @@ tls_version tlsv1.2
 # protocol websockets
 # (and the six lines of the listener above)
 
-# Retained messages outlive a restart. Written every minute (Mosquitto's default is half an hour): a killed broker
-# forgets up to that much although it has acknowledged it, which is why Im Hearing's programs say again what is
-# retained, look at the spool again, and never rely on a message having arrived.
+# Retained messages survive a restart. They are saved every minute (Mosquitto's default is half an hour): a killed
+# broker loses what it acknowledged since, which is why Im Hearing publishes retained messages again, rescans the
+# spool, and never relies on the delivery of a message.
 persistence true
 persistence_location {data}/
 autosave_interval 60
-# A program that has not come back for two weeks is not coming: its session and its queue go.
+# The session and queue of a client that stays away for two weeks are dropped.
 persistent_client_expiration 14d
 
-# Limits, so that one bad or absent client costs neither the memory of a small Pi nor the messages of others.
+# Limits, so that one bad or absent client exhausts neither the memory of a small Pi nor the messages of others.
 max_connections 100
-# Per client; the default of 1000 is what a night of sounds can pass while a program is stopped.
+# Per client; a night of sounds can exceed the default of 1000 while a client is stopped.
 max_queued_messages 10000
 max_queued_bytes 8388608
 # Answers are at most 48 kB.
 max_packet_size 262144
-# Else a question's answer waits 40 ms for the acknowledgement of what was sent before it.
+# Otherwise an answer waits 40 ms for the acknowledgement of the packet before it.
 set_tcp_nodelay true
-# The broker's own statistics are nobody's business.
+# No statistics of the broker itself.
 sys_interval 0
 
 # To the journal (systemd) or the terminal, not to a file of its own on the SD card.

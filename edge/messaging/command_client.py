@@ -1,4 +1,4 @@
-"""Commands over MQTT, the sender's side: one command, one answer, or the reason why there is none."""
+"""Commands over MQTT, the sender's side: one command, one answer, or the reason why none came."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import DoorError, QueryRefused, WireError
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.commands import Command
-from edge.messaging.events import ROOT, Response
+from edge.messaging.events import Response
+from edge.messaging.messages import InboundMessage
 
 _CONNECT_SECONDS = 5.0
 _AGAIN_SECONDS = 2.0
@@ -28,38 +30,38 @@ def new_id() -> str:
 def ask(
     settings: Mqtt, node: str, command: Command, timeout: float = 10.0, connect: float = _CONNECT_SECONDS
 ) -> dict[str, Any]:
-    """Sends `command` to `node` and gives what it answers. DoorError without an answer, QueryRefused for a no."""
-    bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
-    answers: queue.Queue[Message] = queue.Queue(100)
-    topic = f"{ROOT}/{node}/response/{command.VERB}/{secrets.token_hex(8)}"
-    bus.subscribe(topic, answers.put_nowait)
+    """Sends `command` to `node` and returns the answer's data. Raises DoorError without an answer, QueryRefused."""
+    bus = Bus(settings, node, "control", secrets.token_hex(4))
+    answers: queue.Queue[InboundMessage] = queue.Queue(100)
+    reply_to = topics.response(node, f"{command.VERB}/{secrets.token_hex(8)}")
+    bus.subscribe_raw(reply_to, answers.put_nowait)
     bus.start()
     try:
         if not bus.wait_connected(connect):
             raise DoorError(
-                f"no MQTT broker takes us at {settings.host}:{settings.port}; is `imhearing up` running, and are"
-                " [mqtt] username and password right?"
+                f"cannot connect to the MQTT broker at {settings.host}:{settings.port}; is `imhearing up` running, and"
+                " are [mqtt] username and password right?"
             )
-        request, deadline = f"{ROOT}/{node}/request/{command.VERB}", time.monotonic() + timeout
+        request, deadline = topics.request(node, command.VERB), time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            # a broker that is flooded drops messages; the same id is carried out once, so saying it again is safe
+            # a flooded broker drops messages; an id is carried out once, so sending it again is safe
             patience = min(left, _AGAIN_SECONDS)
-            bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=topic)
+            bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=reply_to)
             with contextlib.suppress(queue.Empty):
                 return _data(_read(answers.get(timeout=patience), node))
         raise DoorError(
-            f"the {command.BY} of {node} does not answer within {timeout:g} s; is it running, and may we send it"
-            " commands?"
+            f"the {command.BY} of {node} did not answer within {timeout:g} s; is it running, and may this account send"
+            " it commands?"
         )
     finally:
         bus.stop()
 
 
-def _read(message: Message, node: str) -> Response:
+def _read(message: InboundMessage, node: str) -> Response:
     try:
         return wire.decode(message.payload, Response)
     except WireError as problem:
-        raise DoorError(f"{node} answered what cannot be read: {problem}") from None
+        raise DoorError(f"cannot read the answer of {node}: {problem}") from None
 
 
 def _data(response: Response) -> dict[str, Any]:

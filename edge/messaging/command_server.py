@@ -19,9 +19,11 @@ from msgspec import Meta, Struct
 
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.commands import EVERY_VERB, Command
-from edge.messaging.events import ROOT, ErrorBody, Response
+from edge.messaging.events import ErrorBody, Response
+from edge.messaging.messages import InboundMessage
 from edge.messaging.replay_cache import ReplayCache
 from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket, busy
 
@@ -53,12 +55,12 @@ class _AnyId(Struct, frozen=True):
     id: Annotated[str, Meta(max_length=128)] = ""
 
 
-def address(message: Message, node: str) -> Incoming | None:
+def address(message: InboundMessage, node: str) -> Incoming | None:
     """Which verb is asked for and where to answer; None for what cannot be answered at all."""
-    verb = message.topic.removeprefix(f"{ROOT}/{node}/request/")
+    verb = message.topic.removeprefix(topics.request(node, ""))
     if message.retained or not _VERB.fullmatch(verb):
         return None
-    below = f"{ROOT}/{node}/response/"
+    below = topics.response(node)
     topic, correlation = f"{below}{verb}", message.correlation
     if message.response_topic is not None and _is_below(below, message.response_topic):
         topic = message.response_topic
@@ -67,9 +69,9 @@ def address(message: Message, node: str) -> Incoming | None:
     return Incoming(verb, message.payload, topic, correlation)
 
 
-def check_envelope(message: Message, node: str) -> None:
+def check_envelope(message: InboundMessage, node: str) -> None:
     """Whether the answer may go where the sender wants it. Raises Refused."""
-    wanted, below = message.response_topic, f"{ROOT}/{node}/response/"
+    wanted, below = message.response_topic, topics.response(node)
     if wanted is not None and not _is_below(below, wanted):
         raise Refused("bad_request", f"the response topic must stand below {below}", "response_topic")
     if message.correlation is not None and len(message.correlation) > MAX_CORRELATION:
@@ -114,11 +116,10 @@ class CommandServer:
         self._handlers = {command.VERB: (command, handler) for command, handler in handlers.items()}
         self._pipeline = RequestPipeline(_WAITING, replays=ReplayCache(_REMEMBERED, seconds=math.inf), in_turn=True)
         self._run = run or _own_thread(f"requests-{node}")
-        topics = [f"{ROOT}/{node}/request/+"] if stray else [f"{ROOT}/{node}/request/{verb}" for verb in self._handlers]
-        for topic in topics:
-            bus.subscribe(topic, self._received, tell_retained=True)
+        for verb in ["+"] if stray else self._handlers:
+            bus.subscribe_raw(topics.request(node, verb), self._received, retain_as_published=True)
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: InboundMessage) -> None:
         incoming = address(message, self._node)
         if incoming is None:
             log.debug("ignored on %.100r, retained: %s", message.topic, message.retained)

@@ -1,4 +1,9 @@
-"""The commands that a node takes on `request/<verb>`: one frozen struct each, with who carries it out."""
+"""The commands that a node takes on `request/<verb>`: one frozen struct each, with who sends it and who carries it out.
+
+ACL, AsyncAPI, topics and clients follow from what stands here. A new command also needs a handler in its service's
+command table, a section in docs/mqtt.md, and, unless it says otherwise, a subcommand (commands/cli/words.py,
+commands/control.py): tests/unit/messaging/test_registry.py names what is missing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from edge.messaging.events import Metric, Request
+from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds
 QUERY_VERB = "query"  # its fields are the query protocol's
@@ -16,13 +22,13 @@ _Id = Annotated[
     Meta(
         min_length=8,
         max_length=128,
-        description="Made by the sender, at least 64 random bits: the same id is carried out once and answered alike",
+        description="Chosen by the sender, at least 64 random bits: a repeated id gets the first answer again",
         examples=["4f2d9c1e7a3b5d60"],
     ),
 ]
 _Seconds = Annotated[
     Annotated[float, Meta(ge=1, le=LONGEST_PAUSE)] | None,
-    Meta(description="For how long; without it until `resume`", examples=[1800], extra_json_schema={"x-unit": "s"}),
+    Meta(description="For how long; until `resume` if missing", examples=[1800], extra_json_schema={"x-unit": "s"}),
 ]
 
 
@@ -30,12 +36,14 @@ class Command(Request, frozen=True, kw_only=True):
     """A request that one of the node's services carries out."""
 
     BY: ClassVar[Literal["recorder", "archiver"]] = "recorder"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control",)
+    ON_COMMAND_LINE: ClassVar[bool] = True  # as `imhearing <verb>`
 
     id: _Id
 
 
 class Pause(Command, frozen=True, kw_only=True):
-    """Stop recording at once; what is not recorded counts as paused, not as a gap. Answer: `until`, or null."""
+    """Stop recording immediately; the time counts as paused, not as a gap. Answer: `until`, or null."""
 
     VERB: ClassVar[str] = "pause"
 
@@ -43,7 +51,7 @@ class Pause(Command, frozen=True, kw_only=True):
 
 
 class Resume(Command, frozen=True, kw_only=True):
-    """Record again."""
+    """Resume recording."""
 
     VERB: ClassVar[str] = "resume"
 
@@ -52,32 +60,36 @@ class SwitchRecording(Command, frozen=True, kw_only=True):
     """`pause` and `resume` in one, for a switch. Answer: `until`, or null."""
 
     VERB: ClassVar[str] = "recording"
+    ON_COMMAND_LINE: ClassVar[bool] = False  # `pause` and `resume` are there
 
     on: Annotated[bool, Meta(description="Whether to record", examples=[False])]
     seconds: _Seconds = None
 
 
 class Rotate(Command, frozen=True, kw_only=True):
-    """Finish the chunk that is being written and begin another at once; no sample is lost."""
+    """Finish the current chunk and start the next one; no sample is lost."""
 
     VERB: ClassVar[str] = "rotate"
 
 
 class SetLimit(Command, frozen=True, kw_only=True):
-    """Set a threshold; it outlives restarts. Answer: the limits then in force."""
+    """Set a threshold, also across restarts. Answer: all active thresholds."""
 
     VERB: ClassVar[str] = "set"
+    ON_COMMAND_LINE: ClassVar[bool] = False  # `imhearing configure` sets thresholds
 
-    metric: Annotated[Metric, Meta(description="Which one", examples=["sound_level"])]
-    limit: Annotated[float, Meta(ge=-200, le=1e12, description="In the metric's unit; 0 ignores it", examples=[-35.0])]
+    metric: Annotated[Metric, Meta(description="Which threshold", examples=["sound_level"])]
+    limit: Annotated[
+        float, Meta(ge=-200, le=1e12, description="In the metric's unit; 0 turns it off", examples=[-35.0])
+    ]
 
 
 class ArchiveNow(Command, frozen=True, kw_only=True):
-    """Archive everything that is finished, whatever the limits say."""
+    """Archive all finished chunks now, regardless of the thresholds."""
 
     VERB: ClassVar[str] = "archive"
     BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
 
 
-COMMANDS: tuple[type[Command], ...] = (Pause, Resume, SwitchRecording, Rotate, SetLimit, ArchiveNow)
+COMMANDS = tuple(Command.__subclasses__())  # every struct above, in order
 EVERY_VERB = frozenset({command.VERB for command in COMMANDS} | {QUERY_VERB})

@@ -11,10 +11,10 @@ from typing import Any
 from edge import __version__
 from edge.core import wire
 from edge.core.values import LevelUnit
-from edge.messaging.bus import Bus, Message
-from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, Rotate, SetLimit, SwitchRecording
+from edge.messaging import topics
+from edge.messaging.bus import Bus
+from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Rotate, SetLimit, SwitchRecording
 from edge.messaging.events import (
-    ROOT,
     ArchiverState,
     ArchiverStatus,
     Event,
@@ -25,19 +25,14 @@ from edge.messaging.events import (
     SoundHeard,
     SoundingChanged,
 )
+from edge.messaging.messages import InboundMessage
 
-DEFAULT_PREFIX = "homeassistant"
 _LEVEL_SECONDS = 30  # without a level for that long, nobody knows how loud it is
 
 # Home Assistant's templates cannot make 64 random bits at once; its clock and five digits do as well for one sender
 _ID = '"id": "ha-{{ now().timestamp() }}-{{ range(99999) | random }}"'
 
 Component = dict[str, Any]
-
-
-def discovery_topic(node: str, prefix: str = DEFAULT_PREFIX) -> str:
-    """Where Home Assistant looks for the device."""
-    return f"{prefix}/device/imhearing_{node}/config"
 
 
 def discovery_payload(node: str, unit: LevelUnit) -> dict[str, Any]:
@@ -68,10 +63,10 @@ class Discovery:
         self._bus, self._node, self._prefix = bus, node, prefix
         self._unit: LevelUnit = "dBFS"
         if prefix:
-            bus.subscribe(f"{prefix}/status", self._home_assistant_said)
+            bus.subscribe_raw(topics.home_assistant_status(prefix), self._home_assistant_said)
             self._announce()
         else:
-            bus.retain(discovery_topic(node), b"")
+            bus.retain(topics.discovery(node), b"")
 
     def unit_is(self, unit: LevelUnit) -> None:
         """The levels are in another unit from now on."""
@@ -80,19 +75,19 @@ class Discovery:
             if self._prefix:
                 self._announce()
 
-    def _home_assistant_said(self, message: Message) -> None:
+    def _home_assistant_said(self, message: InboundMessage) -> None:
         if message.payload == b"online" and not message.retained:
             self._announce()
 
     def _announce(self) -> None:
         payload = discovery_payload(self._node, self._unit)
-        self._bus.retain(discovery_topic(self._node, self._prefix), wire.encode(payload))
+        self._bus.retain(topics.discovery(self._node, self._prefix), wire.encode(payload))
 
 
 def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
     level = {
         "platform": "sensor",
-        "state_topic": _topic(node, LevelMeasured),
+        "state_topic": LevelMeasured.topic_of(node),
         "unit_of_measurement": unit,
         "state_class": "measurement",
         "suggested_display_precision": 1,
@@ -120,9 +115,9 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
             "platform": "binary_sensor",
             "name": "Sound",
             "device_class": "sound",
-            "state_topic": _topic(node, SoundingChanged),
+            "state_topic": SoundingChanged.topic_of(node),
             "value_template": "{{ 'ON' if value_json.sounding else 'OFF' }}",
-            "json_attributes_topic": _topic(node, SoundingChanged),
+            "json_attributes_topic": SoundingChanged.topic_of(node),
             "json_attributes_template": "{{ {'since': value_json.since, 'sound_id': value_json.sound_id} | tojson }}",
             "availability": _while_recording(node),
             "availability_mode": "all",
@@ -131,7 +126,7 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
             "platform": "event",
             "name": "Loud sound",
             "icon": "mdi:waveform",
-            "state_topic": _topic(node, SoundHeard),
+            "state_topic": SoundHeard.topic_of(node),
             "event_types": ["started", "ended"],
             "value_template": "{% if value_json.event != 'updated' %}{{ {'event_type': value_json.event, "
             + span
@@ -143,7 +138,7 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
 
 
 def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
-    state, running = _topic(node, RecorderState), _while_running(node, RecorderStatus)
+    state, running = RecorderState.topic_of(node), _while_running(node, RecorderStatus)
     minutes = "((as_timestamp(value_json.until) - as_timestamp(value_json.since)) / 60) | round | int"
     return {
         "recording": {
@@ -152,7 +147,7 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "icon": "mdi:microphone",
             "state_topic": state,
             "value_template": "{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
-            "command_topic": _request(node, SwitchRecording),
+            "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{" + _ID + ", \"on\": {{ 'true' if value == 'ON' else 'false' }}}",
             "availability": running,
         },
@@ -167,7 +162,7 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "unit_of_measurement": "min",
             "state_topic": state,
             "value_template": "{{ " + minutes + " if value_json.state == 'paused' and value_json.until else 0 }}",
-            "command_topic": _request(node, SwitchRecording),
+            "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{% set m = value | float(0) %}{" + _ID + ", \"on\": {{ 'false' if m else 'true' }}"
             '{% if m %}, "seconds": {{ (m * 60) | round | int }}{% endif %}}',
             "availability": running,
@@ -200,7 +195,7 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "name": "Recorder",
             "device_class": "running",
             "entity_category": "diagnostic",
-            "state_topic": _topic(node, RecorderStatus),
+            "state_topic": RecorderStatus.topic_of(node),
             "value_template": "{{ 'ON' if value_json.state == 'online' else 'OFF' }}",
         },
         "last_gap": {
@@ -220,7 +215,7 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "name": "Rotate",
             "icon": "mdi:content-cut",
             "entity_category": "config",
-            "command_topic": _request(node, Rotate),
+            "command_topic": topics.request(node, Rotate.VERB),
             "command_template": "{" + _ID + "}",
             "availability": running,
         },
@@ -230,7 +225,7 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
 
 def _archiving(node: str) -> dict[str, Component]:
     common = {
-        "state_topic": _topic(node, ArchiverState),
+        "state_topic": ArchiverState.topic_of(node),
         "availability": _while_running(node, ArchiverStatus),
     }
     diagnostic = {**common, "entity_category": "diagnostic"}
@@ -239,7 +234,7 @@ def _archiving(node: str) -> dict[str, Component]:
             "platform": "button",
             "name": "Archive now",
             "icon": "mdi:cloud-upload",
-            "command_topic": _request(node, ArchiveNow),
+            "command_topic": topics.request(node, ArchiveNow.VERB),
             "command_template": "{" + _ID + "}",
             "availability": common["availability"],
         },
@@ -326,29 +321,21 @@ def _limit(
         "max": greatest,
         "step": step,
         "mode": "box",
-        "state_topic": _topic(node, LimitsSet),
+        "state_topic": LimitsSet.topic_of(node),
         "value_template": "{{ value_json." + metric + " }}",
-        "command_topic": _request(node, SetLimit),
+        "command_topic": topics.request(node, SetLimit.VERB),
         "command_template": "{" + _ID + ', "metric": "' + metric + '", "limit": {{ value }}}',
         "availability": _while_running(node, RecorderStatus),
     }
 
 
 def _while_running(node: str, status: type[Event]) -> list[dict[str, str]]:
-    return [{"topic": _topic(node, status), "value_template": "{{ value_json.state }}"}]
+    return [{"topic": status.topic_of(node), "value_template": "{{ value_json.state }}"}]
 
 
 def _while_recording(node: str) -> list[dict[str, str]]:
     recording = "{{ 'online' if value_json.state == 'recording' else 'offline' }}"
-    return [*_while_running(node, RecorderStatus), {"topic": _topic(node, RecorderState), "value_template": recording}]
-
-
-def _topic(node: str, event: type[Event]) -> str:
-    return f"{ROOT}/{node}/{event.TOPIC}"
-
-
-def _request(node: str, command: type[Command]) -> str:
-    return f"{ROOT}/{node}/request/{command.VERB}"
+    return [*_while_running(node, RecorderStatus), {"topic": RecorderState.topic_of(node), "value_template": recording}]
 
 
 def _slug(name: str) -> str:

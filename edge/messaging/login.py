@@ -11,19 +11,6 @@ from edge.core.errors import ConfigError
 Role = Literal["recorder", "archiver", "query", "control"]
 
 
-def role_of(client: str) -> Role:
-    """The role of a client named like `porch-recorder`; whatever is no service is `control`."""
-    match client.rpartition("-")[2]:
-        case "recorder":
-            return "recorder"
-        case "archiver":
-            return "archiver"
-        case "query":
-            return "query"
-        case _:
-            return "control"
-
-
 def credentials(settings: Mqtt, role: Role) -> tuple[str, Secret]:
     """User name and password of `role`; the role's own password goes before the common one. Empty: anonymous."""
     own: Secret = getattr(settings, f"{role}_password")

@@ -1,8 +1,8 @@
-"""Two nodes of one name: the one that came first keeps it, the other stays off the broker and says why.
+"""Two nodes with one name: the first to connect keeps it, the other stays off the broker and logs why.
 
-Both would write the same topics and answer the same commands. Each service watches its own status topic: whoever
-speaks there with another instance is another node. A retained `online` alone is no proof, it may be years old: only
-one that answers is alive.
+Both would write the same topics and answer the same commands. Each service watches its own status topic: a status with
+another instance comes from another node. A retained `online` proves nothing, it may be years old: only a node that
+answers is alive.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from edge.core import wire
-from edge.core.errors import WireError
-from edge.messaging.bus import Bus, Message
+from edge.messaging.bus import Bus
 from edge.messaging.events import ServiceStatus
 
 log = logging.getLogger(__name__)
 
-SETTLED_SECONDS = 3.0  # without an objection for that long, the name is ours
+SETTLED_SECONDS = 3.0  # after that long without an objection, the name is ours
 AWAY_SECONDS = 60.0  # until the name is tried again
 
 Move = Literal["none", "insist", "yield"]
@@ -43,14 +41,14 @@ class Claim:
     def heard(self, status: ServiceStatus, retained: bool, now: float) -> Move:
         """What to do about a status under our name."""
         if status.instance == self._instance:
-            # our own last will, from a connection that the broker gave up later than we did
+            # our own last will: the broker gave up an earlier connection later than we did
             return "insist" if status.state == "offline" and not retained else "none"
         if retained:
             return "none"
         if status.state == "offline":
             return "insist"
         if self.is_settled(now):
-            # two that both had it, on brokers that were joined: one must give in
+            # both held it, on brokers that were then joined: one must yield
             return "yield" if status.holds_name and status.instance < self._instance else "insist"
         if status.holds_name or status.instance < self._instance:
             return "yield"
@@ -63,16 +61,12 @@ class NameGuard:
     def __init__(self, bus: Bus, online: ServiceStatus, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus, self._online, self._clock = bus, online, clock
         self._claim = Claim(online.instance)
-        self._named = ""  # the rival that the log has named
+        self._named = ""  # the rival in the last log line
         bus.on_connected(lambda: self._claim.connected(self._clock()))
-        bus.subscribe(online.topic, self._received)
+        bus.subscribe(type(online), self._heard)
 
-    def _received(self, message: Message) -> None:
-        try:
-            status = wire.decode(message.payload, type(self._online))
-        except WireError:
-            return
-        move = self._claim.heard(status, message.retained, self._clock())
+    def _heard(self, status: ServiceStatus, retained: bool) -> None:
+        move = self._claim.heard(status, retained, self._clock())
         if move == "none":
             return
         mine = status.instance == self._online.instance
@@ -80,16 +74,16 @@ class NameGuard:
             if not mine:
                 self._name(
                     status,
-                    "another node calls itself %s (instance %s); this one had the name first and keeps it:"
-                    " set [node] name on the other",
+                    "another node is also named %s (instance %s); this one was first and keeps the name:"
+                    " set [node] name on the other one",
                 )
             self._bus.publish(replace(self._online, holds_name=not mine))
             self._bus.repeat_retained()
             return
         self._name(
             status,
-            "another node is called %s (instance %s): this one stays off MQTT; set [node] name on one of the two."
-            " Recording goes on",
+            "another node is already named %s (instance %s): this one stays off MQTT; set [node] name on one of them."
+            " Recording continues",
         )
         self._bus.withdraw(AWAY_SECONDS)
 

@@ -1,6 +1,6 @@
-"""What is on its way to the broker: letters that wait for a connection, and those not acknowledged yet. No I/O.
+"""What is on its way to the broker: messages that wait for a connection or an acknowledgement. No I/O.
 
-A letter with a deadline is dropped once that has passed: nobody wants last night's alarm this morning.
+A message is dropped after its deadline: nobody wants last night's alarm this morning.
 """
 
 from __future__ import annotations
@@ -8,79 +8,79 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from edge.core.backoff import Backoff
+from edge.messaging.messages import OutboundMessage
 
 Ending = Literal["lost", "refused", "unreachable"]
 
 _FIRST_DELAY = 0.5  # seconds
 _LONGEST_DELAY = 30.0
-_SLOW_DELAY = 15.0  # at least this after a refusal: only a person can mend it
+_SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
 
 
-class Letter(NamedTuple):
-    """One outbound message. `deadline`: monotonic seconds after which nobody wants it."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    deadline: float | None = None
-    correlation: bytes | None = None
-    response_topic: str | None = None
-
-
-class Receipt(Protocol):
-    """What tells whether the broker has taken a letter."""
+class Acknowledgement(Protocol):
+    """Whether the broker has acknowledged a message."""
 
     def is_published(self) -> bool: ...
 
 
 class Outbox:
-    """Letters in order, at most `limit` of them; when it is full the oldest goes. Not for several threads at once."""
+    """Messages in order, at most `limit` of them (the oldest go first), and the newest retained one of each topic.
+
+    Not for several threads at once.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._waiting: deque[Letter] = deque(maxlen=limit)
-        self._sent: deque[tuple[Receipt, Letter]] = deque(maxlen=limit)
+        self._waiting: deque[OutboundMessage] = deque(maxlen=limit)
+        self._unacknowledged: deque[tuple[Acknowledgement, OutboundMessage]] = deque(maxlen=limit)
+        self._retained: dict[str, OutboundMessage] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._sent)
+        return len(self._waiting) + len(self._unacknowledged)
 
-    def hold(self, letter: Letter) -> None:
-        """Keeps a letter for the next connection; one of QoS 0 is not worth it."""
-        if letter.qos:
-            self._waiting.append(letter)
+    def retain(self, message: OutboundMessage) -> None:
+        """Keeps a retained message: every connection begins with it."""
+        self._retained[message.topic] = message
 
-    def sent(self, letter: Letter, receipt: Receipt) -> None:
-        """Notes that a letter was handed to the connection."""
-        self.forget_taken()
-        if letter.qos and not letter.retain:  # retained ones are sent again anyway
-            self._sent.append((receipt, letter))
+    def retained(self) -> list[OutboundMessage]:
+        """What every connection begins with."""
+        return list(self._retained.values())
 
-    def forget_taken(self) -> None:
-        """Drops what the broker has acknowledged."""
-        while self._sent and self._sent[0][0].is_published():
-            self._sent.popleft()
+    def hold(self, message: OutboundMessage) -> None:
+        """Keeps a message for the next connection, unless it is of QoS 0."""
+        if message.qos:
+            self._waiting.append(message)
+
+    def sent(self, message: OutboundMessage, receipt: Acknowledgement) -> None:
+        """Notes that a message was handed to the connection."""
+        self._forget_acknowledged()
+        if message.qos and not message.retain:
+            self._unacknowledged.append((receipt, message))
 
     def connection_lost(self) -> None:
         """What was not acknowledged waits again, ahead of what came later."""
-        again = [letter for receipt, letter in self._sent if not receipt.is_published()]
-        self._sent.clear()
+        again = [message for receipt, message in self._unacknowledged if not receipt.is_published()]
+        self._unacknowledged.clear()
         self._waiting = deque([*again, *self._waiting], self._waiting.maxlen)
 
-    def take(self, now: float) -> list[Letter]:
-        """What waits and is still wanted, in order; nothing waits afterwards."""
-        letters = [letter for letter in self._waiting if letter.deadline is None or now < letter.deadline]
+    def take(self, now: float) -> list[OutboundMessage]:
+        """What waits and is not past its deadline, in order; nothing waits afterwards."""
+        messages = [message for message in self._waiting if message.deadline is None or now < message.deadline]
         self._waiting.clear()
-        return letters
+        return messages
+
+    def _forget_acknowledged(self) -> None:
+        while self._unacknowledged and self._unacknowledged[0][0].is_published():
+            self._unacknowledged.popleft()
 
 
-class Delays:
-    """How long to wait before the next connection: doubled up to 30 s, with jitter, so that no two come in step.
+class ReconnectDelays:
+    """How long to wait before the next connection: doubled up to 30 s, with jitter.
 
-    A connection that did not last counts as a failure: two clients that push each other out must not race.
+    A connection that did not last counts as a failure: two clients that take over each other's session must not race.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:

@@ -1,46 +1,27 @@
-"""The commands that the recorder carries out: what they change lies in the spool, so it outlives us and the broker."""
+"""The commands that the recorder carries out. Pauses and limits are kept in the spool: they outlive restarts."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.command_server import Handler
-from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
-from edge.spool import limits as limits_file
+from edge.messaging.commands import Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.recorder.recorder import Recorder
+from edge.spool import limits
 from edge.spool.spool import Spool
-from edge.spool.thresholds import Limits, with_limit
+from edge.spool.thresholds import with_limit
 
 
 class RecorderCommands:
-    """Hand `handlers` to a `CommandServer`. `rotate` asks the recorder to finish the chunk and go on in another."""
+    """One method for each command."""
 
-    def __init__(
-        self,
-        spool: Spool,
-        kernel: KernelClock,
-        limits: Limits,
-        limits_changed: Callable[[Limits], None],
-        rotate: Callable[[], None],
-    ) -> None:
-        self._spool, self._kernel = spool, kernel
-        self._limits, self._limits_changed = limits, limits_changed
-        self._rotate = rotate
+    def __init__(self, spool: Spool, kernel: KernelClock, recorder: Recorder) -> None:
+        self._spool, self._kernel, self._recorder = spool, kernel, recorder
         self._lock = threading.Lock()
-
-    def handlers(self) -> dict[type[Command], Handler]:
-        return {
-            Pause: self.pause,
-            Resume: self.resume,
-            SwitchRecording: self.switch,
-            Rotate: self.rotate,
-            SetLimit: self.set_limit,
-        }
 
     def pause(self, command: Pause) -> dict[str, Any]:
         return self._pause(command.seconds)
@@ -56,15 +37,14 @@ class RecorderCommands:
         return {"until": None}
 
     def rotate(self, _command: Rotate) -> dict[str, Any]:
-        self._rotate()
+        self._recorder.rotate()
         return {}
 
     def set_limit(self, command: SetLimit) -> dict[str, Any]:
         with self._lock:
-            changed = with_limit(self._limits, command.metric, command.limit)
-            limits_file.keep(self._spool.path, changed)
-            self._limits = changed
-            self._limits_changed(changed)
+            changed = with_limit(self._recorder.limits, command.metric, command.limit)
+            limits.save(self._spool.path, changed)
+            self._recorder.set_limits(changed)
         return msgspec.structs.asdict(changed)
 
     def _pause(self, seconds: float | None) -> dict[str, Any]:

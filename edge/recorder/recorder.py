@@ -1,274 +1,126 @@
-"""The recorder's loop: record while it can, name every time in which it could not, and try again for ever."""
+"""Records one spool for good: after a failure of the disk, it repairs the spool and starts again."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import threading
-import time
 from collections.abc import Callable
-
-from msgspec.structs import replace
+from pathlib import Path
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
-from edge.core.backoff import Backoff
-from edge.core.errors import DeviceError, FileUnplayable, SpoolBusy, SpoolError
-from edge.core.instant import Instant
+from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
-from edge.core.values import HoleCause, OpenHole
-from edge.recorder.capture.blocks import EndOfSound, Source
+from edge.core.values import Chunk, HoleCause
+from edge.recorder import room
+from edge.recorder.capture.blocks import SoundSource
+from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
-from edge.recorder.durable.journal import Journal, RecorderMode
-from edge.recorder.durable.repair import repair
-from edge.recorder.durable.sealing import open_seal
-from edge.recorder.pause import Pause, PauseWatch
-from edge.recorder.recording import ModeListener, Outcome, Recording, Workplace
-from edge.recorder.timing.correction import correct_streams
+from edge.recorder.durable.held_blocks import HeldBlocks
+from edge.recorder.durable.journal import Journal
+from edge.recorder.durable.repair import readable_stream, repair
+from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
+from edge.recorder.facts import RecorderObserver, sound_cut_off
+from edge.recorder.limit_watch import LimitWatch
+from edge.recorder.mode_reporter import ModeReporter
+from edge.recorder.pause import PauseWatch
+from edge.recorder.session import Controls, Session
 from edge.recorder.timing.timekeeper import Timekeeper
+from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5  # how soon a stop or a pause is noticed while no block comes
-_LOOK_SECONDS = 0.5  # between two looks at the room on the disk
-_RETRY_SECONDS = (1.0, 30.0)  # first and longest wait for a lost device
-_MEND_SECONDS = 2.0
-_STATE_BYTES = 65_536  # more than `state.json` and its copy take on any disk
-
-_STOPPED = Outcome("stopped", "stopped", "restart")
-_PAUSED = Outcome("paused", "paused", "paused")
-_FINISHED = Outcome("finished", "stopped", "restart", "the file has been played to its end")
-
 
 class Recorder:
-    """Records one spool until `stop` is set. Everything that it works with is handed in."""
+    """Records until `stop` is set, whose `wait` is the only one here beside the source's. What happens goes to
+    `observer`."""
 
     def __init__(
         self,
         settings: Settings,
         spool: Spool,
-        choose_source: Callable[[], Source],
+        choose_source: Callable[[], SoundSource],
         kernel: KernelClock,
-        listener: ModeListener,
+        observer: RecorderObserver,
         stop: threading.Event,
         heartbeat: Heartbeat | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
-        self._settings = settings
-        self._spool = spool
-        self._choose_source = choose_source
-        self._kernel = kernel
-        self._listener = listener
-        self._stop = stop
-        self._heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or it is known why none do
-        self._pauses = PauseWatch(spool, kernel, schedule_of(settings))
-        self._told: tuple[RecorderMode, str | None, Instant | None] | None = None
-        self._finished = False
-        self._rotation_asked = threading.Event()
+        heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or where it is known why none do
+        self._settings, self._spool, self._kernel, self._tuning = settings, spool, kernel, tuning or Tuning()
+        self._observer = observer
+        self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule_of(settings)), stop, heartbeat)
+        self._modes = ModeReporter(kernel, heartbeat, observer)
+        active = limits.active(spool.path, thresholds.configured(settings.thresholds))
+        self._limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
+
+    @property
+    def limits(self) -> Limits:
+        """The active limits."""
+        return self._limits.active
+
+    def set_limits(self, active: Limits) -> None:
+        """From any thread: makes these limits active."""
+        self._limits.set(active)
 
     def rotate(self) -> None:
-        """From any thread: what is being recorded becomes a finished chunk now; recording goes on without a gap."""
-        self._rotation_asked.set()
+        """From any thread: what is being recorded becomes a finished chunk now; recording continues without a gap."""
+        self._controls.rotate.set()
 
     def run(self) -> None:
-        """Records until it is told to stop, or a file has been played. SpoolBusy when another recorder has the spool,
-        FileUnplayable when the file that it is to record from cannot be.
+        """Records until it is stopped, or a file has been played. SpoolBusy when another recorder has the spool,
+        FileUnplayable when the file to record from cannot be played.
 
-        After a failed write or fsync nothing in memory is trusted: it begins again from what is on the disk.
+        After a failed write or fsync nothing in memory is trusted: it starts again from what is on the disk.
         """
-        cause: HoleCause | None = None
-        while True:
-            try:
-                with self._spool.recorder_lock.hold():
-                    failure: Exception | None = self._session(cause)
-            except SpoolBusy:
-                if self._told is None:
-                    raise
-                failure = SpoolError("another recorder took the spool while its disk was away")
-            except (OSError, SpoolError) as problem:
-                failure = problem
-            if failure is None or self._stop.is_set():
-                return
-            cause = "disk_full" if self._is_full(failure) else "unknown"
-            if self._tell("disk_full", str(failure), None):  # once: the log may be on the full disk
-                log.error("the spool failed: %s; trying again", failure)
-            self._heartbeat.beat()
-            self._stop.wait(_MEND_SECONDS)
+        with self._limits.running():
+            cause: HoleCause | None = None
+            while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
+                cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
+                if self._modes.report("disk_full", str(failure)):  # once: the log may be on the full disk
+                    log.error("the spool failed: %s; trying again", failure)
+                self._controls.heartbeat.beat()
+                self._controls.stop.wait(self._tuning.repair_retry)
 
-    def _is_full(self, failure: Exception) -> bool:
-        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
+    def _attempt(self, cause: HoleCause | None) -> Exception | None:
+        """Records to the end, or to a failure of the disk, which it returns."""
         try:
-            return _is_low(self._spool)
-        except SpoolError:
-            return False
+            with self._spool.recorder_lock.hold():
+                return self._repair_and_record(cause)
+        except SpoolBusy:
+            if not self._modes.has_reported:
+                raise
+            return SpoolError("another recorder took the spool while its disk was away")
+        except (OSError, SpoolError) as problem:
+            return problem
 
-    def _session(self, cause: HoleCause | None) -> Exception | None:
-        """From a repair of the spool to the end, or to the failure of the disk that it gives."""
-        self._make_sure_of_room()
+    def _repair_and_record(self, cause: HoleCause | None) -> Exception | None:
+        room.require_room_to_repair(self._spool, self._kernel)
         state, recovered = repair(self._spool, self._kernel, cause, self._settings)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         disk = Disk(self._settings.recorder.sync_seconds)
-        place = Workplace(
+        context = RecordingContext(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._listener, seal,
+            self._observer, self._limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
-                self._listener.chunk_finished(chunk)
-            self._tell_time_anew(place, None)
-            self._loop(place)
+                self._report_recovered(chunk)
+            Session(context, self._controls, self._modes).run(cause)
         finally:
             disk.close()
         return disk.failure
 
-    def _make_sure_of_room(self) -> None:
-        """SpoolError while the first chunk that waits on tmpfs has no room; the repair comes to the others itself."""
-        size = next((size for size in self._spool.disk.pending_tmpfs_bytes() if size), None)
-        if size is None:
-            return
-        try:
-            self._spool.disk.ensure_room(size)
-        except SpoolError:
-            self._note_full()
-            raise
+    def _folder_on_tmpfs(self) -> Path:
+        folder = volatile_folder(self._settings.recorder, self._spool)
+        make_own(folder)
+        return folder
 
-    def _note_full(self) -> None:
-        """What the repair needs to know of the stream that broke off stays noted, and why nothing came after it."""
-        with contextlib.suppress(OSError, SpoolError):
-            state = self._spool.state.read()
-            if state is None or state.state == "disk_full" or self._spool.disk.free_bytes() < _STATE_BYTES:
-                return
-            hole = OpenHole("disk_full", state.knot[1]) if state.knot is not None else state.open_hole
-            self._spool.state.write(replace(state, state="disk_full", since=self._kernel.now(), open_hole=hole))
-
-    def _loop(self, place: Workplace) -> None:
-        backoff = Backoff(*_RETRY_SECONDS)
-        while not self._stop.is_set() and not self._finished and place.disk.failure is None:
-            self._look_at_clock(place, None)
-            if self._hold_back(place):
-                continue
-            try:
-                source = self._choose_source()
-                form = source.open()
-            except DeviceError as problem:
-                self._enter(place, Outcome("device_lost", "no_device", "device_lost", str(problem)))
-                if isinstance(problem, FileUnplayable):
-                    raise
-                self._heartbeat.beat()
-                self._stop.wait(backoff.next_delay())
-                continue
-            backoff.reset()
-            try:
-                self._record(place, source, Recording(place, form))
-            finally:
-                source.close()
-
-    def _hold_back(self, place: Workplace) -> bool:
-        """Waits a moment while recording is paused or impossible; whether it did."""
-        until: Instant | None = None
-        if (pause := self._pauses.in_force()) is not None:
-            until = pause.until
-            self._enter(place, _PAUSED._replace(message=pause.reason), until)
-        elif _is_low(self._spool, resuming=True):
-            self._enter(place, _disk_full(self._spool))
-        else:
-            return False
-        self._heartbeat.beat()
-        left = _POLL_SECONDS if until is None else (until - self._kernel.now()) / 1e6
-        self._stop.wait(left if 0 < left < _POLL_SECONDS else _POLL_SECONDS)
-        return True
-
-    def _record(self, place: Workplace, source: Source, recording: Recording) -> None:
-        """Records what `source` delivers, as one stream or several, until something ends it."""
-        try:
-            outcome = self._deliver(place, source, recording)
-            since = recording.end(outcome)
-        except (OSError, SpoolError) as problem:
-            place.disk.fail(problem)
-            recording.abandon()
-            return
-        pause = self._pauses.in_force() if outcome is _PAUSED else None
-        self._tell(outcome.mode, pause.reason if pause else outcome.message, since, pause)
-
-    def _deliver(self, place: Workplace, source: Source, recording: Recording) -> Outcome:
-        look_at_disk = 0.0
-        while not self._stop.is_set():
-            try:
-                block = source.read(_POLL_SECONDS)
-            except EndOfSound:
-                self._finished = True
-                return _FINISHED
-            except DeviceError as problem:
-                return Outcome("device_lost", "no_device", "device_lost", str(problem))
-            # asked after the block was captured and before it is written: nothing of a paused time gets through
-            if self._pauses.in_force() is not None:
-                return _PAUSED
-            if place.disk.failure is not None:
-                raise SpoolError(str(place.disk.failure))
-            if time.monotonic() >= look_at_disk:
-                look_at_disk = time.monotonic() + _LOOK_SECONDS
-                if _is_low(self._spool):
-                    return _disk_full(self._spool)
-            self._look_at_clock(place, recording)
-            if self._rotation_asked.is_set():
-                self._rotation_asked.clear()
-                recording.rotate()
-            if block is not None:
-                recording.add(block)
-                self._heartbeat.beat()
-                self._tell("recording", None, None)
-        return _STOPPED
-
-    def _look_at_clock(self, place: Workplace, recording: Recording | None) -> None:
-        revision = place.timekeeper.look()
-        if revision is None:
-            return
-        if revision in ("set", "corrected"):
-            log.warning("the clock was %s: the times of this boot move along", revision)
-            self._tell_time_anew(place, recording)  # before the stream itself, whose record must not run ahead
-        elif revision == "moved":
-            log.warning("the synchronised clock jumped; a new stream begins")
-        if recording is not None:
-            recording.clock_revised(revision)
-
-    @staticmethod
-    def _tell_time_anew(place: Workplace, recording: Recording | None) -> None:
-        belief, boot_id = place.timekeeper.belief, place.timekeeper.boot_id
-        running = recording.stream_id if recording is not None else None
-
-        def tell() -> None:
-            place.journal.believe(belief)
-            for stream in correct_streams(place.spool, boot_id, belief, running):
-                place.listener.clock_corrected(stream)
-
-        place.disk.do(tell)
-
-    def _enter(self, place: Workplace, outcome: Outcome, until: Instant | None = None) -> None:
-        """Notes that nothing is recorded from now on, and tells why."""
-        at = place.timekeeper.now()
-        place.disk.do(lambda: place.journal.hole_opened(outcome.mode, outcome.cause, at, until))
-        self._tell(outcome.mode, outcome.message, at, Pause(until))
-
-    def _tell(self, mode: RecorderMode, reason: str | None, since: Instant | None, pause: Pause | None = None) -> bool:
-        """Whether that is news."""
-        until = pause.until if pause is not None else None
-        if (mode, reason, until) == self._told:
-            return False
-        self._told = (mode, reason, until)
-        self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
-        self._listener.mode_changed(mode, since or self._kernel.now(), reason, until)
-        return True
-
-
-def _is_low(spool: Spool, *, resuming: bool = False) -> bool:
-    """Whether the reserve of the disk is touched once the parts on tmpfs are there too; to begin again, twice the
-    reserve must be free."""
-    reserve = spool.disk.reserve_bytes()
-    return spool.disk.free_bytes() < sum(spool.disk.pending_tmpfs_bytes()) + (2 * reserve if resuming else reserve)
-
-
-def _disk_full(spool: Spool) -> Outcome:
-    return Outcome("disk_full", "disk_full", "disk_full", str(spool.disk.disk_full_error()))
+    def _report_recovered(self, chunk: Chunk) -> None:
+        self._observer.chunk_finished(chunk)
+        if (sound := sound_cut_off(chunk, readable_stream(self._spool, chunk.stream_id))) is not None:
+            self._observer.sound_changed(sound)
+        self._limits.chunk_finished(chunk)

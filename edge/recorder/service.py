@@ -8,18 +8,18 @@ from typing import Literal
 
 from edge import __version__
 from edge.configuration.settings import Settings
-from edge.core.instance import instance
+from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
-from edge.messaging.command_server import CommandServer
+from edge.messaging.command_server import CommandServer, Handler
+from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import NameGuard
 from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.recorder import Recorder
-from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
 
 
@@ -29,18 +29,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
     node, kernel = settings.node.name, KernelClock()
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
-    identity = instance(settings.catalog.db_path.parent)
+    identity = load_instance_id(settings.catalog.db_path.parent)
 
     def status(state: Literal["online", "offline"]) -> RecorderStatus:
         return RecorderStatus(at=kernel.now(), node=node, state=state, instance=identity, version=__version__)
 
-    bus = Bus(settings.mqtt, f"{node}-recorder", identity, will=status("offline"))
-    in_force = limits.in_force(spool.path, thresholds.configured(settings.thresholds))
-    announcer = Announcer(settings, spool, bus, kernel, in_force)
-    heartbeat = Heartbeat()
-    recorder = Recorder(settings, spool, SourceChoice(settings.recorder), kernel, announcer, stop, heartbeat)
-    commands = RecorderCommands(spool, kernel, in_force, announcer.set_limits, recorder.rotate)
-    CommandServer(bus, node, commands.handlers(), stray=True)
+    bus = Bus(settings.mqtt, node, "recorder", identity, will=status("offline"))
+    announcer, heartbeat = Announcer(settings, bus, kernel), Heartbeat()
+    recorder = Recorder(settings, spool, SourceChoice(settings.recorder, kernel), kernel, announcer, stop, heartbeat)
+    announcer.limits_changed(recorder.limits)
+    commands = RecorderCommands(spool, kernel, recorder)
+    CommandServer(bus, node, command_handlers(commands), stray=True)
     NameGuard(bus, status("online"))
     bus.publish(status("online"))
     bus.start()
@@ -51,6 +50,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
     finally:
         heartbeat.stopping()
         bus.stop(farewell=status("offline"))
+
+
+def command_handlers(commands: RecorderCommands) -> dict[type[Command], Handler]:
+    """Who carries out which command."""
+    return {
+        Pause: commands.pause,
+        Resume: commands.resume,
+        SwitchRecording: commands.switch,
+        Rotate: commands.rotate,
+        SetLimit: commands.set_limit,
+    }
 
 
 def _spare_memory() -> None:

@@ -1,5 +1,5 @@
-"""The thresholds that were set at run time, `settings.json` in the spool, before those of the configuration; and which
-of them were told to be exceeded, `exceeded.json`, so that a restart neither tells it again nor forgets to tell the end.
+"""The limits set at run time, in `settings.json` of the spool, which override the configured ones; and the exceeded
+limits already reported, in `exceeded.json`, so that a restart neither repeats a report nor forgets to report its end.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
 
-_NAME = "settings.json"
-_EXCEEDED = "exceeded.json"
+_SET = "settings.json"
+_REPORTED = "exceeded.json"
 
-Exceeded = dict[Metric, tuple[float, float]]  # limit and value when it was told
+Reported = dict[Metric, tuple[float, float]]  # limit, and value when it was reported
 
 
-def in_force(spool: Path, configured: Limits) -> Limits:
-    """Those set at run time, else `configured`; what cannot be read is told in the log."""
-    path = spool / _NAME
+def active(spool: Path, configured: Limits) -> Limits:
+    """The limits set at run time, else `configured`; a file that cannot be read is logged."""
+    path = spool / _SET
     try:
         return wire.decode(path.read_bytes(), Limits)
     except FileNotFoundError:
         return configured
     except (OSError, WireError) as problem:
-        log.warning("%s: cannot be used (%s); the configured limits hold", path, problem)
+        log.warning("%s: cannot be used (%s); using the configured limits", path, problem)
         return configured
 
 
-def keep(spool: Path, limits: Limits) -> None:
-    """From now on `limits` hold, also after a restart. Raises OSError."""
-    write_atomically(spool / _NAME, wire.encode(limits))
+def save(spool: Path, limits: Limits) -> None:
+    """Makes `limits` the active ones, also after a restart. Raises OSError."""
+    write_atomically(spool / _SET, wire.encode(limits))
 
 
-def exceeded(spool: Path) -> Exceeded:
-    """What was told to be exceeded and not yet cleared; nothing where that cannot be read."""
-    path = spool / _EXCEEDED
+def reported(spool: Path) -> Reported:
+    """The limits reported as exceeded and not yet as cleared; none where the file cannot be read."""
+    path = spool / _REPORTED
     try:
-        return wire.decode(path.read_bytes(), Exceeded)
+        return wire.decode(path.read_bytes(), Reported)
     except FileNotFoundError:
         return {}
     except (OSError, WireError) as problem:
-        log.warning("%s: cannot be used (%s); what is exceeded is told again", path, problem)
+        log.warning("%s: cannot be used (%s); exceeded limits will be reported again", path, problem)
         return {}
 
 
-def keep_exceeded(spool: Path, over: Exceeded) -> None:
+def save_reported(spool: Path, over: Reported) -> None:
     """Raises OSError."""
-    write_atomically(spool / _EXCEEDED, wire.encode(over))
+    write_atomically(spool / _REPORTED, wire.encode(over))

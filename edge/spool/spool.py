@@ -14,7 +14,7 @@ from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
 from edge.spool.layout import SpoolLayout
 from edge.spool.lock import RecorderLock
-from edge.spool.state import PauseFile, RecorderState, StreamRecords
+from edge.spool.state import PauseFile, StateFile, StreamRecords
 
 
 class Spool:
@@ -26,7 +26,7 @@ class Spool:
         self.layout = SpoolLayout(path)
         self.chunks = SpoolChunks(self.layout, node)
         self.streams = StreamRecords(self.layout, node)
-        self.state = RecorderState(self.layout)
+        self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
         self.recorder_lock = RecorderLock(self.layout)

@@ -48,7 +48,7 @@ class StreamRecords:
         self._layout.stream_path(stream_id).unlink(missing_ok=True)
 
 
-class RecorderState:
+class StateFile:
     """What the recorder last noted in `state.json`."""
 
     def __init__(self, layout: SpoolLayout) -> None:

@@ -1,4 +1,4 @@
-"""Which limits are exceeded, and when one is crossed. Pure: recorder and archiver ask the same functions.
+"""Which limits are exceeded, and when one is crossed. Pure, and the same for the recorder and the archiver.
 
 A limit of 0 is ignored. `records_count`, `storage_usage`, `oldest_age` and `sound_level` are exceeded at the limit or
 above it, `disk_free` below it.
@@ -7,7 +7,7 @@ above it, `disk_free` below it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -26,7 +26,7 @@ _Amount = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The thresholds in force; 0: ignored."""
+    """The active thresholds; 0: ignored."""
 
     records_count: _Amount = 0.0  # finished chunks that wait
     storage_usage: _Amount = 0.0  # MB that they take
@@ -39,7 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Measures(Struct, frozen=True, kw_only=True):
-    """What the limits are held against, in their units; None: not known now."""
+    """What is compared with the limits, in their units; None: not known now."""
 
     records_count: float | None = None
     storage_usage: float | None = None
@@ -57,7 +57,7 @@ class Measures(Struct, frozen=True, kw_only=True):
 
 
 class Excess(Struct, frozen=True):
-    """A limit that is exceeded, and by what."""
+    """A limit, and the value that exceeds it."""
 
     metric: Metric
     limit: float
@@ -91,7 +91,7 @@ def exceeded(limits: Limits, measures: Measures) -> tuple[Excess, ...]:
 
 
 def with_limit(limits: Limits, metric: str, limit: float) -> Limits:
-    """`limits` with one changed, as a `set` command asks. WireError names `metric` or `limit` if it cannot be."""
+    """`limits` with one changed, as by a `set` command. WireError names the wrong field, `metric` or `limit`."""
     if metric not in METRICS:
         raise WireError(f"metric: expected one of: {', '.join(METRICS)}", "metric")
     low, high = (-200.0, 200.0) if metric == "sound_level" else (0.0, 1e12)
@@ -101,15 +101,20 @@ def with_limit(limits: Limits, metric: str, limit: float) -> Limits:
 
 
 class Crossings:
-    """Tells each crossing once: `exceeded` when a limit is, then `cleared` when it no longer is.
+    """Finds each crossing once: `exceeded`, and `cleared` once the limit is no longer exceeded.
 
-    `sound_level` clears only below the limit less `hysteresis` (dB), so that a level that trembles about the limit is
-    not told again and again. A limit set to 0, or beyond the measure, clears too.
+    `sound_level` clears only below the limit less `hysteresis` (dB), so that a level that hovers around the limit does
+    not cross it again and again. A limit set to 0, or beyond the measure, clears too.
     """
 
-    def __init__(self, hysteresis: float = 3.0, over: Mapping[Metric, tuple[float, float]] = {}) -> None:
-        """`over`: what an earlier one had told as exceeded, as its `over` says."""
-        self._hysteresis = hysteresis
+    def __init__(
+        self,
+        hysteresis: float = 3.0,
+        over: Mapping[Metric, tuple[float, float]] = {},
+        metrics: Sequence[Metric] = METRICS,
+    ) -> None:
+        """`over`: that of an earlier life, to continue from. `metrics`: those that are judged."""
+        self._hysteresis, self._metrics = hysteresis, metrics
         self._over: dict[Metric, tuple[float, float]] = dict(over)  # limit and value when last seen over
 
     @property
@@ -119,12 +124,8 @@ class Crossings:
 
     def update(self, limits: Limits, measures: Measures) -> tuple[Crossing, ...]:
         """The crossings since the last call. A measure that is None leaves its metric as it was."""
-        found = []
-        for metric in METRICS:
-            crossing = self._judge(metric, limits.value(metric), measures)
-            if crossing:
-                found.append(crossing)
-        return tuple(found)
+        judged = [self._judge(metric, limits.value(metric), measures) for metric in self._metrics]
+        return tuple([crossing for crossing in judged if crossing is not None])
 
     def _judge(self, metric: Metric, limit: float, measures: Measures) -> Crossing | None:
         value, unit, before = measures.value(metric), measures.unit(metric), self._over.get(metric)

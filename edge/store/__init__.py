@@ -1,1 +1,2 @@
-"""The object store."""
+"""The object store: an interface with its own values and errors, and its implementation for S3. May import only core
+and configuration. Start with interface.py."""

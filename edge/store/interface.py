@@ -1,15 +1,27 @@
-"""What uploading needs of an object store: `storage.Storage`, or in tests one that goes wrong."""
+"""What its users need of an object store. `S3Store` implements all of it; tests implement what they make fail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from edge.store.s3 import StoredObject, StoredPart
+from edge.store.values import StoredObject, StoredPart
 
 
-class Store(Protocol):
-    """Its methods raise StoreUnreachable, StoreBlocked, StoreError; UploadGone and AlreadyThere where they say so."""
+class RangeReader(Protocol):
+    """Its methods raise StoreUnreachable, StoreBlocked or StoreError."""
+
+    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
+
+
+class BucketReader(RangeReader, Protocol):
+    bucket: str
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+
+
+class UploadTarget(RangeReader, Protocol):
+    """Raises UploadNotFound and ObjectExists besides."""
 
     def head(self, key: str) -> StoredObject | None: ...
     def put(
@@ -27,4 +39,9 @@ class Store(Protocol):
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str: ...
     def abort(self, key: str, upload_id: str) -> None: ...
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]: ...
-    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
+
+
+class ObjectStore(BucketReader, UploadTarget, Protocol):
+    """All that the archiver does with its bucket."""
+
+    def delete(self, key: str) -> None: ...

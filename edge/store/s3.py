@@ -1,7 +1,7 @@
-"""The only file that imports boto3: objects in one bucket, whole, in parts, and by byte range.
+"""The only file that imports boto3: objects in one S3 bucket, whole, in parts, and by byte range.
 
-Every fault becomes one of StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
-Nothing is tried twice in here: who calls knows what may be repeated.
+Every failure becomes StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
+Nothing is retried here: the caller knows what may be repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -20,24 +19,25 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import boto3
 import botocore.exceptions as faults
 from botocore.config import Config
-from msgspec import Struct
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
+from edge.store.values import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
-NO_BUCKET = "no bucket is named, so chunks stay on this node; set [s3] s3_bucket_name"
 _PIECE = 262_144
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DENIED = {
-    "AccessDenied": "the key may not do this; see docs/ for the rights that it needs",
-    "AllAccessDisabled": "the store has closed the account; ask its provider",
-    "AccountProblem": "the store has closed the account; ask its provider",
+    "AccessDenied": "the key may not do this; see docs/ for the permissions that it needs",
+    "AllAccessDisabled": "the store has closed the account; contact its provider",
+    "AccountProblem": "the store has closed the account; contact its provider",
     "InvalidAccessKeyId": "the store does not know the key; check [s3] access_key_id",
-    "SignatureDoesNotMatch": "the secret does not fit the key; check [s3] secret_access_key",
+    "SignatureDoesNotMatch": "the secret does not match the key; check [s3] secret_access_key",
     "ExpiredToken": "the credentials have expired; renew them",
     "InvalidToken": "the session token is not valid; renew the credentials",
     "TokenRefreshRequired": "the credentials have expired; renew them",
@@ -46,21 +46,13 @@ _SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
 
 
-_MAKING = threading.Lock()  # making clients is not thread-safe
+_CLIENT_LOCK = threading.Lock()  # making clients is not thread-safe
 
 
 @functools.cache
 def _session() -> boto3.session.Session:
-    """One for all: it keeps the descriptions of the service, which take long to read."""
+    """Shared: reading the descriptions of the service takes long."""
     return boto3.session.Session()
-
-
-class UploadGone(StoreError):
-    """The store does not know this multipart upload: it was completed, aborted, or forgotten at a restart."""
-
-
-class AlreadyThere(StoreError):
-    """The store has an object of this key and was told not to overwrite one."""
 
 
 class _Missing(StoreError):
@@ -68,59 +60,46 @@ class _Missing(StoreError):
 
 
 _SIGNALS: dict[tuple[str, ...], type[StoreError]] = {
-    ("NoSuchUpload", "InvalidUploadID"): UploadGone,
+    ("NoSuchUpload", "InvalidUploadID"): UploadNotFound,
     ("NoSuchKey", "404", "NoSuchLifecycleConfiguration"): _Missing,
-    ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): AlreadyThere,
+    ("PreconditionFailed", "412", "BucketAlreadyOwnedByYou", "BucketAlreadyExists"): ObjectExists,
 }
 
 
-class StoredObject(Struct, frozen=True):
-    """What the store says about an object; `etag` without quotes: an MD5, a composite one, or anything."""
-
-    size: int
-    etag: str
-
-
-class StoredPart(Struct, frozen=True):
-    number: int
-    size: int
-    etag: str
-
-
-class LifecycleRule(Struct, frozen=True):
-    """A rule of the bucket that is in force, for all objects below `prefix`: what it does after how many days."""
-
-    prefix: str
-    expire_days: int | None = None  # deletes objects
-    abort_days: int | None = None  # ends multipart uploads that nobody finished
-
-
-class Storage:
+class S3Store:
     """The bucket that `settings` names. Connects at the first call; its methods may be called from several threads."""
 
-    def __init__(self, settings: S3, *, connect_timeout: float = 10, read_timeout: float = 60) -> None:
+    def __init__(
+        self,
+        settings: S3,
+        *,
+        connect_timeout: float = 10,
+        read_timeout: float = 60,
+        now: Callable[[], Instant] = KernelClock().now,  # noqa: B008
+    ) -> None:
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._timeouts = connect_timeout, read_timeout
+        self._now = now
         self._clients: dict[str, S3Client] = {}
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they print what was signed, and with what
+            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key
 
     def create_bucket(self) -> None:
         """Makes the bucket where it is missing."""
         region = self._settings.s3_region
         extra: dict[str, Any] = {}
-        if not self._settings.endpoint_url and region != "us-east-1":  # AWS alone wants it, and not for that one
+        if not self._settings.endpoint_url and region != "us-east-1":  # only AWS needs it, and not for this region
             extra["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with contextlib.suppress(AlreadyThere):
+        with contextlib.suppress(ObjectExists):
             self._do("make the bucket", lambda s3: s3.create_bucket(Bucket=self.bucket, **extra))
 
     def check(self) -> None:
-        """One cheap request; raises what stands in the way of uploading, as far as it can tell."""
+        """One cheap request; raises what would prevent uploading, as far as it can tell."""
         self._do("look at the bucket", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
 
     def lifecycle(self) -> list[LifecycleRule]:
-        """The bucket's rules, but for those of some tags or sizes alone; StoreError where the store does not tell."""
+        """The bucket's enabled rules, except those for certain tags or sizes. StoreError where it has no such rules."""
 
         def ask(s3: S3Client) -> Any:
             return s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
@@ -129,8 +108,8 @@ class Storage:
             found = self._do("see the lifecycle rules", ask)
         except _Missing:
             return []
-        if not found.get("Rules"):  # rclone takes the question for another one, and lists the bucket
-            raise StoreError(f"{self._place}: the store does not know such rules")
+        if not found.get("Rules"):  # rclone mistakes the request for another one and lists the bucket
+            raise StoreError(f"{self._place}: the store does not support lifecycle rules")
         return [_rule(rule) for rule in found["Rules"] if rule.get("Status") == "Enabled" and not _is_narrow(rule)]
 
     def head(self, key: str) -> StoredObject | None:
@@ -152,7 +131,7 @@ class Storage:
     ) -> str:
         """Stores `body`, which may be an open file, and gives its ETag; the store checks its MD5, in hex.
 
-        AlreadyThere, where the store can tell.
+        Raises ObjectExists, where the store supports that.
         """
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
@@ -163,7 +142,7 @@ class Storage:
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
                 ContentType=media_type,
-                **self._wishes(),
+                **self._put_options(),
                 **extra,
             ),
         )
@@ -174,7 +153,7 @@ class Storage:
         return self._do(
             f"begin {key}",
             lambda s3: s3.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._wishes()
+                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._put_options()
             ),
         )["UploadId"]
 
@@ -193,7 +172,7 @@ class Storage:
         )["ETag"].strip('"')
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
-        """The parts that the store already has; raises UploadGone."""
+        """The parts that the store already has; raises UploadNotFound."""
 
         def every(s3: S3Client) -> list[Any]:
             pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
@@ -203,7 +182,7 @@ class Storage:
         return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
 
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
-        """Makes the parts one object and gives its ETag; raises UploadGone, AlreadyThere."""
+        """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
@@ -220,7 +199,7 @@ class Storage:
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
-        with contextlib.suppress(UploadGone):
+        with contextlib.suppress(UploadNotFound):
             self._do(
                 f"abort {key}",
                 lambda s3: s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id),
@@ -235,9 +214,9 @@ class Storage:
 
         try:
             found = self._do("list open uploads", every)
-        except UploadGone:  # how rclone says that there are none
+        except UploadNotFound:  # how rclone answers when there are none
             return []
-        # some stores take the prefix for a whole key, and some ignore it
+        # some stores treat the prefix as a whole key, and some ignore it
         mine = [upload for upload in found if upload["Key"].startswith(prefix)]
         mine.sort(key=lambda upload: str(upload.get("Initiated", "")))
         return [(upload["Key"], upload["UploadId"]) for upload in mine]
@@ -270,7 +249,7 @@ class Storage:
         self._do(f"delete {key}", lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
 
     def presigned_url(self, bucket: str, key: str, seconds: int) -> str:
-        """A link that lets whoever has it read one object for `seconds`; made here, without asking the store."""
+        """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
         endpoint = self._settings.public_endpoint_url or self._settings.endpoint_url
         try:
             return self._client(endpoint).generate_presigned_url(
@@ -279,23 +258,23 @@ class Storage:
         except (faults.BotoCoreError, ValueError) as problem:
             raise self._fault("sign a link", problem) from None
 
-    def _wishes(self) -> Any:
-        """How the store is asked to keep what we put there."""
+    def _put_options(self) -> Any:
+        """How the store should keep the object."""
         settings = self._settings
-        asked = {
+        options = {
             "StorageClass": settings.storage_class,
             "ServerSideEncryption": settings.encryption,
             "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
             "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
         }
-        return {name: value for name, value in asked.items() if value}
+        return {name: value for name, value in options.items() if value}
 
     @property
     def _place(self) -> str:
         return self._settings.endpoint_url or f"s3://{self.bucket}"
 
     def _client(self, endpoint: str) -> S3Client:
-        with _MAKING:
+        with _CLIENT_LOCK:
             return self._clients.get(endpoint) or self._connect(endpoint)
 
     def _connect(self, endpoint: str) -> S3Client:
@@ -310,7 +289,7 @@ class Storage:
             max_pool_connections=4,
             request_checksum_calculation=settings.checksums,
             response_checksum_validation=settings.checksums,
-            # Content-MD5 is signed and covers the body; where nobody can change it, hashing it again is waste
+            # Content-MD5 is signed and covers the body: hashing it again is only worth it over plain HTTP
             s3={"addressing_style": "path", "payload_signing_enabled": not (loopback or https)},
             # a proxy of the environment cannot reach our own machine
             proxies={} if loopback else None,
@@ -336,7 +315,7 @@ class Storage:
             raise self._fault(what, problem) from None
 
     def _refusal(self, what: str, response: Any) -> StoreError:
-        """The store answered, and said no."""
+        """The store refused."""
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = str(response.get("Error", {}).get("Code", status))
         text = f"{self._place}: could not {what}: {code}"
@@ -347,11 +326,11 @@ class Storage:
             text = f"{self._place}: there is no bucket {self.bucket!r}; make it, or set [s3] s3_bucket_name"
             return StoreBlocked(text, "no_bucket")
         if code in _SKEWED:
-            return StoreBlocked(f"{text}; {_skew(response)}; set the clock", "clock_skew")
+            return StoreBlocked(f"{text}; {_skew(response, self._now())}; set the clock", "clock_skew")
         if code in _FULL or status == 507:
-            return StoreBlocked(f"{text}; the store is full: make room there", "store_full")
+            return StoreBlocked(f"{text}; the store is full; make room there", "store_full")
         if code in _DENIED or status in (401, 403):
-            remedy = _DENIED.get(code, "check the key, its secret and its rights")
+            remedy = _DENIED.get(code, "check the key, its secret and its permissions")
             return StoreBlocked(f"{text}; {remedy}", "denied")
         return StoreError(text)
 
@@ -361,7 +340,7 @@ class Storage:
         if isinstance(problem, faults.NoCredentialsError | faults.PartialCredentialsError):
             return StoreBlocked(f"{text}; set [s3] access_key_id and secret_access_key", "no_credentials")
         if isinstance(problem, faults.SSLError):
-            return StoreBlocked(f"{text}; the store's certificate or the clock is wrong", "tls")
+            return StoreBlocked(f"{text}; check the store's certificate and the clock", "tls")
         if isinstance(problem, faults.ParamValidationError | faults.InvalidRegionError | ValueError):
             return StoreBlocked(f"{text}; check [s3] s3_bucket_name, s3_region and endpoint_url", "bad_settings")
         if isinstance(problem, faults.HTTPClientError | faults.ConnectionError | OSError):
@@ -374,7 +353,7 @@ def _is_narrow(rule: Any) -> bool:
 
 
 def _rule(rule: Any) -> LifecycleRule:
-    """Of S3's two ways to write a prefix the older one stands in the rule itself."""
+    """S3 has two ways to write a prefix; the older one is in the rule itself."""
     return LifecycleRule(
         prefix=rule.get("Filter", {}).get("Prefix") or rule.get("Prefix") or "",
         expire_days=rule.get("Expiration", {}).get("Days"),
@@ -387,11 +366,11 @@ def _content_md5(md5: str) -> str:
     return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
-def _skew(response: Any) -> str:
+def _skew(response: Any, now: Instant) -> str:
     """How far our clock is from the store's, by the answer's Date header (RFC 9110)."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        offset = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+        offset = (now.datetime() - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
         return "our clock differs from the store's by more than it allows"
     return f"our clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"

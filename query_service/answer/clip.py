@@ -175,12 +175,12 @@ class ClipMaker:
 
     def _store(self, report: FetchReport) -> Clip:
         """Puts the file into the store and checks that it came whole. Raises StoreError."""
-        from edge.store.s3 import Storage  # noqa: PLC0415 - 40 MB
+        from edge.store.s3 import S3Store  # noqa: PLC0415 - 40 MB
 
         size = report.path.stat().st_size
         sha256, md5 = _digests(report.path)
         s3 = self._settings.s3
-        storage = Storage(s3, connect_timeout=5, read_timeout=30)
+        storage = S3Store(s3, connect_timeout=5, read_timeout=30)
         day = report.from_.datetime()
         key = f"{s3.prefix}{self._node}/clips/{day:%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
         with report.path.open("rb") as body:

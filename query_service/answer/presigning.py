@@ -52,7 +52,7 @@ class Presigner:
     def _open(self) -> Signer:
         if self._signer is None:
             # 40 MB and a quarter of a second that only those pay who ask for links
-            from edge.store.s3 import Storage  # noqa: PLC0415
+            from edge.store.s3 import S3Store  # noqa: PLC0415
 
-            self._signer = Storage(self._settings.s3)
+            self._signer = S3Store(self._settings.s3)
         return self._signer

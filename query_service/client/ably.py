@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from edge.core import wire
 from edge.core.errors import DoorError
 from edge.core.ids import EVERY_NODE, is_client_id
-from edge.messaging.events import ROOT
+from edge.messaging import topics
 from query_service.client.pending_queries import PendingQueries, Send
 from query_service.client.watching import NodeEvent
 from query_service.queries.protocol import Answer, Request
@@ -79,7 +79,7 @@ class AblyClient:
 
         def take(delivery: Delivery) -> None:
             with contextlib.suppress(asyncio.QueueFull):
-                heard.put_nowait(NodeEvent(f"{ROOT}/{self.node}/{delivery.name}", delivery.data))
+                heard.put_nowait(NodeEvent(topics.event(self.node, str(delivery.name)), delivery.data))
 
         await self._link.subscribe(f"{EVENTS}{self.node}", take, timeout=timeout)
         return self._each(heard)

@@ -8,9 +8,10 @@ import secrets
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.commands import QUERY_VERB
-from edge.messaging.events import ROOT
+from edge.messaging.messages import InboundMessage
 from query_service.client.pending_queries import PendingQueries
 from query_service.queries.protocol import Answer, Request
 
@@ -23,20 +24,20 @@ class MqttClient:
             raise ConfigError(["[mqtt] host: names no broker to ask through; set it, or ask another way"])
         self.node = node
         self._where = f"{settings.host}:{settings.port}"
-        self._topic = f"{ROOT}/{node}/response/{QUERY_VERB}/{secrets.token_hex(8)}"
+        self._reply_to = topics.response(node, f"{QUERY_VERB}/{secrets.token_hex(8)}")
         self._pending = PendingQueries()
         self._loop = asyncio.get_running_loop()
-        self._bus = Bus(settings, f"{node}-control", secrets.token_hex(4))
+        self._bus = Bus(settings, node, "control", secrets.token_hex(4))
 
     async def open(self, timeout: float = 10.0) -> None:
         """Connects and listens for answers."""
-        self._bus.subscribe(self._topic, self._received)
+        self._bus.subscribe_raw(self._reply_to, self._received)
         self._bus.start()
         if not await asyncio.to_thread(self._bus.wait_connected, timeout):
             await self.close()
             raise DoorError(
-                f"no MQTT broker takes us at {self._where} within {timeout:g} s; is it running, and are [mqtt] username"
-                " and password right?"
+                f"cannot connect to the MQTT broker at {self._where} within {timeout:g} s; is it running, and are"
+                " [mqtt] username and password right?"
             )
 
     async def close(self) -> None:
@@ -47,10 +48,10 @@ class MqttClient:
         return await self._pending.first_answer(request, self._send, self.node, timeout)
 
     async def _send(self, request: Request, left: float) -> None:
-        topic = f"{ROOT}/{self.node}/request/{QUERY_VERB}"
+        topic = topics.request(self.node, QUERY_VERB)
         data, expiry = wire.encode(request), int(left) + 1
-        self._bus.send(topic, data, request.id.encode(), expiry, response_topic=self._topic)
+        self._bus.send(topic, data, request.id.encode(), expiry, response_topic=self._reply_to)
 
-    def _received(self, message: Message) -> None:
-        """Called in paho's thread."""
+    def _received(self, message: InboundMessage) -> None:
+        """Called in the connection's thread."""
         self._loop.call_soon_threadsafe(self._pending.receive, message.payload)

@@ -8,13 +8,10 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.core.errors import WireError
-from edge.messaging.bus import Bus, Message
-from edge.messaging.events import ROOT, ArchiveChanged, ArchiverState, Event, RecorderState, SoundHeard
-from query_service.telemetry.node_watch import NodeWatch
+from edge.messaging.events import ArchiveChanged, ArchiverState, Event, RecorderState, SoundHeard
 
 _WAITING = 200
-_SENT = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
+FED: tuple[type[Event], ...] = (SoundHeard, ArchiveChanged, RecorderState, ArchiverState)
 
 
 class FeedEvent(NamedTuple):
@@ -30,34 +27,23 @@ class EventFeed:
     def __init__(self) -> None:
         self._waiting: OrderedDict[object, FeedEvent] = OrderedDict()
         self._lock = threading.Lock()
-        self._published_state: dict[str, object] = {}
+        self._last_states: dict[str, object] = {}
         self._loop = asyncio.get_running_loop()
-        self._came = asyncio.Event()
-
-    def listen(self, bus: Bus, watch: NodeWatch, node: str) -> None:
-        """Takes in what is published from now on; `watch` already receives states and archives."""
-        watch.listeners.append(self.put)
-        bus.subscribe(f"{ROOT}/{node}/{SoundHeard.TOPIC}", self._received)
+        self._arrived = asyncio.Event()
 
     def put(self, event: Event, retained: bool) -> None:
-        """Takes in one event; once too many wait, the oldest is dropped."""
-        if not isinstance(event, _SENT) or (retained and not event.RETAINED) or not self._is_news(event):
+        """Takes in one event of `FED`; once too many wait, the oldest is dropped."""
+        if (retained and not event.RETAINED) or not self._is_news(event, retained):
             return
         item = FeedEvent(event.TOPIC, wire.encode(event))
         with self._lock:
-            # of a state only the last one is of interest
+            # of states only the latest matters
             self._waiting[event.TOPIC if event.RETAINED else object()] = item
             if len(self._waiting) > _WAITING:
                 self._waiting.popitem(last=False)
         try:
-            self._loop.call_soon_threadsafe(self._came.set)
+            self._loop.call_soon_threadsafe(self._arrived.set)
         except RuntimeError:  # the loop has ended: we are being stopped
-            return
-
-    def _received(self, message: Message) -> None:
-        try:
-            self.put(wire.decode(message.payload, SoundHeard), message.retained)
-        except WireError:
             return
 
     async def next(self) -> FeedEvent:
@@ -66,15 +52,13 @@ class EventFeed:
             with self._lock:
                 if self._waiting:
                     return self._waiting.popitem(last=False)[1]
-                self._came.clear()
-            await self._came.wait()
+                self._arrived.clear()
+            await self._arrived.wait()
 
-    def _is_news(self, event: Event) -> bool:
-        """The archiver publishes its progress every few seconds; only a change of state is news."""
+    def _is_news(self, event: Event, retained: bool) -> bool:
+        """False for mere progress of the archiver, and for states that the broker kept from before our start."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
-        state = (event.state, event.reason)
-        if self._published_state.get(event.TOPIC) == state:
-            return False
-        self._published_state[event.TOPIC] = state
-        return True
+        known, state = self._last_states.get(event.TOPIC), (event.state, event.reason)
+        self._last_states[event.TOPIC] = state
+        return state != known and not (retained and known is None)

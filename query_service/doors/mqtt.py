@@ -9,10 +9,11 @@ import asyncio
 import logging
 
 from edge.core import wire
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.command_server import ANSWER_SECONDS, Incoming, address, check_envelope, id_of
 from edge.messaging.commands import QUERY_VERB
-from edge.messaging.events import ROOT
+from edge.messaging.messages import InboundMessage
 from edge.messaging.request_pipeline import Refused
 from query_service.doors.query_pipeline import AdmittedQuery, AnswerQuery, QueryPipeline
 from query_service.queries.values import ErrorAnswer
@@ -37,13 +38,13 @@ class MqttDoor:
 
     async def run(self) -> None:
         """Subscribes, and answers until cancelled."""
-        self._bus.subscribe(f"{ROOT}/{self._node}/request/{QUERY_VERB}", self._received, tell_retained=True)
+        self._bus.subscribe_raw(topics.request(self._node, QUERY_VERB), self._received, retain_as_published=True)
         async with asyncio.TaskGroup() as group:
             for _ in range(_WORKERS):
                 group.create_task(self._work())
 
-    def _received(self, message: Message) -> None:
-        """Called in paho's thread for each message; must not block."""
+    def _received(self, message: InboundMessage) -> None:
+        """Called in the connection's thread for each message; must not block."""
         incoming = address(message, self._node)
         if incoming is None:
             return

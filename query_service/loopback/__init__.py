@@ -1,1 +1,4 @@
-"""A realtime server for one machine that speaks as much of the Ably protocol as the official SDKs need here."""
+"""A realtime server for this machine only, with as much of the Ably protocol as the official SDKs need here.
+
+Imports `edge`, `realtime.tokens` and `doors.listening`. Start with `server`, then `hub`: the life of a connection.
+"""

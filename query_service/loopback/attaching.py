@@ -1,4 +1,4 @@
-"""ATTACH and DETACH: modes from capabilities, rewind, and what was missed since a channel serial."""
+"""ATTACH and DETACH: modes from capabilities, rewind, and messages missed since a channel serial."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from query_service.loopback import presence
 from query_service.loopback.auth import not_permitted
-from query_service.loopback.channels import Attachment, Channel, Kept
+from query_service.loopback.channels import Attachment, Channel, HistoryEntry
 from query_service.loopback.connections import Connection
 from query_service.loopback.protocol import (
     MODES,
@@ -24,14 +24,14 @@ from query_service.loopback.state import State
 
 
 def attach(state: State, connection: Connection, frame: Inbound) -> None:
-    """Attaches with the modes that were asked for and are permitted, then sends what was missed and who is present.
+    """Attaches with the requested modes that are permitted, then sends missed messages and present members.
 
-    Refusal 40160 when none is permitted, 90010 for too many channels, 40003 for a bad `rewind`.
+    Refusal 40160 if no mode is permitted, 90010 for too many channels, 40003 for an invalid `rewind`.
     """
     name = frame.channel or ""
     permitted = connection.grant.modes(name)
-    asked = Flag(frame.flags or 0) & MODES
-    modes = permitted & asked if asked else permitted
+    requested = Flag(frame.flags or 0) & MODES
+    modes = permitted & requested if requested else permitted
     if not modes:
         raise not_permitted("attach", name)
     if name not in connection.attached and len(connection.attached) >= state.limits.attachments:
@@ -41,20 +41,22 @@ def attach(state: State, connection: Connection, frame: Inbound) -> None:
     channel.attachments[connection.id] = attachment = Attachment(connection, modes)
     connection.attached.add(name)
     rewind = (frame.params or {}).get("rewind")
-    tell_attached(state, channel, attachment, number, flags=flags, params={"rewind": rewind} if rewind else None)
-    for kept in backlog:
-        if modes & Flag.SUBSCRIBE and (connection.echo or kept.frame.connection_id != connection.id):
-            state.send(connection, kept.frame)
+    send_attached(state, channel, attachment, number, flags=flags, params={"rewind": rewind} if rewind else None)
+    for entry in backlog:
+        if modes & Flag.SUBSCRIBE and (connection.echo or entry.frame.connection_id != connection.id):
+            state.send(connection, entry.frame)
 
 
-def _backlog(state: State, connection: Connection, channel: Channel, frame: Inbound) -> tuple[list[Kept], int, Flag]:
+def _backlog(
+    state: State, connection: Connection, channel: Channel, frame: Inbound
+) -> tuple[list[HistoryEntry], int, Flag]:
     """What to send after ATTACHED, the number to attach at, and flags.
 
-    The number is where the backlog begins, so that a socket that breaks amid it can resume there.
+    The number is where the backlog starts, so that a socket that breaks in the middle can resume there.
     """
     number = state.channels.resumable(channel, frame.channel_serial)
     if number is not None:
-        if channel.name in connection.attached:  # all was sent on this very socket, if perhaps not yet read
+        if channel.name in connection.attached:  # everything was already sent on this socket
             return [], channel.head, Flag.RESUMED
         return channel.since(number), number, Flag.RESUMED
     rewind = (frame.params or {}).get("rewind")
@@ -64,7 +66,7 @@ def _backlog(state: State, connection: Connection, channel: Channel, frame: Inbo
     return (backlog, backlog[0].number - 1, Flag.HAS_BACKLOG) if backlog else ([], channel.head, NO_FLAGS)
 
 
-def tell_attached(
+def send_attached(
     state: State,
     channel: Channel,
     attachment: Attachment,
@@ -74,7 +76,7 @@ def tell_attached(
     params: dict[str, str] | None = None,
     error: ErrorInfo | None = None,
 ) -> None:
-    """Sends ATTACHED, and SYNC when there are members that the connection may see."""
+    """Sends ATTACHED, and SYNC if there are members that the connection may see."""
     members = _visible(channel, attachment)
     attached = Frame(
         action=Action.ATTACHED,
@@ -90,7 +92,7 @@ def tell_attached(
 
 
 def _visible(channel: Channel, attachment: Attachment) -> list[PresenceMessage]:
-    """All members, or the connection's own where it may not see others."""
+    """All members, or only the connection's own if it may not see others."""
     return [
         msgspec.structs.replace(member, action=int(Presence.PRESENT))
         for member in channel.members.values()
@@ -109,7 +111,7 @@ def detach(state: State, connection: Connection, frame: Inbound) -> None:
 
 
 def narrow(state: State, connection: Connection) -> None:
-    """After a new token: channels lose the modes that it does not permit; one without any is taken away."""
+    """Removes modes that a new token does not permit, and detaches channels that have none left."""
     for name in list(connection.attached):
         channel = state.channels.open(name, state.monotonic())
         attachment = channel.attachments[connection.id]

@@ -1,4 +1,4 @@
-"""Who a connection is and what it may do: keys, JWTs, token requests, capabilities. Pure; time is handed in."""
+"""Authentication and authorisation: keys, JWTs, token requests, capabilities. Pure; the time is an argument."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from query_service.loopback.protocol import NO_FLAGS, Flag, Refusal
 from query_service.realtime.tokens import Capability, parse_api_key
 
 EVERYTHING: Capability = {"*": ["*"]}
-ANYONE = "*"  # as a client id in a token: its bearer may choose one
+ANYONE = "*"  # a client id in a token that lets its bearer choose one
 DEFAULT_TTL_MS = 3_600_000
-LONGEST_TTL_MS = 86_400_000
+MAX_TTL_MS = 86_400_000
 CLOCK_SLACK_MS = 300_000
 _NONCES = 1_000
-# The time is judged here, against the clock that was handed in; a clock set back must not lock everyone out (iat).
-_SIGNATURE_ALONE: Options = {
+# We check the expiry ourselves, against our own clock; a clock set back must not lock everyone out (iat).
+_SIGNATURE_ONLY: Options = {
     "verify_exp": False,
     "verify_iat": False,
     "verify_nbf": False,
@@ -43,7 +43,7 @@ _MODES_OF = {
 
 
 class Grant(Struct, frozen=True):
-    """What credentials proved. `client_id` is null for the anonymous, `expires_ms` for keys, which do not end."""
+    """What credentials permit. `client_id` is None for anonymous clients, `expires_ms` for keys, which never expire."""
 
     client_id: str | None
     capability: Capability
@@ -77,20 +77,20 @@ def not_permitted(operation: str, channel: str) -> Refusal:
 def resource_matches(resource: str, channel: str) -> bool:
     """Whether a capability's resource names `channel` (https://ably.com/docs/auth/capabilities).
 
-    `*` stands for a whole segment between colons, and as the last one for one or more; elsewhere it is a letter.
+    `*` matches a whole segment between colons, or one or more at the end; elsewhere it is an ordinary character.
     """
-    wanted, given = resource.split(":"), channel.split(":")
-    if wanted[-1] == "*":
-        wanted.pop()
-        if len(given) <= len(wanted):
+    patterns, segments = resource.split(":"), channel.split(":")
+    if patterns[-1] == "*":
+        patterns.pop()
+        if len(segments) <= len(patterns):
             return False
-    elif len(given) != len(wanted):
+    elif len(segments) != len(patterns):
         return False
-    return all(want in ("*", segment) for want, segment in zip(wanted, given, strict=False))
+    return all(pattern in ("*", segment) for pattern, segment in zip(patterns, segments, strict=False))
 
 
 class TokenRequest(Struct, rename="camel", kw_only=True):
-    """Asks for a token: signed by whoever holds the key (`mac`), as the SDKs make it."""
+    """A request for a token, signed with the key (`mac`) as by the SDKs."""
 
     key_name: str
     timestamp: int = 0  # ms since 1970
@@ -102,7 +102,7 @@ class TokenRequest(Struct, rename="camel", kw_only=True):
 
 
 class Authority:
-    """Judges credentials against the one API key of this server."""
+    """Checks credentials against this server's only API key."""
 
     def __init__(self, api_key: Secret) -> None:
         self._key = parse_api_key(api_key)
@@ -128,14 +128,14 @@ class Authority:
         raise Refusal("no credentials: pass an Authorization header, Basic or Bearer", 40101, 401)
 
     def from_key(self, key: str) -> Grant:
-        """Everything, for whoever has the whole key; Refusal (40101) for others."""
-        right = f"{self._key.name}:{self._key.secret.reveal()}"
-        if not hmac.compare_digest(key.encode(errors="replace"), right.encode()):
+        """Full access with the right key; otherwise Refusal (40101)."""
+        expected = f"{self._key.name}:{self._key.secret.reveal()}"
+        if not hmac.compare_digest(key.encode(errors="replace"), expected.encode()):
             raise Refusal("invalid credentials: this server has another API key", 40101, 401)
         return Grant(ANYONE, EVERYTHING)
 
     def from_token(self, token: str, now_ms: int) -> Grant:
-        """The claims of an Ably JWT; Refusal 40142 when expired, 40144 and 40101 when not one of ours."""
+        """The claims of an Ably JWT; Refusal 40142 if expired, 40144 or 40101 if it is not one of ours."""
         claims = self._verified(token)
         expires, client_id = claims["exp"], claims.get("x-ably-clientId")
         if not isinstance(expires, int) or not isinstance(client_id, str | None):
@@ -148,7 +148,7 @@ class Authority:
         try:
             name = jwt.get_unverified_header(token).get("kid")
             claims: dict[str, Any] = jwt.decode(
-                token, self._key.secret.reveal(), algorithms=["HS256"], options=_SIGNATURE_ALONE
+                token, self._key.secret.reveal(), algorithms=["HS256"], options=_SIGNATURE_ONLY
             )
         except jwt.InvalidSignatureError:
             raise Refusal("invalid credentials: the token is signed with another key", 40101, 401) from None
@@ -159,14 +159,14 @@ class Authority:
         return claims
 
     def issue(self, request: TokenRequest, now_ms: int, *, trusted: bool = False) -> dict[str, Any]:
-        """TokenDetails for a signed request, or for an unsigned one of a `trusted` sender, who gave the key itself."""
+        """TokenDetails for a signed request, or an unsigned one if `trusted`: sent with the key itself."""
         if request.key_name != self._key.name:
             raise Refusal("invalid credentials: this server has another API key", 40101, 401)
         if not trusted or request.mac:
             self._check_signature(request, now_ms)
         ttl = DEFAULT_TTL_MS if request.ttl is None else request.ttl
-        if not 1_000 <= ttl <= LONGEST_TTL_MS:
-            raise Refusal(f"ttl must be 1000 to {LONGEST_TTL_MS} ms", 40003)
+        if not 1_000 <= ttl <= MAX_TTL_MS:
+            raise Refusal(f"ttl must be 1000 to {MAX_TTL_MS} ms", 40003)
         capability = EVERYTHING if request.capability is None else parse_capability(request.capability)
         issued, expires = now_ms // 1000, (now_ms + ttl) // 1000
         claims = {"iat": issued, "exp": expires, "x-ably-capability": wire.encode(capability).decode()}
@@ -180,9 +180,9 @@ class Authority:
     def _check_signature(self, request: TokenRequest, now_ms: int) -> None:
         parts = (request.key_name, request.ttl, request.capability, request.client_id, request.timestamp, request.nonce)
         text = "".join(f"{part or ''}\n" for part in parts)
-        right = hmac.new(self._key.secret.reveal().encode(), text.encode(errors="replace"), hashlib.sha256).digest()
-        if not hmac.compare_digest(request.mac.encode(errors="replace"), base64.b64encode(right)):
-            raise Refusal("invalid credentials: the token request's mac does not fit", 40101, 401)
+        expected = hmac.new(self._key.secret.reveal().encode(), text.encode(errors="replace"), hashlib.sha256).digest()
+        if not hmac.compare_digest(request.mac.encode(errors="replace"), base64.b64encode(expected)):
+            raise Refusal("invalid credentials: the token request's mac does not match", 40101, 401)
         if abs(request.timestamp - now_ms) > CLOCK_SLACK_MS:
             raise Refusal("the token request's timestamp is not current", 40104, 401)
         if request.nonce in self._nonces:
@@ -193,7 +193,7 @@ class Authority:
 
 
 def parse_capability(text: object) -> Capability:
-    """Capability from its JSON; Refusal (40144) when it is none."""
+    """Parses a capability from JSON; Refusal (40144) if invalid."""
     try:
         if not isinstance(text, str):
             raise WireError("it is missing")
@@ -203,10 +203,10 @@ def parse_capability(text: object) -> Capability:
 
 
 def _identified(grant: Grant, client_id: str | None) -> Grant:
-    """The grant with the client id that its bearer chose, where the credentials leave the choice."""
+    """The grant with the client id that its bearer chose, if the credentials allow a choice."""
     if grant.client_id != ANYONE:
         if client_id and client_id != grant.client_id:
-            raise Refusal("clientId does not fit the token's", 40102, 401)
+            raise Refusal("clientId does not match the token's", 40102, 401)
         return grant
     if client_id and "*" in client_id:
         raise Refusal("invalid client id: `*` is reserved", 40012)

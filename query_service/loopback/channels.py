@@ -1,7 +1,7 @@
-"""Channels: what was published in the last minutes, who is present, who listens. Pure state; time is handed in.
+"""Channels: recent messages, members and subscribers. Pure state; the time is an argument.
 
-A channel serial is `<start of the server, ms>-<number>`: one counter for all channels, so serials sort as text, and
-one of another run of the server is recognised.
+A channel serial is `<start of the server, ms>-<number>`: one counter for all channels, so that serials sort as text
+and those of another run of the server are recognised.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from query_service.loopback.connections import Connection
-from query_service.loopback.limits import Limits, Rate
+from query_service.loopback.limits import Rate, ServerLimits
 from query_service.loopback.protocol import Flag, Frame, PresenceMessage, Refusal, size_of
 
 _NAME = re.compile(r"[^\[:\x00-\x1f][^\x00-\x1f]{0,254}")
 _REWIND = re.compile(r"(\d{1,6})([sm]?)", re.ASCII)
-_FRAME_OVERHEAD = 500  # bytes of a kept frame beside its messages, roughly
-MOST_REWOUND = 100
+_FRAME_OVERHEAD = 500  # approximate bytes of a stored frame besides its messages
+MAX_REWIND = 100  # messages
 
 
-class Kept(Struct, frozen=True):
+class HistoryEntry(Struct, frozen=True):
     """A published frame in a channel's history."""
 
     number: int
@@ -32,7 +32,7 @@ class Kept(Struct, frozen=True):
 
 
 class Attachment(Struct):
-    """One connection on one channel. `lossy` while messages are being left out, the rate being too high."""
+    """One connection on one channel. `lossy` while messages are dropped because the rate is too high."""
 
     connection: Connection
     modes: Flag
@@ -40,13 +40,13 @@ class Attachment(Struct):
 
 
 class Channel:
-    """One channel. `floor` is the newest number that a resume cannot go back before."""
+    """One channel. A resume can go back as far as number `floor`; `head` is the latest number."""
 
-    def __init__(self, name: str, number: int, limits: Limits) -> None:
+    def __init__(self, name: str, number: int, limits: ServerLimits) -> None:
         self.name = name
         self.floor = number
         self.head = number
-        self.history: deque[Kept] = deque()
+        self.history: deque[HistoryEntry] = deque()
         self.history_size = 0
         self.members: dict[tuple[str, str], PresenceMessage] = {}  # by connection id and client id
         self.attachments: dict[str, Attachment] = {}  # by connection id
@@ -54,38 +54,38 @@ class Channel:
         self.used_at = 0.0
 
     def listeners(self, mode: Flag) -> Iterator[Attachment]:
-        """The attachments with `mode`, as they are now: delivering may end one."""
+        """A snapshot of the attachments with `mode`: delivery may remove one."""
         return (attachment for attachment in list(self.attachments.values()) if attachment.modes & mode)
 
-    def since(self, number: int) -> list[Kept]:
+    def since(self, number: int) -> list[HistoryEntry]:
         """What was published after `number`, oldest first."""
-        return [kept for kept in self.history if kept.number > number]
+        return [entry for entry in self.history if entry.number > number]
 
-    def rewound(self, param: str, now: float) -> list[Kept]:
-        """What `rewind` asks for: `3` the last three, `15s` or `2m` the last of that time; Refusal (40003) else."""
+    def rewound(self, param: str, now: float) -> list[HistoryEntry]:
+        """The messages for `rewind`: `3` for the last three, `15s` or `2m` for a time span. Refusal (40003)."""
         match = _REWIND.fullmatch(param)
         if not match:
             raise Refusal("rewind must be a count such as 1, or a time such as 15s or 2m", 40003)
         number, unit = int(match[1]), match[2]
         if not unit:
-            return list(self.history)[-min(number, MOST_REWOUND) :] if number else []
+            return list(self.history)[-min(number, MAX_REWIND) :] if number else []
         oldest = now - number * (60 if unit == "m" else 1)
-        return [kept for kept in self.history if kept.at >= oldest][-MOST_REWOUND:]
+        return [entry for entry in self.history if entry.at >= oldest][-MAX_REWIND:]
 
-    def enter(self, member: PresenceMessage, limits: Limits) -> None:
-        """Adds or updates a member; Refusal (91003) when the channel is full."""
+    def enter(self, member: PresenceMessage, limits: ServerLimits) -> None:
+        """Adds or updates a member; Refusal (91003) if the channel is full."""
         key = member_key(member)
-        others = [other for place, other in self.members.items() if place != key]
+        others = [other for other_key, other in self.members.items() if other_key != key]
         if len(others) >= limits.members or sum(map(size_of, others)) + size_of(member) > limits.members_bytes:
-            raise Refusal(f"{self.name} has as many members as it may have", 91003)
+            raise Refusal(f"{self.name} has reached its maximum number of members", 91003)
         self.members[key] = member
 
-    def forget_oldest(self) -> int:
-        """Drops the oldest frame of the history; its size."""
-        kept = self.history.popleft()
-        self.history_size -= kept.size
-        self.floor = kept.number
-        return kept.size
+    def drop_oldest(self) -> int:
+        """Drops the oldest frame of the history; returns its size."""
+        oldest = self.history.popleft()
+        self.history_size -= oldest.size
+        self.floor = oldest.number
+        return oldest.size
 
     @property
     def idle(self) -> bool:
@@ -95,7 +95,7 @@ class Channel:
 class Channels:
     """All channels, bounded in number, and their histories, bounded in count, bytes and age."""
 
-    def __init__(self, limits: Limits, started_ms: int) -> None:
+    def __init__(self, limits: ServerLimits, started_ms: int) -> None:
         self._limits = limits
         self._epoch = f"{started_ms:013d}"
         self._serial = re.compile(rf"{self._epoch}-(\d{{12}})", re.ASCII)
@@ -110,11 +110,11 @@ class Channels:
         return self._all.get(name)
 
     def open(self, name: str, now: float) -> Channel:
-        """The channel, made when it is not there; Refusal for a bad name (40010) or too many channels (90021)."""
+        """The channel, created if needed; Refusal for an invalid name (40010) or too many channels (90021)."""
         channel = self._all.get(name)
         if channel is None:
             if not _NAME.fullmatch(name):
-                raise Refusal("invalid channel name: 1 to 255 characters, no control ones, not [ or : first", 40010)
+                raise Refusal("invalid channel name: 1 to 255 printable characters, not starting with [ or :", 40010)
             self._make_room()
             channel = self._all[name] = Channel(name, self._number, self._limits)
         channel.used_at = now
@@ -124,45 +124,45 @@ class Channels:
         return f"{self._epoch}-{number:012d}"
 
     def resumable(self, channel: Channel, serial: str | None) -> int | None:
-        """The number in `serial` when nothing that `channel` published after it was dropped, else null."""
+        """The number in `serial` if `channel` still has all messages published after it, else None."""
         match = self._serial.fullmatch(serial or "")
         return int(match[1]) if match and channel.floor <= int(match[1]) <= self._number else None
 
-    def keep(self, channel: Channel, frame: Frame, now: float) -> None:
+    def record(self, channel: Channel, frame: Frame, now: float) -> None:
         """Numbers a published frame, sets its channel serial, and adds it to the history."""
         self._number += 1
         frame.channel_serial = self.serial(self._number)
         size = _FRAME_OVERHEAD + sum(map(size_of, frame.messages or []))
-        channel.history.append(Kept(self._number, frame, size, now))
+        channel.history.append(HistoryEntry(self._number, frame, size, now))
         channel.head, channel.used_at = self._number, now
         channel.history_size += size
         self.size += size
         limits = self._limits
         while len(channel.history) > limits.history_messages or channel.history_size > limits.history_bytes:
-            self.size -= channel.forget_oldest()
+            self.size -= channel.drop_oldest()
         while self.size > limits.history_total_bytes:
             oldest = min((other for other in self._all.values() if other.history), key=lambda c: c.history[0].number)
-            self.size -= oldest.forget_oldest()
+            self.size -= oldest.drop_oldest()
 
     def expire(self, now: float) -> None:
-        """Drops what is older than the history's age, and channels that nobody used for that long."""
+        """Drops messages beyond the history's age, and channels unused for that long."""
         oldest = now - self._limits.history_seconds
         for channel in self:
             while channel.history and channel.history[0].at < oldest:
-                self.size -= channel.forget_oldest()
+                self.size -= channel.drop_oldest()
             if channel.idle and not channel.history and channel.used_at < oldest:
                 del self._all[channel.name]
 
     def _make_room(self) -> None:
-        """Drops the idle channel that was used least lately when there are too many."""
+        """Drops the least recently used idle channel if there are too many."""
         if len(self._all) < self._limits.channels:
             return
         idle = [channel for channel in self._all.values() if channel.idle]
         if not idle:
-            raise Refusal(f"this server carries no more than {self._limits.channels} channels", 90021, 429)
-        stale = min(idle, key=lambda channel: channel.used_at)
-        self.size -= stale.history_size
-        del self._all[stale.name]
+            raise Refusal(f"this server supports at most {self._limits.channels} channels", 90021, 429)
+        unused = min(idle, key=lambda channel: channel.used_at)
+        self.size -= unused.history_size
+        del self._all[unused.name]
 
 
 def member_key(member: PresenceMessage) -> tuple[str, str]:

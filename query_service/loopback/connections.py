@@ -1,4 +1,4 @@
-"""Connections: what is known of one client over its sockets, the queue towards it, and which can be resumed."""
+"""Connections: the state of one client across its sockets, its outgoing queue, and which can be resumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from query_service.loopback.auth import Grant
-from query_service.loopback.limits import Limits, Rate
+from query_service.loopback.limits import Rate, ServerLimits
 from query_service.loopback.protocol import (
     Action,
     ConnectionDetails,
@@ -20,20 +20,20 @@ from query_service.loopback.protocol import (
     encode,
 )
 
-_REMEMBERED = 256  # handled serials per connection, far more than a client may send within a second
+_MAX_OUTCOMES = 256  # per connection, far more than a client may publish within a second
 WS_OK, WS_GOING_AWAY, WS_POLICY = 1000, 1001, 1008
 
 
-class Outbox:
-    """Frames towards one socket. More than its bounds means a reader too slow: `overflowed` is called, once."""
+class SocketQueue:
+    """Outgoing frames of one socket. If the reader is too slow for its limits, calls `on_overflow` once."""
 
-    def __init__(self, limits: Limits, overflowed: Callable[[], None]) -> None:
+    def __init__(self, limits: ServerLimits, on_overflow: Callable[[], None]) -> None:
         self._limits = limits
-        self._overflowed = overflowed
+        self._on_overflow = on_overflow
         self._frames: deque[Encoded] = deque()
         self._size = 0
         self._ready = asyncio.Event()
-        self.close_code: int | None = None  # set: after the frames that wait, the socket is closed
+        self.close_code: int | None = None  # once set, the socket is closed after the queued frames
 
     def put(self, data: Encoded) -> None:
         if self.close_code is not None:
@@ -41,19 +41,19 @@ class Outbox:
         self._frames.append(data)
         self._size += len(data)
         self._ready.set()
-        if self._size > self._limits.outbox_bytes or len(self._frames) > self._limits.outbox_frames:
+        if self._size > self._limits.queue_bytes or len(self._frames) > self._limits.queue_frames:
             self._frames.clear()
             self.close(WS_POLICY)
-            self._overflowed()
+            self._on_overflow()
 
     def close(self, code: int) -> None:
-        """Ends the socket once what waits is sent."""
+        """Closes the socket once the queued frames are sent."""
         if self.close_code is None:
             self.close_code = code
             self._ready.set()
 
     def take(self) -> list[Encoded]:
-        """Everything that waits now."""
+        """All queued frames."""
         frames = list(self._frames)
         self._frames.clear()
         self._size = 0
@@ -61,7 +61,7 @@ class Outbox:
         return frames
 
     async def __aiter__(self) -> AsyncIterator[Encoded]:
-        """Frames as they come, until closed."""
+        """Frames as they are queued, until closed."""
         while True:
             while self._frames:
                 data = self._frames.popleft()
@@ -74,28 +74,32 @@ class Outbox:
 
 
 class Connection:
-    """One client, over as many sockets as it needed. `outbox` is null while it has none."""
+    """One client, across all its sockets. `queue` is None while it has no socket.
 
-    def __init__(self, grant: Grant, limits: Limits) -> None:
+    Its 16 attributes are what the protocol calls a connection's state: who it is (`id`, `key`, `grant`), its current
+    socket, its channels, its rates, and the outcomes of recent publishes. All are needed together to resume it.
+    """
+
+    def __init__(self, grant: Grant, limits: ServerLimits) -> None:
         self.id = secrets.token_urlsafe(8)
         self.key = f"{self.id}!{secrets.token_urlsafe(16)}"
         self.grant = grant
-        self.renew_ms: int | None = None  # when to ask for a new token; null: never, or asked already
+        self.renew_ms: int | None = None  # when to request a new token; None: never, or already requested
         self.form: Format = "json"
         self.echo = True
-        self.outbox: Outbox | None = None
-        self.attached: set[str] = set()  # channel names, on the present socket
-        self.present: set[str] = set()  # channel names, over all sockets
-        self.handled: OrderedDict[tuple[int, int], ErrorInfo | None] = OrderedDict()
+        self.queue: SocketQueue | None = None
+        self.attached: set[str] = set()  # channel names, on the current socket
+        self.present: set[str] = set()  # channel names, across all sockets
+        self.outcomes: OrderedDict[tuple[int, int], ErrorInfo | None] = OrderedDict()
         self.frames_in = Rate(limits.frame_rate)
         self.messages_in = Rate(limits.message_rate)
         self.messages_out = Rate(limits.message_rate)
         self.sent_at = 0.0
-        self.lost_at: float | None = None  # since when it has no socket
+        self.lost_at: float | None = None  # when it lost its socket
         self._limits = limits
 
     def admit(self, grant: Grant, now_ms: int) -> None:
-        """Goes on with new credentials; a short-lived token is asked for again at half its life."""
+        """Continues with new credentials; a short-lived token is to be renewed after half its life."""
         self.grant, self.renew_ms = grant, None
         if grant.expires_ms is not None:
             ahead = min(self._limits.reauth_seconds * 1000, (grant.expires_ms - now_ms) / 2)
@@ -103,17 +107,17 @@ class Connection:
 
     def send(self, frame: Frame, now: float) -> None:
         """Queues a frame, if there is a socket."""
-        if self.outbox is not None:
+        if self.queue is not None:
             self.send_encoded(encode(frame, self.form), now)
 
     def send_encoded(self, data: Encoded, now: float) -> None:
-        """Queues a frame that is encoded for this connection already, if there is a socket."""
-        if self.outbox is not None:
+        """Queues a frame already encoded for this connection, if there is a socket."""
+        if self.queue is not None:
             self.sent_at = now
-            self.outbox.put(data)
+            self.queue.put(data)
 
-    def connected(self, error: ErrorInfo | None = None) -> Frame:
-        """The greeting, also sent after a new token."""
+    def connected_frame(self, error: ErrorInfo | None = None) -> Frame:
+        """The CONNECTED frame, also sent after a new token."""
         limits = self._limits
         details = ConnectionDetails(
             connection_key=self.key,
@@ -126,21 +130,21 @@ class Connection:
         )
         return Frame(action=Action.CONNECTED, connection_id=self.id, connection_details=details, error=error)
 
-    def remember(self, serial: int, fingerprint: int, outcome: ErrorInfo | None) -> None:
-        """Notes that a frame was handled: after a resume the SDKs send again what was not acknowledged.
+    def record_outcome(self, serial: int, fingerprint: int, outcome: ErrorInfo | None) -> None:
+        """Records the outcome of a publish, as the SDKs resend unacknowledged frames after a resume.
 
-        The fingerprint belongs to it because the Python SDK counts from 0 again on a new connection while messages
-        that it had queued before keep their old serials: the same serial is not always the same message.
+        The serial alone does not identify a frame: on a new connection the Python SDK restarts counting at 0, while
+        messages that it had queued before keep their old serials.
         """
-        self.handled[serial, fingerprint] = outcome
-        if len(self.handled) > _REMEMBERED:
-            self.handled.popitem(last=False)
+        self.outcomes[serial, fingerprint] = outcome
+        if len(self.outcomes) > _MAX_OUTCOMES:
+            self.outcomes.popitem(last=False)
 
 
 class Connections:
     """All connections, open or waiting for resume, by connection key."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
         self._all: dict[str, Connection] = {}
 
@@ -151,20 +155,20 @@ class Connections:
         return len(self._all)
 
     def add(self, connection: Connection) -> None:
-        """Refusal (80021) when there are too many open ones."""
+        """Refusal (80021) if there are too many open connections."""
         if len(self._all) >= self._limits.connections:
-            raise Refusal(f"this server carries no more than {self._limits.connections} connections", 80021, 429)
+            raise Refusal(f"this server supports at most {self._limits.connections} connections", 80021, 429)
         self._all[connection.key] = connection
 
-    def lost_longest(self) -> Connection | None:
-        """The one without a socket since the longest time, when there is no room for another connection."""
+    def longest_lost(self) -> Connection | None:
+        """The connection without a socket for the longest time, if there is no room for another one."""
         if len(self._all) < self._limits.connections:
             return None
         lost = [connection for connection in self._all.values() if connection.lost_at is not None]
         return min(lost, key=lambda connection: connection.lost_at or 0.0, default=None)
 
     def resumable(self, key: str, grant: Grant) -> Connection | None:
-        """The connection with this key, if it is the same client's."""
+        """The connection with this key, if it belongs to the same client."""
         connection = self._all.get(key)
         return connection if connection and connection.grant.client_id == grant.client_id else None
 

@@ -1,4 +1,4 @@
-"""A connection's life: connect, resume, frames, new tokens, the end; and what passes with time. No sockets in it."""
+"""The life of a connection: connect, resume, frames, new tokens, close, and timeouts. Knows no sockets."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from query_service.loopback import presence
 from query_service.loopback.attaching import attach, detach, narrow
 from query_service.loopback.auth import Authority, Grant
-from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, Outbox
-from query_service.loopback.limits import Limits
+from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, SocketQueue
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.presence import change_presence
 from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
 from query_service.loopback.publishing import publish_frame
 from query_service.loopback.state import State
 
-_UNKNOWN = ErrorInfo("the connection to resume is unknown or too old", 80018, 400)
+_UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)
 _EXPIRED = ErrorInfo("the token has expired", 40142, 401)
 _NO_SERIAL = ErrorInfo("a publish needs a msgSerial", 40000, 400)
 
@@ -23,12 +23,12 @@ Handler = Callable[[State, Connection, Inbound], None]
 
 
 class Hub:
-    """The rules of the protocol over a State. All methods are quick and must run in one thread."""
+    """Applies the rules of the protocol to a State. All methods are quick and must run in one thread."""
 
     def __init__(
         self,
         authority: Authority,
-        limits: Limits,
+        limits: ServerLimits,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -39,12 +39,12 @@ class Hub:
             Action.ATTACH: attach,
             Action.DETACH: detach,
             Action.AUTH: self._renew,
-            Action.CLOSE: self._end,
-            Action.DISCONNECT: self._hang_up,
+            Action.CLOSE: self._close_for_good,
+            Action.DISCONNECT: self._disconnect,
         }
 
-    def connect(self, query: Mapping[str, str], outbox: Outbox) -> Connection:
-        """The connection for a new socket, greeted; Refusal when its credentials are no good or there are too many."""
+    def connect(self, query: Mapping[str, str], queue: SocketQueue) -> Connection:
+        """The connection of a new socket; Refusal for invalid credentials or too many connections."""
         state = self.state
         grant = state.authority.from_query(query, state.now_ms)
         key = query.get("resume")
@@ -56,26 +56,26 @@ class Hub:
             self._leave_socket(connection)
         connection.form = format_of(query)
         connection.echo = query.get("echo") != "false"
-        connection.outbox, connection.lost_at = outbox, None
+        connection.queue, connection.lost_at = queue, None
         connection.admit(grant, state.now_ms)
-        state.send(connection, connection.connected(error))
+        state.send(connection, connection.connected_frame(error))
         return connection
 
     def _new_connection(self, grant: Grant) -> Connection:
-        if stale := self.state.connections.lost_longest():
+        if stale := self.state.connections.longest_lost():
             self._forget(stale)
         connection = Connection(grant, self.state.limits)
         self.state.connections.add(connection)
         return connection
 
-    def lost(self, connection: Connection, outbox: Outbox) -> None:
-        """A socket ended. The connection can be resumed for a while, unless it was closed or has another one."""
-        if connection.outbox is outbox:
+    def lost(self, connection: Connection, queue: SocketQueue) -> None:
+        """A socket was lost. Its connection can be resumed for a while, unless it was closed or has another socket."""
+        if connection.queue is queue:
             self._leave_socket(connection)
             connection.lost_at = self.state.monotonic()
 
     def receive(self, connection: Connection, raw: Encoded) -> None:
-        """Handles one frame from a socket. What is wrong with it is told to its sender."""
+        """Handles one frame from a socket. Errors are reported to its sender."""
         try:
             if not connection.frames_in.allow(self.state.monotonic()):
                 raise Refusal(f"more than {self.state.limits.frame_rate:g} frames per second", 42920, 429)
@@ -85,7 +85,7 @@ class Hub:
             return
         if publisher := self._publishers.get(frame.action):
             self._handle_once(connection, frame, publisher, hash(raw))
-        elif handler := self._handlers.get(frame.action):  # the protocol wants unknown actions ignored
+        elif handler := self._handlers.get(frame.action):  # the protocol requires unknown actions to be ignored
             self._handle(connection, frame, handler)
 
     def _handle(self, connection: Connection, frame: Inbound, handler: Handler) -> None:
@@ -98,61 +98,61 @@ class Hub:
                 self.state.send(connection, Frame(action=Action.ERROR, channel=frame.channel, error=refusal.info))
 
     def _handle_once(self, connection: Connection, frame: Inbound, publisher: Handler, fingerprint: int) -> None:
-        """Carries out a publish, unless it is a repetition, and answers ACK or NACK."""
+        """Carries out a publish, unless it is a repeat, and replies ACK or NACK."""
         serial = frame.msg_serial
         if serial is None:
             self._fail(connection, _NO_SERIAL)
             return
-        if (serial, fingerprint) not in connection.handled:
+        if (serial, fingerprint) not in connection.outcomes:
             outcome = None
             try:
                 publisher(self.state, connection, frame)
             except Refusal as refusal:
                 outcome = refusal.info
-            connection.remember(serial, fingerprint, outcome)
-        error = connection.handled[serial, fingerprint]
+            connection.record_outcome(serial, fingerprint, outcome)
+        error = connection.outcomes[serial, fingerprint]
         action = Action.NACK if error else Action.ACK
         self.state.send(connection, Frame(action=action, msg_serial=serial, count=1, error=error))
 
     def _renew(self, state: State, connection: Connection, frame: Inbound) -> None:
-        """AUTH: a new token for the same client; channels that it does not permit any more are taken away."""
+        """AUTH: a new token for the same client; detaches channels that it no longer permits."""
         if frame.auth is None:
             raise Refusal("AUTH needs auth.accessToken", 40000)
         grant = state.authority.from_query({"accessToken": frame.auth.access_token}, state.now_ms)
         if grant.client_id != connection.grant.client_id:
-            raise Refusal("the new token is another client's", 40102, 401)
+            raise Refusal("the new token belongs to another client", 40102, 401)
         connection.admit(grant, state.now_ms)
-        state.send(connection, connection.connected())
+        state.send(connection, connection.connected_frame())
         narrow(state, connection)
 
-    def _end(self, state: State, connection: Connection, _: Inbound) -> None:
+    def _close_for_good(self, state: State, connection: Connection, _: Inbound) -> None:
         state.send(connection, Frame(action=Action.CLOSED))
         self._close(connection, WS_OK)
         self._forget(connection)
 
-    def _hang_up(self, _: State, connection: Connection, __: Inbound) -> None:
+    def _disconnect(self, _: State, connection: Connection, __: Inbound) -> None:
         self._close(connection, WS_OK)
 
     def _fail(self, connection: Connection, error: ErrorInfo) -> None:
-        """Tells why, and ends the socket."""
+        """Sends the error, and closes the socket."""
         self.state.send(connection, Frame(action=Action.ERROR, error=error))
         self._close(connection, WS_POLICY)
 
     def _close(self, connection: Connection, code: int) -> None:
-        if outbox := connection.outbox:
-            outbox.close(code)
-            self.lost(connection, outbox)
+        if queue := connection.queue:
+            queue.close(code)
+            self.lost(connection, queue)
 
     def _leave_socket(self, connection: Connection) -> None:
-        """The socket that the connection had, if any, counts no more."""
-        if connection.outbox is not None:
-            connection.outbox.close(WS_GOING_AWAY)
+        """Closes the connection's socket, if it has one."""
+        if connection.queue is not None:
+            connection.queue.close(WS_GOING_AWAY)
         for name in list(connection.attached):
             self.state.detach(connection, name)
-        connection.outbox = None
+        connection.queue = None
 
     def _forget(self, connection: Connection) -> None:
-        """The connection is over for good."""
+        """Ends the connection for good."""
         self._leave_socket(connection)
         presence.leave_all(self.state, connection)
         self.state.connections.remove(connection)
@@ -163,19 +163,19 @@ class Hub:
             self._forget(connection)
 
     def tick(self) -> None:
-        """What passes with time; to be called about every second."""
+        """Applies timeouts; call it about every second."""
         now, limits = self.state.monotonic(), self.state.limits
         self.state.channels.expire(now)
         for connection in self.state.connections:
             if connection.lost_at is None:
-                self._tend(connection, now)
+                self._maintain(connection, now)
             elif now - connection.lost_at > limits.resume_seconds:
                 self._forget(connection)
             elif now - connection.lost_at > limits.leave_seconds:
                 presence.leave_all(self.state, connection)
 
-    def _tend(self, connection: Connection, now: float) -> None:
-        """Keeps a live connection alive, and its token fresh."""
+    def _maintain(self, connection: Connection, now: float) -> None:
+        """Sends heartbeats, and has the token renewed."""
         if now - connection.sent_at > self.state.limits.idle_seconds / 2:
             self.state.send(connection, Frame(action=Action.HEARTBEAT))
         expires, renew = connection.grant.expires_ms, connection.renew_ms

@@ -1,4 +1,4 @@
-"""PRESENCE: who is on a channel, told to those who may see it."""
+"""PRESENCE: members of a channel, announced to those who may see them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def change_presence(state: State, connection: Connection, frame: Inbound) -> Non
     """Enters, updates or leaves; Refusal 40160, 40012, 91000 (no client id), 91003 (full), 42911 or 40000."""
     name = frame.channel or ""
     state.require(connection, "presence", Flag.PRESENCE, name)
-    wanted = frame.presence or []
-    state.count(connection, len(wanted))
-    changes = [_member(state, connection, frame, index) for index in range(len(wanted))]
+    count = len(frame.presence or [])
+    state.count(connection, count)
+    changes = [_member(state, connection, frame, index) for index in range(count)]
     channel = state.channels.open(name, state.monotonic())
     for change in changes:
         if change.action == Presence.LEAVE:
@@ -44,7 +44,7 @@ def _member(state: State, connection: Connection, frame: Inbound, index: int) ->
     client_id = allowed_client_id(connection.grant, item.client_id)
     if not client_id:
         raise Refusal("unable to enter presence channel (no clientId)", 91000)
-    # Entering again after a resume, the SDKs send the member's old id, so that others see no new entry.
+    # When entering again after a resume, the SDKs send the member's old id, so that others see no new entry.
     own = item.id is not None and item.id.startswith(f"{connection.id}:")
     member = PresenceMessage(
         action=item.action,
@@ -62,7 +62,7 @@ def _member(state: State, connection: Connection, frame: Inbound, index: int) ->
 
 
 def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
-    """Tells those who may see presence, and always the member's own connection: the SDKs enter again by that."""
+    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter."""
     frame = Frame(
         action=Action.PRESENCE,
         channel=channel.name,
@@ -77,12 +77,12 @@ def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
 
 
 def leave(state: State, connection: Connection, channel: Channel) -> None:
-    """Takes the connection's members out of the channel, in the server's name."""
+    """Removes the connection's members from the channel, on behalf of the server."""
     connection.present.discard(channel.name)
     for key, member in list(channel.members.items()):
         if member.connection_id == connection.id:
             del channel.members[key]
-            at = max(state.now_ms, member.timestamp or 0)  # the SDKs ignore a leave that is older than the entry
+            at = max(state.now_ms, member.timestamp or 0)  # the SDKs ignore a leave older than the entry
             _announce(
                 state,
                 channel,
@@ -91,7 +91,7 @@ def leave(state: State, connection: Connection, channel: Channel) -> None:
 
 
 def leave_all(state: State, connection: Connection) -> None:
-    """Takes the connection's members out of every channel."""
+    """Removes the connection's members from every channel."""
     for name in list(connection.present):
         if channel := state.channels.find(name):
             leave(state, connection, channel)

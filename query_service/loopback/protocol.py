@@ -1,4 +1,4 @@
-"""Frames of the Ably realtime protocol as typed structs, MessagePack and JSON both ways. Pure.
+"""Frames of the Ably realtime protocol as typed structs, in MessagePack and JSON. Pure.
 
 Source: https://sdk.ably.com/builds/ably/specification/main/protocol, and what the official SDKs send.
 """
@@ -18,7 +18,7 @@ from edge.core.errors import DoorError
 
 Format = Literal["json", "msgpack"]
 Encoded = str | bytes  # a text frame (JSON) or a binary one (MessagePack)
-Whole = Annotated[int, Meta(ge=0, lt=2**53)]  # what JavaScript counts with
+SafeInteger = Annotated[int, Meta(ge=0, lt=2**53)]  # exact in JavaScript
 
 
 class Action(IntEnum):
@@ -74,15 +74,15 @@ class ErrorInfo(Struct, frozen=True, rename="camel"):
 
 
 class Refusal(DoorError):
-    """A frame or request that is not carried out; `info` is what its sender is told."""
+    """A rejected frame or request; `info` is the error sent to the client."""
 
     def __init__(self, message: str, code: int, status_code: int = 400) -> None:
         super().__init__(message)
         self.info = ErrorInfo(message, code, status_code)
 
 
-class Message(Struct, rename="camel", omit_defaults=True):
-    """One published message; `data` is text, bytes or nothing once `normalised`."""
+class AblyMessage(Struct, rename="camel", omit_defaults=True):
+    """One published message; `data` is text, bytes or None once decoded by `as_bytes`."""
 
     id: str | None = None
     name: str | None = None
@@ -92,13 +92,13 @@ class Message(Struct, rename="camel", omit_defaults=True):
     connection_id: str | None = None
     timestamp: int | None = None  # ms since 1970
     extras: dict[str, Any] | None = None
-    action: int | None = None  # 0 or none: create; others change an earlier message
+    action: int | None = None  # 0 or None: create; other values change an earlier message
 
 
 class PresenceMessage(Struct, rename="camel", omit_defaults=True):
     """A member of a channel entered, left or changed its data."""
 
-    action: int = -1  # never left out on the wire
+    action: int = -1  # always present on the wire
     id: str | None = None  # <connection id>:<message serial>:<index>
     client_id: str | None = None
     connection_id: str | None = None
@@ -125,7 +125,7 @@ class ConnectionDetails(Struct, frozen=True, rename="camel", omit_defaults=True)
 
 
 class Frame(Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A protocol message, either way; which fields it carries depends on `action`."""
+    """A protocol message to a client; its fields depend on `action`."""
 
     action: int
     id: str | None = None
@@ -140,22 +140,22 @@ class Frame(Struct, rename="camel", omit_defaults=True, kw_only=True):
     params: dict[str, str] | None = None
     error: ErrorInfo | None = None
     auth: AuthDetails | None = None
-    messages: list[Message] | None = None
+    messages: list[AblyMessage] | None = None
     presence: list[PresenceMessage] | None = None
 
 
 class Inbound(Struct, rename="camel", kw_only=True):
-    """The part of a frame that a client may fill."""
+    """A protocol message from a client: the fields that it may set."""
 
     action: int
     id: Annotated[str, Meta(max_length=256)] | None = None
     channel: str | None = None
     channel_serial: str | None = None
-    msg_serial: Whole | None = None
-    flags: Whole | None = None
+    msg_serial: SafeInteger | None = None
+    flags: SafeInteger | None = None
     params: dict[str, str] | None = None
     auth: AuthDetails | None = None
-    messages: list[Message] | None = None
+    messages: list[AblyMessage] | None = None
     presence: list[PresenceMessage] | None = None
 
 
@@ -166,12 +166,12 @@ _to_msgpack = msgspec.msgpack.Encoder()
 
 
 def format_of(query: Mapping[str, str]) -> Format:
-    """The encoding that a socket's query asks for."""
+    """The encoding requested in a socket's query."""
     return "msgpack" if query.get("format") == "msgpack" else "json"
 
 
 def decode(raw: Encoded, form: Format) -> Inbound:
-    """The frame in `raw`; Refusal (40000) says what is wrong with it."""
+    """Decodes a frame; Refusal (40000) if malformed."""
     try:
         if form == "json":
             return _from_json.decode(raw)
@@ -183,7 +183,7 @@ def decode(raw: Encoded, form: Format) -> Inbound:
 
 
 def encode(frame: Frame, form: Format) -> Encoded:
-    """`frame` for the wire; in JSON, bytes become base64 and say so in their `encoding`."""
+    """Encodes a frame; in JSON, bytes become base64, as noted in their `encoding`."""
     if form == "msgpack":
         return _to_msgpack.encode(frame)
     if frame.messages or frame.presence:
@@ -195,7 +195,7 @@ def encode(frame: Frame, form: Format) -> Encoded:
     return _to_json.encode(frame).decode()
 
 
-M = TypeVar("M", Message, PresenceMessage)
+M = TypeVar("M", AblyMessage, PresenceMessage)
 
 
 def as_text(message: M) -> M:
@@ -207,25 +207,25 @@ def as_text(message: M) -> M:
 
 
 def as_bytes(message: M) -> M:
-    """The message with its base64, if `encoding` ends with it, as bytes; Refusal (40013) if it is none."""
+    """The message with its base64, if `encoding` ends with it, as bytes; Refusal (40013) if it is invalid."""
     rest, slash, last = (message.encoding or "").rpartition("/")
     if last != "base64":
         return message
     if not isinstance(message.data, str):
-        raise Refusal("message data must be text where the encoding is base64", 40013)
+        raise Refusal("message data must be text if its encoding is base64", 40013)
     try:
         data = base64.b64decode(message.data, validate=True)
     except (binascii.Error, ValueError):
-        raise Refusal("message data is not the base64 that its encoding says", 40013) from None
+        raise Refusal("message data is not valid base64, unlike its encoding says", 40013) from None
     return msgspec.structs.replace(message, data=data, encoding=rest if slash else None)
 
 
-def size_of(message: Message | PresenceMessage) -> int:
-    """Bytes that count against the limit: data, extras as JSON, client id, name (spec TO3l8).
+def size_of(message: AblyMessage | PresenceMessage) -> int:
+    """Bytes that count towards the limit: data, extras as JSON, client id, name (spec TO3l8).
 
-    Refusal (40013) where they could not be sent on.
+    Refusal (40013) if they cannot be encoded.
     """
-    name = message.name if isinstance(message, Message) else None
+    name = message.name if isinstance(message, AblyMessage) else None
     return sum(map(_length, (name, message.client_id, message.data))) + _length_of_extras(message.extras)
 
 
@@ -243,7 +243,7 @@ def _length_of_extras(extras: dict[str, Any] | None) -> int:
     if not extras:
         return 0
     try:
-        _to_msgpack.encode(extras)  # whole numbers beyond 64 bits pass JSON alone
+        _to_msgpack.encode(extras)  # integers beyond 64 bits would pass as JSON
         return len(_to_json.encode(extras))
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise Refusal("message extras hold values that have no place in JSON and MessagePack", 40013) from None
+        raise Refusal("message extras contain values that JSON or MessagePack cannot represent", 40013) from None

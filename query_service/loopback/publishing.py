@@ -1,19 +1,19 @@
-"""MESSAGE: checks, the server's stamp, and the way to those who listen."""
+"""MESSAGE: validation, stamping, and delivery to subscribers."""
 
 from __future__ import annotations
 
-from query_service.loopback.attaching import tell_attached
+from query_service.loopback.attaching import send_attached
 from query_service.loopback.auth import Grant
 from query_service.loopback.channels import Attachment, Channel
 from query_service.loopback.connections import Connection
 from query_service.loopback.protocol import (
+    AblyMessage,
     Action,
     Encoded,
     ErrorInfo,
     Flag,
     Frame,
     Inbound,
-    Message,
     Refusal,
     as_bytes,
     encode,
@@ -21,24 +21,24 @@ from query_service.loopback.protocol import (
 )
 from query_service.loopback.state import State, allowed_client_id
 
-_CONTINUITY_LOST = ErrorInfo("messages were left out: there were more than the rate allows", 80020, 429)
+_CONTINUITY_LOST = ErrorInfo("messages were dropped: the rate limit was exceeded", 80020, 429)
 
 
 def publish_frame(state: State, connection: Connection, frame: Inbound) -> None:
-    """Publishes what a client sent; Refusal as `stamped` and `publish` have it, 40160 or 42911."""
+    """Publishes what a client sent; Refusal as in `stamp` and `publish`, 40160 or 42911."""
     name = frame.channel or ""
     state.require(connection, "publish", Flag.PUBLISH, name)
-    messages = [stamped(connection.grant, message) for message in frame.messages or []]
+    messages = [stamp(connection.grant, message) for message in frame.messages or []]
     state.count(connection, len(messages))
     publish(state, name, messages, connection.id, f"{connection.id}:{frame.msg_serial}")
 
 
-def stamped(grant: Grant, message: Message) -> Message:
-    """The message as others may see it: what a client must not claim is left out, or refused (40000, 40012)."""
+def stamp(grant: Grant, message: AblyMessage) -> AblyMessage:
+    """The message as others may see it, without fields that a client must not set; Refusal (40000, 40012)."""
     if message.action:
-        raise Refusal("this server does not change published messages", 40000)
+        raise Refusal("this server cannot change published messages", 40000)
     message = as_bytes(message)
-    return Message(
+    return AblyMessage(
         id=message.id,
         name=message.name,
         data=message.data,
@@ -48,8 +48,8 @@ def stamped(grant: Grant, message: Message) -> Message:
     )
 
 
-def publish(state: State, name: str, messages: list[Message], origin: str | None, frame_id: str) -> Frame:
-    """Adds stamped messages to a channel as one frame and sends it to those who listen. `origin`: a connection's id.
+def publish(state: State, name: str, messages: list[AblyMessage], origin: str | None, frame_id: str) -> Frame:
+    """Adds stamped messages to a channel as one frame and sends it to subscribers. `origin`: a connection's id.
 
     Refusal for an empty (40000) or too large (40009) publish, a bad channel name (40010), or too many (42910).
     """
@@ -70,7 +70,7 @@ def publish(state: State, name: str, messages: list[Message], origin: str | None
         timestamp=state.now_ms,
         messages=messages,
     )
-    state.channels.keep(channel, frame, now)
+    state.channels.record(channel, frame, now)
     _fan_out(state, channel, frame)
     return frame
 
@@ -83,7 +83,7 @@ def _fan_out(state: State, channel: Channel, frame: Frame) -> None:
         if connection.id == frame.connection_id and not connection.echo:
             continue
         if not connection.messages_out.allow(now, len(frame.messages or ())):
-            _leave_out(state, channel, attachment)
+            _report_loss(state, channel, attachment)
             continue
         attachment.lossy = False
         if connection.form not in encoded:
@@ -91,8 +91,8 @@ def _fan_out(state: State, channel: Channel, frame: Frame) -> None:
         connection.send_encoded(encoded[connection.form], now)
 
 
-def _leave_out(state: State, channel: Channel, attachment: Attachment) -> None:
-    """Tells a listener, once until the next message, that it does not get all."""
+def _report_loss(state: State, channel: Channel, attachment: Attachment) -> None:
+    """Tells a subscriber that messages are dropped, once until the next delivery."""
     if not attachment.lossy:
         attachment.lossy = True
-        tell_attached(state, channel, attachment, channel.head, error=_CONTINUITY_LOST)
+        send_attached(state, channel, attachment, channel.head, error=_CONTINUITY_LOST)

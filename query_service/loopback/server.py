@@ -1,4 +1,4 @@
-"""The process: `imhearing realtime-server`. Listens on this machine alone, for nodes and clients of this machine."""
+"""The process `imhearing realtime-server`: WebSockets and HTTP, for nodes and clients on this machine only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge.configuration.settings import Secret
 from edge.core.errors import DoorError
 from query_service.doors.http_listener import HttpListener, server_options
 from query_service.loopback.auth import Authority
-from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, Outbox
+from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, SocketQueue
 from query_service.loopback.hub import Hub
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Action, Encoded, Frame, Refusal, encode, format_of
 from query_service.loopback.rest import Rest, refusals
 
@@ -31,16 +31,16 @@ _CLOSE_SECONDS = 2.0
 
 
 class RealtimeServer:
-    """A realtime server; `port` 0 takes a free one, known once started. Also an async context manager."""
+    """A realtime server; `port` 0 picks a free one when started. Also an async context manager."""
 
-    def __init__(self, api_key: Secret, port: int = 0, host: str = HOST, limits: Limits | None = None) -> None:
-        """ConfigError when the key is not of the form name:secret, DoorError when `host` is not this machine's own."""
+    def __init__(self, api_key: Secret, port: int = 0, host: str = HOST, limits: ServerLimits | None = None) -> None:
+        """ConfigError if the key is not of the form name:secret, DoorError if `host` is not a loopback address."""
         if not ipaddress.ip_address(host).is_loopback:
-            raise DoorError(f"{host}: the local realtime server listens on this machine alone, on {HOST}")
+            raise DoorError(f"{host}: the local realtime server listens on loopback only, such as {HOST}")
         self.api_key = api_key
         self.host = host
         self.port = port
-        self.limits = limits or Limits()
+        self.limits = limits or ServerLimits()
         self.hub = Hub(Authority(api_key), self.limits)
         self._runner: web.AppRunner | None = None
         self._listener = HttpListener("realtime server")
@@ -49,14 +49,14 @@ class RealtimeServer:
 
     @property
     def endpoint(self) -> str:
-        """What `[ably] endpoint` and the SDK's `endpoint` are set to."""
+        """The value for `[ably] endpoint` and the SDK's `endpoint`."""
         return f"{self.host}:{self.port}"
 
     async def start(self) -> None:
-        """Listens; DoorError when the port cannot be had."""
+        """Starts listening; DoorError if the port is not available."""
         app = web.Application(middlewares=[self._served, refusals], client_max_size=self.limits.frame_bytes)
         app.add_routes([web.get("/", self._websocket), *Rest(self.hub.state).routes()])
-        # No access log: a WebSocket's address holds its token or key.
+        # No access log: a WebSocket's URL contains its token or key.
         self._runner = web.AppRunner(app, shutdown_timeout=_CLOSE_SECONDS, **server_options())
         await self._runner.setup()
         try:
@@ -67,8 +67,8 @@ class RealtimeServer:
         self.port = self._listener.address[1]
         self._ticking = asyncio.create_task(self._tick())
         log.info(
-            "realtime server on %s: for this machine alone, no account needed; a real Ably key in one line of the"
-            " configuration, `[ably] api_key = ...`, reaches clients anywhere instead",
+            "realtime server on %s, for this machine only; to reach clients anywhere, configure an Ably key:"
+            " `[ably] api_key = ...`",
             self.endpoint,
         )
 
@@ -77,8 +77,8 @@ class RealtimeServer:
         if self._ticking:
             self._ticking.cancel()
         for connection in self.hub.state.connections:
-            if connection.outbox:
-                connection.outbox.close(WS_GOING_AWAY)
+            if connection.queue:
+                connection.queue.close(WS_GOING_AWAY)
         await self._listener.stop()
         if self._runner:
             await self._runner.cleanup()
@@ -93,9 +93,9 @@ class RealtimeServer:
         await self.stop()
 
     def cut_sockets(self, *, forget: bool = False) -> None:
-        """Breaks every socket as a dying network would, without a goodbye: for fault drills.
+        """Breaks every socket abruptly, as a network failure does, for tests.
 
-        With `forget`, no connection can be resumed, as after two minutes without network.
+        With `forget`, no connection can be resumed, as after two minutes without a network.
         """
         for request in list(self._sockets.values()):
             _abort(request)
@@ -107,8 +107,8 @@ class RealtimeServer:
             await asyncio.sleep(1.0)
             try:
                 self.hub.tick()
-            except Exception:  # housekeeping must go on whatever one connection does to it
-                log.exception("realtime server: housekeeping failed; going on")
+            except Exception:  # one connection must not stop the housekeeping
+                log.exception("realtime server: housekeeping failed; continuing")
 
     @web.middleware
     async def _served(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -116,41 +116,41 @@ class RealtimeServer:
             return await handler(request)
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
-        """One socket from upgrade to end."""
+        """Serves one socket, from upgrade to close."""
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=self.limits.frame_bytes, heartbeat=_PING_SECONDS, timeout=_CLOSE_SECONDS
         )
         await socket.prepare(request)
-        outbox = Outbox(self.limits, overflowed=lambda: _drop_slow(request))
+        queue = SocketQueue(self.limits, on_overflow=lambda: _drop_slow(request))
         try:
-            connection = self.hub.connect(request.query, outbox)
+            connection = self.hub.connect(request.query, queue)
         except Refusal as refusal:
-            await _turn_away(socket, request, refusal)
+            await _reject(socket, request, refusal)
             return socket
         self._sockets[socket] = request
-        writer = asyncio.create_task(_write(socket, outbox))
+        writer = asyncio.create_task(_write(socket, queue))
         try:
-            await self._read(socket, connection, outbox)
+            await self._read(socket, connection, queue)
         finally:
-            self.hub.lost(connection, outbox)
+            self.hub.lost(connection, queue)
             del self._sockets[socket]
             await asyncio.wait({writer}, timeout=_CLOSE_SECONDS)
             writer.cancel()
         return socket
 
-    async def _read(self, socket: web.WebSocketResponse, connection: Connection, outbox: Outbox) -> None:
+    async def _read(self, socket: web.WebSocketResponse, connection: Connection, queue: SocketQueue) -> None:
         async for message in socket:
-            if connection.outbox is not outbox:  # closed, or resumed on another socket
+            if connection.queue is not queue:  # closed, or resumed on another socket
                 return
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self.hub.receive(connection, message.data)
 
 
-async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
-    with contextlib.suppress(ClientConnectionResetError, ConnectionError):  # the reader sees the end as well
-        async for data in outbox:
+async def _write(socket: web.WebSocketResponse, queue: SocketQueue) -> None:
+    with contextlib.suppress(ClientConnectionResetError, ConnectionError):  # the reader notices too
+        async for data in queue:
             await _send(socket, data)
-        await socket.close(code=outbox.close_code or WS_GOING_AWAY)
+        await socket.close(code=queue.close_code or WS_GOING_AWAY)
 
 
 async def _send(socket: web.WebSocketResponse, data: Encoded) -> None:
@@ -160,8 +160,8 @@ async def _send(socket: web.WebSocketResponse, data: Encoded) -> None:
         await socket.send_str(data)
 
 
-async def _turn_away(socket: web.WebSocketResponse, request: web.Request, refusal: Refusal) -> None:
-    log.info("realtime server: turned a connection away: %s", refusal)
+async def _reject(socket: web.WebSocketResponse, request: web.Request, refusal: Refusal) -> None:
+    log.info("realtime server: rejected a connection: %s", refusal)
     error = encode(Frame(action=Action.ERROR, error=refusal.info), format_of(request.query))
     with contextlib.suppress(ClientConnectionResetError, ConnectionError):
         await _send(socket, error)
@@ -178,28 +178,23 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-async def serve(host: str, port: int, api_key: Secret, limits: Limits | None = None) -> None:
-    """Runs a server till cancelled; errors as for `RealtimeServer` and its `start`."""
+async def serve(host: str, port: int, api_key: Secret, limits: ServerLimits | None = None) -> None:
+    """Runs a server until cancelled; errors as for `RealtimeServer` and its `start`."""
     async with RealtimeServer(api_key, port, host, limits):
         await asyncio.Event().wait()
 
 
-async def run(port: int, api_key: Secret) -> None:
-    """Runs on 127.0.0.1 till cancelled. ConfigError: the key; DoorError: the port."""
-    await serve(HOST, port, api_key)
-
-
 def main(port: int, api_key: Secret) -> int:
-    """The process behind `imhearing realtime-server`: until SIGINT or SIGTERM; the exit code."""
+    """Runs `imhearing realtime-server` until SIGINT or SIGTERM; returns the exit code."""
 
-    async def until_told() -> None:
+    async def run_until_signalled() -> None:
         task = asyncio.current_task()
         if task is None:
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         with contextlib.suppress(asyncio.CancelledError):
-            await run(port, api_key)
+            await serve(HOST, port, api_key)
 
-    asyncio.run(until_told())
+    asyncio.run(run_until_signalled())
     return 0

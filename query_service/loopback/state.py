@@ -1,4 +1,4 @@
-"""What all handlers share: connections, channels, limits, credentials and the two clocks."""
+"""The state shared by all handlers: connections, channels, limits, credentials and two clocks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from query_service.loopback.auth import Authority, Grant, not_permitted
 from query_service.loopback.channels import Channels
 from query_service.loopback.connections import Connection, Connections
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Flag, Frame, Refusal
 
 
 class State:
-    """The server's whole memory. `clock` gives seconds since 1970, `monotonic` seconds that never jump."""
+    """All state of the server. `clock` returns Unix time, `monotonic` seconds that never jump."""
 
     def __init__(
-        self, authority: Authority, limits: Limits, clock: Callable[[], float], monotonic: Callable[[], float]
+        self, authority: Authority, limits: ServerLimits, clock: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
         self.authority = authority
         self.limits = limits
@@ -41,12 +41,12 @@ class State:
             raise not_permitted(operation, name)
 
     def count(self, connection: Connection, messages: int) -> None:
-        """Counts messages from a connection; Refusal (42911) when they come too fast."""
+        """Counts messages from a connection; Refusal (42911) if it exceeds its rate."""
         if not connection.messages_in.allow(self.monotonic(), messages):
             raise Refusal(f"no more than {self.limits.message_rate:g} messages per second", 42911, 429)
 
     def detach(self, connection: Connection, name: str) -> None:
-        """The connection listens to the channel no more; its members stay."""
+        """Unsubscribes the connection from the channel; its members stay."""
         connection.attached.discard(name)
         channel = self.channels.find(name)
         if channel is not None and connection.id in channel.attachments:
@@ -55,7 +55,7 @@ class State:
 
 
 def allowed_client_id(grant: Grant, claimed: str | None) -> str | None:
-    """The client id to stamp on a message; Refusal (40012) for a claim that the credentials do not cover."""
+    """The client id to stamp on a message; Refusal (40012) if the credentials do not permit the claimed one."""
     if grant.client_id == "*":
         if claimed and "*" in claimed:
             raise Refusal("invalid client id: `*` is reserved", 40012)

@@ -1,7 +1,7 @@
 """The only file that imports ably: one connection to Ably, or to a local server that speaks its protocol.
 
-The SDK reconnects by itself after most troubles. After the others (a dead socket that it takes for alive, a refused
-token, two minutes without a line) `keep` raises, and whoever owns the link opens another.
+The SDK reconnects by itself after most failures. After the others (a dead socket that it believes alive, a rejected
+token, two minutes offline) `keep` raises, and the owner of the link opens another.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from query_service.realtime.tokens import claims_of
 
 log = logging.getLogger(__name__)
 
-_REQUEST_SECONDS = 5.0  # the SDK's own patience with the server
-_PING_PATIENCE = 5.0
-_AWAY_SECONDS = 20.0  # without a connection before the owner should begin anew
+_REQUEST_SECONDS = 5.0  # the SDK's own timeout
+_PING_TIMEOUT = 5.0
+_AWAY_SECONDS = 20.0  # offline for so long, the owner should open another link
 _RENEW_AT = 0.6  # of a token's life
 _SDK = Path(ably.__file__).parent
 
 
 class Delivery(NamedTuple):
-    """One inbound message; `client_id` is the server's word for who sent it."""
+    """One inbound message; `client_id` is the sender as verified by the server."""
 
     client_id: str | None
     name: str | None
@@ -45,14 +45,14 @@ class Delivery(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One connection that is present on a channel; `data` is what it says of itself."""
+    """One connection that is present on a channel, with the data that it announces."""
 
     client_id: str
     data: dict[str, Any]
 
 
-def _keep_quiet(loop: asyncio.AbstractEventLoop) -> None:
-    """While the network is away the SDK leaves a failed task behind at each attempt, and asyncio a traceback of it."""
+def _ignore_failed_sdk_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """While offline, the SDK leaves a failed task behind at each attempt, whose traceback asyncio would log."""
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         task = context.get("future") or context.get("task")
@@ -73,20 +73,20 @@ class Link:
         self, endpoint: str, make_token: Callable[[], str], token_seconds: float, ping_seconds: float = 15.0
     ) -> None:
         """`endpoint` is HOST:PORT of a local server without TLS; empty: Ably. `make_token` may raise errors of ours."""
-        # At INFO the SDK prints keys and tokens, at ERROR the messages that it gives up, links to sound and all, and a
-        # traceback for each attempt while the network is away. What matters of it reaches us as exceptions and states.
+        # At INFO the SDK logs keys and tokens; at ERROR undelivered messages, with links to sound, and a traceback per
+        # attempt while offline. What matters reaches us as exceptions and states.
         logging.getLogger("ably").setLevel(logging.CRITICAL)
-        _keep_quiet(asyncio.get_running_loop())
+        _ignore_failed_sdk_tasks(asyncio.get_running_loop())
         self._where = endpoint or "Ably"
         self._remedy = "is the node running there?" if endpoint else "check the network and [ably] api_key"
         self._token_seconds = token_seconds
         self._ping_seconds = ping_seconds
-        make_token()  # a wrong key shows here, not inside the SDK
+        make_token()  # an invalid key fails here, not inside the SDK
 
         async def authenticate(_params: object) -> TokenDetails:
             token = make_token()
             claims = claims_of(token)
-            # of a bare JWT the SDK takes the client id for unknown, and then refuses to renew it (40102)
+            # with a bare JWT the SDK does not know the client id, and refuses to renew the token (40102)
             return TokenDetails(token=token, client_id=claims.client_id, expires=claims.exp * 1_000)
 
         options: dict[str, Any] = {"endpoint": f"{endpoint}/", "tls": False} if endpoint else {}
@@ -99,7 +99,7 @@ class Link:
             channel_retry_timeout=2_000,
             **options,
         )
-        self.answered_at = 0.0  # of the monotonic clock: when a ping last came back
+        self.answered_at = 0.0  # monotonic time of the last reply to a ping
         self._subscribed: list[Any] = []
         self._changed = asyncio.Event()
         self._client.connection.on(self._note_change)
@@ -113,7 +113,7 @@ class Link:
         return str(self._state()) == "connected"
 
     async def open(self, timeout: float = 10.0) -> None:
-        """Connects; DoorError when that fails or takes longer than `timeout` seconds."""
+        """Connects; DoorError if that fails or takes longer than `timeout` seconds."""
         self._client.connect()
         try:
             async with asyncio.timeout(timeout):
@@ -128,9 +128,9 @@ class Link:
     async def subscribe(
         self, channel: str, listener: Callable[[Delivery], None], rewind: str | None = None, timeout: float = 10.0
     ) -> None:
-        """Hands every message on `channel` to `listener`, a plain function that must not block.
+        """Passes every message on `channel` to `listener`, a plain function that must not block.
 
-        `rewind`: also those of the past, as in `15s`. DoorError when the token does not allow it.
+        `rewind` adds earlier messages, such as those of the last `15s`. DoorError if the token does not permit it.
         """
 
         def receive(message: Any) -> None:
@@ -139,15 +139,15 @@ class Link:
         options = ChannelOptions(params={"rewind": rewind}) if rewind else None
         subscribed = self._client.channels.get(channel, options)
         await self._within(timeout, f"subscribe to {channel}", subscribed.subscribe(receive))
-        # without the right to, the server attaches all the same and delivers nothing
+        # without permission the server still attaches, but delivers nothing
         if ChannelMode.SUBSCRIBE not in (subscribed.modes or []):
-            raise DoorError(f"{self._where}: the key or token has no right to subscribe to {channel}")
+            raise DoorError(f"{self._where}: the key or token is not permitted to subscribe to {channel}")
         self._subscribed.append(subscribed)
 
     async def publish(
         self, channel: str, name: str, data: bytes, headers: dict[str, Any], timeout: float = 10.0
     ) -> None:
-        """Sends one message and waits for the server's receipt. After a DoorError it may have arrived all the same."""
+        """Sends one message and waits for the acknowledgement. After a DoorError it may still have arrived."""
         message = Message(name=name, data=data, extras={"headers": headers})
         published = self._client.channels.get(channel).publish(message)
         await self._within(timeout, f"publish on {channel}", published)
@@ -157,13 +157,13 @@ class Link:
         self._client.channels.release(channel)
 
     async def members(self, channel: str, timeout: float = 10.0) -> list[Member]:
-        """Who is present on `channel` now: one for each connection."""
+        """Who is present on `channel` now, one member per connection."""
         found: list[Any] = []
 
-        async def look() -> None:
+        async def get_members() -> None:
             found.extend(await self._client.channels.get(channel).presence.get())
 
-        await self._within(timeout, f"see who is on {channel}", look())
+        await self._within(timeout, f"see who is on {channel}", get_members())
         return [Member(str(member.client_id), _data(member.data)) for member in found]
 
     async def enter(self, channel: str, data: dict[str, str], timeout: float = 10.0) -> None:
@@ -171,7 +171,7 @@ class Link:
         await self._within(timeout, f"enter {channel}", self._client.channels.get(channel).presence.enter(data))
 
     async def keep(self) -> None:
-        """Watches the connection and renews its token, until it is beyond mending: DoorError."""
+        """Watches the connection and renews its token, until it fails for good: DoorError."""
         clock = asyncio.get_running_loop().time
         renew_at = clock() + self._token_seconds * _RENEW_AT
         while True:
@@ -182,7 +182,7 @@ class Link:
             await self._check()
 
     async def _check(self) -> None:
-        """A ping must come back; a connection that is away gets the SDK's own attempts first."""
+        """Pings the server; if it is offline, gives the SDK time to reconnect first."""
         if await self._ping():
             self._check_channels()
             return
@@ -196,24 +196,24 @@ class Link:
                         raise DoorError(f"{self._where}: the connection ended ({self._reason()})")
                     await self._changed.wait()
         except TimeoutError:
-            raise DoorError(f"{self._where}: away for {_AWAY_SECONDS:g} s") from None
+            raise DoorError(f"{self._where}: offline for {_AWAY_SECONDS:g} s") from None
 
     async def _ping(self) -> bool:
         with contextlib.suppress(DoorError):
-            await self._within(_PING_PATIENCE, "ping", self._client.connection.ping())
+            await self._within(_PING_TIMEOUT, "ping", self._client.connection.ping())
             self.answered_at = time.monotonic()
             return True
         return False
 
     def _check_channels(self) -> None:
-        """A connection can live on while a channel is lost, and then it hears nothing."""
+        """A connection can survive the loss of a channel, and would then receive nothing."""
         for channel in self._subscribed:
             if channel.state not in (ChannelState.ATTACHED, ChannelState.ATTACHING):
                 reason = channel.error_reason or channel.state.value
-                raise DoorError(f"{self._where}: the server let go of {channel.name} ({reason})")
+                raise DoorError(f"{self._where}: the server detached {channel.name} ({reason})")
 
     async def close(self) -> None:
-        """Says goodbye if that is quickly done; never raises."""
+        """Closes the connection, within a second; never raises."""
         with contextlib.suppress(DoorError):
             await self._within(1.0, "close", self._client.close())
 
@@ -224,13 +224,13 @@ class Link:
         return str(self._client.connection.error_reason or self._state())
 
     async def _within(self, seconds: float, what: str, doing: Coroutine[Any, Any, Any]) -> None:
-        """Waits for the SDK; never longer, and never cancelled by it.
+        """Waits for the SDK, for at most `seconds`, and without being cancelled by it.
 
-        In a task of its own: when a socket breaks at the wrong moment the SDK swallows a cancellation, and would hang
-        for ever, or cancels what waits for it, and would end whoever waits for us.
+        Runs in a separate task: if a socket breaks at the wrong moment, the SDK either swallows a cancellation, and
+        would hang for ever, or cancels the task that awaits it, and would end our caller.
         """
         task = asyncio.ensure_future(doing)
-        task.add_done_callback(_heed)
+        task.add_done_callback(_retrieve_exception)
         try:
             await asyncio.wait({task}, timeout=seconds)
         finally:
@@ -238,14 +238,14 @@ class Link:
         if not task.done():
             raise DoorError(f"{self._where}: could not {what} within {seconds:g} s")
         if task.cancelled():
-            raise DoorError(f"{self._where}: could not {what} (the SDK gave it up)")
+            raise DoorError(f"{self._where}: could not {what} (cancelled by the SDK)")
         problem = task.exception()
-        if isinstance(problem, Exception):  # the SDK lets those of the libraries below it through
+        if isinstance(problem, Exception):  # including those of the SDK's own libraries
             raise DoorError(f"{self._where}: could not {what} ({problem})") from None
 
 
-def _heed(task: asyncio.Task[Any]) -> None:
-    """Or asyncio would complain that nobody took notice."""
+def _retrieve_exception(task: asyncio.Task[Any]) -> None:
+    """Otherwise asyncio would log that the exception was never retrieved."""
     if not task.cancelled():
         task.exception()
 
@@ -261,7 +261,7 @@ def _data(data: Any) -> dict[str, Any]:
 
 
 def _bytes(data: Any) -> bytes:
-    """What was sent, also by those who send text or JSON where bytes are asked for."""
+    """The data as bytes, even if the sender used text or JSON instead."""
     if isinstance(data, bytes | bytearray):
         return bytes(data)
     if isinstance(data, str):

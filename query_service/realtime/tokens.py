@@ -1,4 +1,4 @@
-"""Who may ask: Ably JWTs for clients and nodes, each with the least capabilities that its role needs."""
+"""Ably JWTs for clients and nodes, each with the least capabilities that its role needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUESTS = "imhearing:requests:"
 REPLIES = "imhearing:replies:"
 EVENTS = "imhearing:events:"
 NODES = "imhearing:nodes"
-LONGEST_SECONDS = 366 * 86_400
+MAX_TTL_SECONDS = 366 * 86_400
 
 # Resource -> operations. A `*` stands for whole segments between colons, and at the end for one or more of them
 # (https://ably.com/docs/auth/capabilities): `imhearing:replies:*` is every client's reply channel and nothing else,
@@ -37,39 +37,39 @@ class ApiKey(Struct, frozen=True):
 
 
 class TokenClaims(Struct, frozen=True):
-    """What of a token's claims is of use to who holds it; `exp` in seconds since 1970."""
+    """The claims of a token that its holder needs; `exp` is Unix time in seconds."""
 
     client_id: str = field(name="x-ably-clientId")
     exp: int
 
 
 def claims_of(token: str) -> TokenClaims:
-    """Whom a token is for and how long it works; whether it is genuine, the server knows. DoorError: it is no token."""
+    """The client and expiry of a token, whose signature only the server can verify. DoorError if malformed."""
     try:
         payload = token.split(".")[1]
         return wire.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), TokenClaims)
     except (IndexError, ValueError, WireError):
-        raise DoorError("the token is none that `imhearing token` made") from None
+        raise DoorError("the token was not issued by `imhearing token`") from None
 
 
 def parse_api_key(api_key: Secret) -> ApiKey:
-    """The halves of `name:secret`; ConfigError if it is not of that form. The message never shows the key."""
+    """Splits `name:secret`; ConfigError, which never quotes the key, if it has another form."""
     match = _API_KEY.fullmatch(api_key.reveal())
     if not match:
-        found = "it is empty" if not api_key.reveal() else "this one is not"
-        raise ConfigError([f"[ably] api_key: must have the form name:secret, as in app.key:secret; {found}"])
+        found = "it is malformed" if api_key.reveal() else "it is empty"
+        raise ConfigError([f"[ably] api_key: {found}; expected name:secret, such as app.key:secret"])
     return ApiKey(match[1], Secret(match[2]))
 
 
 def new_api_key() -> Secret:
-    """A key for a local realtime server, 256 random bits; the real service does not know it."""
+    """A key for a local realtime server, with 256 random bits."""
     return Secret(f"local.{secrets.token_hex(3)}:{secrets.token_urlsafe(32)}")
 
 
 def capabilities_for_client(client_id: str) -> Capability:
-    """What a client may do: ask any node, read its own answers, see nodes and their events. UsageError: bad id."""
+    """A client may query any node, read its own answers, and see nodes and their events. UsageError for a bad id."""
     if not is_client_id(client_id):
-        raise UsageError(f"client id {client_id[:70]!r}: allowed are A-Z, a-z, 0-9, _ and -, 1 to 64 of them")
+        raise UsageError(f"client id {client_id[:70]!r}: use 1 to 64 of A-Z, a-z, 0-9, _ and -")
     return {
         f"{REQUESTS}*": ["publish"],
         f"{REPLIES}{client_id}": ["subscribe"],
@@ -79,9 +79,9 @@ def capabilities_for_client(client_id: str) -> Capability:
 
 
 def capabilities_for_node(node: str) -> Capability:
-    """What a node may do: hear questions to it and to all, answer anyone, be present, see who is, tell its events."""
+    """A node may read requests to it and to all, answer anyone, announce itself, see others, and publish its events."""
     if not is_node_name(node):
-        raise UsageError(f"node {node[:70]!r}: allowed are a-z, 0-9, _ and -, at most 63, not `{EVERY_NODE}`")
+        raise UsageError(f"node {node[:70]!r}: use up to 63 of a-z, 0-9, _ and - (but not `{EVERY_NODE}`)")
     return {
         f"{REQUESTS}{node}": ["subscribe"],
         f"{REQUESTS}{EVERY_NODE}": ["subscribe"],
@@ -92,7 +92,7 @@ def capabilities_for_node(node: str) -> Capability:
 
 
 def client_token(api_key: Secret, client_id: str, ttl_seconds: int, now: Instant) -> str:
-    """A JWT that lets `client_id` ask for `ttl_seconds` from `now` on. ConfigError: the key; UsageError: the rest."""
+    """A JWT that lets `client_id` query for `ttl_seconds` from `now` on. ConfigError for the key, else UsageError."""
     return _sign(api_key, client_id, capabilities_for_client(client_id), ttl_seconds, now)
 
 
@@ -103,8 +103,8 @@ def node_token(api_key: Secret, node: str, ttl_seconds: int, now: Instant) -> st
 
 def _sign(api_key: Secret, client_id: str, capability: Capability, ttl_seconds: int, now: Instant) -> str:
     """Claims as in https://ably.com/docs/auth/token/jwt: the capability is JSON inside the JSON."""
-    if not 1 <= ttl_seconds <= LONGEST_SECONDS:
-        raise UsageError(f"a token's life must be 1 to {LONGEST_SECONDS} seconds, not {ttl_seconds}")
+    if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+        raise UsageError(f"a token's lifetime must be 1 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds}")
     key = parse_api_key(api_key)
     issued = now // MICROSECONDS
     claims = {

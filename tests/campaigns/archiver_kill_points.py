@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.catalog import Catalog
+from edge.catalog import CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Archive, Mqtt, Node, Recorder, Settings
@@ -34,7 +34,7 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
@@ -44,10 +44,10 @@ PROCESS = """
 import logging, sys, threading
 from pathlib import Path
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.INFO)
-pace = Pace(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+pace = Pacing(rescan=0.5, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 service.run(load(Path(sys.argv[1])), threading.Event(), pace)
 """
 
@@ -71,7 +71,7 @@ SCENES = (
 )
 
 
-class Point(NamedTuple):
+class KillPoint(NamedTuple):
     scene: Scene
     call: str
     when: int
@@ -80,7 +80,7 @@ class Point(NamedTuple):
         return f"{self.scene.name}:{self.call}:{self.when}"
 
 
-def survive(point: Point) -> str:
+def survive(point: KillPoint) -> str:
     """Runs one point; gives `killed`, or `unharmed` when the call did not happen that often. Raises AssertionError."""
     with tempfile.TemporaryDirectory(prefix="imhearing-kill-") as name, running_store() as store:
         folder = Path(name)
@@ -190,7 +190,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
     assert rows.keys() == files.keys(), "the catalog has other chunks"
     assert {chunk_id for chunk_id, archive in rows.items() if archive} == kept.keys(), "other chunks are stored"
     assert _archived(store) == kept, "the store has other sound"
-    assert Storage(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
+    assert S3Store(store.settings).open_uploads("imhearing/") == [], "an upload was left open"
     archives = set(rows.values()) - {None}
     for archive_id in archives:
         assert len(list(store.folder.rglob(f"{archive_id}.zip"))) == 1, "an archive is missing"
@@ -200,7 +200,7 @@ def _check_in_the_end(settings: Settings, store: RunningStore, files: dict[str, 
 
 def _rows(settings: Settings) -> dict[str, str | None]:
     """Where the catalog says each chunk is; nothing while it was not made yet."""
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
     deadline = time.monotonic() + 1.5
     while True:
         try:
@@ -230,11 +230,11 @@ def _members(path: Path) -> dict[str, bytes]:
     return {}
 
 
-def every_point(every: int) -> Iterator[Point]:
+def every_point(every: int) -> Iterator[KillPoint]:
     for scene in SCENES:
         for call, times in count_points(scene).items():
             for when in range(1, times + 1, every):
-                yield Point(scene, call, when)
+                yield KillPoint(scene, call, when)
 
 
 def main() -> int:
@@ -252,7 +252,7 @@ def main() -> int:
         else {}
     )
 
-    def one(point: Point) -> tuple[Point, str]:
+    def one(point: KillPoint) -> tuple[KillPoint, str]:
         try:
             return point, survive(point)
         except AssertionError as problem:

@@ -23,7 +23,7 @@ from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from query_service.client.ably import AblyClient
 from query_service.doors.ably import AblyDoor
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.values import ErrorAnswer, refusal
@@ -58,7 +58,7 @@ class Scene:
 
     async def start_server(self) -> None:
         # it does not ask for new tokens: who holds one must renew it in time
-        self.server = RealtimeServer(self.key, self.port, limits=Limits(reauth_seconds=0))
+        self.server = RealtimeServer(self.key, self.port, limits=ServerLimits(reauth_seconds=0))
         await self.server.start()
         self.port = self.server.port
 

@@ -17,16 +17,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.kill_points import Ground, Point
+from tests.support.kill_points import KillPoint, KillPointCheck
 
-_ground: Ground | None = None
+_ground: KillPointCheck | None = None
 
 
 def main() -> int:
     options = _options()
     logging.disable()
     with tempfile.TemporaryDirectory() as folder:
-        ground = Ground(Path(folder), options.seconds, options.format)
+        ground = KillPointCheck(Path(folder), options.seconds, options.format)
         ground.prepare()
         points = ground.points()
         random.Random(1).shuffle(points)  # so that a part of them is a fair sample
@@ -57,16 +57,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _verdicts(ground: Ground, points: list[Point], options: argparse.Namespace) -> Iterator[tuple[Point, str]]:
+def _verdicts(
+    ground: KillPointCheck, points: list[KillPoint], options: argparse.Namespace
+) -> Iterator[tuple[KillPoint, str]]:
     global _ground  # noqa: PLW0603 - what the forked workers inherit
     _ground = ground
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        yield from pool.imap_unordered(_judge, points)
+        yield from pool.imap_unordered(_check, points)
 
 
-def _judge(point: Point) -> tuple[Point, str]:
+def _check(point: KillPoint) -> tuple[KillPoint, str]:
     assert _ground is not None
-    return point, _ground.judge(point)
+    return point, _ground.check(point)
 
 
 def _known(results: Path | None) -> dict[str, str]:
@@ -76,7 +78,7 @@ def _known(results: Path | None) -> dict[str, str]:
     return {point: verdict for point, _, verdict in lines}
 
 
-def _note(results: Path | None, point: Point, verdict: str) -> None:
+def _note(results: Path | None, point: KillPoint, verdict: str) -> None:
     if results is not None:
         with results.open("a") as file:
             file.write(f"{point}\t{verdict}\n")

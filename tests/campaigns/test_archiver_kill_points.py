@@ -7,19 +7,19 @@ import subprocess
 
 import pytest
 
-from tests.campaigns.archiver_kill_points import SCENES, Point, survive
+from tests.campaigns.archiver_kill_points import SCENES, KillPoint, survive
 
 WHOLE, PARTS, FORGET = SCENES
 # the plan's commit, the upload's requests, the commit of what is uploaded, the removal of chunks
 POINTS = [
-    Point(WHOLE, "fdatasync", 14),
-    Point(WHOLE, "pwrite64", 120),
-    Point(WHOLE, "unlink", 18),
-    Point(PARTS, "sendto", 4),
-    Point(PARTS, "unlink", 16),
+    KillPoint(WHOLE, "fdatasync", 14),
+    KillPoint(WHOLE, "pwrite64", 120),
+    KillPoint(WHOLE, "unlink", 18),
+    KillPoint(PARTS, "sendto", 4),
+    KillPoint(PARTS, "unlink", 16),
     # an archive is rewritten; the one before is deleted
-    Point(FORGET, "sendto", 6),
-    Point(FORGET, "fdatasync", 24),
+    KillPoint(FORGET, "sendto", 6),
+    KillPoint(FORGET, "fdatasync", 24),
 ]
 
 
@@ -34,5 +34,5 @@ def _can_trace() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not _can_trace(), reason="strace is not installed or may not trace")
 @pytest.mark.parametrize("point", POINTS, ids=str)
-def test_killed_there_nothing_is_lost_or_doubled(point: Point) -> None:
+def test_killed_there_nothing_is_lost_or_doubled(point: KillPoint) -> None:
     assert survive(point) == "killed"

@@ -20,8 +20,9 @@ import imhearing
 from edge.catalog import CatalogReader
 from edge.core.instant import FIRST, LAST
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.messaging import topics
 from edge.messaging.events import (
     ArchiverState,
     ArchiverStatus,
@@ -31,7 +32,6 @@ from edge.messaging.events import (
     RecorderStatus,
     SoundingChanged,
 )
-from edge.messaging.home_assistant import discovery_topic
 from edge.spool.spool import Spool
 from tests.support.mqtt import connected
 from tests.support.wait import wait_until
@@ -54,7 +54,7 @@ class Broker:
         self.start()
 
     def start(self) -> None:
-        self._child = Child(broker_part(self.port, self._folder, self._folder / "broker.log"))
+        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
         wait_until(lambda: ports.answers(self.port), "the broker answers")
 
     def kill(self) -> None:
@@ -118,7 +118,7 @@ def _retained_is_right(port: int) -> None:
         for event, wanted in RETAINED.items():
             topic = f"imhearing/porch/{event.TOPIC}"
             client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
-        client.await_on(discovery_topic("porch"), timeout=30)
+        client.await_on(topics.discovery("porch"), timeout=30)
         # a connection that lasts two seconds makes the next one quick; there is a level each second
         wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels", 30)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests import asyncapi
 from tests.contract import product
 from tests.contract.output import Output
 
@@ -11,7 +12,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def write(output: Output) -> None:
-    _, body = product.asyncapi_text().split("\n", 1)  # the first line names the modules it was written from
+    _, body = asyncapi.text().split("\n", 1)  # the first line names the modules it was written from
     output.text("asyncapi.yaml", body)
     output.text("config_example.ini", product.example_ini())
     deploy = _ROOT / "deploy"

@@ -2,6 +2,5 @@
 
 from edge.configuration.loader import example_ini
 from edge.configuration.settings import Secret, Settings
-from edge.messaging.asyncapi import text as asyncapi_text
 
-__all__ = ["Secret", "Settings", "asyncapi_text", "example_ini"]
+__all__ = ["Secret", "Settings", "example_ini"]

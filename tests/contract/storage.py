@@ -25,7 +25,6 @@ _HELD, _ERASED = (at(0), at(1)), (at(2), at(3))
 def write_plan(output: Output, catalog: Path) -> None:
     """The rows of an archiver that cannot reach its store: what was committed before any byte moved."""
     rows = _rows(catalog)
-    del rows["attempts"]  # it goes on trying
     output.json("storage/planned/rows.json", rows)
 
 

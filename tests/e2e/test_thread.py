@@ -47,7 +47,7 @@ def wait_for_archives(node: RunningNode, archives: int, chunks: int) -> dict[str
     """Asks over Ably until so much has been archived."""
 
     def enough() -> dict[str, Any] | None:
-        answer = node.ask("--last", "3m", "--via", "ably")
+        answer = node.query("--last", "3m", "--via", "ably")
         found = recorded(answer)
         return answer if len(found) >= chunks and len({i["where"]["archive"] for i in found}) >= archives else None
 

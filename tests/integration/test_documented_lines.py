@@ -17,7 +17,8 @@ import imhearing
 from edge.configuration import loader as config
 from edge.core import wire
 from edge.messaging.commands import COMMANDS
-from edge.messaging.events import EVENTS, ROOT, Response
+from edge.messaging.events import EVENTS, Response
+from edge.messaging.topics import ROOT
 from edge.recorder import service
 from tests.support.broker import running_broker
 from tests.support.json_schema import faults

@@ -15,40 +15,40 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service as archiver_service
-from edge.archiver.upload.pace import Pace
+from edge.archiver.pacing import Pacing
 from edge.catalog import Catalog
 from edge.configuration import settings as sections
 from edge.configuration.settings import Settings
 from edge.core.systemd import Heartbeat
 from edge.core.values import PauseOrder
-from edge.recorder.capture.blocks import Block, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, SoundSource, SourceFormat
 from edge.recorder.recorder import Recorder
 from query_service import service as query_service
 from query_service.realtime.link import Link
 from tests.support.chunks import fill_spool
+from tests.support.fake_systemd import FakeSystemd, fake_systemd
 from tests.support.fault_proxy import running_proxy
 from tests.support.microphone import virtual_microphone, write_noise
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import server_in_thread
 from tests.support.recorder_process import running_recorder
 from tests.support.s3 import running_store
-from tests.support.scripted import LOST, RATE, Rig
-from tests.support.supervisor import Supervisor, supervisor
+from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
 from tests.support.wait import wait_until
 
-FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
+FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
 
 
 @pytest.fixture
-def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
     """Watches services in this process."""
-    with supervisor() as made:
+    with fake_systemd() as made:
         for name, value in made.environ.items():
             monkeypatch.setenv(name, value)
         yield made
 
 
-def stays_alive(watcher: Supervisor, terms: float = 3) -> bool:
+def stays_alive(watcher: FakeSystemd, terms: float = 3) -> bool:
     """Whether no watchdog bites for that many of its terms."""
     end = time.monotonic() + terms * watcher.seconds
     while time.monotonic() < end:
@@ -90,29 +90,29 @@ class CountedHeartbeat(Heartbeat):
     def __init__(self) -> None:
         super().__init__({})
         self.beats = 0
-        self.told: list[str] = []
+        self.statuses: list[str] = []
 
     def beat(self) -> None:
         self.beats += 1
 
     def status(self, text: str) -> None:
-        self.told.append(text)
+        self.statuses.append(text)
 
 
-def run_recorder(rig: Rig, source: Source, stop: threading.Event) -> CountedHeartbeat:
+def run_recorder(rig: Rig, source: SoundSource, stop: threading.Event) -> CountedHeartbeat:
     heartbeat = CountedHeartbeat()
     Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
     return heartbeat
 
 
-def test_a_recorder_without_samples_does_not_beat(tmp_path: Path) -> None:
+def test_a_recorder_without_samples_sends_no_keep_alive(tmp_path: Path) -> None:
     rig, stop = Rig(tmp_path), threading.Event()
     heartbeat = run_recorder(rig, DeafSource(rig, stop, blocks=45, looks=1_000), stop)
     assert heartbeat.beats == 45
     assert len(rig.spool.chunks.finished()) == 3  # the third was cut short by the stop
 
 
-def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> None:
+def test_a_recorder_with_a_reason_not_to_record_sends_keep_alives(tmp_path: Path) -> None:
     rig, stop = Rig(tmp_path), threading.Event()
 
     class Unplugged(DeafSource):
@@ -122,21 +122,21 @@ def test_a_recorder_that_knows_why_it_records_nothing_beats(tmp_path: Path) -> N
 
     heartbeat = run_recorder(rig, Unplugged(rig, stop, 0, 1), stop)
     assert heartbeat.beats == 1
-    assert heartbeat.told == ["no_device: unplugged"]
+    assert heartbeat.statuses == ["no_device: unplugged"]
 
-    stop = threading.Event()
+    stop = ScriptedStop(rig.clock, ())
     rig.spool.pause.write(PauseOrder())
-    threading.Timer(0.7, stop.set).start()
+    stop.acts.append(stop.set)
     heartbeat = run_recorder(rig, DeafSource(rig, stop, 0, 1), stop)
     assert heartbeat.beats >= 1
-    assert heartbeat.told == ["paused"]
+    assert heartbeat.statuses == ["paused"]
 
 
 @pytest.mark.slow
-def test_a_sound_server_that_hangs_is_known_or_noticed(tmp_path: Path) -> None:
+def test_a_hanging_sound_server_is_reported_or_stops_the_keep_alives(tmp_path: Path) -> None:
     """The microphone's own thread stands still: either the recorder says that it hears nothing, or the dog bites."""
     write_noise(tmp_path / "noise.wav", 20, seed=7)
-    with supervisor(4.0) as watcher, virtual_microphone() as microphone:
+    with fake_systemd(4.0) as watcher, virtual_microphone() as microphone:
         server = _child_named("pulseaudio")
         options = ("recorder.source=microphone", "recorder.device=pulse", "recorder.record_period=1")
         with running_recorder(tmp_path / "node", *options, environment=microphone.environment | watcher.environ) as it:
@@ -169,9 +169,7 @@ def _child_named(name: str) -> int:
 # the archiver
 
 
-def test_an_archiver_whose_store_hangs_stops_beating_and_the_next_one_goes_on(
-    tmp_path: Path, watcher: Supervisor
-) -> None:
+def test_an_archiver_whose_store_hangs_is_restarted_and_continues(tmp_path: Path, watcher: FakeSystemd) -> None:
     spool = tmp_path / "spool"
     fill_spool(spool, 5, node="porch")
     with running_store() as store, running_proxy(store.settings) as (proxy, s3):
@@ -207,8 +205,8 @@ def test_an_archiver_whose_store_hangs_stops_beating_and_the_next_one_goes_on(
             second.join(10)
 
 
-def test_an_archiver_without_a_bucket_or_a_link_is_alive_and_says_what_it_lacks(
-    tmp_path: Path, watcher: Supervisor
+def test_an_archiver_without_bucket_or_network_stays_alive_and_reports_why(
+    tmp_path: Path, watcher: FakeSystemd
 ) -> None:
     spool = tmp_path / "spool"
     fill_spool(spool, 5, node="porch")
@@ -236,8 +234,8 @@ def test_an_archiver_without_a_bucket_or_a_link_is_alive_and_says_what_it_lacks(
 # the query service
 
 
-def test_a_query_service_whose_ably_connection_hangs_stops_beating(
-    tmp_path: Path, watcher: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_a_query_service_with_a_hanging_ably_connection_sends_no_keep_alive(
+    tmp_path: Path, watcher: FakeSystemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_service, "_SILENT", 1.0)
     hang = threading.Event()
@@ -266,7 +264,7 @@ def test_a_query_service_whose_ably_connection_hangs_stops_beating(
         wait_until(watcher.would_kill, "the dog bites", 10)
 
 
-def test_a_query_service_without_a_network_tries_again_and_stays_alive(tmp_path: Path, watcher: Supervisor) -> None:
+def test_a_query_service_without_a_network_retries_and_stays_alive(tmp_path: Path, watcher: FakeSystemd) -> None:
     with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
     with running_service(replace(settings, ably=replace(settings.ably, endpoint="127.0.0.1:1"))):
@@ -274,14 +272,14 @@ def test_a_query_service_without_a_network_tries_again_and_stays_alive(tmp_path:
         assert stays_alive(watcher)
 
 
-def test_a_query_service_without_an_ably_key_is_alive(tmp_path: Path, watcher: Supervisor) -> None:
+def test_a_query_service_without_an_ably_key_stays_alive(tmp_path: Path, watcher: FakeSystemd) -> None:
     with running_service(QueryNode(tmp_path).settings):
         wait_until(watcher.is_ready, "it is ready")
         assert stays_alive(watcher, 2)
 
 
-def test_a_query_service_whose_loop_stands_still_stops_beating(
-    tmp_path: Path, watcher: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_a_query_service_with_a_hanging_loop_sends_no_keep_alive(
+    tmp_path: Path, watcher: FakeSystemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked, free = threading.Event(), threading.Event()
 

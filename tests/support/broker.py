@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge.embedded import ports
-from edge.embedded.broker import broker_part
+from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
 from tests.support.wait import wait_until
 
@@ -21,14 +21,14 @@ class BrokerAddress(NamedTuple):
 
 @contextlib.contextmanager
 def running_broker(port: int | None = None) -> Iterator[BrokerAddress]:
-    """Yields (host, port) of a broker without any state; `port` where one must come back on the same."""
-    chosen = ports.choose(port, patience=5)
+    """Yields (host, port) of a broker without any state; `port` to restart one on the same port."""
+    chosen = ports.choose(port, timeout=5)
     with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
-        child = Child(broker_part(chosen, Path(folder), Path(folder) / "broker.log"))
+        child = Child(broker_process(chosen, Path(folder), Path(folder) / "broker.log"))
         try:
             wait_until(lambda: ports.listens(child.pid, chosen) or child.exit_code() is not None, "the broker answers")
-            assert child.exit_code() is None, child.last_words()
+            assert child.exit_code() is None, child.last_lines()
             yield BrokerAddress(ports.LOOPBACK, chosen)
         finally:
-            child.ask_to_end()
+            child.terminate()
             child.end(5)

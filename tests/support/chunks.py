@@ -1,4 +1,4 @@
-"""Chunks as the recorder leaves them: real FLAC in a real spool, manifests that fit, seeded noise."""
+"""Chunks as the recorder writes them: real FLAC in a real spool, matching manifests, seeded noise."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_chunk(
     sounds: tuple[SoundSpan, ...] = (),
     node: str = "porch",
 ) -> Chunk:
-    """The manifest of chunk `seq` of a stream that began at `start`; `data` is its file."""
+    """The manifest of chunk `seq` of a stream that started at `start`; `data` is its file's content."""
     data = audio_bytes(seq) if data is None else data
     frames = RATE * seconds
     at = Instant(start + seq * seconds * 1_000_000)
@@ -89,7 +89,7 @@ def make_stream(stream_id: str = STREAM, **changes: object) -> Stream:
 
 
 def put_chunk(spool: Spool, chunk: Chunk, data: bytes) -> None:
-    """Finishes `chunk` in the spool the way the recorder does, when its sound ended."""
+    """Adds `chunk` to the spool as the recorder does, at the time its sound ended."""
     part = spool.layout.part_path(chunk.chunk_id, chunk.format)
     part.write_bytes(data)
     written_at(part, chunk.ended_at)
@@ -97,7 +97,7 @@ def put_chunk(spool: Spool, chunk: Chunk, data: bytes) -> None:
 
 
 def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", frames: int = RATE) -> dict[str, bytes]:
-    """A spool with `count` chunks of a stream, which its recorder left so at START; gives their files by chunk id."""
+    """A spool with `count` chunks of a stream, as left by its recorder at START; returns their files by chunk id."""
     spool = Spool(path, node)
     spool.create()
     spool.streams.write(make_stream(node=node))
@@ -113,5 +113,5 @@ def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", f
 
 
 def written_at(path: Path, at: Instant) -> None:
-    """As if `path` had last been written then."""
+    """Sets the time at which `path` was last written."""
     os.utime(path, ns=(at * 1000, at * 1000))

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of a real store that lets chosen requests go wrong."""
+"""An HTTP proxy in front of a real store that makes chosen requests fail."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ Fault = Literal[
     "error",  # 500
     "slow_down",  # 503
     "denied",
+    "exists",
     "skewed",
     "no_bucket",
     "reset_body",  # the connection is reset in the middle of the request
@@ -35,6 +36,7 @@ _REFUSALS = {
     "error": (500, "InternalError"),
     "slow_down": (503, "SlowDown"),
     "denied": (403, "AccessDenied"),
+    "exists": (412, "PreconditionFailed"),
     "skewed": (403, "RequestTimeTooSkewed"),
     "no_bucket": (404, "NoSuchBucket"),
 }
@@ -47,7 +49,7 @@ class Request(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What S3 calls it, roughly: `PUT`, `PUT part`, `POST start`, `POST complete`, `GET`, `GET list`, ..."""
+        """The S3 operation: `PUT`, `PUT part`, `POST start`, `POST complete`, `GET`, `GET list`, ..."""
         kinds = {"partNumber": "part", "uploads": "start" if self.method == "POST" else "list", "uploadId": "upload"}
         for key, kind in kinds.items():
             if re.search(rf"(^|&){key}(=|&|$)", self.query):
@@ -56,7 +58,7 @@ class Request(NamedTuple):
 
 
 class FaultProxy:
-    """`choose` is asked for each request and gives a fault or None; `seen` keeps what was asked."""
+    """`choose` returns a fault or None for each request; `seen` lists all requests."""
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
@@ -66,7 +68,7 @@ class FaultProxy:
         self._lock = threading.Lock()
 
     def fail_once(self, name: str, fault: Fault) -> None:
-        """The next request of this name goes wrong, and no other."""
+        """Only the next request of this name fails."""
         left = [fault]
         self.choose = lambda request: left.pop() if left and request.name == name else None
 
@@ -88,7 +90,7 @@ class FaultProxy:
 
 @contextlib.contextmanager
 def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
-    """A proxy in front of the store that `settings` reach, and settings that go through it."""
+    """A proxy in front of the store in `settings`, and settings that use the proxy."""
     proxy = FaultProxy(settings.endpoint_url)
 
     class Handler(_Handler):
@@ -109,7 +111,7 @@ def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that were killed are no news."""
+        """Ignores clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):

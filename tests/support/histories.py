@@ -1,4 +1,4 @@
-"""Random histories of a node in microseconds around 1970, and a slow, obvious account of what each instant was."""
+"""Random histories of a node in microseconds around 1970, and a slow, obvious model of the state at each instant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHo
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
 from edge.spool.spool import Spool
-from edge.spool.state import RecorderState, StreamRecords
+from edge.spool.state import StateFile, StreamRecords
 from query_service.answer.facts import KnownSound
 
 NODE = "porch"
@@ -36,7 +36,7 @@ class Entry(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """Everything there is to know, and when it is asked."""
+    """All facts about a node, and the time of the query."""
 
     streams: tuple[Stream, ...]
     places: tuple[tuple[Chunk, Place], ...]
@@ -146,7 +146,7 @@ def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Inst
 
 
 def entry(chunk: Chunk, place: Place) -> Entry | None:
-    """What the catalog says of a chunk in this place; None where it does not know it."""
+    """What the catalog knows of a chunk in this place; None if nothing."""
     where = Where(f"{chunk.chunk_id}-00000000", chunk.member, 50, 1, chunk.sha256)
     match place:
         case "unregistered":
@@ -164,7 +164,7 @@ def entry(chunk: Chunk, place: Place) -> Entry | None:
 
 
 class FakeCatalog:
-    """The catalog's reading half over a history."""
+    """The reading half of the catalog, on a history."""
 
     def __init__(self, history: History) -> None:
         self.path = Path("/nonexistent/catalog.db")
@@ -217,7 +217,7 @@ def make_archive(name: str) -> Archive:
 
 
 class FakeSpool(Spool):
-    """The spool's reading half over a history."""
+    """The reading half of the spool, on a history."""
 
     def __init__(self, history: History) -> None:
         super().__init__(Path("/nonexistent/spool"), NODE)
@@ -253,7 +253,7 @@ class _FakeChunks(SpoolChunks):
         return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
 
 
-class _FakeState(RecorderState):
+class _FakeState(StateFile):
     def __init__(self, layout: SpoolLayout, history: History) -> None:
         super().__init__(layout)
         self._history = history
@@ -275,7 +275,7 @@ class _FakeStreams(StreamRecords):
 
 
 def account(history: History, moment: int) -> tuple[str, ...]:
-    """What one instant was: state, and which chunk or why. Slow, and written down as the rules read."""
+    """The state at one instant, and its chunk or cause. Slow, and written exactly as the rules are stated."""
     ordinals = {stream.stream_id: stream.ordinal for stream in history.streams}
     best: tuple[tuple[bool, int, int], tuple[str, ...]] | None = None
     for chunk, place in history.places:

@@ -1,4 +1,4 @@
-"""A kernel's clocks that a test turns by hand."""
+"""A kernel clock that tests set by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOON = Instant.parse("2026-11-22T12:00:00Z")
 
 
 class TurnedClock(KernelClock):
-    """Starts at noon, synchronised, 1,000 s after its boot; `set_back`, `pass_time` and `boot` turn it."""
+    """Starts at noon, synchronised, 1,000 s after boot; `set_by`, `pass_time` and `boot` change it."""
 
     def __init__(self, synchronised: bool = True) -> None:
         self.boot_id = "boot-1"
@@ -29,15 +29,18 @@ class TurnedClock(KernelClock):
     def synchronised(self) -> bool:
         return self.is_synchronised
 
+    def sleep(self, seconds: float) -> None:
+        self.pass_time(max(0.0, seconds))
+
     def pass_time(self, seconds: float) -> None:
         self.uptime += round(seconds * 1_000_000)
 
     def set_by(self, seconds: float) -> None:
-        """Somebody sets the wall clock."""
+        """Sets the wall clock forward, or back if negative."""
         self.offset += round(seconds * 1_000_000)
 
     def boot(self, boot_id: str, wrong_by: float = 0.0, off_for: float = 60.0, synchronised: bool = False) -> None:
-        """The machine was off, and its clock is now wrong by some seconds."""
+        """The machine was off for a while, and its clock is now wrong by some seconds."""
         now = self.now() + round((off_for + wrong_by) * 1_000_000)
         self.boot_id, self.uptime, self.is_synchronised = boot_id, 10_000_000, synchronised
         self.offset = now - self.uptime

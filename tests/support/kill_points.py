@@ -1,4 +1,4 @@
-"""Kills a recorder at chosen system calls, starts another, and holds what is on disk against what it was given."""
+"""Kills a recorder at chosen system calls, starts another, and compares the disk with what it was given."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge.core.ids import stream_of
 from edge.core.values import AudioFormat
 from edge.recorder.durable.chunk_writer import digest
 from edge.spool.spool import Spool
-from tests.support.killed_life import Who, traced_life
-from tests.support.life import BLOCK_FRAMES, Progress, live, progress_of
 from tests.support.recorded import chunks_of, sound_of, streams_of
+from tests.support.recorder_run import BLOCK_FRAMES, RunProgress, read_progress, record_file
+from tests.support.traced_run import Who, run_traced
 
 CALLS = ("write", "openat", "fsync", "rename", "unlink")
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling, or writing
@@ -25,8 +25,8 @@ _RATE = 8_000
 _CALL = re.compile(r"(?:\d+ +)?(\w+)\(")
 
 
-class Point(NamedTuple):
-    """The `number`th call of `call` in the thread `who`; `repairing`: of a life that begins with a crashed spool."""
+class KillPoint(NamedTuple):
+    """The `number`th call of `call` in the thread `who`; `repairing`: of a run that starts with a crashed spool."""
 
     call: str
     number: int
@@ -37,8 +37,8 @@ class Point(NamedTuple):
         return f"{self.call}:{self.number}:{self.who}:{'repair' if self.repairing else 'fresh'}"
 
 
-class Ground:
-    """A sound, the spool that a crash left, and the system calls that a life makes."""
+class KillPointCheck:
+    """A sound, the spool left by a crash, and the system calls of a run."""
 
     def __init__(self, folder: Path, seconds: float = 3.3, audio_format: AudioFormat = "flac") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,48 +51,48 @@ class Ground:
         self._crashed_progress = folder / "crashed.progress"
 
     def prepare(self) -> None:
-        """Makes the crashed spool: killed in the middle of its sound."""
+        """Creates the crashed spool, by killing a recorder in the middle of its sound."""
         writes = self._calls("recorder", repairing=False)["write"]
-        self._run(self._crashed, self._crashed_progress, Point("write", writes * 2 // 3, "recorder", False))
-        assert progress_of(self._crashed_progress).frames, "it was killed too early"
+        self._run(self._crashed, self._crashed_progress, KillPoint("write", writes * 2 // 3, "recorder", False))
+        assert read_progress(self._crashed_progress).frames, "it was killed too early"
 
-    def points(self) -> list[Point]:
-        """Every call that a life makes, fresh and repairing."""
+    def points(self) -> list[KillPoint]:
+        """Every system call of a run, with a fresh and with a crashed spool."""
         found = []
         for repairing in (False, True):
             for who in get_args(Who):
                 for call, count in sorted(self._calls(who, repairing=repairing).items()):
-                    found += [Point(call, number, who, repairing) for number in range(1, count + 1)]
+                    found += [KillPoint(call, number, who, repairing) for number in range(1, count + 1)]
         return found
 
-    def judge(self, point: Point) -> str:
-        """'' when all is well after a life killed at `point` and a whole one after it; else what is wrong."""
+    def check(self, point: KillPoint) -> str:
+        """What is wrong after a run killed at `point` and a complete run after it; '' if nothing is."""
         folder = self._folder / str(point).replace(":", "-")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:
-            return self._judge(point, folder)
+            return self._check(point, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _judge(self, point: Point, folder: Path) -> str:
+    def _check(self, point: KillPoint, folder: Path) -> str:
         lives = []
         if point.repairing:
             shutil.copytree(self._crashed, folder / "spool")
-            lives.append(progress_of(self._crashed_progress))
+            lives.append(read_progress(self._crashed_progress))
         killed = self._run(folder / "spool", folder / "killed.progress", point)
         if (folder / "killed.progress").exists():
-            lives.append(progress_of(folder / "killed.progress"))
+            lives.append(read_progress(folder / "killed.progress"))
         spool = Spool(folder / "spool", "porch")
-        live(spool, self.sound, folder / "whole.progress", self._format)
-        lives.append(progress_of(folder / "whole.progress"))
+        record_file(spool, self.sound, folder / "whole.progress", self._format)
+        lives.append(read_progress(folder / "whole.progress"))
         try:
             self._hold_against(spool, [life for life in lives if life.stream_id], killed)
         except AssertionError as problem:
             return str(problem) or "not as it should be"
         return ""
 
-    def _hold_against(self, spool: Spool, lives: list[Progress], killed: bool) -> None:
+    def _hold_against(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
         assert not spool.chunks.parts(), "a part is left"
         assert not spool.chunks.leftovers(), "a temporary file is left"
         assert not list(spool.path.glob("*.damaged*")), "something is damaged"
@@ -104,7 +104,7 @@ class Ground:
             self._hold_stream(spool, life, 0 if whole else ENCODING, len(self.samples) if whole else life.frames)
         self._hold_holes(spool, lives, killed)
 
-    def _hold_stream(self, spool: Spool, life: Progress, may_lack: int, given: int) -> None:
+    def _hold_stream(self, spool: Spool, life: RunProgress, may_lack: int, given: int) -> None:
         sound = sound_of(spool, life.stream_id)
         # between the encoder and the note of it lies one block
         assert given - may_lack <= len(sound) <= given + BLOCK_FRAMES, f"{len(sound)} of {given} frames are there"
@@ -112,7 +112,7 @@ class Ground:
         for chunk in chunks_of(spool, life.stream_id):
             assert digest(spool.layout.audio_path(chunk)).sha256 == chunk.sha256, "a manifest tells of other bytes"
 
-    def _hold_holes(self, spool: Spool, lives: list[Progress], killed: bool) -> None:
+    def _hold_holes(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
         *killed_ones, last = streams_of(spool)
         assert last.stream_id == lives[-1].stream_id, "the last stream is not the last"
         told = [hole.cause for stream in (*killed_ones, last) for hole in stream.before]
@@ -121,21 +121,21 @@ class Ground:
         assert len(told) >= len(begun), f"{len(begun)} lives ended, told are {told}"
         assert set(told) <= deaths | {"restart"}, f"told are {told}"
 
-    def _run(self, spool: Path, progress: Path, point: Point) -> bool:
-        """One life, killed; False when it ended before."""
-        return not traced_life(
+    def _run(self, spool: Path, progress: Path, point: KillPoint) -> bool:
+        """One run, killed; False if it finished first."""
+        return not run_traced(
             spool, self.sound, progress, self._format, point.who,
             ["-o", "/dev/null", "-e", f"inject={point.call}:signal=SIGKILL:when={point.number}"],
         )  # fmt: skip
 
     def _calls(self, who: Who, *, repairing: bool) -> Counter[str]:
-        """How often each call is made in a life that nobody kills."""
+        """How often each call is made in a complete run."""
         spool, log = self._folder / "rehearsal", self._folder / "rehearsal.log"
         shutil.rmtree(spool, ignore_errors=True)
         if repairing:
             shutil.copytree(self._crashed, spool)
         trace = ["-o", str(log), "-e", f"trace={','.join(CALLS)}"]
-        traced_life(spool, self.sound, self._folder / "rehearsal.progress", self._format, who, trace)
+        run_traced(spool, self.sound, self._folder / "rehearsal.progress", self._format, who, trace)
         return Counter(
             match[1] for line in log.read_text(errors="replace").splitlines() if (match := _CALL.match(line))
         )

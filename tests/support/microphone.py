@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 
 class VirtualMicrophone:
-    """Plays into the null sink `room`; what records from `environment` hears it, bit for bit at 16 bit, 48 kHz."""
+    """Plays into the null sink `room`; programs run with `environment` record it bit for bit, at 16 bit, 48 kHz."""
 
     def __init__(self, folder: Path) -> None:
         self.environment = {
@@ -29,7 +29,7 @@ class VirtualMicrophone:
         self._folder = folder
 
     def run(self, *command: str) -> str:
-        """Runs one of PulseAudio's tools against this server; gives what it printed."""
+        """Runs one of PulseAudio's tools on this server; returns its output."""
         done = subprocess.run(command, env=os.environ | self.environment, check=True, capture_output=True, text=True)
         return done.stdout
 
@@ -39,7 +39,7 @@ class VirtualMicrophone:
         return subprocess.Popen(["paplay", "--device=room", *latency, str(sound)], env=os.environ | self.environment)
 
     def is_recorded(self) -> bool:
-        """Whether somebody records from the room."""
+        """Whether a program records from the room."""
         return bool(self.run("pactl", "list", "short", "source-outputs").strip())
 
     def unplug(self) -> None:
@@ -72,14 +72,14 @@ def virtual_microphone() -> Iterator[VirtualMicrophone]:
 
 
 def write_noise(path: Path, seconds: float, seed: int, rate: int = 48_000) -> np.ndarray:
-    """Writes seeded 16-bit noise to a WAV file; gives its samples, shape (frames,)."""
+    """Writes seeded 16-bit noise to a WAV file; returns its samples, shape (frames,)."""
     samples = np.random.default_rng(seed).integers(-12_000, 12_000, round(seconds * rate), dtype=np.int16)
     soundfile.write(path, samples, rate, subtype="PCM_16")
     return samples
 
 
 def find_run(recorded: np.ndarray, played: np.ndarray) -> int:
-    """Where in `recorded` the first samples of `played` begin; -1 when nowhere. Both shape (frames,), bit-exact."""
+    """Where in `recorded` the first samples of `played` start, bit for bit; -1 if nowhere. Both shape (frames,)."""
     needle = played[:64].tobytes()
     position = recorded.tobytes().find(needle)
     return position // recorded.itemsize if position >= 0 and position % recorded.itemsize == 0 else -1

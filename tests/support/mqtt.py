@@ -1,4 +1,4 @@
-"""An MQTT client of the tests' own: says and hears anything on a real broker."""
+"""An MQTT client for tests, which publishes and receives anything on a real broker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Heard(NamedTuple):
 
 
 class Client:
-    """Connected while in `connected`. Publishing gives the broker's reason code: 0 or 16 taken, 135 not allowed."""
+    """Connected while in `connected`. Publishing returns the broker's reason code: 0 or 16 accepted, 135 forbidden."""
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
@@ -62,7 +62,7 @@ class Client:
         return [each for each in self.heard if each.topic == topic]
 
     def await_on(self, topic: str, condition: Callable[[Heard], Any] = lambda _: True, timeout: float = 10) -> Heard:
-        """The first message on `topic` that fits."""
+        """The first message on `topic` that meets the condition."""
         found = wait_until(
             lambda: [each for each in list(self.heard) if each.topic == topic and condition(each)],
             f"something fits on {topic}; heard: {[each.topic for each in self.heard][-20:]}",
@@ -90,7 +90,7 @@ class Client:
 def connected(
     port: int, user: str | None = None, password: str | None = None, ca_file: str | None = None
 ) -> Iterator[Client]:
-    """A client on 127.0.0.1; with `ca_file` over TLS. AssertionError when the broker refuses it."""
+    """A client on 127.0.0.1; with `ca_file` over TLS. AssertionError if the broker rejects it."""
     raw = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, reconnect_on_failure=False)
     if user is not None:
         raw.username_pw_set(user, password)

@@ -1,4 +1,4 @@
-"""A whole node in a folder of its own: `imhearing up` as a child process, as a user runs it."""
+"""A whole node in a separate folder: `imhearing up` as a child process, as users run it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROLES = {
 
 
 class RunningNode:
-    """What a second terminal can do beside a running `imhearing up`."""
+    """A running `imhearing up`, and commands on it as from a second terminal."""
 
     def __init__(self, data: Path, environment: Mapping[str, str], process: subprocess.Popen[bytes]) -> None:
         self.data = data
@@ -46,25 +46,25 @@ class RunningNode:
             check=False,
         )
 
-    def ask(self, *arguments: str) -> dict[str, Any]:
-        """`imhearing query --json`; an empty answer while the node is not ready to give one."""
+    def query(self, *arguments: str) -> dict[str, Any]:
+        """`imhearing query --json`; an empty answer until the node is ready."""
         done = self.run("query", "--json", *arguments)
         answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"intervals": []}
         return answer
 
     def processes(self) -> dict[str, int]:
-        """The process id of each part that runs now."""
+        """The process ids of the running processes, by role."""
         found = {}
         for pid in _descendants(self.process.pid):
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
                 for role, mark in ROLES.items():
-                    if mark in line and "leash" not in line:
+                    if mark in line and "die_with_parent" not in line:
                         found[role] = pid
         return found
 
     def stop(self, timeout: float = 10) -> int:
-        """Ctrl-C, as a person ends it; gives the exit code."""
+        """Presses Ctrl-C, and returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout)
@@ -72,11 +72,11 @@ class RunningNode:
 
 @contextlib.contextmanager
 def running_node(data: Path, *settings: str, environment: Mapping[str, str] | None = None) -> Iterator[RunningNode]:
-    """`imhearing up` on `data` with `section.key=value` settings; ready when it records."""
+    """`imhearing up` on `data` with `section.key=value` settings; yields once it is recording."""
     inherited = os.environ | (environment or {})
     if not data.exists():
         data.mkdir(mode=0o700)
-        # on 1883 nodes of other tests may lie in wait
+        # nodes of other tests may use 1883
         (data / "up.json").write_text(json.dumps({"broker_port": ports.choose(None)}))
     sets = [part for setting in settings for part in ("--set", setting)]
     with (data.parent / f"{data.name}.log").open("ab") as log:

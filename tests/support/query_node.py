@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.catalog import Catalog
 from edge.configuration import settings as sections
 from edge.configuration.settings import S3, Ably, Mqtt, Settings
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service import service
 from query_service.loopback.server import RealtimeServer
 from tests.support.chunks import STREAM, fill_spool
@@ -34,12 +34,12 @@ class QueryNode:
         self.spool = Spool(folder / "spool", name)
         with contextlib.closing(Catalog(folder / "catalog.db")) as catalog:
             catalog.open()
-            catalog.register_stream(self.spool.streams.read(STREAM))
+            catalog.registration.put_stream(self.spool.streams.read(STREAM))
 
     def with_doors(
         self, server: RealtimeServer | None = None, mqtt: Mqtt | None = None, s3: S3 | None = None
     ) -> Settings:
-        """Its settings, with these to reach others by."""
+        """Its settings, with these doors configured."""
         ably = Ably(server.api_key, server.endpoint) if server else Ably()
         return Settings(
             node=self.settings.node,
@@ -51,19 +51,19 @@ class QueryNode:
         )
 
     def archive(self, s3: S3, chunk_ids: list[str]) -> str:
-        """Registers, stores and removes these chunks, as the archiver does; gives the archive's key."""
-        storage = Storage(s3)
+        """Registers, uploads and removes these chunks, as the archiver does; returns the archive's key."""
+        storage = S3Store(s3)
         with contextlib.closing(Catalog(self.settings.catalog.db_path)) as catalog:
             catalog.open()
             chunks = [self.spool.chunks.manifest(name) for name in chunk_ids]
-            catalog.register(chunks)
-            target = Target(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
+            catalog.registration.add_chunks(chunks)
+            target = Destination(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
             plan = make_plan(chunks, {STREAM: self.spool.streams.read(STREAM)}, target)
             body = b"".join(plan.bundle.stream(self._open))
             archive = plan.archive(Instant(chunks[-1].ended_at))
-            catalog.commit_plan(archive, plan.members, plan.manifest)
+            catalog.plans.commit(archive, plan.members, plan.manifest)
             storage.put(archive.key, body, hashlib.md5(body).hexdigest())  # noqa: S324
-            catalog.mark_uploaded(archive.archive_id, "0" * 64, Instant(chunks[-1].ended_at))
+            catalog.plans.mark_uploaded(archive.archive_id, "0" * 64, Instant(chunks[-1].ended_at))
             for name in chunk_ids:
                 self.spool.chunks.remove(name)
         return archive.key
@@ -74,7 +74,7 @@ class QueryNode:
 
 @contextlib.contextmanager
 def running_service(settings: Settings) -> Iterator[threading.Event]:
-    """The query service until the end; yields its `stop`."""
+    """Runs the query service meanwhile; yields its `stop`."""
     stop = threading.Event()
     thread = threading.Thread(target=service.run, args=(settings, stop), name="query-service")
     thread.start()

@@ -14,7 +14,7 @@ from ably import AblyRealtime
 from ably.types.tokendetails import TokenDetails
 
 from edge.core.instant import Instant
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key, node_token
 
@@ -24,15 +24,15 @@ DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
 
 
 @asynccontextmanager
-async def running_server(limits: Limits | None = None, port: int = 0) -> AsyncIterator[RealtimeServer]:
+async def running_server(limits: ServerLimits | None = None, port: int = 0) -> AsyncIterator[RealtimeServer]:
     """A server in this event loop: `server.port`, `server.api_key`, `server.endpoint`, `server.cut_sockets()`."""
     async with RealtimeServer(new_api_key(), port, limits=limits) as server:
         yield server
 
 
 @contextmanager
-def server_in_thread(limits: Limits | None = None) -> Iterator[RealtimeServer]:
-    """A server in a thread of its own, for tests without an event loop or with several."""
+def server_in_thread(limits: ServerLimits | None = None) -> Iterator[RealtimeServer]:
+    """A server in a separate thread, for tests without an event loop or with several."""
     loop = asyncio.new_event_loop()
     server = RealtimeServer(new_api_key(), limits=limits)
     thread = threading.Thread(target=loop.run_forever, name="realtime-server", daemon=True)
@@ -48,7 +48,7 @@ def server_in_thread(limits: Limits | None = None) -> Iterator[RealtimeServer]:
 
 
 def sdk(server: RealtimeServer, auth: Auth, **options: Any) -> AblyRealtime:
-    """The official SDK's client; `auth` makes its tokens. To be called inside the loop.
+    """The official SDK's client; `auth` makes its tokens. Call it inside the loop.
 
     Broken connections are tried again after 0.1 s instead of 15 s.
     """
@@ -71,7 +71,7 @@ def node_auth(server: RealtimeServer, name: str, ttl: int = 3_600) -> Auth:
 
 
 def details(token: str, client_id: str, ttl: int) -> TokenDetails:
-    """A token as the SDK wants it: given the bare JWT it refuses to renew it, the client id being unknown to it."""
+    """A token in the SDK's form: with a bare JWT it does not know the client id, and refuses to renew the token."""
     return TokenDetails(token=token, client_id=client_id, expires=now() // 1000 + ttl * 1000)
 
 
@@ -100,7 +100,7 @@ async def connected(ably: AblyRealtime) -> AsyncIterator[Any]:
 
 
 def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """An async test as a plain one, in a loop of its own, with a deadline for the whole."""
+    """Runs an async test in a new event loop, with a deadline."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""What a recorder left in its spool, put together again."""
+"""Reassembles what a recorder left in its spool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def streams_of(spool: Spool) -> list[Stream]:
 
 
 def chunks_of(spool: Spool, stream_id: str) -> list[Chunk]:
-    """A stream's chunks, which must join."""
+    """A stream's chunks, which must be contiguous."""
     chunks = [spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()) if name.startswith(stream_id)]
     for before, after in pairwise(chunks):
         assert after.seq == before.seq + 1
@@ -54,5 +54,5 @@ def aligned(sound: Sound, played: Sound) -> tuple[Sound, Sound]:
 
 
 def holes_of(spool: Spool) -> list[Hole]:
-    """Before each stream, in order."""
+    """The holes before each stream, in order."""
     return [hole for stream in streams_of(spool) for hole in stream.before]

@@ -1,4 +1,4 @@
-"""The recorder as a process of its own: `python -m tests.support.recorder_process DATA [SECTION.KEY=VALUE]...`."""
+"""The recorder as a separate process: `python -m tests.support.recorder_process DATA [SECTION.KEY=VALUE]...`."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class RecorderProcess:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self._log.read_text()
 
     def wait_recording(self, written: int = 1, timeout: float = 20) -> None:
-        """Waits until it records a stream of its own, into a file of `written` bytes; the next call, until it does
+        """Waits until it records a new stream, into a file of `written` bytes; the next call, until it does
         another."""
         part = wait_until(lambda: self._part(written), "the recorder records", timeout)
         self._before.add(stream_of(part.chunk_id))
@@ -67,7 +67,7 @@ class RecorderProcess:
         self.process.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
-        """Signals it and waits for its end; gives the exit code."""
+        """Sends a signal and waits until it exits; returns the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)
 
@@ -83,7 +83,7 @@ def command(data: Path) -> list[str]:
 def running_recorder(
     data: Path, *options: str, environment: Mapping[str, str] | None = None, around: Sequence[str] = ()
 ) -> Iterator[RecorderProcess]:
-    """A recorder that is ended at the end, by its process id. `around`: a program that runs it, such as strace."""
+    """A recorder that is stopped at the end, by its process id. `around`: a program to run it under, such as strace."""
     recorder = RecorderProcess(data, *options, environment=environment, around=around)
     try:
         yield recorder

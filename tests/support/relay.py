@@ -1,4 +1,4 @@
-"""A TCP relay that counts what comes back through it."""
+"""A TCP relay that counts the bytes received through it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class CountingRelay:
-    """`url` leads to the upstream; `received` bytes have come from there."""
+    """`url` leads to the upstream server, which has sent `received` bytes."""
 
     def __init__(self, upstream: str) -> None:
         address = urlsplit(upstream)

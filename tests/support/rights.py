@@ -1,4 +1,4 @@
-"""Another user's rights."""
+"""Running without root's privileges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def not_as_root() -> Iterator[None]:
-    """For root no file is closed."""
+    """Drops root's privileges, as root can read every file."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65_534)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from edge.configuration.settings import S3, Secret
 from edge.embedded import ports
 from edge.embedded.child import Child
-from edge.embedded.store import BUCKET, store_part
+from edge.embedded.store import BUCKET, store_process
 from tests.support.wait import wait_until
 
 
 class RunningStore(NamedTuple):
-    """`settings` reach it; `folder` holds the bucket's objects as files."""
+    """`settings` to reach it; `folder` holds the bucket's objects as files."""
 
     settings: S3
     folder: Path
@@ -26,18 +26,18 @@ class RunningStore(NamedTuple):
 
 @contextlib.contextmanager
 def running_store(folder: Path | None = None, port: int | None = None, key: str = "") -> Iterator[RunningStore]:
-    """Yields a server with one empty bucket; with `folder`, `port` and `key` again, the one that was there before."""
-    chosen = ports.choose(port, patience=5)
+    """Yields a server with one empty bucket; with the same `folder`, `port` and `key`, restarts an earlier one."""
+    chosen = ports.choose(port, timeout=5)
     key = key or f"{secrets.token_hex(8)},{secrets.token_hex(16)}"
     key_id, secret = key.split(",")
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-store-")))
-        child = Child(store_part(chosen, folder / "data", key_id, secret, folder / "store.log"))
+        child = Child(store_process(chosen, folder / "data", key_id, secret, folder / "store.log"))
         stack.callback(child.end, 5)
-        stack.callback(child.ask_to_end)
+        stack.callback(child.terminate)
         wait_until(lambda: ports.answers(chosen) or child.exit_code() is not None, "the store answers")
-        assert child.exit_code() is None, child.last_words()
+        assert child.exit_code() is None, child.last_lines()
         settings = S3(
             s3_bucket_name=BUCKET,
             endpoint_url=f"http://{ports.LOOPBACK}:{chosen}",

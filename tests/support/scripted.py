@@ -1,4 +1,4 @@
-"""A source whose blocks, troubles and clock follow a script, and a recorder that is run through it."""
+"""A source whose blocks, failures and clock follow a script, and a recorder that runs on it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Stream
-from edge.recorder.capture.blocks import Block, Samples, Source, SourceFormat
+from edge.recorder.capture.blocks import Block, Samples, SoundSource, SourceFormat
+from edge.recorder.context import Tuning
 from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
-from edge.recorder.recording import ModeListener
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Crossing, Limits
 from tests.support.kernel import TurnedClock
 from tests.support.wait import wait_until
 
@@ -31,7 +33,7 @@ Step = float | Callable[[], None] | Exception  # seconds of sound, something to 
 
 
 class ScriptedSource:
-    """Plays seeded noise by `clock`; what it delivered is in `played`. At the script's end it calls `at_end`."""
+    """Plays seeded noise by `clock`, and keeps what it delivered in `played`. Calls `at_end` at the script's end."""
 
     def __init__(self, clock: TurnedClock, script: Iterable[Step], at_end: Callable[[], None]) -> None:
         self._clock, self._at_end = clock, at_end
@@ -63,17 +65,43 @@ class ScriptedSource:
         return block
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Has nothing to release."""
 
 
-class Listening(ModeListener):
-    """Remembers what it was told."""
+class ScriptedStop(threading.Event):
+    """The event that stops a recorder. Waiting takes no time: it does an act of the script, or turns the clock."""
+
+    def __init__(self, clock: TurnedClock, acts: Iterable[Callable[[], None]]) -> None:
+        super().__init__()
+        self._clock, self.acts = clock, list(acts)
+        self._left = 10_000
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._left -= 1
+        assert self._left, "the recorder waits for ever"
+        if self.acts:
+            self.acts.pop(0)()
+        else:
+            self._clock.pass_time(timeout or 0.0)
+        return self.is_set()
+
+
+class RecordedFacts(RecorderObserver):
+    """Remembers what the recorder reported."""
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
         self.modes: list[RecorderMode] = []
         self.corrected: list[Stream] = []
         self.streams: list[Stream] = []
+        self.limits: list[Limits] = []
+        self.crossings: list[Crossing] = []
+
+    def limits_changed(self, limits: Limits) -> None:
+        self.limits.append(limits)
+
+    def threshold_crossed(self, crossing: Crossing) -> None:
+        self.crossings.append(crossing)
 
     def mode_changed(self, mode: RecorderMode, since: Instant, reason: str | None, until: Instant | None) -> None:
         self.modes.append(mode)
@@ -89,14 +117,15 @@ class Listening(ModeListener):
 
 
 class Rig:
-    """A spool, a clock, and a recorder for it: each `run` is one life of the recorder process."""
+    """A spool, a clock and a recorder: each `run` is one run of the recorder process."""
 
     def __init__(self, folder: Path, clock: TurnedClock | None = None) -> None:
         self.clock = clock or TurnedClock()
         self.spool = Spool(folder / "spool", "porch")
         self.spool.create()
         self.settings: Settings = load(folder, overrides=["node.name=porch", "recorder.record_period=1"], environ={})
-        self.heard = Listening()
+        self.heard = RecordedFacts()
+        self.tuning = Tuning()
         self.played: list[Samples] = []
         self._recorder: Recorder | None = None
         self._stop = threading.Event()
@@ -105,29 +134,33 @@ class Rig:
         """Changes keys of [recorder]."""
         self.settings = replace(self.settings, recorder=replace(self.settings.recorder, **changes))
 
-    def run(self, *script: Step) -> None:
-        """One life from start to an orderly stop."""
-        stop = self._stop = threading.Event()
+    def run(self, *script: Step, waits: Iterable[Callable[[], None]] = ()) -> None:
+        """One run, from start to orderly stop. `waits`: what happens in the recorder's first waits, one each."""
+        stop = self._stop = ScriptedStop(self.clock, waits)
         source = ScriptedSource(self.clock, script, stop.set)
 
-        def choose() -> Source:
+        def choose() -> SoundSource:
             return source
 
-        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop)
+        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop, tuning=self.tuning)
         self._recorder.run()
         self.played += source.played
 
     def stop(self) -> None:
-        """Ends this life, whatever the recorder is at."""
+        """Stops the recorder, whatever it is doing."""
         self._stop.set()
 
-    def rotate(self) -> None:
-        """Asks the running recorder to."""
+    @property
+    def recorder(self) -> Recorder:
+        """The running recorder."""
         assert self._recorder is not None
-        self._recorder.rotate()
+        return self._recorder
+
+    def rotate(self) -> None:
+        self.recorder.rotate()
 
     def crash(self, *script: Step) -> None:
-        """One life that ends in the middle of things: the spool is left as the kernel has it at the script's end."""
+        """One run that crashes: leaves the spool as the kernel has it at the script's end."""
         kept = self.spool.path.with_name("as-it-was")
         finished = len(self.heard.chunks) + int(sum(step for step in script if isinstance(step, int | float)))
 
@@ -140,7 +173,7 @@ class Rig:
         kept.rename(self.spool.path)
 
     def manifests(self) -> list[Chunk]:
-        """Of all finished chunks, by stream's ordinal and number."""
+        """The manifests of all finished chunks, ordered by stream and number."""
         found = [self.spool.chunks.manifest(chunk_id) for chunk_id in self.spool.chunks.finished()]
         return sorted(found, key=lambda chunk: (self.spool.streams.read(chunk.stream_id).ordinal, chunk.seq))
 
@@ -154,7 +187,7 @@ class Rig:
         )
 
     def holes(self) -> list[Hole]:
-        """Before each stream, and the one open now."""
+        """The holes before each stream, and the current one."""
         streams = sorted((self.spool.streams.read(one) for one in self.spool.streams.ids()), key=lambda s: s.ordinal)
         return [hole for stream in streams for hole in stream.before]
 

@@ -1,4 +1,4 @@
-"""A real Mosquitto with what `imhearing broker-setup` made: TLS, users, rights; and an account `admin` that may all."""
+"""A real Mosquitto set up by `imhearing broker-setup` (TLS, users, ACL), and an account `admin` with all rights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import imhearing
 from edge.embedded import ports
 from edge.embedded.broker import find_mosquitto
-from edge.embedded.child import Child, Part
+from edge.embedded.child import Child, ProcessSpec
 from edge.messaging.access import configuration
 from tests.support.wait import wait_until
 
@@ -44,18 +44,18 @@ def secure_broker(node: str = "porch") -> Iterator[SecureBroker]:
         _add_admin(folder)
         config = folder / "test.conf"
         config.write_text(_configuration(broker))
-        child = Child(Part("broker", (find_mosquitto(), "-c", str(config)), folder / "broker.log"))
+        child = Child(ProcessSpec("broker", (find_mosquitto(), "-c", str(config)), folder / "broker.log"))
         try:
             wait_until(lambda: ports.answers(broker.tls_port) or child.exit_code() is not None, "the broker answers")
-            assert child.exit_code() is None, child.last_words()
+            assert child.exit_code() is None, child.last_lines()
             yield broker
         finally:
-            child.ask_to_end()
+            child.terminate()
             child.end(5)
 
 
 def set_up(folder: Path, node: str, *options: str) -> str:
-    """`imhearing broker-setup` into `folder`; gives what it told."""
+    """Runs `imhearing broker-setup` into `folder`; returns its output."""
     command = [sys.executable, imhearing.__file__, "broker-setup", "--into", str(folder), *options]
     done = subprocess.run(
         [*command, "--set", f"node.name={node}"], check=True, capture_output=True, text=True, timeout=60
@@ -64,7 +64,7 @@ def set_up(folder: Path, node: str, *options: str) -> str:
 
 
 def read_passwords(folder: Path, node: str) -> dict[str, str]:
-    """Those of the node's own services, from what was written for its config.ini; the viewer's is replaced."""
+    """The passwords of the node's services, as written for its config.ini; the viewer's is replaced."""
     lines = dict(
         line.split(" = ", 1) for line in (folder / "mqtt.ini").read_text().splitlines() if "_password = " in line
     )

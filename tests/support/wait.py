@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T | None], what: str, timeout: float = 10.0) -> T:
-    """Asks `condition` until it gives something true, and gives that; AssertionError after `timeout` seconds."""
+    """Polls `condition` until it returns a true value, and returns it; AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         if value := condition():

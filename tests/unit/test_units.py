@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import imhearing
+from commands.cli import help_texts
 from edge.configuration import loader as config
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def name(unit: Path) -> str:
     return unit.stem
 
 
-def test_there_are_four() -> None:
+def test_there_are_four_services() -> None:
     assert [unit.stem.removeprefix("imhearing-") for unit in UNITS] == [
         "archiver",
         "broker",
@@ -38,7 +38,7 @@ def test_there_are_four() -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=name)
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_its_exposure_is_at_most_two(unit: Path) -> None:
+def test_the_sandbox_exposure_is_at_most_two(unit: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C.UTF-8"},
@@ -48,7 +48,7 @@ def test_its_exposure_is_at_most_two(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=name)
-def test_it_waits_for_nothing_and_is_never_given_up(unit: Path) -> None:
+def test_the_unit_depends_on_nothing_and_always_restarts(unit: Path) -> None:
     for key in ("After", "Wants", "Requires", "BindsTo", "Requisite"):
         assert not lines(unit, key)
     assert lines(unit, "Restart") == ["always"]
@@ -58,21 +58,21 @@ def test_it_waits_for_nothing_and_is_never_given_up(unit: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", OURS, ids=name)
-def test_it_says_itself_that_it_is_ready_and_alive(unit: Path) -> None:
+def test_the_service_notifies_systemd_and_has_a_watchdog(unit: Path) -> None:
     assert lines(unit, "Type") == ["notify"]
     assert lines(unit, "WatchdogSec")
 
 
 @pytest.mark.parametrize("unit", OURS, ids=name)
-def test_it_starts_a_command_that_is_there(unit: Path) -> None:
+def test_the_unit_starts_an_existing_command(unit: Path) -> None:
     [command] = lines(unit, "ExecStart")
     program, verb, *_ = command.split()
     assert program == "/opt/imhearing/current/.venv/bin/imhearing"
-    assert verb in imhearing._COMMANDS
+    assert verb in {each.name for each in help_texts.COMMANDS}
 
 
 @pytest.mark.parametrize("unit", OURS, ids=name)
-def test_its_credentials_are_secrets_of_the_configuration(unit: Path) -> None:
+def test_the_credentials_are_secret_settings_of_its_own_role(unit: Path) -> None:
     known = {f"imhearing_{section}_{key}" for section, key in config._SECRETS}
     given = set(lines(unit, "LoadCredential"))
     assert given <= known
@@ -83,7 +83,7 @@ def test_its_credentials_are_secrets_of_the_configuration(unit: Path) -> None:
         assert f"imhearing_mqtt_{other}_password" not in given
 
 
-def test_each_secret_reaches_the_service_that_uses_it_and_none_has_to_be_there() -> None:
+def test_every_secret_setting_is_an_optional_credential_of_its_service() -> None:
     """`LoadCredential=NAME` without a path looks in /etc/credstore, and goes on where there is no such file."""
     given = {credential for unit in OURS for credential in lines(unit, "LoadCredential")}
     unused = {"imhearing_mqtt_control_password", "imhearing_ably_token"}  # people's commands alone log in with them
@@ -92,7 +92,7 @@ def test_each_secret_reaches_the_service_that_uses_it_and_none_has_to_be_there()
     assert "imhearing_http_token" in lines(DEPLOY / "imhearing-query-service.service", "LoadCredential")
 
 
-def test_only_the_recorder_has_sound_cards_and_the_clock_can_be_asked() -> None:
+def test_only_the_recorder_may_use_sound_cards_and_it_can_read_the_clock() -> None:
     devices = {unit.stem: lines(unit, "DeviceAllow") for unit in UNITS}
     assert [stem for stem, allowed in devices.items() if allowed] == ["imhearing-recorder"]
     recorder = DEPLOY / "imhearing-recorder.service"
@@ -102,12 +102,12 @@ def test_only_the_recorder_has_sound_cards_and_the_clock_can_be_asked() -> None:
     assert not lines(recorder, "ProtectClock")
 
 
-def test_the_query_service_has_no_descriptor_that_select_does_not_know() -> None:
+def test_the_query_service_has_no_descriptor_beyond_select() -> None:
     assert lines(DEPLOY / "imhearing-query-service.service", "LimitNOFILE") == ["1024"]
 
 
 @pytest.mark.parametrize("script", ["install", "setup", "uninstall", "try-fresh"])
-def test_no_python_of_a_script_takes_modules_from_where_it_stands(script: str) -> None:
+def test_scripts_run_python_in_isolated_mode(script: str) -> None:
     calls = re.findall(
         r"python3?\"? (?:-\S+ )*-[cm] .*|python\"? (?:-\S+ )*- .*", (ROOT / "scripts" / script).read_text()
     )
@@ -118,11 +118,11 @@ def test_no_python_of_a_script_takes_modules_from_where_it_stands(script: str) -
 
 
 @pytest.mark.parametrize("script", ["install", "setup", "uninstall"])
-def test_a_script_of_root_leaves_the_folder_of_its_caller(script: str) -> None:
+def test_scripts_leave_the_callers_folder(script: str) -> None:
     assert re.search(r"^cd /( |$)", (ROOT / "scripts" / script).read_text(), re.MULTILINE)
 
 
-def test_install_takes_along_all_that_runs() -> None:
+def test_a_release_contains_everything_that_runs() -> None:
     content = re.search(r"release_content=\((.*?)\)", (ROOT / "scripts" / "node-files").read_text(), re.DOTALL)
     assert content is not None
     taken = content[1].split()
@@ -131,13 +131,13 @@ def test_install_takes_along_all_that_runs() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--frobnicate"], ["--config"]])
-def test_wrong_usage_of_install_does_nothing(arguments: list[str]) -> None:
+def test_wrong_usage_of_install_exits_with_2(arguments: list[str]) -> None:
     done = subprocess.run([str(ROOT / "scripts" / "install"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Usage" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["install", "uninstall"])
-def test_help_comes_from_the_script_itself(script: str) -> None:
+def test_scripts_print_their_help(script: str) -> None:
     done = subprocess.run([str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, check=True)
     assert "--dry-run" in done.stdout

@@ -14,15 +14,15 @@ from typing import BinaryIO, NamedTuple
 from edge.core.errors import ChunkDamaged
 
 PIECE = 262_144  # bytes read from a chunk's file at once
-_LIMIT = 0xFFFFFFFF  # a 32-bit field that says: look into the zip64 extra field
+_LIMIT = 0xFFFFFFFF  # in a 32-bit field: see the zip64 extra field
 _LIMIT_16 = 0xFFFF
 _VERSION, _VERSION_ZIP64 = 20, 45
 _UNIX = 3 << 8  # made by: the external attributes are Unix modes
 _MODE = 0o100644 << 16
-_DATE = 1 << 5 | 1  # 1980-01-01, the first day that zip can tell; times lie in the manifest
+_DATE = 1 << 5 | 1  # 1980-01-01, the first day that zip can express; the times are in the manifest
 
 
-class Entry(NamedTuple):
+class BundleMember(NamedTuple):
     """One member: its name (ASCII), and its data's size in bytes and CRC-32."""
 
     name: str
@@ -36,50 +36,52 @@ OpenMember = Callable[[str], BinaryIO]
 class _Segment(NamedTuple):
     offset: int
     size: int
-    literal: bytes  # empty: the data of `entry`
-    entry: Entry | None
+    literal: bytes  # empty: the data of `member`
+    member: BundleMember | None
 
 
 class Bundle:
-    """An archive of `entries`, whose data come from files, then `manifest` under its own name, from memory."""
+    """An archive of `members`, whose data come from files, then `manifest` under its own name, from memory."""
 
-    def __init__(self, entries: Sequence[Entry], manifest: bytes = b"", manifest_name: str = "manifest.json") -> None:
-        self.entries = tuple(entries)
+    def __init__(
+        self, members: Sequence[BundleMember], manifest: bytes = b"", manifest_name: str = "manifest.json"
+    ) -> None:
+        self.members = tuple(members)
         self._segments: list[_Segment] = []
         self.size = 0
         central: list[bytes] = []
-        for entry in self.entries:
-            central.append(_central_header(entry, self.size))
-            self._add(_local_header(entry))
-            if entry.size:
-                self._append(_Segment(self.size, entry.size, b"", entry))
+        for member in self.members:
+            central.append(_central_header(member, self.size))
+            self._add(_local_header(member))
+            if member.size:
+                self._append(_Segment(self.size, member.size, b"", member))
         if manifest:
-            last = Entry(manifest_name, len(manifest), zlib.crc32(manifest))
+            last = BundleMember(manifest_name, len(manifest), zlib.crc32(manifest))
             central.append(_central_header(last, self.size))
             self._add(_local_header(last) + manifest)
         directory = b"".join(central)
         self._add(directory + _end(len(central), len(directory), self.size))
 
     def read(self, offset: int, length: int, open_member: OpenMember) -> Iterator[bytes]:
-        """The bytes [offset, offset + length) in pieces. Raises ChunkDamaged when a file is gone or too short."""
+        """The bytes [offset, offset + length) in pieces. Raises ChunkDamaged when a file is missing or too short."""
         end = min(offset + length, self.size)
         for segment in self._segments:
             first, last = max(offset, segment.offset), min(end, segment.offset + segment.size)
             if first >= last:
                 continue
             start = first - segment.offset
-            if segment.entry is None:
+            if segment.member is None:
                 yield segment.literal[start : start + last - first]
             else:
-                yield from _pieces(segment.entry, start, last - first, open_member)
+                yield from _pieces(segment.member, start, last - first, open_member)
 
     def stream(self, open_member: OpenMember) -> Iterator[bytes]:
         """All bytes in order. Raises ChunkDamaged before a member's last byte when its file is not what was planned."""
         for segment in self._segments:
-            if segment.entry is None:
+            if segment.member is None:
                 yield segment.literal
             else:
-                yield from _checked(segment.entry, open_member)
+                yield from _checked(segment.member, open_member)
 
     def _add(self, literal: bytes) -> None:
         self._append(_Segment(self.size, len(literal), literal, None))
@@ -89,69 +91,69 @@ class Bundle:
         self.size += segment.size
 
 
-def offsets(entries: Sequence[Entry]) -> list[int]:
+def offsets(members: Sequence[BundleMember]) -> list[int]:
     """Where each member's data begin, from the archive's first byte."""
     places, at = [], 0
-    for entry in entries:
-        at += len(_local_header(entry))
+    for member in members:
+        at += len(_local_header(member))
         places.append(at)
-        at += entry.size
+        at += member.size
     return places
 
 
-def check(entry: Entry, open_member: OpenMember) -> None:
+def check(member: BundleMember, open_member: OpenMember) -> None:
     """Reads a member once; raises ChunkDamaged when it is not what was planned."""
-    for _ in _checked(entry, open_member):
+    for _ in _checked(member, open_member):
         pass
 
 
-def _pieces(entry: Entry, start: int, length: int, open_member: OpenMember) -> Iterator[bytes]:
+def _pieces(member: BundleMember, start: int, length: int, open_member: OpenMember) -> Iterator[bytes]:
     try:
-        with open_member(entry.name) as file:
+        with open_member(member.name) as file:
             file.seek(start)
             while length:
                 piece = file.read(min(PIECE, length))
                 if not piece:
-                    raise _damaged(entry, "is shorter than its manifest says")
+                    raise _damaged(member, "is shorter than its manifest says")
                 length -= len(piece)
                 yield piece
     except FileNotFoundError:
-        raise _damaged(entry, "is missing") from None
+        raise _damaged(member, "is missing") from None
     except OSError as problem:
-        raise _damaged(entry, f"cannot be read ({problem.strerror})") from None
+        raise _damaged(member, f"cannot be read ({problem.strerror})") from None
 
 
-def _checked(entry: Entry, open_member: OpenMember) -> Iterator[bytes]:
-    crc, left = 0, entry.size
-    for piece in _pieces(entry, 0, entry.size, open_member):
+def _checked(member: BundleMember, open_member: OpenMember) -> Iterator[bytes]:
+    crc, left = 0, member.size
+    for piece in _pieces(member, 0, member.size, open_member):
         crc = zlib.crc32(piece, crc)
         left -= len(piece)
-        if not left and crc != entry.crc32:
-            raise _damaged(entry, "is not what its manifest says (CRC-32 differs)")
+        if not left and crc != member.crc32:
+            raise _damaged(member, "is not what its manifest says (CRC-32 differs)")
         yield piece
 
 
-def _damaged(entry: Entry, what: str) -> ChunkDamaged:
-    chunk_id = entry.name.split(".", maxsplit=1)[0]
-    return ChunkDamaged(f"{entry.name} in the spool {what}; it is left there and not archived", chunk_id)
+def _damaged(member: BundleMember, what: str) -> ChunkDamaged:
+    chunk_id = member.name.split(".", maxsplit=1)[0]
+    return ChunkDamaged(f"{member.name} in the spool {what}; it is left there and not archived", chunk_id)
 
 
-def _local_header(entry: Entry) -> bytes:
-    name, large = entry.name.encode("ascii"), entry.size >= _LIMIT
-    extra = struct.pack("<HHQQ", 1, 16, entry.size, entry.size) if large else b""
-    size = _LIMIT if large else entry.size
+def _local_header(member: BundleMember) -> bytes:
+    name, large = member.name.encode("ascii"), member.size >= _LIMIT
+    extra = struct.pack("<HHQQ", 1, 16, member.size, member.size) if large else b""
+    size = _LIMIT if large else member.size
     version = _VERSION_ZIP64 if large else _VERSION
-    fields = (0x04034B50, version, 0, 0, 0, _DATE, entry.crc32, size, size, len(name), len(extra))
+    fields = (0x04034B50, version, 0, 0, 0, _DATE, member.crc32, size, size, len(name), len(extra))
     return struct.pack("<IHHHHHIIIHH", *fields) + name + extra
 
 
-def _central_header(entry: Entry, header_at: int) -> bytes:
-    name, large, far = entry.name.encode("ascii"), entry.size >= _LIMIT, header_at >= _LIMIT
-    numbers = ([entry.size, entry.size] if large else []) + ([header_at] if far else [])
+def _central_header(member: BundleMember, header_at: int) -> bytes:
+    name, large, far = member.name.encode("ascii"), member.size >= _LIMIT, header_at >= _LIMIT
+    numbers = ([member.size, member.size] if large else []) + ([header_at] if far else [])
     extra = struct.pack(f"<HH{len(numbers)}Q", 1, 8 * len(numbers), *numbers) if numbers else b""
-    size, offset = (_LIMIT if large else entry.size), (_LIMIT if far else header_at)
+    size, offset = (_LIMIT if large else member.size), (_LIMIT if far else header_at)
     version = _VERSION_ZIP64 if numbers else _VERSION
-    head = (0x02014B50, version | _UNIX, version, 0, 0, 0, _DATE, entry.crc32, size, size, len(name), len(extra))
+    head = (0x02014B50, version | _UNIX, version, 0, 0, 0, _DATE, member.crc32, size, size, len(name), len(extra))
     return struct.pack("<IHHHHHHIIIHHHHHII", *head, 0, 0, 0, _MODE, offset) + name + extra
 
 

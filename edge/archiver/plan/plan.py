@@ -1,7 +1,7 @@
-"""Pure: which chunks that wait go into which archive, and everything about an archive that follows from that.
+"""Pure: which waiting chunks go into which archive, and everything about an archive that follows from that.
 
-A plan is frozen: its archive's name, key and every byte but the audio itself are known from it. It is committed to the
-catalog before any byte moves, so that after any crash the same bytes can be made again.
+A plan is frozen: it fixes its archive's name, its key and every byte but the audio. It is committed to the catalog
+before any byte is uploaded, so the same bytes can be produced again after any crash.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from edge.archiver.plan.bundle import Bundle, Entry, offsets
+from edge.archiver.plan.bundle import Bundle, BundleMember, offsets
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.ids import ArchiveId, NodeName
@@ -19,46 +19,51 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Count, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 MEGABYTE = 1_000_000
-_PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # stands for the id while the id is computed
+_PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # takes the ID's place while it is computed
 
 
-class Limits(Struct, frozen=True):
+class ArchiveLimits(Struct, frozen=True):
     """The most that one archive holds, in bytes of audio and in chunks. A single larger chunk still gets its own."""
 
     max_bytes: int
     max_chunks: int
 
 
-class Target(Struct, frozen=True):
+class Destination(Struct, frozen=True):
     """Where archives go: the bucket, and what every key in it starts with."""
 
     bucket: str
     prefix: str
     node: str
 
+    @property
+    def node_prefix(self) -> str:
+        """What the keys of all objects of this node start with."""
+        return f"{self.prefix}{self.node}/"
 
-class Plan(Struct, frozen=True):
+
+class ArchivePlan(Struct, frozen=True):
     """One archive to be: its members in order and the bytes of its manifest, which is its last member."""
 
     archive_id: str
-    target: Target
+    destination: Destination
     key: str
     members: tuple[PlannedMember, ...]
     manifest: bytes
-    discarded: tuple[DiscardedChunk, ...] = ()  # told in the manifest, without a member
+    discarded: tuple[DiscardedChunk, ...] = ()  # listed in the manifest, without a member
     replaces: str | None = None  # the archive that this one is rewritten from
 
     @property
     def bundle(self) -> Bundle:
-        return Bundle(_entries(member.chunk for member in self.members), self.manifest)
+        return Bundle(_bundle_members(member.chunk for member in self.members), self.manifest)
 
     def archive(self, planned_at: Instant) -> Archive:
         """The catalog's view of it, not uploaded yet."""
-        chunks = told(self)
+        chunks = all_chunks(self)
         return Archive(
             archive_id=self.archive_id,
-            node=self.target.node,
-            bucket=self.target.bucket,
+            node=self.destination.node,
+            bucket=self.destination.bucket,
             key=self.key,
             bytes=self.bundle.size,
             sha256=None,
@@ -71,7 +76,7 @@ class Plan(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """What `manifest.json` in an archive says. `members` are the chunks with their places."""
+    """The contents of `manifest.json`. `members` are the chunks with their offsets."""
 
     archive_id: str
     node: str
@@ -81,17 +86,17 @@ class Manifest(Struct, frozen=True):
     replaces: str | None = None
 
 
-def told(archive: Plan | Manifest) -> list[Chunk]:
-    """Every chunk that an archive's manifest tells of."""
+def all_chunks(archive: ArchivePlan | Manifest) -> list[Chunk]:
+    """Every chunk that an archive's manifest lists."""
     return [member.chunk for member in archive.members] + [one.chunk for one in archive.discarded]
 
 
 def key_of(manifest: Manifest, prefix: str) -> str:
     """The one key under which the archive of this manifest belongs."""
-    return _key(Target("", prefix, manifest.node), told(manifest)[0], manifest.archive_id)
+    return _key(Destination("", prefix, manifest.node), all_chunks(manifest)[0], manifest.archive_id)
 
 
-def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
+def batches(chunks: Sequence[Chunk], limits: ArchiveLimits) -> Iterator[list[Chunk]]:
     """`chunks` in order, cut into runs that keep the limits."""
     batch: list[Chunk] = []
     size = 0
@@ -108,15 +113,15 @@ def batches(chunks: Sequence[Chunk], limits: Limits) -> Iterator[list[Chunk]]:
 def make_plan(
     chunks: Sequence[Chunk],
     streams: Mapping[str, Stream],
-    target: Target,
+    destination: Destination,
     discarded: Sequence[DiscardedChunk] = (),
     replaces: str | None = None,
-) -> Plan:
-    """The plan for `chunks`, in that order; `streams` holds the records of theirs, as far as they are known.
+) -> ArchivePlan:
+    """The plan for `chunks`, in that order; `streams` holds the known records of their streams.
 
-    Of `discarded` ones the manifest tells, and no more. There must be at least one of either.
+    `discarded` ones are only listed in the manifest. There must be at least one of either.
     """
-    places = offsets(_entries(chunks))
+    places = offsets(_bundle_members(chunks))
     members = tuple(
         PlannedMember(chunk, chunk.member, place, chunk.bytes) for chunk, place in zip(chunks, places, strict=True)
     )
@@ -124,20 +129,20 @@ def make_plan(
     used = dict.fromkeys(chunk.stream_id for chunk in every)
     records = tuple(streams[name] for name in used if name in streams)
     placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
-    draft = _manifest_bytes(_PENDING_ID, target.node, records, placed, replaces)
-    # the id cannot be part of what it is the hash of: the manifest is hashed with zeros in its place
+    draft = _manifest_bytes(_PENDING_ID, destination.node, records, placed, replaces)
+    # the ID cannot be part of what it hashes: the manifest is hashed with a placeholder
     archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
-    manifest = _manifest_bytes(archive_id, target.node, records, placed, replaces)
-    key = _key(target, every[0], archive_id)
-    return Plan(archive_id, target, key, members, manifest, tuple(discarded), replaces)
+    manifest = _manifest_bytes(archive_id, destination.node, records, placed, replaces)
+    key = _key(destination, every[0], archive_id)
+    return ArchivePlan(archive_id, destination, key, members, manifest, tuple(discarded), replaces)
 
 
-def plan_of(manifest: bytes, bucket: str, key: str) -> Plan:
+def plan_of(manifest: bytes, bucket: str, key: str) -> ArchivePlan:
     """The plan that a manifest made here belongs to. Raises WireError."""
     read = read_manifest(manifest)
-    prefix = key.removesuffix(_key(Target("", "", read.node), told(read)[0], read.archive_id))
-    target = Target(bucket, prefix, read.node)
-    return Plan(read.archive_id, target, key, read.members, manifest, read.discarded, read.replaces)
+    prefix = key.removesuffix(_key(Destination("", "", read.node), all_chunks(read)[0], read.archive_id))
+    destination = Destination(bucket, prefix, read.node)
+    return ArchivePlan(read.archive_id, destination, key, read.members, manifest, read.discarded, read.replaces)
 
 
 def read_manifest(data: bytes) -> Manifest:
@@ -194,7 +199,7 @@ def _manifest_bytes(
 
 
 def _placed(member: PlannedMember) -> bytes:
-    """A chunk's manifest with its place: one JSON object, put together as text, for a thousand dicts take much room."""
+    """A chunk's manifest with its place: one JSON object, joined as text, because a thousand dicts take much memory."""
     place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
     return wire.encode(member.chunk)[:-1] + b"," + place[1:]
 
@@ -204,10 +209,10 @@ def _unplaced(one: DiscardedChunk) -> bytes:
     return wire.encode(one.chunk)[:-1] + b"," + place[1:]
 
 
-def _entries(chunks: Iterable[Chunk]) -> list[Entry]:
-    return [Entry(chunk.member, chunk.bytes, chunk.crc32) for chunk in chunks]
+def _bundle_members(chunks: Iterable[Chunk]) -> list[BundleMember]:
+    return [BundleMember(chunk.member, chunk.bytes, chunk.crc32) for chunk in chunks]
 
 
-def _key(target: Target, first: Chunk, archive_id: str) -> str:
+def _key(destination: Destination, first: Chunk, archive_id: str) -> str:
     day = first.started_at.datetime()
-    return f"{target.prefix}{target.node}/{day:%Y/%m/%d}/{archive_id}.zip"
+    return f"{destination.node_prefix}{day:%Y/%m/%d}/{archive_id}.zip"

@@ -1,4 +1,4 @@
-"""Members of an archive that lies in the store, as files, so that another archive can be made of them."""
+"""Members of an archive in the store, as files, so that another archive can be made of them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from msgspec import Struct
 
 from edge.archiver.plan.bundle import OpenMember
 from edge.core.instant import MICROSECONDS, Instant
+from edge.store.interface import RangeReader
 
 _CLIP = re.compile(r"/clips/(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-[0-9a-f]+\.\w+$", re.ASCII)
 _LONGEST_CLIP = 600 * MICROSECONDS  # as long as the query service makes them
 
 
-class Readable(Protocol):
-    """What is needed of `storage.Storage`."""
-
-    def read(self, key: str, offset: int, length: int) -> Iterator[bytes]: ...
-
-
-class Source(Struct, frozen=True):
-    """An archive in the store and where its members lie in it: name -> (offset, length)."""
+class SourceArchive(Struct, frozen=True):
+    """An archive in the store and where its members are in it: name -> (offset, length)."""
 
     key: str
     places: dict[str, tuple[int, int]]
 
 
-def stored_members(store: Readable, source: Source) -> OpenMember:
+def stored_members(store: RangeReader, source: SourceArchive) -> OpenMember:
     """Opens a member by its name, with one request each. Reading raises what the store does."""
 
     def open_member(name: str) -> BinaryIO:
@@ -42,9 +37,9 @@ def stored_members(store: Readable, source: Source) -> OpenMember:
 
 
 class StoredMember(io.RawIOBase):
-    """One member, read from its beginning or from where it was sought to."""
+    """One member, read from its start or from one `seek`."""
 
-    def __init__(self, store: Readable, key: str, offset: int, length: int) -> None:
+    def __init__(self, store: RangeReader, key: str, offset: int, length: int) -> None:
         self._store, self._key, self._offset, self._length = store, key, offset, length
         self._at = 0
         self._pieces: Iterator[bytes] | None = None
@@ -69,7 +64,7 @@ class StoredMember(io.RawIOBase):
 
 
 def clip_touches(key: str, start: Instant, end: Instant) -> bool:
-    """Whether a clip of this key can hold sound of [start, end): its name tells when it begins, to the second."""
+    """Whether a clip of this key can hold sound of [start, end): its name gives its start, to the second."""
     match = _CLIP.search(key)
     if match is None:
         return False

@@ -1,26 +1,26 @@
-"""Carries out orders to erase a range: spool, plans, archives in the store, clips. Whole chunks go.
+"""Carries out orders to erase a range: spool, plans, archives in the store, clips. Whole chunks are erased.
 
 An order is a file that stays until all is done, every step is committed to the catalog before anything moves, and
-each may be repeated: whatever dies in between, the next process goes on where this one was.
+each may be repeated: after a crash at any point, the next process resumes there.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
-from edge.archiver.plan.plan import Plan, Target, make_plan, plan_of
-from edge.archiver.plan.stored_members import Source
-from edge.archiver.retention.removal import remove_chunks, remove_discarded
-from edge.archiver.upload.pace import Pace, StoreBackoff
-from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Rewrite
-from edge.catalog import Catalog, Kept
+from edge.archiver.jobs import Delete, DeleteClips, Job, JobResult, Rewrite
+from edge.archiver.log_once import LogChanges
+from edge.archiver.pacing import RetryTimer
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
+from edge.archiver.plan.stored_members import SourceArchive
+from edge.archiver.retention.deletions import Deletions
+from edge.catalog import Catalog, RemainingChunk
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
 from edge.catalog.holds import read_holds
 from edge.catalog.rows import silenced
 from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
-from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
 from edge.core.values import Archive, DiscardedChunk
 from edge.spool.spool import Spool
 
@@ -30,122 +30,130 @@ _AT_ONCE = 500  # chunks in one step
 
 
 class Eraser:
-    """Gives the worker what is to be rewritten and deleted. `rescan` registers what the spool holds."""
+    """Gives the worker what to rewrite and delete. `rescan` registers what the spool holds."""
 
     def __init__(
-        self, spool: Spool, catalog: Catalog, target: Target, pace: Pace, rescan: Callable[[], object]
+        self,
+        spool: Spool,
+        catalog: Catalog,
+        deletions: Deletions,
+        destination: Destination,
+        rescan: Callable[[], object],
+        retry: RetryTimer,
+        clock: KernelClock,
     ) -> None:
-        self._spool, self._catalog, self._target, self._rescan = spool, catalog, target, rescan
+        self._spool, self._catalog, self._deletions, self._destination = spool, catalog, deletions, destination
+        self._rescan, self._retry, self._clock = rescan, retry, clock
         self._erasures = Erasures(catalog.path)
-        self._backoff = StoreBackoff(pace)
-        self._retry_at = 0.0
         self._without_clips: set[str] = set()  # orders whose clips are deleted
-        self._told: str | None = None
-        self.trouble: ImHearingError | None = None
+        self._log_trouble = LogChanges(log)
 
     def next_job(self) -> Job | None:
-        """What is to be done now, while the worker is idle. Raises CatalogError, HoldsUnreadable."""
-        if time.monotonic() < self._retry_at:
+        """The next job while the worker is idle. Raises CatalogError, HoldsUnreadable."""
+        if not self._retry.is_due():
             return None
         # first what is superseded, so that no archive ever has two successors in the store
-        for archive in self._doomed():
+        for archive in self._pending_deletion():
             return Delete(archive)
         try:
             for order in self._orders():
                 if job := self._advance(order):
                     return job
-        except SpoolError as problem:  # uploads need not wait for that
+        except SpoolError as problem:  # uploads need not wait
             self._failed(problem)
         return None
 
     def has_orders(self) -> bool:
-        """Whether there is an order that could be carried on with now."""
-        return time.monotonic() >= self._retry_at and bool(self._orders())
+        """Whether an order could make progress now."""
+        return self._retry.is_due() and bool(self._orders())
 
-    def finished(self, outcome: Outcome) -> None:
+    def on_result(self, result: JobResult) -> None:
         """The worker ended a job that came from here."""
-        job = outcome.job
-        if outcome.problem is not None and not self._left_to_the_bucket(job, outcome.problem):
-            self._failed(outcome.problem)
+        job = result.job
+        if result.problem is not None and not self._is_left_to_the_bucket(job, result.problem):
+            self._failed(result.problem)
             return
-        self._backoff.succeeded()
-        self.trouble, self._retry_at = None, 0.0
+        self._retry.succeeded()
+        self._log_trouble.clear()
         match job:
             case Delete():
-                self._catalog.mark_deleted(job.archive.archive_id, _now())
+                self._catalog.deletions.mark_deleted(job.archive.archive_id, self._clock.now())
                 log.info("deleted %s (%s)", job.key, job.archive.gone)
             case DeleteClips():
                 self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == (job.start, job.end))
-            case Rewrite() if outcome.sha256 is not None:
-                self._rewritten(job.plan, outcome.sha256)
+            case Rewrite() if result.sha256 is not None:
+                self._rewritten(job.plan, result.sha256)
 
     def _orders(self) -> list[Erasure]:
         try:
             return self._erasures.open()
         except OSError as problem:
-            self._failed(SpoolError(f"orders to erase cannot be read ({problem}); mend their folder's rights"))
+            self._failed(SpoolError(f"orders to erase cannot be read ({problem}); fix their folder's permissions"))
             return []
 
-    def _doomed(self) -> list[Archive]:
-        """Those that we can delete: of another bucket, nothing is known any more."""
-        return [archive for archive in self._catalog.doomed() if archive.bucket == self._target.bucket]
+    def _pending_deletion(self) -> list[Archive]:
+        """Those in our bucket: we no longer know how to reach another one."""
+        return [
+            archive
+            for archive in self._catalog.archive_records.pending_deletion()
+            if archive.bucket == self._destination.bucket
+        ]
 
     def _advance(self, order: Erasure) -> Job | None:
         if read_holds(self._catalog.path).touch(order.from_, order.to):
             self._end(order, "refused", "a part of the range is held; see `imhearing hold`")
             return None
-        # asked before the finished ones are listed: a chunk that is finished in between is in one of both answers
+        # checked before the finished ones are listed, so that a chunk finished in between is not missed
         may_still_come = self._may_still_come(order)
         here = self._spool.chunks.finished().keys()
         if here - self._catalog.known(here):
             self._rescan()
-        while kept := self._catalog.kept_between(order.from_, order.to, _AT_ONCE):
-            if archives := {row.archive_id for row in kept if row.state == "planned" and row.archive_id}:
+        while remaining := self._catalog.deletions.remaining_between(order.from_, order.to, _AT_ONCE):
+            if archives := {row.archive_id for row in remaining if row.state == "planned" and row.archive_id}:
                 for archive_id in archives:
-                    self._catalog.discard_plan(archive_id, perhaps_stored=True)
+                    self._deletions.take_back_plan(archive_id)
                 continue
-            if unsent := [row.chunk_id for row in kept if row.state in ("waiting", "aside")]:
-                self._catalog.mark_gone(unsent, "erased")
-                remove_chunks(self._spool, unsent)
+            if unsent := [row.chunk_id for row in remaining if row.state in ("waiting", "aside")]:
+                self._deletions.give_up(unsent, "erased")
                 continue
-            return self._rewrite(order, kept)
-        if self._doomed() or may_still_come:
+            return self._rewrite(order, remaining)
+        if self._pending_deletion() or may_still_come:
             return None
-        remove_discarded(self._spool, self._catalog)  # what could not be removed when it was erased
-        if elsewhere := self._doomed_elsewhere(order):
-            self._end(order, "refused", f"{elsewhere.archive_id} lies in another bucket, {elsewhere.bucket}")
+        self._deletions.remove_given_up()  # what could not be removed earlier
+        if elsewhere := self._pending_elsewhere(order):
+            self._end(order, "refused", f"{elsewhere.archive_id} is in another bucket, {elsewhere.bucket}")
             return None
-        if order.id not in self._without_clips and self._target.bucket:
-            key = f"{self._target.prefix}{self._target.node}/clips/"
+        if order.id not in self._without_clips and self._destination.bucket:
+            key = f"{self._destination.node_prefix}clips/"
             return DeleteClips(key, order.from_, order.to)
         self._end(order, "done")
         return None
 
-    def _rewrite(self, order: Erasure, kept: list[Kept]) -> Job | None:
-        """The first of the archives with something to erase, without it."""
-        archive_id = kept[0].archive_id or ""
+    def _rewrite(self, order: Erasure, remaining: list[RemainingChunk]) -> Job | None:
+        """The first archive with something to erase is replaced by one without it."""
+        archive_id = remaining[0].archive_id or ""
         old = self._catalog.archives([archive_id])[archive_id]
-        if old.bucket != self._target.bucket:
-            self._end(order, "refused", f"{archive_id} lies in another bucket, {old.bucket}")
+        if old.bucket != self._destination.bucket:
+            self._end(order, "refused", f"{archive_id} is in another bucket, {old.bucket}")
             return None
         plan = self._open_rewrite(archive_id) or self._plan_rewrite(order, archive_id)
         places = {
             row.chunk.member: (row.where.offset, row.where.length)
-            for row in self._catalog.members(archive_id)
+            for row in self._catalog.archive_records.members(archive_id)
             if row.where is not None
         }
-        return Rewrite(plan, Source(old.key, places))
+        return Rewrite(plan, SourceArchive(old.key, places))
 
-    def _open_rewrite(self, archive_id: str) -> Plan | None:
-        for archive in self._catalog.open_rewrites():
+    def _open_rewrite(self, archive_id: str) -> ArchivePlan | None:
+        for archive in self._catalog.archive_records.open_rewrites():
             if archive.replaces == archive_id:
-                return plan_of(self._catalog.planned_manifest(archive.archive_id), archive.bucket, archive.key)
+                return plan_of(self._catalog.plans.manifest(archive.archive_id), archive.bucket, archive.key)
         return None
 
-    def _plan_rewrite(self, order: Erasure, archive_id: str) -> Plan:
-        stays, discarded, to_tell = [], [], self._catalog.to_tell(archive_id)
-        for row in self._catalog.members(archive_id):
-            chunk = to_tell[row.chunk.chunk_id]
+    def _plan_rewrite(self, order: Erasure, archive_id: str) -> ArchivePlan:
+        stays, discarded, described = [], [], self._catalog.archive_records.chunks_for_manifest(archive_id)
+        for row in self._catalog.archive_records.members(archive_id):
+            chunk = described[row.chunk.chunk_id]
             if row.gone is not None:
                 discarded.append(DiscardedChunk(chunk, row.gone))
             elif row.chunk.started_at < order.to and row.chunk.ended_at > order.from_:
@@ -153,21 +161,21 @@ class Eraser:
             else:
                 stays.append(chunk)
         streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
-        plan = make_plan(stays, streams, self._target, discarded, archive_id)
-        self._catalog.commit_rewrite(plan.archive(_now()), plan.manifest)
+        plan = make_plan(stays, streams, self._destination, discarded, archive_id)
+        self._catalog.plans.commit_rewrite(plan.archive(self._clock.now()), plan.manifest)
         log.info("rewriting %s without %d chunks", archive_id, len(discarded))
         return plan
 
-    def _rewritten(self, plan: Plan, sha256: str) -> None:
+    def _rewritten(self, plan: ArchivePlan, sha256: str) -> None:
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
-        self._catalog.mark_rewritten(archive, sha256, _now(), plan.members, plan.discarded)
-        remove_chunks(self._spool, [one.chunk.chunk_id for one in plan.discarded])
+        self._catalog.plans.mark_rewritten(archive, sha256, self._clock.now(), plan.members, plan.discarded)
+        self._deletions.remove_chunks([one.chunk.chunk_id for one in plan.discarded])
 
-    def _doomed_elsewhere(self, order: Erasure) -> Archive | None:
+    def _pending_elsewhere(self, order: Erasure) -> Archive | None:
         """An archive with sound of the range that was to be deleted when another bucket was configured."""
-        for archive in self._catalog.doomed():
+        for archive in self._catalog.archive_records.pending_deletion():
             touches = archive.started_at < order.to and archive.ended_at > order.from_
-            if touches and archive.bucket != self._target.bucket:
+            if touches and archive.bucket != self._destination.bucket:
                 return archive
         return None
 
@@ -179,7 +187,7 @@ class Eraser:
         return state is None or state.knot is None or state.knot[1] < order.to
 
     def _end(self, order: Erasure, state: str, reason: str | None = None) -> None:
-        chunks = self._catalog.erased_between(order.from_, order.to) if state == "done" else 0
+        chunks = self._catalog.deletions.count_erased_between(order.from_, order.to) if state == "done" else 0
         log.info("order to erase %s to %s: %s", order.from_, order.to, reason or f"done, {chunks} chunks")
         try:
             self._erasures.end(ErasureResult(order.id, state, reason, chunks))  # type: ignore[arg-type]
@@ -187,12 +195,10 @@ class Eraser:
             raise SpoolError(f"the end of an order to erase cannot be written ({problem})") from None
 
     def _failed(self, problem: ImHearingError) -> None:
-        if str(problem) != str(self.trouble):
-            log.warning("erasing and expiring have to wait: %s", problem)
-        self.trouble = problem
-        self._retry_at = time.monotonic() + self._backoff.failed(problem)
+        self._log_trouble(problem)
+        self._retry.failed(problem)
 
-    def _left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:
+    def _is_left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:
         """A key that may not delete leaves what expires to the bucket's own lifecycle rule."""
         return (
             isinstance(job, Delete)
@@ -200,7 +206,3 @@ class Eraser:
             and isinstance(problem, StoreBlocked)
             and problem.reason == "denied"
         )
-
-
-def _now() -> Instant:
-    return Instant.from_seconds(time.time())

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable
 
 from edge.archiver.upload.parts import Parts, TakenPart
-from edge.archiver.upload.signs import Progress
+from edge.archiver.upload.progress_heartbeat import OnProgress
 
 _SENDERS = 2
 
 
-class Sending:
+class PartSenders:
     """Threads that take the next part each and send it, until all are sent or one failed."""
 
-    def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, progress: Progress) -> None:
+    def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, on_progress: OnProgress) -> None:
         self._send = send
         self._parts = parts
-        self._progress = progress
+        self._on_progress = on_progress
         self._lock = threading.Lock()
         self._etags: dict[int, str] = {}
         self._done = 0
@@ -54,5 +54,5 @@ class Sending:
         with self._lock:
             self._etags[part.number] = etag
             self._done += len(part.body)
-            self._progress(self._done)
+            self._on_progress(self._done)
         return True

@@ -1,6 +1,6 @@
 """One planned archive -> the object store, verified. Resumes what an earlier attempt left there; uses no disk.
 
-At most two parts are in memory. Returns only when the store's own word (ETag, or the bytes read back) matches ours.
+At most two parts are in memory. Returns only when the ETag, or the bytes read back, match ours.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from edge.archiver.plan.bundle import Bundle, OpenMember, offsets
-from edge.archiver.plan.stored_members import Source, stored_members
-from edge.archiver.upload.pace import Throttle
+from edge.archiver.plan.bundle import Bundle, OpenMember, check, offsets
+from edge.archiver.plan.stored_members import SourceArchive, stored_members
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
-from edge.archiver.upload.sending import Sending
-from edge.archiver.upload.signs import Progress, Signs
+from edge.archiver.upload.progress_heartbeat import OnProgress, ProgressHeartbeat
+from edge.archiver.upload.rate_limiter import RateLimiter
+from edge.archiver.upload.sending import PartSenders
 from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
-from edge.store.interface import Store
-from edge.store.s3 import AlreadyThere, StoredObject, StoredPart, UploadGone
+from edge.core.kernel_clock import KernelClock
+from edge.store.interface import UploadTarget
+from edge.store.values import ObjectExists, StoredObject, StoredPart, UploadNotFound
 
 log = logging.getLogger(__name__)
 
 _TRIES = 4  # of one request, each after twice the time
-_LONGEST_SILENCE = 30  # seconds, where the rate is so low that a part takes long
-_UNSEEN = StoredObject(-1, "")  # under a key that we may not look at; S3 says so for what is missing, too
+_LONGEST_PAUSE = 30  # seconds, where the rate is so low that a part takes long
+_UNKNOWN_OBJECT = StoredObject(-1, "")  # under a key that we may not HEAD; S3 answers the same for missing objects
 T = TypeVar("T")
 
 
 class Stopped(ImHearingError):
-    """We were told to end in the middle of an upload, which is left as it is."""
+    """The process is stopping in the middle of an upload, which is left as it is."""
 
 
 class _PartStuck(StoreError):
-    """A part of an earlier attempt is not ours, and the store does not let it be replaced."""
+    """The store has a different part from an earlier attempt and does not replace it."""
 
 
 class Uploader:
@@ -43,54 +44,65 @@ class Uploader:
 
     def __init__(
         self,
-        store: Store,
+        store: UploadTarget,
         open_member: OpenMember,
         stop: threading.Event,
         part: int = PART,
-        patience: float = 0.5,
+        retry_delay: float = 0.5,
         rate: float = 0.0,
+        clock: KernelClock | None = None,
     ) -> None:
         self._store = store
         self._open_member = open_member
         self._stop = stop
         self._part = part
-        self._patience = patience
-        self._throttle = Throttle(rate, stop)
-        self._step = max(1, int(rate * _LONGEST_SILENCE)) if rate else 1 << 62
+        self._retry_delay = retry_delay
+        self._rate_limiter = RateLimiter(rate, stop, clock or KernelClock())
+        self._step = max(1, int(rate * _LONGEST_PAUSE)) if rate else 1 << 62
 
     def upload(
-        self, key: str, bundle: Bundle, progress: Progress = lambda _: None, members: OpenMember | None = None
+        self, key: str, bundle: Bundle, on_progress: OnProgress = lambda _: None, members: OpenMember | None = None
     ) -> str:
         """Stores `bundle` under `key`; gives its SHA-256, as hex. May be repeated after any interruption.
 
-        `members` opens its members where they do not lie in the spool.
+        `members` opens its members if they are not in the spool.
 
         Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
         """
-        members, signs = members or self._open_member, Signs(progress)
-        found = self._look(key, denied=_UNSEEN)
+        members, beat = members or self._open_member, ProgressHeartbeat(on_progress)
+        found = self._head(key, denied=_UNKNOWN_OBJECT)
         if found is not None and found.size == bundle.size:
-            sha256 = self._ours(key, found.etag, bundle, members, signs)
+            sha256 = self._matching_sha256(key, found.etag, bundle, members, beat)
             if sha256 is not None:
                 if bundle.size > self._part:
-                    self._tidy(key)
-                signs(bundle.size)
+                    self._abort_leftovers(key)
+                beat(bundle.size)
                 return sha256
-        # a damaged object under our own hash's name can only be replaced, and so can one that we may not look at
+        # a damaged object under our own hash's name can only be replaced, and so can one that we may not HEAD
         overwrite = found is not None
         if bundle.size <= self._part:
-            return self._upload_whole(key, bundle, overwrite, signs, members)
-        return self._upload_parts(key, bundle, overwrite, signs, members)
+            return self._upload_whole(key, bundle, overwrite, beat, members)
+        return self._upload_parts(key, bundle, overwrite, beat, members)
+
+    def damaged_chunks(self, bundle: Bundle) -> dict[str, str]:
+        """Every member that is not as planned, by its chunk ID, so that the next plan does not fail at the next one."""
+        found = {}
+        for member in bundle.members:
+            try:
+                check(member, self._open_member)
+            except ChunkDamaged as problem:
+                found[problem.chunk_id] = str(problem)
+        return found
 
     def put_document(self, key: str, body: bytes) -> None:
         """Stores a small JSON document, over an earlier one."""
         md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        self._again(lambda: self._store.put(key, body, md5, overwrite=True, media_type="application/json"))
+        self._retried(lambda: self._store.put(key, body, md5, overwrite=True, media_type="application/json"))
 
     def sweep(self, prefix: str, keep: frozenset[str]) -> None:
         """Aborts every open upload below `prefix` but those to the keys in `keep`."""
         try:
-            for key, upload_id in self._again(lambda: self._store.open_uploads(prefix)):
+            for key, upload_id in self._retried(lambda: self._store.open_uploads(prefix)):
                 if key not in keep:
                     log.info("aborting an upload to %s that was left open", key)
                     self._abandon(key, upload_id)
@@ -99,186 +111,200 @@ class Uploader:
                 raise
             log.debug("the key may not list open uploads: a lifecycle rule of the bucket should end abandoned ones")
 
-    def _ours(self, key: str, etag: str, bundle: Bundle, members: OpenMember, signs: Signs) -> str | None:
+    def _matching_sha256(
+        self, key: str, etag: str, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat
+    ) -> str | None:
         """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours."""
         try:
-            digests = self._digest(bundle, members, signs)
+            digests = self._digest(bundle, members, beat)
         except ChunkDamaged as damage:
             # killed before the commit, and a file damaged since: then the store has the only whole copy
-            places = zip(bundle.entries, offsets(bundle.entries), strict=True)
-            there = Source(key, {entry.name: (offset, entry.size) for entry, offset in places})
+            places = zip(bundle.members, offsets(bundle.members), strict=True)
+            there = SourceArchive(key, {member.name: (offset, member.size) for member, offset in places})
             try:
-                digests = self._again(lambda: self._digest(bundle, stored_members(self._store, there), signs))
+                digests = self._retried(lambda: self._digest(bundle, stored_members(self._store, there), beat))
             except StoreUnreachable:
                 raise
             except (ChunkDamaged, StoreError):
                 raise damage from None
-            if not self._same(key, etag, digests, bundle.size, signs):
+            if not self._is_same(key, etag, digests, bundle.size, beat):
                 raise
             log.warning("%s; the store has it already", damage)
             return digests.sha256
-        return digests.sha256 if self._same(key, etag, digests, bundle.size, signs) else None
+        return digests.sha256 if self._is_same(key, etag, digests, bundle.size, beat) else None
 
-    def _upload_whole(self, key: str, bundle: Bundle, overwrite: bool, signs: Signs, members: OpenMember) -> str:
+    def _upload_whole(
+        self, key: str, bundle: Bundle, overwrite: bool, beat: ProgressHeartbeat, members: OpenMember
+    ) -> str:
         parts = Parts(bundle, members, self._part)
         part = parts.take(parts.buffer()) or TakenPart(1, bytearray())
         body, md5 = part.body, parts.md5(part)
 
-        self._wait_turn(len(body), signs)
+        self._throttle(len(body), beat)
 
         def put() -> str:
             try:
                 return self._store.put(key, body, md5, overwrite=overwrite)
-            except AlreadyThere:
+            except ObjectExists:
                 return ""  # an earlier put whose answer was lost
 
-        etag = self._again(put)
-        self._verify(key, etag, parts.digests(), bundle, members, signs)
-        signs(bundle.size)
+        etag = self._retried(put)
+        self._verify(key, etag, parts.digests(), bundle, members, beat)
+        beat(bundle.size)
         return parts.digests().sha256
 
-    def _upload_parts(self, key: str, bundle: Bundle, overwrite: bool, signs: Signs, members: OpenMember) -> str:
+    def _upload_parts(
+        self, key: str, bundle: Bundle, overwrite: bool, beat: ProgressHeartbeat, members: OpenMember
+    ) -> str:
         upload_id, have = self._resume(key)
         parts = Parts(bundle, members, part_size(bundle.size, self._part))
         try:
-            etags = Sending(lambda part, md5: self._send(key, upload_id, have, part, md5, signs), parts, signs).run()
+            etags = PartSenders(lambda part, md5: self._send(key, upload_id, have, part, md5, beat), parts, beat).run()
             etag = self._complete(key, upload_id, etags, overwrite)
         except (ChunkDamaged, _PartStuck):
             self._abandon(key, upload_id)
             raise
-        # whatever else went wrong: the parts that arrived wait there for the next attempt
-        self._verify(key, etag, parts.digests(), bundle, members, signs)
-        self._tidy(key)
+        # after any other failure, the parts that arrived stay for the next attempt
+        self._verify(key, etag, parts.digests(), bundle, members, beat)
+        self._abort_leftovers(key)
         return parts.digests().sha256
 
     def _send(
-        self, key: str, upload_id: str, have: dict[int, StoredPart], part: TakenPart, md5: str, signs: Signs
+        self,
+        key: str,
+        upload_id: str,
+        have: dict[int, StoredPart],
+        part: TakenPart,
+        md5: str,
+        beat: ProgressHeartbeat,
     ) -> str:
         """Sends a part unless the store has the very same one; gives the store's ETag."""
         there = have.get(part.number)
         if there is not None and (there.size, there.etag) == (len(part.body), md5):
             return there.etag
 
-        self._wait_turn(len(part.body), signs)
+        self._throttle(len(part.body), beat)
 
         def put() -> str:
             try:
                 return self._store.put_part(key, upload_id, part.number, part.body, md5)
-            except (StoreBlocked, StoreUnreachable, UploadGone):
+            except (StoreBlocked, StoreUnreachable, UploadNotFound):
                 raise
             except StoreError as problem:
-                return self._part_after_all(key, upload_id, part, md5, problem)
+                return self._part_already_there(key, upload_id, part, md5, problem)
 
-        return self._again(put)
+        return self._retried(put)
 
-    def _part_after_all(self, key: str, upload_id: str, part: TakenPart, md5: str, problem: StoreError) -> str:
+    def _part_already_there(self, key: str, upload_id: str, part: TakenPart, md5: str, problem: StoreError) -> str:
         """The ETag of a part whose earlier answer was lost, and which the store takes no second time."""
         there = self._store.parts(key, upload_id).get(part.number)
         if there is None:
             raise problem
         if (there.size, there.etag) != (len(part.body), md5):
-            raise _PartStuck(f"{key}: the store has another part {part.number} and keeps it; beginning again")
+            raise _PartStuck(f"{key}: the store keeps a different part {part.number}; starting over")
         return there.etag
 
     def _resume(self, key: str) -> tuple[str, dict[int, StoredPart]]:
         """The newest upload to `key` that the store has open, and its parts; else a new one."""
         try:
             mine = [
-                upload_id for found, upload_id in self._again(lambda: self._store.open_uploads(key)) if found == key
+                upload_id for found, upload_id in self._retried(lambda: self._store.open_uploads(key)) if found == key
             ]
             for upload_id in mine[:-1]:
                 self._store.abort(key, upload_id)
             if mine:
-                return mine[-1], self._again(lambda: self._store.parts(key, mine[-1]))
-        except UploadGone:
+                return mine[-1], self._retried(lambda: self._store.parts(key, mine[-1]))
+        except UploadNotFound:
             pass
         except StoreBlocked as problem:
             if problem.reason != "denied":  # a key that may only put: start again from part 1
                 raise
-        return self._again(lambda: self._store.start_parts(key)), {}
+        return self._retried(lambda: self._store.start_parts(key)), {}
 
     def _complete(self, key: str, upload_id: str, etags: list[str], overwrite: bool) -> str:
-        """The ETag that Complete answered; empty when its answer was lost and only the object can tell."""
+        """The ETag in the answer to Complete; empty when the answer was lost."""
         first = True
 
         def complete() -> str:
             nonlocal first
             try:
                 return self._store.complete(key, upload_id, etags, overwrite=overwrite)
-            except AlreadyThere:
+            except ObjectExists:
                 return ""
-            except UploadGone:
+            except UploadNotFound:
                 if first:
                     raise
                 return ""
             finally:
                 first = False
 
-        return self._again(complete)
+        return self._retried(complete)
 
-    def _verify(self, key: str, etag: str, digests: Digests, bundle: Bundle, members: OpenMember, signs: Signs) -> None:
+    def _verify(
+        self, key: str, etag: str, digests: Digests, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat
+    ) -> None:
         """Raises StoreError unless the store has exactly our bytes; `etag` is what it answered to storing them.
 
-        Only where that does not tell is the store asked again: some hash the whole object for each HEAD.
+        Where that is not conclusive, a HEAD follows: some stores hash the whole object for each one.
         """
         if etag and etag in (digests.md5, digests.composite):
             return
-        found = self._look(key, denied=StoredObject(bundle.size, etag))
+        found = self._head(key, denied=StoredObject(bundle.size, etag))
         if found is None:
-            raise StoreError(f"{key}: the store took it, and has it no more; uploading again")
+            raise StoreError(f"{key}: the store accepted it and no longer has it; uploading again")
         if not digests.md5:
-            digests = self._digest(bundle, members, signs)
-        if found.size != bundle.size or not self._same(key, found.etag, digests, bundle.size, signs):
-            raise StoreError(f"{key}: the store has other bytes than ours; uploading again")
+            digests = self._digest(bundle, members, beat)
+        if found.size != bundle.size or not self._is_same(key, found.etag, digests, bundle.size, beat):
+            raise StoreError(f"{key}: the store has different bytes; uploading again")
 
-    def _same(self, key: str, etag: str, digests: Digests, size: int, signs: Signs) -> bool:
+    def _is_same(self, key: str, etag: str, digests: Digests, size: int, beat: ProgressHeartbeat) -> bool:
         """Whether an object of our size and this ETag has our bytes."""
         if etag in (digests.md5, digests.composite):
             return True
-        # with SSE-KMS and the like an ETag is no MD5, and looks like one: only the bytes can tell
-        log.info("%s: its ETag does not tell; reading it back", key)
-        return self._again(lambda: self._read_back(key, size, signs)) == digests.sha256
+        # with SSE-KMS and the like an ETag looks like an MD5 but is none: only the bytes are conclusive
+        log.info("%s: its ETag is not conclusive; reading it back", key)
+        return self._retried(lambda: self._read_back(key, size, beat)) == digests.sha256
 
-    def _read_back(self, key: str, size: int, signs: Signs) -> str:
+    def _read_back(self, key: str, size: int, beat: ProgressHeartbeat) -> str:
         sha256 = hashlib.sha256()
         for piece in self._store.read(key, 0, size):
             self._check_stop()
-            signs.again()
+            beat.again()
             sha256.update(piece)
         return sha256.hexdigest()
 
-    def _look(self, key: str, denied: StoredObject | None = None) -> StoredObject | None:
-        """HEAD; `denied` where the key may not even look (S3 also says so for what is missing)."""
+    def _head(self, key: str, denied: StoredObject | None = None) -> StoredObject | None:
+        """HEAD; `denied` where the key may not do that (S3 answers the same for missing objects)."""
         try:
-            return self._again(lambda: self._store.head(key))
+            return self._retried(lambda: self._store.head(key))
         except StoreBlocked as problem:
             if problem.reason != "denied":
                 raise
             return denied
 
-    def _tidy(self, key: str) -> None:
-        """An upload whose beginning was answered too late, or that was completed in another attempt, may be open."""
+    def _abort_leftovers(self, key: str) -> None:
+        """Uploads may be left open whose start was answered too late, or that another attempt completed."""
         try:
             self.sweep(key, frozenset())
         except StoreError as problem:
             log.debug("%s", problem)  # the next process sweeps too
 
-    def _digest(self, bundle: Bundle, members: OpenMember, signs: Signs) -> Digests:
-        """Every digest that a store may tell, from the files once more."""
+    def _digest(self, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat) -> Digests:
+        """Every digest that a store may report, computed from the files again."""
         parts = Parts(bundle, members, part_size(bundle.size, self._part), whole_md5=True)
         buffer = parts.buffer()
         while part := parts.take(buffer):
             self._check_stop()
-            signs.again()
+            beat.again()
             parts.md5(part)
         return parts.digests()
 
-    def _wait_turn(self, size: int, signs: Signs) -> None:
+    def _throttle(self, size: int, beat: ProgressHeartbeat) -> None:
         """Returns when the rate allows `size` more bytes."""
         while size > 0:
             self._check_stop()
-            self._throttle.wait(min(size, self._step))
-            signs.again()
+            self._rate_limiter.wait(min(size, self._step))
+            beat.again()
             size -= self._step
 
     def _abandon(self, key: str, upload_id: str) -> None:
@@ -287,14 +313,14 @@ class Uploader:
         except StoreError as problem:
             log.warning("%s", problem)
 
-    def _again(self, call: Callable[[], T]) -> T:
-        """Tries a request that may be repeated a few times; the last fault is raised."""
-        backoff = Backoff(self._patience, jitter=(0.5, 1.5))
+    def _retried(self, call: Callable[[], T]) -> T:
+        """Tries a repeatable request a few times; raises the last failure."""
+        backoff = Backoff(self._retry_delay, jitter=(0.5, 1.5))
         for attempt in range(_TRIES):
             self._check_stop()
             try:
                 return call()
-            except (StoreBlocked, UploadGone, AlreadyThere, _PartStuck):
+            except (StoreBlocked, UploadNotFound, ObjectExists, _PartStuck):
                 raise
             except StoreError as problem:
                 if attempt == _TRIES - 1:
@@ -305,4 +331,4 @@ class Uploader:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise Stopped("told to end")
+            raise Stopped("stopping")

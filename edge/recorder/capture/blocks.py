@@ -19,6 +19,7 @@ class Block(NamedTuple):
     captured_at: int  # µs of the boot's monotonic clock: when its first frame was captured, or later, never earlier
     lost_before: bool = False  # our queue dropped something between the block before and this one
     suspect: bool = False  # the driver says that it did; with a sound server behind it, that is often not so
+    dropped: int = 0  # frames that our queue dropped; 0 where that is not known
 
 
 def block_frames(milliseconds: int, rate: int) -> int:
@@ -41,7 +42,7 @@ class SourceFormat(NamedTuple):
     bits: int  # 16: int16; 24: int32, left-justified
 
 
-class Source(Protocol):
+class SoundSource(Protocol):
     """Where sound comes from. `open` and `read` raise DeviceError when it cannot deliver (any more)."""
 
     def open(self) -> SourceFormat: ...
@@ -68,16 +69,16 @@ class BlockQueue:
         self._max_bytes = max_bytes
         self._put_bytes = 0  # written by the producer alone
         self._got_bytes = 0  # written by the consumer alone
-        self._dropped = False  # producer's: something was dropped since the last block that went in
+        self._dropped = 0  # producer's: frames that were dropped since the last block that went in
 
     def put(self, block: Block) -> None:
         """Appends `block`, or drops it when the queue is full and marks the next one `lost_before`."""
         if self._put_bytes - self._got_bytes + block.samples.nbytes > self._max_bytes:
-            self._dropped = True
+            self._dropped += len(block.samples)
             return
         if self._dropped:
-            block = block._replace(lost_before=True)
-            self._dropped = False
+            block = block._replace(lost_before=True, dropped=self._dropped)
+            self._dropped = 0
         self._put_bytes += block.samples.nbytes
         self._blocks.put(block)
 

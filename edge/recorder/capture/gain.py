@@ -1,4 +1,4 @@
-"""A microphone's input gain, by ALSA's own mixer (`amixer` of alsa-utils); PortAudio knows none."""
+"""A microphone's input gain, through ALSA's mixer (`amixer` of alsa-utils): PortAudio has no access to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS = 5.0
 
 
 class Gain(NamedTuple):
-    """Of the first channel. `decibels` where the card tells them; `on` is False while its capture switch is off."""
+    """Of the first channel. `decibels` where the card reports them; `on` is False while its capture switch is off."""
 
     control: str
     percent: int
@@ -42,11 +42,11 @@ def set_gain(device: str, percent: int) -> Gain:
     """Sets it, switches capture on, and gives what it is then. DeviceError where the device has none to set."""
     card, before = _card(device), read_gain(device)
     if card is None or before is None:
-        raise DeviceError(f"{device!r} has no gain that can be set here; look with  alsamixer -V capture")
+        raise DeviceError(f"{device!r} has no gain that can be set here; check with  alsamixer -V capture")
     done = _amixer(*card, "sset", before.control, f"{percent}%", "cap")
     after = read_gain(device)
     if done is None or after is None:
-        raise DeviceError(f"the gain of {device!r} cannot be set; look with  alsamixer -V capture")
+        raise DeviceError(f"the gain of {device!r} cannot be set; check with  alsamixer -V capture")
     return after
 
 
@@ -56,9 +56,9 @@ def set_command(device: str, gain: Gain, *words: str) -> str:
     return shlex.join(["amixer", *(_card(device) or ()), "sset", gain.control.replace("'", ""), *words])
 
 
-def controls(told: str) -> Iterator[Gain]:
+def controls(output: str) -> Iterator[Gain]:
     """Every control with a capture volume in the output of `amixer scontents`."""
-    for block in re.split(r"(?=Simple mixer control )", told):
+    for block in re.split(r"(?=Simple mixer control )", output):
         name, value = _CONTROL.match(block), _VALUE.search(block)
         if name and value:
             decibels = float(value[2]) if value[2] else None

@@ -6,14 +6,15 @@ import contextlib
 import ctypes
 import logging
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyaudio
 
 from edge.core.errors import DeviceError
+from edge.core.instant import MICROSECONDS
+from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, BlockQueue, Samples, SourceFormat
 
 log = logging.getLogger(__name__)
@@ -85,11 +86,20 @@ def choose_device(devices: list[InputDevice], wanted: str) -> InputDevice:
 class Microphone:
     """A source: one input device, opened with PortAudio's callback, whose thread does nothing but enqueue."""
 
-    def __init__(self, device: str, rate: int, channels: int, bits: int, block_frames: int) -> None:
-        self._wanted = device
-        self._rate, self._channels, self._bits = rate, channels, bits
+    def __init__(
+        self,
+        device: str,
+        rate: int,
+        channels: int,
+        bits: int,
+        block_frames: int,
+        clock: KernelClock,
+        make_queue: Callable[[int], BlockQueue] = BlockQueue,
+    ) -> None:
+        self._wanted = SourceFormat(device, rate, channels, bits)
         self._block_frames = block_frames
-        self._queue = BlockQueue(QUEUE_BYTES)
+        self._clock, self._make_queue = clock, make_queue
+        self._queue = make_queue(QUEUE_BYTES)
         self._portaudio: pyaudio.PyAudio | None = None
         self._stream: pyaudio.PyAudio.Stream | None = None
         self._silent = 0.0  # seconds waited in vain since the last block
@@ -97,30 +107,30 @@ class Microphone:
 
     def open(self) -> SourceFormat:
         """Opens the device and starts it. DeviceError says what it cannot do and what it can."""
-        self._queue = BlockQueue(QUEUE_BYTES)
+        self._queue = self._make_queue(QUEUE_BYTES)
         self._silent, self._delivered = 0.0, False
         self._portaudio = _initialised()  # afresh each time: PortAudio sees new devices only at initialisation
         try:
-            device = choose_device(_input_devices(self._portaudio), self._wanted)
+            device = choose_device(_input_devices(self._portaudio), self._wanted.device)
             self._start(device)
         except BaseException:
             self.close()
             raise
-        return SourceFormat(device.name, self._rate, self._channels, self._bits)
+        return self._wanted._replace(device=device.name)
 
     def _start(self, device: InputDevice) -> None:
         assert self._portaudio is not None  # noqa: S101 - for the type checker: open() made it
-        if self._channels > device.channels:
+        if self._wanted.channels > device.channels:
             raise DeviceError(
-                f"{device.name!r} has {device.channels} input channels, not {self._channels};"
+                f"{device.name!r} has {device.channels} input channels, not {self._wanted.channels};"
                 f" set [recorder] channels to 1..{device.channels}"
             )
         try:
             with _quiet_stderr():
                 self._stream = self._portaudio.open(
-                    rate=self._rate,
-                    channels=self._channels,
-                    format=_sample_format(self._bits),
+                    rate=self._wanted.rate,
+                    channels=self._wanted.channels,
+                    format=_sample_format(self._wanted.bits),
                     input=True,
                     input_device_index=device.number,
                     frames_per_buffer=self._block_frames,
@@ -128,16 +138,17 @@ class Microphone:
                 )
         except (OSError, ValueError) as problem:
             raise DeviceError(
-                f"{device.name!r} cannot record {self._channels} channels of {self._bits} bits at {self._rate} Hz"
-                f" ({problem}); {self._choices(device)}"
+                f"{device.name!r} cannot record {self._wanted.channels} channels of {self._wanted.bits} bits at"
+                f" {self._wanted.rate} Hz ({problem}); {self._choices(device)}"
             ) from None
 
     def _choices(self, device: InputDevice) -> str:
         """What to do when `device` could not be opened: what it says it can do, for the end of a message."""
+        wanted = self._wanted
         with _quiet_stderr():
-            rates = [rate for rate in sorted({*_USUAL_RATES, device.rate}) if self._supports(device, rate, self._bits)]
-            depths = [bits for bits in (16, 24) if self._supports(device, self._rate, bits)]
-        if self._bits in depths or not (rates or depths):  # so it is not what we asked for that is in the way
+            rates = [rate for rate in sorted({*_USUAL_RATES, device.rate}) if self._supports(device, rate, wanted.bits)]
+            depths = [bits for bits in (16, 24) if self._supports(device, wanted.rate, bits)]
+        if wanted.bits in depths or not (rates or depths):  # so it is not what we asked for that is in the way
             return "it may be in use by another program: end that one, or set [recorder] device to another device"
         choices = []
         if rates:
@@ -153,7 +164,7 @@ class Microphone:
                 self._portaudio.is_format_supported(
                     rate,
                     input_device=device.number,
-                    input_channels=self._channels,
+                    input_channels=self._wanted.channels,
                     input_format=_sample_format(bits),
                 )
             )
@@ -165,29 +176,29 @@ class Microphone:
     ) -> tuple[None, int]:  # in PortAudio's thread: no lock, no disk, no network, no log
         # PortAudio's own capture times are wrong by up to 0.6 s after opening (ALSA's pulse plug-in): arrival is not
         if data is not None:
-            captured_at = time.monotonic_ns() // 1000 - frames * 1_000_000 // self._rate
-            flat: Samples = np.frombuffer(data, np.int16) if self._bits == 16 else np.frombuffer(data, np.int32)
+            captured_at = self._clock.monotonic() - frames * 1_000_000 // self._wanted.rate
+            flat: Samples = np.frombuffer(data, np.int16) if self._wanted.bits == 16 else np.frombuffer(data, np.int32)
             suspect = bool(status & pyaudio.paInputOverflow)
-            self._queue.put(Block(flat.reshape(-1, self._channels), captured_at, suspect=suspect))
+            self._queue.put(Block(flat.reshape(-1, self._wanted.channels), captured_at, suspect=suspect))
         return None, pyaudio.paContinue
 
     def read(self, timeout: float) -> Block | None:
-        """The next block. DeviceError when none came in 2 s (10 after opening) in which we ourselves were running."""
-        started = time.monotonic()
+        """The next block. DeviceError when none came for 2 s (10 after opening) in which this process was running."""
+        started = self._clock.monotonic()
         block = self._queue.get(timeout)
-        waited = time.monotonic() - started
+        waited = (self._clock.monotonic() - started) / MICROSECONDS
         if block is not None:
             self._silent = 0.0
             self._delivered = True
             return block
-        # waits alone count, so our own work between two reads does not; a wait in which we were stopped starts afresh
+        # only waits count, not our own work between two reads; a wait in which we were stopped starts the count again
         self._silent = 0.0 if waited > timeout + 0.5 else self._silent + waited
         if self._silent > (_DEAD_SECONDS if self._delivered else _OPENING_SECONDS):
             raise DeviceError(f"the microphone has delivered nothing for {self._silent:.0f} s; is it unplugged?")
         return None
 
     def close(self) -> None:
-        """Lets go of the device; never raises."""
+        """Releases the device; never raises."""
         stream, portaudio = self._stream, self._portaudio
         self._stream = self._portaudio = None
         with _quiet_stderr():
@@ -219,7 +230,7 @@ def _quiet_stderr() -> Iterator[None]:
         os.dup2(null, 2)
         yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C left in its buffer belongs to the silence too
+        ctypes.CDLL(None).fflush(None)  # what C left in its buffer must not get out either
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)

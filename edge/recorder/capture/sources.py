@@ -1,10 +1,8 @@
-"""Sources beside the microphone: a sound file, and the synthetic scene. Which one is meant by the settings."""
+"""The source that the settings name, and those beside the microphone: a sound file, and the synthetic scene."""
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -12,7 +10,8 @@ from msgspec.structs import replace
 from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.settings import Recorder
 from edge.core.errors import FileUnencodable, FileUnplayable
-from edge.recorder.capture.blocks import Block, EndOfSound, Source, SourceFormat, block_frames
+from edge.core.kernel_clock import KernelClock
+from edge.recorder.capture.blocks import Block, EndOfSound, SoundSource, SourceFormat, block_frames
 from edge.recorder.capture.microphone import Microphone, list_devices
 from edge.recorder.capture.scene import Scene
 from edge.recorder.capture.sound_file import SoundFile, Undecodable
@@ -21,51 +20,52 @@ log = logging.getLogger(__name__)
 
 
 class SourceChoice:
-    """Gives the source that the settings name, as often as it is lost. What `auto` means is settled at the first time:
-    a microphone that is unplugged is waited for, and never replaced by made-up sound. A file goes on where it was."""
+    """Opens the source that the settings name, as often as it is lost. What `auto` means is decided once: a microphone
+    that is unplugged is waited for, and never replaced by synthetic sound. A file resumes where it stopped."""
 
-    def __init__(self, settings: Recorder) -> None:
-        self._settings = settings
+    def __init__(self, settings: Recorder, clock: KernelClock) -> None:
+        self._settings, self._clock = settings, clock
         self._file: FileSource | None = None
 
-    def __call__(self) -> Source:
+    def __call__(self) -> SoundSource:
         if self._file is not None:
             return self._file
-        self._settings = replace(self._settings, source=_settled(self._settings))
-        source = choose_source(self._settings)
+        self._settings = replace(self._settings, source=_resolved(self._settings))
+        source = choose_source(self._settings, self._clock)
         self._file = source if isinstance(source, FileSource) else None
         return source
 
 
-def _settled(settings: Recorder) -> str:
+def _resolved(settings: Recorder) -> str:
+    """What the source's name stands for: `auto` is a microphone if one is plugged in now."""
     if settings.source != "auto":
         return settings.source
     return "microphone" if settings.device or list_devices() else "synthetic"
 
 
-def choose_source(settings: Recorder) -> Source:
+def choose_source(settings: Recorder, clock: KernelClock | None = None) -> SoundSource:
     """The source that `[recorder] source` names; `auto` looks for an input device now. DeviceError when unusable."""
-    wanted = _settled(settings)
-    if wanted == "microphone":
+    name, clock = _resolved(settings), clock or KernelClock()
+    if name == "microphone":
         return Microphone(
             settings.device,
             settings.sample_rate,
             settings.channels,
             settings.bits,
             block_frames(settings.block_ms, settings.sample_rate),
+            clock,
         )
-    if wanted == "synthetic":
-        return SyntheticSource(settings)
-    return FileSource(Path(wanted).expanduser(), settings)
+    if name == "synthetic":
+        return SyntheticSource(settings, clock)
+    return FileSource(Path(name).expanduser(), settings, clock)
 
 
 class _Pacer:
-    """Tells when the frames of a source that could run ahead are due. `lead` frames of it lie in the past already."""
+    """Knows when the frames of a source that could run ahead are due. `lead` frames of it lie in the past already."""
 
-    def __init__(self, rate: int, real: bool, lead: int) -> None:
-        self._rate, self._real = rate, real
-        self._never = threading.Event()
-        self._started = time.monotonic_ns() // 1000 - lead * 1_000_000 // rate
+    def __init__(self, clock: KernelClock, rate: int, real: bool, lead: int) -> None:
+        self._clock, self._rate, self._real = clock, rate, real
+        self._started = clock.monotonic() - lead * 1_000_000 // rate
 
     def times(self, first_frame: int, frames: int) -> tuple[int, int]:
         """When the frames begin and end, in µs of the monotonic clock."""
@@ -76,31 +76,32 @@ class _Pacer:
         """Waits for `until`, at most `timeout` seconds; whether it has come."""
         if not self._real:
             return True
-        left = until / 1e6 - time.monotonic()
-        self._never.wait(max(0.0, min(left, timeout)))  # time.sleep fails under libfaketime, by which clocks are tested
+        left = (until - self._clock.monotonic()) / 1e6
+        self._clock.sleep(min(left, timeout))
         return left <= timeout
 
 
 class FileSource:
     """A sound file, played once. The reader waits for nothing: no sound is ever dropped.
 
-    With pace `max` the file ends now; with pace `real` it begins now. Opened again, it goes on where it was.
+    With pace `max` the file ends now; with pace `real` it begins now. Opened again, it resumes where it stopped.
     """
 
-    def __init__(self, path: Path, settings: Recorder) -> None:
-        self._path, self._settings, self._real = path, settings, settings.pace == "real"
+    def __init__(self, path: Path, settings: Recorder, clock: KernelClock) -> None:
+        self._path, self._settings, self._clock = path, settings, clock
+        self._real = settings.pace == "real"
         self._file: SoundFile | None = None
-        self._form: SourceFormat | None = None  # of what was opened before
+        self._form: SourceFormat | None = None  # once opened
         self._next_frame = 0
 
     def open(self) -> SourceFormat:
-        """FileUnplayable, but not for a file of which something was played: what it was is over, whatever it is now."""
+        """FileUnplayable, except for a file of which something was played: that one is taken to have ended."""
         try:
             file = SoundFile(self._path, self._next_frame)
         except (OSError, Undecodable) as problem:
             if self._form is not None:
                 # no error: it would end the process, and the next one would play the file from its first sample
-                log.error("%s: %s; taken as its end", self._path, _why_not(self._path, problem))  # noqa: TRY400
+                log.error("%s: %s; treating that as its end", self._path, _why_not(self._path, problem))  # noqa: TRY400
                 return self._form
             raise FileUnplayable(
                 f"{self._path}: {_why_not(self._path, problem)}; set [recorder] source to a sound file,"
@@ -110,7 +111,7 @@ class FileSource:
         self._file = file
         self._block_frames = block_frames(self._settings.block_ms, file.rate)
         lead = self._next_frame if self._real else file.frames
-        self._pacer = _Pacer(file.rate, self._real, lead)
+        self._pacer = _Pacer(self._clock, file.rate, self._real, lead)
         self._form = SourceFormat(f"file {self._path.name}", file.rate, file.channels, file.bits)
         return self._form
 
@@ -131,7 +132,7 @@ class FileSource:
         try:
             samples = self._file.read(self._block_frames)
         except Undecodable as problem:
-            log.error("%s: is damaged after %d frames (%s); taken as its end", self._path, self._next_frame, problem)  # noqa: TRY400
+            log.error("%s: damaged after frame %d (%s); ending it there", self._path, self._next_frame, problem)  # noqa: TRY400
             raise EndOfSound from None
         if not len(samples):
             raise EndOfSound
@@ -154,17 +155,17 @@ def _why_not(path: Path, problem: Exception) -> str:
 
 
 class SyntheticSource:
-    """A made-up garden for machines without a microphone: quiet, a hum, and bursts. Always the same, for ever."""
+    """A synthetic garden for machines without a microphone: quiet noise, a hum, and birds. Always the same."""
 
-    def __init__(self, settings: Recorder) -> None:
-        self._settings = settings
+    def __init__(self, settings: Recorder, clock: KernelClock) -> None:
+        self._settings, self._clock = settings, clock
         self._next_frame = 0
 
     def open(self) -> SourceFormat:
         settings = self._settings
         self._scene = Scene(settings.sample_rate, settings.channels, settings.bits)
         self._next_frame = 0
-        self._pacer = _Pacer(settings.sample_rate, settings.pace == "real", 0)
+        self._pacer = _Pacer(self._clock, settings.sample_rate, settings.pace == "real", 0)
         return SourceFormat("synthetic scene", settings.sample_rate, settings.channels, settings.bits)
 
     def read(self, timeout: float) -> Block | None:
@@ -177,4 +178,4 @@ class SyntheticSource:
         return Block(samples, begin)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""

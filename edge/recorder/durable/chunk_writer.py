@@ -53,7 +53,7 @@ class ChunkWriter:
         return os.dup(self._sink.fileno())
 
     def close(self) -> None:
-        """Ends the file, without an fsync: all sound is with the kernel, and the header tells its length."""
+        """Ends the file, without an fsync: the kernel has all sound, and the header its length."""
         try:
             self._file.close()
         except soundfile.LibsndfileError as problem:
@@ -68,7 +68,7 @@ class ChunkWriter:
 
 
 class Sink(io.FileIO):
-    """Where a library writes to that asks no questions, or hides the answers: what goes wrong is kept in `failure`."""
+    """A file for a library that ignores or hides write errors: `failure` keeps the first one."""
 
     failure: OSError | None = None
 
@@ -120,7 +120,7 @@ def with_digest(draft: Chunk, found: Digest) -> Chunk:
 def read_valid_prefix(path: Path, channels: int, bits: int) -> Iterator[Samples]:
     """Blocks of samples from the start of a file that a crash cut short, up to where it no longer decodes.
 
-    soundfile tells of a broken end without telling how much it decoded before: so the file is read twice, into buffers
+    soundfile reports a broken end, but not how much it decoded before: so the file is read twice, into buffers
     filled with different values. What was decoded is the same in both.
     """
     try:

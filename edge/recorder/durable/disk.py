@@ -20,7 +20,7 @@ class Disk:
     """Runs tasks one after the other, and fsyncs the chunk being written every `sync_seconds`.
 
     After the first failure nothing more is run and `failure` says why: a file whose fsync failed is never trusted
-    again. The owner then ends what it does, repairs the spool and begins with a new Disk.
+    again. The owner then stops, repairs the spool and starts again with a new Disk.
     """
 
     def __init__(self, sync_seconds: float) -> None:
@@ -40,13 +40,13 @@ class Disk:
         descriptor = writer.duplicate_descriptor()
 
         def swap() -> None:
-            self._let_go()
+            self._close_descriptor()
             self._descriptor = descriptor
 
         self.do(swap)
 
     def fail(self, problem: Exception) -> None:
-        """Someone else found the disk failing: nothing more is run."""
+        """Another thread found the disk failing: nothing more is run."""
         self.failure = self.failure or problem
 
     def flush(self) -> None:
@@ -72,15 +72,15 @@ class Disk:
                 item.set()
             elif self.failure is None:
                 self._attempt(item)
-        self._let_go()
+        self._close_descriptor()
 
     def _attempt(self, task: Task) -> None:
         try:
             task()
         except (OSError, ImHearingError) as problem:
-            log.error("the disk failed: %s", problem)  # noqa: TRY400 - what is wrong is all there is to say
+            log.error("the disk failed: %s", problem)  # noqa: TRY400 - the problem says it all
             self.failure = problem
-        except Exception as problem:  # else this thread ends, and who waits for it waits for ever
+        except Exception as problem:  # else this thread would end, and leave those who wait for it hanging
             log.exception("the disk thread failed")
             self.failure = problem
 
@@ -88,7 +88,7 @@ class Disk:
         if self._descriptor is not None:
             os.fsync(self._descriptor)
 
-    def _let_go(self) -> None:
+    def _close_descriptor(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,4 +1,4 @@
-"""A chunk's manifest before its file is closed: all but what only the finished file tells. Pure."""
+"""A chunk's manifest before its file is closed: without what only the finished file can say. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What must be found again after a crash: the stream being recorded, the holes between streams, and what time is
-believed (state.json)."""
+"""What must survive a crash: the stream being recorded, the holes between streams, and the belief about the clock
+(state.json)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RecorderMode = Literal["recording", "paused", "no_device", "disk_full", "stopped
 class Journal:
     """The recorder's memory on disk. Every method writes it durably before it returns; OSError on a bad disk.
 
-    Its methods are the disk thread's, but for `stream_opened` and `holes_until`, before which that one is waited for.
+    Called in the disk thread, except for `stream_opened` and `holes_until`, before which that thread is waited for.
     """
 
     def __init__(self, spool: Spool, state: SpoolState) -> None:
@@ -27,7 +27,7 @@ class Journal:
         self.state = state
 
     def stream_opened(self, stream: Stream) -> None:
-        """Recording has begun: what lay before is now told by the stream's own record."""
+        """Recording has started: the stream's own record now holds what lay before."""
         knot = stream.knots[0]
         self._write(
             SpoolState(
@@ -79,7 +79,7 @@ class Journal:
         return (*self.state.holes, Hole(still_open.cause, still_open.from_, at))
 
     def believe(self, belief: Belief) -> None:
-        """The clock was set or corrected: the times noted here move along."""
+        """The clock was set or corrected: corrects the times noted here."""
         self._write(corrected_state(self.state, belief))
 
     def _write(self, state: SpoolState) -> None:

@@ -21,7 +21,7 @@ from edge.recorder.durable.chunk_writer import ChunkWriter, digest, read_valid_p
 from edge.recorder.durable.draft import draft
 from edge.recorder.durable.sealing import Seal, seal_of
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.stream_recorder import meter_for
+from edge.recorder.sound_monitor import meter_for
 from edge.recorder.timing.correction import believed_end
 from edge.spool import limits, thresholds
 from edge.spool.chunks import PartFile
@@ -36,7 +36,7 @@ def recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings)
     """The chunk that `part` holds, finished under its own name; None when there is nothing in it, when it is not ours,
     or when it cannot be repaired and was set aside.
 
-    Its levels and sounds are found anew, by the settings and the sound level that are in force now. OSError or
+    Its levels and sounds are measured again, by the settings and the sound level that are active now. OSError or
     SpoolError when the disk does not take it.
     """
     try:
@@ -97,7 +97,7 @@ def _described(spool: Spool, part: PartFile) -> Chunk | None:
 
 
 class _Remeasuring:
-    """Measures a part in blocks that begin where the recorder's did: so it finds sounds by the ids already told."""
+    """Measures a part in blocks that begin where the recorder's did: so sounds keep the ids already reported."""
 
     def __init__(self, stream: Stream, first_frame: int, lasting: SoundSpan | None, level: float, by: Settings) -> None:
         self._meter = meter_for(stream)
@@ -141,7 +141,7 @@ def _rescue(
     seq = seq_of(part.chunk_id)
     first_frame = seq * stream.chunk_frames
     previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
-    level = limits.in_force(spool.path, thresholds.configured(settings.thresholds)).sound_level
+    level = limits.active(spool.path, thresholds.configured(settings.thresholds)).sound_level
     remeasuring = _Remeasuring(stream, first_frame, _lasting(previous), level, settings)
     frames = _rewrite(part, stream, repaired, remeasuring)
     if not frames:

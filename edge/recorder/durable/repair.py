@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def repair(
     spool: Spool, kernel: KernelClock, cause: HoleCause | None = None, settings: Settings | None = None
 ) -> tuple[SpoolState, list[Chunk]]:
-    """Makes the spool whole; gives the state to go on from and the chunks that were recovered.
+    """Makes the spool whole; returns the state to continue from and the chunks that were recovered.
 
     `cause` is why recording broke off, where that is known: else it was a crash, or a power cut if the machine has been
     started since. What is recovered is searched for sounds by `settings`. Raises OSError or SpoolError when the
@@ -63,7 +63,7 @@ def _sweep(spool: Spool) -> None:
     for chunk_id in sorted(chunks.keys() - manifests - parts):
         path = chunks[chunk_id].path
         if path.suffix == ".age" or readable_stream(spool, stream_of(chunk_id)) is None:
-            log.warning("%s: has no manifest, and what it is cannot be told; left as it is", path)
+            log.warning("%s: has no manifest, and cannot be identified; left as it is", path)
         else:
             with contextlib.suppress(FileNotFoundError):  # the archiver was removing it while we listed
                 path.replace(path.with_name(path.name + ".part"))
@@ -142,7 +142,7 @@ def _state_after(spool: Spool, before: SpoolState, timekeeper: Timekeeper, cause
 
 
 def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole, ...], int]:
-    """Where the stream that was being recorded ended, and the holes before it that no chunk tells of."""
+    """Where the stream that was being recorded ended, and the holes before it that no chunk records."""
     assert state.stream_id is not None and state.knot is not None  # noqa: S101, PT018 - for the type checker
     frame, end = state.knot
     stream = readable_stream(spool, state.stream_id)
@@ -156,7 +156,7 @@ def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole
         spool.streams.write(replace(stream, knots=(stream.knots[0], (frame, end))))
         return end, (), 0
     spool.streams.remove(state.stream_id)
-    return end, stream.before, stream.earlier  # it has no chunk: what it would have told must not be forgotten
+    return end, stream.before, stream.earlier  # it has no chunk: keep the holes that the chunk would have recorded
 
 
 def readable_stream(spool: Spool, stream_id: str) -> Stream | None:

@@ -70,12 +70,17 @@ def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.
     if not settings.recipients.strip():
         return None
     recipients = checked_recipients(settings.recipients)
-    name = hashlib.sha256(os.fsencode(spool.path.resolve())).hexdigest()[:16]
-    folder = _volatile_folder(settings.part_path, environ) / f"imhearing-{os.getuid()}-{name}"
-    _make_own(folder)
+    folder = volatile_folder(settings, spool, environ)
+    make_own(folder)
     spool.layout.set_parts_folder(folder)
     write_atomically(folder / _RECIPIENTS, "\n".join(recipients).encode(), 0o600)
     return Seal(folder, recipients)
+
+
+def volatile_folder(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.environ) -> Path:
+    """What the recorder of this spool may use of tmpfs: `make_own` makes it. ConfigError where there is no tmpfs."""
+    name = hashlib.sha256(os.fsencode(spool.path.resolve())).hexdigest()[:16]
+    return _volatile_place(settings.part_path, environ) / f"imhearing-{os.getuid()}-{name}"
 
 
 def seal_of(part: Path) -> Seal:
@@ -111,7 +116,7 @@ def checked_recipients(text: str) -> tuple[str, ...]:
     return keys
 
 
-def _volatile_folder(wanted: str, environ: Mapping[str, str]) -> Path:
+def _volatile_place(wanted: str, environ: Mapping[str, str]) -> Path:
     """`wanted`, or the first of the usual places, that lies in memory alone."""
     usual = (environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - it is checked whom the folder belongs to
     for place in (wanted,) if wanted else usual:
@@ -137,7 +142,7 @@ def file_system(path: Path) -> str:
     return ""
 
 
-def _make_own(folder: Path) -> None:
+def make_own(folder: Path) -> None:
     """Others may write where it lies: it must be ours, and nobody else's to look into."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

@@ -1,4 +1,4 @@
-"""What turns dBFS into dBA: the offset found from a recording of a known level or of a sound calibrator. Pure."""
+"""Calibrates dBFS to dBA: finds the offset from a recording of a known level or of a sound calibrator. Pure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _PURE = 0.9  # of the power must be in the tone: it then reads 0.5 dB too low at
 _OF_CALIBRATOR, _OF_OTHER_METER, _OF_OURS = 0.4 / math.sqrt(3), 0.7, 0.03
 
 
-class Measured(Struct, frozen=True):
-    """What a recording says: dBA = dBFS + `offset_db`, give or take `uncertainty_db` (expanded, k = 2)."""
+class CalibrationResult(Struct, frozen=True):
+    """What a recording yields: dBA = dBFS + `offset_db`, give or take `uncertainty_db` (expanded, k = 2)."""
 
     method: Method
     offset_db: float
@@ -48,10 +48,10 @@ class Measured(Struct, frozen=True):
         )
 
 
-def from_known_level(samples: Samples, rate: int, full_scale: float, laeq: float) -> Measured:
+def from_known_level(samples: Samples, rate: int, full_scale: float, laeq: float) -> CalibrationResult:
     """From a recording, (frames, channels), of a sound whose LAeq over that time another meter gave in dBA.
 
-    CalibrationError says why the recording will not do.
+    CalibrationError says why the recording is unusable.
     """
     _check_level(laeq)
     if len(samples) < SHORTEST_KNOWN * rate:
@@ -63,7 +63,7 @@ def from_known_level(samples: Samples, rate: int, full_scale: float, laeq: float
     if deviation > _LARGEST_DEVIATION:
         raise CalibrationError(
             f"the level is unsteady: its seconds differ by {deviation:.1f} dB (standard deviation),"
-            f" at most {_LARGEST_DEVIATION} will do; use a steady sound, such as a fan or noise from a loudspeaker"
+            f" above {_LARGEST_DEVIATION}; use a steady sound, such as a fan or noise from a loudspeaker"
         )
     uncertainty = _expanded(_OF_OTHER_METER, deviation / math.sqrt(len(block.seconds)))
     return _measured("known_level", laeq, block.laeq, uncertainty, len(samples) / rate)
@@ -71,10 +71,10 @@ def from_known_level(samples: Samples, rate: int, full_scale: float, laeq: float
 
 def from_calibrator(
     samples: Samples, rate: int, full_scale: float, level: float = 94.0, frequency: float = 1000.0
-) -> Measured:
+) -> CalibrationResult:
     """From a recording, (frames, channels), in which a sound calibrator was on for 3 seconds or more, at any time.
 
-    The channel where its tone is loudest counts. CalibrationError says why the recording will not do.
+    The channel where its tone is loudest counts. CalibrationError says why the recording is unusable.
     """
     _check_level(level)
     windows = _windows(samples, rate, full_scale)
@@ -178,7 +178,7 @@ def _why_no_tone(windows: list[_Window], pure: list[_Window], frequency: float) 
 
 def _check_level(level: float) -> None:
     if not 20 <= level <= 160:
-        raise CalibrationError(f"a level of {level:g} dB is not to be believed; give 20 to 160 dB, as in 94")
+        raise CalibrationError(f"a level of {level:g} dB is implausible; give 20 to 160 dB, such as 94")
 
 
 def _check_clipped(clipped: int) -> None:
@@ -202,5 +202,5 @@ def _expanded(*standard: float) -> float:
     return 2 * math.hypot(_OF_OURS, *standard)
 
 
-def _measured(method: Method, level: float, dbfs: float, uncertainty: float, seconds: float) -> Measured:
-    return Measured(method, round(level - dbfs, 2), round(uncertainty, 2), round(dbfs, 2), seconds)
+def _measured(method: Method, level: float, dbfs: float, uncertainty: float, seconds: float) -> CalibrationResult:
+    return CalibrationResult(method, round(level - dbfs, 2), round(uncertainty, 2), round(dbfs, 2), seconds)

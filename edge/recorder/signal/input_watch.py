@@ -1,6 +1,6 @@
 """Whether what the microphone delivers can be right: digital silence, clipping, a constant offset. Pure.
 
-Nothing is withheld for it: the sound is recorded as it is, and people are told what to look at.
+Sound is recorded as it is, whatever is found; people are told what to check.
 """
 
 from __future__ import annotations
@@ -10,53 +10,53 @@ from typing import Literal, NamedTuple
 
 from edge.recorder.signal.levels import SecondLevels
 
-InputFault = Literal["silence", "clipping", "offset"]
+InputFaultKind = Literal["silence", "clipping", "offset"]
 
 _SILENT_SECONDS = 10
 _WINDOW_SECONDS = 60  # over which clipping and an offset are judged
-_CLIPPED_SECONDS = 3  # one bang is none
+_CLIPPED_SECONDS = 3  # a single bang is no fault
 _LARGE_OFFSET = 0.01  # of full scale
 
 
-class Finding(NamedTuple):
+class InputFault(NamedTuple):
     """What is wrong with the sound, and what to do."""
 
-    fault: InputFault
+    kind: InputFaultKind
     hint: str
 
 
 class InputWatch:
-    """Takes a stream's seconds one by one; `finding` is what to tell now."""
+    """Takes a stream's seconds one by one; `fault` is what is wrong now."""
 
     def __init__(self) -> None:
         self._silent = 0
         self._recent: deque[SecondLevels] = deque(maxlen=_WINDOW_SECONDS)
-        self.finding: Finding | None = None
+        self.fault: InputFault | None = None
 
     def add(self, second: SecondLevels) -> bool:
-        """Whether another fault is found than before, or none any more."""
+        """Whether the fault is of another kind than before, or gone."""
         self._silent = self._silent + 1 if second.silent else 0
         self._recent.append(second)
-        before, self.finding = self.finding, self._judge()
-        return (before and before.fault) != (self.finding and self.finding.fault)
+        before, self.fault = self.fault, self._judge()
+        return (before and before.kind) != (self.fault and self.fault.kind)
 
-    def _judge(self) -> Finding | None:
+    def _judge(self) -> InputFault | None:
         if self._silent >= _SILENT_SECONDS:
-            return Finding(
+            return InputFault(
                 "silence",
                 "the microphone delivers digital silence; is it muted, its gain at 0 (alsamixer), or unplugged from its"
                 " sound card?",
             )
         clipped = [second.clipped for second in self._recent if second.clipped]
         if len(clipped) >= _CLIPPED_SECONDS:
-            return Finding(
+            return InputFault(
                 "clipping",
                 f"{sum(clipped)} samples of the last minute reached full scale: they are cut off, and levels read too"
                 " low; turn the microphone's gain down",
             )
         offset = sum(second.offset for second in self._recent) / len(self._recent)
         if len(self._recent) == _WINDOW_SECONDS and abs(offset) > _LARGE_OFFSET:
-            return Finding(
+            return InputFault(
                 "offset",
                 f"the sound lies {100 * offset:+.1f} % of full scale off zero; levels are not affected, but the sound"
                 " card or its microphone supply may be broken",

@@ -71,20 +71,13 @@ class LevelMeter:
 
     def __init__(self, rate: int, channels: int, full_scale: float, offset_db: float | None = None) -> None:
         self.rate, self.channels = rate, channels
-        self.unit: LevelUnit = "dBFS" if offset_db is None else "dBA"
+        self.unit = level_unit(offset_db)
         self._offset = offset_db or 0.0
-        self._full_scale = full_scale
-        self._scale = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
-        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
-        self._clip = int(full_scale * (1 - 2**-15))
+        self._scale = _Scale(full_scale)
         self._weighting = BlockFilter(side_by_side([cascade(design("A", rate)), cascade(design("C", rate))]), channels)
         self._fast = BlockFilter(_fast_weighting(rate), channels)
-        self._step = max(1, rate // FAST_SAMPLES)
-        self._piece = max(1, _PIECE // channels // ROW) * ROW
         self._frames = 0
-        self._second, self._chunk = _Tally(channels), _Tally(channels)
-        self._per_second: list[float] = []
-        self._fast_samples = array("d")
+        self._second, self._chunk = _Tally(channels), _ChunkTally(rate, channels)
 
     def add(self, block: Samples) -> BlockLevels:
         """Measures the stream's next block, (frames, channels), of any length."""
@@ -92,11 +85,12 @@ class LevelMeter:
             raise ValueError(f"a block of shape {block.shape} is not (frames, {self.channels})")
         if self._frames == 0 and len(block):
             # A sound card's constant offset would else begin as a step, which is a bang
-            self._weighting.settle(block[0] * self._scale)
+            self._weighting.settle(block[0] * self._scale.factor)
         whole = _Tally(self.channels)
         seconds: list[SecondLevels] = []
-        for start in range(0, len(block), self._piece):
-            self._add_piece(block[start : start + self._piece], whole, seconds)
+        piece = max(1, _PIECE // self.channels // ROW) * ROW
+        for start in range(0, len(block), piece):
+            self._add_piece(block[start : start + piece], whole, seconds)
         first = self._frames - len(block)
         return BlockLevels(
             first, len(block), self._db(whole.fast_max), self._db(whole.mean_square), whole.clipped, tuple(seconds)
@@ -111,7 +105,7 @@ class LevelMeter:
         chunk = self._chunk
         if not chunk.frames:
             raise ValueError("a chunk without samples has no levels")
-        fast = np.array(self._fast_samples) if self._fast_samples else np.array([chunk.fast_max])
+        fast = np.array(chunk.fast_samples) if chunk.fast_samples else np.array([chunk.fast_max])
         l90, l50, l10 = (self._db(float(part)) for part in np.percentile(fast, (10, 50, 90), method="nearest"))
         levels = Levels(
             unit=self.unit,
@@ -122,21 +116,18 @@ class LevelMeter:
             l10=_rounded(l10),
             l50=_rounded(l50),
             l90=_rounded(l90),
-            per_second=tuple(self._per_second),
+            per_second=tuple(chunk.per_second),
         )
-        self._second, self._chunk = _Tally(self.channels), _Tally(self.channels)
-        self._per_second = []
-        self._fast_samples = array("d")
+        self._second, self._chunk = _Tally(self.channels), _ChunkTally(self.rate, self.channels)
         return ChunkLevels(levels, chunk.clipped)
 
     def _add_piece(self, piece: Samples, whole: _Tally, seconds: list[SecondLevels]) -> None:
-        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._scale, dtype=np.float64))
+        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._scale.factor, dtype=np.float64))
         squared = a_weighted * a_weighted
         fast = self._fast.run(squared)[0]
         loudest = fast[0] if self.channels == 1 else fast.max(axis=0)
-        at = (self._step - 1 - self._chunk.frames) % self._step
-        self._fast_samples.extend(loudest[at :: self._step].tolist())
-        clipped = (piece >= self._clip) | (piece <= -self._clip) if self._is_clipped(piece) else None
+        self._chunk.sample_fast(loudest)
+        clipped = self._scale.clipped(piece)
         start = 0
         while start < len(piece):
             part = slice(start, min(len(piece), start + self.rate - self._second.frames))
@@ -154,23 +145,36 @@ class LevelMeter:
             if self._second.frames == self.rate:
                 seconds.append(self._end_second())
 
-    def _is_clipped(self, piece: Samples) -> bool:
-        return bool(piece.max() >= self._clip or piece.min() <= -self._clip)
-
     def _end_second(self) -> SecondLevels:
         second, self._second = self._second, _Tally(self.channels)
         laeq, lafmax, lcpeak = (
             _rounded(self._db(power)) for power in (second.mean_square, second.fast_max, second.peak**2)
         )
-        self._per_second.append(laeq)
+        self._chunk.per_second.append(laeq)
         return SecondLevels(
             self._frames, laeq, lafmax, lcpeak, second.clipped,
-            offset=float(max(second.sums, key=abs)) / second.frames / self._full_scale,
+            offset=float(max(second.sums, key=abs)) / second.frames / self._scale.full_scale,
             silent=second.peak**2 <= _FLOOR_POWER,
         )  # fmt: skip
 
     def _db(self, mean_square: float) -> float:
         return 10 * math.log10(max(mean_square, _FLOOR_POWER)) + self._offset
+
+
+class _Scale:
+    """What the integer samples of one format mean."""
+
+    def __init__(self, full_scale: float) -> None:
+        self.full_scale = full_scale
+        self.factor = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
+        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
+        self._clip = int(full_scale * (1 - 2**-15))
+
+    def clipped(self, piece: Samples) -> npt.NDArray[np.bool_] | None:
+        """Which samples are at full scale; None where there are none, which is quicker to find out."""
+        if piece.max() < self._clip and piece.min() > -self._clip:
+            return None
+        return (piece >= self._clip) | (piece <= -self._clip)
 
 
 class _Tally:
@@ -184,7 +188,7 @@ class _Tally:
         self.fast_max = 0.0  # highest fast-weighted square
         self.peak = 0.0  # highest C-weighted magnitude
         self.clipped = 0
-        self.sums: npt.NDArray[np.int64] = np.zeros(channels, np.int64)  # of the samples as they are
+        self.sums: npt.NDArray[np.int64] = np.zeros(channels, np.int64)  # of the raw samples
 
     @property
     def mean_square(self) -> float:
@@ -198,6 +202,28 @@ class _Tally:
         self.peak = max(self.peak, other.peak)
         self.clipped += other.clipped
         self.sums = self.sums + other.sums
+
+
+class _ChunkTally(_Tally):
+    """A chunk's tally, with its course: the LAeq of each full second, and the fast level 20 times a second."""
+
+    __slots__ = ("_step", "fast_samples", "per_second")
+
+    def __init__(self, rate: int, channels: int) -> None:
+        super().__init__(channels)
+        self._step = max(1, rate // FAST_SAMPLES)
+        self.per_second: list[float] = []
+        self.fast_samples = array("d")
+
+    def sample_fast(self, loudest: Floats) -> None:
+        """Takes every so many of the fast-weighted squares that follow the frames added so far."""
+        at = (self._step - 1 - self.frames) % self._step
+        self.fast_samples.extend(loudest[at :: self._step].tolist())
+
+
+def level_unit(offset_db: float | None) -> LevelUnit:
+    """The unit of levels with this calibration; None: uncalibrated."""
+    return "dBFS" if offset_db is None else "dBA"
 
 
 def _fast_weighting(rate: int) -> StateSpace:

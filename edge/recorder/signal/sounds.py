@@ -1,4 +1,4 @@
-"""The sound detector: where in a stream a sound starts, goes on and ends, from the level of each block. Pure.
+"""The sound detector: where in a stream sounds start, continue and end, from the level of each block. Pure.
 
 A sound starts with the block whose fast level reaches `sound_level`. It ends `hold_seconds` after the last block that
 reached `sound_level - hysteresis`; that hold is part of it.
@@ -43,10 +43,10 @@ class SoundDetector:
         self._keep_level = self._start_level - self._hysteresis
 
     def resume(self, span: SoundSpan, end_frame: int) -> None:
-        """A sound that lasted when frame `end_frame` came: it was loud until then, for all that is known. Before the
-        first block, which begins there."""
-        heard = BlockLevels(span.first_frame, max(1, end_frame - span.first_frame), span.lafmax, span.laeq)
-        self._open = _OpenSound(span.sound_id, heard, self._rate)
+        """Continues a sound that lasted at frame `end_frame`: it is taken to have been loud until then. Call it before
+        the first block, which starts there."""
+        past = BlockLevels(span.first_frame, max(1, end_frame - span.first_frame), span.lafmax, span.laeq)
+        self._open = _OpenSound(span.sound_id, past, self._rate)
 
     @property
     def lasting(self) -> SoundSpan | None:
@@ -54,8 +54,8 @@ class SoundDetector:
         return self._open.span() if self._open else None
 
     def threshold_level(self, block: BlockLevels) -> float:
-        """What to hold against the `sound_level` threshold after `add(block)`: held up while a sound lasts, so that
-        the threshold is crossed once per sound and not once per chirp."""
+        """What to compare with the `sound_level` threshold: not below it while a sound lasts, so that the threshold is
+        crossed once per sound, not once per chirp."""
         held = self._open and math.isfinite(self._start_level)
         return max(block.fast_max, self._start_level) if held else block.fast_max
 
@@ -82,7 +82,7 @@ class SoundDetector:
         """The sounds of the chunk that ends with the last block added, for its manifest.
 
         Each is the whole sound as known now: a sound that began in an earlier chunk keeps its `first_frame`, and one
-        that lasts has `frames` null. So of several spans with one id, the last chunk's says it all.
+        that lasts has `frames` null. So of several spans with one id, the last chunk's is complete.
         """
         ended, self._ended = self._ended, []
         return (*ended, *([self._open.span()] if self._open else []))

@@ -1,4 +1,4 @@
-"""Frames -> UTC, and what to believe of the wall clock. Pure: times are integer µs, and no clock is read here.
+"""Frames -> UTC, and how far to trust the wall clock. Pure: times are integer µs, and no clock is read here.
 
 Within a stream the mapping is piecewise linear: a knot (frame, UTC) at each chunk boundary. The rate of the sound card
 is fitted against the monotonic clock; a knot is moved towards the true time by at most 500 ppm of the time since the
@@ -19,7 +19,7 @@ SLEW_PPM = 500  # at most; a USB sound card drifts by up to 100
 _WINDOW_SECONDS = 10
 _FITTED_WINDOWS = 60
 _FEWEST_WINDOWS = 6  # before that the nominal rate is nearer the truth than a fit
-_STEP = 1_000_000  # µs: by more than this between two looks a clock is set, not slewed
+_STEP = 1_000_000  # µs: a clock that moves by more between two readings was set, not slewed
 
 Revision = Literal["followed", "set", "corrected", "moved"]
 
@@ -31,11 +31,11 @@ class Belief(NamedTuple):
     trusted: bool
 
     def revised(self, wall_offset: int, synchronised: bool) -> tuple[Belief, Revision | None]:
-        """What to believe after a look at the kernel's clocks, and what it means; None: nothing changed.
+        """The belief after reading the kernel's clocks, and what the change means; None: nothing changed.
 
-        `followed`: the synchronised clock went on at its own pace. `set`: somebody set a clock that nothing keeps;
-        all times of this boot move along, and stay uncertain. `corrected`: they move to true ones. `moved`: the
-        synchronised clock itself jumped; what was told with trust stands, and what follows is told anew.
+        `followed`: the synchronised clock kept its own pace. `set`: somebody set a clock that is not synchronised;
+        all times of this boot move with it, and stay uncertain. `corrected`: they move to true times. `moved`: the
+        synchronised clock itself jumped; times recorded with trust stand, and new ones follow the new clock.
 
         Once trusted, an offset is held while the kernel is not synchronised: the crystal is better than a guess.
         """

@@ -1,4 +1,4 @@
-"""What a revised belief about the clock does to what was told before: whole streams and holes move. Pure, but for
+"""Corrects recorded times by a revised belief about the clock: whole streams and holes move. Pure, except for
 `correct_streams`."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge.spool.spool import Spool
 
 
 def corrected_stream(stream: Stream, belief: Belief) -> Stream:
-    """An uncertain stream of this boot as `belief` tells its times. Doing it twice changes nothing more."""
+    """An uncertain stream of this boot with its times corrected by `belief`. Correcting twice changes nothing more."""
     shift = belief.offset - stream.utc_offset
     return replace(
         stream,
@@ -28,7 +28,7 @@ def corrected_stream(stream: Stream, belief: Belief) -> Stream:
 
 
 def corrected_state(state: SpoolState, belief: Belief) -> SpoolState:
-    """The state of this boot as `belief` tells its times."""
+    """The state of this boot with its times corrected by `belief`."""
     shift = 0 if state.utc_offset is None or state.trusted else belief.offset - state.utc_offset
     hole = state.open_hole
     if hole is not None and state.earlier <= len(state.holes):
@@ -46,7 +46,7 @@ def corrected_state(state: SpoolState, belief: Belief) -> SpoolState:
 
 
 def moved_holes(holes: Sequence[Hole], earlier: int, shift: int) -> tuple[Hole, ...]:
-    """Holes that follow each other, moved, but for the first `earlier` starts: each end is the next one's start."""
+    """Adjacent holes, moved, except for the first `earlier` starts: each hole ends where the next one starts."""
     return tuple(
         Hole(
             hole.cause,
@@ -63,7 +63,7 @@ def real_holes(holes: Sequence[Hole]) -> tuple[Hole, ...]:
 
 
 def believed(at: Instant, uncertain: bool, stream: Stream) -> Instant:
-    """A time from a manifest of `stream` as its record now tells it; `uncertain` is the manifest's."""
+    """A time from a manifest of `stream`, corrected by the stream's record; `uncertain` is the manifest's."""
     return Instant(at + stream.shift) if uncertain else at
 
 
@@ -72,9 +72,9 @@ def believed_end(chunk: Chunk, stream: Stream) -> Instant:
 
 
 def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | None = None) -> Iterator[Stream]:
-    """Tells the uncertain streams of a boot anew, on disk, but for the one being recorded; gives those that moved.
+    """Corrects the uncertain streams of a boot on disk, except for the one being recorded; yields those that moved.
 
-    After the state was told anew: a crash in between is made good by the next repair. OSError on a bad disk.
+    Correct the state first: then the next repair completes what a crash cut off. OSError on a bad disk.
     """
     for stream_id in spool.streams.ids():
         if stream_id == running:
@@ -82,7 +82,7 @@ def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | N
         try:
             stream = spool.streams.read(stream_id)
         except SpoolError:
-            continue  # damaged, or just removed: the repair tells of it
+            continue  # damaged, or just removed: the repair reports it
         if stream.node != spool.node or stream.boot_id != boot_id or not stream.uncertain:
             continue
         if belief.trusted or stream.utc_offset != belief.offset:

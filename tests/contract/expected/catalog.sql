@@ -16,13 +16,6 @@ CREATE TABLE "archives" (
   "gone" TEXT,
   "deleted_at" BIGINT
 );
-CREATE TABLE "attempts" (
-  "id" INTEGER PRIMARY KEY AUTOINCREMENT,
-  "archive_id" TEXT NOT NULL,
-  "at" BIGINT NOT NULL,
-  "seconds" REAL NOT NULL,
-  "cause" TEXT
-);
 CREATE TABLE "chunks" (
   "chunk_id" TEXT NOT NULL PRIMARY KEY,
   "stream_id" TEXT NOT NULL,
@@ -73,7 +66,6 @@ CREATE TABLE "streams" (
   "correction_due" BOOLEAN NOT NULL
 );
 CREATE INDEX "idx_archives__uploaded_at" ON "archives" ("uploaded_at");
-CREATE INDEX "idx_attempts__archive_id" ON "attempts" ("archive_id");
 CREATE INDEX "idx_chunks__archive_id" ON "chunks" ("archive_id");
 CREATE INDEX "idx_chunks__duration" ON "chunks" ("duration");
 CREATE INDEX "idx_chunks__started_at_chunk_id" ON "chunks" ("started_at", "chunk_id");

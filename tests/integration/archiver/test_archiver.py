@@ -19,18 +19,20 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
-from edge.catalog import Catalog
+from edge.archiver.pacing import Pacing
+from edge.catalog import CatalogReader
 from edge.configuration.settings import Archive, Budget, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.core import wire
 from edge.core.errors import CatalogBusy, CatalogError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Hole, SoundSpan, SpoolState
-from edge.messaging.bus import Bus, Message
+from edge.messaging import topics
+from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiveChanged, ArchiverState, ArchiverStatus, ChunkCompleted, Event, Response
+from edge.messaging.messages import InboundMessage
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from tests.support.broker import BrokerAddress, running_broker
 from tests.support.chunks import (
     BOOT,
@@ -47,7 +49,7 @@ from tests.support.fault_proxy import FAULTS, Fault, running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
-FAST = Pace(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +78,13 @@ def settings(tmp_path: Path, broker: BrokerAddress, store: RunningStore) -> Sett
 
 
 @contextlib.contextmanager
-def running_archiver(settings: Settings, pace: Pace = FAST) -> Iterator[None]:
+def running_archiver(settings: Settings, pacing: Pacing = FAST) -> Iterator[None]:
     stop = threading.Event()
     problems: list[BaseException] = []
 
     def run() -> None:
         try:
-            service.run(settings, stop, pace)
+            service.run(settings, stop, pacing)
         except BaseException as problem:
             problems.append(problem)
 
@@ -102,13 +104,14 @@ class Listener:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self.bus = Bus(settings.mqtt, "test", self.node)
-        self.messages: list[Message] = []
-        self.bus.subscribe(f"imhearing/{self.node}/#", self.messages.append)
+        self.bus = Bus(settings.mqtt, self.node, "control", "test")
+        self.events: list[Event] = []
+        self.responses: list[InboundMessage] = []
+        self.bus.subscribe_raw(topics.response(self.node, "+"), self.responses.append)
+        self.bus.subscribe_all(lambda event, _: self.events.append(event))
 
     def heard(self, event: type[Event]) -> list[Any]:
-        topic = f"imhearing/{self.node}/{event.TOPIC}"
-        return [wire.decode(m.payload, event) for m in list(self.messages) if m.topic == topic]
+        return [each for each in list(self.events) if isinstance(each, event)]
 
     def archives(self, kind: str) -> list[ArchiveChanged]:
         return [event for event in self.heard(ArchiveChanged) if event.event == kind]
@@ -143,7 +146,7 @@ def _archived(store: RunningStore) -> dict[str, bytes]:
 
 
 def _rows(settings: Settings) -> dict[str, Any]:
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
 
     def ask() -> dict[str, Any] | None:
         try:
@@ -196,8 +199,8 @@ def test_below_the_limits_nothing_is_archived_until_asked(
         topic = f"imhearing/{settings.node.name}/request/archive"
         listener.bus.send(topic, b'{"id":"0123456789abcdef"}')
         wait_until(_all_stored(settings, 2), "all is stored")
-    answers = [m for m in listener.messages if m.topic.endswith("response/archive")]
-    response = wire.decode(answers[0].payload, Response)
+    assert listener.responses[0].topic.endswith("response/archive")
+    response = wire.decode(listener.responses[0].payload, Response)
     assert (response.id, response.ok) == ("0123456789abcdef", True)
     assert response.data is not None
     assert response.data["archives"] == [listener.archives("uploaded")[0].archive_id]
@@ -208,7 +211,7 @@ def test_a_bad_request_is_answered(settings: Settings, listener: Listener, paylo
     with running_archiver(settings):
         wait_until(lambda: listener.heard(ArchiverState), "it runs")
         listener.bus.send(f"imhearing/{settings.node.name}/request/archive", payload)
-        answer = wait_until(lambda: [m for m in listener.messages if "response/" in m.topic], "it is answered")[0]
+        answer = wait_until(lambda: listener.responses, "it is answered")[0]
     response = wire.decode(answer.payload, Response)
     assert not response.ok
     assert response.error is not None
@@ -329,7 +332,7 @@ def test_a_store_that_fails_one_time_in_five_gets_everything_once(settings: Sett
     assert _archived(store) == files
     assert len(list(store.folder.rglob("*.zip"))) == count
     assert sum(fault is not None for _, fault in proxy.seen) > count / 4
-    assert Storage(store.settings).open_uploads("imhearing/") == []
+    assert S3Store(store.settings).open_uploads("imhearing/") == []
 
 
 def test_over_the_budget_it_is_blocked_and_recording_goes_on(settings: Settings, listener: Listener) -> None:
@@ -428,7 +431,7 @@ def test_records_of_ended_streams_leave_and_others_stay(settings: Settings) -> N
             lambda: set(spool.streams.ids()) == {uncertain, current, opened}, "records of ended streams are gone"
         )
         wait_until(_all_stored(settings, 3), "all is stored")
-    reader = Catalog(settings.catalog.db_path, read_only=True)
+    reader = CatalogReader(settings.catalog.db_path)
     assert set(reader.streams([ended, STREAM])) == {ended, STREAM}
     reader.close()
 
@@ -536,12 +539,12 @@ from pathlib import Path
 import msgspec
 from edge.core import wire
 from edge.archiver import service
-from edge.archiver.upload.pace import Pace
-from edge.store.s3 import Storage
+from edge.archiver.pacing import Pacing
+from edge.store.s3 import S3Store
 from edge.configuration.loader import load
 logging.basicConfig(level=logging.WARNING)
 settings = load(Path(sys.argv[1]))
-pace = Pace(rescan=0.3, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+pace = Pacing(rescan=0.3, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 service.run(settings, threading.Event(), pace)
 """
 

@@ -15,13 +15,12 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.jobs import Delete, DeleteClips, JobResult
+from edge.archiver.pacing import Pacing
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.archiver.rebuild import rebuild
 from edge.archiver.retention.eraser import Eraser
-from edge.archiver.retention.keeper import Keeper
-from edge.archiver.upload.pace import Pace
 from edge.archiver.verify import verify
-from edge.archiver.worker import Delete, DeleteClips, Outcome
 from edge.catalog import Catalog, CatalogChunk, CatalogReader
 from edge.catalog.erasures import ErasureResult, Erasures
 from edge.catalog.holds import Hold, Holds, HoldsUnreadable, change_holds, read_holds
@@ -31,11 +30,12 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan, SpoolState
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
 from query_service.queries.values import Expired
+from tests.support.archiver import make_eraser, make_policy
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
 from tests.support.fault_proxy import running_proxy
 from tests.support.s3 import RunningStore, running_store
@@ -43,7 +43,7 @@ from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000
-FAST = Pace(rescan=0.2, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
+FAST = Pacing(rescan=0.2, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def coverage(settings: Settings, seconds: int) -> CoverageAnswer:
 
 def put(store: RunningStore, key: str) -> None:
     data = b"clip"
-    Storage(store.settings).put(key, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+    S3Store(store.settings).put(key, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
 def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
@@ -146,7 +146,7 @@ def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store:
         (f"{name}.flac", data) for name, data in files.items() if not name.endswith(("001", "004"))
     )
     assert len({path.name for path in store.folder.rglob("*.zip")} & before) == 1
-    assert Storage(settings.s3).open_uploads("imhearing/") == []
+    assert S3Store(settings.s3).open_uploads("imhearing/") == []
     assert [path.name for path in store.folder.rglob("*.flac")] == [clips[1].rsplit("/", 1)[1]]
     found = rows(settings)
     assert {seq: row.gone for seq, row in found.items() if row.gone} == {1: "erased", 4: "erased"}
@@ -157,7 +157,7 @@ def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store:
     assert all(interval.where is None for interval in answer.intervals if isinstance(interval, Expired))
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         spool = Spool(settings.recorder.record_path, "porch")
-        assert list(verify(Storage(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
+        assert list(verify(S3Store(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
     _rebuilt_is_equal(tmp_path, settings)
 
 
@@ -172,9 +172,9 @@ def _rebuilt_is_equal(tmp_path: Path, settings: Settings) -> None:
         contextlib.closing(Catalog(tmp_path / "again.db")) as again,
         contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog,
     ):
-        rebuild(Storage(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
+        rebuild(S3Store(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
         assert again.chunks_between(FIRST, LAST, 99) == catalog.chunks_between(FIRST, LAST, 99)
-        assert again.archive_ids() == catalog.archive_ids()
+        assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
         assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST)
 
 
@@ -231,13 +231,13 @@ def test_both_archives_in_the_store_count_as_erased(tmp_path: Path, settings: Se
         [old] = store.folder.rglob("*.zip")
         name, data = old.relative_to(store.folder).as_posix(), old.read_bytes()
         erase(settings, 0, 1)
-    Storage(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+    S3Store(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
     with contextlib.closing(Catalog(tmp_path / "again.db")) as again:
         rebuild(
-            Storage(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
+            S3Store(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
         )
         assert [row.gone for row in again.chunks_between(FIRST, LAST, 9)] == ["erased", None, None]
-        assert [archive.key for archive in again.doomed()] == [name]
+        assert [archive.key for archive in again.archive_records.pending_deletion()] == [name]
 
 
 @pytest.fixture
@@ -246,9 +246,9 @@ def eraser(settings: Settings) -> Iterator[tuple[Eraser, Catalog, Spool]]:
     fill_spool(settings.recorder.record_path, 3)
     spool = Spool(settings.recorder.record_path, "porch")
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
-        intake = Intake(spool, catalog, lambda _: None)
-        yield Eraser(spool, catalog, Target("bucket", "imhearing/", "porch"), FAST, intake.rescan), catalog, spool
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in sorted(spool.chunks.finished()))
+        destination = Destination("bucket", "imhearing/", "porch")
+        yield make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan), catalog, spool
 
 
 def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Catalog, Spool]) -> None:
@@ -268,7 +268,7 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     assert isinstance(job, DeleteClips)
     assert (job.start, job.end) == (order.from_, order.to)
     assert spool.chunks.finished() == {}
-    erasing.finished(Outcome(job, 0.1))
+    erasing.on_result(JobResult(job, 0.1))
     assert orders.result(order.id) is None
     assert erasing.next_job() is None
     assert orders.result(order.id) == ErasureResult(order.id, "done", None, 4)
@@ -276,17 +276,17 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
 
 def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, Catalog, Spool]) -> None:
     erasing, catalog, _ = eraser
-    plan = make_plan(catalog.waiting(3), {}, Target("bucket", "imhearing/", "porch"))
-    catalog.commit_plan(plan.archive(START), plan.members, plan.manifest)
+    plan = make_plan(catalog.queue.waiting(3), {}, Destination("bucket", "imhearing/", "porch"))
+    catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
     Erasures(catalog.path).give(Instant(START + SECOND), Instant(START + SECOND + 1), START)
     assert erasing.next_job() is None
-    assert [chunk.seq for chunk in catalog.waiting(9)] == [0, 2]
-    assert catalog.open_plans() == []
+    assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [0, 2]
+    assert catalog.archive_records.open_plans() == []
     job = erasing.next_job()  # it may have been stored, and nobody heard of it
     assert isinstance(job, Delete)
     assert job.key == plan.key
-    erasing.finished(Outcome(job, 0.1))
-    assert catalog.doomed() == []
+    erasing.on_result(JobResult(job, 0.1))
+    assert catalog.archive_records.pending_deletion() == []
     assert catalog.archives([plan.archive_id]) == {}
 
 
@@ -376,9 +376,9 @@ def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
         assert chunk.levels is not None
         chunks.append(replace(chunk, levels=replace(chunk.levels, lafmax=-30.25 if seq == 4 else -40.0)))
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(chunks)
-        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: sound_level)
-        keeper.tidy(Instant(START + 3600 * SECOND))
+        catalog.registration.add_chunks(chunks)
+        policy = make_policy(spool, catalog, Archive(), recorder, sound_level)
+        policy.apply(Instant(START + 3600 * SECOND))
         assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
 
 
@@ -387,16 +387,18 @@ def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tm
     spool.create()
     recorder = Recorder(record_path=spool.path, keep="sounds", pre_roll=0, post_roll=0.5, record_period=1.0)
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        keeper = Keeper(spool, catalog, Archive(), recorder, lambda: -30.0)
+        policy = make_policy(spool, catalog, Archive(), recorder, -30.0)
         for seq in range(4):
             chunk = make_chunk(seq)
             assert chunk.levels is not None
-            catalog.register([replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))])
-            keeper.tidy(chunk.ended_at)
-            settled = keeper.settled(catalog.waiting(1))
-            if settled:
-                plan = make_plan(settled, {}, Target("bucket", "imhearing/", "porch"))
-                catalog.commit_plan(plan.archive(START), plan.members, plan.manifest)
+            catalog.registration.add_chunks(
+                [replace(chunk, levels=replace(chunk.levels, lafmax=-25.0 if seq == 0 else -40.0))]
+            )
+            policy.apply(chunk.ended_at)
+            ready = policy.ready_to_plan(catalog.queue.waiting(1))
+            if ready:
+                plan = make_plan(ready, {}, Destination("bucket", "imhearing/", "porch"))
+                catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, None, "quiet", "quiet"]
 
 
@@ -404,8 +406,8 @@ def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
     spool, recorder = Spool(tmp_path / "spool", "porch"), Recorder(keep="sounds")
     spool.create()
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register([replace(make_chunk(0), levels=None)])
-        Keeper(spool, catalog, Archive(), recorder, lambda: -30.0).tidy(Instant(START + 3600 * SECOND))
+        catalog.registration.add_chunks([replace(make_chunk(0), levels=None)])
+        make_policy(spool, catalog, Archive(), recorder, -30.0).apply(Instant(START + 3600 * SECOND))
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 99)] == [None]
 
 
@@ -416,15 +418,15 @@ def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: 
     spool = SpoolOnSmallDisk(settings.recorder.record_path, "porch")
     assert [file.is_retained for file in spool.chunks.finished().values()] == [True] * 3
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        keeper = Keeper(spool, catalog, Archive(keep_local=10.0), settings.recorder, lambda: False)
+        policy = make_policy(spool, catalog, Archive(keep_local=10.0), settings.recorder)
         oldest, *others = sorted(spool.chunks.finished())
-        keeper.stored({oldest: START, **dict.fromkeys(others, Instant(START + 5 * SECOND))})
-        keeper.tidy(Instant(START + 9 * SECOND))
+        policy.release({oldest: START, **dict.fromkeys(others, Instant(START + 5 * SECOND))})
+        policy.apply(Instant(START + 9 * SECOND))
         assert len(spool.chunks.finished()) == 3
-        keeper.tidy(Instant(START + 10 * SECOND))
+        policy.apply(Instant(START + 10 * SECOND))
         assert sorted(spool.chunks.finished()) == others
         spool.disk.room_for = 1
-        keeper.tidy(Instant(START + 10 * SECOND))
+        policy.apply(Instant(START + 10 * SECOND))
         assert spool.chunks.finished() == {}
     with archiving(settings):  # copies that are no longer wished go too
         wait_until(lambda: not spool.chunks.finished(), "the spool is empty")
@@ -436,10 +438,10 @@ def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
         archive = Archive(when_full=wish)  # type: ignore[arg-type]
-        Keeper(spool, catalog, archive, Recorder(), lambda: False).tidy(START)
+        make_policy(spool, catalog, archive, Recorder()).apply(START)
         found = {row.chunk.seq: row.gone for row in catalog.chunks_between(FIRST, LAST, 99)}
     assert len(spool.chunks.finished()) == left
     assert [seq for seq, gone in found.items() if gone == "dropped"] == list(range(1, 1 + 30 - left))
@@ -457,8 +459,8 @@ def test_archives_expire_but_held_ones_stay(settings: Settings, store: RunningSt
     assert [row.gone for row in rows(settings).values()] == [None] * 3 + ["lifecycle"] * 3
     assert [i.cause for i in coverage(settings, 6).intervals if isinstance(i, Expired)] == ["lifecycle"] * 3
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
-        wait_until(lambda: catalog.doomed() == [], "deleted")
-        assert len(catalog.archive_ids()) == 1
+        wait_until(lambda: catalog.archive_records.pending_deletion() == [], "deleted")
+        assert len(catalog.archive_records.uploaded_ids()) == 1
 
 
 def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, store: RunningStore) -> None:
@@ -468,5 +470,5 @@ def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, s
         proxy.fail_always("denied", "DELETE")
         with archiving(chosen), contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
             wait_until(lambda: sum(row.gone == "lifecycle" for row in rows(settings).values()) == 3, "it expires")
-            wait_until(lambda: catalog.doomed() == [], "it is taken for deleted")
+            wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is taken for deleted")
     assert len(list(store.folder.rglob("*.zip"))) == 1

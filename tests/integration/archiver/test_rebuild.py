@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Limits as Sizes
-from edge.archiver.plan.plan import Plan, Target, batches, make_plan
+from edge.archiver.plan.plan import ArchiveLimits, ArchivePlan, Destination, batches, make_plan
 from edge.archiver.rebuild import Rebuilt, fetch_manifest, rebuild
-from edge.archiver.retention.removal import remove_chunks
 from edge.archiver.upload.upload import Uploader
 from edge.archiver.verify import verify
 from edge.catalog import Catalog, CatalogChunk
@@ -29,7 +27,8 @@ from edge.core.errors import WireError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import DiscardedChunk, Hole, SoundSpan
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
+from tests.support.archiver import make_cleanup, make_deletions
 from tests.support.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.s3 import RunningStore, running_store
 
@@ -71,23 +70,23 @@ def spool(tmp_path: Path) -> Spool:
 @pytest.fixture
 def catalog(tmp_path: Path, spool: Spool, store: RunningStore) -> Iterator[Catalog]:
     """Twenty of the chunks are archived, four wait."""
-    catalog, storage = Catalog(tmp_path / "catalog.db"), Storage(store.settings)
+    catalog, storage = Catalog(tmp_path / "catalog.db"), S3Store(store.settings)
     for stream_id in STREAMS:
-        catalog.register_stream(spool.streams.read(stream_id))
-    catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished())
+        catalog.registration.put_stream(spool.streams.read(stream_id))
+    catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in spool.chunks.finished())
     uploader = Uploader(storage, lambda name: (spool.path / name).open("rb"), threading.Event())
-    for batch in batches(catalog.waiting(20), Sizes(10**9, 6)):
-        plan = make_plan(batch, catalog.streams(STREAMS), Target(storage.bucket, PREFIX, NODE))
-        catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
-        catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
-        remove_chunks(spool, [chunk.chunk_id for chunk in batch])
+    for batch in batches(catalog.queue.waiting(20), ArchiveLimits(10**9, 6)):
+        plan = make_plan(batch, catalog.streams(STREAMS), Destination(storage.bucket, PREFIX, NODE))
+        catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+        catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+        make_deletions(spool, catalog).remove_chunks(chunk.chunk_id for chunk in batch)
     yield catalog
     catalog.close()
 
 
 def _again(tmp_path: Path, spool: Spool, store: RunningStore) -> tuple[Catalog, Rebuilt]:
     catalog = Catalog(tmp_path / "rebuilt.db")
-    return catalog, rebuild(Storage(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    return catalog, rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
 
 
 def _rows(catalog: Catalog) -> list[CatalogChunk]:
@@ -103,9 +102,9 @@ def test_a_rebuilt_catalog_equals_the_lost_one(
     assert again.streams(STREAMS) == catalog.streams(STREAMS)
     assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST) != []
     assert again.sounds_between(FIRST, LAST, 99) == catalog.sounds_between(FIRST, LAST, 99) != []
-    assert again.waiting(99) == catalog.waiting(99)
-    assert again.archive_ids() == catalog.archive_ids()
-    for archive_id, archive in catalog.archives(catalog.archive_ids()).items():
+    assert again.queue.waiting(99) == catalog.queue.waiting(99)
+    assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
+    for archive_id, archive in catalog.archives(catalog.archive_records.uploaded_ids()).items():
         rebuilt = again.archives([archive_id])[archive_id]
         unknown = {"sha256": None, "planned_at": Instant(9), "uploaded_at": Instant(9)}
         assert rebuilt == replace(archive, **unknown)
@@ -120,7 +119,7 @@ def test_a_rebuilt_catalog_equals_the_lost_one(
 
 def test_rebuilding_twice_changes_nothing(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     before = _rows(catalog)
-    rebuild(Storage(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
     assert _rows(catalog) == before
 
 
@@ -129,11 +128,11 @@ def test_corrections_in_the_store_count(tmp_path: Path, spool: Spool, store: Run
         spool.streams.remove(stream_id)
     corrected = make_stream(STREAMS[0], ordinal=0, shift=7, knots=((0, Instant(START + 7)), (96_000, LAST)))
     body = wire.encode(corrected)
-    uploader = Uploader(Storage(store.settings), lambda name: (spool.path / name).open("rb"), threading.Event())
+    uploader = Uploader(S3Store(store.settings), lambda name: (spool.path / name).open("rb"), threading.Event())
     uploader.put_document(f"{PREFIX}{NODE}/corrections/{STREAMS[0]}.json", body)
     again, _ = _again(tmp_path, spool, store)
     assert again.stream(STREAMS[0]) == corrected
-    assert again.corrections_due() == []
+    assert again.registration.corrections_due() == []
     again.close()
 
 
@@ -145,17 +144,17 @@ def test_a_clock_set_by_hand_after_all_was_archived_counts(
     stream_id = "20260303T230000Z-unce"
     stream = make_stream(stream_id, ordinal=2, uncertain=True, knots=((0, start), (8_000, Instant(start + 1_000_000))))
     chunk = replace(make_chunk(0, b"sound", stream_id=stream_id, start=start), uncertain=True)
-    catalog.register_stream(stream)
-    catalog.register([chunk])
-    plan = make_plan([chunk], {stream_id: stream}, Target(store.settings.s3_bucket_name, PREFIX, NODE))
-    catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
-    uploader = Uploader(Storage(store.settings), lambda _: io.BytesIO(b"sound"), threading.Event())
-    catalog.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+    catalog.registration.put_stream(stream)
+    catalog.registration.add_chunks([chunk])
+    plan = make_plan([chunk], {stream_id: stream}, Destination(store.settings.s3_bucket_name, PREFIX, NODE))
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+    uploader = Uploader(S3Store(store.settings), lambda _: io.BytesIO(b"sound"), threading.Event())
+    catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
     moved = replace(
         stream, shift=7_000_000, knots=tuple((frame, Instant(at + 7_000_000)) for frame, at in stream.knots)
     )
-    assert catalog.register_stream(moved)
-    assert catalog.corrections_due() == [stream_id]
+    assert catalog.registration.put_stream(moved)
+    assert catalog.registration.corrections_due() == [stream_id]
     uploader.put_document(f"{PREFIX}{NODE}/corrections/{stream_id}.json", wire.encode(moved))
     again, _ = _again(tmp_path, spool, store)
     assert again.stream(stream_id) == moved
@@ -163,27 +162,27 @@ def test_a_clock_set_by_hand_after_all_was_archived_counts(
     again.close()
 
 
-def _planted(store: RunningStore, plan: Plan, key: str) -> None:
+def _planted(store: RunningStore, plan: ArchivePlan, key: str) -> None:
     """As somebody does who may write there."""
-    Uploader(Storage(store.settings), lambda _: io.BytesIO(b"forged"), threading.Event()).upload(key, plan.bundle)
+    Uploader(S3Store(store.settings), lambda _: io.BytesIO(b"forged"), threading.Event()).upload(key, plan.bundle)
 
 
-def _forged(replaces: str, node: str = NODE) -> Plan:
+def _forged(replaces: str, node: str = NODE) -> ArchivePlan:
     """An archive of one chunk that says it took the place of another archive."""
     chunk = make_chunk(0, b"forged", stream_id="20260303T235000Z-hack", node=node)
     stream = make_stream("20260303T235000Z-hack", ordinal=9, node=node)
-    return make_plan([chunk], {stream.stream_id: stream}, Target("", PREFIX, node), replaces=replaces)
+    return make_plan([chunk], {stream.stream_id: stream}, Destination("", PREFIX, node), replaces=replaces)
 
 
 def test_what_lies_elsewhere_replaces_nothing(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     """The query service's key may write clips, and no archives."""
-    plan = _forged(catalog.archive_ids()[0])
+    plan = _forged(catalog.archive_records.uploaded_ids()[0])
     _planted(store, plan, f"{PREFIX}{NODE}/clips/{plan.archive_id}.zip")
     again, found = _again(tmp_path, spool, store)
     assert (found.archives, len(found.faults)) == (4, 1)
-    assert again.doomed() == []
+    assert again.archive_records.pending_deletion() == []
     assert _rows(again) == _rows(catalog)
     again.close()
 
@@ -191,11 +190,11 @@ def test_what_lies_elsewhere_replaces_nothing(
 def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
-    for archive_id in catalog.archive_ids():
+    for archive_id in catalog.archive_records.uploaded_ids():
         plan = _forged(archive_id)
         _planted(store, plan, plan.key)
     again, _ = _again(tmp_path, spool, store)
-    assert again.doomed() == []
+    assert again.archive_records.pending_deletion() == []
     assert {row.chunk.chunk_id for row in _rows(again)} >= {row.chunk.chunk_id for row in _rows(catalog)}
     again.close()
 
@@ -203,19 +202,21 @@ def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
 def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
-    mine, *others = catalog.waiting(99)
+    mine, *others = catalog.queue.waiting(99)
     told = [DiscardedChunk(replace(mine, sha256="f" * 64), "erased"), DiscardedChunk(others[0], "erased")]
-    plan = make_plan([], catalog.streams(STREAMS), Target("", PREFIX, NODE), told)
+    plan = make_plan([], catalog.streams(STREAMS), Destination("", PREFIX, NODE), told)
     _planted(store, plan, plan.key)
     again, _ = _again(tmp_path, spool, store)
-    Intake(spool, again, lambda _: None).rescan()
+    intake = Intake(spool, again)
+    intake.rescan()
+    make_cleanup(spool, again).run(intake.registered)
     assert spool.layout.audio_path(mine).exists()
     assert not spool.layout.audio_path(others[0]).exists()
     again.close()
 
 
 def test_another_nodes_archive_is_not_ours(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
-    plan = _forged(catalog.archive_ids()[0], node="shed")
+    plan = _forged(catalog.archive_records.uploaded_ids()[0], node="shed")
     _planted(store, plan, plan.key.replace("/shed/", f"/{NODE}/"))
     again, found = _again(tmp_path, spool, store)
     assert len(found.faults) == 1
@@ -291,7 +292,7 @@ class _OneObject:
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 255)), min_size=1, max_size=4))
 def test_an_archive_with_any_bytes_wrong_is_a_manifest_or_a_fault(flips: list[tuple[int, int]]) -> None:
-    plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Target("bucket", PREFIX, NODE))
+    plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Destination("bucket", PREFIX, NODE))
     data = bytearray(b"".join(plan.bundle.stream(lambda _: io.BytesIO(b"x"))))
     for place, change in flips:
         data[-1 - place % len(data)] ^= change
@@ -302,11 +303,11 @@ def test_an_archive_with_any_bytes_wrong_is_a_manifest_or_a_fault(flips: list[tu
 def _put(store: RunningStore, name: str, data: bytes) -> None:
     """Through the server, which keeps listings for a while."""
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    Storage(store.settings).put(f"{PREFIX}{NODE}/{name}", data, md5, overwrite=True)
+    S3Store(store.settings).put(f"{PREFIX}{NODE}/{name}", data, md5, overwrite=True)
 
 
 def _findings(spool: Spool, store: RunningStore, catalog: Catalog, *, deep: bool = False) -> list[str]:
-    return list(verify(Storage(store.settings), PREFIX, NODE, spool, catalog, deep=deep))
+    return list(verify(S3Store(store.settings), PREFIX, NODE, spool, catalog, deep=deep))
 
 
 def test_nothing_is_told_while_all_is_well(spool: Spool, store: RunningStore, catalog: Catalog) -> None:
@@ -321,15 +322,15 @@ def test_what_differs_is_told(spool: Spool, store: RunningStore, catalog: Catalo
     _put(store, str(changed.relative_to(folder)), bytes(data))
     _put(store, str(short.relative_to(folder)), short.read_bytes()[:-1])
     _put(store, "unknown.zip", b"x")
-    Storage(store.settings).delete(f"{PREFIX}{NODE}/{gone.relative_to(folder)}")
-    lost = catalog.waiting(1)[0]
+    S3Store(store.settings).delete(f"{PREFIX}{NODE}/{gone.relative_to(folder)}")
+    lost = catalog.queue.waiting(1)[0]
     spool.layout.audio_path(lost).unlink()
     other = audio_bytes(50)
     put_chunk(spool, make_chunk(50, other), other)
     found = "\n".join(_findings(spool, store, catalog, deep=True))
     assert f"{gone.name}: is missing in the store" in found
     assert f"{short.name}: has {short.stat().st_size} bytes" in found
-    assert f"{changed.name}: has other bytes than were uploaded" in found
+    assert f"{changed.name}: has different bytes from what was uploaded" in found
     assert f"{changed.name}: 20260303T" in found
     assert "unknown.zip: is not in the catalog" in found
     assert f"{lost.chunk_id}: is neither in the store nor in the spool" in found

@@ -6,40 +6,39 @@ import contextlib
 import errno
 import queue
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from edge.archiver.archiver import Archiver
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Limits, Plan, Target, make_plan
-from edge.archiver.retention.eraser import Eraser
-from edge.archiver.retention.keeper import Keeper
-from edge.archiver.retention.removal import remove_chunks
-from edge.archiver.upload.pace import Pace
-from edge.archiver.worker import Delete, DeleteClips, Job, Outcome, Upload
+from edge.archiver.jobs import Delete, DeleteClips, Job, JobResult, Upload
+from edge.archiver.pacing import Pacing
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan
+from edge.archiver.service import assemble
 from edge.catalog import Catalog
 from edge.catalog.erasures import Erasures
 from edge.catalog.holds import change_holds
-from edge.configuration.settings import Archive, Recorder
+from edge.configuration.settings import S3, Archive, Settings, Thresholds
 from edge.core.errors import CatalogBusy, ImHearingError, SpoolError, StoreUnreachable
 from edge.core.instant import FIRST, LAST, Instant
+from edge.core.systemd import Heartbeat
 from edge.core.values import Hole
-from edge.messaging.events import ArchiveChanged, ArchiverState, Event
-from edge.spool import thresholds
+from edge.messaging.events import ArchiveChanged, ArchiverState, Event, Progress
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
+from tests.support.archiver import make_cleanup, make_deletions, make_eraser, make_policy, make_retention
 from tests.support.chunks import START, audio_bytes, fill_spool, make_chunk, make_stream
+from tests.support.kernel import TurnedClock
 from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000
 OTHER = "20250101T000000Z-bbbb"
 HASH = "0" * 64
-PACE = Pace(rescan=0.0, report=0.0, first_retry=0.01, longest_link_retry=0.01, longest_retry=0.01)
+PACE = Pacing(rescan=0.0, report=0.0, first_retry=0.01, longest_link_retry=0.01, longest_retry=0.01)
 
 
 class IdleWorker:
@@ -47,7 +46,6 @@ class IdleWorker:
 
     def __init__(self) -> None:
         self.job: Job | None = None
-        self.bytes_done = 0
 
     def submit(self, job: Job) -> None:
         self.job = job
@@ -55,46 +53,56 @@ class IdleWorker:
     def is_stuck(self, seconds: float) -> bool:
         return False
 
+    def uploading(self) -> str | None:
+        return self.job.plan.archive_id if isinstance(self.job, Upload) else None
+
+    def progress(self) -> Progress | None:
+        return Progress(self.job.plan.archive_id, 0, 1, 0.0) if isinstance(self.job, Upload) else None
+
 
 class Node:
     """An archiver whose turns a test takes, on a real spool and catalog; `restarted` gives the next process's."""
 
-    def __init__(self, folder: Path, spool: Spool, archive: Archive, pace: Pace = PACE) -> None:
+    def __init__(self, folder: Path, spool: Spool, archive: Archive, pacing: Pacing = PACE) -> None:
         self.spool, self.folder, self.archive = spool, folder, archive
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
-        self.worker, self.events = IdleWorker(), list[Event]()
+        self.worker, self.events, self.clock = IdleWorker(), list[Event](), TurnedClock()
         self.inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self.orders = Erasures(self.catalog.path)
-        chosen = thresholds.Limits(records_count=1, storage_usage=0, oldest_age=0, sound_level=0, disk_free=0)
-        self.archiver = Archiver(
+        settings = Settings(
+            archive=replace(archive, archive_max_chunks=3),
+            thresholds=Thresholds(records_count=1),
+            s3=S3(s3_bucket_name="bucket", prefix="p/"),
+        )
+        self.archiver = assemble(
+            settings,
             spool,
             self.catalog,
             self.worker,  # type: ignore[arg-type]
-            Target("bucket", "p/", "porch"),
-            Limits(10**9, 3),
-            lambda: chosen,
-            lambda _: None,
+            make_deletions(spool, self.catalog),
             self.events.append,
-            pace,
+            pacing,
             self.inbox,
-            Keeper(spool, self.catalog, archive, Recorder(), lambda: False, lambda: self.archiver.uploading()),  # noqa: PLW0108
+            Heartbeat({}),
+            self.clock,
         )
 
     def turn(self) -> None:
         """As `run` takes it, in which what goes wrong is logged; fails where it takes for ever."""
+        self.clock.pass_time(0.02)
         with _deadline(self.catalog):
-            self.archiver.look()
+            self.archiver.request_rescan()
             with contextlib.suppress(ImHearingError):
-                self.archiver._turn()
+                self.archiver.turn()
 
     def end(self, sha256: str | None = HASH, problem: ImHearingError | None = None) -> Job:
         """The worker ends its job."""
         job = self.worker.job
         assert job is not None
         with contextlib.suppress(ImHearingError):
-            self.archiver.finished(
-                Outcome(job, 1.0, sha256 if isinstance(job, Upload) and not problem else None, problem)
+            self.archiver.on_job_result(
+                JobResult(job, 1.0, sha256 if isinstance(job, Upload) and not problem else None, problem)
             )
         return job
 
@@ -112,7 +120,7 @@ class Node:
         """Orders to erase these seconds."""
         return self.orders.give(Instant(START + start * SECOND), Instant(START + end * SECOND), START).id
 
-    def plan(self) -> Plan:
+    def plan(self) -> ArchivePlan:
         assert isinstance(self.worker.job, Upload)
         return self.worker.job.plan
 
@@ -124,7 +132,7 @@ class Node:
 @contextlib.contextmanager
 def _deadline(catalog: Catalog) -> Iterator[None]:
     """A planner that goes round and round asks for the open plans each time."""
-    asked, real = 0, catalog.open_plans
+    asked, real = 0, catalog.archive_records.open_plans
 
     def counted() -> list[Any]:
         nonlocal asked
@@ -132,11 +140,11 @@ def _deadline(catalog: Catalog) -> Iterator[None]:
         assert asked < 100, "it goes round and round"
         return real()
 
-    catalog.open_plans = counted  # type: ignore[method-assign]
+    catalog.archive_records.open_plans = counted  # type: ignore[method-assign]
     try:
         yield
     finally:
-        catalog.open_plans = real  # type: ignore[method-assign]
+        catalog.archive_records.open_plans = real  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -181,7 +189,7 @@ def test_a_plan_that_was_taken_back_can_be_made_again(node: Node) -> None:
     """The eraser took it back and was killed before it marked the chunk as erased."""
     node.turn()
     plan = node.plan()
-    node.catalog.discard_plan(plan.archive_id, perhaps_stored=True)
+    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     again = node.restarted()
     for _ in range(4):
         again.turn()
@@ -191,11 +199,11 @@ def test_a_plan_that_was_taken_back_can_be_made_again(node: Node) -> None:
     assert again.plan().archive_id == plan.archive_id
     assert again.told("planned") <= 1
     again.end()
-    assert sorted(again.catalog.stored(plan_ids(plan))) == plan_ids(plan)
-    assert again.catalog.doomed() == []
+    assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
+    assert again.catalog.archive_records.pending_deletion() == []
 
 
-def plan_ids(plan: Plan) -> list[str]:
+def plan_ids(plan: ArchivePlan) -> list[str]:
     return [member.chunk.chunk_id for member in plan.members]
 
 
@@ -203,16 +211,16 @@ def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: N
     node.turn()
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
-    node.catalog.discard_plan(plan.archive_id, perhaps_stored=True)
+    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     again = node.restarted()
-    doomed = again.catalog.doomed()[0]
+    doomed = again.catalog.archive_records.pending_deletion()[0]
     again.worker.submit(Delete(doomed))
     again.turn()  # plans, while the worker deletes
     again.end()
     again.turns_until(lambda: again.worker.job is not None, "the next job")
     assert again.plan().key == plan.key
     again.end()
-    assert sorted(again.catalog.stored(plan_ids(plan))) == plan_ids(plan)
+    assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
 
 
 def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
@@ -225,7 +233,7 @@ def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: Sp
         for _ in range(3):
             node.turn()
         assert node.told("planned") == 1
-        assert node.catalog.doomed() == []
+        assert node.catalog.archive_records.pending_deletion() == []
         assert len(spool.chunks.finished()) == 3
 
 
@@ -270,16 +278,15 @@ def test_a_stream_record_that_is_not_ours_is_left_alone(node: Node, inside: str,
 def test_one_file_that_cannot_be_removed_holds_up_no_other(node: Node) -> None:
     ids = sorted(node.spool.chunks.finished())
     with failing(node.spool.chunks, "remove", read_only()), pytest.raises(SpoolError):
-        remove_chunks(node.spool, ids)
+        make_deletions(node.spool, node.catalog).remove_chunks(ids)
     assert sorted(node.spool.chunks.finished()) == ids[:1]
 
 
 def test_forged_events_are_forgotten(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     intake = Intake(node.spool, node.catalog)
     for number in range(50):
-        assert not intake.notice(f"20260101T000000Z-aaaa-{number:06d}")
+        assert not intake.register(f"20260101T000000Z-aaaa-{number:06d}")
     assert caplog.messages == []
-    assert intake._complained == set()
 
 
 # what goes wrong once
@@ -288,8 +295,8 @@ def test_forged_events_are_forgotten(node: Node, caplog: pytest.LogCaptureFixtur
 def test_a_chunk_that_could_not_be_registered_is_tried_again(node: Node) -> None:
     intake = Intake(node.spool, node.catalog)
     name = min(node.spool.chunks.finished())
-    with failing(node.catalog, "register", CatalogBusy("busy")), pytest.raises(CatalogBusy):
-        intake.notice(name)
+    with failing(node.catalog.registration, "add_chunks", CatalogBusy("busy")), pytest.raises(CatalogBusy):
+        intake.register(name)
     assert intake.rescan() == 3
     assert name in node.catalog.known([name])
 
@@ -299,7 +306,6 @@ def test_what_could_not_be_removed_after_its_upload_goes_later(node: Node) -> No
     with failing(node.spool.chunks, "remove", read_only(), times=3):
         node.end()
     assert node.told("uploaded") == 1
-    assert len(node.catalog.attempts()) == 1
     assert len(node.spool.chunks.finished()) == 3
     node.turn()
     assert node.spool.chunks.finished() == {}
@@ -320,30 +326,35 @@ def test_copies_that_are_kept_are_read_once(tmp_path: Path, spool: SpoolOnSmallD
 
 @pytest.mark.parametrize("wish", ["quiet", "dropped"])
 def test_what_was_discarded_and_could_not_be_removed_goes_later(node: Node, wish: str) -> None:
-    intake = Intake(node.spool, node.catalog, lambda _: None)
+    intake, cleanup = Intake(node.spool, node.catalog), make_cleanup(node.spool, node.catalog)
     intake.rescan()
     names = sorted(node.spool.chunks.finished())[:2]
-    node.catalog.mark_gone(names, wish)  # type: ignore[arg-type]
+    node.catalog.deletions.mark_gone(names, wish)  # type: ignore[arg-type]
     with failing(node.spool.chunks, "remove", read_only(), times=2):
-        intake.rescan()
+        cleanup.run(intake.registered)
     assert len(node.spool.chunks.finished()) == 3
-    intake.rescan()
+    cleanup.run(intake.registered)
     assert len(node.spool.chunks.finished()) == 1
 
 
 def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
-    node = Node(tmp_path, spool, Archive(), Pace(rescan=0.0))
+    node = Node(tmp_path, spool, Archive(), Pacing(rescan=0.0))
     with contextlib.closing(node.catalog):
         node.turn()
-        with failing(node.catalog, "mark_uploaded", CatalogBusy("busy")):
+        with failing(node.catalog.plans, "mark_uploaded", CatalogBusy("busy")):
             node.end()
         node.turn()
         assert node.worker.job is None, "it is looked for and read again at once"
-        assert time.monotonic() < node.archiver._retry_at
+        node.clock.pass_time(0.9)
+        node.turn()
+        assert node.worker.job is None
+        node.clock.pass_time(1.1)
+        node.turn()
+        assert node.worker.job is not None
 
 
 def test_without_its_spool_the_archiver_goes_on(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
-    node = Node(tmp_path, spool, Archive(), Pace(rescan=1e6, report=0.0))
+    node = Node(tmp_path, spool, Archive(), Pacing(rescan=1e6, report=0.0))
     node.turn()
     shutil.rmtree(node.spool.path)
     plain = Spool(node.spool.path, "porch")
@@ -353,8 +364,8 @@ def test_without_its_spool_the_archiver_goes_on(tmp_path: Path, spool: SpoolOnSm
     node.events.clear()
     node.turn()  # looks at the spool
     with contextlib.closing(node.catalog):
-        node.archiver._turn()  # reports
-        node.archiver._tidy()
+        node.archiver.turn()  # reports
+        make_retention(spool, node.catalog, Destination("", "p/", "porch"), PACE).tidy()
     [state] = node.events
     assert isinstance(state, ArchiverState)
     assert state.disk_hours_left is None
@@ -387,7 +398,7 @@ def test_an_order_ends_once_the_sound_is_off_the_disk(node: Node) -> None:
 def test_what_an_order_left_behind_goes_before_its_end_is_told(node: Node) -> None:
     """Also where no rescan comes in between."""
     Intake(node.spool, node.catalog).rescan()
-    eraser = Eraser(node.spool, node.catalog, Target("", "p/", "porch"), PACE, lambda: 0)
+    eraser = make_eraser(node.spool, node.catalog, Destination("", "p/", "porch"), PACE)
     order = node.erase(0, 1)
 
     def is_done() -> bool:
@@ -438,14 +449,14 @@ def test_what_lies_in_another_bucket_is_not_waited_for(node: Node, start: int, s
     node.turn()
     plan = node.plan()
     node.end()
-    node.catalog.expire(plan.archive_id)
-    target = Target("another", "p/", "porch")
-    eraser = Eraser(node.spool, node.catalog, target, PACE, lambda: 0)
+    node.catalog.deletions.expire_archive(plan.archive_id)
+    destination = Destination("another", "p/", "porch")
+    eraser = make_eraser(node.spool, node.catalog, destination, PACE)
     order = node.erase(start, start + 1)
     job = eraser.next_job()
     if job is not None:
         assert isinstance(job, DeleteClips)
-        eraser.finished(Outcome(job, 1.0))
+        eraser.on_result(JobResult(job, 1.0))
         assert eraser.next_job() is None
     result = node.orders.result(order)
     assert result is not None
@@ -474,11 +485,11 @@ def test_a_chunk_that_is_finished_meanwhile_is_not_missed(tmp_path: Path) -> Non
     part = spool.layout.part_path(chunk.chunk_id, "flac")
     part.write_bytes(data)
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        intake = Intake(spool, catalog, lambda _: None)
+        intake = Intake(spool, catalog)
         intake.rescan()
         orders = Erasures(catalog.path)
         order = orders.give(START, Instant(START + 2 * SECOND), START)
-        eraser = Eraser(spool, catalog, Target("", "p/", "porch"), PACE, intake.rescan)
+        eraser = make_eraser(spool, catalog, Destination("", "p/", "porch"), PACE, intake.rescan)
         chunks.finish_now = lambda: spool.chunks.finish(part, chunk)
         while orders.result(order.id) is None:
             assert eraser.next_job() is None
@@ -496,10 +507,10 @@ def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> 
     spool.create()
     spool.disk.room_for = -1
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(make_chunk(seq, b"x") for seq in range(1_030))
+        catalog.registration.add_chunks(make_chunk(seq, b"x") for seq in range(1_030))
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + 1_000 * SECOND)))
-        Keeper(spool, catalog, Archive(when_full="drop_oldest"), Recorder(), lambda: False).tidy(START)
-        assert [chunk.seq for chunk in catalog.waiting(2_000)] == list(range(1_000))
+        make_policy(spool, catalog, Archive(when_full="drop_oldest")).apply(START)
+        assert [chunk.seq for chunk in catalog.queue.waiting(2_000)] == list(range(1_000))
 
 
 def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
@@ -507,25 +518,25 @@ def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        catalog.register(spool.chunks.manifest(name) for name in spool.chunks.finished())
-        keeper = Keeper(spool, catalog, Archive(when_full="drop_oldest"), Recorder(), lambda: False)
+        catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
+        policy = make_policy(spool, catalog, Archive(when_full="drop_oldest"))
         with failing(spool.chunks, "remove", read_only(), times=40):
             for _ in range(2):
                 with pytest.raises(SpoolError):
-                    keeper.tidy(START)
-        assert len(catalog.waiting(99)) == 30
-        keeper.tidy(START)
-        assert sorted(spool.chunks.finished()) == [chunk.chunk_id for chunk in catalog.waiting(99)]
+                    policy.apply(START)
+        assert len(catalog.queue.waiting(99)) == 30
+        policy.apply(START)
+        assert sorted(spool.chunks.finished()) == [chunk.chunk_id for chunk in catalog.queue.waiting(99)]
         assert len(spool.chunks.finished()) == 10
 
 
 def test_more_held_archives_than_one_look_takes_hide_no_others(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
-        held = make_plan([make_chunk(0, b"x")], {}, Target("bucket", "p/", "porch")).archive(START)
-        free = make_plan([make_chunk(1, b"x")], {}, Target("bucket", "p/", "porch")).archive(START)
+        held = make_plan([make_chunk(0, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)
+        free = make_plan([make_chunk(1, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)
         found, expired = [held] * 1_000 + [free], list[str]()
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
-        catalog.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
-        catalog.expire = expired.append  # type: ignore[assignment, method-assign]
-        Keeper(spool, catalog, Archive(keep_remote=1.0), Recorder(), lambda: False).tidy(START)
+        catalog.archive_records.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
+        catalog.deletions.expire_archive = expired.append  # type: ignore[assignment, method-assign]
+        make_policy(spool, catalog, Archive(keep_remote=1.0)).apply(START)
         assert expired == [free.archive_id]

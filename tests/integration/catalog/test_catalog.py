@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge.archiver.plan.plan import Plan, Target, make_plan, plan_of
-from edge.catalog import Attempt, Catalog
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
+from edge.catalog import Catalog, CatalogReader
+from edge.catalog.file import CatalogFile
+from edge.catalog.registration import Registration
 from edge.catalog.values import pack, unpack
 from edge.core.errors import CatalogBusy, CatalogDamaged, CatalogError
 from edge.core.instant import Instant
@@ -24,7 +27,7 @@ from edge.core.values import Chunk, Hole, Levels, SoundSpan, Where
 from tests.support.chunks import START, STREAM, make_chunk, make_stream
 from tests.support.wait import wait_until
 
-TARGET = Target("sounds", "imhearing/", "porch")
+TARGET = Destination("sounds", "imhearing/", "porch")
 SECOND = 1_000_000
 PACKED = (
     "01add44b8ec3200c80e11351f9111ba7e7e8050c04cd6eaab9ff6208122d229b6a347b8288fecf5e732a30f083a80f40f0944be8c310df"
@@ -48,8 +51,8 @@ def catalog(path: Path) -> Iterator[Catalog]:
 
 
 @pytest.fixture
-def reader(path: Path) -> Iterator[Catalog]:
-    reader = Catalog(path, read_only=True)
+def reader(path: Path) -> Iterator[CatalogReader]:
+    reader = CatalogReader(path)
     yield reader
     reader.close()
 
@@ -58,10 +61,10 @@ def _chunks(count: int, first: int = 0) -> list[Chunk]:
     return [make_chunk(seq, b"x" * 10) for seq in range(first, first + count)]
 
 
-def _planned(catalog: Catalog, chunks: list[Chunk]) -> Plan:
-    catalog.register(chunks)
+def _planned(catalog: Catalog, chunks: list[Chunk]) -> ArchivePlan:
+    catalog.registration.add_chunks(chunks)
     plan = make_plan(chunks, {}, TARGET)
-    catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
     return plan
 
 
@@ -69,7 +72,7 @@ def _at(seconds: float) -> Instant:
     return Instant(START + round(seconds * SECOND))
 
 
-def test_a_chunk_comes_back_as_it_was_registered(catalog: Catalog, reader: Catalog) -> None:
+def test_a_chunk_comes_back_as_it_was_registered(catalog: Catalog, reader: CatalogReader) -> None:
     chunk = make_chunk(
         0,
         b"x",
@@ -77,7 +80,7 @@ def test_a_chunk_comes_back_as_it_was_registered(catalog: Catalog, reader: Catal
         sounds=(SoundSpan(f"{STREAM}-s100", 100, None, -20.5, -25.0),),
     )
     chunk = replace(chunk, levels=Levels("dBA", True, 40.1, 50.2, 60.3, 41, 39, 35, (40.123456, -0.0, 1e-9)))
-    assert catalog.register([chunk]) == 1
+    assert catalog.registration.add_chunks([chunk]) == 1
     assert [row.chunk for row in reader.chunks_between(START, _at(1), 10)] == [chunk]
 
 
@@ -101,17 +104,17 @@ def test_packed_rows_of_the_first_version_can_be_read_for_ever() -> None:
 
 
 def test_registering_again_changes_nothing(catalog: Catalog) -> None:
-    assert catalog.register(_chunks(3)) == 3
-    plan = make_plan(catalog.waiting(9), {}, TARGET)
-    catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+    assert catalog.registration.add_chunks(_chunks(3)) == 3
+    plan = make_plan(catalog.queue.waiting(9), {}, TARGET)
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
     before = catalog.chunks_between(START, _at(9), 9)
-    assert catalog.register(_chunks(4)) == 1
+    assert catalog.registration.add_chunks(_chunks(4)) == 1
     assert catalog.chunks_between(START, _at(3), 9) == before
-    assert [chunk.seq for chunk in catalog.waiting(9)] == [3]
+    assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [3]
 
 
 def test_ranges_take_their_start_and_not_their_end(catalog: Catalog) -> None:
-    catalog.register(_chunks(10))
+    catalog.registration.add_chunks(_chunks(10))
 
     def found(start: float, end: float, limit: int = 99) -> list[int]:
         return [row.chunk.seq for row in catalog.chunks_between(_at(start), _at(end), limit)]
@@ -137,7 +140,7 @@ def test_a_range_finds_what_a_look_at_everything_finds(
         replace(chunk, started_at=_at(began), ended_at=_at(began + seconds))
         for chunk, (began, seconds) in zip(_chunks(len(all_spans)), all_spans, strict=True)
     ]
-    catalog.register(chunks)
+    catalog.registration.add_chunks(chunks)
     catalog_found = [row.chunk for row in catalog.chunks_between(_at(start), _at(start + length), 99)]
     wanted = [c for c in chunks if c.started_at < _at(start + length) and c.ended_at > _at(start)]
     assert catalog_found == sorted(wanted, key=lambda c: (c.started_at, c.chunk_id))
@@ -148,7 +151,7 @@ def test_a_range_takes_no_longer_in_a_large_catalog(catalog: Catalog) -> None:
     def steps(newest: int) -> int:
         """Virtual machine steps of SQLite for one hour out of all: time would depend on the machine."""
         catalog.chunks_between(START, _at(1), 1)
-        with catalog._session() as tables:
+        with catalog.file.session() as tables:
             connection: sqlite3.Connection = tables.db.get_connection()
         counted = 0
 
@@ -163,31 +166,31 @@ def test_a_range_takes_no_longer_in_a_large_catalog(catalog: Catalog) -> None:
         assert counted
         return counted
 
-    catalog.register(_chunks(100))
+    catalog.registration.add_chunks(_chunks(100))
     few = steps(100)
-    catalog.register(_chunks(3_000, first=100))
+    catalog.registration.add_chunks(_chunks(3_000, first=100))
     assert steps(3_100) <= few * 1.2
 
 
-def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog) -> None:
+def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: CatalogReader) -> None:
     plan = _planned(catalog, _chunks(3))
-    archive = catalog.open_plans()[0]
+    archive = catalog.archive_records.open_plans()[0]
     assert archive == plan.archive(Instant(1))
-    assert plan_of(catalog.planned_manifest(plan.archive_id), archive.bucket, archive.key) == plan
-    assert catalog.waiting(9) == []
+    assert plan_of(catalog.plans.manifest(plan.archive_id), archive.bucket, archive.key) == plan
+    assert catalog.queue.waiting(9) == []
     assert [row.where for row in reader.chunks_between(START, _at(9), 9)] == [None] * 3
 
-    catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
-    catalog.mark_uploaded(plan.archive_id, "cd" * 32, Instant(3))  # again after a crash: nothing changes
-    assert catalog.open_plans() == []
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
+    catalog.plans.mark_uploaded(plan.archive_id, "cd" * 32, Instant(3))  # again after a crash: nothing changes
+    assert catalog.archive_records.open_plans() == []
     stored = replace(archive, sha256="ab" * 32, uploaded_at=Instant(2))
     assert reader.archives([plan.archive_id, "unknown"]) == {plan.archive_id: stored}
     member = plan.members[1]
     where = Where(plan.archive_id, member.member, member.offset, member.length, member.chunk.sha256)
     assert reader.chunks_between(_at(1), _at(2), 9)[0].where == where
-    assert catalog.last_archive() == plan.archive_id
+    assert catalog.archive_records.last_uploaded() == plan.archive_id
     with pytest.raises(CatalogError, match="no open plan"):
-        catalog.planned_manifest(plan.archive_id)
+        catalog.plans.manifest(plan.archive_id)
 
 
 def test_what_is_kept_is_summed_before_a_month(catalog: Catalog) -> None:
@@ -195,17 +198,20 @@ def test_what_is_kept_is_summed_before_a_month(catalog: Catalog) -> None:
     for seq, at in ((0, 10), (1, 20), (2, 30), (3, 40)):
         plans.append(_planned(catalog, [make_chunk(seq, b"x")]))
         if seq < 3:
-            catalog.mark_uploaded(plans[-1].archive_id, "ab" * 32, Instant(at))
+            catalog.plans.mark_uploaded(plans[-1].archive_id, "ab" * 32, Instant(at))
     sizes = [plan.bundle.size for plan in plans]
-    assert catalog.kept(Instant(25)) == [(sizes[0] + sizes[1], Instant(25)), (sizes[2], Instant(30))]
-    assert catalog.kept(Instant(5))[0] == (0, Instant(5))
+    assert catalog.archive_records.kept_bytes(Instant(25)) == [
+        (sizes[0] + sizes[1], Instant(25)),
+        (sizes[2], Instant(30)),
+    ]
+    assert catalog.archive_records.kept_bytes(Instant(5))[0] == (0, Instant(5))
 
 
 def test_a_discarded_plan_leaves_its_chunks_waiting(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.discard_plan(plan.archive_id)
-    assert catalog.waiting(9) == _chunks(3)
-    assert catalog.open_plans() == []
+    catalog.plans.discard(plan.archive_id)
+    assert catalog.queue.waiting(9) == _chunks(3)
+    assert catalog.archive_records.open_plans() == []
     assert catalog.archives([plan.archive_id]) == {}
 
 
@@ -213,85 +219,85 @@ def test_a_chunk_is_planned_once(catalog: Catalog) -> None:
     chunks = _chunks(3)
     _planned(catalog, chunks[:2])
     again = make_plan(chunks[1:], {}, TARGET)
-    catalog.register(chunks)
+    catalog.registration.add_chunks(chunks)
     with pytest.raises(CatalogError, match="is not waiting"):
-        catalog.commit_plan(again.archive(Instant(2)), again.members, again.manifest)
-    assert len(catalog.open_plans()) == 1
-    assert catalog.waiting(9) == chunks[2:]
+        catalog.plans.commit(again.archive(Instant(2)), again.members, again.manifest)
+    assert len(catalog.archive_records.open_plans()) == 1
+    assert catalog.queue.waiting(9) == chunks[2:]
 
 
 def test_what_is_stored_is_told_with_its_hash(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(2))
     ids = [member.chunk.chunk_id for member in plan.members]
-    assert catalog.stored(ids) == {}
-    catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
-    assert {name: what.sha256 for name, what in catalog.stored(ids).items()} == {
+    assert catalog.plans.uploaded_chunks(ids) == {}
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
+    assert {name: what.sha256 for name, what in catalog.plans.uploaded_chunks(ids).items()} == {
         member.chunk.chunk_id: member.chunk.sha256 for member in plan.members
     }
 
 
 def test_damaged_chunks_stand_aside_and_may_come_back(catalog: Catalog) -> None:
     chunks = _chunks(3)
-    catalog.register(chunks)
-    catalog.set_aside({chunks[1].chunk_id: "is missing"})
-    assert catalog.waiting(9) == [chunks[0], chunks[2]]
-    assert catalog.aside() == {chunks[1].chunk_id: "is missing"}
+    catalog.registration.add_chunks(chunks)
+    catalog.queue.set_aside({chunks[1].chunk_id: "is missing"})
+    assert catalog.queue.waiting(9) == [chunks[0], chunks[2]]
+    assert catalog.queue.aside() == {chunks[1].chunk_id: "is missing"}
     assert catalog.chunks_between(_at(1), _at(2), 9)[0].aside == "is missing"
-    catalog.recall([chunks[1].chunk_id, chunks[0].chunk_id])
-    assert catalog.waiting(9) == chunks
+    catalog.queue.requeue([chunks[1].chunk_id, chunks[0].chunk_id])
+    assert catalog.queue.waiting(9) == chunks
 
 
 def test_what_is_due_stays_due_and_newer_chunks_wait(catalog: Catalog, path: Path) -> None:
-    assert catalog.mark_due() == 0
-    catalog.register(_chunks(3))
-    assert catalog.due(9) == []
-    assert catalog.mark_due() == 3
-    catalog.register(_chunks(2, first=3))
+    assert catalog.queue.mark_due() == 0
+    catalog.registration.add_chunks(_chunks(3))
+    assert catalog.queue.due(9) == []
+    assert catalog.queue.mark_due() == 3
+    catalog.registration.add_chunks(_chunks(2, first=3))
     catalog.close()
     again = Catalog(path)
-    assert again.due(9) == _chunks(3)
-    assert again.due(2) == _chunks(2)
-    assert again.mark_due() == 5
-    assert again.due(9) == _chunks(5)
+    assert again.queue.due(9) == _chunks(3)
+    assert again.queue.due(2) == _chunks(2)
+    assert again.queue.mark_due() == 5
+    assert again.queue.due(9) == _chunks(5)
     again.close()
 
 
 def test_gone_chunks_say_why(catalog: Catalog) -> None:
     chunks = _chunks(2)
-    catalog.register(chunks)
-    catalog.mark_gone([chunks[0].chunk_id], "dropped")
+    catalog.registration.add_chunks(chunks)
+    catalog.deletions.mark_gone([chunks[0].chunk_id], "dropped")
     assert [row.gone for row in catalog.chunks_between(START, _at(9), 9)] == ["dropped", None]
-    assert catalog.waiting(9) == chunks[1:]
+    assert catalog.queue.waiting(9) == chunks[1:]
 
 
 def test_the_backlog_adds_up(catalog: Catalog) -> None:
-    assert catalog.backlog().chunks == 0
+    assert catalog.queue.backlog().chunks == 0
     _planned(catalog, _chunks(2))
-    catalog.register(_chunks(3, first=2))
-    backlog = catalog.backlog()
+    catalog.registration.add_chunks(_chunks(3, first=2))
+    backlog = catalog.queue.backlog()
     assert (backlog.chunks, backlog.bytes, backlog.duration) == (5, 50, 5 * SECOND)
-    waiting = catalog.backlog(planned_too=False)
+    waiting = catalog.queue.backlog(planned_too=False)
     assert (waiting.chunks, waiting.oldest, waiting.loudest) == (3, _at(3), -30.25)
 
 
-def test_holes_are_kept_with_the_stream_that_ends_them(catalog: Catalog, reader: Catalog) -> None:
+def test_holes_are_kept_with_the_stream_that_ends_them(catalog: Catalog, reader: CatalogReader) -> None:
     hole, pause = Hole("crash", _at(-60), _at(-20)), Hole("paused", _at(-20), START)
-    catalog.register([make_chunk(0, b"x", before=(hole, pause))])
+    catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
     assert reader.holes_between(_at(-99), _at(99)) == [hole, pause]
     assert reader.holes_between(_at(-20), _at(0)) == [pause]
     moved = Hole("crash", _at(-50), START)  # a correction rewrites them in the stream's record
-    catalog.register_stream(make_stream(before=(moved,)))
-    catalog.register([make_chunk(0, b"x", before=(hole, pause))])
+    catalog.registration.put_stream(make_stream(before=(moved,)))
+    catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
     assert reader.holes_between(_at(-99), _at(99)) == [moved]
 
 
 def test_a_corrected_clock_moves_what_was_uncertain(catalog: Catalog) -> None:
     sound = SoundSpan(f"{STREAM}-s4000", 4_000, 2_000, -20.0, -25.0)
     early = make_chunk(0, b"x", uncertain=True, sounds=(sound,))
-    assert catalog.register_stream(make_stream(uncertain=True)) is False
-    catalog.register([early])
+    assert catalog.registration.put_stream(make_stream(uncertain=True)) is False
+    catalog.registration.add_chunks([early])
     fixed = make_stream(uncertain=False, shift=3_600 * SECOND, knots=((0, _at(3_600)),))
-    assert catalog.register_stream(fixed) is False  # no archive tells the old times yet
+    assert catalog.registration.put_stream(fixed) is False  # no archive tells the old times yet
     assert catalog.chunks_between(START, _at(9), 9) == []
     (found,) = catalog.chunks_between(_at(3_600), _at(3_601), 9)
     assert found.chunk == replace(early, started_at=_at(3_600), ended_at=_at(3_601), uncertain=False)
@@ -299,40 +305,40 @@ def test_a_corrected_clock_moves_what_was_uncertain(catalog: Catalog) -> None:
         (_at(3_600.5), _at(3_600.75))
     ]
     late = make_chunk(1, b"x")  # its manifest was written after the correction
-    catalog.register([late])
+    catalog.registration.add_chunks([late])
     assert catalog.chunks_between(_at(1), _at(2), 9)[0].chunk == late
 
 
 def test_a_clock_set_by_hand_moves_what_stays_uncertain(catalog: Catalog) -> None:
     early = make_chunk(0, b"x", uncertain=True)
-    catalog.register_stream(make_stream(uncertain=True))
-    catalog.register([early])
-    catalog.register_stream(make_stream(uncertain=True, shift=3_600 * SECOND, knots=((0, _at(3_600)),)))
+    catalog.registration.put_stream(make_stream(uncertain=True))
+    catalog.registration.add_chunks([early])
+    catalog.registration.put_stream(make_stream(uncertain=True, shift=3_600 * SECOND, knots=((0, _at(3_600)),)))
     (found,) = catalog.chunks_between(_at(3_600), _at(3_601), 9)
     assert found.chunk == replace(early, started_at=_at(3_600), ended_at=_at(3_601))
-    catalog.register_stream(make_stream(uncertain=False, shift=7_200 * SECOND, knots=((0, _at(7_200)),)))
+    catalog.registration.put_stream(make_stream(uncertain=False, shift=7_200 * SECOND, knots=((0, _at(7_200)),)))
     (found,) = catalog.chunks_between(_at(7_200), _at(7_201), 9)
     assert found.chunk == replace(early, started_at=_at(7_200), ended_at=_at(7_201), uncertain=False)
 
 
 def test_a_correction_of_what_is_archived_is_due_to_the_store(catalog: Catalog) -> None:
-    catalog.register_stream(make_stream(uncertain=True))
+    catalog.registration.put_stream(make_stream(uncertain=True))
     _planned(catalog, [make_chunk(0, b"x", uncertain=True)])
-    assert catalog.corrections_due() == []
-    assert catalog.register_stream(make_stream(shift=5)) is True
-    assert catalog.corrections_due() == [STREAM]
-    catalog.correction_stored(STREAM)
-    assert catalog.corrections_due() == []
+    assert catalog.registration.corrections_due() == []
+    assert catalog.registration.put_stream(make_stream(shift=5)) is True
+    assert catalog.registration.corrections_due() == [STREAM]
+    catalog.registration.mark_correction_stored(STREAM)
+    assert catalog.registration.corrections_due() == []
     assert catalog.stream(STREAM) == make_stream(shift=5)
 
 
 def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:
     first = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -25.0)
     last = SoundSpan(f"{STREAM}-s6000", 6_000, 4_000, -10.0, -22.0)
-    catalog.register([make_chunk(0, b"x", sounds=(first,))])
+    catalog.registration.add_chunks([make_chunk(0, b"x", sounds=(first,))])
     assert catalog.sounds_between(START, _at(9), 9)[0].ended_at is None
     other = SoundSpan(f"{STREAM}-s15000", 15_000, 100, -40.0, -42.0)
-    catalog.register([make_chunk(1, b"x", sounds=(last, other))])
+    catalog.registration.add_chunks([make_chunk(1, b"x", sounds=(last, other))])
     sound, quiet = catalog.sounds_between(START, _at(9), 9)
     assert (sound.chunk_id, sound.started_at, sound.ended_at) == (f"{STREAM}-000000", _at(0.75), _at(1.25))
     assert (sound.lafmax, sound.laeq) == (-10.0, -22.0)
@@ -340,23 +346,34 @@ def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:
     assert catalog.sounds_between(_at(1), _at(9), 9) == [quiet]
 
 
-def test_the_newest_attempts_are_kept(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.catalog.writer._KEPT_ATTEMPTS", 10)
-    for number in range(15):
-        catalog.add_attempt(Attempt("a", Instant(number), 1.5, None if number % 2 else "slow"))
-    attempts = catalog.attempts(99)
-    assert [attempt.at for attempt in attempts] == list(range(14, 4, -1))
-    assert attempts[0] == Attempt("a", Instant(14), 1.5, "slow")
+def test_a_catalog_with_the_attempts_of_earlier_versions_is_continued(path: Path) -> None:
+    with contextlib.closing(Catalog(path)) as catalog:
+        catalog.registration.add_chunks(_chunks(2))
+        plan = make_plan(catalog.queue.waiting(9), {}, TARGET)
+        catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        assert not connection.execute("SELECT * FROM sqlite_master WHERE name = 'attempts'").fetchall()
+        connection.executescript(_ATTEMPTS_OF_EARLIER_VERSIONS)
+    with contextlib.closing(Catalog(path)) as catalog:
+        assert catalog.plans.manifest(plan.archive_id) == plan.manifest
+        catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
+        catalog.registration.add_chunks(_chunks(3))
+        assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [2]
+    with contextlib.closing(CatalogReader(path)) as reader:
+        assert reader.archive_records.uploaded_ids() == [plan.archive_id]
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute('SELECT "cause" FROM "attempts"').fetchall() == [("slow",)]
 
 
 def test_everything_is_there_after_closing(path: Path) -> None:
     with_stream = make_stream()
     catalog = Catalog(path)
     plan = _planned(catalog, _chunks(2))
-    catalog.register_stream(with_stream)
+    catalog.registration.put_stream(with_stream)
     catalog.close()
     again = Catalog(path)
-    assert again.open_plans()[0].archive_id == plan.archive_id
+    assert again.archive_records.open_plans()[0].archive_id == plan.archive_id
     assert again.streams([STREAM, "unknown"]) == {STREAM: with_stream}
     again.close()
 
@@ -369,37 +386,37 @@ def test_a_second_archiver_says_so(catalog: Catalog, path: Path) -> None:
         Catalog(path).open()
 
 
-def test_a_missing_catalog_is_busy_and_then_read(path: Path, reader: Catalog) -> None:
+def test_a_missing_catalog_is_busy_and_then_read(path: Path, reader: CatalogReader) -> None:
     with pytest.raises(CatalogBusy):
         reader.known(["x"])
     catalog = Catalog(path)
-    catalog.register(_chunks(1))
+    catalog.registration.add_chunks(_chunks(1))
     assert reader.known([_chunks(1)[0].chunk_id, "x"]) == {_chunks(1)[0].chunk_id}
     catalog.close()
 
 
-def test_a_half_made_catalog_is_busy(path: Path, reader: Catalog) -> None:
+def test_a_half_made_catalog_is_busy(path: Path, reader: CatalogReader) -> None:
     path.touch()
     with pytest.raises(CatalogBusy):
         reader.known(["x"])
 
 
-def test_a_reader_cannot_write(catalog: Catalog, reader: Catalog) -> None:
-    with pytest.raises(CatalogError):
-        reader.register(_chunks(1))
-    assert catalog.waiting(9) == []
+def test_a_reader_cannot_write(catalog: Catalog) -> None:
+    with contextlib.closing(CatalogFile(catalog.path)) as file, pytest.raises(CatalogError):
+        Registration(file).add_chunks(_chunks(1))
+    assert catalog.queue.waiting(9) == []
 
 
 def test_commits_are_durable_and_leave_no_log_beside(catalog: Catalog, path: Path) -> None:
-    catalog.register(_chunks(1))
-    with catalog._session() as tables:
+    catalog.registration.add_chunks(_chunks(1))
+    with catalog.file.session() as tables:
         connection: sqlite3.Connection = tables.db.get_connection()
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert {file.name for file in path.parent.iterdir()} == {"catalog.db", "catalog.db.lock", "catalog.db.reserve"}
 
 
-def test_a_locked_catalog_is_busy(catalog: Catalog, path: Path, reader: Catalog) -> None:
+def test_a_locked_catalog_is_busy(catalog: Catalog, path: Path, reader: CatalogReader) -> None:
     reader.known(["x"])
     other = sqlite3.connect(path)
     other.execute("BEGIN EXCLUSIVE")
@@ -412,17 +429,17 @@ def test_a_locked_catalog_is_busy(catalog: Catalog, path: Path, reader: Catalog)
     assert reader.known(["x"]) == set()
 
 
-def test_a_replaced_catalog_is_opened_again(path: Path, tmp_path: Path, reader: Catalog) -> None:
+def test_a_replaced_catalog_is_opened_again(path: Path, tmp_path: Path, reader: CatalogReader) -> None:
     for name in ("catalog.db", "other.db"):
         catalog = Catalog(tmp_path / name)
-        catalog.register(_chunks(1, first=0 if name == "catalog.db" else 5))
+        catalog.registration.add_chunks(_chunks(1, first=0 if name == "catalog.db" else 5))
         catalog.close()
     assert [row.chunk.seq for row in reader.chunks_between(START, _at(99), 9)] == [0]
     (tmp_path / "other.db").replace(path)
     assert [row.chunk.seq for row in reader.chunks_between(START, _at(99), 9)] == [5]
 
 
-def test_damage_is_told(path: Path, reader: Catalog) -> None:
+def test_damage_is_told(path: Path, reader: CatalogReader) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(CatalogDamaged):
         reader.known(["x"])
@@ -430,7 +447,7 @@ def test_damage_is_told(path: Path, reader: Catalog) -> None:
         Catalog(path).open()
 
 
-def test_a_newer_schema_is_refused(catalog: Catalog, path: Path, reader: Catalog) -> None:
+def test_a_newer_schema_is_refused(catalog: Catalog, path: Path, reader: CatalogReader) -> None:
     catalog.close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -440,6 +457,13 @@ def test_a_newer_schema_is_refused(catalog: Catalog, path: Path, reader: Catalog
             one.known(["x"])
 
 
+_ATTEMPTS_OF_EARLIER_VERSIONS = """
+CREATE TABLE "attempts" ("id" INTEGER PRIMARY KEY AUTOINCREMENT, "archive_id" TEXT NOT NULL, "at" BIGINT NOT NULL,
+                         "seconds" REAL NOT NULL, "cause" TEXT);
+CREATE INDEX "idx_attempts__archive_id" ON "attempts" ("archive_id");
+INSERT INTO "attempts" ("archive_id", "at", "seconds", "cause") VALUES ('a', 14, 1.5, 'slow');
+"""
+
 _WRITER = """
 import sys
 from pathlib import Path
@@ -447,12 +471,12 @@ from edge.catalog import Catalog
 from tests.support.chunks import make_chunk
 catalog = Catalog(Path(sys.argv[1]))
 for seq in range(100_000):
-    catalog.register([make_chunk(seq, b"x")])
+    catalog.registration.add_chunks([make_chunk(seq, b"x")])
     print(seq, flush=True)
 """
 
 
-def _known_in_the_end(reader: Catalog, ids: set[str]) -> set[str]:
+def _known_in_the_end(reader: CatalogReader, ids: set[str]) -> set[str]:
     """Beside a writer that never rests, busy is an answer that others have to expect too."""
 
     def ask() -> set[str] | None:
@@ -464,7 +488,7 @@ def _known_in_the_end(reader: Catalog, ids: set[str]) -> set[str]:
     return wait_until(ask, "the catalog is not busy", 30)
 
 
-def test_a_killed_writer_loses_nothing_that_it_reported(path: Path, reader: Catalog) -> None:
+def test_a_killed_writer_loses_nothing_that_it_reported(path: Path, reader: CatalogReader) -> None:
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
@@ -484,9 +508,9 @@ def test_questions_for_ever_more_chunks_leave_no_memory_behind(catalog: Catalog)
     """A backlog that grows by a chunk a minute is asked for with one id more each time; each number of ids would leave
     its own SQL behind, 400 kB for 400 ids."""
     chunks = _chunks(440)
-    catalog.register(chunks)
+    catalog.registration.add_chunks(chunks)
     ids = [chunk.chunk_id for chunk in chunks]
-    ask = (catalog.known, catalog.stored, catalog.discarded, catalog.archives, catalog.streams)
+    ask = (catalog.known, catalog.plans.uploaded_chunks, catalog.deletions.given_up, catalog.archives, catalog.streams)
     for question in ask:
         question(ids)
     tracemalloc.start()

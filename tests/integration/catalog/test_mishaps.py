@@ -17,10 +17,9 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Plan, Target, make_plan, read_manifest
-from edge.archiver.retention.eraser import Eraser
-from edge.archiver.upload.pace import Pace
-from edge.archiver.worker import Rewrite
+from edge.archiver.jobs import Rewrite
+from edge.archiver.pacing import Pacing
+from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, read_manifest
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.catalog.holds import change_holds
@@ -31,12 +30,13 @@ from edge.core.errors import CatalogDamaged, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Chunk, SoundSpan, Stream
 from edge.spool.spool import Spool
+from tests.support.archiver import make_eraser
 from tests.support.chunks import START, STREAM, fill_spool, make_chunk, make_stream
 from tests.support.wait import wait_until
 
-TARGET = Target("sounds", "imhearing/", "porch")
+TARGET = Destination("sounds", "imhearing/", "porch")
 SECOND = 1_000_000
-FAST = Pace(rescan=0.2, report=0.1, first_retry=0.05)
+FAST = Pacing(rescan=0.2, report=0.1, first_retry=0.05)
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def _chunks(count: int, first: int = 0) -> list[Chunk]:
     return [make_chunk(seq, b"x" * 10) for seq in range(first, first + count)]
 
 
-def _planned(catalog: Catalog, chunks: list[Chunk], planned_at: int = 1) -> Plan:
-    catalog.register(chunks)
+def _planned(catalog: Catalog, chunks: list[Chunk], planned_at: int = 1) -> ArchivePlan:
+    catalog.registration.add_chunks(chunks)
     plan = make_plan(chunks, catalog.streams({chunk.stream_id for chunk in chunks}), TARGET)
-    catalog.commit_plan(plan.archive(Instant(planned_at)), plan.members, plan.manifest)
+    catalog.plans.commit(plan.archive(Instant(planned_at)), plan.members, plan.manifest)
     return plan
 
 
@@ -71,26 +71,26 @@ def _ids(chunks: list[Chunk]) -> list[str]:
 
 def test_the_same_plan_can_be_made_again_after_it_was_taken_back(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.discard_plan(plan.archive_id, perhaps_stored=True)
-    assert [archive.archive_id for archive in catalog.doomed()] == [plan.archive_id]
-    assert _planned(catalog, catalog.waiting(9), planned_at=2) == plan
-    assert catalog.open_plans() == [plan.archive(Instant(2))]
-    assert catalog.doomed() == []
-    assert catalog.waiting(9) == []
-    assert catalog.planned_manifest(plan.archive_id) == plan.manifest
-    catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(3))
+    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    assert [archive.archive_id for archive in catalog.archive_records.pending_deletion()] == [plan.archive_id]
+    assert _planned(catalog, catalog.queue.waiting(9), planned_at=2) == plan
+    assert catalog.archive_records.open_plans() == [plan.archive(Instant(2))]
+    assert catalog.archive_records.pending_deletion() == []
+    assert catalog.queue.waiting(9) == []
+    assert catalog.plans.manifest(plan.archive_id) == plan.manifest
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(3))
     assert all(row.where for row in catalog.chunks_between(FIRST, LAST, 9))
 
 
 def test_a_late_word_of_its_deletion_leaves_the_new_plan_alone(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.discard_plan(plan.archive_id, perhaps_stored=True)
-    _planned(catalog, catalog.waiting(9))
-    catalog.mark_deleted(plan.archive_id, Instant(3))
-    (archive,) = catalog.open_plans()
+    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    _planned(catalog, catalog.queue.waiting(9))
+    catalog.deletions.mark_deleted(plan.archive_id, Instant(3))
+    (archive,) = catalog.archive_records.open_plans()
     assert archive.deleted_at is None
-    catalog.discard_plan(plan.archive_id)
-    catalog.mark_deleted(plan.archive_id, Instant(4))  # and none at all is no fault either
+    catalog.plans.discard(plan.archive_id)
+    catalog.deletions.mark_deleted(plan.archive_id, Instant(4))  # and none at all is no fault either
 
 
 # times that nobody is sure of
@@ -98,11 +98,11 @@ def test_a_late_word_of_its_deletion_leaves_the_new_plan_alone(catalog: Catalog)
 
 def _set_by_hand(catalog: Catalog) -> Stream:
     """A stream of an unsure clock with one chunk, which a person's `date -s` then moved by 10 s."""
-    catalog.register_stream(make_stream(uncertain=True))
-    catalog.register([make_chunk(0, b"x", uncertain=True)])
+    catalog.registration.put_stream(make_stream(uncertain=True))
+    catalog.registration.add_chunks([make_chunk(0, b"x", uncertain=True)])
     moved = make_stream(uncertain=True, shift=10 * SECOND, knots=((0, Instant(START + 10 * SECOND)),))
-    catalog.register_stream(moved)
-    catalog.mark_due()
+    catalog.registration.put_stream(moved)
+    catalog.queue.mark_due()
     return moved
 
 
@@ -112,40 +112,40 @@ def _starts(catalog: CatalogReader) -> list[int]:
 
 def test_a_plan_tells_unsure_times_as_the_recorder_did(catalog: Catalog, tmp_path: Path) -> None:
     moved = _set_by_hand(catalog)
-    plan = _planned(catalog, catalog.due(9))
+    plan = _planned(catalog, catalog.queue.due(9))
     assert plan.members[0].chunk == make_chunk(0, b"x", uncertain=True)
     assert _starts(catalog) == [10 * SECOND]
     manifest = read_manifest(plan.manifest)
     with contextlib.closing(Catalog(tmp_path / "again.db")) as again:
-        again.register_stream(manifest.streams[0])
-        again.restore(plan.archive(Instant(1)), manifest.members)
+        again.registration.put_stream(manifest.streams[0])
+        again.registration.restore_archive(plan.archive(Instant(1)), manifest.members)
         assert _starts(again) == [10 * SECOND]
         known = replace(moved, uncertain=False, shift=3_000 * SECOND, knots=((0, Instant(START + 3_000 * SECOND)),))
-        again.register_stream(known)
+        again.registration.put_stream(known)
         assert _starts(again) == [3_000 * SECOND]
 
 
 def test_a_plan_tells_times_that_are_sure_by_now(catalog: Catalog) -> None:
     _set_by_hand(catalog)
-    catalog.register_stream(make_stream(shift=20 * SECOND, knots=((0, Instant(START + 20 * SECOND)),)))
-    (chunk,) = catalog.due(9)
+    catalog.registration.put_stream(make_stream(shift=20 * SECOND, knots=((0, Instant(START + 20 * SECOND)),)))
+    (chunk,) = catalog.queue.due(9)
     assert (chunk.uncertain, chunk.started_at) == (False, START + 20 * SECOND)
 
 
 def test_a_discarded_chunk_is_told_with_its_unsure_times_too(catalog: Catalog) -> None:
     _set_by_hand(catalog)
-    catalog.mark_gone(_ids(_chunks(1)), "quiet")
-    assert [one.chunk.started_at for one in catalog.untold(9)] == [START]
+    catalog.deletions.mark_gone(_ids(_chunks(1)), "quiet")
+    assert [one.chunk.started_at for one in catalog.deletions.not_in_manifest(9)] == [START]
 
 
 def test_a_rewritten_archive_tells_unsure_times_as_the_first_did(catalog: Catalog, tmp_path: Path) -> None:
     _set_by_hand(catalog)
-    catalog.register([make_chunk(1, b"x", uncertain=True)])
+    catalog.registration.add_chunks([make_chunk(1, b"x", uncertain=True)])
     plan = _planned(catalog, [make_chunk(seq, b"x", uncertain=True) for seq in range(2)])
-    catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
-    eraser = Eraser(spool, catalog, TARGET, FAST, lambda: 0)
+    eraser = make_eraser(spool, catalog, TARGET, FAST)
     erased_from = Instant(START + 11 * SECOND)  # as is believed now
     Erasures(catalog.path).give(erased_from, Instant(erased_from + SECOND), START)
     job = eraser.next_job()
@@ -157,12 +157,12 @@ def test_a_rewritten_archive_tells_unsure_times_as_the_first_did(catalog: Catalo
 def test_an_archive_moves_with_its_chunks(catalog: Catalog) -> None:
     """Else a hold on the time that is believed now would not keep it from expiring."""
     moved = _set_by_hand(catalog)
-    plan = _planned(catalog, catalog.due(9))
-    (archive,) = catalog.open_plans()
+    plan = _planned(catalog, catalog.queue.due(9))
+    (archive,) = catalog.archive_records.open_plans()
     assert (archive.started_at, archive.ended_at) == (START + 10 * SECOND, START + 11 * SECOND)
-    catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
-    catalog.register_stream(replace(moved, uncertain=False, shift=30 * SECOND))
-    (archive,) = catalog.uploaded_before(Instant(3), 9)
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
+    catalog.registration.put_stream(replace(moved, uncertain=False, shift=30 * SECOND))
+    (archive,) = catalog.archive_records.uploaded_before(Instant(3), 9)
     assert (archive.started_at, archive.ended_at) == (START + 30 * SECOND, START + 31 * SECOND)
 
 
@@ -171,47 +171,47 @@ def test_an_archive_moves_with_its_chunks(catalog: Catalog) -> None:
 
 def test_a_clock_far_ahead_makes_later_chunks_no_more_due(catalog: Catalog) -> None:
     far = make_chunk(0, b"x", stream_id="20270303T220000Z-abcd", start=Instant(START + 365 * 86_400 * SECOND))
-    catalog.register([far])
-    catalog.mark_due()
-    catalog.register(_chunks(1))
-    assert catalog.due(9) == [far]
+    catalog.registration.add_chunks([far])
+    catalog.queue.mark_due()
+    catalog.registration.add_chunks(_chunks(1))
+    assert catalog.queue.due(9) == [far]
 
 
 def test_a_correction_leaves_due_what_was_asked_for(catalog: Catalog) -> None:
-    catalog.register_stream(make_stream(uncertain=True))
-    catalog.register([make_chunk(0, b"x", uncertain=True)])
-    catalog.mark_due()
-    catalog.register_stream(make_stream(shift=3_600 * SECOND, knots=((0, Instant(START + 3_600 * SECOND)),)))
-    assert _ids(catalog.due(9)) == _ids(_chunks(1))
+    catalog.registration.put_stream(make_stream(uncertain=True))
+    catalog.registration.add_chunks([make_chunk(0, b"x", uncertain=True)])
+    catalog.queue.mark_due()
+    catalog.registration.put_stream(make_stream(shift=3_600 * SECOND, knots=((0, Instant(START + 3_600 * SECOND)),)))
+    assert _ids(catalog.queue.due(9)) == _ids(_chunks(1))
 
 
 def test_what_a_plan_gives_back_is_due_again(catalog: Catalog) -> None:
-    catalog.register(_chunks(3))
-    catalog.mark_due()
-    plan = _planned(catalog, catalog.due(9))
-    assert catalog.due(9) == []
-    catalog.register(_chunks(1, first=3))
-    catalog.discard_plan(plan.archive_id)
-    assert catalog.due(9) == _chunks(3)
+    catalog.registration.add_chunks(_chunks(3))
+    catalog.queue.mark_due()
+    plan = _planned(catalog, catalog.queue.due(9))
+    assert catalog.queue.due(9) == []
+    catalog.registration.add_chunks(_chunks(1, first=3))
+    catalog.plans.discard(plan.archive_id)
+    assert catalog.queue.due(9) == _chunks(3)
 
 
 def test_what_an_earlier_version_noted_as_due_is_due(catalog: Catalog, path: Path) -> None:
-    catalog.register(_chunks(3))
+    catalog.registration.add_chunks(_chunks(3))
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO notes VALUES ('due_until', ?)", (int(START + SECOND),))
         connection.execute("DROP TABLE due")
     for _ in range(2):
         with contextlib.closing(Catalog(path)) as again:
-            assert again.due(9) == _chunks(2)
+            assert again.queue.due(9) == _chunks(2)
 
 
 def test_marks_do_not_pile_up(catalog: Catalog, path: Path) -> None:
     for seq in range(4):
-        catalog.register(_chunks(1, first=seq))
-        catalog.mark_due()
-        plan = _planned(catalog, catalog.due(9), planned_at=seq)
-        catalog.mark_uploaded(plan.archive_id, "ab" * 32, Instant(9))
+        catalog.registration.add_chunks(_chunks(1, first=seq))
+        catalog.queue.mark_due()
+        plan = _planned(catalog, catalog.queue.due(9), planned_at=seq)
+        catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(9))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM due").fetchone()[0] <= 1
 
@@ -231,17 +231,21 @@ def _flip(path: Path, table: str, column: str) -> None:
 @pytest.mark.parametrize(
     ("table", "column", "ask"),
     [
-        ("chunks", "manifest", lambda catalog: catalog.waiting(9)),
+        ("chunks", "manifest", lambda catalog: catalog.queue.waiting(9)),
         ("streams", "record", lambda catalog: catalog.stream(STREAM)),
-        ("archives", "plan", lambda catalog: catalog.planned_manifest(catalog.open_plans()[0].archive_id)),
+        (
+            "archives",
+            "plan",
+            lambda catalog: catalog.plans.manifest(catalog.archive_records.open_plans()[0].archive_id),
+        ),
     ],
 )
 def test_a_damaged_row_is_a_damaged_catalog(
     catalog: Catalog, path: Path, table: str, column: str, ask: Callable[[Catalog], object]
 ) -> None:
-    catalog.register_stream(make_stream())
+    catalog.registration.put_stream(make_stream())
     _planned(catalog, _chunks(1))
-    catalog.register(_chunks(1, first=1))
+    catalog.registration.add_chunks(_chunks(1, first=1))
     ask(catalog)
     _flip(path, table, column)
     with pytest.raises(CatalogDamaged, match="damaged"):
@@ -249,7 +253,7 @@ def test_a_damaged_row_is_a_damaged_catalog(
 
 
 def test_any_byte_of_a_row_may_be_wrong(catalog: Catalog, path: Path) -> None:
-    catalog.register(_chunks(1))
+    catalog.registration.add_chunks(_chunks(1))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         (value,) = connection.execute("SELECT manifest FROM chunks").fetchone()
         for place in range(len(value)):
@@ -257,7 +261,7 @@ def test_any_byte_of_a_row_may_be_wrong(catalog: Catalog, path: Path) -> None:
             with connection:
                 connection.execute("UPDATE chunks SET manifest = ?", (changed,))
             with contextlib.suppress(CatalogDamaged):
-                catalog.waiting(9)
+                catalog.queue.waiting(9)
 
 
 @contextlib.contextmanager
@@ -349,9 +353,9 @@ def test_absurd_shifts_and_sounds_end_nothing(catalog: Catalog) -> None:
     far = 2**63 - 1
     span = SoundSpan(f"{STREAM}-s100", far, far, -20.0, -25.0)
     for shift in (far, -far):
-        catalog.register_stream(make_stream(uncertain=True, shift=shift))
-        catalog.register([make_chunk(0, b"x", uncertain=True, sounds=(span,))])
-        assert [str(chunk.started_at) for chunk in catalog.waiting(9)]
+        catalog.registration.put_stream(make_stream(uncertain=True, shift=shift))
+        catalog.registration.add_chunks([make_chunk(0, b"x", uncertain=True, sounds=(span,))])
+        assert [str(chunk.started_at) for chunk in catalog.queue.waiting(9)]
         assert [str(sound.started_at) for sound in catalog.sounds_between(FIRST, Instant(LAST + 1), 9)]
 
 
@@ -372,7 +376,7 @@ Catalog(Path(sys.argv[1])).open()
 """
 
 
-def _first_schema(path: Path, *without: str) -> Plan:
+def _first_schema(path: Path, *without: str) -> ArchivePlan:
     """A catalog of the first version, with one plan."""
     with contextlib.closing(Catalog(path)) as catalog:
         plan = _planned(catalog, _chunks(1))
@@ -386,7 +390,7 @@ def _first_schema(path: Path, *without: str) -> Plan:
 def test_a_migration_that_an_earlier_version_left_half_done_is_ended(path: Path) -> None:
     plan = _first_schema(path, "gone", "deleted_at")
     with contextlib.closing(Catalog(path)) as catalog:
-        assert [archive.archive_id for archive in catalog.open_plans()] == [plan.archive_id]
+        assert [archive.archive_id for archive in catalog.archive_records.open_plans()] == [plan.archive_id]
 
 
 @pytest.mark.parametrize("done", range(len(MIGRATIONS[1]) + 1))
@@ -398,7 +402,7 @@ def test_a_migration_that_was_killed_leaves_nothing_half_done(path: Path, done: 
         columns = {row[1] for row in connection.execute("PRAGMA table_info(archives)")}
     assert not columns & {"replaces", "gone", "deleted_at"}
     with contextlib.closing(Catalog(path)) as catalog:
-        assert [archive.archive_id for archive in catalog.open_plans()] == [plan.archive_id]
+        assert [archive.archive_id for archive in catalog.archive_records.open_plans()] == [plan.archive_id]
 
 
 def test_a_plan_of_rubbish_is_a_damaged_catalog(catalog: Catalog, path: Path) -> None:
@@ -407,4 +411,4 @@ def test_a_plan_of_rubbish_is_a_damaged_catalog(catalog: Catalog, path: Path) ->
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("UPDATE archives SET plan = ?", (rubbish,))
         with pytest.raises(CatalogDamaged, match=plan.archive_id):
-            catalog.planned_manifest(plan.archive_id)
+            catalog.plans.manifest(plan.archive_id)

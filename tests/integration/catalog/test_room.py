@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.archiver.plan.plan import Target, make_plan
+from edge.archiver.plan.plan import Destination, make_plan
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.reserve import RESERVE
 from edge.core.errors import CatalogError
@@ -42,10 +42,10 @@ def _fill(folder: Path) -> None:
 
 def _planned(catalog: Catalog) -> str:
     chunks = [make_chunk(seq, audio_bytes(seq)) for seq in range(50)]
-    catalog.register_stream(make_stream())
-    catalog.register(chunks)
-    plan = make_plan(chunks, catalog.streams([STREAM]), Target("bucket", "imhearing/", "porch"))
-    catalog.commit_plan(plan.archive(Instant(1)), plan.members, plan.manifest)
+    catalog.registration.put_stream(make_stream())
+    catalog.registration.add_chunks(chunks)
+    plan = make_plan(chunks, catalog.streams([STREAM]), Destination("bucket", "imhearing/", "porch"))
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
     return plan.archive_id
 
 
@@ -55,11 +55,11 @@ def test_on_a_full_disk_the_catalog_still_commits(small_disk: Path) -> None:
         archive_id = _planned(catalog)
         assert path.with_name("catalog.db.reserve").stat().st_blocks * 512 >= RESERVE
         _fill(small_disk)
-        catalog.mark_uploaded(archive_id, "0" * 64, Instant(2))
+        catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
         assert all(row.where for row in catalog.chunks_between(FIRST, LAST, 99))
         assert not path.with_name("catalog.db.reserve").exists()
         (small_disk / "others").unlink()
-        catalog.archive_ids()
+        catalog.archive_records.uploaded_ids()
         assert path.with_name("catalog.db.reserve").exists()
 
 
@@ -72,7 +72,7 @@ def test_without_the_reserve_it_could_not(small_disk: Path) -> None:
         path.with_name("catalog.db.reserve").unlink()
         _fill(small_disk)
         with pytest.raises(CatalogError):
-            catalog.mark_uploaded(archive_id, "0" * 64, Instant(2))
+            catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
     with contextlib.closing(CatalogReader(path)) as reader:
         assert not any(row.where for row in reader.chunks_between(FIRST, LAST, 99))
 
@@ -86,8 +86,8 @@ def test_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
             connection.execute(f'ALTER TABLE "archives" DROP COLUMN "{column}"')
         connection.execute("PRAGMA user_version = 1")
     with contextlib.closing(Catalog(path)) as catalog:
-        [archive] = catalog.open_plans()
+        [archive] = catalog.archive_records.open_plans()
         assert (archive.archive_id, archive.gone) == (archive_id, None)
-        catalog.mark_uploaded(archive_id, "0" * 64, Instant(2))
-        catalog.expire(archive_id)
-        assert [doomed.archive_id for doomed in catalog.doomed()] == [archive_id]
+        catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
+        catalog.deletions.expire_archive(archive_id)
+        assert [doomed.archive_id for doomed in catalog.archive_records.pending_deletion()] == [archive_id]

@@ -28,7 +28,7 @@ from edge.messaging.events import ArchiveChanged, ArchiverState, RecorderState, 
 from query_service import api
 from query_service.doors.ably import AblyDoor
 from query_service.doors.event_feed import EventFeed
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.status import StatusAnswer
@@ -127,7 +127,7 @@ def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Pa
     assert claims.client_id == "grandma"
     assert 80 < claims.exp - time.time() <= 90
     assert token not in made.stderr
-    assert f"this machine alone, with --set ably.endpoint={fleet.ably.endpoint}" in made.stderr
+    assert f"only valid on this machine, with --set ably.endpoint={fleet.ably.endpoint}" in made.stderr
     span = ["--from", str(START), "--to", str(END)]
     asked = run_imhearing("query", "--via", "ably", "--node", "all", "--json", *span, *here, IMHEARING_ABLY_TOKEN=token)
     assert asked.returncode == 0, asked.stderr
@@ -140,7 +140,7 @@ def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Pa
         (["--client", "*"], 2, "client id '*'"),
         (["--client", "a b"], 2, "client id"),
         (["--client", ""], 2, "client id"),
-        (["--client", "x", "--ttl", "soon"], 2, "no length of time"),
+        (["--client", "x", "--ttl", "soon"], 2, "not a duration"),
         (["--client", "x", "--ttl", "400d"], 2, "--ttl 400d"),
         ([], 2, "--client"),
     ],
@@ -163,7 +163,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
     """On the open connection, which lives on: what is sent to it meanwhile arrives."""
     made: list[float] = []
     heard: list[Delivery] = []
-    async with running_server(Limits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
+    async with running_server(ServerLimits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
 
         def token() -> str:
             made.append(time.monotonic())
@@ -192,7 +192,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
 
 @in_loop
 async def test_who_asks_renews_its_token_too() -> None:
-    async with running_server(Limits(reauth_seconds=0)) as server:
+    async with running_server(ServerLimits(reauth_seconds=0)) as server:
 
         async def answer(request: Request) -> Answer:
             return refusal(request.id, "porch", "encrypted", "made up")
@@ -278,7 +278,7 @@ def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None
             async with realtime.client(server, "ann") as ann:
                 channel = ann.channels.get("imhearing:events:porch")
                 await channel.subscribe(lambda message: heard.append((message.name, bytes(message.data))))
-                bus = Bus(mqtt, "porch-recorder", "test")
+                bus = Bus(mqtt, "porch", "recorder", "test")
                 bus.start()
                 assert bus.wait_connected(5)
                 for event in EVENTS:

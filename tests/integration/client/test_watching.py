@@ -141,7 +141,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
-            bus = Bus(porch.mqtt, "porch-recorder", "test")
+            bus = Bus(porch.mqtt, "porch", "recorder", "test")
             bus.start()
             assert await asyncio.to_thread(bus.wait_connected, 5)
             bus.publish(EVENT)

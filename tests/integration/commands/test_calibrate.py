@@ -128,9 +128,11 @@ def test_each_microphone_keeps_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"calibrations": [1]}', '{"calibrations": [{"device": "x"}]}'])
-def test_a_damaged_file_is_told_and_counts_as_none(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_calibration_file_is_logged_and_ignored(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(CalibrationError, match=r"calibration\.json: is damaged"):
         calibration_file.load(tmp_path)
     assert calibration_file.offset_for(tmp_path, "x") is None
-    assert "levels are told in dBFS" in caplog.text
+    assert "reporting levels in dBFS" in caplog.text

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.up.plan import Memory
+from commands.up.plan import UpState
 from edge.catalog import Catalog
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Settings
@@ -22,7 +22,7 @@ from edge.core.instant import LAST, Instant
 from edge.embedded import ports
 from edge.embedded.store import BUCKET
 from edge.spool.spool import Spool
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
@@ -72,10 +72,10 @@ def answers(settings: Settings) -> list[bytes]:
     return asyncio.run(ask())
 
 
-def test_rebuilt_it_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
+def test_a_rebuilt_catalog_gives_the_same_answers(tmp_path: Path, archived: Settings) -> None:
     with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
         spool = Spool(archived.recorder.record_path, "porch")
-        catalog.register(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
+        catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
     before, expected = rows(archived), answers(archived)
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
     archived.catalog.db_path.unlink()
@@ -99,7 +99,7 @@ def test_a_damaged_catalog_is_replaced_with_its_journal(tmp_path: Path, archived
     assert not list(tmp_path.glob("*.rebuilding*"))
 
 
-def test_while_the_archiver_runs_nothing_is_rebuilt(tmp_path: Path, archived: Settings) -> None:
+def test_rebuild_is_refused_while_the_archiver_is_running(tmp_path: Path, archived: Settings) -> None:
     with archiving(archived):
         wait_stored(archived, 11)
         done = imhearing(tmp_path, "catalog", "rebuild")
@@ -108,28 +108,28 @@ def test_while_the_archiver_runs_nothing_is_rebuilt(tmp_path: Path, archived: Se
     assert len(rows(archived)) == 12
 
 
-def test_a_store_that_is_away_leaves_the_catalog_as_it_was(
+def test_a_rebuild_without_the_store_leaves_the_catalog_unchanged(
     tmp_path: Path, archived: Settings, store: RunningStore
 ) -> None:
     before = rows(archived)
     done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.endpoint_url=http://127.0.0.1:1")
     assert done.returncode == 1
-    assert "is as it was" in done.stderr
+    assert "is unchanged" in done.stderr
     assert rows(archived) == before
 
 
-def test_a_key_that_the_store_does_not_know_is_told(tmp_path: Path, archived: Settings) -> None:
+def test_a_key_unknown_to_the_store_is_reported(tmp_path: Path, archived: Settings) -> None:
     done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.access_key_id=another")
     assert done.returncode == 1
     assert "check [s3] access_key_id" in done.stderr
-    assert "is as it was" in done.stderr
+    assert "is unchanged" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
+def test_the_local_store_is_served_while_up_is_stopped(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 3)
     port = ports.choose(None)
-    (tmp_path / "up.json").write_bytes(wire.encode(Memory(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
+    (tmp_path / "up.json").write_bytes(wire.encode(UpState(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
     sets = (
         "node.name=porch", f"s3.s3_bucket_name={BUCKET}", f"s3.endpoint_url=http://127.0.0.1:{port}",
         f"s3.access_key_id={KEY[0]}", f"s3.secret_access_key={KEY[1]}",
@@ -140,8 +140,8 @@ def test_the_store_of_up_is_served_while_up_is_ended(tmp_path: Path) -> None:
     assert ports.is_free(port)
 
 
-def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
-    Storage(archived.s3).delete(sorted(key for key, _ in Storage(archived.s3).keys("imhearing/"))[0])
+def test_verify_reports_differences(tmp_path: Path, archived: Settings, store: RunningStore) -> None:
+    S3Store(archived.s3).delete(sorted(key for key, _ in S3Store(archived.s3).keys("imhearing/"))[0])
     done = imhearing(tmp_path, "catalog", "verify", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -150,43 +150,45 @@ def test_verify_says_what_differs(tmp_path: Path, archived: Settings, store: Run
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "told"),
+    ("first", "last", "expected"),
     [
-        (0, 1, "1 chunk with sound from .* to .*; 1 archive would be rewritten without it:"),
-        (5, 6, "1 chunk .*; 1 archive would be rewritten without it:"),  # beside one that was erased
-        (3, 4, "1 chunk .*; 1 archive would be rewritten without it:"),
-        (3, 6, "2 chunks .*; 1 archive would be left without sound:"),
-        (2, 9, "6 chunks .*; 2 archives would be left without sound, 1 rewritten without them:"),
-        (0, 2, "2 chunks with sound from .* to .*; 1 archive would be rewritten without them:"),
-        (0, 3, "3 chunks with sound from .* to .*; 1 archive would be left without sound:"),
-        (0, 4, "4 chunks .*; 1 archive would be left without sound, 1 rewritten without them:"),
-        (0, 9, "8 chunks .*; 3 archives would be left without sound:"),
-        (-9, -5, "the catalog knows of no sound there; what it does not know of yet would go"),
+        (0, 1, "1 chunk with sound from .* to .*; 1 archive would be rewritten:"),
+        (5, 6, "1 chunk .*; 1 archive would be rewritten:"),  # beside one that was erased
+        (3, 4, "1 chunk .*; 1 archive would be rewritten:"),
+        (3, 6, "2 chunks .*; 1 archive would be emptied:"),
+        (2, 9, "6 chunks .*; 2 archives would be emptied, 1 rewritten:"),
+        (0, 2, "2 chunks with sound from .* to .*; 1 archive would be rewritten:"),
+        (0, 3, "3 chunks with sound from .* to .*; 1 archive would be emptied:"),
+        (0, 4, "4 chunks .*; 1 archive would be emptied, 1 rewritten:"),
+        (0, 9, "8 chunks .*; 3 archives would be emptied:"),
+        (-9, -5, "the catalog has no sound in this range; any that it does not list yet would be erased"),
     ],
 )
-def test_what_would_go_is_told(tmp_path: Path, archived: Settings, first: int, last: int, told: str) -> None:
+def test_forget_lists_what_would_be_erased(
+    tmp_path: Path, archived: Settings, first: int, last: int, expected: str
+) -> None:
     start, end = (Instant(START + second * 1_000_000) for second in (first, last))
     done = imhearing(tmp_path, "forget", "--from", str(start), "--to", str(end))
-    assert re.fullmatch(told, done.stderr.splitlines()[0])
+    assert re.fullmatch(expected, done.stderr.splitlines()[0])
 
 
-def test_chunks_that_are_in_no_archive_change_none(tmp_path: Path, settings: Settings) -> None:
+def test_chunks_not_archived_yet_affect_no_archive(tmp_path: Path, settings: Settings) -> None:
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.register([make_chunk(0), make_chunk(1)])
+        catalog.registration.add_chunks([make_chunk(0), make_chunk(1)])
     Spool(settings.recorder.record_path, "porch").create()
     done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
-    assert re.fullmatch("2 chunks with sound from .* to .*; no archive has them yet:", done.stderr.splitlines()[0])
+    assert re.fullmatch("2 chunks with sound from .* to .*; not archived yet:", done.stderr.splitlines()[0])
 
 
-def test_hold_then_forget(tmp_path: Path, archived: Settings) -> None:
+def test_a_held_range_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
     span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
     assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
     refused = imhearing(tmp_path, "forget", *span, "--yes")
-    assert (refused.returncode, "held" in refused.stderr) == (1, True)
+    assert (refused.returncode, "on hold" in refused.stderr) == (1, True)
     assert imhearing(tmp_path, "hold", *span, "--release").returncode == 0
     assert imhearing(tmp_path, "forget", *span).returncode == 2  # nobody to ask
     waiting = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "0.3")
-    assert (waiting.returncode, "the order stands" in waiting.stderr) == (1, True)
+    assert (waiting.returncode, "not done yet" in waiting.stderr) == (1, True)
     with archiving(archived):
         again = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "20")
     assert again.returncode == 0, again.stderr

@@ -1,4 +1,4 @@
-"""A node that `scripts/install` made: what the doctor tells to type is right there, and deploy/imhearing takes it."""
+"""A node installed by `scripts/install`: doctor's remedies are right there, and deploy/imhearing runs them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import pytest
 from msgspec.structs import replace
 
 from commands import broker_setup, configure
-from commands.doctor import broker, installed, modes, realtime, software, spool
-from commands.doctor.finding import Patient
+from commands.doctor import broker, files, installed, realtime, software, spool
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.loader import load
 from edge.configuration.settings import Ably, Mqtt, Secret, Settings
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.access import ACCOUNTS, ETC
 
 ROOT = Path(__file__).parents[3]
-NODE = Patient(Settings(), installed.DATA, installed.CONFIG, by_up=False, kernel=KernelClock())
+NODE = NodeUnderTest(Settings(), installed.DATA, installed.CONFIG, by_up=False, kernel=KernelClock())
 RESTART = "sudo systemctl restart imhearing.target"
 CREDSTORE = "sudo install -m 600 /dev/stdin /etc/credstore"
 PASTE = "  # paste the secret, Enter, Ctrl-D"
 
 
-def elsewhere(folder: Path, *, by_up: bool = False) -> Patient:
-    return Patient(load(folder, environ={}), folder, folder / "config.ini", by_up, KernelClock())
+def elsewhere(folder: Path, *, by_up: bool = False) -> NodeUnderTest:
+    return NodeUnderTest(load(folder, environ={}), folder, folder / "config.ini", by_up, KernelClock())
 
 
-# what is told
+# remedies
 
 
-def test_a_command_is_typed_with_sudo_and_without_places() -> None:
+def test_commands_use_sudo_and_omit_the_default_paths() -> None:
     assert NODE.command("archive") == "sudo imhearing archive"
     assert NODE.as_root("broker-setup") == "sudo imhearing broker-setup"
     assert NODE.configure("http.port=0") == "sudo imhearing configure http.port=0"
@@ -41,40 +41,40 @@ def test_a_command_is_typed_with_sudo_and_without_places() -> None:
 
 
 @pytest.mark.parametrize(("data", "config"), [("/var/lib/imhearing", None), ("/var/lib/imhearing", "/root/my.ini")])
-def test_another_file_of_settings_is_another_node(data: str, config: str | None) -> None:
-    patient = NODE._replace(data_dir=Path(data), config_file=Path(config) if config else None)
-    assert patient.command("status").startswith("imhearing status --data /var/lib/imhearing")
-    assert patient.as_root("status").startswith("sudo imhearing status --data")
+def test_another_config_file_means_another_node(data: str, config: str | None) -> None:
+    node = NODE._replace(data_dir=Path(data), config_file=Path(config) if config else None)
+    assert node.command("status").startswith("imhearing status --data /var/lib/imhearing")
+    assert node.as_root("status").startswith("sudo imhearing status --data")
 
 
-def test_the_archiver_is_stopped_and_comes_back_whatever_happens(tmp_path: Path) -> None:
+def test_the_archiver_is_restarted_even_if_the_command_fails(tmp_path: Path) -> None:
     stop, start = "sudo systemctl stop imhearing-archiver", "sudo systemctl start imhearing-archiver"
-    assert NODE.while_archiver_stopped("catalog", "rebuild") == f"{stop} && sudo imhearing catalog rebuild; {start}"
-    told = NODE.while_archiver_stopped("catalog rebuild", first="sudo mv a b")
-    assert told == f"{stop} && sudo mv a b && sudo imhearing catalog rebuild; {start}"
+    assert NODE.while_archiver_stopped("catalog rebuild") == f"{stop} && sudo imhearing catalog rebuild; {start}"
+    output = NODE.while_archiver_stopped("catalog rebuild", first="sudo mv a b")
+    assert output == f"{stop} && sudo mv a b && sudo imhearing catalog rebuild; {start}"
     plain = f"imhearing catalog rebuild --data {tmp_path}"
-    assert elsewhere(tmp_path).while_archiver_stopped("catalog", "rebuild") == plain
-    assert elsewhere(tmp_path, by_up=True).while_archiver_stopped("catalog", "rebuild").startswith(f"{plain}  # end")
+    assert elsewhere(tmp_path).while_archiver_stopped("catalog rebuild") == plain
+    assert elsewhere(tmp_path, by_up=True).while_archiver_stopped("catalog rebuild").startswith(f"{plain}  # stop")
 
 
-def test_files_stay_the_nodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fixed_files_belong_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("USER", "root")
     assert NODE.give_back(Path("/var/lib/imhearing/spool")) == "sudo chown -R imhearing: /var/lib/imhearing/spool"
     assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing")
     assert (elsewhere(tmp_path).sudo, elsewhere(tmp_path).user) == ("", "$USER")
     (tmp_path / "spool").write_text("")
-    told = spool.can_be_written(NODE, tmp_path / "spool").remedy
-    assert told == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
+    remedy = spool.check_writable(NODE, tmp_path / "spool").remedy
+    assert remedy == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
     (tmp_path / "calibration.json").write_text("[]")
     kept = Settings(catalog=replace(Settings().catalog, db_path=tmp_path / "catalog.db"))
-    told = modes.calibration_can_be_read(NODE._replace(settings=kept)).remedy
-    assert told.startswith("sudo mv ")
-    assert told.endswith(" && sudo imhearing calibrate")
+    remedy = files.check_calibration(NODE._replace(settings=kept)).remedy
+    assert remedy.startswith("sudo mv ")
+    assert remedy.endswith(" && sudo imhearing calibrate")
 
 
-def test_libraries_come_by_the_setup_of_the_version_in_use(tmp_path: Path) -> None:
+def test_libraries_are_installed_by_the_current_versions_setup(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("nobody-has-this==1.0\n")
-    found = software.libraries(tmp_path / "requirements.txt", NODE.setup())
+    found = software.check_libraries(tmp_path / "requirements.txt", NODE.setup())
     assert found.remedy == "sudo /opt/imhearing/current/scripts/setup"
     assert elsewhere(tmp_path).setup() == "scripts/setup"
 
@@ -91,40 +91,40 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_the_broker_is_the_nodes_own_where_it_has_one(units: Path, own: bool) -> None:
+def test_the_nodes_own_broker_is_preferred_over_debians(units: Path, own: bool) -> None:
     name = "imhearing-broker" if own else "mosquitto"
     if own:
         (units / "imhearing-broker.service").touch()
-    patient = NODE._replace(settings=Settings(mqtt=Mqtt(host="127.0.0.1", port=1)))
-    assert broker.can_be_reached(patient).remedy == f"sudo systemctl enable --now {name}"
-    rights = broker._rights(patient, ["archiver"])
+    node = NODE._replace(settings=Settings(mqtt=Mqtt(host="127.0.0.1", port=1)))
+    assert broker.check_connect(node).remedy == f"sudo systemctl enable --now {name}"
+    rights = broker.check_rights(node, ["archiver"])
     assert rights.remedy == f"sudo imhearing broker-setup --into {ETC} && sudo systemctl reload {name}"
 
 
-def test_the_nodes_own_broker_reads_what_is_written_and_the_services_their_credentials(
+def test_broker_setup_explains_the_steps_for_the_nodes_own_broker(
     units: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     passwords: broker_setup.Passwords = dict.fromkeys(ACCOUNTS, "hush")
-    broker_setup._tell(Path(ETC), "porch", "pi.local", passwords)
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
     assert "systemctl restart mosquitto" in capsys.readouterr().err
     (units / "imhearing-broker.service").touch()
-    broker_setup._tell(Path(ETC), "porch", "pi.local", passwords)
-    told = capsys.readouterr().err
-    assert "restart mosquitto" not in told
-    assert "/etc/credstore/imhearing_mqtt_${role}_password" in told
-    assert RESTART in told
-    broker_setup._tell(Path(ETC), "porch", "pi.local", None)
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
+    output = capsys.readouterr().err
+    assert "restart mosquitto" not in output
+    assert "/etc/credstore/imhearing_mqtt_${role}_password" in output
+    assert RESTART in output
+    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", None)
     assert "sudo systemctl restart imhearing-broker\n" in capsys.readouterr().err
 
 
 # secrets that do not come from config.ini
 
 
-def test_a_credential_is_mended_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_from_a_credential_is_fixed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMHEARING_ABLY_API_KEY", "no-key-at-all")
-    patient = NODE._replace(settings=Settings(ably=Ably(api_key=Secret("no-key-at-all"))))
-    told = realtime.key_is_one(patient).remedy
-    assert told == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
+    node = NODE._replace(settings=Settings(ably=Ably(api_key=Secret("no-key-at-all"))))
+    remedy = realtime.check_key(node).remedy
+    assert remedy == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
     both = NODE.configure("ably.api_key=-", "mqtt.username=USER")
     asked = "sudo imhearing configure mqtt.username=USER"
     assert both == f"{CREDSTORE}/imhearing_ably_api_key && {asked} && {RESTART}{PASTE}"
@@ -132,15 +132,15 @@ def test_a_credential_is_mended_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp
     assert here == f"unset IMHEARING_ABLY_API_KEY && imhearing configure ably.api_key=- --data {tmp_path}"
 
 
-def test_a_credential_of_systemd_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_credential_of_another_service_is_fixed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert "configure" in elsewhere(tmp_path).configure("ably.api_key=-")
     (tmp_path / "imhearing_ably_api_key").write_text("x")
-    told = elsewhere(tmp_path).configure("ably.api_key=-")
-    assert told == f"install -m 600 /dev/stdin {tmp_path}/imhearing_ably_api_key{PASTE}"
+    output = elsewhere(tmp_path).configure("ably.api_key=-")
+    assert output == f"install -m 600 /dev/stdin {tmp_path}/imhearing_ably_api_key{PASTE}"
 
 
-def test_configure_warns_of_what_does_not_hold(
+def test_configure_warns_if_a_setting_is_overridden(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IMHEARING_ABLY_API_KEY", "old")
@@ -152,14 +152,14 @@ def test_configure_warns_of_what_does_not_hold(
     )
     assert configure.run(args) == 0
     assert load(tmp_path, environ={}).ably.api_key.reveal() == "new.key:secret"
-    told = capsys.readouterr().err
-    assert told.count("warning") == 1
-    assert "[ably] api_key does not hold: /etc/credstore/imhearing_ably_api_key goes before" in told
-    assert f"{CREDSTORE}/imhearing_ably_api_key" in told
-    assert "new.key" not in told
+    output = capsys.readouterr().err
+    assert output.count("warning") == 1
+    assert "[ably] api_key has no effect: /etc/credstore/imhearing_ably_api_key overrides" in output
+    assert f"{CREDSTORE}/imhearing_ably_api_key" in output
+    assert "new.key" not in output
     args.config, args.changes = None, ["ably.api_key="]
     configure.run(args)
-    assert "$IMHEARING_ABLY_API_KEY goes before" in capsys.readouterr().err
+    assert "$IMHEARING_ABLY_API_KEY overrides" in capsys.readouterr().err
 
 
 # deploy/imhearing
@@ -209,7 +209,7 @@ def wrapper(tmp_path: Path) -> Wrapper:
 
 @pytest.mark.parametrize("place", [[], ["--data", "{}"], ["--data={}/"], ["--data", "{}", "--data=var"]])
 @pytest.mark.parametrize("config", [[], ["--config", "{}/../etc/config.ini"]])
-def test_the_nodes_own_folder_named_is_the_nodes_own_folder(
+def test_naming_the_default_folder_runs_as_the_nodes_user(
     wrapper: Wrapper, place: list[str], config: list[str]
 ) -> None:
     named = [word.format(wrapper.data) for word in (*place, *config)]
@@ -224,7 +224,7 @@ def test_the_nodes_own_folder_named_is_the_nodes_own_folder(
 @pytest.mark.parametrize(
     "place", [["--data", "/elsewhere"], ["--data=/elsewhere"], ["--data"], ["--data", "{}", "--data=/x"]]
 )
-def test_another_nodes_folder_is_the_callers(wrapper: Wrapper, place: list[str]) -> None:
+def test_another_folder_runs_as_the_caller(wrapper: Wrapper, place: list[str]) -> None:
     ran = wrapper("status", *(word.format(wrapper.data) for word in place))
     assert ran.startswith("caller|status|--data")
     assert "config" not in ran
@@ -235,9 +235,9 @@ def test_another_nodes_folder_is_the_callers(wrapper: Wrapper, place: list[str])
     ("version", "state"),
     [((3, 10, 9), "fault"), ((3, 11, 2), "ok"), ((3, 12, 6), "warning"), ((3, 12, 7), "ok"), ((3, 14, 0), "fault")],
 )
-def test_a_python_that_leaks_or_is_not_ours_is_named(
+def test_unsupported_and_leaky_pythons_are_reported(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str
 ) -> None:
     monkeypatch.setattr("sys.version_info", version)
-    found = software.python(NODE)
+    found = software.check_python(NODE)
     assert (found.state, ".".join(map(str, version)) in found.message) == (state, True)

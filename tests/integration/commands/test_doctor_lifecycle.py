@@ -1,4 +1,4 @@
-"""The bucket's lifecycle rules as stores tell them: as S3 does, or not at all."""
+"""Reading a bucket's lifecycle rules, from stores that have them and from stores that do not."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from commands.doctor import lifecycle
-from commands.doctor.finding import Patient
+from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import S3, Archive, Node, Secret, Settings
 from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
-from edge.store.s3 import LifecycleRule, Storage
+from edge.store.s3 import S3Store
+from edge.store.values import LifecycleRule
 from tests.support.s3 import running_store
 
 # as the S3 API reference shows them: GetBucketLifecycleConfiguration, and its errors
@@ -36,14 +37,14 @@ RULES = """<?xml version="1.0" encoding="UTF-8"?>
 ERROR = "<Error><Code>{}</Code><Message>no</Message></Error>"
 
 
-class Teller(ThreadingHTTPServer):
-    """A store that says one thing to whoever asks for `?lifecycle`."""
+class FakeStore(ThreadingHTTPServer):
+    """A store that gives one answer to every `?lifecycle` request."""
 
     answer: tuple[int, str] = (200, RULES)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Teller
+    server: FakeStore
 
     def do_GET(self) -> None:
         assert self.path.endswith("?lifecycle")
@@ -58,8 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def teller() -> Iterator[Teller]:
-    with Teller(("127.0.0.1", 0), _Handler) as server:
+def fake_store() -> Iterator[FakeStore]:
+    with FakeStore(("127.0.0.1", 0), _Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
@@ -67,59 +68,59 @@ def teller() -> Iterator[Teller]:
         thread.join()
 
 
-def storage(teller: Teller) -> Storage:
-    return Storage(
+def storage(fake_store: FakeStore) -> S3Store:
+    return S3Store(
         S3(
             s3_bucket_name="garden",
-            endpoint_url=f"http://127.0.0.1:{teller.server_address[1]}",
+            endpoint_url=f"http://127.0.0.1:{fake_store.server_address[1]}",
             access_key_id=Secret("id"),
             secret_access_key=Secret("secret"),
         )
     )
 
 
-def patient(s3: S3) -> Patient:
+def node(s3: S3) -> NodeUnderTest:
     settings = replace(Settings(), node=Node(name="porch"), s3=s3, archive=Archive(keep_remote=365))
-    return Patient(settings, Path("/node"), None, False, KernelClock())
+    return NodeUnderTest(settings, Path("/node"), None, False, KernelClock())
 
 
-def test_rules_in_force_for_every_object_are_told(teller: Teller) -> None:
-    assert storage(teller).lifecycle() == [
+def test_only_enabled_rules_for_all_objects_are_returned(fake_store: FakeStore) -> None:
+    assert storage(fake_store).lifecycle() == [
         LifecycleRule("imhearing/porch/2", expire_days=365),
         LifecycleRule("imhearing/", abort_days=7),
         LifecycleRule(""),
     ]
 
 
-def test_a_bucket_without_rules_has_none(teller: Teller) -> None:
-    teller.answer = (404, ERROR.format("NoSuchLifecycleConfiguration"))
-    assert storage(teller).lifecycle() == []
+def test_a_bucket_without_rules_returns_none(fake_store: FakeStore) -> None:
+    fake_store.answer = (404, ERROR.format("NoSuchLifecycleConfiguration"))
+    assert storage(fake_store).lifecycle() == []
 
 
 @pytest.mark.parametrize(
     ("status", "code"),
     [(403, "AccessDenied"), (501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "NoSuchBucket")],
 )
-def test_a_store_that_does_not_tell_is_no_fault(teller: Teller, status: int, code: str) -> None:
-    teller.answer = (status, ERROR.format(code))
+def test_a_store_that_does_not_reveal_its_rules_is_no_fault(fake_store: FakeStore, status: int, code: str) -> None:
+    fake_store.answer = (status, ERROR.format(code))
     with pytest.raises(StoreError):
-        storage(teller).lifecycle()
-    [found] = lifecycle.look(patient(S3()), storage(teller), may_delete=False)
+        storage(fake_store).lifecycle()
+    [found] = lifecycle.check_lifecycle_rules(node(S3()), storage(fake_store), may_delete=False)
     assert (found.check, found.state) == ("store.lifecycle", "ok")
-    assert "cannot be seen" in found.message
+    assert "cannot be read" in found.message
 
 
-def test_a_real_store_that_knows_no_rules_is_no_fault() -> None:
+def test_a_store_without_lifecycle_rules_is_no_fault() -> None:
     """rclone answers the question with a list of the bucket's objects."""
     with running_store() as store:
-        [found] = lifecycle.look(patient(store.settings), Storage(store.settings), may_delete=True)
+        [found] = lifecycle.check_lifecycle_rules(node(store.settings), S3Store(store.settings), may_delete=True)
     assert found.state == "ok"
-    assert "cannot be seen" in found.message
+    assert "cannot be read" in found.message
 
 
-def test_what_a_store_tells_is_judged(teller: Teller) -> None:
-    found = list(lifecycle.look(patient(S3(prefix="imhearing/")), storage(teller), may_delete=False))
+def test_rules_are_compared_with_keep_remote(fake_store: FakeStore) -> None:
+    found = list(lifecycle.check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
     assert [(one.check, one.state) for one in found] == [("store.lifecycle", "ok"), ("store.unfinished", "ok")]
-    teller.answer = (200, RULES.replace("365", "30"))
-    found = list(lifecycle.look(patient(S3(prefix="imhearing/")), storage(teller), may_delete=False))
+    fake_store.answer = (200, RULES.replace("365", "30"))
+    found = list(lifecycle.check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
     assert found[0].state == "fault"

@@ -1,4 +1,4 @@
-"""What the doctor must not call well: a catalog that lacks something, an input gain that lets nothing in."""
+"""More that doctor must not pass: an incomplete catalog, an input gain of zero, a key with too few rights."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pytest
 from msgspec.structs import replace
 
 from commands.doctor import device
-from commands.doctor.catalog import can_be_written
+from commands.doctor.catalog import check_permissions
 from commands.doctor.finding import Finding
 from edge.catalog import Catalog
 from edge.catalog.tables import Tables
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from query_service.realtime import tokens
+from tests.support.breakable_node import BreakableNode
 from tests.support.chunks import BOOT, START, STREAM, fill_spool, make_stream
 from tests.support.realtime import server_in_thread
 from tests.support.rights import not_as_root
 from tests.support.s3 import RunningStore
-from tests.support.ward import Ward
 
 CARD = "USB Audio: - (hw:1,0)"
 FAKE_AMIXER = """#!/bin/sh
 echo "amixer $*" >>"{folder}/asked"
 [ "$1 $2" = "-c 1" ] || exit 1
 case "$3" in
-    scontents) cat "{folder}/told" ;;
-    sset) sed -i 's/Capture 0 \\[0%\\]/Capture 28 [80%]/; s/\\[off\\]/[on]/' "{folder}/told" ;;
+    scontents) cat "{folder}/levels" ;;
+    sset) sed -i 's/Capture 0 \\[0%\\]/Capture 28 [80%]/; s/\\[off\\]/[on]/' "{folder}/levels" ;;
 esac
 """
 SPEAKER = """\
@@ -49,17 +49,17 @@ Simple mixer control 'Front Mic',0
 
 
 @pytest.fixture
-def ward() -> Iterator[Ward]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-ward-") as name:
-        yield Ward(Path(name))
+def node() -> Iterator[BreakableNode]:
+    with tempfile.TemporaryDirectory(prefix="imhearing-node-") as name:
+        yield BreakableNode(Path(name))
 
 
 # the catalog's schema
 
 
 @pytest.fixture
-def catalog(ward: Ward) -> Path:
-    path = ward.data / "catalog.db"
+def catalog(node: BreakableNode) -> Path:
+    path = node.data / "catalog.db"
     with contextlib.closing(Catalog(path)) as made:
         made.open()
     return path
@@ -71,7 +71,7 @@ def run_sql(path: Path, statement: str) -> None:
         connection.commit()
 
 
-def test_the_tables_as_they_are_defined_are_those_that_are_made(catalog: Path) -> None:
+def test_the_expected_tables_are_those_the_catalog_creates(catalog: Path) -> None:
     with contextlib.closing(sqlite3.connect(catalog)) as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         made = {name: {row[1] for row in connection.execute(f'PRAGMA table_info("{name}")')} for name in tables}
@@ -80,8 +80,8 @@ def test_the_tables_as_they_are_defined_are_those_that_are_made(catalog: Path) -
     }
 
 
-def test_a_whole_catalog(ward: Ward, catalog: Path) -> None:
-    found = ward.look("catalog")
+def test_an_intact_catalog_passes(node: BreakableNode, catalog: Path) -> None:
+    found = node.run_checks("catalog")
     assert found["catalog.schema"].state == "ok"
     assert {finding.state for finding in found.values()} == {"ok"}
 
@@ -93,45 +93,45 @@ def test_a_whole_catalog(ward: Ward, catalog: Path) -> None:
         ("ALTER TABLE chunks DROP COLUMN lafmax", "column chunks.lafmax"),
     ],
 )
-def test_a_catalog_that_lacks_something(
-    ward: Ward, catalog: Path, store: RunningStore, statement: str, missing: str
+def test_a_missing_table_or_column_is_a_fault(
+    node: BreakableNode, catalog: Path, store: RunningStore, statement: str, missing: str
 ) -> None:
-    ward.set_store(store.settings)
-    Spool(ward.data / "spool", "porch").create()
+    node.set_store(store.settings)
+    Spool(node.data / "spool", "porch").create()
     run_sql(catalog, statement)
-    before = ward.look("catalog")["catalog.schema"]
+    before = node.run_checks("catalog")["catalog.schema"]
     assert before.state == "fault"
     assert before.message.endswith(missing)
-    assert ward.mend(before).returncode == 0
-    assert {finding.state for finding in ward.look("catalog").values()} == {"ok"}
+    assert node.apply_remedy(before).returncode == 0
+    assert {finding.state for finding in node.run_checks("catalog").values()} == {"ok"}
 
 
-def test_what_the_archiver_will_bring_up_to_date_is_no_fault(ward: Ward, catalog: Path) -> None:
+def test_an_older_schema_is_a_warning_as_the_archiver_upgrades_it(node: BreakableNode, catalog: Path) -> None:
     for column in ("replaces", "gone", "deleted_at"):
         run_sql(catalog, f"ALTER TABLE archives DROP COLUMN {column}")
     run_sql(catalog, "PRAGMA user_version = 1")
-    found = ward.look("catalog")
+    found = node.run_checks("catalog")
     assert "catalog.schema" not in found
     assert found["catalog.version"].state == "warning"
 
 
-def test_a_catalog_of_another_user(ward: Ward, catalog: Path) -> None:
+def test_a_catalog_owned_by_another_user_is_a_fault(node: BreakableNode, catalog: Path) -> None:
     """As after a command that somebody ran as root."""
     catalog.chmod(0o644)
-    ward.data.parent.chmod(0o755)
+    node.data.parent.chmod(0o755)
     for place in (catalog, catalog.parent):  # SQLite's journal needs the folder
         with not_as_root():
-            before = can_be_written(catalog)
-        assert (before.state, before.message) == ("fault", f"{place} cannot be written")
-        assert ward.mend(before).returncode == 0
+            before = check_permissions(catalog)
+        assert (before.state, before.message) == ("fault", f"{place} is not writable")
+        assert node.apply_remedy(before).returncode == 0
     with not_as_root():
-        assert can_be_written(catalog).state == "ok"
+        assert check_permissions(catalog).state == "ok"
 
 
 # Ably
 
 
-def test_a_key_with_fewer_rights_than_a_node_needs(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ably_key_with_too_few_rights_is_a_fault(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ably lets a token do what its key may and no more."""
     whole = tokens.capabilities_for_node
 
@@ -139,17 +139,17 @@ def test_a_key_with_fewer_rights_than_a_node_needs(ward: Ward, monkeypatch: pyte
         return {channel: can for channel, can in whole(node).items() if "publish" not in can}
 
     with server_in_thread() as server:
-        ward.set(f"ably.api_key={server.api_key.reveal()}", f"ably.endpoint={server.endpoint}")
+        node.set(f"ably.api_key={server.api_key.reveal()}", f"ably.endpoint={server.endpoint}")
         with monkeypatch.context() as patched:
             patched.setattr(tokens, "capabilities_for_node", without_publish)
-            found = ward.look("realtime")
+            found = node.run_checks("realtime")
             assert found["realtime.connect"].state == "ok"
             before = found["realtime.rights"]
         assert before.state == "fault"
-        told, _, command = before.remedy.partition(": ")
-        assert told.startswith("give the key publish, subscribe and presence on imhearing:*")
-        assert ward.mend(replace(before, remedy=command), typed=f"{server.api_key.reveal()}\n").returncode == 0
-        assert ward.look("realtime")["realtime.rights"].state == "ok"
+        advice, _, command = before.remedy.partition(": ")
+        assert advice.startswith("give the key publish, subscribe and presence on imhearing:*")
+        assert node.apply_remedy(replace(before, remedy=command), typed=f"{server.api_key.reveal()}\n").returncode == 0
+        assert node.run_checks("realtime")["realtime.rights"].state == "ok"
 
 
 # the input gain
@@ -164,26 +164,26 @@ def mixer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     (programs / "amixer").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
-    def tell(value: str) -> None:
-        (tmp_path / "told").write_text(SPEAKER + (MIC.format(value=value) if value else ""))
+    def set_level(value: str) -> None:
+        (tmp_path / "levels").write_text(SPEAKER + (MIC.format(value=value) if value else ""))
 
-    return tell
+    return set_level
 
 
-def the_gain() -> Finding:
-    (finding,) = device.lets_sound_in(CARD)
+def gain_finding() -> Finding:
+    (finding,) = device.check_gain(CARD)
     return finding
 
 
-def test_the_gain_is_told(mixer: Callable[[str], None]) -> None:
+def test_the_input_gain_is_reported(mixer: Callable[[str], None]) -> None:
     mixer("Capture 25 [71%] [13.00dB] [on]")
-    finding = the_gain()
+    finding = gain_finding()
     assert (finding.check, finding.state) == ("device.gain", "ok")
     assert finding.message == "'Front Mic',0: gain 71 % (+13.0 dB)"
 
 
 @pytest.mark.parametrize(
-    ("value", "state", "words", "command", "after"),
+    ("value", "state", "fragment", "command", "after"),
     [
         ("Capture 25 [71%] [13.00dB] [off]", "fault", "switched off", "cap", "gain 71 % (+13.0 dB)"),
         ("Capture 0 [0%] [-12.00dB] [on]", "fault", "gain 0 %", "80% cap", "gain 80 %"),
@@ -193,46 +193,46 @@ def test_the_gain_is_told(mixer: Callable[[str], None]) -> None:
         ("Capture 0 [0%] [0.00dB] [on]", "warning", "gain 0 %", "80% cap", "gain 80 %"),
     ],
 )
-def test_a_gain_that_lets_nothing_in(
-    ward: Ward,
+def test_a_muted_or_zero_gain_is_reported_and_fixed(
+    node: BreakableNode,
     mixer: Callable[[str], None],
     tmp_path: Path,
     value: str,
     state: str,
-    words: str,
+    fragment: str,
     command: str,
     after: str,
 ) -> None:
     mixer(value)
-    before = the_gain()
-    assert (before.state, words in before.message) == (state, True)
+    before = gain_finding()
+    assert (before.state, fragment in before.message) == (state, True)
     assert before.remedy == f"amixer -c 1 sset 'Front Mic,0' {command}"
-    assert ward.mend(before).returncode == 0
+    assert node.apply_remedy(before).returncode == 0
     assert f"amixer -c 1 sset Front Mic,0 {command}" in (tmp_path / "asked").read_text()
-    assert (the_gain().state, after in the_gain().message) == ("ok", True)
+    assert (gain_finding().state, after in gain_finding().message) == ("ok", True)
 
 
-def test_without_a_control_nothing_is_said(
+def test_a_card_without_a_gain_control_has_no_finding(
     mixer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mixer("")
-    assert list(device.lets_sound_in(CARD)) == []
-    assert list(device.lets_sound_in("USB Audio: - (hw:2,0)")) == []  # amixer fails
-    assert list(device.lets_sound_in("no card at all")) == []
+    assert list(device.check_gain(CARD)) == []
+    assert list(device.check_gain("USB Audio: - (hw:2,0)")) == []  # amixer fails
+    assert list(device.check_gain("no card at all")) == []
     mixer("Capture 0 [0%] [on]")
     monkeypatch.setenv("PATH", str(tmp_path))  # no amixer
-    assert list(device.lets_sound_in(CARD)) == []
+    assert list(device.check_gain(CARD)) == []
 
 
-def test_the_gain_beside_a_running_recorder(ward: Ward, mixer: Callable[[str], None]) -> None:
+def test_the_gain_is_checked_while_the_recorder_has_the_card(node: BreakableNode, mixer: Callable[[str], None]) -> None:
     """The usual case: the recorder has the card, which cannot be opened a second time."""
     mixer("Capture 25 [71%] [13.00dB] [off]")
-    ward.set("recorder.source=microphone", "recorder.device=not to be opened here")
-    fill_spool(ward.data / "spool", 1)
-    spool = Spool(ward.data / "spool", "porch")
+    node.set("recorder.source=microphone", "recorder.device=not to be opened here")
+    fill_spool(node.data / "spool", 1)
+    spool = Spool(node.data / "spool", "porch")
     spool.streams.write(make_stream(device=CARD))
     spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
-    found = ward.look("device")
+    found = node.run_checks("device")
     assert found["device.records"].state == "ok"
     assert found["device.gain"].state == "fault"

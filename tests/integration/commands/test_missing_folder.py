@@ -24,34 +24,34 @@ def imhearing(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "words", [("hold",), ("hold", *SPAN), ("hold", *SPAN, "--release"), ("forget", *SPAN, "--yes")]
 )
-def test_there_is_nothing_to_hold_or_to_forget(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_hold_and_forget_fail_without_a_node(tmp_path: Path, words: tuple[str, ...]) -> None:
     nope = tmp_path / "nope"
     done = imhearing(tmp_path, *words, "--data", str(nope))
     assert done.returncode == 1
     assert done.stderr == (
-        f"imhearing: no node has recorded in {nope} yet (spool is not there); start `imhearing up`, or name the node's"
+        f"imhearing: no recordings in {nope} yet (spool does not exist); start `imhearing up`, or set the node's"
         " folder with --data\n"
     )
     assert done.stdout == ""
     assert not nope.exists()
 
 
-def test_a_node_that_is_not_there_is_not_found_well(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_node(tmp_path: Path) -> None:
     nope = tmp_path / "nope"
     done = imhearing(tmp_path, "doctor", "--json", "--data", str(nope))
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert told["ok"] is False
-    [finding] = told["findings"]
+    output = json.loads(done.stdout)
+    assert output["ok"] is False
+    [finding] = output["findings"]
     assert (finding["check"], finding["state"]) == ("files.data", "fault")
-    assert finding["message"] == f"{nope} is not there: no node has recorded in it yet"
-    assert finding["remedy"] == f"imhearing up --data {nope}  # or name the node's folder with --data"
+    assert finding["message"] == f"{nope} does not exist: no node has recorded there yet"
+    assert finding["remedy"] == f"imhearing up --data {nope}  # or set the node's folder with --data"
     assert not nope.exists()
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_catalog_that_is_not_there_is_not_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_rebuild_does_not_call_a_missing_catalog_unchanged(tmp_path: Path) -> None:
     done = imhearing(tmp_path, "catalog", "rebuild", "--data", str(tmp_path / "nope"))
     assert done.returncode == 1
-    assert "no spool is there" in done.stderr
-    assert "as it was" not in done.stderr
+    assert "no spool found" in done.stderr
+    assert "unchanged" not in done.stderr

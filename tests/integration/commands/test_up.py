@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.up.plan import recall
+from commands.up.plan import load_state
 from edge.embedded import ports
 from tests.support.node import ROLES, RunningNode, running_node
 from tests.support.wait import wait_until
@@ -56,7 +56,7 @@ def processes_on(data: Path) -> list[str]:
     return found
 
 
-def said(data: Path) -> str:
+def output_of(data: Path) -> str:
     return (data.parent / f"{data.name}.log").read_text()
 
 
@@ -66,13 +66,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         yield running
 
 
-def test_all_parts_run(node: RunningNode) -> None:
-    wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
+def test_all_processes_run(node: RunningNode) -> None:
+    wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
 
 
-def test_a_second_terminal_finds_the_node(node: RunningNode) -> None:
+def test_commands_in_a_second_terminal_work(node: RunningNode) -> None:
     def recorded() -> bool:
-        return any(interval["state"] == "recorded" for interval in node.ask("--last", "1m")["intervals"])
+        return any(interval["state"] == "recorded" for interval in node.query("--last", "1m")["intervals"])
 
     wait_until(recorded, "something is recorded and uploaded", 30)
     for via in ("local", "ably"):
@@ -95,7 +95,7 @@ def test_a_second_terminal_finds_the_node(node: RunningNode) -> None:
     assert fetched.stdout == ""
 
 
-def test_status_says_that_it_records(node: RunningNode) -> None:
+def test_status_shows_that_the_node_is_recording(node: RunningNode) -> None:
     done = node.run("status")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "recording" in done.stdout
@@ -127,76 +127,76 @@ def test_watch_shows_the_level(node: RunningNode) -> None:
     assert "Traceback" not in watching.stderr.read()
 
 
-def test_what_was_decided_is_told_and_a_made_up_scene_is_called_so(node: RunningNode) -> None:
-    wait_until(lambda: "not a microphone" in said(node.data), "it says so")
-    text = said(node.data)
-    memory = recall(node.data)
-    assert f"127.0.0.1:{memory.broker_port}" in text
-    assert f"mosquitto_sub -h 127.0.0.1 -p {memory.broker_port} -v -t 'imhearing/#'" in text
+def test_the_plan_is_printed_and_a_synthetic_scene_is_announced(node: RunningNode) -> None:
+    wait_until(lambda: "not a microphone" in output_of(node.data), "it says so")
+    text = output_of(node.data)
+    state = load_state(node.data)
+    assert f"127.0.0.1:{state.broker_port}" in text
+    assert f"mosquitto_sub -h 127.0.0.1 -p {state.broker_port} -v -t 'imhearing/#'" in text
     assert re.search(rf"imhearing query --data {node.data} --last 10m", text)
-    for secret in (memory.store_secret, memory.realtime_key):
+    for secret in (state.store_secret, state.realtime_key):
         assert secret not in text
 
 
-def test_no_secret_is_in_a_log_or_on_a_command_line(node: RunningNode) -> None:
-    memory = recall(node.data)
+def test_no_secret_is_in_logs_or_on_command_lines(node: RunningNode) -> None:
+    state = load_state(node.data)
     texts = [*processes_on(node.data), *(path.read_text() for path in (node.data / "logs").iterdir())]
-    for secret in (memory.store_secret, memory.realtime_key, memory.realtime_key.partition(":")[2]):
+    for secret in (state.store_secret, state.realtime_key, state.realtime_key.partition(":")[2]):
         assert not any(secret in text for text in texts)
     assert (node.data.stat().st_mode & 0o777) == 0o700
     for path in (node.data / "logs").iterdir():
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_second_one_on_the_same_folder_is_refused(node: RunningNode) -> None:
+def test_a_second_up_on_the_same_folder_is_rejected(node: RunningNode) -> None:
     second = subprocess.run(command(node.data), capture_output=True, text=True, timeout=10, check=False)
     assert second.returncode == 1
-    assert f"another `imhearing up` (process {node.process.pid}) runs here" in second.stderr
+    assert f"another `imhearing up` (process {node.process.pid}) is running here" in second.stderr
     assert "Traceback" not in second.stderr
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
-def test_a_killed_child_is_started_again_and_said_so(node: RunningNode, role: str) -> None:
+def test_a_killed_child_is_restarted_and_reported(node: RunningNode, role: str) -> None:
     before = wait_until(lambda: node.processes().get(role), f"{role} runs")
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: node.processes().get(role, before) != before, f"{role} runs again", 15)
-    wait_until(lambda: "ended by signal 9" in said(node.data), "it is said")
-    wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run", 15)
+    wait_until(lambda: "ended by signal 9" in output_of(node.data), "the exit is reported")
+    wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run", 15)
 
 
-def test_ctrl_c_ends_everything_in_order_within_five_seconds(tmp_path: Path) -> None:
+def test_ctrl_c_stops_everything_in_order_within_five_seconds(tmp_path: Path) -> None:
     with running_node(fresh(tmp_path), *FAST) as node:
-        wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
-        wait_until(lambda: " chunk finished" in said(node.data), "a chunk is finished", 20)
+        wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
+        wait_until(lambda: " chunk finished" in output_of(node.data), "a chunk is finished", 20)
         begun = time.monotonic()
         assert node.stop() == 0
         assert time.monotonic() - begun < 5
         assert processes_on(tmp_path) == []
-        assert "by force" not in said(node.data)
+        assert "killed" not in output_of(node.data)
         assert not list((tmp_path / "data" / "spool").glob("*.part"))  # the last chunk was finished
-        state = json.loads((tmp_path / "data" / "spool" / "state.json").read_text())
-        assert state["state"] == "stopped"
-    memory = recall(tmp_path / "data")
-    for port in (memory.broker_port, memory.store_port, memory.realtime_port):
+        spool_state = json.loads((tmp_path / "data" / "spool" / "state.json").read_text())
+        assert spool_state["state"] == "stopped"
+    state = load_state(tmp_path / "data")
+    for port in (state.broker_port, state.store_port, state.realtime_port):
         assert port is not None
         assert ports.is_free(port)
 
 
-def test_kill_9_leaves_nothing_behind_and_the_next_start_goes_on(tmp_path: Path) -> None:
+def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: Path) -> None:
     data = fresh(tmp_path)
     with running_node(data, *FAST) as node:
-        wait_until(lambda: set(node.processes()) == set(ROLES), "all parts run")
-        memory = recall(data)
+        wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
+        state = load_state(data)
         node.process.kill()
         node.process.wait()
         wait_until(lambda: not processes_on(tmp_path), "nothing is left", 12)
     with running_node(data, *FAST) as again:
-        wait_until(lambda: set(again.processes()) == set(ROLES), "all parts run")
-        assert recall(data).store_secret == memory.store_secret
+        wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
+        assert load_state(data).store_secret == state.store_secret
         wait_until(lambda: again.run("status").returncode == 0, "it records again", 20)
 
 
-def test_it_ends_by_itself_when_it_is_told_to(tmp_path: Path) -> None:
+def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
     done = subprocess.run(
         command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=15, check=False
     )
@@ -205,17 +205,17 @@ def test_it_ends_by_itself_when_it_is_told_to(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
-def test_a_setting_that_only_a_part_finds_at_fault_ends_all(tmp_path: Path) -> None:
+def test_a_setting_that_a_service_rejects_stops_the_node(tmp_path: Path) -> None:
     data = fresh(tmp_path)
-    asked = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    arguments = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 78, done.stderr
     assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
     assert "Traceback" not in done.stderr
     assert processes_on(tmp_path) == []
 
 
-def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
+def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
     with subprocess.Popen(command(fresh(tmp_path)), stderr=subprocess.PIPE, text=True) as up:
         assert up.stderr is not None
         for line in up.stderr:
@@ -227,7 +227,7 @@ def test_a_signal_while_it_starts_ends_it_too(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
-def test_a_terminal_gets_a_screen(tmp_path: Path) -> None:
+def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}

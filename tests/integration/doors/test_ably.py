@@ -24,11 +24,11 @@ from edge.core import wire
 from edge.core.errors import ConfigError, DoorError, QueryRefused
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus
-from edge.messaging.bus import Message as Notice
+from edge.messaging.events import QueryStatus
 from query_service import api
 from query_service.client.paging import query_node
 from query_service.doors.ably import AblyDoor
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id, read_answer
@@ -354,7 +354,7 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
 def test_tokens_are_renewed_before_they_end() -> None:
     async def run() -> None:
         made: list[float] = []
-        async with running_server(Limits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
+        async with running_server(ServerLimits(reauth_seconds=0)) as server:  # it does not ask for a new one by itself
 
             def token() -> str:
                 made.append(time.monotonic())
@@ -435,7 +435,7 @@ def test_a_channel_that_was_lost_is_noticed() -> None:
             assert not keeping.done()
             # as when the server sends an ERROR for the channel alone
             link._client.channels.get("imhearing:requests:porch")._notify_state(ChannelState.FAILED)
-            with pytest.raises(DoorError, match="let go of imhearing:requests:porch"):
+            with pytest.raises(DoorError, match="the server detached imhearing:requests:porch"):
                 await asyncio.wait_for(keeping, 5)
             await link.close()
 
@@ -485,18 +485,18 @@ def test_the_service_says_that_it_is_there_and_ends_at_once(tmp_path: Path) -> N
     with server_in_thread() as server, running_broker() as broker:
         mqtt = Mqtt(host=broker.host, port=broker.port)
         settings = QueryNode(tmp_path).with_doors(server, mqtt)
-        heard: list[Notice] = []
-        bus = Bus(mqtt, "watcher", "test")
-        bus.subscribe("imhearing/porch/query/status", heard.append)
+        heard: list[QueryStatus] = []
+        bus = Bus(mqtt, "porch", "control", "test")
+        bus.subscribe(QueryStatus, lambda status, _: heard.append(status))
         bus.start()
         try:
             with running_service(settings):
                 wait_until(lambda: heard, "the service says online")
-                assert json.loads(heard[-1].payload)["state"] == "online"
+                assert heard[-1].state == "online"
                 api.query(settings, "ably", start=START, end=END)
                 ended = time.monotonic()
             assert time.monotonic() - ended < 3
-            wait_until(lambda: json.loads(heard[-1].payload)["state"] == "offline", "the service says offline")
+            wait_until(lambda: heard[-1].state == "offline", "the service says offline")
         finally:
             bus.stop()
 

@@ -1,4 +1,4 @@
-"""Children on a leash, and the real Mosquitto and rclone that `imhearing up` starts."""
+"""Child processes that die with their parent, and the real Mosquitto and rclone that `imhearing up` starts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pytest
 from commands.up.log_watch import LogWatch
 from edge.core.errors import ImHearingError
 from edge.embedded import ports
-from edge.embedded.broker import broker_part, find_mosquitto
-from edge.embedded.child import Child, Part, read_tail, trim_log
-from edge.embedded.store import BUCKET, store_part
-from edge.embedded.supervisor import Supervisor, how_it_ended, restart_backoff
-from edge.store.s3 import Storage
+from edge.embedded.broker import broker_process, find_mosquitto
+from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
+from edge.embedded.store import BUCKET, store_process
+from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
+from edge.store.s3 import S3Store
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
 from tests.support.wait import wait_until
@@ -29,12 +29,12 @@ from tests.support.wait import wait_until
 ROOT = Path(__file__).parents[3]
 
 
-def python(tmp_path: Path, code: str, name: str = "child", port: int | None = None) -> Part:
-    return Part(name, (sys.executable, "-u", "-c", textwrap.dedent(code)), tmp_path / f"{name}.log", port=port)
+def python(tmp_path: Path, code: str, name: str = "child", port: int | None = None) -> ProcessSpec:
+    return ProcessSpec(name, (sys.executable, "-u", "-c", textwrap.dedent(code)), tmp_path / f"{name}.log", port=port)
 
 
-def is_gone(pid: int) -> bool:
-    """Whether no such process runs; one that nobody has waited for yet counts as gone."""
+def has_exited(pid: int) -> bool:
+    """Whether the process has exited; a zombie counts."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -51,12 +51,13 @@ def supervisor() -> Iterator[Supervisor]:
 # children
 
 
-def test_children_die_with_who_started_them_even_by_kill_9(tmp_path: Path) -> None:
+def test_children_die_with_their_parent_even_by_kill_9(tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import sys, time; from pathlib import Path; from edge.embedded.child import Child, Part\n"
-            "child = Child(Part('c', (sys.executable, '-c', 'import time; time.sleep(60)'), Path(sys.argv[1])))\n"
+            "import sys, time; from pathlib import Path; from edge.embedded.child import Child, ProcessSpec\n"
+            "sleep = (sys.executable, '-c', 'import time; time.sleep(60)')\n"
+            "child = Child(ProcessSpec('c', sleep, Path(sys.argv[1])))\n"
             "print(child.pid, flush=True); time.sleep(60)",
             str(tmp_path / "c.log"),
         ],
@@ -64,14 +65,14 @@ def test_children_die_with_who_started_them_even_by_kill_9(tmp_path: Path) -> No
     )  # fmt: skip
     assert starter.stdout is not None
     child = int(starter.stdout.readline())
-    wait_until(lambda: b"leash" not in Path(f"/proc/{child}/cmdline").read_bytes(), "the child is on its leash")
+    wait_until(lambda: b"die_with_parent" not in Path(f"/proc/{child}/cmdline").read_bytes(), "the child runs")
     starter.kill()
     starter.wait()
-    wait_until(lambda: is_gone(child), "the child is gone", 3)
+    wait_until(lambda: has_exited(child), "the child is gone", 3)
 
 
-def test_mosquitto_too_dies_with_who_started_it(tmp_path: Path) -> None:
-    # as root it would change its user, and so slip its leash
+def test_mosquitto_dies_with_its_parent(tmp_path: Path) -> None:
+    # as root it would change its user, which clears the parent death signal
     starter = subprocess.Popen(
         [
             sys.executable, "-c",
@@ -88,33 +89,33 @@ def test_mosquitto_too_dies_with_who_started_it(tmp_path: Path) -> None:
     wait_until(lambda: not ports.answers(port), "the broker is gone", 3)
 
 
-def test_what_a_child_started_itself_is_ended_too(tmp_path: Path) -> None:
+def test_stopping_a_child_kills_its_own_children(tmp_path: Path) -> None:
     child = Child(python(tmp_path, "import subprocess; p = subprocess.Popen(['sleep', '60']); print(p.pid); p.wait()"))
-    grandchild = int(wait_until(child.last_words, "it has started its own")[0])
-    child.ask_to_end()
+    grandchild = int(wait_until(child.last_lines, "it has started its own")[0])
+    child.terminate()
     assert child.end(5)
-    wait_until(lambda: is_gone(grandchild), "the grandchild is gone", 3)
+    wait_until(lambda: has_exited(grandchild), "the grandchild is gone", 3)
 
 
-def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     child = Child(
         python(tmp_path, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)")
     )
-    wait_until(lambda: child.last_words() == ["deaf"], "it is deaf")
-    child.ask_to_end()
+    wait_until(lambda: child.last_lines() == ["deaf"], "it is deaf")
+    child.terminate()
     assert not child.end(0.2)
     assert child.exit_code() == -signal.SIGKILL
 
 
-def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
-    child = Child(Part("ghost", ("/nowhere/ghost",), tmp_path / "ghost.log"))
+def test_a_missing_program_is_reported_in_the_log(tmp_path: Path) -> None:
+    child = Child(ProcessSpec("ghost", ("/nowhere/ghost",), tmp_path / "ghost.log"))
     wait_until(lambda: child.exit_code() is not None, "it has ended")
-    assert child.last_words() == ["/nowhere/ghost: cannot be run (No such file or directory)"]
+    assert child.last_lines() == ["/nowhere/ghost: cannot be run (No such file or directory)"]
 
 
-def test_logs_are_ours_alone_and_do_not_grow_for_ever(tmp_path: Path) -> None:
+def test_logs_are_private_and_rotated_at_the_next_start(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "x.log"
-    part = Part("x", (sys.executable, "-c", "print('hello')"), log)
+    part = ProcessSpec("x", (sys.executable, "-c", "print('hello')"), log)
     child = Child(part)
     wait_until(lambda: child.exit_code() is not None, "it has ended")
     assert log.stat().st_mode & 0o777 == 0o600
@@ -126,7 +127,7 @@ def test_logs_are_ours_alone_and_do_not_grow_for_ever(tmp_path: Path) -> None:
     assert log.with_name("x.log.1").stat().st_size > 1_000_000
 
 
-def test_a_running_log_is_trimmed_under_its_writer(tmp_path: Path) -> None:
+def test_a_log_is_rotated_while_its_writer_keeps_writing(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"a" * 100 + b"\n")
@@ -140,13 +141,13 @@ def test_a_running_log_is_trimmed_under_its_writer(tmp_path: Path) -> None:
 # the supervisor
 
 
-def test_a_killed_child_is_started_again_and_said_so(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_a_killed_child_is_reported_and_restarted(tmp_path: Path, supervisor: Supervisor) -> None:
     supervisor.start(python(tmp_path, "import time; print('here'); time.sleep(60)"))
     first = supervisor.pids()["child"]
     wait_until(lambda: read_tail(tmp_path / "child.log"), "it runs")
     os.kill(first, signal.SIGKILL)
     (ending,) = wait_until(supervisor.tick, "its end is seen")
-    assert (ending.name, ending.exit_code, ending.last_words, ending.again_in) == ("child", -9, ["here"], 0.5)
+    assert (ending.name, ending.exit_code, ending.last_lines, ending.restart_in) == ("child", -9, ["here"], 0.5)
 
     def another() -> bool:
         supervisor.tick()
@@ -155,33 +156,33 @@ def test_a_killed_child_is_started_again_and_said_so(tmp_path: Path, supervisor:
     wait_until(another, "it runs again", 3)
 
 
-def test_one_that_ends_well_is_started_again_too(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_a_child_that_exits_normally_is_restarted_too(tmp_path: Path, supervisor: Supervisor) -> None:
     supervisor.start(python(tmp_path, "print('done')"))
     (ending,) = wait_until(supervisor.tick, "its end is seen")
-    assert (ending.exit_code, ending.again_in) == (0, 0.5)
+    assert (ending.exit_code, ending.restart_in) == (0, 0.5)
 
 
-def _start_and_wait(supervisor: Supervisor, part: Part, timeout: float = 10) -> None:
+def _start_and_wait(supervisor: Supervisor, part: ProcessSpec, timeout: float = 10) -> None:
     supervisor.start(part)
     supervisor.wait_ready(timeout)
 
 
-def test_a_server_that_does_not_come_up_tells_its_last_words(tmp_path: Path, supervisor: Supervisor) -> None:
-    with pytest.raises(ImHearingError, match=r"child: ended with exit code 1 \(no luck\); its log is .*child\.log"):
+def test_a_server_that_fails_to_start_is_reported_with_its_output(tmp_path: Path, supervisor: Supervisor) -> None:
+    with pytest.raises(ImHearingError, match=r"child: exited with code 1 \(no luck\); see .*child\.log"):
         _start_and_wait(supervisor, python(tmp_path, "import sys; sys.exit('no luck')", port=ports.choose(None)))
 
 
-def test_another_one_on_the_port_is_not_taken_for_ours(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_another_server_on_the_port_is_not_mistaken_for_ours(tmp_path: Path, supervisor: Supervisor) -> None:
     with running_broker() as taken, pytest.raises(ImHearingError, match="Address already in use"):
-        _start_and_wait(supervisor, broker_part(taken.port, tmp_path / "broker", tmp_path / "broker.log"))
+        _start_and_wait(supervisor, broker_process(taken.port, tmp_path / "broker", tmp_path / "broker.log"))
 
 
-def test_a_server_that_never_answers_is_given_up(tmp_path: Path, supervisor: Supervisor) -> None:
-    with pytest.raises(ImHearingError, match="does not come up"):
+def test_waiting_for_a_server_that_never_listens_times_out(tmp_path: Path, supervisor: Supervisor) -> None:
+    with pytest.raises(ImHearingError, match="failed to start"):
         _start_and_wait(supervisor, python(tmp_path, "import time; time.sleep(60)", port=ports.choose(None)), 0.3)
 
 
-def test_all_end_within_the_time_given(tmp_path: Path) -> None:
+def test_all_children_stop_within_the_timeout(tmp_path: Path) -> None:
     supervisor = Supervisor()
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)"
     supervisor.start(python(tmp_path, deaf, "deaf"))
@@ -189,77 +190,77 @@ def test_all_end_within_the_time_given(tmp_path: Path) -> None:
     wait_until(lambda: all(read_tail(tmp_path / f"{name}.log") for name in ("deaf", "well")), "both run")
     pids = supervisor.pids()
     assert supervisor.stop_all(0.5) == ["deaf"]
-    assert all(is_gone(pid) for pid in pids.values())
+    assert all(has_exited(pid) for pid in pids.values())
     assert supervisor.pids() == {}
 
 
-def test_restarts_slow_down_while_a_child_does_not_last_and_are_quick_again_once_it_did() -> None:
+def test_the_restart_delay_doubles_and_resets_after_a_stable_run() -> None:
     backoff = restart_backoff()
     assert [backoff.next_delay(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     assert backoff.next_delay(61) == 0.5
     assert backoff.next_delay(1) == 1
 
 
-def test_ends_in_words() -> None:
-    assert how_it_ended(3) == "ended with exit code 3"
-    assert how_it_ended(-9) == "ended by signal 9"
+def test_exit_codes_are_described() -> None:
+    assert describe_exit(3) == "exited with code 3"
+    assert describe_exit(-9) == "was ended by signal 9"
 
 
 # ports
 
 
-def test_a_port_that_is_taken_is_not_chosen() -> None:
+def test_a_port_in_use_is_not_chosen() -> None:
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         assert not ports.is_free(port)
         assert ports.answers(port)
         assert ports.choose(port) != port
-    assert ports.choose(port, patience=1) == port
+    assert ports.choose(port, timeout=1) == port
     assert ports.choose(port, frozenset({port})) != port
 
 
 # the real servers
 
 
-def test_the_broker_listens_on_loopback_alone_and_keeps_what_is_retained(tmp_path: Path) -> None:
+def test_the_broker_listens_on_loopback_only_and_persists_retained_messages(tmp_path: Path) -> None:
     port = ports.choose(None)
-    for say, hear in (("kept", None), (None, "kept")):
-        child = Child(broker_part(port, tmp_path / "a folder", tmp_path / "broker.log"))
+    for publish, expected in (("kept", None), (None, "kept")):
+        child = Child(broker_process(port, tmp_path / "a folder", tmp_path / "broker.log"))
         wait_until(lambda: ports.answers(port), "the broker answers")
         listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=False)
         if listening.returncode == 0:
             assert f"127.0.0.1:{port}" in listening.stdout
             assert f"0.0.0.0:{port}" not in listening.stdout
-        if say:
-            subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "x", "-m", say, "-r"], check=True, timeout=5)
-        if hear:
-            heard = subprocess.run(
+        if publish:
+            subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "x", "-m", publish, "-r"], check=True, timeout=5)
+        if expected:
+            received = subprocess.run(
                 ["mosquitto_sub", "-p", str(port), "-t", "x", "-C", "1", "-W", "3"], capture_output=True, check=False
             )
-            assert heard.stdout.decode().strip() == hear
-        child.ask_to_end()
+            assert received.stdout.decode().strip() == expected
+        child.terminate()
         assert child.end(5)
 
 
-def test_two_brokers_live_side_by_side() -> None:
+def test_two_brokers_run_side_by_side() -> None:
     with running_broker() as one, running_broker() as other:
         assert one.port != other.port
         assert ports.answers(one.port)
         assert ports.answers(other.port)
 
 
-def test_a_machine_without_mosquitto_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_mosquitto_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ImHearingError, match="scripts/setup"):
         find_mosquitto(str(tmp_path))
 
 
-def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
+def test_the_store_accepts_only_its_own_keys(tmp_path: Path) -> None:
     boto3 = pytest.importorskip("boto3")
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     port = ports.choose(None)
-    part = store_part(port, tmp_path / "store", "local0123", "secret0123", tmp_path / "store.log")
-    assert "secret0123" not in " ".join(part.command)
+    spec = store_process(port, tmp_path / "store", "local0123", "secret0123", tmp_path / "store.log")
+    assert "secret0123" not in " ".join(spec.command)
 
     def client(secret: str) -> object:
         return boto3.client(
@@ -267,7 +268,7 @@ def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
             aws_secret_access_key=secret, region_name="us-east-1",
         )  # fmt: skip
 
-    child = Child(part)
+    child = Child(spec)
     try:
         wait_until(lambda: ports.answers(port), "the store answers")
         ours = client("secret0123")
@@ -276,14 +277,14 @@ def test_the_store_takes_its_own_keys_alone(tmp_path: Path) -> None:
         with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
             client("another").list_buckets()  # type: ignore[attr-defined]
     finally:
-        child.ask_to_end()
+        child.terminate()
         child.end(5)
 
 
-def test_what_is_deleted_in_the_store_is_no_problem_to_show(tmp_path: Path) -> None:
+def test_deleting_objects_shows_no_problem(tmp_path: Path) -> None:
     with running_store(tmp_path) as store:
         watch = LogWatch({"store": tmp_path / "store.log"})
-        storage = Storage(store.settings)
+        storage = S3Store(store.settings)
         for key in ("porch/2026/a", "porch/2026/b", "porch/doctor/c"):
             storage.put(key, b"sound", hashlib.md5(b"sound", usedforsecurity=False).hexdigest())
         storage.delete("porch/doctor/c")
@@ -293,12 +294,12 @@ def test_what_is_deleted_in_the_store_is_no_problem_to_show(tmp_path: Path) -> N
         assert list(watch.problems()) == []
 
 
-def test_what_an_ended_store_left_of_uploads_is_removed(tmp_path: Path) -> None:
+def test_abandoned_uploads_are_removed_at_startup(tmp_path: Path) -> None:
     left = tmp_path / "store" / BUCKET / "deep" / ".rclone_temp_multipart_1234"
     left.mkdir(parents=True)
     (left / "1").write_bytes(b"x")
     kept = left.parent / "archive.zip"
     kept.write_bytes(b"y")
-    store_part(1, tmp_path / "store", "k", "s", tmp_path / "store.log")
+    store_process(1, tmp_path / "store", "k", "s", tmp_path / "store.log")
     assert not left.exists()
     assert kept.exists()

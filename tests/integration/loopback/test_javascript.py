@@ -96,11 +96,11 @@ def test_the_javascript_sdk_gets_the_same_answers_as_the_python_client(
                 check=False,
             )
             assert result.returncode == 0, result.stderr
-            told = [read_answer(json.dumps(answer)) for answer in json.loads(result.stdout)]
+            output = [read_answer(json.dumps(answer)) for answer in json.loads(result.stdout)]
             expected: list[GoodAnswer] = [
                 api.query(settings, "ably", start=START, end=end),
                 api.query(settings, "ably", type="levels", step=2, start=START, end=end),
                 api.query(settings, "ably", type="sounds", start=START, end=end),
             ]
-    for answer, same in zip(told, expected, strict=True):
+    for answer, same in zip(output, expected, strict=True):
         assert {**wire.to_plain(answer), "id": ""} == {**wire.to_plain(same), "id": ""}

@@ -17,8 +17,8 @@ from ably.types.tokendetails import TokenDetails
 from ably.util.exceptions import AblyException
 
 from edge.core.instant import MICROSECONDS, Instant
-from query_service.loopback.limits import Limits
-from query_service.loopback.protocol import Message as WireMessage
+from query_service.loopback.limits import ServerLimits
+from query_service.loopback.protocol import AblyMessage as WireMessage
 from query_service.loopback.publishing import publish
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
@@ -61,7 +61,7 @@ async def listen(ably: AblyRealtime, channel: str, options: ChannelOptions | Non
 
 @BOTH
 @in_loop
-async def test_a_question_and_its_answer(binary: bool) -> None:
+async def test_a_request_and_its_answer_are_delivered(binary: bool) -> None:
     async with (
         running_server() as server,
         node(server, "porch", use_binary_protocol=binary) as porch,
@@ -82,7 +82,7 @@ async def test_a_question_and_its_answer(binary: bool) -> None:
 
 
 @in_loop
-async def test_a_client_cannot_read_anothers_replies() -> None:
+async def test_a_client_cannot_read_another_clients_replies() -> None:
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         foreign = ann.channels.get("imhearing:replies:bob")
         with pytest.raises(AblyException) as refused:
@@ -96,7 +96,7 @@ async def test_a_client_cannot_read_anothers_replies() -> None:
 
 
 @in_loop
-async def test_subscribing_without_the_capability_shows_in_the_modes_and_brings_nothing() -> None:
+async def test_subscribing_without_the_capability_delivers_nothing() -> None:
     async with running_server() as server, client(server, "ann") as ann, client(server, "bob") as bob:
         heard = await listen(ann, REQUESTS)
         assert ann.channels.get(REQUESTS).modes == [ChannelMode.PUBLISH]
@@ -106,7 +106,7 @@ async def test_subscribing_without_the_capability_shows_in_the_modes_and_brings_
 
 
 @in_loop
-async def test_only_nodes_answer_and_announce() -> None:
+async def test_only_nodes_can_answer_and_announce_themselves() -> None:
     async with running_server() as server, client(server, "ann") as ann:
         for channel in (REPLIES, "imhearing:events:porch", NODES, "other"):
             with pytest.raises(AblyException) as refused:
@@ -128,7 +128,7 @@ async def test_a_key_holder_cannot_claim_anothers_client_id_unnoticed() -> None:
 
 
 @in_loop
-async def test_nodes_are_seen_coming_and_going() -> None:
+async def test_presence_shows_nodes_entering_and_leaving() -> None:
     async with running_server() as server, client(server, "ann") as ann:
         seen: asyncio.Queue[Any] = asyncio.Queue()
         nodes = ann.channels.get(NODES)
@@ -145,7 +145,7 @@ async def test_nodes_are_seen_coming_and_going() -> None:
 
 
 @in_loop
-async def test_presence_outlives_a_broken_socket() -> None:
+async def test_presence_survives_a_broken_socket() -> None:
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         await soon(porch.channels.get(NODES).presence.enter({"node": "porch"}))
         seen: asyncio.Queue[Any] = asyncio.Queue()
@@ -174,7 +174,7 @@ async def test_a_cut_socket_loses_nothing(binary: bool) -> None:
 
         for number in range(5):  # the server has not noticed: these go to the broken socket
             reply(number)
-        while connection.outbox is not None:
+        while connection.queue is not None:
             await asyncio.sleep(0)
         for number in range(5, 20):  # and these while nobody listens
             reply(number)
@@ -204,7 +204,7 @@ async def test_publishes_across_cuts_arrive_once_each() -> None:
 
 
 @in_loop
-async def test_an_unknown_resume_key_is_told_and_goes_on() -> None:
+async def test_an_unknown_resume_key_is_reported_and_the_client_continues() -> None:
     async with running_server() as server, client(server, "ann") as ann:
         replies = await listen(ann, REPLIES)
         first = ann.connection.connection_manager.connection_id
@@ -231,12 +231,12 @@ async def test_a_token_is_renewed_on_the_open_socket() -> None:
         async with connected(sdk(server, auth)) as ann:
             replies = await listen(ann, REPLIES)
             [connection] = [c for c in server.hub.state.connections if c.grant.client_id == "ann"]
-            first, outbox = connection.grant.expires_ms, connection.outbox
+            first, outbox = connection.grant.expires_ms, connection.queue
             await until(lambda: connection.grant.expires_ms != first, "the SDK sent a new token when asked")
             await until(lambda: ann.channels.get(REPLIES).state == "attached", "attached again")
             await soon(porch.channels.get(REPLIES).publish("answer", b"after"))
             assert (await soon(replies.get())).data == b"after"
-            assert connection.outbox is outbox
+            assert connection.queue is outbox
 
 
 @in_loop
@@ -255,7 +255,7 @@ async def test_an_expired_token_is_replaced() -> None:
 
 
 @in_loop
-async def test_a_token_of_another_key_fails_for_good() -> None:
+async def test_a_token_of_another_key_fails_permanently() -> None:
     async with running_server() as server, running_server() as other:
         ann = sdk(server, node_auth(other, "porch"))
         await until(lambda: ann.connection.state == "failed", "the SDK gives up")
@@ -309,7 +309,7 @@ async def test_publish_and_history_over_http(binary: bool) -> None:
 
 
 @in_loop
-async def test_rewind_brings_what_was_before() -> None:
+async def test_rewind_delivers_earlier_messages() -> None:
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         events = porch.channels.get("imhearing:events:porch")
         for number in range(3):
@@ -321,7 +321,7 @@ async def test_rewind_brings_what_was_before() -> None:
 
 @pytest.mark.slow
 @in_loop
-async def test_a_restarted_server_is_found_again() -> None:
+async def test_clients_reconnect_to_a_restarted_server() -> None:
     async with running_server() as server:
         async with client(server, "ann") as ann:
             replies = await listen(ann, REPLIES)
@@ -338,8 +338,8 @@ async def test_a_restarted_server_is_found_again() -> None:
 
 
 @in_loop
-async def test_too_many_messages_are_refused_not_lost_silently() -> None:
-    async with running_server(Limits(message_rate=5.0)) as server, client(server, "ann") as ann:
+async def test_messages_above_the_rate_are_rejected_not_dropped_silently() -> None:
+    async with running_server(ServerLimits(message_rate=5.0)) as server, client(server, "ann") as ann:
         channel = ann.channels.get(REQUESTS)
         outcomes = await soon(
             asyncio.gather(*(channel.publish("query", str(n)) for n in range(8)), return_exceptions=True)

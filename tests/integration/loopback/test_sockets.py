@@ -21,7 +21,7 @@ import pytest
 
 from edge.configuration.settings import Secret
 from edge.core.errors import ConfigError, DoorError
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key
 from tests.support.realtime import DEADLINE, client, in_loop, node, now, running_server, server_in_thread
@@ -50,7 +50,7 @@ async def receive(opened: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
 
 @pytest.mark.parametrize("raw", ["", "nonsense", '{"action":15,"messages":7}', b"\xc1", b"\x00" * 1_000])
 @in_loop
-async def test_malformed_frames_get_an_error_and_hurt_nobody_else(raw: str | bytes) -> None:
+async def test_malformed_frames_get_an_error_and_affect_no_other_client(raw: str | bytes) -> None:
     async with running_server() as server, client(server, "bob") as bob:
         async with raw_socket(server) as opened:
             assert (await receive(opened))["action"] == 4
@@ -63,7 +63,7 @@ async def test_malformed_frames_get_an_error_and_hurt_nobody_else(raw: str | byt
 
 
 @in_loop
-async def test_a_frame_over_the_limit_is_refused() -> None:
+async def test_a_frame_over_the_limit_is_rejected() -> None:
     async with running_server() as server, client(server, "bob") as bob:
         async with raw_socket(server) as opened:
             await receive(opened)
@@ -83,7 +83,7 @@ async def test_a_frame_over_the_limit_is_refused() -> None:
     ],
 )
 @in_loop
-async def test_without_credentials_there_is_an_error_and_an_end(query: dict[str, str], code: int, form: str) -> None:
+async def test_missing_credentials_get_an_error_and_a_close(query: dict[str, str], code: int, form: str) -> None:
     async with running_server() as server, raw_socket(server, **query, format=form) as opened:
         error = await receive(opened)
         assert (error["action"], error["error"]["code"]) == (9, code)
@@ -93,7 +93,7 @@ async def test_without_credentials_there_is_an_error_and_an_end(query: dict[str,
 
 @in_loop
 async def test_a_slow_reader_is_dropped_and_others_are_served() -> None:
-    limits = Limits(outbox_bytes=200_000, message_rate=1_000.0)
+    limits = ServerLimits(queue_bytes=200_000, message_rate=1_000.0)
     async with running_server(limits) as server, node(server, "porch") as porch, client(server, "ann") as quick:
         heard: asyncio.Queue[Any] = asyncio.Queue()
         await quick.channels.get(REPLIES).subscribe(heard.put_nowait)
@@ -104,7 +104,7 @@ async def test_a_slow_reader_is_dropped_and_others_are_served() -> None:
             slow._response.connection.transport.pause_reading()  # type: ignore[union-attr]
             [stuck] = [connection for connection in server.hub.state.connections if connection.key == key]
             sent = 0
-            while stuck.outbox is not None:
+            while stuck.queue is not None:
                 await asyncio.wait_for(porch.channels.get(REPLIES).publish("answer", b"x" * 48_000), DEADLINE)
                 sent += 1
                 assert sent < 500
@@ -114,7 +114,7 @@ async def test_a_slow_reader_is_dropped_and_others_are_served() -> None:
 
 
 @in_loop
-async def test_http_refuses_in_the_services_form() -> None:
+async def test_http_errors_have_ablys_format() -> None:
     async with running_server() as server, aiohttp.ClientSession(f"http://{server.endpoint}") as http:
         token = client_token(server.api_key, "ann", 60, now())
         key = base64.b64encode(server.api_key.reveal().encode()).decode()
@@ -153,22 +153,22 @@ async def test_http_refuses_in_the_services_form() -> None:
 
 
 @in_loop
-async def test_the_log_says_what_it_is_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_describes_the_server_and_contains_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with running_server() as server, raw_socket(server, key=server.api_key.reveal()) as opened:
         await receive(opened)
         async with raw_socket(server, key="local.x:wrong") as other:
             await receive(other)
     ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("ably"))
-    assert "for this machine alone" in ours
+    assert "for this machine only" in ours
     assert "[ably] api_key" in ours
     assert server.api_key.reveal().partition(":")[2] not in ours
     assert "turned a connection away" in ours
 
 
 @in_loop
-async def test_it_listens_on_this_machine_alone_and_says_when_it_cannot() -> None:
-    with pytest.raises(DoorError, match="this machine alone"):
+async def test_the_server_listens_on_loopback_only_and_reports_failures() -> None:
+    with pytest.raises(DoorError, match="listens on loopback only"):
         RealtimeServer(new_api_key(), host="0.0.0.0")  # noqa: S104
     with pytest.raises(ConfigError, match="name:secret"):
         RealtimeServer(Secret(""))
@@ -177,13 +177,13 @@ async def test_it_listens_on_this_machine_alone_and_says_when_it_cannot() -> Non
             await RealtimeServer(new_api_key(), server.port).start()
 
 
-def test_it_runs_in_a_thread() -> None:
+def test_the_server_runs_in_a_thread() -> None:
     with server_in_thread() as server, socket.create_connection(("127.0.0.1", server.port), DEADLINE) as tcp:
         tcp.sendall(b"GET /time HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert tcp.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_the_process_ends_when_told_and_stays_small() -> None:
+def test_the_process_stops_on_a_signal_and_stays_small() -> None:
     code = (
         "import os, logging; logging.basicConfig(level=logging.INFO)\n"
         "from edge.configuration.settings import Secret\n"

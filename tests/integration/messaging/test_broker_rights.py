@@ -12,10 +12,10 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
+from edge.messaging import topics
 from edge.messaging.access import ACCOUNTS, Account, user_of
 from edge.messaging.commands import EVERY_VERB
 from edge.messaging.events import EVENTS
-from edge.messaging.home_assistant import discovery_topic
 from tests.support.mqtt import connected
 from tests.support.secure_broker import SecureBroker, secure_broker, set_up
 
@@ -32,8 +32,8 @@ TOPICS = [
     "imhearing/garden/recorder/state",
     "imhearing/garden/request/pause",
     "imhearing/garden/response/query",
-    discovery_topic("porch"),
-    discovery_topic("garden"),
+    topics.discovery("porch"),
+    topics.discovery("garden"),
     "homeassistant/status",
     "homeassistant/switch/lamp/config",
     "$SYS/broker/uptime",

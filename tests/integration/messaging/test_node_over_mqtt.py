@@ -21,11 +21,11 @@ from edge.core import wire
 from edge.core.errors import DoorError, QueryRefused
 from edge.core.instant import FIRST
 from edge.embedded import ports
-from edge.messaging.bus import MAX_PAYLOAD
+from edge.messaging import topics
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import COMMANDS, ArchiveNow, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
-from edge.messaging.home_assistant import discovery_topic
 from edge.recorder import service
 from edge.spool.spool import Spool
 from tests.support.broker import BrokerAddress, running_broker
@@ -150,7 +150,7 @@ def test_an_unusable_limit_is_refused_by_name(settings: Settings, heard: Client)
 
 
 def test_nobody_answers_for_an_archiver_that_does_not_run(settings: Settings, heard: Client) -> None:
-    with pytest.raises(DoorError, match="archiver of porch does not answer"):
+    with pytest.raises(DoorError, match="archiver of porch did not answer"):
         ask(settings.mqtt, "porch", ArchiveNow(id=new_id()), timeout=0.3)
 
 
@@ -252,7 +252,7 @@ def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> 
     assert run(settings, "pause", "90d").returncode == 2
     refused = run(settings, "rotate", "--node", "nobody")
     assert refused.returncode == 1
-    assert "does not answer" in refused.stderr
+    assert "did not answer" in refused.stderr
 
 
 def test_a_pause_works_without_a_broker(settings: Settings, heard: Client) -> None:
@@ -271,7 +271,7 @@ def test_a_running_node_cannot_be_taken_back(settings: Settings, heard: Client) 
 def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: Client, settings: Settings) -> None:
     status = RecorderStatus(at=FIRST, node="old", state="offline", instance="a", version="1")
     heard.publish("imhearing/old/recorder/status", wire.encode(status), retain=True)
-    heard.publish(discovery_topic("old"), b"{}", retain=True)
+    heard.publish(topics.discovery("old"), b"{}", retain=True)
     done = run(settings, "unannounce", "--node", "old")
     assert done.returncode == 0, done.stderr
     with connected(broker.port) as later:
@@ -309,10 +309,10 @@ def test_a_stranger_finds_the_state_at_once(broker: BrokerAddress, heard: Client
         stranger.subscribe("#")
         for topic in ("recorder/status", "recorder/state", "recorder/limits", "recorder/sounding"):
             assert stranger.await_on(f"{OWN}/{topic}").retained
-        assert stranger.await_on(discovery_topic("porch")).retained
+        assert stranger.await_on(topics.discovery("porch")).retained
 
 
 def test_home_assistants_birth_is_answered_with_the_discovery(heard: Client) -> None:
-    before = len(heard.on(discovery_topic("porch")))
+    before = len(heard.on(topics.discovery("porch")))
     heard.publish("homeassistant/status", b"online")
-    wait_until(lambda: len(heard.on(discovery_topic("porch"))) > before, "it is announced again")
+    wait_until(lambda: len(heard.on(topics.discovery("porch"))) > before, "it is announced again")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Timer
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, PauseOrder
+from edge.recorder.context import Tuning
+from edge.spool.thresholds import Limits
 from tests.support.kernel import NOON, TurnedClock
 from tests.support.scripted import LOST, RATE, Rig
 
@@ -139,10 +141,7 @@ def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
         rig.clock.pass_time(30)
         rig.spool.pause.remove()
 
-    timer = Timer(0.7, resume)
-    timer.start()
-    rig.run(1.5, pause, 1)
-    timer.join()
+    rig.run(1.5, pause, 1, waits=[resume])
     assert rig.heard.modes == ["recording", "paused", "recording", "stopped"]
     assert rig.holes() == [hole("paused", 1.5, 31.55)]
     of_the_pause = rig.played.pop(30)  # captured while the order was written
@@ -153,9 +152,10 @@ def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
 def test_blocks_held_back_when_a_pause_comes_are_dropped(rig: Rig) -> None:
     def pause() -> None:
         rig.spool.pause.write(PauseOrder())
-        Timer(0.3, rig.spool.pause.remove).start()
 
-    rig.run(2, lambda: rig.clock.pass_time(3), 0.5, pause, 1)  # the last half second is late, and looked into
+    resume = rig.spool.pause.remove
+    # the half second before the pause is late, and held back
+    rig.run(2, lambda: rig.clock.pass_time(3), 0.5, pause, 1, waits=[resume])
     assert len(rig.manifests()) == 3
     assert np.array_equal(rig.sound(), np.concatenate(rig.played[:40] + rig.played[51:]))
     assert [told.cause for told in rig.holes()] == ["paused"]
@@ -163,8 +163,7 @@ def test_blocks_held_back_when_a_pause_comes_are_dropped(rig: Rig) -> None:
 
 def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
     rig.spool.pause.write(PauseOrder(at(20)))
-    Timer(0.3, lambda: rig.clock.pass_time(25)).start()
-    rig.run(1)
+    rig.run(1, waits=[lambda: rig.clock.pass_time(25)])
     assert rig.heard.modes == ["paused", "recording", "stopped"]
     assert spans(rig) == [(25, 26)]
     assert rig.holes() == [hole("paused", 0, 25)]
@@ -172,14 +171,13 @@ def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
 
 def test_a_damaged_pause_order_is_a_pause(rig: Rig) -> None:
     (rig.spool.path / "pause.json").write_text("{")
-    Timer(0.3, rig.spool.pause.remove).start()
-    rig.run(1)
+    rig.run(1, waits=[rig.spool.pause.remove])
     assert rig.heard.modes[0] == "paused"
 
 
-def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None:
     """Ids have six digits: chunk 1,000,000 would be invisible."""
-    monkeypatch.setattr("edge.recorder.stream_recorder.LAST_SEQ", 3)
+    rig.tuning = Tuning(last_seq=3)
     rig.configure(record_period=0.12)  # cut within blocks
     rig.run(1.5)
     chunks = rig.manifests()
@@ -189,6 +187,34 @@ def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig, monkeyp
     assert rig.holes() == []
     told = spans(rig)
     assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+
+
+# limits
+
+
+def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
+    loud, nothing = Limits(sound_level=-40.0), Limits()
+    rig.run(1.5, lambda: rig.recorder.set_limits(loud), 2.5, lambda: rig.recorder.set_limits(nothing), 4)
+    assert rig.heard.limits == [loud, nothing]
+    ids = {sound.sound_id for chunk in rig.manifests() for sound in chunk.sounds}
+    [sound] = [chunk.sounds[-1] for chunk in rig.manifests() if chunk.sounds][-1:]
+    assert len(ids) == 1
+    assert sound.first_frame == 1.5 * RATE
+    assert sound.frames == (2.5 + 2.0) * RATE  # and its hold
+    assert [(one.event, one.metric, one.limit) for one in rig.heard.crossings] == [
+        ("exceeded", "sound_level", -40), ("cleared", "sound_level", -40),
+    ]  # fmt: skip
+
+
+def test_the_limits_of_the_spool_are_judged_as_chunks_are_finished(rig: Rig) -> None:
+    thresholds = replace(rig.settings.thresholds, records_count=3)
+    rig.settings = replace(rig.settings, thresholds=thresholds)
+    rig.run(2)
+    assert rig.heard.crossings == []
+    rig.run(2)
+    [crossing] = rig.heard.crossings
+    assert (crossing.event, crossing.metric, crossing.limit) == ("exceeded", "records_count", 3)
+    assert crossing.value >= 3
 
 
 # time
@@ -301,9 +327,7 @@ def test_a_synchronised_clock_that_jumps_begins_a_stream(rig: Rig) -> None:
 
 def test_a_pause_is_not_cut_short_by_setting_the_clock(rig: Rig) -> None:
     rig.spool.pause.write(PauseOrder(at(100)))
-    Timer(0.8, lambda: rig.clock.set_by(HOUR)).start()
-    Timer(1.6, lambda: rig.clock.pass_time(101)).start()
-    rig.run(1)
+    rig.run(1, waits=[lambda: rig.clock.set_by(HOUR), lambda: rig.clock.pass_time(101)])
     assert len(rig.manifests()) == 1
     assert spans(rig)[0][0] >= HOUR + 101
 
@@ -316,7 +340,6 @@ def test_a_full_disk_is_told_once_however_the_room_changes(rig: Rig, monkeypatch
 
     monkeypatch.setattr(rig.spool.disk, "free_bytes", told)
     monkeypatch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
-    monkeypatch.setattr("edge.recorder.recorder._POLL_SECONDS", 0.01)
-    monkeypatch.setattr("edge.recorder.recorder._LOOK_SECONDS", 0.0)
+    rig.tuning = Tuning(disk_check=0.0)
     rig.run(1, 1)
     assert rig.heard.modes == ["recording", "disk_full", "recording", "stopped"]

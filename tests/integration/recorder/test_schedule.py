@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
@@ -32,7 +31,6 @@ def at(seconds: float) -> Instant:
 
 def test_a_duty_cycle_records_its_share_and_the_rest_is_paused(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
-    Timer(0.3, rig.clock.pass_time, [5.0]).start()
     rig.run(5, 3)
     # a block that ends with the time to record is not all of that time: it is let go
     assert [(one.started_at, one.ended_at) for one in rig.manifests()][4:6] == [(at(4), at(4.95)), (at(10), at(11))]
@@ -43,30 +41,29 @@ def test_a_duty_cycle_records_its_share_and_the_rest_is_paused(rig: Rig) -> None
 def test_a_pause_that_was_ordered_goes_before_the_schedule(tmp_path: Path) -> None:
     clock, spool = TurnedClock(), Spool(tmp_path, "porch")
     watch = PauseWatch(spool, clock, parse("60s/300s"))
-    assert watch.in_force() is None
+    assert watch.active() is None
     clock.pass_time(60)
-    paused = watch.in_force()
+    paused = watch.active()
     assert paused is not None
     assert (paused.until, paused.reason) == (at(300), "the schedule says so")
     clock.pass_time(240)
-    assert watch.in_force() is None
+    assert watch.active() is None
 
 
 def test_the_schedule_follows_a_clock_that_is_set(tmp_path: Path) -> None:
     clock = TurnedClock()
     watch = PauseWatch(Spool(tmp_path, "porch"), clock, parse("00:00-01:00, 23:00-24:00"))
-    assert watch.in_force() is not None
+    assert watch.active() is not None
     clock.set_by(-NOON / 1e6 + 10)  # 1970: never set, so everything is recorded
-    assert watch.in_force() is None
+    assert watch.active() is None
     clock.set_by(NOON / 1e6 - 10)
-    assert watch.in_force() is not None
+    assert watch.active() is not None
 
 
 def test_what_is_missing_after_the_end_of_a_pause_is_a_gap(rig: Rig) -> None:
     """The node was off when it should have recorded again: no schedule hides that."""
     rig.configure(schedule="5s/10s")
-    Timer(0.5, rig.stop).start()
-    rig.run(5, 1)  # ends within the pause
+    rig.run(5, 1, waits=[rig.stop])  # ends within the pause
     rig.clock.pass_time(55)
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10)), Hole("restart", at(10), at(60))]
@@ -74,8 +71,7 @@ def test_what_is_missing_after_the_end_of_a_pause_is_a_gap(rig: Rig) -> None:
 
 def test_a_power_cut_within_a_pause_is_told_from_its_end_on(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
-    Timer(0.5, rig.stop).start()
-    rig.run(5, 1)
+    rig.run(5, 1, waits=[rig.stop])
     rig.clock.boot("boot-2", off_for=55, synchronised=True)
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10)), Hole("power", at(10), at(60))]
@@ -83,10 +79,8 @@ def test_a_power_cut_within_a_pause_is_told_from_its_end_on(rig: Rig) -> None:
 
 def test_a_restart_within_a_pause_changes_nothing(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
-    Timer(0.5, rig.stop).start()
-    rig.run(5, 1)
+    rig.run(5, 1, waits=[rig.stop])
     rig.clock.pass_time(2)
-    Timer(0.3, rig.clock.pass_time, [3.0]).start()
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10))]
 

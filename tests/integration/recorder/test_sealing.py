@@ -314,7 +314,6 @@ def test_a_rescue_without_room_looks_and_waits(
 
     monkeypatch.setattr(rig.spool.disk, "free_bytes", free)
     monkeypatch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
-    monkeypatch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
     rig.run(1)
     assert seen[10][:2] == ("disk_full", STREAM)
     assert all(one == seen[10] for one in seen[10:])
@@ -342,7 +341,6 @@ def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
         return 1_000_000
 
     with monkeypatch.context() as patch:
-        patch.setattr("edge.recorder.recorder._MEND_SECONDS", 0.01)
         patch.setattr(rig.spool.disk, "free_bytes", free)
         patch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
         rig.run(1)

@@ -17,19 +17,19 @@ import soundfile
 from edge.core.ids import chunk_id
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
+from tests.support.breakable_node import BreakableNode
 from tests.support.chunks import BOOT, START, STREAM, make_stream
 from tests.support.recorded import streams_of
 from tests.support.recorder_process import running_recorder
 from tests.support.wait import wait_until
-from tests.support.ward import Ward
 
 ALONE = ("mqtt.host=127.0.0.1", "mqtt.port=1")
 
 
 @pytest.fixture
-def ward() -> Iterator[Ward]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-ward-") as name:
-        yield Ward(Path(name))
+def node() -> Iterator[BreakableNode]:
+    with tempfile.TemporaryDirectory(prefix="imhearing-node-") as name:
+        yield BreakableNode(Path(name))
 
 
 def ten_channels(path: Path, container: str = "WAV", rate: int = 16_000) -> Path:
@@ -94,30 +94,30 @@ def _is_recording(spool: Spool) -> bool:
     return state is not None and state.state == "recording" and state.stream_id not in (None, STREAM)
 
 
-def test_doctor_reports_what_was_set_aside_until_it_is_moved_away(ward: Ward) -> None:
-    spool = Spool(ward.data / "spool", "porch")
+def test_doctor_reports_what_was_set_aside_until_it_is_moved_away(node: BreakableNode) -> None:
+    spool = Spool(node.data / "spool", "porch")
     part = beyond_repair(spool)
     part.rename(part.with_name(f"{part.name}.damaged"))
-    before = ward.look("spool")["spool.damaged"]
+    before = node.run_checks("spool")["spool.damaged"]
     assert before.state == "warning"
     assert part.name in before.message
-    assert ward.mend(before).returncode == 0
-    assert ward.look("spool")["spool.damaged"].state == "ok"
-    assert [path.name for path in (ward.data / "spool-damaged").iterdir()] == [f"{part.name}.damaged"]
+    assert node.apply_remedy(before).returncode == 0
+    assert node.run_checks("spool")["spool.damaged"].state == "ok"
+    assert [path.name for path in (node.data / "spool-damaged").iterdir()] == [f"{part.name}.damaged"]
 
 
-def test_a_spool_with_nothing_set_aside_is_well(ward: Ward) -> None:
-    Spool(ward.data / "spool", "porch").create()
-    assert ward.look("spool")["spool.damaged"].state == "ok"
+def test_a_spool_with_nothing_set_aside_is_well(node: BreakableNode) -> None:
+    Spool(node.data / "spool", "porch").create()
+    assert node.run_checks("spool")["spool.damaged"].state == "ok"
 
 
-def test_doctor_names_the_format_that_takes_all_channels(ward: Ward) -> None:
-    ward.set(f"recorder.source={ten_channels(ward.data / 'ten.wav')}")
-    before = ward.look("device")["device.records"]
+def test_doctor_names_the_format_that_takes_all_channels(node: BreakableNode) -> None:
+    node.set(f"recorder.source={ten_channels(node.data / 'ten.wav')}")
+    before = node.run_checks("device")["device.records"]
     assert before.state == "fault"
     assert "at most 8 channels" in before.message
-    assert ward.mend(before).returncode == 0
-    assert ward.look("device")["device.records"].state == "ok"
+    assert node.apply_remedy(before).returncode == 0
+    assert node.run_checks("device")["device.records"].state == "ok"
 
 
 def test_up_refuses_it_before_it_starts_anything(tmp_path: Path) -> None:

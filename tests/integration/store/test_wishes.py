@@ -1,4 +1,4 @@
-"""Storage class, encryption and tags reach the store with every object, however it is uploaded."""
+"""S3Store class, encryption and tags reach the store with every object, however it is uploaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from edge.configuration.settings import S3, Secret
-from edge.store.s3 import Storage
+from edge.store.s3 import S3Store
 
 _STARTED = (
     b'<?xml version="1.0"?><InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key>'
@@ -66,7 +66,7 @@ def recording() -> Iterator[Recording]:
 
 def _headers(recording: Recording, settings: S3) -> list[dict[str, str]]:
     """Of a whole object's upload, and of one in parts."""
-    storage = Storage(settings)
+    storage = S3Store(settings)
     storage.put("whole.zip", b"abc", MD5)
     storage.start_parts("parts.zip")
     assert len(recording.seen) == 2

@@ -15,7 +15,7 @@ from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.core.values import Hole, Where
-from edge.messaging.bus import Bus, Message
+from edge.messaging.bus import Bus
 from edge.messaging.events import DailyReport
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.levels import LevelStep
@@ -115,20 +115,17 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
     made = QueryNode(tmp_path, chunks=2)
     heard: queue.SimpleQueue[DailyReport] = queue.SimpleQueue()
 
-    def take(message: Message) -> None:
-        heard.put(wire.decode(message.payload, DailyReport))
-
     with running_broker() as (host, port):
-        ours = Bus(Mqtt(host=host, port=port), "porch-query", "1")
+        ours = Bus(Mqtt(host=host, port=port), "porch", "query", "1")
         ours.start()
-        early, late = (Bus(Mqtt(host=host, port=port), "porch-test", name) for name in "23")
+        early, late = (Bus(Mqtt(host=host, port=port), "porch", "control", name) for name in "23")
         for bus in (early, late):
-            bus.subscribe("imhearing/porch/query/report", take)
+            bus.subscribe(DailyReport, lambda report, _: heard.put(report))
         early.start()
 
         async def run() -> None:
             door = NodeAnswers(made.settings)
-            reporting = asyncio.create_task(report_daily(door, ours, NodeWatch(ours, "porch"), lambda: at(40), 0, 0.05))
+            reporting = asyncio.create_task(report_daily(door, ours, NodeWatch(), lambda: at(40), 0, 0.05))
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
             late.start()  # only now: what it gets was retained
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
@@ -147,7 +144,7 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
 async def test_metrics_of_a_node_without_a_broker(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=3)
     door = NodeAnswers(made.settings)
-    metrics = Metrics(made.settings, door, NodeWatch(None, "porch"), TurnedClock(synchronised=False))
+    metrics = Metrics(made.settings, door, NodeWatch(), TurnedClock(synchronised=False))
     try:
         page = await metrics.text()
         assert page is await metrics.text()

@@ -61,8 +61,8 @@ class Node:
             put_chunk(spool, chunk, b"x")
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
-        self.catalog.register_stream(make_stream())
-        self.catalog.register(self.chunks[: COUNT // 2])
+        self.catalog.registration.put_stream(make_stream())
+        self.catalog.registration.add_chunks(self.chunks[: COUNT // 2])
         finder = FactReader(spool, CatalogReader(folder / "catalog.db"))
         self.responder = Responder("porch", finder, lambda _: None, clock=lambda: at(10_000))
 
@@ -133,7 +133,7 @@ def test_a_sound_over_two_chunks_that_the_catalog_knows_half_of(node: Node, tmp_
     first = make_chunk(COUNT, b"x", seconds=CHUNK, sounds=(lasting,))
     last = make_chunk(COUNT + 1, b"x", seconds=CHUNK, sounds=(ended,))
     put_chunk(spool, first, b"x")
-    node.catalog.register([first])
+    node.catalog.registration.add_chunks([first])
     (told,) = [s for s in sounds(node) if s.sound_id == name]
     assert (told.to, told.lafmax) == (None, -30.0)
     put_chunk(spool, last, b"x")
@@ -143,8 +143,8 @@ def test_a_sound_over_two_chunks_that_the_catalog_knows_half_of(node: Node, tmp_
 
 
 def test_erased_sounds_are_not_told(node: Node) -> None:
-    node.catalog.mark_gone([node.chunks[0].chunk_id], "erased")
-    node.catalog.mark_gone([node.chunks[1].chunk_id], "quiet")
+    node.catalog.deletions.mark_gone([node.chunks[0].chunk_id], "erased")
+    node.catalog.deletions.mark_gone([node.chunks[1].chunk_id], "quiet")
     told = sounds(node, order="time")
     assert not {s.chunk_id for s in told} & {node.chunks[0].chunk_id}
     assert {s.state for s in told if s.chunk_id == node.chunks[1].chunk_id} <= {"expired"}
@@ -206,7 +206,7 @@ def test_levels_of_different_references_are_not_mixed(node: Node, tmp_path: Path
 
 
 def test_what_was_erased_has_no_levels(node: Node) -> None:
-    node.catalog.mark_gone([node.chunks[0].chunk_id], "erased")
+    node.catalog.deletions.mark_gone([node.chunks[0].chunk_id], "erased")
     assert [one.from_ for one in levels(node, to=at(30), step=10)] == [at(10), at(20)]
 
 

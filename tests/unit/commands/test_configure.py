@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.cli.parser import build_parser
-from commands.configure import changed, run
+from commands.configure import run, with_setting
 from commands.up.plan import MARKER
 from edge.configuration.loader import example_ini, load
 from edge.core.errors import ConfigError, ImHearingError, UsageError
@@ -31,9 +31,9 @@ prefix = a/
 """
 
 
-def test_a_file_that_cannot_be_written_is_told() -> None:
-    with pytest.raises(ImHearingError, match=r"config\.ini: cannot be written \(No such file.*\); run it with sudo"):
-        configure(Path("/proc"), "recorder.channels=2")  # where nobody can make a file, not even root
+def test_an_unwritable_file_is_reported() -> None:
+    with pytest.raises(ImHearingError, match=r"config\.ini: cannot be written \(No such file.*\); run this with sudo"):
+        configure(Path("/proc"), "recorder.channels=2")  # where not even root can create a file
 
 
 def configure(folder: Path, *changes: str) -> int:
@@ -50,12 +50,12 @@ def configure(folder: Path, *changes: str) -> int:
         ("node", "name", "porch", FILE + "\n[node]\nname = porch\n"),
     ],
 )
-def test_one_line_changes(section: str, key: str, value: str, after: str) -> None:
-    assert changed(FILE, section, key, value) == after
+def test_only_the_settings_line_changes(section: str, key: str, value: str, after: str) -> None:
+    assert with_setting(FILE, section, key, value) == after
 
 
 def test_an_empty_file_gets_its_first_section() -> None:
-    assert changed("", "node", "name", "porch") == "[node]\nname = porch\n"
+    assert with_setting("", "node", "name", "porch") == "[node]\nname = porch\n"
 
 
 SECTIONS, KEYS = st.sampled_from(["node", "recorder", "s3", "mqtt"]), st.sampled_from(["a", "device", "prefix", "host"])
@@ -63,7 +63,7 @@ VALUES = st.text(st.characters(codec="ascii", exclude_characters="\n\r", categor
 
 
 @given(st.lists(st.tuples(SECTIONS, KEYS, VALUES), max_size=8), st.booleans())
-def test_what_was_set_last_is_read_and_the_rest_stays(changes: list[tuple[str, str, str]], full: bool) -> None:
+def test_the_last_change_wins_and_the_rest_is_preserved(changes: list[tuple[str, str, str]], full: bool) -> None:
     text = example_ini() if full else FILE
 
     def read(written: str) -> dict[tuple[str, str], str]:
@@ -73,7 +73,7 @@ def test_what_was_set_last_is_read_and_the_rest_stays(changes: list[tuple[str, s
 
     wanted = read(text)
     for section, key, value in changes:
-        text = changed(text, section, key, value)
+        text = with_setting(text, section, key, value)
         wanted[section, key] = value
     assert read(text) == wanted
     assert [line for line in text.splitlines() if line.startswith("#")] == [
@@ -81,13 +81,13 @@ def test_what_was_set_last_is_read_and_the_rest_stays(changes: list[tuple[str, s
     ]
 
 
-def test_a_file_is_made_and_is_ours_alone(tmp_path: Path) -> None:
+def test_a_new_file_is_private(tmp_path: Path) -> None:
     assert configure(tmp_path / "new", "recorder.channels=2", "node.name=porch") == 0
     assert load(tmp_path / "new", environ={}).recorder.channels == 2
     assert stat.S_IMODE((tmp_path / "new" / "config.ini").stat().st_mode) == 0o600
 
 
-def test_a_secret_is_read_and_closes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_a_secret_makes_the_file_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.ini"
     path.write_text(FILE)
     path.chmod(0o644)
@@ -102,7 +102,7 @@ def test_a_secret_is_read_and_closes_the_file(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     "change", ["recorder.channels=99", "recorder.chanels=1", "rec.channels=1", "node.latitude=200"]
 )
-def test_nothing_wrong_gets_in(tmp_path: Path, change: str) -> None:
+def test_invalid_values_change_nothing(tmp_path: Path, change: str) -> None:
     (tmp_path / "config.ini").write_text(FILE)
     with pytest.raises(ConfigError):
         configure(tmp_path, "recorder.device=Other", change)
@@ -110,12 +110,12 @@ def test_nothing_wrong_gets_in(tmp_path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["channels=2", "recorder.channels", "node.location=a\nb"])
-def test_what_is_no_change_is_refused(tmp_path: Path, change: str) -> None:
+def test_malformed_changes_are_rejected(tmp_path: Path, change: str) -> None:
     with pytest.raises(UsageError):
         configure(tmp_path, change)
 
 
-def test_the_file_that_up_writes_is_left_to_up(tmp_path: Path) -> None:
+def test_the_file_generated_by_up_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "config.ini").write_text(f"# {MARKER}.\n")
     with pytest.raises(ConfigError, match=r"--set"):
         configure(tmp_path, "recorder.channels=2")

@@ -37,7 +37,7 @@ def record(text: str, *arguments: object, level: int = logging.INFO) -> logging.
 
 
 @given(st.text())
-def test_any_text_stays_one_line_that_can_be_printed(text: str) -> None:
+def test_any_text_is_logged_as_one_printable_line(text: str) -> None:
     line = logs.LineFormatter("recorder").format(record("%s", text))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
@@ -45,12 +45,12 @@ def test_any_text_stays_one_line_that_can_be_printed(text: str) -> None:
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
-def test_journald_gets_the_level_and_no_second_time(level: int) -> None:
+def test_journald_gets_a_priority_and_no_timestamp(level: int) -> None:
     line = logs.JournalFormatter("recorder").format(record("a\nb", level=level))
     assert re.fullmatch(r"<[3-7]>a\\nb", line)
 
 
-def test_a_traceback_is_indented_so_that_none_of_its_lines_looks_like_an_event() -> None:
+def test_traceback_lines_are_indented_so_none_looks_like_an_event() -> None:
     try:
         raise ValueError("x\n2026-01-01T00:00:00.000Z ERROR recorder: forged")
     except ValueError:
@@ -62,17 +62,17 @@ def test_a_traceback_is_indented_so_that_none_of_its_lines_looks_like_an_event()
     assert all(line.startswith("  ") for line in rest)
 
 
-def test_secrets_stay_secret(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_masked_in_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     logs.set_up(Log(level="debug"), "recorder")
     logging.getLogger("x").info("%s %r %s", Secret("hidden"), Secret("hidden"), {"key": Secret("hidden")})
     logging.getLogger("ably.auth").info("key: hidden")
-    said = capsys.readouterr().err
-    assert "***" in said
-    assert "hidden" not in said
+    output = capsys.readouterr().err
+    assert "***" in output
+    assert "hidden" not in output
 
 
-def test_the_level_is_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_configured_level_applies(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     logs.set_up(Log(log_file=str(tmp_path / "deep" / "x.log"), level="warning"), "recorder")
     logging.getLogger("x").info("quiet")
     logging.getLogger("x").warning("loud")
@@ -80,7 +80,7 @@ def test_the_level_is_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert (tmp_path / "deep" / "x.log").read_text().endswith("WARNING recorder: loud\n")
 
 
-def test_a_log_file_that_cannot_be_written_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+def test_an_unwritable_log_file_is_a_configuration_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"\[log\] log_file = .*cannot be written"):
         logs.set_up(Log(log_file=str(tmp_path / "file" / "x.log")), "recorder")
@@ -94,7 +94,7 @@ def _write_lines(path: Path, name: str, count: int) -> None:
     handler.close()
 
 
-def test_processes_share_a_rotating_file_without_losing_a_line(tmp_path: Path) -> None:
+def test_processes_share_a_rotating_file_without_losing_lines(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=_write_lines, args=(path, name, 1_000)) for name in ("a", "b", "c")]
@@ -109,7 +109,7 @@ def test_processes_share_a_rotating_file_without_losing_a_line(tmp_path: Path) -
     assert all(file.stat().st_size < 11_000 for file in files)
 
 
-def test_after_another_process_rotated_lines_go_to_the_new_file(tmp_path: Path) -> None:
+def test_lines_go_to_the_new_file_after_another_process_rotated_it(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     one, other = (logs.SharedRotatingFileHandler(path, maxBytes=1_000, backupCount=3) for _ in range(2))
     other.emit(record("before"))
@@ -121,7 +121,7 @@ def test_after_another_process_rotated_lines_go_to_the_new_file(tmp_path: Path) 
     assert path.with_name("x.log.1").read_text() == "before\n"
 
 
-def test_problems_in_the_logs_of_children_are_found(tmp_path: Path) -> None:
+def test_problems_in_child_logs_are_found(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "recorder.log", tmp_path / "broker.log"
     ours.write_text("2026-01-01T00:00:00.000Z ERROR recorder: long ago\n")
     watch = LogWatch({"recorder": ours, "broker": theirs})
@@ -143,7 +143,7 @@ def test_problems_in_the_logs_of_children_are_found(tmp_path: Path) -> None:
     assert list(watch.problems()) == ["recorder: after a trim"]
 
 
-def test_a_folder_that_the_store_keeps_is_no_problem(tmp_path: Path) -> None:
+def test_rclones_complaint_about_a_folder_in_use_is_ignored(tmp_path: Path) -> None:
     log = tmp_path / "store.log"
     watch = LogWatch({"store": log})
     log.write_text(

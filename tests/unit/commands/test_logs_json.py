@@ -1,4 +1,4 @@
-"""Lines of a log as JSON objects: one each, whatever is said, and `up` still finds the problems in them."""
+"""JSON logging: one object per line for any text, and `up` still finds the problems in them."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def record(text: str, *arguments: object, level: int = logging.INFO) -> logging.
 
 
 @given(st.text())
-def test_any_text_is_one_line_and_comes_back(text: str) -> None:
+def test_any_text_survives_as_one_json_line(text: str) -> None:
     line = logs.JsonFormatter("recorder").format(record("%s", text))
     assert line.isascii()
     assert line.isprintable()
-    told = json.loads(line)
-    assert (told["message"], told["level"], told["service"], told["logger"]) == (text, "INFO", "recorder", "edge.x")
+    entry = json.loads(line)
+    assert (entry["message"], entry["level"], entry["service"], entry["logger"]) == (text, "INFO", "recorder", "edge.x")
 
 
-def test_a_traceback_is_a_field(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_logged_as_a_field(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     logs.set_up(Log(format="json"), "archiver")
     try:
@@ -46,12 +46,12 @@ def test_a_traceback_is_a_field(capsys: pytest.CaptureFixture[str], monkeypatch:
     except ValueError:
         logging.getLogger("edge.y").exception("failed with %s", Secret("hidden"))
     [line] = capsys.readouterr().err.splitlines()
-    told = json.loads(line)
-    assert told["message"] == "failed with ***"
-    assert "ValueError: x\ny" in told["trace"]
+    entry = json.loads(line)
+    assert entry["message"] == "failed with ***"
+    assert "ValueError: x\ny" in entry["trace"]
 
 
-def test_journald_gets_its_priority_before_the_object(
+def test_journald_priority_precedes_the_json_object(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
@@ -62,7 +62,7 @@ def test_journald_gets_its_priority_before_the_object(
     assert json.loads(line[3:])["message"] == "careful"
 
 
-def test_the_file_holds_objects_too(tmp_path: Path) -> None:
+def test_the_log_file_contains_json_objects_too(tmp_path: Path) -> None:
     logs.set_up(Log(log_file=str(tmp_path / "x.log"), format="json"), "recorder")
     logging.getLogger("x").warning("a")
     for handler in logging.getLogger().handlers:
@@ -70,7 +70,7 @@ def test_the_file_holds_objects_too(tmp_path: Path) -> None:
     assert [json.loads(line)["message"] for line in (tmp_path / "x.log").read_text().splitlines()] == ["a"]
 
 
-def test_problems_are_found_in_them(tmp_path: Path) -> None:
+def test_problems_in_json_logs_are_found(tmp_path: Path) -> None:
     path = tmp_path / "recorder.log"
     watch = LogWatch({"recorder": path})
     lines = [record("fine"), record('the "disk" is slow', level=logging.WARNING), record("broken", level=logging.ERROR)]

@@ -15,8 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 import imhearing
-from commands.cli import common
-from commands.cli import words as help_words
+from commands.cli import common, help_texts
 from commands.cli.parser import build_parser
 from commands.show.node_view import NodeView
 from commands.status import print_report, reason_of
@@ -27,7 +26,7 @@ from edge.messaging.events import RecorderState, RecorderStatus
 from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
 
 FRONT = Path(imhearing.__file__)
-COMMANDS = sorted(imhearing._COMMANDS)
+COMMANDS = sorted(each.name for each in help_texts.COMMANDS)
 
 
 def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
@@ -36,7 +35,7 @@ def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str
     )
 
 
-def test_help_imports_none_of_the_libraries() -> None:
+def test_help_loads_no_heavy_library() -> None:
     code = (
         "import sys, imhearing\n"
         "try: imhearing.main(['--help'])\n"
@@ -49,7 +48,7 @@ def test_help_imports_none_of_the_libraries() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself_and_takes_the_common_options(
+def test_every_command_has_help_with_examples_and_the_common_options(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -63,7 +62,7 @@ def test_each_command_explains_itself_and_takes_the_common_options(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_options_are_taken_by_their_whole_names_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_cannot_be_abbreviated(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The installed command's wrapper looks for `--data`, to keep others out of the node's own folder."""
     given = {
         "fetch": ["-o", "a.wav"], "token": ["--client", "a"], "broker-setup": ["--into", "a"], "catalog": ["verify"],
@@ -75,7 +74,7 @@ def test_options_are_taken_by_their_whole_names_alone(command: str, capsys: pyte
     assert "unrecognized arguments: --dat" in capsys.readouterr().err
 
 
-def test_front_and_parser_know_the_same_commands() -> None:
+def test_every_command_has_a_handler_and_a_parser() -> None:
     (choices,) = (
         action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
@@ -83,34 +82,34 @@ def test_front_and_parser_know_the_same_commands() -> None:
 
 
 def _examples() -> list[str]:
-    text = "\n".join(words.examples for words in help_words.COMMANDS)
+    text = "\n".join(text.examples for text in help_texts.COMMANDS)
     return re.findall(r"^  (?:sudo )?(imhearing .*?)(?:   .*)?$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", _examples())
-def test_the_examples_in_the_help_are_valid(example: str) -> None:
+def test_examples_in_help_texts_are_valid_command_lines(example: str) -> None:
     words = shlex.split(example.partition("|")[0])
     assert build_parser().parse_args(words[1:]).command == words[1]
 
 
-def test_the_version() -> None:
+def test_version_is_printed() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"imhearing {__version__}\n")
 
 
-def test_hidden_commands_are_not_listed() -> None:
+def test_internal_commands_are_not_listed_in_help() -> None:
     assert "realtime-server" not in run("--help").stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         ([], 2, ""),
         (["nonsense"], 2, "invalid choice"),
         (["query", "--last", "soon"], 2, "try 10m"),
         (["query", "--from", "noon", "--to", "22:00"], 2, "yesterday 22:00"),
         (["query", "--from", "22:10", "--to", "22:00"], 2, "must be before"),
-        (["query"], 2, "which time"),
+        (["query"], 2, "missing time range"),
         (["query", "--last", "1m", "--via", "pigeon"], 2, "local, ably"),
         (["query", "--type", "gossip"], 2, "coverage, sounds, levels, status"),
         (["query", "--last", "1m", "--type", "levels", "--step", "0"], 2, "--step"),
@@ -118,42 +117,45 @@ def test_hidden_commands_are_not_listed() -> None:
         (["query", "--last", "1m", "--timeout", "0"], 2, "--timeout"),
         (["fetch", "--last", "1m"], 2, "-o"),
         (["fetch", "--last", "1m", "-o", "x.mp3"], 2, ".wav, .flac or .opus"),
-        (["fetch", "--last", "1m", "-o", "/nowhere/x.wav"], 2, "there is no folder /nowhere"),
+        (["fetch", "--last", "1m", "-o", "/nowhere/x.wav"], 2, "no such folder /nowhere"),
         (["fetch", "--last", "1m", "-o", "x.wav", "--gaps", "guess"], 2, "--gaps"),
         (["up", "--for", "soon"], 2, "number of seconds"),
         (["up", "--for", "nan"], 2, "number of seconds"),
         (["up", "--set", "recorder.record_period=soon"], 78, "a number"),
-        (["recorder", "--config", "/nowhere.ini"], 78, "there is no such file"),
+        (["recorder", "--config", "/nowhere.ini"], 78, "no such file"),
         (["status", "--set", "nonsense"], 78, "SECTION.KEY=VALUE"),
         (["watch"], 78, "start `imhearing up`"),
-        (["query", "--last", "1m"], 1, "no node has recorded in"),
-        (["status"], 1, "no node has recorded in"),
+        (["query", "--last", "1m"], 1, "no recordings in"),
+        (["status"], 1, "no recordings in"),
         (["query", "--last", "1m", "--via", "ably"], 78, "[ably] api_key"),
-        (["query", "--last", "1m", "--via", "mqtt"], 78, "name the folder of an `imhearing up` with --data"),
+        (["query", "--last", "1m", "--via", "mqtt"], 78, "use --data with the folder of an `imhearing up`"),
         (["status", "--via", "http"], 78, "[http] port"),
         (["realtime-server"], 78, "[ably] endpoint"),
     ],
 )
-def test_bad_input_gets_plain_words_and_its_exit_code(
-    arguments: list[str], code: int, said: str, tmp_path: Path
+def test_bad_input_gets_a_clear_message_and_the_right_exit_code(
+    arguments: list[str], code: int, expected: str, tmp_path: Path
 ) -> None:
     data = ["--data", str(tmp_path / "data")] if arguments and arguments[0] in COMMANDS else []
     done = run(*arguments, *data)
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
     if arguments:
         assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
-        (["query", "--last", "-5m"], "--last: a value is missing, or begins with -"),
-        (["query", "--last", "1m", "--type", "levels", "--step", "x"], "'x' is not 1 to 86400 whole seconds"),
-        (["query", "--last", "1m", "--step", "0"], "'0' is not 1 to 86400 whole seconds"),
-        (["query", "--last", "1m", "--timeout", "soon"], "'soon' is not a number of seconds above 0"),
-        (["query", "--last", "1m", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+        (["query", "--last", "-5m"], "--last: the value is missing, or starts with -"),
+        (
+            ["query", "--last", "1m", "--type", "levels", "--step", "x"],
+            "'x' is not a whole number of seconds from 1 to 86400",
+        ),
+        (["query", "--last", "1m", "--step", "0"], "'0' is not a whole number of seconds from 1 to 86400"),
+        (["query", "--last", "1m", "--timeout", "soon"], "'soon' is not a positive number of seconds"),
+        (["query", "--last", "1m", "--timeout", "0"], "'0' is not a positive number of seconds"),
         (["query", "--last", "1m", "--min-level", "loud"], "'loud' is not a number"),
         (["query", "--last", "1m", "--min-level", "nan"], "'nan' is not a number"),
         (["calibrate", "--known", "loud"], "'loud' is not a number"),
@@ -162,60 +164,62 @@ def test_bad_input_gets_plain_words_and_its_exit_code(
         (["nonsense"], "nonsense"),
     ],
 )
-def test_wrong_usage_gets_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         imhearing.main(arguments)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("imhearing: ")
-    assert said in line
+    assert expected in line
     assert "invalid" not in line or arguments == ["nonsense"]
     assert line.endswith("--help`")
 
 
-def test_nothing_is_made_where_something_was_only_asked(tmp_path: Path) -> None:
+def test_read_only_commands_create_no_files(tmp_path: Path) -> None:
     for command in ("query", "status", "watch"):
         run(command, "--data", str(tmp_path / "data"), *(["--last", "1m"] if command == "query" else []))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_data_folder_that_is_none(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("up", "--data", str(tmp_path / "file" / "data"))
     assert done.returncode in {1, 78}
     assert "Traceback" not in done.stderr
-    assert "name another with --data" in done.stderr
+    assert "use another with --data" in done.stderr
 
 
-def test_what_nobody_foresaw_is_told_with_where_it_happened(
+def test_an_unexpected_error_is_logged_with_its_traceback_and_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_args: object) -> int:
         raise RuntimeError("\x1b[2Jodd")
 
-    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    monkeypatch.setattr(imhearing, "_load_handler", lambda _command: fail)
     assert imhearing.main(["status"]) == 1
     assert "RuntimeError" in caplog.text
-    said = capsys.readouterr()
-    assert "a fault in imhearing itself, 'RuntimeError: \\x1b[2Jodd'" in said.err
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert "internal error: 'RuntimeError: \\x1b[2Jodd'" in output.err
+    assert output.out == ""
 
 
-def test_ctrl_c_is_130_and_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_exits_quietly_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(_args: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(imhearing, "_find", lambda _command: interrupted)
+    monkeypatch.setattr(imhearing, "_load_handler", lambda _command: interrupted)
     assert imhearing.main(["status"]) == 130
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_that_is_not_utf8_gets_another_glyph(
+def test_characters_that_the_terminal_lacks_are_replaced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = (
         "import imhearing, sys\n"
-        "imhearing._find = lambda _: lambda _: print('\u2588 recorded') or 0\n"
+        "imhearing._load_handler = lambda _: lambda _: print('\u2588 recorded') or 0\n"
         "sys.exit(imhearing.main(['status']))"
     )
     done = subprocess.run(
@@ -225,7 +229,7 @@ def test_a_terminal_that_is_not_utf8_gets_another_glyph(
     assert (done.returncode, done.stdout, done.stderr) == (0, "? recorded\n", "")
 
 
-def test_a_reader_who_goes_early_hears_no_complaint() -> None:
+def test_a_closed_pipe_causes_no_error_message() -> None:
     with subprocess.Popen(
         [sys.executable, str(FRONT), "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -237,9 +241,7 @@ def test_a_reader_who_goes_early_hears_no_complaint() -> None:
 
 @pytest.mark.parametrize("buffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"], ["devices", "--json"]])
-def test_output_that_cannot_be_written_is_told_in_a_sentence(
-    arguments: list[str], buffered: str, tmp_path: Path
-) -> None:
+def test_failed_output_is_reported_in_one_line(arguments: list[str], buffered: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": buffered, "XDG_DATA_HOME": str(tmp_path)}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -248,23 +250,23 @@ def test_output_that_cannot_be_written_is_told_in_a_sentence(
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         1,
-        "imhearing: the output cannot be written: No space left on device\n",
+        "imhearing: cannot write the output: No space left on device\n",
     )
 
 
-def test_a_disk_that_is_full_elsewhere_is_not_taken_for_the_output(
+def test_a_full_disk_elsewhere_is_not_reported_as_failed_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_args: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    monkeypatch.setattr(imhearing, "_load_handler", lambda _command: fail)
     assert imhearing.main(["status"]) == 1
     assert "the output" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("buffered", ["", "1"])
-def test_a_reader_who_goes_early_ends_a_command_quietly(buffered: str) -> None:
+def test_a_closed_pipe_ends_a_command_silently(buffered: str) -> None:
     with subprocess.Popen(
         [sys.executable, str(FRONT), "devices", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": buffered},
@@ -296,18 +298,18 @@ def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
 
 
-def test_what_others_wrote_reaches_the_terminal_harmless(
+def test_external_text_is_escaped_on_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_args: object) -> int:
         raise ImHearingError(f"node porch: {ESCAPES}\nsecond line: \u00b0C, \u2192")
 
-    monkeypatch.setattr(imhearing, "_find", lambda _command: fail)
+    monkeypatch.setattr(imhearing, "_load_handler", lambda _command: fail)
     assert imhearing.main(["status"]) == 1
-    common.say(f"left out: {ESCAPES}\nand \u00e9")
-    said = capsys.readouterr().err
+    common.print_message(f"left out: {ESCAPES}\nand \u00e9")
+    output = capsys.readouterr().err
     harmless = r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
-    assert said.split("\n") == [
+    assert output.split("\n") == [
         f"imhearing: node porch: {harmless}",
         "imhearing: second line: \u00b0C, \u2192",
         f"left out: {harmless}",
@@ -346,22 +348,20 @@ SAID_BY_THE_RECORDER = RecorderReport(
         (Instant(NOON + 86_400_000_000), "paused since 2026-03-03 12:00:00 until 2026-03-04 12:00:00"),
     ],
 )
-def test_status_tells_until_when_a_pause_lasts(
-    until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_shows_when_a_pause_ends(until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(a_status(replace(SAID_BY_THE_RECORDER, until=until)), utc=True)
     assert capsys.readouterr().out.splitlines()[1] == f"recorder  {words}"
 
 
-def test_a_recorder_that_stopped_is_called_so_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_why_the_recorder_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     """Its process may run on: a file that was played to its end is not played again."""
     report = a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False))
     print_report(report, utc=True, reason="the file has been\x1b[2J played")
-    told = capsys.readouterr().out.splitlines()[1]
-    assert told == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
+    output = capsys.readouterr().out.splitlines()[1]
+    assert output == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
 
 
-def test_a_recorder_that_vanished_is_told_from_one_that_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_distinguishes_a_vanished_recorder_from_a_stopped_one(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(a_status(replace(SAID_BY_THE_RECORDER, state="recording", alive=False)), utc=True)
     assert "not running (last: recording)" in capsys.readouterr().out
 
@@ -384,11 +384,11 @@ def told_by_the_broker(state: str, online: str = "online") -> NodeView:
         (told_by_the_broker("stopped", "offline"), None),
     ],
 )
-def test_a_reason_is_told_where_the_broker_speaks_of_the_same_state(view: NodeView | None, reason: str | None) -> None:
+def test_the_reason_is_shown_only_if_broker_and_spool_agree(view: NodeView | None, reason: str | None) -> None:
     assert reason_of(a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False)), view) == reason
 
 
-def test_a_status_that_means_harm_is_shown_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_a_status_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     harmful = RecorderReport(
         state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
     )

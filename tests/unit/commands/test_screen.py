@@ -1,4 +1,4 @@
-"""The screen of `imhearing up` on a terminal that is too narrow for it: what warns stays readable."""
+"""The screen of `imhearing up` on a narrow terminal: warnings stay visible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from commands.up.screen import draw
 from edge.core.instant import MICROSECONDS, Instant
 from edge.messaging.events import RecorderState, ThresholdCrossed
 from tests.support.chunks import START
-from tests.unit.commands.test_show import every_event, facts
+from tests.unit.commands.test_show import every_event, snapshot
 
 SYNTHETIC = RecorderState(at=START, node="porch", state="recording", since=START, device="synthetic scene")
 PAUSED = replace(
@@ -23,20 +23,20 @@ def drawn(state: RecorderState, width: int, height: int = 24) -> list[str]:
     view = NodeView()
     view.apply(every_event()[0])
     view.apply(state)
-    return [line.plain for line in draw(view, facts(), START, width, height)]
+    return [line.plain for line in draw(view, snapshot(), START, width, height)]
 
 
 @pytest.mark.parametrize("state", [SYNTHETIC, PAUSED])
 @pytest.mark.parametrize("height", [10, 24])
 @pytest.mark.parametrize("width", [26, 40, 73, 74, 80, 87, 120])
-def test_a_made_up_scene_is_always_called_so(state: RecorderState, width: int, height: int) -> None:
+def test_a_synthetic_scene_is_always_announced_once(state: RecorderState, width: int, height: int) -> None:
     lines = drawn(state, width, height)
     assert sum(WARNING in line for line in lines) == 1
     assert len(lines) <= height
     assert all(len(line) <= width for line in lines)
 
 
-def test_where_there_is_room_it_stands_beside_the_state() -> None:
+def test_the_warning_is_beside_the_state_if_there_is_room() -> None:
     assert any("recording from synthetic scene" in line and WARNING in line for line in drawn(SYNTHETIC, 80))
 
 
@@ -44,7 +44,7 @@ def test_where_there_is_room_it_stands_beside_the_state() -> None:
     ("value", "unit", "text"),
     [(0, "chunks", "0 chunks "), (1, "chunks", "1 chunk "), (2, "chunks", "2 chunks "), (1, "s", "1 s ")],
 )
-def test_one_chunk_is_one(value: float, unit: str, text: str) -> None:
+def test_one_chunk_is_singular(value: float, unit: str, text: str) -> None:
     crossed = ThresholdCrossed(
         at=START, node="porch", event="cleared", metric="records_count", value=value, limit=3, unit=unit
     )

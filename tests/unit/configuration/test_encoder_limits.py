@@ -14,6 +14,7 @@ from edge.configuration.encoder_limits import WAV_BYTES, check_encodable
 from edge.configuration.loader import load
 from edge.configuration.settings import Recorder
 from edge.core.errors import ConfigError, FileUnencodable
+from edge.core.kernel_clock import KernelClock
 from edge.core.values import AudioFormat
 from edge.recorder.capture.sources import SourceChoice
 
@@ -72,9 +73,9 @@ def test_a_file_that_flac_cannot_hold_is_refused_when_it_is_opened(
     soundfile.write(path, np.zeros((1_000, channels), np.int16), rate)
     settings = load(tmp_path, overrides=[f"recorder.source={path}"], environ={}).recorder
     with pytest.raises(FileUnencodable, match=rf"played.wav: .*{limit}.*set \[recorder\] format = wav") as caught:
-        SourceChoice(settings)().open()
+        SourceChoice(settings, KernelClock())().open()
     assert caught.value.changes == ("recorder.format=wav",)
-    source = SourceChoice(replace(settings, format="wav"))()
+    source = SourceChoice(replace(settings, format="wav"), KernelClock())()
     assert source.open().channels == channels
     source.close()
 

@@ -1,4 +1,4 @@
-"""config.ini, the environment and --set -> settings: every kind of fault, and nothing that shows a secret."""
+"""Loading settings from config.ini, the environment and --set: every kind of fault, and no secret is ever shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def faults(folder: Path, text: str, mode: int = 0o600, **arguments: Any) -> list
     return caught.value.faults
 
 
-def test_without_a_file_the_defaults_hold_and_paths_are_absolute(tmp_path: Path) -> None:
+def test_defaults_apply_without_a_file_and_paths_are_absolute(tmp_path: Path) -> None:
     settings = load(tmp_path, environ=NOTHING)
     assert settings.recorder.record_path == tmp_path / "spool"
     assert settings.catalog.db_path == tmp_path / "catalog.db"
@@ -63,7 +63,7 @@ def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path)
 
 @pytest.fixture
 def credentials() -> Iterator[Path]:
-    """Where everybody could reach it: pytest's own folders are private."""
+    """A folder that every user can access: pytest's own are private."""
     with tempfile.TemporaryDirectory(prefix="imhearing-credentials-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -72,21 +72,21 @@ def credentials() -> Iterator[Path]:
 def unreadable(folder: Path) -> str:
     with not_as_root(), pytest.raises(ConfigError) as caught:
         load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
-    [told] = caught.value.faults
-    return told
+    [fault] = caught.value.faults
+    return fault
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o600])
-def test_a_folder_of_credentials_that_is_closed_is_one_fault(credentials: Path, mode: int) -> None:
+def test_an_unreadable_credentials_folder_is_reported_once(credentials: Path, mode: int) -> None:
     (credentials / "imhearing_s3_secret_access_key").write_text("hush-hush")
     credentials.chmod(mode)
-    told = unreadable(credentials)
+    fault = unreadable(credentials)
     credentials.chmod(0o700)
-    assert told.startswith(f"{credentials}: cannot be read (Permission denied); ")
-    assert "CREDENTIALS_DIRECTORY" in told
+    assert fault.startswith(f"{credentials}: cannot be read (Permission denied); ")
+    assert "CREDENTIALS_DIRECTORY" in fault
 
 
-def test_a_credential_that_is_closed_or_none_is_one_fault_that_names_it(credentials: Path) -> None:
+def test_a_credential_that_cannot_be_read_is_reported_once_by_path(credentials: Path) -> None:
     file = credentials / "imhearing_s3_secret_access_key"
     file.write_text("hush-hush")
     file.chmod(0o000)
@@ -99,13 +99,13 @@ def test_a_credential_that_is_closed_or_none_is_one_fault_that_names_it(credenti
     assert unreadable(credentials).startswith(f"{file}: cannot be read (Is a directory); ")
 
 
-def test_a_folder_of_credentials_that_is_not_there_holds_none(tmp_path: Path) -> None:
+def test_a_missing_credentials_folder_is_ignored(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", Path(__file__)):
         assert not load(tmp_path, environ={"CREDENTIALS_DIRECTORY": str(folder)}).s3.secret_access_key.reveal()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("[recorder]\nrecord_period = soon\n", ["[recorder] record_period", "'soon'", "a number"]),
         ("[recorder]\nrecord_period = 0\n", ["[recorder] record_period", ">= 1"]),
@@ -116,27 +116,27 @@ def test_a_folder_of_credentials_that_is_not_there_holds_none(tmp_path: Path) ->
         ("[recorder]\nbits = 20\n", ["[recorder] bits", "16, 24"]),
         ("[recorder]\nrecord_path =\n", ["[recorder] record_path", "a path"]),
         ("[recorder]\nrecord_perod = 5\n", ["record_perod", "did you mean record_period?"]),
-        ("[recorder]\nxyzzy = 5\n", ["xyzzy", "there are:", "record_path"]),
+        ("[recorder]\nxyzzy = 5\n", ["xyzzy", "known:", "record_path"]),
         ("[recoder]\nrecord_period = 5\n", ["[recoder]", "did you mean recorder?"]),
         ("[mqtt]\nport = 0\n", ["[mqtt] port", ">= 1"]),
         ("[mqtt]\nport = 65536\n", ["[mqtt] port", "<= 65535"]),
         ("[node]\nname = Pörch\n", ["[node] name", "a-z"]),
         ("[node]\nname = all\n", ["[node] name", "not `all`"]),
-        ("record_period = 5\n", ["no section"]),
-        ("[recorder]\nrecord_period = 5\nrecord_period = 6\n", ["record_period", "already exists"]),
+        ("record_period = 5\n", ["outside any section"]),
+        ("[recorder]\nrecord_period = 5\nrecord_period = 6\n", ["record_period", "set twice"]),
         ("[recorder]\nnonsense\n", ["line 2", "key = value"]),
-        ("[recorder]\n[recorder]\n", ["line 2", "already exists"]),
+        ("[recorder]\n[recorder]\n", ["line 2", "appears twice"]),
     ],
 )
-def test_one_fault_names_its_place_and_what_to_do(tmp_path: Path, text: str, said: list[str]) -> None:
+def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expected: list[str]) -> None:
     found = faults(tmp_path, text)
     assert len(found) == 1
     assert str(tmp_path / "config.ini") in found[0]
-    for words in said:
-        assert words in found[0]
+    for fragment in expected:
+        assert fragment in found[0]
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
         "[recorder]\nrecord_period = soon\nbits = 20\n[mqtt]\nprot = 1\n[nothing]\na = b\n",
@@ -146,7 +146,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         ("recorder.record_period", "SECTION.KEY=VALUE"),
         ("=5", "SECTION.KEY=VALUE"),
@@ -155,23 +155,23 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         ("recorder.record_period=x", "--set recorder.record_period = 'x'"),
     ],
 )
-def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> None:
+def test_an_invalid_override_is_quoted(tmp_path: Path, override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, None, [override], NOTHING)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no such file; start from config_example\.ini"):
+def test_a_config_file_given_explicitly_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file; start from config_example\.ini"):
         load(tmp_path, tmp_path / "mine.ini", environ=NOTHING)
 
 
-def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_config_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path, tmp_path, environ=NOTHING)
 
 
-def test_a_file_without_rights(tmp_path: Path) -> None:
+def test_a_config_file_without_read_permission_is_a_fault(tmp_path: Path) -> None:
     path = write(tmp_path, "[recorder]\n", 0o000)
     if os.access(path, os.R_OK):
         pytest.skip("root reads everything")
@@ -179,27 +179,27 @@ def test_a_file_without_rights(tmp_path: Path) -> None:
         load(tmp_path, environ=NOTHING)
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_a_config_file_that_is_not_utf8_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "config.ini").write_bytes(b"[node]\nname = \xff\xfe\n")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load(tmp_path, environ=NOTHING)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
-def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+def test_secrets_in_a_file_readable_by_others_are_a_fault(tmp_path: Path, mode: int) -> None:
     found = faults(tmp_path, "[ably]\napi_key = app.key:hidden\n", mode)
     assert found == [
-        f"{tmp_path}/config.ini: holds secrets and others can read it; run: chmod 600 {tmp_path}/config.ini"
+        f"{tmp_path}/config.ini: contains secrets but other users can read it; run: chmod 600 {tmp_path}/config.ini"
     ]
 
 
-def test_a_file_without_secrets_may_be_read_by_all(tmp_path: Path) -> None:
+def test_a_file_without_secrets_may_be_readable_by_others(tmp_path: Path) -> None:
     write(tmp_path, "[recorder]\nrecord_period = 5\n[ably]\napi_key =\n", 0o644)
     assert load(tmp_path, environ=NOTHING).recorder.record_period == 5
 
 
 @pytest.mark.parametrize(("section", "key"), _SECRETS)
-def test_secrets_show_neither_in_faults_nor_in_text(tmp_path: Path, section: str, key: str) -> None:
+def test_secrets_never_appear_in_faults_or_when_settings_are_printed(tmp_path: Path, section: str, key: str) -> None:
     secret = "xyzzy-plugh"
     found = faults(tmp_path, f"[{section}]\n{key} = {secret}\n{key}x = {secret}\n", 0o644)
     assert len(found) == 2
@@ -211,15 +211,15 @@ def test_secrets_show_neither_in_faults_nor_in_text(tmp_path: Path, section: str
 
 
 @pytest.mark.parametrize("text", ["api_key = {}\n", "[ably]\napi_key {}\n", "[ably]\napi_key = {}\napi_key = {}\n"])
-def test_a_broken_file_does_not_show_its_secrets(tmp_path: Path, text: str) -> None:
+def test_faults_of_a_malformed_file_do_not_quote_its_secrets(tmp_path: Path, text: str) -> None:
     assert "xyzzyplugh" not in str(faults(tmp_path, text.replace("{}", "xyzzyplugh")))
 
 
-def test_an_empty_secret_looks_empty() -> None:
+def test_an_empty_secret_prints_as_empty() -> None:
     assert f"{Secret()}{Secret()!r}" == "''"
 
 
-def test_paths_know_the_home_folder(tmp_path: Path) -> None:
+def test_a_tilde_in_a_path_is_expanded(tmp_path: Path) -> None:
     write(tmp_path, "[recorder]\nrecord_path = ~/sounds\n[catalog]\ndb_path = /var/lib/x.db\n")
     settings = load(tmp_path, environ=NOTHING)
     assert settings.recorder.record_path == Path.home() / "sounds"
@@ -230,7 +230,7 @@ _words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), mi
 
 
 @given(word=_words, path=_words, secret=_words, period=st.floats(1, 3600), port=st.integers(1, 65_535))
-def test_what_is_written_is_read_back(
+def test_settings_written_as_ini_load_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory, word: str, path: str, secret: str, period: float, port: int
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
@@ -249,17 +249,17 @@ def test_what_is_written_is_read_back(
     assert (again.mqtt.host, again.mqtt.port) == (word, port)
 
 
-def test_the_example_is_what_the_code_says() -> None:
+def test_config_example_is_up_to_date() -> None:
     written = (ROOT / "config_example.ini").read_text(encoding="utf-8")
     assert written == example_ini(), "run: python -m edge.configuration.loader > config_example.ini"
 
 
-def test_the_example_can_be_used_and_changes_nothing(tmp_path: Path) -> None:
+def test_config_example_loads_as_the_defaults(tmp_path: Path) -> None:
     write(tmp_path, example_ini(), 0o644)
     assert load(tmp_path, environ=NOTHING) == load(tmp_path, Path(os.devnull), environ=NOTHING)
 
 
-def test_the_example_explains_every_key() -> None:
+def test_config_example_explains_every_setting() -> None:
     lines = example_ini().splitlines()
     for section, struct in _SECTIONS.items():
         assert f"[{section}]" in lines
@@ -269,18 +269,18 @@ def test_the_example_explains_every_key() -> None:
             assert above.startswith("#"), key
 
 
-def test_every_example_in_it_is_valid(tmp_path: Path) -> None:
+def test_every_example_value_is_valid(tmp_path: Path) -> None:
     examples, section = [], ""
     for line in example_ini().splitlines():
         if line.startswith("["):
             section = line.strip("[]")
-        elif line.startswith("#   for example: "):
-            key, _, value = line.removeprefix("#   for example: ").partition(" = ")
+        elif line.startswith("#   Example: "):
+            key, _, value = line.removeprefix("#   Example: ").partition(" = ")
             examples.append(f"{section}.{key}={value}")
     assert len(examples) > 20
     load(tmp_path, None, examples, NOTHING)  # all at once: some keys need each other
 
 
-def test_the_data_folder_follows_the_platform() -> None:
+def test_the_default_data_folder_follows_xdg() -> None:
     assert config.default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/data/imhearing")
     assert config.default_data_dir({}) == Path.home() / ".local/share/imhearing"

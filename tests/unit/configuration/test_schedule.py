@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -44,7 +45,7 @@ def hours_on(schedule: Schedule, start: Instant, end: Instant) -> float:
     return total / HOUR
 
 
-def test_nothing_written_means_always() -> None:
+def test_an_empty_schedule_means_always() -> None:
     assert parse("").at(at("2026-03-03T22:00:00")).on
     assert parse("  ").at(at("1970-01-01T00:00:00")).on
 
@@ -63,23 +64,23 @@ def test_nothing_written_means_always() -> None:
         ("05:00-08:00, 10:00-11:00", "2026-03-03T08:30:00", False, "2026-03-03T10:00:00"),
     ],
 )
-def test_windows_by_the_clock(text: str, moment: str, on: bool, until: str) -> None:
+def test_clock_windows_include_their_start_and_exclude_their_end(text: str, moment: str, on: bool, until: str) -> None:
     assert parse(text, zone=BERLIN).at(local(moment)) == (on, local(until))
 
 
-def test_a_duty_cycle_counts_from_the_whole_hour() -> None:
+def test_a_duty_cycle_starts_on_the_full_hour() -> None:
     schedule = parse("60s/300s")
     assert schedule.at(at("2026-03-03T22:05:00")) == (True, at("2026-03-03T22:06:00"))
     assert schedule.at(at("2026-03-03T22:06:00")) == (False, at("2026-03-03T22:10:00"))
 
 
-def test_a_window_and_a_duty_cycle_hold_both() -> None:
+def test_a_window_and_a_duty_cycle_combine() -> None:
     schedule = parse("06:00-06:10 60s/300s", zone=BERLIN)
     noon = local("2026-03-03T12:00")
     assert hours_on(schedule, noon, Instant(noon + 24 * HOUR)) * 60 == pytest.approx(2)
 
 
-def test_from_sunset_to_sunrise_with_margins() -> None:
+def test_sunset_to_sunrise_with_offsets() -> None:
     schedule = parse("sunset-30m..sunrise+30m", HERE, BERLIN)
     begins = sun_time("sunset", date(2026, 3, 3), HERE) - 30 * MINUTE
     ends = sun_time("sunrise", date(2026, 3, 4), HERE) + 30 * MINUTE
@@ -88,13 +89,13 @@ def test_from_sunset_to_sunrise_with_margins() -> None:
     assert not schedule.at(Instant(ends)).on
 
 
-def test_a_sunset_after_the_end_leaves_that_day_out() -> None:
+def test_a_day_whose_sunset_follows_the_windows_end_has_no_window() -> None:
     schedule = parse("sunset..21:00", HERE, BERLIN)
     assert hours_on(schedule, local("2026-06-21T12:00"), local("2026-06-22T12:00")) == 0  # it sets at 21:33
     assert hours_on(schedule, local("2026-12-21T12:00"), local("2026-12-22T12:00")) == pytest.approx(5.1, abs=0.1)
 
 
-def test_polar_day_and_polar_night() -> None:
+def test_a_night_window_vanishes_in_polar_day_and_never_ends_in_polar_night() -> None:
     tromso, zone = Place(69.65, 18.96), ZoneInfo("Europe/Oslo")
     night, margin = parse("sunset..sunrise", tromso, zone), parse("sunset-30m..sunrise+30m", tromso, zone)
     summer, winter = local("2026-06-20T12:00", zone), local("2026-12-20T12:00", zone)
@@ -103,7 +104,7 @@ def test_polar_day_and_polar_night() -> None:
     assert hours_on(night, winter, Instant(winter + 24 * HOUR)) == pytest.approx(24, abs=0.1)
 
 
-def test_a_day_on_which_the_clock_is_changed() -> None:
+def test_a_window_covers_both_passes_of_a_repeated_hour() -> None:
     spring, autumn = "2026-03-29T00:00", "2026-10-25T00:00"
     assert hours_on(parse("01:00-05:00", zone=BERLIN), local(spring), local("2026-03-30T00:00")) == 3
     assert hours_on(parse("01:00-05:00", zone=BERLIN), local(autumn), local("2026-10-26T00:00")) == 5
@@ -111,7 +112,7 @@ def test_a_day_on_which_the_clock_is_changed() -> None:
     assert hours_on(parse("02:15-02:45", zone=BERLIN), local(autumn), local("2026-10-26T00:00")) == 1.5
 
 
-def test_an_island_beyond_the_date_line_and_a_node_on_utc() -> None:
+def test_sun_windows_are_right_beyond_the_date_line_and_on_utc() -> None:
     kiribati = parse("sunset..22:00", Place(1.87, -157.4), timezone(timedelta(hours=14)))
     noon = Instant.parse("2026-03-03T12:00:00+14:00")
     assert hours_on(kiribati, noon, Instant(noon + 24 * HOUR)) == pytest.approx(3.3, abs=0.3)
@@ -120,7 +121,7 @@ def test_an_island_beyond_the_date_line_and_a_node_on_utc() -> None:
 
 
 @given(st.sampled_from(SCHEDULES), st.integers(0, 366 * 86_400), st.integers(0, 10_000))
-def test_what_is_said_holds_until_then(text: str, second: int, part: int) -> None:
+def test_the_state_lasts_until_the_announced_change(text: str, second: int, part: int) -> None:
     schedule = parse(text, HERE, BERLIN)
     now = Instant(at("2026-01-01T00:00:00") + second * SECOND)
     answer = schedule.at(now)
@@ -138,13 +139,13 @@ def test_what_is_said_holds_until_then(text: str, second: int, part: int) -> Non
         "06:00-22:00-23:00", "٠٦:00-22:00", "1.5h/3h",
     ],
 )  # fmt: skip
-def test_nonsense_is_refused_with_examples(text: str) -> None:
+def test_invalid_schedules_are_rejected_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"06:00|shorter|record all day"):
         parse(text, HERE)
 
 
 @given(st.text(alphabet="0123456789:-./,smh sunriet+", max_size=30))
-def test_anything_is_either_a_schedule_or_refused(text: str) -> None:
+def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
     try:
         schedule = parse(text, HERE, BERLIN)
     except ValueError:
@@ -154,17 +155,17 @@ def test_anything_is_either_a_schedule_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("overrides", "expected"),
     [
-        (["recorder.schedule=sunset..sunrise"], "recorder.schedule: needs to know where the sun rises"),
-        (["recorder.schedule=nonsense"], "recorder.schedule: 'nonsense' is no time of day"),
+        (["recorder.schedule=sunset..sunrise"], "recorder.schedule: sunrise and sunset need a position"),
+        (["recorder.schedule=nonsense"], "recorder.schedule: 'nonsense' is not a time window"),
         (["node.latitude=91", "node.longitude=0"], "node.latitude: latitude '91'"),
         (["node.latitude=52"], "longitude: longitude ''"),
         (["node.latitude=nan", "node.longitude=0"], "node.latitude: latitude 'nan'"),
     ],
 )
-def test_a_wrong_one_is_a_fault_of_the_configuration(tmp_path, sets: list[str], told: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_invalid_schedule_is_a_configuration_fault(tmp_path: Path, overrides: list[str], expected: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        load(tmp_path, overrides=sets, environ={})
-    assert told in str(refused.value)
+        load(tmp_path, overrides=overrides, environ={})
+    assert expected in str(refused.value)
     assert refused.value.exit_code == 78

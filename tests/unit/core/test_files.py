@@ -15,7 +15,7 @@ import pytest
 
 from edge.catalog.holds import change_holds, write_for_owner
 from edge.core.files import is_temporary, temporary_beside, write_atomically
-from edge.core.instance import instance
+from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
 from tests.support.chunks import audio_bytes, make_chunk
@@ -52,7 +52,7 @@ def _work(
 
 def test_three_processes_at_a_first_start_agree_on_one_instance(tmp_path: Path) -> None:
     folders = [tmp_path / f"node-{number}" for number in range(_ROUNDS)]
-    first, second, third = together(instance, folders)
+    first, second, third = together(load_instance_id, folders)
     assert first == second == third
     assert first == [(folder / "instance").read_text() for folder in folders]
     assert len(set(first)) == _ROUNDS
@@ -63,7 +63,7 @@ def test_three_processes_that_find_a_damaged_instance_agree_on_a_new_one(tmp_pat
     for folder in folders:
         folder.mkdir()
         (folder / "instance").write_bytes(b"\0" * 16)
-    first, second, third = together(instance, folders)
+    first, second, third = together(load_instance_id, folders)
     assert first == second == third
     assert len(set(first)) == _ROUNDS
 
@@ -114,7 +114,7 @@ def test_a_write_that_the_disk_does_not_take_leaves_nothing_behind(tmp_path: Pat
         lambda: write_for_owner(tmp_path / "state", b"new"),
         lambda: spool.chunks.finish(part, make_chunk(0)),
         lambda: change_holds(tmp_path / "catalog.db", lambda holds: holds.added(Instant(0), Instant(1))),
-        lambda: instance(tmp_path / "node"),
+        lambda: load_instance_id(tmp_path / "node"),
     ]
     assert [_fails(write) for write in writes] == [errno.EFBIG] * len(writes)
     assert (tmp_path / "state").read_text() == "old"

@@ -8,7 +8,7 @@ from edge.core.instant import FIRST, LAST, Instant
 
 
 @given(st.integers(FIRST, LAST))
-def test_text_and_back_is_the_same_microsecond(micros: int) -> None:
+def test_an_instant_survives_a_text_round_trip(micros: int) -> None:
     text = str(Instant(micros))
     assert Instant.parse(text) == micros
     assert len(text) == 27
@@ -16,7 +16,7 @@ def test_text_and_back_is_the_same_microsecond(micros: int) -> None:
 
 
 @given(st.integers(FIRST, LAST), st.integers(FIRST, LAST))
-def test_text_sorts_as_time(one: int, other: int) -> None:
+def test_instants_as_text_sort_chronologically(one: int, other: int) -> None:
     assert (str(Instant(one)) < str(Instant(other))) == (one < other)
 
 
@@ -29,7 +29,7 @@ def test_text_sorts_as_time(one: int, other: int) -> None:
         ("2026-03-03T22:00:00.000001-00:30", "2026-03-03T22:30:00.000001Z"),
     ],
 )
-def test_offsets_and_decimals_are_understood(text: str, same: str) -> None:
+def test_offsets_and_fractions_are_parsed(text: str, same: str) -> None:
     assert str(Instant.parse(text)) == same
 
 
@@ -40,6 +40,6 @@ def test_offsets_and_decimals_are_understood(text: str, same: str) -> None:
         "2026-03-03T24:00:00Z", "2026-03-03T22:00:00.1234567Z", "2026-03-03T22:00:00Z\n", "２026-03-03T22:00:00Z",
     ],
 )  # fmt: skip
-def test_anything_else_is_refused(text: str) -> None:
+def test_malformed_times_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="not a time"):
         Instant.parse(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.core.systemd import Heartbeat
-from tests.support.supervisor import Supervisor
+from tests.support.fake_systemd import FakeSystemd
 
 
 class Clock:
@@ -20,71 +20,73 @@ class Clock:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    made = Supervisor(str(tmp_path / "notify"), 20)
+def fake_systemd(tmp_path: Path) -> Iterator[FakeSystemd]:
+    made = FakeSystemd(str(tmp_path / "notify"), 20)
     yield made
     made.close()
 
 
-def test_the_first_beat_says_ready_and_later_ones_come_four_times_in_the_watchdogs_time(supervisor: Supervisor) -> None:
+def test_readiness_is_reported_first_and_keep_alives_four_times_per_interval(
+    fake_systemd: FakeSystemd,
+) -> None:
     clock = Clock()
-    heartbeat = Heartbeat(supervisor.environ, clock)
-    assert supervisor.listen() == []
+    heartbeat = Heartbeat(fake_systemd.environ, clock)
+    assert fake_systemd.listen() == []
     heartbeat.beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
     for _ in range(100):
         clock.now += 0.2
         heartbeat.beat()
-    assert supervisor.listen() == ["WATCHDOG=1"] * 4
+    assert fake_systemd.listen() == ["WATCHDOG=1"] * 4
 
 
-def test_without_a_watchdog_it_says_ready_once(supervisor: Supervisor) -> None:
+def test_readiness_is_reported_once_without_a_watchdog(fake_systemd: FakeSystemd) -> None:
     clock = Clock()
-    heartbeat = Heartbeat({"NOTIFY_SOCKET": supervisor.environ["NOTIFY_SOCKET"]}, clock)
+    heartbeat = Heartbeat({"NOTIFY_SOCKET": fake_systemd.environ["NOTIFY_SOCKET"]}, clock)
     for _ in range(10):
         heartbeat.beat()
         clock.now += 60
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
 
 
 @pytest.mark.parametrize("wrong", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "²"}])
-def test_a_watchdog_of_another_process_or_without_a_time_is_not_ours(
-    supervisor: Supervisor, wrong: dict[str, str]
+def test_a_watchdog_of_another_process_or_without_an_interval_is_ignored(
+    fake_systemd: FakeSystemd, wrong: dict[str, str]
 ) -> None:
     clock = Clock()
-    heartbeat = Heartbeat(supervisor.environ | wrong, clock)
+    heartbeat = Heartbeat(fake_systemd.environ | wrong, clock)
     heartbeat.beat()
     clock.now += 60
     heartbeat.beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
 
 
-def test_a_status_is_one_line_and_told_once(supervisor: Supervisor) -> None:
-    heartbeat = Heartbeat(supervisor.environ)
+def test_a_status_is_sent_once_as_one_line(fake_systemd: FakeSystemd) -> None:
+    heartbeat = Heartbeat(fake_systemd.environ)
     heartbeat.status("recording\nREADY=1")
     heartbeat.status("recording READY=1")
     heartbeat.status("x" * 500)
     heartbeat.stopping()
-    assert supervisor.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
+    assert fake_systemd.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
 
 
-def test_an_abstract_socket_is_found(tmp_path: Path) -> None:
-    supervisor = Supervisor(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
-    Heartbeat(supervisor.environ).beat()
-    assert supervisor.listen() == ["READY=1\nWATCHDOG=1"]
-    supervisor.close()
+def test_an_abstract_socket_works(tmp_path: Path) -> None:
+    fake_systemd = FakeSystemd(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
+    Heartbeat(fake_systemd.environ).beat()
+    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    fake_systemd.close()
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nowhere/at/all", "vsock:2:1234"])
-def test_nobody_who_listens_is_no_trouble(address: str) -> None:
+def test_a_missing_socket_is_ignored(address: str) -> None:
     heartbeat = Heartbeat({"NOTIFY_SOCKET": address})
     heartbeat.beat()
     heartbeat.status("recording")
     heartbeat.stopping()
 
 
-def test_a_supervisor_that_does_not_read_holds_up_nobody(supervisor: Supervisor) -> None:
-    heartbeat = Heartbeat(supervisor.environ)
+def test_a_systemd_that_does_not_read_blocks_nothing(fake_systemd: FakeSystemd) -> None:
+    heartbeat = Heartbeat(fake_systemd.environ)
     for number in range(2_000):  # more than the socket's queue
         heartbeat.status(f"chunk {number}")
-    assert supervisor.listen()[0] == "STATUS=chunk 0"
+    assert fake_systemd.listen()[0] == "STATUS=chunk 0"

@@ -11,14 +11,14 @@ from edge.core.values import Chunk, Hole, PauseOrder
 from tests.support.chunks import make_chunk
 
 
-def test_a_manifest_survives_json() -> None:
+def test_a_manifest_survives_a_json_round_trip() -> None:
     chunk = make_chunk(3)
     assert wire.decode(wire.encode(chunk), Chunk) == chunk
     assert wire.convert(wire.to_plain(chunk), Chunk) == chunk
     assert wire.decode(wire.encode_pretty(chunk), Chunk) == chunk
 
 
-def test_times_are_text_and_from_is_from() -> None:
+def test_instants_become_text_and_from_loses_its_underscore() -> None:
     assert wire.encode(Hole("crash", Instant(0), Instant(1))) == (
         b'{"cause":"crash","from":"1970-01-01T00:00:00.000000Z","to":"1970-01-01T00:00:00.000001Z"}'
     )
@@ -39,7 +39,7 @@ def test_unknown_fields_are_ignored() -> None:
         (b"[" * 100_000, None),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(data: bytes, field: str | None) -> None:
+def test_an_invalid_field_is_named(data: bytes, field: str | None) -> None:
     with pytest.raises(WireError) as caught:
         wire.decode(data, PauseOrder)
     assert caught.value.field == field
@@ -52,7 +52,7 @@ def test_a_missing_field_is_named() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_rubbish_is_refused_and_nothing_else(data: bytes) -> None:
+def test_any_bytes_decode_or_raise_wire_error(data: bytes) -> None:
     try:
         wire.decode(data, Chunk)
     except WireError:

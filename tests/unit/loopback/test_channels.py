@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query_service.loopback.channels import Channel, Channels
-from query_service.loopback.limits import Limits, Rate
-from query_service.loopback.protocol import Action, Frame, Message, PresenceMessage, Refusal
+from query_service.loopback.limits import Rate, ServerLimits
+from query_service.loopback.protocol import AblyMessage, Action, Frame, PresenceMessage, Refusal
 
-LIMITS = Limits(history_messages=5, history_bytes=5_000, history_total_bytes=8_000, channels=3, history_seconds=120)
+LIMITS = ServerLimits(
+    history_messages=5, history_bytes=5_000, history_total_bytes=8_000, channels=3, history_seconds=120
+)
 
 
 def channels() -> Channels:
@@ -18,8 +20,8 @@ def channels() -> Channels:
 
 
 def publish(all_of: Channels, name: str, data: str, now: float = 0.0) -> str:
-    frame = Frame(action=Action.MESSAGE, messages=[Message(data=data)])
-    all_of.keep(all_of.open(name, now), frame, now)
+    frame = Frame(action=Action.MESSAGE, messages=[AblyMessage(data=data)])
+    all_of.record(all_of.open(name, now), frame, now)
     assert frame.channel_serial is not None
     return frame.channel_serial
 
@@ -135,7 +137,7 @@ def test_names_are_checked_and_idle_channels_make_room() -> None:
 
 def test_members_are_bounded_in_number_and_bytes() -> None:
     channel = Channel("a", 0, LIMITS)
-    limits = Limits(members=2, members_bytes=100)
+    limits = ServerLimits(members=2, members_bytes=100)
     for client_id in ("ann", "bob", "ann"):
         channel.enter(PresenceMessage(connection_id="1", client_id=client_id, data="x" * 20), limits)
     for client_id, data in (("cid", ""), ("bob", "x" * 90)):

@@ -11,9 +11,9 @@ import pytest
 from edge.configuration.settings import Secret
 from edge.core.instant import Instant
 from query_service.loopback.auth import Authority
-from query_service.loopback.connections import Outbox
+from query_service.loopback.connections import SocketQueue
 from query_service.loopback.hub import Hub
-from query_service.loopback.limits import Limits
+from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Action, Flag, Refusal
 from query_service.realtime import tokens
 from query_service.realtime.tokens import client_token, node_token
@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, **limits: Any) -> None:
         self.now = 1_795_326_248.0
-        self.limits = Limits(**limits)
+        self.limits = ServerLimits(**limits)
         self.hub = Hub(Authority(KEY), self.limits, clock=lambda: self.now, monotonic=lambda: self.now)
 
     @property
@@ -56,7 +56,7 @@ class Peer:
     def __init__(self, world: World, query: dict[str, str]) -> None:
         self.world = world
         self.overflowed = False
-        self.outbox = Outbox(world.limits, self._overflow)
+        self.outbox = SocketQueue(world.limits, self._overflow)
         self.connection = world.hub.connect(query, self.outbox)
         self.greeting = self.read()[0]
         self.serial = 0
@@ -109,7 +109,7 @@ def world() -> World:
     return World()
 
 
-def test_greeting_tells_the_limits(world: World) -> None:
+def test_the_connected_frame_contains_the_limits(world: World) -> None:
     greeting = world.client().greeting
     assert greeting["action"] == Action.CONNECTED
     details = greeting["connectionDetails"]
@@ -125,7 +125,7 @@ def test_greeting_tells_the_limits(world: World) -> None:
     }
 
 
-def test_modes_are_what_the_token_permits(world: World) -> None:
+def test_modes_follow_the_tokens_capability(world: World) -> None:
     ann, porch = world.client(), world.node()
     cases: list[tuple[Peer, str, int]] = [
         (ann, REQUESTS, Flag.PUBLISH),
@@ -141,20 +141,20 @@ def test_modes_are_what_the_token_permits(world: World) -> None:
 
 
 @pytest.mark.parametrize("channel", ["imhearing:replies:bob", "imhearing:replies", "other", "imhearing:replies:*"])
-def test_attach_without_capability_is_refused(world: World, channel: str) -> None:
+def test_attach_without_capability_is_rejected(world: World, channel: str) -> None:
     [error] = world.client().attach(channel)
     assert (error["action"], error["channel"]) == (Action.ERROR, channel)
     assert (error["error"]["code"], error["error"]["statusCode"]) == (40160, 401)
 
 
-def test_asking_for_modes_that_are_not_permitted_gives_none(world: World) -> None:
+def test_requesting_only_forbidden_modes_is_rejected(world: World) -> None:
     [error] = world.client().attach(REQUESTS, flags=int(Flag.SUBSCRIBE))
     assert error["error"]["code"] == 40160
     [attached] = world.keyholder().attach(REQUESTS, flags=int(Flag.SUBSCRIBE))
     assert attached["flags"] == Flag.SUBSCRIBE
 
 
-def test_messages_carry_the_servers_stamp_and_no_claims(world: World) -> None:
+def test_messages_are_stamped_by_the_server_not_by_the_client(world: World) -> None:
     ann, porch = world.client(), world.node()
     porch.attach(REQUESTS)
     claims = {
@@ -174,12 +174,12 @@ def test_messages_carry_the_servers_stamp_and_no_claims(world: World) -> None:
 
 
 @pytest.mark.parametrize("claimed", ["bob", "*", "porch"])
-def test_another_client_id_is_refused(world: World, claimed: str) -> None:
+def test_publishing_under_another_client_id_is_rejected(world: World, claimed: str) -> None:
     nack = world.client().publish(REQUESTS, clientId=claimed)
     assert (nack["action"], nack["error"]["code"]) == (Action.NACK, 40012)
 
 
-def test_publish_needs_the_capability_attached_or_not(world: World) -> None:
+def test_publishing_requires_the_capability_attached_or_not(world: World) -> None:
     ann, bob = world.client(), world.client("bob")
     bob.attach("imhearing:replies:bob")
     for channel in ("imhearing:replies:bob", "imhearing:events:porch", NODES):
@@ -190,7 +190,7 @@ def test_publish_needs_the_capability_attached_or_not(world: World) -> None:
     assert keyholder.publish(REQUESTS)["error"]["code"] == 40160
 
 
-def test_a_repeated_publish_is_carried_out_once(world: World) -> None:
+def test_a_repeated_publish_takes_effect_once(world: World) -> None:
     ann, porch = world.client(), world.node()
     porch.attach(REQUESTS)
     assert ann.publish(REQUESTS, "one")["action"] == Action.ACK
@@ -201,14 +201,14 @@ def test_a_repeated_publish_is_carried_out_once(world: World) -> None:
     assert data(porch.read()) == ["one"]
 
 
-def test_a_repeated_refusal_stays_one(world: World) -> None:
+def test_a_repeated_rejected_publish_is_rejected_again(world: World) -> None:
     ann = world.client()
     assert ann.publish(REPLIES)["action"] == Action.NACK
     ann.lose()
     assert world.client(resume=ann.key).publish(REPLIES)["action"] == Action.NACK
 
 
-def test_the_same_serial_with_another_message_is_another_message(world: World) -> None:
+def test_another_message_with_the_same_serial_is_published(world: World) -> None:
     ann, porch = world.client(), world.node()
     porch.attach(REQUESTS)
     ann.publish(REQUESTS, "one")
@@ -217,7 +217,7 @@ def test_the_same_serial_with_another_message_is_another_message(world: World) -
     assert data(porch.read()) == ["one", "two"]
 
 
-def test_size_limit_is_the_services(world: World) -> None:
+def test_the_message_size_limit_is_ablys(world: World) -> None:
     ann = world.client()
     assert ann.publish(REQUESTS, "x" * 65_533)["action"] == Action.ACK  # with the 3 letters of `ann`
     assert ann.publish(REQUESTS, "x" * 65_534)["error"]["code"] == 40009
@@ -225,7 +225,7 @@ def test_size_limit_is_the_services(world: World) -> None:
     assert empty[0]["error"]["code"] == 40000
 
 
-def test_rate_limit_is_the_services(world: World) -> None:
+def test_the_message_rate_limit_is_ablys(world: World) -> None:
     ann = world.client()
     answers = [ann.publish(REQUESTS, str(index)) for index in range(51)]
     assert actions(answers) == [Action.ACK] * 50 + [Action.NACK]
@@ -241,7 +241,7 @@ def test_rate_limit_of_one_channel(world: World) -> None:
     assert refused == [42910] * 10
 
 
-def test_a_listener_above_the_rate_is_told_that_it_misses_something(world: World) -> None:
+def test_a_subscriber_above_its_rate_is_told_about_dropped_messages(world: World) -> None:
     listener = world.keyholder(clientId="all")
     for channel in ("a", "b"):
         listener.attach(channel)
@@ -251,11 +251,11 @@ def test_a_listener_above_the_rate_is_told_that_it_misses_something(world: World
             publisher.publish({"ann": "a", "bob": "b"}[name], str(index))
     frames = listener.read()
     assert len(data(frames)) == 50
-    [told] = [frame for frame in frames if frame["action"] == Action.ATTACHED]
-    assert (told["channel"], told["error"]["code"], told["flags"] & Flag.RESUMED) == ("b", 80020, 0)
+    [output] = [frame for frame in frames if frame["action"] == Action.ATTACHED]
+    assert (output["channel"], output["error"]["code"], output["flags"] & Flag.RESUMED) == ("b", 80020, 0)
 
 
-def test_echo_can_be_left_out(world: World) -> None:
+def test_echo_can_be_disabled(world: World) -> None:
     loud, quiet = world.keyholder(), world.keyholder(echo="false")
     for peer in (loud, quiet):
         peer.attach("a")
@@ -264,7 +264,7 @@ def test_echo_can_be_left_out(world: World) -> None:
     assert data(loud.read()) == ["mine"]
 
 
-def test_resume_brings_what_was_missed_in_order(world: World) -> None:
+def test_resume_delivers_missed_messages_in_order(world: World) -> None:
     ann, porch = world.client(), world.node()
     serial = ann.attach(REPLIES)[0]["channelSerial"]
     porch.publish(REPLIES, "0")
@@ -281,7 +281,7 @@ def test_resume_brings_what_was_missed_in_order(world: World) -> None:
     assert frames[-1]["channelSerial"] > serial
 
 
-def test_attaching_again_on_the_same_socket_brings_nothing_twice(world: World) -> None:
+def test_reattaching_on_the_same_socket_delivers_nothing_twice(world: World) -> None:
     ann, porch = world.client(), world.node()
     serial = ann.attach(REPLIES)[0]["channelSerial"]
     porch.publish(REPLIES, "0")
@@ -291,7 +291,7 @@ def test_attaching_again_on_the_same_socket_brings_nothing_twice(world: World) -
     assert data(frames) == []
 
 
-def test_no_resume_after_two_minutes(world: World) -> None:
+def test_a_connection_cannot_be_resumed_after_two_minutes(world: World) -> None:
     ann = world.client()
     ann.lose()
     world.pass_time(119)
@@ -304,7 +304,7 @@ def test_no_resume_after_two_minutes(world: World) -> None:
     assert again.greeting["connectionId"] != bob.connection.id
 
 
-def test_nobody_resumes_anothers_connection(world: World) -> None:
+def test_another_client_cannot_resume_a_connection(world: World) -> None:
     ann = world.client()
     ann.lose()
     assert world.client("bob", resume=ann.key).greeting["error"]["code"] == 80018
@@ -321,7 +321,7 @@ def test_a_second_socket_replaces_the_first(world: World) -> None:
     assert data(again.read()) == ["here"]
 
 
-def test_rewind_brings_what_was_before(world: World) -> None:
+def test_rewind_delivers_earlier_messages(world: World) -> None:
     porch = world.node()
     for text in "123":
         porch.publish(REPLIES, text)
@@ -334,7 +334,7 @@ def test_rewind_brings_what_was_before(world: World) -> None:
     assert (error["channel"], error["error"]["code"]) == (REPLIES, 40003)
 
 
-def test_no_rewind_where_a_client_comes_back(world: World) -> None:
+def test_rewind_is_ignored_on_resume(world: World) -> None:
     world.node().publish(REPLIES, "old")
     for fields in ({"channelSerial": "0000000000000-000000000001"}, {"flags": int(Flag.ATTACH_RESUME)}):
         frames = world.client().attach(REPLIES, params={"rewind": "2"}, **fields)
@@ -342,7 +342,7 @@ def test_no_rewind_where_a_client_comes_back(world: World) -> None:
         assert not frames[0]["flags"] & Flag.RESUMED
 
 
-def test_presence_is_seen_by_those_who_may_and_by_oneself(world: World) -> None:
+def test_presence_is_visible_to_permitted_clients_and_to_oneself(world: World) -> None:
     only_present = tokens._sign(KEY, "shed", {NODES: ["presence"]}, 60, world.instant)
     ann, porch, shed = world.client(), world.node(), Peer(world, {"accessToken": only_present})
     for peer in (ann, porch, shed):
@@ -359,7 +359,7 @@ def test_presence_is_seen_by_those_who_may_and_by_oneself(world: World) -> None:
     assert (sync["action"], sync["presence"][0]["action"], sync["presence"][0]["clientId"]) == (16, 1, "porch")
 
 
-def test_a_client_cannot_pose_as_a_node(world: World) -> None:
+def test_a_client_cannot_impersonate_a_node(world: World) -> None:
     ann = world.client()
     ann.attach(NODES)
     assert ann.enter(NODES)[-1]["error"]["code"] == 40160
@@ -400,7 +400,7 @@ def test_a_short_break_does_not_end_presence(world: World) -> None:
     assert [(item["action"], item["id"]) for item in seen] == [(2, member["id"])]  # the same entry: nothing new
 
 
-def test_a_new_token_is_asked_for_and_narrows(world: World) -> None:
+def test_a_new_token_is_requested_and_can_remove_modes(world: World) -> None:
     ann = world.client(ttl=100)
     ann.attach(REPLIES)
     world.pass_time(69)
@@ -416,7 +416,7 @@ def test_a_new_token_is_asked_for_and_narrows(world: World) -> None:
     assert ann.outbox.close_code is None
 
 
-def test_an_expired_token_ends_the_socket(world: World) -> None:
+def test_an_expired_token_closes_the_socket(world: World) -> None:
     ann = world.client(ttl=100)
     world.pass_time(100)
     assert ann.read()[-1]["error"]["code"] == 40142
@@ -425,7 +425,7 @@ def test_an_expired_token_ends_the_socket(world: World) -> None:
     assert again.greeting["connectionId"] == ann.connection.id
 
 
-def test_a_new_token_takes_channels_away(world: World) -> None:
+def test_a_new_token_can_detach_channels(world: World) -> None:
     keyholder = world.keyholder(clientId="ann")
     keyholder.attach(REPLIES)
     keyholder.attach("other")
@@ -438,7 +438,7 @@ def test_a_new_token_takes_channels_away(world: World) -> None:
 
 
 @pytest.mark.parametrize("auth", [None, {"accessToken": "rubbish"}, "bob"])
-def test_a_false_new_token_ends_the_socket(world: World, auth: Any) -> None:
+def test_an_invalid_new_token_closes_the_socket(world: World, auth: Any) -> None:
     ann = world.client()
     if auth == "bob":
         auth = {"accessToken": client_token(KEY, "bob", 60, world.instant)}
@@ -457,7 +457,7 @@ def test_heartbeats_are_echoed_and_sent_when_idle(world: World) -> None:
 
 
 @pytest.mark.parametrize("raw", ["", "[]", '{"action":"x"}', b"\xff\x00", '{"action":15,"messages":7}'])
-def test_malformed_frames_get_an_error_and_an_end(world: World, raw: str | bytes) -> None:
+def test_malformed_frames_are_answered_with_an_error_and_a_close(world: World, raw: str | bytes) -> None:
     ann = world.client()
     world.hub.receive(ann.connection, raw)
     [error] = ann.read()
@@ -479,7 +479,7 @@ def test_a_frame_without_a_channel_or_serial_is_an_error(world: World) -> None:
         assert ann.outbox.close_code == 1008
 
 
-def test_a_flood_of_frames_ends_the_socket(world: World) -> None:
+def test_a_flood_of_frames_closes_the_socket(world: World) -> None:
     ann = world.client()
     for _ in range(500):
         ann.send(Action.HEARTBEAT)
@@ -488,7 +488,7 @@ def test_a_flood_of_frames_ends_the_socket(world: World) -> None:
 
 
 def test_a_slow_reader_is_dropped_and_can_resume(world: World) -> None:
-    world = World(outbox_bytes=1_000)
+    world = World(queue_bytes=1_000)
     ann, porch = world.client(), world.node()
     serial = ann.attach(REPLIES)[0]["channelSerial"]
     for text in ("a" * 600, "b" * 600):
@@ -496,12 +496,12 @@ def test_a_slow_reader_is_dropped_and_can_resume(world: World) -> None:
     assert ann.overflowed
     assert ann.read() == []
     ann.lose()
-    world.limits = Limits()
+    world.limits = ServerLimits()
     again = world.client(resume=ann.key)
     assert data(again.attach(REPLIES, channelSerial=serial)) == ["a" * 600, "b" * 600]
 
 
-def test_connections_are_bounded_and_lost_ones_make_room() -> None:
+def test_connections_are_limited_and_lost_ones_are_evicted() -> None:
     world = World(connections=2)
     ann, bob = world.client(), world.client("bob")
     with pytest.raises(Refusal) as refused:
@@ -512,7 +512,7 @@ def test_connections_are_bounded_and_lost_ones_make_room() -> None:
     assert world.client("bob", resume=bob.key).greeting["connectionId"] == bob.connection.id
 
 
-def test_attachments_are_bounded() -> None:
+def test_attachments_are_limited() -> None:
     world = World(attachments=1)
     keyholder = world.keyholder()
     keyholder.attach("a")
@@ -522,14 +522,14 @@ def test_attachments_are_bounded() -> None:
     assert keyholder.attach("b")[0]["action"] == Action.ATTACHED
 
 
-def test_close_is_answered_and_final(world: World) -> None:
+def test_close_is_acknowledged_and_final(world: World) -> None:
     ann = world.client()
     assert ann.send(Action.CLOSE) == [{"action": Action.CLOSED}]
     assert ann.outbox.close_code == 1000
     assert world.client(resume=ann.key).greeting["error"]["code"] == 80018
 
 
-def test_detach_ends_delivery(world: World) -> None:
+def test_detach_stops_delivery(world: World) -> None:
     ann, porch = world.client(), world.node()
     ann.attach(REPLIES)
     assert ann.send(Action.DETACH, channel=REPLIES) == [{"action": Action.DETACHED, "channel": REPLIES}]

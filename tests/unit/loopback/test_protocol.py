@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query_service.loopback.protocol import (
+    AblyMessage,
     Action,
     Format,
     Frame,
-    Message,
     Presence,
     PresenceMessage,
     Refusal,
@@ -39,7 +39,7 @@ frames = st.dictionaries(st.sampled_from(names), plain | st.lists(parts, max_siz
     lambda fields: {**fields, "action": 15}
 )
 messages = st.builds(
-    Message,
+    AblyMessage,
     name=st.none() | st.text(max_size=20),
     data=st.none() | st.text(max_size=50) | st.binary(max_size=50),
     encoding=st.none() | st.sampled_from(["json", "utf-8"]),
@@ -102,18 +102,18 @@ def test_text_on_a_binary_connection_is_refused() -> None:
 
 
 @given(messages)
-def test_both_encodings_carry_the_same(message: Message) -> None:
+def test_both_encodings_carry_the_same(message: AblyMessage) -> None:
     frame = Frame(action=Action.MESSAGE, channel="c", messages=[message])
     binary = msgspec.msgpack.decode(bytes(encode(frame, "msgpack")))  # type: ignore[arg-type]
     text = json.loads(encode(frame, "json"))
-    sent = msgspec.convert(text["messages"][0], Message)
+    sent = msgspec.convert(text["messages"][0], AblyMessage)
     assert as_bytes(sent) == message
-    assert msgspec.convert(binary["messages"][0], Message) == message
+    assert msgspec.convert(binary["messages"][0], AblyMessage) == message
     assert binary["action"] == text["action"] == 15
 
 
 @given(messages)
-def test_base64_there_and_back(message: Message) -> None:
+def test_base64_there_and_back(message: AblyMessage) -> None:
     assert as_bytes(as_text(message)) == message
     assert size_of(as_bytes(as_text(message))) == size_of(message)
 
@@ -121,27 +121,29 @@ def test_base64_there_and_back(message: Message) -> None:
 @pytest.mark.parametrize("data", ["not base64!", "YWJ", None, 5])
 def test_false_base64_is_refused(data: object) -> None:
     with pytest.raises(Refusal) as caught:
-        as_bytes(Message(data=data, encoding="json/base64"))
+        as_bytes(AblyMessage(data=data, encoding="json/base64"))
     assert caught.value.info.code == 40013
 
 
 def test_size_counts_what_the_service_counts() -> None:
-    message = Message(name="answer", data=b"x" * 100, client_id="ann", extras={"headers": {"id": "1"}}, id="ignored")
+    message = AblyMessage(
+        name="answer", data=b"x" * 100, client_id="ann", extras={"headers": {"id": "1"}}, id="ignored"
+    )
     assert size_of(message) == 6 + 100 + 3 + len('{"headers":{"id":"1"}}')
-    assert size_of(Message(data="ü")) == 2
+    assert size_of(AblyMessage(data="ü")) == 2
 
 
 @pytest.mark.parametrize("data", [{"a": 1}, [1], 5, True])
 def test_data_that_is_no_text_or_bytes_is_refused(data: object) -> None:
     with pytest.raises(Refusal) as caught:
-        size_of(Message(data=data))
+        size_of(AblyMessage(data=data))
     assert caught.value.info.code == 40013
 
 
 @pytest.mark.parametrize("value", [2**70, -(2**70)])
 def test_extras_that_one_encoding_cannot_carry_are_refused(value: int) -> None:
     with pytest.raises(Refusal) as caught:
-        size_of(Message(extras={"headers": {"n": value}}))
+        size_of(AblyMessage(extras={"headers": {"n": value}}))
     assert caught.value.info.code == 40013
 
 

@@ -10,7 +10,7 @@ import pytest
 from edge.configuration.settings import Mqtt, Secret
 from edge.core.errors import ConfigError
 from edge.messaging.access import ACCOUNTS, Account, acl_text, configuration, rights, user_of
-from edge.messaging.login import credentials, role_of, tls_context
+from edge.messaging.login import credentials, tls_context
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,9 +50,6 @@ def test_the_table_in_the_documentation_is_what_the_code_says() -> None:
 
 def test_each_service_logs_in_as_itself() -> None:
     settings = Mqtt(username="porch-{role}", password=Secret("common"), recorder_password=Secret("own"))
-    assert role_of("porch-recorder") == "recorder"
-    assert role_of("query") == "query"
-    assert role_of("my-recorder-watch") == "control"
     assert credentials(settings, "recorder") == ("porch-recorder", "own")
     assert credentials(settings, "control") == ("porch-control", "common")
 

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from edge.core import wire
 from edge.core.errors import SpoolError, WireError
-from edge.messaging.bus import Bus, Handler, Message
+from edge.messaging.bus import Bus
 from edge.messaging.command_server import MAX_CORRELATION, MAX_REQUEST, CommandServer, address, id_of
 from edge.messaging.commands import EVERY_VERB, Command, Pause, Rotate, SetLimit
 from edge.messaging.events import Response
+from edge.messaging.messages import InboundMessage
+from edge.messaging.subscriptions import MessageHandler
 
 BELOW = "imhearing/porch/response/"
 
@@ -25,10 +27,10 @@ class Recorded:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, Response, bytes | None]] = []
-        self.handlers: dict[str, Handler] = {}
+        self.handlers: dict[str, MessageHandler] = {}
 
-    def subscribe(self, topic_filter: str, handler: Handler, *, tell_retained: bool = False) -> None:
-        assert tell_retained
+    def subscribe_raw(self, topic_filter: str, handler: MessageHandler, *, retain_as_published: bool = False) -> None:
+        assert retain_as_published
         self.handlers[topic_filter] = handler
 
     def send(self, topic: str, payload: bytes, correlation: bytes | None = None, expiry: int | None = None) -> None:
@@ -59,7 +61,7 @@ class Node:
         """The answer, if there is one."""
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         before = len(self.bus.sent)
-        message = Message(f"imhearing/porch/request/{verb}", data, envelope.pop("retained", False), **envelope)
+        message = InboundMessage(f"imhearing/porch/request/{verb}", data, envelope.pop("retained", False), **envelope)
         self.bus.handlers["imhearing/porch/request/+"](message)
         assert len(self.bus.sent) - before in (0, 1)
         return self.bus.sent[-1][1] if len(self.bus.sent) > before else None
@@ -151,7 +153,7 @@ def test_a_retained_command_is_ignored() -> None:
 
 @pytest.mark.parametrize("verb", ["", "a/b", "Pause", "$SYS", "x" * 40, "pa use", "pause\n"])
 def test_what_is_no_verb_is_ignored(verb: str) -> None:
-    assert address(Message(f"imhearing/porch/request/{verb}", b"{}", False), "porch") is None
+    assert address(InboundMessage(f"imhearing/porch/request/{verb}", b"{}", False), "porch") is None
 
 
 def test_a_hundred_replays_are_carried_out_once_and_answered_alike() -> None:

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from msgspec.structs import fields
 
+from edge.messaging import topics
 from edge.messaging.commands import COMMANDS
-from edge.messaging.events import EVENTS, ROOT, LevelMeasured, SoundHeard
-from edge.messaging.home_assistant import Component, discovery_payload, discovery_topic
+from edge.messaging.events import EVENTS, LevelMeasured, SoundHeard
+from edge.messaging.home_assistant import Component, discovery_payload
 
 NODE = "porch-2"
 COMPONENTS: dict[str, Component] = discovery_payload(NODE, "dBFS")["components"]
-STRUCTS = {f"{ROOT}/{NODE}/{event.TOPIC}": event for event in EVENTS}
-VERBS = {f"{ROOT}/{NODE}/request/{command.VERB}": command for command in COMMANDS}
+STRUCTS = {event.topic_of(NODE): event for event in EVENTS}
+VERBS = {topics.request(NODE, command.VERB): command for command in COMMANDS}
 
 
 def test_the_payload_has_what_home_assistant_requires() -> None:
@@ -93,7 +94,7 @@ def test_levels_are_pressure_only_once_calibrated() -> None:
 
 
 def test_the_topic_is_one_that_home_assistant_takes() -> None:
-    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", discovery_topic(NODE))
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topics.discovery(NODE))
 
 
 def test_the_documentation_names_each_entity() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.messaging.outbox import Delays, Letter, Outbox
+from edge.messaging.messages import OutboundMessage
+from edge.messaging.outbox import Outbox, ReconnectDelays
 
 
 class Receipt:
@@ -16,42 +17,42 @@ class Receipt:
         return self.taken
 
 
-def letter(name: str, *, qos: int = 1, retain: bool = False, deadline: float | None = None) -> Letter:
-    return Letter(name, b"", qos, retain, deadline)
+def message(name: str, *, qos: int = 1, retain: bool = False, deadline: float | None = None) -> OutboundMessage:
+    return OutboundMessage(name, b"", qos, retain, deadline)
 
 
-def names(letters: list[Letter]) -> list[str]:
-    return [each.topic for each in letters]
+def names(messages: list[OutboundMessage]) -> list[str]:
+    return [each.topic for each in messages]
 
 
 def test_what_waits_comes_out_in_order_and_once() -> None:
     box = Outbox(10)
-    box.hold(letter("a"))
-    box.hold(letter("b"))
+    box.hold(message("a"))
+    box.hold(message("b"))
     assert names(box.take(0)) == ["a", "b"]
     assert box.take(0) == []
 
 
 def test_a_stale_alarm_is_dropped_and_a_fresh_one_is_not() -> None:
     box = Outbox(10)
-    box.hold(letter("old", deadline=60))
-    box.hold(letter("new", deadline=90))
+    box.hold(message("old", deadline=60))
+    box.hold(message("new", deadline=90))
     assert names(box.take(60)) == ["new"]
 
 
 def test_what_was_not_acknowledged_goes_again_before_what_came_later() -> None:
     box = Outbox(10)
-    box.sent(letter("taken"), Receipt(taken=True))
-    box.sent(letter("in flight"), Receipt())
-    box.hold(letter("later"))
+    box.sent(message("taken"), Receipt(taken=True))
+    box.sent(message("in flight"), Receipt())
+    box.hold(message("later"))
     box.connection_lost()
     assert names(box.take(0)) == ["in flight", "later"]
 
 
-def test_retained_letters_and_those_of_qos_0_are_not_kept() -> None:
+def test_retained_messages_and_those_of_qos_0_do_not_wait() -> None:
     box = Outbox(10)
-    box.hold(letter("level", qos=0))
-    box.sent(letter("state", retain=True), Receipt())
+    box.hold(message("level", qos=0))
+    box.sent(message("state", retain=True), Receipt())
     box.connection_lost()
     assert box.take(0) == []
 
@@ -60,7 +61,7 @@ def test_retained_letters_and_those_of_qos_0_are_not_kept() -> None:
 def test_it_never_holds_more_than_its_limit(sent: list[bool], limit: int) -> None:
     box = Outbox(limit)
     for number, is_sent in enumerate(sent):
-        one = letter(str(number))
+        one = message(str(number))
         box.sent(one, Receipt()) if is_sent else box.hold(one)
         assert len(box) <= 2 * limit
     box.connection_lost()
@@ -73,15 +74,15 @@ def greatest() -> float:
 
 
 def test_delays_double_up_to_half_a_minute_and_are_never_below_half_of_that() -> None:
-    delays = Delays(greatest)
+    delays = ReconnectDelays(greatest)
     found = [delays.after("unreachable", 0.0) for _ in range(9)]
     assert found == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    lowest = Delays(lambda: 0.0)
+    lowest = ReconnectDelays(lambda: 0.0)
     assert [lowest.after("unreachable", 0.0) for _ in range(9)][-1] == 15
 
 
 def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
-    delays = Delays(greatest)
+    delays = ReconnectDelays(greatest)
     for _ in range(9):
         delays.after("unreachable", 0.0)
     assert delays.after("unreachable", 60.0) == 30
@@ -89,16 +90,16 @@ def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
 
 
 def test_two_clients_that_take_over_each_others_session_do_not_race() -> None:
-    delays = Delays(greatest)
+    delays = ReconnectDelays(greatest)
     assert [delays.after("lost", 0.1) for _ in range(4)] == [0.5, 1, 2, 4]
 
 
 def test_a_refusal_is_tried_again_slowly() -> None:
-    delays = Delays(greatest)
+    delays = ReconnectDelays(greatest)
     assert delays.after("refused", 0.1) == 15
     assert delays.after("refused", 0.1) == 30
 
 
 @given(st.floats(0, 1))
 def test_jitter_keeps_within_half(chance: float) -> None:
-    assert 0.25 <= Delays(lambda: chance).after("lost", 0.0) <= 0.5
+    assert 0.25 <= ReconnectDelays(lambda: chance).after("lost", 0.0) <= 0.5

@@ -60,19 +60,19 @@ def test_node_token_is_the_nodes_own() -> None:
 
 
 @pytest.mark.parametrize("client_id", ["", "*", "a*", "a:b", "ann\n", "a b", "x" * 65, "ä"])
-def test_no_token_for_a_client_id_that_could_widen_it(client_id: str) -> None:
+def test_client_ids_that_could_widen_a_token_are_rejected(client_id: str) -> None:
     with pytest.raises(UsageError, match="client id"):
         client_token(KEY, client_id, 60, NOW)
 
 
 @pytest.mark.parametrize("node", ["", "all", "Porch", "*", "a:b", "porch\n"])
-def test_no_token_for_a_node_name_that_could_widen_it(node: str) -> None:
+def test_node_names_that_could_widen_a_token_are_rejected(node: str) -> None:
     with pytest.raises(UsageError, match="node"):
         node_token(KEY, node, 60, NOW)
 
 
 @pytest.mark.parametrize("key", ["", "app.key", "app.key:", ":secret", "app key:secret", "app.key:sec ret", "a:b\n"])
-def test_a_wrong_key_is_named_and_not_shown(key: str) -> None:
+def test_a_malformed_key_is_reported_without_quoting_it(key: str) -> None:
     with pytest.raises(ConfigError, match="name:secret") as caught:
         client_token(Secret(key), "ann", 60, NOW)
     assert "sec ret" not in str(caught.value)
@@ -80,7 +80,7 @@ def test_a_wrong_key_is_named_and_not_shown(key: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 10**10])
-def test_a_life_out_of_bounds_is_refused(seconds: int) -> None:
+def test_an_invalid_lifetime_is_rejected(seconds: int) -> None:
     with pytest.raises(UsageError, match="life"):
         client_token(KEY, "ann", seconds, NOW)
 
@@ -93,7 +93,7 @@ def test_new_keys_differ_and_parse() -> None:
 
 
 @given(st.text(max_size=80))
-def test_a_client_reads_no_reply_channel_but_its_own(client_id: str) -> None:
+def test_a_client_can_only_read_its_own_reply_channel(client_id: str) -> None:
     try:
         capability = capabilities_for_client(client_id)
     except ImHearingError:
@@ -104,7 +104,7 @@ def test_a_client_reads_no_reply_channel_but_its_own(client_id: str) -> None:
     assert any(resource_matches(resource, f"imhearing:replies:{client_id}") for resource in readable)
 
 
-def test_a_node_may_answer_every_client_and_ask_nobody() -> None:
+def test_a_node_can_answer_every_client_but_query_none() -> None:
     capability = capabilities_for_node("porch")
     writable = [resource for resource, operations in capability.items() if "publish" in operations]
     for client_id in ("ann", "A_-9", "x" * 64):

@@ -1,4 +1,4 @@
-"""What the recorder says on the bus, over a bus that only remembers."""
+"""What the recorder's facts become on the bus, over a bus that only remembers."""
 
 from __future__ import annotations
 
@@ -10,120 +10,131 @@ import pytest
 from msgspec.structs import replace
 
 from edge.configuration.loader import load
+from edge.core import wire
 from edge.core.instant import Instant
-from edge.core.values import Chunk, SoundSpan
+from edge.core.values import Chunk, Hole, SoundSpan, Stream
 from edge.messaging.bus import Bus
-from edge.messaging.events import Event, SoundHeard, SoundingChanged, ThresholdCrossed
+from edge.messaging.events import Event, GapFound, LevelMeasured, LimitsSet, RecorderState, SoundHeard, SoundingChanged
 from edge.recorder.announcer import Announcer
-from edge.spool.spool import Spool
+from edge.recorder.facts import MeasuredBlock, sound_cut_off
+from edge.recorder.signal.input_watch import InputFault
+from edge.recorder.signal.levels import BlockLevels, SecondLevels
 from edge.spool.thresholds import Limits
-from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream
 from tests.support.kernel import TurnedClock
 
 
 class Memory:
-    """A bus of which nobody hears."""
+    """A bus that nobody listens to."""
 
     def __init__(self) -> None:
-        self.said: list[Event] = []
+        self.published: list[Event] = []
+        self.retained: list[dict[str, Any]] = []
 
     def publish(self, event: Event) -> None:
-        self.said.append(event)
+        self.published.append(event)
 
-    def subscribe(self, *_: Any) -> None:
+    def subscribe_raw(self, *_: Any) -> None:
         """Nothing ever comes."""
 
-    def retain(self, *_: Any) -> None:
-        """Home Assistant is not here."""
+    def retain(self, _topic: str, payload: bytes) -> None:
+        self.retained.append(wire.decode(payload, dict[str, Any]))
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    spool = Spool(tmp_path / "spool", "porch")
-    spool.create()
-    return spool
+def bus() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def announcer(tmp_path: Path, bus: Memory) -> Announcer:
+    settings = load(tmp_path, overrides=["node.name=porch"], environ={})
+    announcer = Announcer(settings, cast(Bus, bus), TurnedClock())
+    bus.published.clear()
+    return announcer
 
 
 @pytest.mark.parametrize("reason", [None, "the schedule says so"])
-def test_a_pause_that_somebody_ordered_is_no_alarm(
-    spool: Spool, caplog: pytest.LogCaptureFixture, reason: str | None
+def test_an_ordered_pause_is_no_warning(
+    announcer: Announcer, caplog: pytest.LogCaptureFixture, reason: str | None
 ) -> None:
     caplog.set_level(logging.INFO)
-    settings = load(spool.path.parent, overrides=["node.name=porch"], environ={})
-    announcer = Announcer(settings, spool, cast(Bus, Memory()), TurnedClock(), Limits())
     announcer.mode_changed("paused", START, reason, None)
     announcer.mode_changed("no_device", START, "it is gone", None)
-    said = [(record.levelname, record.message) for record in caplog.records]
-    assert said == [
+    assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", f"paused: {reason}" if reason else "paused"),
         ("WARNING", "no_device: it is gone"),
     ]
 
 
-def told_of(spool: Spool, chunk: Chunk, limits: Limits) -> list[Event]:
-    """What is told once `chunk` is finished."""
-    bus = Memory()
-    settings = load(spool.path.parent, overrides=["node.name=porch"], environ={})
-    announcer = Announcer(settings, spool, cast(Bus, bus), TurnedClock(), limits)
-    bus.said.clear()
-    announcer.chunk_finished(chunk)
-    return bus.said
+def second(end_frame: int, lafmax: float) -> MeasuredBlock:
+    levels = SecondLevels(end_frame, -50.0, lafmax, -30.0, 0)
+    return MeasuredBlock(BlockLevels(end_frame - RATE, RATE, lafmax, -50.0, 0, (levels,)), "dBFS", (START,))
 
 
-def crossings(spool: Spool, limits: Limits, chunks: int) -> list[ThresholdCrossed]:
-    """What is told of the limits once the last of `chunks` chunks is finished."""
-    said = told_of(spool, make_chunk(chunks, audio_bytes(chunks)), limits)
-    return [event for event in said if isinstance(event, ThresholdCrossed)]
+def test_the_loudest_minute_ends_after_60_seconds_and_with_the_recording(announcer: Announcer, bus: Memory) -> None:
+    for number in range(62):
+        announcer.block_measured(second((number + 1) * RATE, -20.0 if number == 1 else -40.0))
+    announcer.mode_changed("paused", START, None, None)
+    announcer.block_measured(second(RATE, -45.0))
+    loudest = [event.lafmax_minute for event in bus.published if isinstance(event, LevelMeasured)]
+    assert loudest == [-40.0] + [-20.0] * 60 + [-40.0, -45.0]
 
 
-def test_a_copy_of_what_the_store_has_does_not_wait(spool: Spool) -> None:
-    for number in (1, 2, 3):
-        data = audio_bytes(number)
-        put_chunk(spool, make_chunk(number, data), data)
-    limits = Limits(records_count=3)
-    assert [(one.metric, one.value) for one in crossings(spool, limits, 3)] == [("records_count", 3)]
-    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
-    assert [one.event for one in crossings(spool, limits, 3)] == ["cleared"]
-    everything = Limits(records_count=1, storage_usage=1e-6, oldest_age=1e-6)
-    for chunk_id in spool.chunks.finished():
-        spool.chunks.mark_retained(chunk_id)
-    assert crossings(spool, everything, 3) == []
+def test_the_state_says_what_is_wrong_with_the_sound_until_recording_ends(announcer: Announcer, bus: Memory) -> None:
+    announcer.mode_changed("recording", START, None, None)
+    announcer.input_fault_changed(InputFault("silence", "is it muted?"))
+    announcer.mode_changed("paused", START, None, None)
+    states = [(e.state, e.input_fault, e.hint) for e in bus.published if isinstance(e, RecorderState)]
+    assert states == [
+        ("recording", None, None), ("recording", "silence", "is it muted?"), ("paused", None, None),
+    ]  # fmt: skip
 
 
-def test_a_restart_neither_tells_an_excess_again_nor_forgets_its_end(spool: Spool) -> None:
-    for number in (1, 2, 3):
-        data = audio_bytes(number)
-        put_chunk(spool, make_chunk(number, data), data)
-    limits = Limits(records_count=3)
-    assert [one.event for one in crossings(spool, limits, 3)] == ["exceeded"]
-    assert crossings(spool, limits, 3) == []
-    spool.chunks.mark_retained(sorted(spool.chunks.finished())[0])
-    assert [(one.event, one.value) for one in crossings(spool, limits, 3)] == [("cleared", 2)]
-    assert crossings(spool, limits, 3) == []
+def test_a_gap_is_published_and_part_of_the_state_but_a_pause_is_none(announcer: Announcer, bus: Memory) -> None:
+    announcer.mode_changed("recording", START, None, None)
+    crash = Hole("crash", START, Instant(START + 2_000_000))
+    pause = Hole("paused", crash.to, Instant(START + 9_000_000))
+    announcer.opening_refined(make_stream(before=(crash, pause)))
+    state, gap, again = bus.published
+    assert isinstance(state, RecorderState)
+    assert state.last_gap is None
+    assert isinstance(gap, GapFound)
+    assert (gap.started_at, gap.ended_at, gap.cause) == (crash.from_, crash.to, "crash")
+    assert isinstance(again, RecorderState)
+    assert again.last_gap == crash
 
 
-def test_what_was_exceeded_and_cannot_be_read_is_told_again(spool: Spool) -> None:
-    (spool.path / "exceeded.json").write_text("[")
-    data = audio_bytes(1)
-    put_chunk(spool, make_chunk(1, data), data)
-    assert [one.event for one in crossings(spool, Limits(records_count=1), 1)] == ["exceeded"]
+def test_home_assistant_learns_the_unit_of_a_calibrated_stream(announcer: Announcer, bus: Memory) -> None:
+    bus.retained.clear()
+    announcer.stream_opened(make_stream())
+    assert bus.retained == []
+    announcer.stream_opened(make_stream(calibration_db=94.0))
+    announcer.stream_opened(make_stream(calibration_db=94.0))
+    [payload] = bus.retained
+    assert payload["components"]["level"]["unit_of_measurement"] == "dBA"
+
+
+def test_changed_limits_are_published(announcer: Announcer, bus: Memory) -> None:
+    announcer.limits_changed(Limits(records_count=7))
+    [event] = bus.published
+    assert isinstance(event, LimitsSet)
+    assert (event.records_count, event.sound_level) == (7, 0)
 
 
 def span(first_frame: int, frames: int | None) -> SoundSpan:
     return SoundSpan(f"{STREAM}-s{first_frame}", first_frame, frames, -20.0, -24.0)
 
 
-def sounds_told(spool: Spool, chunk: Chunk) -> list[Event]:
-    return [event for event in told_of(spool, chunk, Limits()) if isinstance(event, SoundHeard | SoundingChanged)]
-
-
-def test_a_sound_that_a_crash_cut_off_is_told_to_have_ended(spool: Spool) -> None:
+def test_a_sound_that_a_crash_cut_off_is_published_as_ended(announcer: Announcer, bus: Memory) -> None:
     """It began half a second before the chunk, and the stream's clock was corrected by an hour since."""
     hour = 3_600_000_000
-    spool.streams.write(make_stream(uncertain=True, shift=hour, knots=((0, Instant(START + hour)),)))
+    stream = make_stream(uncertain=True, shift=hour, knots=((0, Instant(START + hour)),))
     sounds = (span(100, 200), span(RATE // 2, RATE + RATE // 4))
-    chunk = replace(make_chunk(1, uncertain=True, sounds=sounds), recovered=True)
-    ended, quiet = sounds_told(spool, chunk)
+    cut_off = sound_cut_off(replace(make_chunk(1, uncertain=True, sounds=sounds), recovered=True), stream)
+    assert cut_off is not None
+    announcer.sound_changed(cut_off)
+    ended, quiet = bus.published
     assert isinstance(ended, SoundHeard)
     assert (ended.event, ended.sound_id, ended.unit) == ("ended", f"{STREAM}-s{RATE // 2}", "dBFS")
     assert (ended.started_at, ended.ended_at) == (START + hour + 500_000, START + hour + 1_750_000)
@@ -132,10 +143,13 @@ def test_a_sound_that_a_crash_cut_off_is_told_to_have_ended(spool: Spool) -> Non
     assert (quiet.sounding, quiet.since, quiet.sound_id) == (False, ended.ended_at, ended.sound_id)
 
 
-def test_a_sound_that_goes_on_is_not_told_to_have_ended(spool: Spool) -> None:
-    sounds = (span(100, 200), span(5_000, None))
-    assert sounds_told(spool, replace(make_chunk(0, sounds=sounds), recovered=True)) == []
+NOT_CUT_OFF: list[tuple[Chunk, Stream | None]] = [
+    (replace(make_chunk(0, sounds=(span(100, 200), span(5_000, None))), recovered=True), make_stream()),
+    (make_chunk(0, sounds=(span(100, RATE - 100),)), make_stream()),
+    (replace(make_chunk(0), recovered=True), make_stream()),
+]
 
 
-def test_a_chunk_that_was_not_recovered_tells_of_no_sound(spool: Spool) -> None:
-    assert sounds_told(spool, make_chunk(0, sounds=(span(100, RATE - 100),))) == []
+@pytest.mark.parametrize(("chunk", "stream"), NOT_CUT_OFF, ids=["it lasts", "not recovered", "no sound"])
+def test_no_other_chunk_has_a_sound_cut_off(chunk: Chunk, stream: Stream | None) -> None:
+    assert sound_cut_off(chunk, stream) is None

@@ -44,13 +44,13 @@ def bear_time(spool: Spool, clock: TurnedClock) -> None:
 
 def lasts(spool: Spool, clock: TurnedClock) -> bool:
     """Asked by a recorder that has just been started."""
-    return PauseWatch(spool, clock).in_force() is not None
+    return PauseWatch(spool, clock).active() is not None
 
 
 def watched(watch: PauseWatch, clock: TurnedClock, seconds: float) -> float:
     """Lets at most `seconds` pass in steps of ten; how many of them were a pause."""
     for passed in range(0, round(seconds), 10):
-        if watch.in_force() is None:
+        if watch.active() is None:
             return passed
         clock.pass_time(10)
     return seconds
@@ -90,7 +90,7 @@ def test_it_is_never_early_and_never_late_by_more_than_the_machine_was_off(
             if number and life.mended_after is not None and wrong and passed >= life.mended_after:
                 clock.set_by(-wrong)
                 clock.is_synchronised, wrong = True, 0
-            lasts = watch.in_force() is not None
+            lasts = watch.active() is not None
             assert lasts or elapsed >= length
             assert not lasts or elapsed < length + (0 if clock.is_synchronised else off)
             clock.pass_time(10)
@@ -167,7 +167,7 @@ def test_once_the_clock_is_right_setting_it_changes_no_pause(spool: Spool) -> No
     order(spool, clock, HOUR)
     clock.boot("boot-2", synchronised=True)
     watch = PauseWatch(spool, clock)
-    assert watch.in_force() is not None
+    assert watch.active() is not None
     clock.set_by(DAY)
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 60, abs=10)
 
@@ -206,8 +206,8 @@ def test_a_new_order_is_not_taken_for_the_old_one(spool: Spool) -> None:
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY)
     watch = PauseWatch(spool, clock)
-    assert watch.in_force() is not None
+    assert watch.active() is not None
     order(spool, clock, 2 * HOUR)
     assert watched(watch, clock, 3 * HOUR) == pytest.approx(2 * HOUR, abs=10)
     spool.pause.remove()
-    assert watch.in_force() is None
+    assert watch.active() is None

@@ -10,45 +10,65 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.configuration.settings import Settings
 from edge.core.values import Chunk, Hole, SpoolState
 from edge.recorder.capture.blocks import Block
+from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
-from edge.recorder.signal.levels import BlockLevels
-from edge.recorder.signal.sounds import SoundChange, SoundDetector
-from edge.recorder.stream_recorder import Listener, StreamRecorder, meter_for
+from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
+from edge.recorder.limit_watch import LimitWatch
+from edge.recorder.signal.input_watch import InputWatch
+from edge.recorder.signal.sounds import SoundDetector
+from edge.recorder.sound_monitor import SoundMonitor, meter_for
+from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Belief, StreamClock
+from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
 from tests.support.chunks import BOOT, RATE, START, make_stream
+from tests.support.kernel import TurnedClock
 
 
-class Heard(Listener):
+class RecordedFacts(RecorderObserver):
     def __init__(self) -> None:
         self.frames = 0
-        self.sounds: list[SoundChange] = []
+        self.sounds: list[TimedSound] = []
         self.chunks: list[Chunk] = []
 
-    def measured(self, levels: BlockLevels, stream: StreamRecorder) -> None:
-        self.frames += levels.frames
+    def block_measured(self, block: MeasuredBlock) -> None:
+        self.frames += block.levels.frames
 
-    def sound_changed(self, change: SoundChange, stream: StreamRecorder) -> None:
-        self.sounds.append(change)
+    def sound_changed(self, sound: TimedSound) -> None:
+        self.sounds.append(sound)
 
     def chunk_finished(self, chunk: Chunk) -> None:
         self.chunks.append(chunk)
 
 
-def make(spool: Spool, heard: Heard, level: float = 0.0, **changes: object) -> tuple[StreamRecorder, Disk]:
+def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: object) -> tuple[StreamRecorder, Disk]:
     stream = make_stream(**{"utc_offset": int(START), **changes})  # type: ignore[arg-type]
-    disk = Disk(2)
+    disk, clock = Disk(2), TurnedClock()
     journal = Journal(spool, SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=0))
     spool.streams.write(stream)
     journal.stream_opened(stream)
+    limits = LimitWatch(Limits(sound_level=level), 3.0, spool, clock, facts)
     detector = SoundDetector(stream.stream_id, RATE, level, hold_seconds=0.1)
-    recorder = StreamRecorder(
-        stream, StreamClock(RATE, 0, START), meter_for(stream), detector, spool, disk, journal, heard
+    context = RecordingContext(
+        Settings(),
+        spool,
+        disk,
+        journal,
+        Timekeeper(clock, None),
+        facts,
+        limits,
+        HeldBlocks(lambda: spool.path),
+        None,
+        Tuning(),
     )
-    return recorder, disk
+    sound = SoundMonitor(meter_for(stream), detector, limits, InputWatch(), facts)
+    return StreamRecorder(stream, StreamClock(RATE, 0, START), sound, context), disk
 
 
 @settings(max_examples=30, deadline=None)
@@ -56,8 +76,8 @@ def make(spool: Spool, heard: Heard, level: float = 0.0, **changes: object) -> t
 def test_every_frame_is_in_exactly_one_chunk(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], chunk_frames: int
 ) -> None:
-    spool, heard = Spool(tmp_path_factory.mktemp("spool"), "porch"), Heard()
-    recorder, disk = make(spool, heard, chunk_frames=chunk_frames)
+    spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
+    recorder, disk = make(spool, facts, chunk_frames=chunk_frames)
     sound = np.random.default_rng(2).integers(-9_000, 9_000, (sum(sizes), 1), dtype=np.int16)
     done = 0
     for size in sizes:
@@ -66,21 +86,21 @@ def test_every_frame_is_in_exactly_one_chunk(
     recorder.end("stopped")
     disk.close()
     assert disk.failure is None
-    assert [chunk.frames for chunk in heard.chunks[:-1]] == [chunk_frames] * (len(heard.chunks) - 1)
-    assert heard.chunks[0].started_at == START
-    for before, after in pairwise(heard.chunks):
+    assert [chunk.frames for chunk in facts.chunks[:-1]] == [chunk_frames] * (len(facts.chunks) - 1)
+    assert facts.chunks[0].started_at == START
+    for before, after in pairwise(facts.chunks):
         assert before.end_frame == after.first_frame
         assert before.ended_at == after.started_at
-    read = [soundfile.read(spool.layout.audio_path(chunk), dtype="int16", always_2d=True)[0] for chunk in heard.chunks]
+    read = [soundfile.read(spool.layout.audio_path(chunk), dtype="int16", always_2d=True)[0] for chunk in facts.chunks]
     assert np.array_equal(np.concatenate(read), sound)
-    assert heard.frames == done
+    assert facts.frames == done
     ended = spool.streams.read(recorder.stream.stream_id)
-    assert ended.knots[-1] == (done, heard.chunks[-1].ended_at)
+    assert ended.knots[-1] == (done, facts.chunks[-1].ended_at)
 
 
 def test_a_sound_is_in_the_manifests_of_all_chunks_that_it_touches(tmp_path_factory: pytest.TempPathFactory) -> None:
-    spool, heard = Spool(tmp_path_factory.mktemp("spool"), "porch"), Heard()
-    recorder, disk = make(spool, heard, level=-30.0)
+    spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
+    recorder, disk = make(spool, facts, level=-30.0)
     time = np.arange(3 * RATE) / RATE
     loud = (time > 0.5) & (time < 1.5)
     sound = np.where(loud, 20_000 * np.sin(2 * np.pi * 1_000 * time), 0).astype(np.int16)[:, None]
@@ -88,31 +108,31 @@ def test_a_sound_is_in_the_manifests_of_all_chunks_that_it_touches(tmp_path_fact
         recorder.write(Block(sound[start : start + 400], start * 1_000_000 // RATE))
     recorder.end("stopped")
     disk.close()
-    events = [change.event for change in heard.sounds]
+    events = [change.event for change in facts.sounds]
     assert (events[0], events[-1], set(events[1:-1])) == ("started", "ended", {"updated"})
-    spans = [chunk.sounds for chunk in heard.chunks]
+    spans = [chunk.sounds for chunk in facts.chunks]
     assert spans[0][0].frames is None
     assert spans[1][0].frames is None or spans[1][0].frames > RATE
     assert len({span.sound_id for row in spans for span in row}) == 1
 
 
 def test_the_hole_before_ends_where_the_stream_is_found_to_begin(tmp_path_factory: pytest.TempPathFactory) -> None:
-    spool, heard = Spool(tmp_path_factory.mktemp("spool"), "porch"), Heard()
+    spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
     hole = Hole("restart", START, START)
-    recorder, disk = make(spool, heard, before=(hole,), utc_offset=0)
+    recorder, disk = make(spool, facts, before=(hole,), utc_offset=0)
     for number in range(4):  # the first block came 300 ms late, the others in time
         late = 300_000 if number == 0 else 0
         recorder.write(Block(np.zeros((RATE // 4, 1), np.int16), number * 250_000 + late - 100_000))
     recorder.end("stopped")
     disk.close()
     assert spool.streams.read(recorder.stream.stream_id).knots[0][1] == START - 100_000
-    assert heard.chunks[0].started_at == START - 100_000
-    assert heard.chunks[0].before == ()  # without a length it is none
+    assert facts.chunks[0].started_at == START - 100_000
+    assert facts.chunks[0].before == ()  # without a length it is none
 
 
 def test_a_stream_told_anew_goes_on_in_true_time(tmp_path_factory: pytest.TempPathFactory) -> None:
-    spool, heard = Spool(tmp_path_factory.mktemp("spool"), "porch"), Heard()
-    recorder, disk = make(spool, heard, uncertain=True)
+    spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
+    recorder, disk = make(spool, facts, uncertain=True)
     second = np.zeros((RATE, 1), np.int16)
     hour = 3_600_000_000
     recorder.write(Block(second, 0))
@@ -123,9 +143,9 @@ def test_a_stream_told_anew_goes_on_in_true_time(tmp_path_factory: pytest.TempPa
     recorder.write(Block(second, 2_000_000))
     recorder.end("stopped")
     disk.close()
-    times = [chunk.started_at - START for chunk in heard.chunks]
+    times = [chunk.started_at - START for chunk in facts.chunks]
     assert times == [0, 1_000_000, 2_000_000 - hour]
-    assert [chunk.uncertain for chunk in heard.chunks] == [True, True, False]
+    assert [chunk.uncertain for chunk in facts.chunks] == [True, True, False]
     stream = spool.streams.read(recorder.stream.stream_id)
     assert (stream.shift, stream.uncertain) == (-hour, False)
     assert stream.knots == ((0, START - hour), (3 * RATE, START - hour + 3_000_000))

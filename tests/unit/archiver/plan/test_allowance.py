@@ -1,8 +1,7 @@
-"""What the store costs in a month, when uploading is allowed, and how fast."""
+"""What the store costs in a month, and when uploading is allowed."""
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, time
 
 import pytest
@@ -11,10 +10,10 @@ from hypothesis import strategies as st
 
 from edge.archiver.plan.allowance import Allowance
 from edge.archiver.plan.budget import Window, month_cost, month_of
-from edge.archiver.upload.pace import Pace, StoreBackoff, Throttle
 from edge.configuration.settings import Archive, Budget, Settings
-from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from edge.core.errors import StoreBlocked
 from edge.core.instant import Instant
+from tests.support.kernel import NOON, TurnedClock
 
 GB = 1_000_000_000
 MIDDLE = Instant.parse("2026-06-16T00:00:00Z")
@@ -73,27 +72,34 @@ def test_a_strange_window_is_refused(text: str) -> None:
         Window.parse(text)
 
 
-class _Kept:
-    """A catalog that keeps 10 GB since long ago."""
+class _Archives:
+    """A catalog with 10 GB in the store since long ago."""
 
-    def kept(self, month: Instant) -> list[tuple[int, Instant]]:
+    def kept_bytes(self, month: Instant) -> list[tuple[int, Instant]]:
         return [(10 * GB, month)]
 
 
+class _Catalog:
+    archive_records = _Archives()
+
+
 def _allowance(budget: Budget, window: str = "") -> Allowance:
-    return Allowance(Settings(budget=budget, archive=Archive(upload_window=window)), _Kept())  # type: ignore[arg-type]
+    clock = TurnedClock()
+    clock.set_by((MIDDLE - NOON) / 1e6)
+    settings = Settings(budget=budget, archive=Archive(upload_window=window))
+    return Allowance(settings, _Catalog(), clock)  # type: ignore[arg-type]
 
 
 def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture) -> None:
-    assert _allowance(Budget(price_per_gb=1, budget_cost=0)).objection(GB, MIDDLE) is None
-    assert _allowance(Budget(price_per_gb=0, budget_cost=1)).objection(GB, MIDDLE) is None
-    assert _allowance(Budget(price_per_gb=1, budget_cost=20)).objection(GB, MIDDLE) is None
+    assert _allowance(Budget(price_per_gb=1, budget_cost=0)).reason_to_wait(GB) is None
+    assert _allowance(Budget(price_per_gb=0, budget_cost=1)).reason_to_wait(GB) is None
+    assert _allowance(Budget(price_per_gb=1, budget_cost=20)).reason_to_wait(GB) is None
     assert not caplog.records
     near = _allowance(Budget(price_per_gb=1, budget_cost=10.6))
-    assert near.objection(GB, MIDDLE) is None  # 10 for what is kept, 0.5 for the half month
-    assert near.objection(GB, MIDDLE) is None
+    assert near.reason_to_wait(GB) is None  # 10 for what is kept, 0.5 for the half month
+    assert near.reason_to_wait(GB) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]  # once
-    over = near.objection(2 * GB, MIDDLE)
+    over = near.reason_to_wait(2 * GB)
     assert isinstance(over, StoreBlocked)
     assert over.reason == "budget"
     assert "11.00" in str(over)
@@ -102,40 +108,7 @@ def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture
 def test_outside_the_window_nothing_goes() -> None:
     local = datetime.fromtimestamp(MIDDLE / 1e6)
     inside, outside = f"{local:%H:%M}-{(local.hour + 1) % 24:02d}:00", f"{(local.hour + 1) % 24:02d}:00-{local:%H:%M}"
-    assert _allowance(Budget(), inside).objection(1, MIDDLE) is None
-    objection = _allowance(Budget(), outside).objection(1, MIDDLE)
-    assert not isinstance(objection, StoreBlocked)
-    assert "upload window" in str(objection)
-
-
-def test_waits_grow_to_their_cap_and_differ() -> None:
-    backoff = StoreBackoff(Pace(first_retry=1, longest_retry=50, longest_link_retry=10, blocked_retry=70))
-    waits = [backoff.failed(StoreError("x")) for _ in range(12)]
-    assert waits[0] <= 2
-    assert max(waits) <= 50
-    assert waits[-1] >= 25
-    assert len(set(waits)) == 12
-    assert backoff.failed(StoreUnreachable("x")) <= 10
-    assert 35 <= backoff.failed(StoreBlocked("x", "denied")) <= 70
-    backoff.succeeded()
-    assert backoff.failed(StoreError("x")) <= 2
-
-
-class _Waited(threading.Event):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.seconds.append(timeout or 0.0)
-        return False
-
-
-def test_the_throttle_holds_its_rate() -> None:
-    waited = _Waited()
-    throttle = Throttle(1_000, waited)
-    for _ in range(4):
-        throttle.wait(500)
-    assert waited.seconds == pytest.approx([0, 0.5, 1.0, 1.5], abs=0.05)
-    Throttle(0, waited).wait(10**12)
-    assert len(waited.seconds) == 4
+    assert _allowance(Budget(), inside).reason_to_wait(1) is None
+    reason = _allowance(Budget(), outside).reason_to_wait(1)
+    assert not isinstance(reason, StoreBlocked)
+    assert "upload window" in str(reason)

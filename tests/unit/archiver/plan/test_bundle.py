@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_zip import NO_COMPRESSION_32, stream_zip
 
-from edge.archiver.plan.bundle import Bundle, Entry, check, offsets
+from edge.archiver.plan.bundle import Bundle, BundleMember, check, offsets
 from edge.core.errors import ChunkDamaged
 
 members = st.lists(st.binary(max_size=2_000), max_size=8).map(
@@ -27,8 +27,8 @@ members = st.lists(st.binary(max_size=2_000), max_size=8).map(
 GIGABYTE = 1_000_000_000
 
 
-def _entries(files: dict[str, bytes]) -> list[Entry]:
-    return [Entry(name, len(data), zlib.crc32(data)) for name, data in files.items()]
+def _entries(files: dict[str, bytes]) -> list[BundleMember]:
+    return [BundleMember(name, len(data), zlib.crc32(data)) for name, data in files.items()]
 
 
 def _opener(files: dict[str, bytes]) -> Callable[[str], BinaryIO]:
@@ -158,7 +158,7 @@ def test_an_archive_beyond_4_gb_says_where_everything_is() -> None:
     sizes = {f"20260303T220000Z-abcd-{n:06d}.flac": 1_500 * 1_000_000 for n in range(4)}
     sizes["20260303T220000Z-abcd-000004.flac"] = 5 * GIGABYTE
     sizes["20260303T220000Z-abcd-000005.flac"] = 10
-    bundle = Bundle([Entry(name, size, 0) for name, size in sizes.items()], b"{}")
+    bundle = Bundle([BundleMember(name, size, 0) for name, size in sizes.items()], b"{}")
     window = _Window(bundle, lambda name: _Zeros(sizes[name]))  # type: ignore[arg-type, return-value]
     with zipfile.ZipFile(window) as archive:
         assert {info.filename: info.file_size for info in archive.infolist()} == {**sizes, "manifest.json": 2}
@@ -175,8 +175,8 @@ def test_an_archive_beyond_4_gb_says_where_everything_is() -> None:
 def test_others_find_a_member_beyond_4_gb(tmp_path: Path, command: list[str]) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    entries = [Entry(f"20260303T220000Z-abcd-{n:06d}.flac", 1_500 * 1_000_000, 0) for n in range(3)]
-    entries.append(Entry("20260303T220000Z-abcd-000003.flac", 5, zlib.crc32(b"sound")))
+    entries = [BundleMember(f"20260303T220000Z-abcd-{n:06d}.flac", 1_500 * 1_000_000, 0) for n in range(3)]
+    entries.append(BundleMember("20260303T220000Z-abcd-000003.flac", 5, zlib.crc32(b"sound")))
     bundle, path = Bundle(entries, b"{}"), tmp_path / "large.zip"
     with path.open("wb") as file:  # the large members stay holes: they take no room on the disk
         end = 0
@@ -209,12 +209,12 @@ def test_a_changed_member_is_noticed_before_its_last_byte(files: dict[str, bytes
 
 @pytest.mark.parametrize("content", [None, b"", b"sho"])
 def test_a_missing_or_short_member_is_noticed(content: bytes | None) -> None:
-    entry = Entry("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
+    entry = BundleMember("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
     files = {} if content is None else {entry.name: content}
     with pytest.raises(ChunkDamaged, match=r"20260303T220000Z-abcd-000000\.flac"):
         check(entry, _opener(files))
 
 
 def test_a_longer_member_counts_only_as_far_as_planned() -> None:
-    entry = Entry("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
+    entry = BundleMember("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
     check(entry, _opener({entry.name: b"short and more"}))

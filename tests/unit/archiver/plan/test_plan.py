@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge.archiver.plan.plan import Limits, Target, batches, make_plan, plan_of, read_manifest
+from edge.archiver.plan.plan import ArchiveLimits, Destination, batches, make_plan, plan_of, read_manifest
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.ids import ArchiveId
@@ -17,7 +17,7 @@ from edge.core.instant import Instant
 from edge.core.values import Chunk, DiscardedChunk, GoneCause, SoundSpan, Stream
 from tests.support.chunks import STREAM, make_chunk, make_stream
 
-TARGET = Target("sounds", "imhearing/", "porch")
+TARGET = Destination("sounds", "imhearing/", "porch")
 sizes = st.lists(st.integers(0, 100), max_size=40)
 
 
@@ -27,7 +27,7 @@ def _chunks(all_sizes: list[int]) -> list[Chunk]:
 
 @given(sizes, st.integers(1, 120), st.integers(1, 10))
 def test_batches_keep_order_and_limits(all_sizes: list[int], max_bytes: int, max_chunks: int) -> None:
-    chunks, limits = _chunks(all_sizes), Limits(max_bytes, max_chunks)
+    chunks, limits = _chunks(all_sizes), ArchiveLimits(max_bytes, max_chunks)
     found = list(batches(chunks, limits))
     assert [chunk for batch in found for chunk in batch] == chunks
     for batch in found:
@@ -105,8 +105,8 @@ def test_discarded_chunks_are_told_and_take_no_room(kept: int, discarded: int, c
     assume(kept + discarded > 0)
     chunks = [make_chunk(seq) for seq in range(kept)]
     gone = [DiscardedChunk(make_chunk(kept + seq), cause) for seq in range(discarded)]
-    plan = make_plan(chunks, {}, Target("bucket", "p/", "porch"), gone, "20260303T220000Z-abcd-000000-01234567")
+    plan = make_plan(chunks, {}, Destination("bucket", "p/", "porch"), gone, "20260303T220000Z-abcd-000000-01234567")
     again = plan_of(plan.manifest, "bucket", plan.key)
     assert again == plan
     assert [one.chunk for one in again.discarded] == [one.chunk for one in gone]
-    assert [entry.name for entry in plan.bundle.entries] == [chunk.member for chunk in chunks]
+    assert [entry.name for entry in plan.bundle.members] == [chunk.member for chunk in chunks]

@@ -10,10 +10,11 @@ import numpy as np
 import pyaudio
 import pytest
 
-import edge.recorder.capture.microphone
 from edge.core.errors import DeviceError
+from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, BlockQueue, Samples
 from edge.recorder.capture.microphone import Microphone, list_devices
+from tests.support.kernel import TurnedClock
 
 BOTH = (pyaudio.paInt16, pyaudio.paInt32)
 
@@ -27,7 +28,7 @@ def test_what_portaudio_refuses_is_a_device_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pyaudio.PyAudio, "get_device_count", lambda _self: 1)
     monkeypatch.setattr(pyaudio.PyAudio, failing, refuse)
     with pytest.raises(DeviceError, match="Unanticipated host error"):
-        Microphone("", 48_000, 1, 16, 4_096).open()
+        Microphone("", 48_000, 1, 16, 4_096, KernelClock()).open()
     with pytest.raises(DeviceError, match="Unanticipated host error"):
         list_devices()
 
@@ -77,7 +78,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Card:
 
 def refusal(rate: int, channels: int, bits: int) -> str:
     with pytest.raises(DeviceError) as refused:
-        Microphone("", rate, channels, bits, 960).open()
+        Microphone("", rate, channels, bits, 960, KernelClock()).open()
     return str(refused.value)
 
 
@@ -120,7 +121,7 @@ def test_too_many_channels_lists_what_there_are(card: Card) -> None:
 )
 def test_samples_arrive_as_the_card_gave_them(card: Card, bits: int, sample_format: int, frames: Samples) -> None:
     card.formats = frozenset({(48_000, sample_format)})
-    microphone = Microphone("card", 48_000, 2, bits, 3)
+    microphone = Microphone("card", 48_000, 2, bits, 3, KernelClock())
     assert microphone.open() == ("Card", 48_000, 2, bits)
     card.opened["stream_callback"](frames.tobytes(), 3, {}, 0)
     block = microphone.read(0)
@@ -129,40 +130,33 @@ def test_samples_arrive_as_the_card_gave_them(card: Card, bits: int, sample_form
     assert block.samples.tolist() == frames.tolist()
 
 
-class Clock:
-    """Stands still but for what waits in it."""
+class WaitClock(TurnedClock):
+    """Time passes only in waits for a block."""
 
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.stopped = 0.0  # for how long each wait stops us
+    stopped_for = 0.0  # how long the process is stopped within each wait, in seconds
 
-    def monotonic(self) -> float:
-        return self.now
+    def make_queue(self, max_bytes: int) -> BlockQueue:
+        clock = self
 
-    def monotonic_ns(self) -> int:
-        return round(self.now * 1e9)
+        class Queue(BlockQueue):
+            def get(self, timeout: float) -> Block | None:
+                block = super().get(0)
+                if block is None:
+                    clock.pass_time(timeout + clock.stopped_for)
+                return block
 
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-
-    class Queue(BlockQueue):
-        def get(self, timeout: float) -> Block | None:
-            block = super().get(0)
-            if block is None:
-                clock.now += timeout + clock.stopped
-            return block
-
-    monkeypatch.setattr(edge.recorder.capture.microphone, "time", clock)
-    monkeypatch.setattr(edge.recorder.capture.microphone, "BlockQueue", Queue)
-    return clock
+        return Queue(max_bytes)
 
 
 @pytest.fixture
-def microphone(card: Card, clock: Clock) -> Microphone:
+def clock() -> WaitClock:
+    return WaitClock()
+
+
+@pytest.fixture
+def microphone(card: Card, clock: WaitClock) -> Microphone:
     card.formats = frozenset({(48_000, pyaudio.paInt16)})
-    microphone = Microphone("", 48_000, 1, 16, 960)
+    microphone = Microphone("", 48_000, 1, 16, 960, clock, clock.make_queue)
     microphone.open()
     return microphone
 
@@ -172,37 +166,37 @@ def deliver(card: Card, microphone: Microphone) -> None:
     assert microphone.read(0.5) is not None
 
 
-def silence_until_lost(microphone: Microphone, clock: Clock) -> float:
+def silence_until_lost(microphone: Microphone, clock: WaitClock) -> float:
     """Reads in steps of 0.5 s until the device is given up; gives the seconds that took."""
-    started = clock.now
-    while clock.now < started + 60:
+    started = clock.monotonic()
+    while clock.monotonic() < started + 60_000_000:
         try:
             assert microphone.read(0.5) is None
         except DeviceError:
-            return clock.now - started
+            return (clock.monotonic() - started) / 1e6
     raise AssertionError("it was never given up")
 
 
-def test_nothing_for_2_s_is_a_device_loss(card: Card, clock: Clock, microphone: Microphone) -> None:
+def test_nothing_for_2_s_is_a_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
     deliver(card, microphone)
     assert silence_until_lost(microphone, clock) == 2.5  # the first step after 2 s
     deliver(card, microphone)
     assert silence_until_lost(microphone, clock) == 2.5
 
 
-def test_a_device_that_was_just_opened_has_10_s(clock: Clock, microphone: Microphone) -> None:
+def test_a_device_that_was_just_opened_has_10_s(clock: WaitClock, microphone: Microphone) -> None:
     assert silence_until_lost(microphone, clock) == 10.5
 
 
-def test_our_own_stop_between_two_reads_is_no_device_loss(card: Card, clock: Clock, microphone: Microphone) -> None:
+def test_our_own_stop_between_two_reads_is_no_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
     deliver(card, microphone)
-    clock.now += 60
+    clock.pass_time(60)
     assert silence_until_lost(microphone, clock) == 2.5
 
 
-def test_our_own_stop_while_waiting_is_no_device_loss(card: Card, clock: Clock, microphone: Microphone) -> None:
+def test_our_own_stop_while_waiting_is_no_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
     deliver(card, microphone)
-    clock.stopped = 60
+    clock.stopped_for = 60
     assert microphone.read(0.5) is None
-    clock.stopped = 0
+    clock.stopped_for = 0
     assert silence_until_lost(microphone, clock) == 2.5

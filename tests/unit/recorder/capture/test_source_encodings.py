@@ -12,7 +12,8 @@ import soundfile
 
 from edge.configuration.loader import load
 from edge.core.errors import FileUnplayable
-from edge.recorder.capture.blocks import EndOfSound, Source, SourceFormat
+from edge.core.kernel_clock import KernelClock
+from edge.recorder.capture.blocks import EndOfSound, SoundSource, SourceFormat
 from edge.recorder.capture.sources import SourceChoice
 
 _RATE = 8_000
@@ -29,12 +30,12 @@ _ALL = [
 ]
 
 
-def source_of(path: Path) -> Source:
+def source_of(path: Path) -> SoundSource:
     options = [f"recorder.source={path}", "recorder.pace=max"]
-    return SourceChoice(load(path.parent, overrides=options, environ={}).recorder)()
+    return SourceChoice(load(path.parent, overrides=options, environ={}).recorder, KernelClock())()
 
 
-def read_all(source: Source) -> tuple[SourceFormat, npt.NDArray[np.float64]]:
+def read_all(source: SoundSource) -> tuple[SourceFormat, npt.NDArray[np.float64]]:
     """What the recorder would get, as fractions of full scale, of all channels."""
     form = source.open()
     full_scale = 2**15 if form.bits == 16 else 2**31
@@ -140,7 +141,7 @@ def test_a_file_resumes_after_a_pause_with_its_next_sample(tmp_path: Path, conta
     soundfile.write(path, np.tile(tone(0.5), 3), 16_000, subtype=subtype, format=container)
     _, expected = read_all(source_of(path))
     options = [f"recorder.source={path}", "recorder.pace=max"]
-    choose = SourceChoice(load(tmp_path, overrides=options, environ={}).recorder)
+    choose = SourceChoice(load(tmp_path, overrides=options, environ={}).recorder, KernelClock())
     source = choose()
     form = source.open()
     blocks = [source.read(1.0) for _ in range(2)]

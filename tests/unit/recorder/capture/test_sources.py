@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from edge.configuration.loader import load
 from edge.configuration.settings import Recorder
 from edge.core.errors import FileUnplayable
-from edge.recorder.capture.blocks import EndOfSound, Samples, Source, block_frames
+from edge.core.kernel_clock import KernelClock
+from edge.recorder.capture.blocks import EndOfSound, Samples, SoundSource, block_frames
 from edge.recorder.capture.sources import SourceChoice
 from tests.support.microphone import write_noise
 
@@ -22,14 +23,14 @@ def recorder_settings(folder: Path, source: Path) -> Recorder:
     return load(folder, overrides=options, environ={}).recorder
 
 
-def read(source: Source, blocks: int) -> list[Samples]:
+def read(source: SoundSource, blocks: int) -> list[Samples]:
     found = [source.read(1.0) for _ in range(blocks)]
     return [block.samples for block in found if block is not None]
 
 
 def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
     played = write_noise(tmp_path / "a.wav", 0.5, seed=1)
-    choose = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"))
+    choose = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"), KernelClock())
     source = choose()
     source.open()
     before = read(source, 2)
@@ -54,7 +55,7 @@ def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str
         path.mkdir()
     words = {"missing": "No such file", "text": "is no sound file", "folder": "Is a directory"}[kind]
     with pytest.raises(FileUnplayable, match=f"{words}.*set .recorder. source") as caught:
-        SourceChoice(recorder_settings(tmp_path, path))().open()
+        SourceChoice(recorder_settings(tmp_path, path), KernelClock())().open()
     assert "\n" not in str(caught.value)
 
 
@@ -63,7 +64,7 @@ def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what:
     """An error would end the process, and the next one would play the file from its first sample, once more."""
     path = tmp_path / "a.wav"
     write_noise(path, 0.5, seed=1)
-    choose = SourceChoice(recorder_settings(tmp_path, path))
+    choose = SourceChoice(recorder_settings(tmp_path, path), KernelClock())
     source = choose()
     form = source.open()
     read(source, 3)

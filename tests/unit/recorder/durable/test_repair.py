@@ -363,7 +363,7 @@ def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
 def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
-    limits.keep(spool.path, Limits(sound_level=-30.0))
+    limits.save(spool.path, Limits(sound_level=-30.0))
     part_of(spool, 0, (2_000, 4_000), frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening("thresholds.sound_level=0"))[1]
     assert len(chunk.sounds) == 1

@@ -110,7 +110,7 @@ def test_a_known_level() -> None:
         (noise(-85, 6), 65, "too quiet"),
         (tone(1000, 3, 6), 94, "full scale"),
         (np.concatenate([noise(-50, 3), noise(-30, 3)]), 65, "unsteady"),
-        (noise(-40, 6), 650, "not to be believed"),
+        (noise(-40, 6), 650, "implausible"),
     ],
 )
 def test_a_known_level_that_will_not_do_is_refused(recording: Sound, level: float, reason: str) -> None:

@@ -23,7 +23,7 @@ def noise(length: int, loudness: float = 300.0, offset: float = 0.0) -> np.ndarr
 
 def faults(watch: InputWatch, given: list[SecondLevels]) -> list[str | None]:
     """What is found after each second that changed it."""
-    return [watch.finding.fault if watch.finding else None for second in given if watch.add(second)]
+    return [watch.fault.kind if watch.fault else None for second in given if watch.add(second)]
 
 
 def test_a_quiet_room_is_no_fault() -> None:
@@ -53,9 +53,9 @@ def test_clipping_is_counted_and_told_from_the_third_second_on_until_a_minute_af
     assert sum(second.clipped for second in given) == counted > 0
     assert faults(watch, given[:2]) == []
     assert faults(watch, given[2:4]) == ["clipping"]
-    assert watch.finding is not None
-    assert f"{counted} samples" in watch.finding.hint
-    assert "gain down" in watch.finding.hint
+    assert watch.fault is not None
+    assert f"{counted} samples" in watch.fault.hint
+    assert "gain down" in watch.fault.hint
     assert faults(watch, given[4:]) == [None]
 
 

@@ -105,12 +105,12 @@ def test_beliefs_are_revised(
 def test_the_timekeeper_looks_once_a_second_and_goes_on_after_a_restart() -> None:
     kernel = TurnedClock(synchronised=False)
     keeper = Timekeeper(kernel, None)
-    assert keeper.look() is None
+    assert keeper.revise() is None
     kernel.set_by(-2 * 86_400)
     before = keeper.now()
-    assert keeper.look() is None
+    assert keeper.revise() is None
     assert keeper.now() == before
     kernel.pass_time(1)
-    assert keeper.look() == "set"
+    assert keeper.revise() == "set"
     assert keeper.now() == kernel.now()
     assert math.isclose(keeper.now() - before, -2 * 86_400e6 + 1e6)

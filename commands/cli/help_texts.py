@@ -1,0 +1,240 @@
+"""The subcommands: the function that runs each, and its `--help` text. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EPILOG = """\
+getting started:
+  imhearing up                              run a whole node in this terminal: record, archive, answer
+  imhearing query --last 10m                list what was recorded in the last 10 minutes (in a second terminal)
+  imhearing fetch --last 1m -o last.flac    save the last minute as a sound file
+
+exit codes: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration
+Run `imhearing COMMAND --help` for a command's options and examples.
+"""
+
+_TIMES = """
+times:
+  2026-03-03T22:00:00Z       RFC 3339, any offset
+  '2026-03-03 22:00[:05]'    local time
+  22:00, 'yesterday 22:00'   local time; also `now`
+  --last 10m, 90s, 2h, 1d    up to now
+"""
+
+
+class HelpText(NamedTuple):
+    """A subcommand: its function and its help. With an empty summary, `imhearing --help` does not list it."""
+
+    name: str
+    run: str  # module:function, imported only when it runs
+    summary: str
+    examples: str
+
+
+COMMANDS = (
+    HelpText(
+        "up",
+        "commands.up.up:run",
+        "run a whole node in this terminal",
+        """\
+examples:
+  imhearing up                                         record from the microphone until Ctrl-C
+  imhearing up --data /tmp/try --for 60                run for a minute, in a separate folder
+  imhearing up --set recorder.source=synthetic         record a synthetic scene, without a microphone
+  imhearing up --config my.ini                         use your broker, bucket and Ably key
+Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server.
+""",
+    ),
+    HelpText(
+        "recorder",
+        "commands.services:recorder",
+        "run only the recorder, under systemd",
+        "example:\n  imhearing recorder --config /etc/imhearing.ini\n",
+    ),
+    HelpText(
+        "archiver",
+        "commands.services:archiver",
+        "run only the archiver, under systemd",
+        "example:\n  imhearing archiver --config /etc/imhearing.ini\n",
+    ),
+    HelpText(
+        "query-service",
+        "commands.services:query_service",
+        "run only the query service, under systemd",
+        "example:\n  imhearing query-service --config /etc/imhearing.ini\n",
+    ),
+    HelpText(
+        "realtime-server", "commands.services:realtime_server", "", "The local realtime server of `imhearing up`.\n"
+    ),
+    HelpText(
+        "query",
+        "commands.query:run",
+        "show what was recorded when, and where it is stored",
+        f"""\
+examples:
+  imhearing query --last 10m
+  imhearing query --from '2026-03-03 22:00' --to '2026-03-03 22:10'
+  imhearing query --last 1h --json | jq '.intervals[].state'
+  imhearing query --last 10m --via ably --node porch   from anywhere
+  imhearing query --last 10m --via ably --node all     every node at once
+  imhearing query --last 1d --type sounds --min-level -30
+  imhearing query --last 1h --type levels --step 300
+  imhearing query --type status
+{_TIMES}""",
+    ),
+    HelpText(
+        "fetch",
+        "commands.fetch:run",
+        "download the sound of a time range as a WAV, FLAC or Opus file, exact to the sample",
+        f"""\
+examples:
+  imhearing fetch --last 1m -o last.flac
+  imhearing fetch --from 'yesterday 22:00' --to 'yesterday 22:10' -o evening.wav
+  imhearing fetch --last 1h --gaps refuse -o complete.flac   only if nothing is missing
+  imhearing fetch --last 1d --export night/                 for BirdNET and others, into an existing folder
+  imhearing fetch --last 1m --identity key.txt -o x.wav     decrypt sound that the node encrypted
+{_TIMES}""",
+    ),
+    HelpText(
+        "watch",
+        "commands.watch:run",
+        "show the node's events and level live",
+        """\
+examples:
+  imhearing watch                              over MQTT: all events, and the level every second
+  imhearing watch --json | jq 'select(.topic | endswith("sound"))'
+  imhearing watch --via ably --node porch      from anywhere; `[ably] events = yes` on the node shows more, sooner
+  imhearing watch --via http
+""",
+    ),
+    HelpText(
+        "status",
+        "commands.status:run",
+        "show whether the node is recording and what is waiting for upload; exit code 1 if it is not recording",
+        """\
+examples:
+  imhearing status
+  imhearing status --json
+  imhearing status --via ably --node porch     from anywhere; also --via mqtt, --via http
+  imhearing status --via ably --node all       every node at once
+""",
+    ),
+    HelpText(
+        "devices",
+        "commands.devices:run",
+        "list input devices and show which one would be used",
+        "examples:\n  imhearing devices\n",
+    ),
+    HelpText(
+        "pause",
+        "commands.control:pause",
+        "stop recording at once; the time is reported as paused",
+        "examples:\n  imhearing pause 30m\n  imhearing pause            until `imhearing resume`\n",
+    ),
+    HelpText("resume", "commands.control:resume", "resume recording", "example:\n  imhearing resume\n"),
+    HelpText(
+        "rotate",
+        "commands.control:send",
+        "finish the current chunk and start a new one",
+        "example:\n  imhearing rotate\n",
+    ),
+    HelpText(
+        "archive",
+        "commands.control:send",
+        "archive all finished chunks now, whatever the thresholds",
+        "example:\n  imhearing archive\n",
+    ),
+    HelpText(
+        "doctor",
+        "commands.doctor.doctor:run",
+        "test microphone, disk, clock, broker, store, Ably and catalog, and say how to fix what fails",
+        "examples:\n  imhearing doctor\n  imhearing doctor --json | jq '.findings[] | select(.state != \"ok\")'\n",
+    ),
+    HelpText(
+        "calibrate",
+        "commands.calibrate:run",
+        "calibrate levels to dBA with a sound calibrator or a sound of known level",
+        """\
+examples:
+  imhearing calibrate                        with a 94 dB, 1 kHz calibrator on for at least 3 of the 10 seconds
+  imhearing calibrate --level 114
+  imhearing calibrate --gain 60              set the input gain first
+  imhearing calibrate --known 62.5           while another meter reads an LAeq of 62.5 dB
+If the recorder is using the microphone, first run: imhearing pause 5m
+""",
+    ),
+    HelpText(
+        "configure",
+        "commands.configure:run",
+        "change settings in the configuration file, leaving the rest of it as it is",
+        """\
+examples:
+  imhearing configure recorder.device=USB recorder.sample_rate=44100
+  imhearing configure --config my.ini s3.secret_access_key=-     prompt for the secret, or read it from a pipe
+""",
+    ),
+    HelpText(
+        "token",
+        "commands.token:run",
+        "issue a query-only Ably token for one client",
+        """\
+examples:
+  imhearing token --client grandma                         print a token that is valid for a day
+  imhearing token --client dashboard --ttl 30d             keep it secret, like a password
+  imhearing query --via ably --node porch --last 10m       uses the token in $IMHEARING_ABLY_TOKEN
+""",
+    ),
+    HelpText(
+        "make-bucket", "commands.make_bucket:run", "create the configured bucket", "example:\n  imhearing make-bucket\n"
+    ),
+    HelpText(
+        "broker-setup",
+        "commands.broker_setup:run",
+        "create passwords, access rules and certificates for a Mosquitto broker",
+        """\
+examples:
+  sudo imhearing broker-setup --into /etc/mosquitto/imhearing --name raspberrypi.local
+  imhearing broker-setup --into /tmp/broker --name 192.168.1.20 --cert my.crt --key my.key --ca my-ca.crt
+Existing passwords are kept unless you give --renew-passwords; an existing CA is always kept.
+""",
+    ),
+    HelpText(
+        "catalog",
+        "commands.catalog:run",
+        "verify the catalog against the store and the spool, or rebuild it from them",
+        """\
+examples:
+  imhearing catalog verify             check names and sizes; --deep reads every archive back and checks hashes
+  imhearing catalog rebuild            from bucket and spool alone; stop the archiver first
+""",
+    ),
+    HelpText(
+        "hold",
+        "commands.hold:run",
+        "protect a time range from expiry and from `forget`",
+        f"""\
+examples:
+  imhearing hold --from '2026-03-03 22:00' --to '2026-03-03 22:10'
+  imhearing hold --from '2026-03-03 22:00' --to '2026-03-03 22:10' --release
+  imhearing hold                                    list the held ranges
+{_TIMES}""",
+    ),
+    HelpText(
+        "forget",
+        "commands.forget:run",
+        "erase the sound of a time range everywhere: spool, store, clips",
+        f"""\
+examples:
+  imhearing forget --from '2026-03-03 22:00' --to '2026-03-03 22:10'         list what would be erased, then confirm
+  imhearing forget --from '2026-03-03 22:00' --to '2026-03-03 22:10' --yes
+Erases every chunk that overlaps the range. The archiver does the work; if it is stopped, as soon as it runs again.
+{_TIMES}""",
+    ),
+    HelpText(
+        "unannounce",
+        "commands.control:unannounce",
+        "remove a stopped node from the broker and Home Assistant",
+        "example:\n  imhearing unannounce --node porch\n",
+    ),
+)

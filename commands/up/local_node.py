@@ -1,0 +1,148 @@
+"""The node that `imhearing up` runs: its child processes, its messages, and their display."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from commands.cli.common import print_message
+from commands.show.formats import count
+from commands.up.display import Display, NodeSnapshot
+from commands.up.log_watch import LogWatch, without_stamp
+from commands.up.messages import NodeMessages
+from commands.up.plan import ENTRY_POINT, StartPlan
+from edge import __version__
+from edge.core.errors import ConfigError
+from edge.core.instant import Instant
+from edge.embedded.supervisor import ChildExit, Supervisor, describe_exit
+from edge.messaging import topics
+
+_POLL_SECONDS = 0.25  # between checks of the children
+# Together less than five seconds; then what still runs is killed, which loses nothing.
+_RECORDER_SECONDS, _SERVICES_SECONDS, _SERVERS_SECONDS = 2.0, 1.3, 0.7
+
+
+class LocalNode:
+    """Call all methods from the main thread: children live only as long as the thread that started them."""
+
+    def __init__(self, folder: Path, plan: StartPlan, display: Display, deadline: float | None) -> None:
+        self._folder, self._plan, self._display, self._deadline = folder, plan, display, deadline
+        self._started = Instant.from_seconds(time.time())
+        self._supervisor = Supervisor()
+        self._messages = NodeMessages(plan.settings, self._started)
+        self._logs = LogWatch({})
+        self._problems: deque[str] = deque(maxlen=8)
+
+    def start(self, stopping: Callable[[], bool]) -> None:
+        """Starts the servers, waits until they are ready, then starts the services. ImHearingError if one fails."""
+        for process in self._plan.servers:
+            print_message(f"starting {process.name}")
+            self._supervisor.start(process)
+        self._supervisor.wait_ready(stopping=stopping)
+        if stopping():
+            return
+        self._logs = LogWatch({process.name: process.log for process in self._plan.processes})
+        self._messages.start()
+        for process in self._plan.services:
+            print_message(f"starting {process.name}")
+            self._supervisor.start(process)
+
+    def watch(self, stopping: Callable[[], bool]) -> None:
+        """Displays what happens and restarts children that exit, until `stopping`."""
+        self._display.begin()
+        try:
+            next_check = 0.0
+            while not stopping():
+                self._show_events(_POLL_SECONDS)
+                if time.monotonic() >= next_check:
+                    next_check = time.monotonic() + _POLL_SECONDS
+                    self._check_children()
+                self._display.refresh(self._messages.view, self._snapshot)
+        finally:
+            self._display.end()
+
+    def stop(self) -> list[str]:
+        """Stops everything within five seconds, recorder first, servers last; returns what had to be killed."""
+        killed = self._supervisor.stop(["recorder"], _RECORDER_SECONDS)
+        killed += self._supervisor.stop(["archiver", "query-service"], _SERVICES_SECONDS)
+        self._messages.stop()
+        self._show_events(0)  # published while stopping
+        killed += self._supervisor.stop_all(_SERVERS_SECONDS)
+        return killed
+
+    def summary(self) -> str:
+        """What was recorded and uploaded, in one line."""
+        view = self._messages.view
+        return f"{count(view.chunks, 'chunk')} finished, {count(view.archives, 'archive')} uploaded"
+
+    def _show_events(self, timeout: float) -> None:
+        for event, text in self._messages.take(timeout):
+            self._display.event(event, text)
+
+    def _check_children(self) -> None:
+        # logs first: they were written before the exit
+        for line in self._logs.problems():
+            self._report(line)
+        for ended in self._supervisor.tick():
+            if ended.exit_code == ConfigError.exit_code:  # a restart would not help
+                raise ConfigError([without_stamp(line) for line in ended.last_lines[-1:]])
+            self._report(_describe(ended))
+
+    def _report(self, problem: str) -> None:
+        self._problems.append(f"{time.strftime('%H:%M:%S')} {problem}")
+        self._display.problem(problem)
+
+    def _snapshot(self) -> NodeSnapshot:
+        return NodeSnapshot(
+            version=__version__,
+            node=self._plan.settings.node.name,
+            started=self._started,
+            notes=[f"data      {self._folder}", *self._plan.notes],
+            commands=commands_to_try(self._folder, self._plan),
+            problems=list(self._problems),
+            running=list(self._supervisor.pids()),
+            expected=[process.name for process in self._plan.processes],
+            free_bytes=_free_bytes(self._plan.settings.recorder.record_path),
+            ends_in=None if self._deadline is None else self._deadline - time.monotonic(),
+        )
+
+
+def commands_to_try(folder: Path, plan: StartPlan) -> list[list[str]]:
+    """Commands for a second terminal, ready to paste."""
+    imhearing = _command_line()
+    broker = plan.settings.mqtt
+    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", topics.everything()]
+    if broker.username or not shutil.which("mosquitto_sub"):
+        listen = [*imhearing, "watch", "--data", str(folder)]
+    return [
+        listen,
+        [*imhearing, "query", "--data", str(folder), "--last", "10m"],
+        [*imhearing, "fetch", "--data", str(folder), "--last", "1m", "-o", "last.flac"],
+    ]
+
+
+def _command_line() -> list[str]:
+    """How to run `imhearing` from any folder."""
+    in_environment = Path(sys.executable).parent / "imhearing"
+    found = shutil.which("imhearing")
+    if found and (not in_environment.exists() or Path(found).resolve() == in_environment.resolve()):
+        return ["imhearing"]
+    return [str(in_environment)] if in_environment.exists() else [sys.executable, str(ENTRY_POINT)]
+
+
+def _describe(ended: ChildExit) -> str:
+    output = f" (last output: {without_stamp(ended.last_lines[-1])[:200]})" if ended.last_lines else ""
+    return f"{ended.name} {describe_exit(ended.exit_code)}{output}; restarting in {ended.restart_in:g} s"
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        stat = os.statvfs(folder)
+    except OSError:
+        return None
+    return stat.f_bavail * stat.f_frsize

@@ -1,0 +1,73 @@
+"""The jobs that the worker carries out in the store, and their results."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from edge.archiver.plan.plan import ArchivePlan
+from edge.archiver.plan.stored_members import SourceArchive
+from edge.core.errors import ImHearingError
+from edge.core.instant import Instant
+from edge.core.values import Archive
+
+
+class Upload(Struct, frozen=True):
+    """Upload a new archive. First, open uploads below `prefix` are dropped, except those to the keys in `keep`."""
+
+    plan: ArchivePlan
+    prefix: str
+    keep: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+
+class Rewrite(Struct, frozen=True):
+    """Upload an archive whose chunks are already in the store, in the archive that it replaces."""
+
+    plan: ArchivePlan
+    source: SourceArchive
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+
+class Delete(Struct, frozen=True):
+    """Delete an archive."""
+
+    archive: Archive
+
+    @property
+    def key(self) -> str:
+        return self.archive.key
+
+
+class DeleteClips(Struct, frozen=True):
+    """Delete the clips below `key` with sound in [start, end)."""
+
+    key: str
+    start: Instant
+    end: Instant
+
+
+class Correction(Struct, frozen=True):
+    """Upload a stream's record with corrected times."""
+
+    key: str
+    stream_id: str
+    record: bytes
+
+
+Job = Upload | Rewrite | Delete | DeleteClips | Correction
+
+
+class JobResult(Struct, frozen=True):
+    """`sha256` of what is verified in the store, or the `problem`. `damaged`: chunk ID -> what is wrong with it."""
+
+    job: Job
+    seconds: float = 0.0
+    sha256: str | None = None
+    problem: ImHearingError | None = None
+    damaged: dict[str, str] = {}

@@ -1,0 +1,91 @@
+"""The one place through which sound is deleted, from the spool and from the store.
+
+Nothing is deleted before the catalog has committed why: that it is in the store, or that it was given up on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from edge.archiver.plan.stored_members import clip_touches
+from edge.catalog import Catalog
+from edge.core.errors import SpoolError
+from edge.core.files import sync_folder
+from edge.core.instant import Instant
+from edge.core.values import GoneCause
+from edge.spool.spool import Spool
+from edge.store.interface import ObjectStore
+
+
+class Deletions:
+    """Raises SpoolError, CatalogError, StoreError. What failed may be repeated."""
+
+    def __init__(self, spool: Spool, catalog: Catalog, store: ObjectStore) -> None:
+        self._spool, self._catalog, self._store = spool, catalog, store
+
+    # committed to the catalog, then removed from the spool; in the archiver's thread
+
+    def give_up(self, chunk_ids: Sequence[str], cause: GoneCause) -> None:
+        """Deletes chunks that the store does not have."""
+        self._catalog.deletions.mark_gone(chunk_ids, cause)
+        self.remove_chunks(chunk_ids)
+
+    def take_back_plan(self, archive_id: str) -> None:
+        """Its chunks wait again. What the store may have of it is deleted later."""
+        self._catalog.plans.discard(archive_id, maybe_in_store=True)
+
+    def expire_archive(self, archive_id: str) -> None:
+        """Its chunks are gone from now on; the store deletes it later."""
+        self._catalog.deletions.expire_archive(archive_id)
+
+    # files that the catalog no longer needs in the spool; in the archiver's thread
+
+    def remove_chunks(self, chunk_ids: Iterable[str]) -> None:
+        """Removes files of chunks that the store has, or that were given up, after trying every one of them."""
+        self._remove_each(self._spool.chunks.remove, chunk_ids)
+
+    def remove_given_up(self) -> None:
+        """Removes the files of chunks that were given up and are still here."""
+        present = self._spool.chunks.finished().keys() | self._spool.chunks.manifest_ids()
+        given_up = self._catalog.deletions.given_up(present)
+        if leftovers := [chunk_id for chunk_id, sha256 in given_up.items() if not self._is_another(chunk_id, sha256)]:
+            self.remove_chunks(leftovers)
+
+    def remove_streams(self, stream_ids: Iterable[str]) -> None:
+        """Removes records of streams, after trying every one of them."""
+        self._remove_each(self._spool.streams.remove, stream_ids)
+
+    def _is_another(self, chunk_id: str, sha256: str) -> bool:
+        """Anyone who may write archives can claim that any chunk was given up; the audio here may be another."""
+        try:
+            return self._spool.chunks.manifest(chunk_id).sha256 != sha256
+        except SpoolError:
+            return False
+
+    def _remove_each(self, remove: Callable[[str], None], names: Iterable[str]) -> None:
+        trouble: OSError | None = None
+        for name in names:
+            try:
+                remove(name)
+            except OSError as problem:
+                trouble = problem
+        try:
+            sync_folder(self._spool.path)
+        except OSError as problem:
+            trouble = problem
+        if trouble is not None:
+            raise SpoolError(
+                f"{self._spool.path}: files that are no longer needed cannot be removed ({trouble.strerror});"
+                " fix the folder's permissions"
+            )
+
+    # objects in the store; in the worker's thread
+
+    def delete_archive(self, key: str) -> None:
+        self._store.delete(key)
+
+    def delete_clips(self, prefix: str, start: Instant, end: Instant) -> None:
+        """Deletes the clips below `prefix` with sound in [start, end)."""
+        for key, _ in list(self._store.keys(prefix)):
+            if clip_touches(key, start, end):
+                self._store.delete(key)

@@ -1,0 +1,90 @@
+"""What was given up on purpose, and what the store still has to delete. Committed here before anything is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge.catalog.file import CatalogFile
+from edge.catalog.queries import batched_ids, chunk_values, longest
+from edge.catalog.rows import give_up
+from edge.catalog.tables import count, select
+from edge.catalog.values import RemainingChunk
+from edge.core.instant import Instant
+from edge.core.values import DiscardedChunk, GoneCause
+
+
+class DeletionRecords:
+    """Chunks and archives that are gone, or are to go."""
+
+    def __init__(self, file: CatalogFile) -> None:
+        self._file = file
+
+    def mark_gone(self, chunk_ids: Iterable[str], cause: GoneCause) -> None:
+        """These chunks are given up on purpose: from now on their files may be removed from the spool."""
+        with self._file.session() as tables:
+            for chunk_id in chunk_ids:
+                row = tables.Chunk.get(chunk_id=chunk_id)
+                if row is not None and row.state != "planned":
+                    give_up(tables, row, cause)
+
+    def remaining_between(self, start: Instant, end: Instant, limit: int) -> list[RemainingChunk]:
+        """At most `limit` chunks with sound in [start, end) that are not gone, by their start."""
+        with self._file.session() as tables:
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
+            first, last = int(start), int(end)
+            rows = select(
+                (c.started_at, c.chunk_id, c.state, c.archive_id)
+                for c in table
+                if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.state != "gone"
+            ).order_by(1, 2)
+            return [RemainingChunk(chunk_id, state, archive_id) for _, chunk_id, state, archive_id in rows[:limit]]
+
+    def count_erased_between(self, start: Instant, end: Instant) -> int:
+        """How many chunks with sound in [start, end) were erased."""
+        with self._file.session() as tables:
+            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
+            first, last = int(start), int(end)
+            return int(
+                count(
+                    c
+                    for c in table
+                    if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.reason == "erased"
+                )
+            )
+
+    def given_up(self, chunk_ids: Iterable[str]) -> dict[str, str]:
+        """Those of these chunks that were given up, with their SHA-256: a copy in the spool is a leftover."""
+        found: dict[str, str] = {}
+        with self._file.session() as tables:
+            table = tables.Chunk
+            for some in batched_ids(chunk_ids):
+                rows = select((c.chunk_id, c.sha256) for c in table if c.chunk_id in some and c.state == "gone")
+                found.update(rows)
+        return found
+
+    def not_in_manifest(self, limit: int) -> list[DiscardedChunk]:
+        """At most `limit` discarded chunks that no archive's manifest lists yet, oldest first."""
+        with self._file.session() as tables:
+            table = tables.Chunk
+            found = select(c for c in table if c.state == "gone" and c.archive_id is None)
+            rows = chunk_values(found, limit, for_manifest=True)
+            return [DiscardedChunk(row.chunk, row.gone) for row in rows if row.gone is not None]
+
+    def expire_archive(self, archive_id: str) -> None:
+        """An archive has reached its age limit: its chunks are gone, and its deletion is pending."""
+        with self._file.session() as tables:
+            tables.Archive[archive_id].gone = "lifecycle"
+            table = tables.Chunk
+            for chunk in select(c for c in table if c.archive_id == archive_id and c.state == "stored"):
+                chunk.set(state="gone", reason="lifecycle")
+
+    def mark_deleted(self, archive_id: str, at: Instant) -> None:
+        """The store has nothing left of an archive whose deletion was pending, unless it was planned again since."""
+        with self._file.session() as tables:
+            row = tables.Archive.get(archive_id=archive_id)
+            if row is None or row.gone is None:
+                return
+            if row.gone == "unwanted":
+                row.delete()
+            else:
+                row.deleted_at = int(at)

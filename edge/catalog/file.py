@@ -1,0 +1,90 @@
+"""The catalog's file: opened at the first session, by any number of readers and one writer, which holds a lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from edge.catalog.reserve import Reserve
+from edge.catalog.tables import Tables
+from edge.core.errors import CatalogDamaged, CatalogError
+
+
+def take_lock(path: Path) -> IO[str]:
+    """The right to write the catalog at `path`, until the returned file is closed. Raises CatalogError."""
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("a")
+    except OSError as problem:
+        raise CatalogError(
+            f"{path}: the catalog cannot be written ({problem.strerror});"
+            " fix the folder's permissions or set [catalog] db_path"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise CatalogError(f"{path}: another archiver is writing this catalog; stop it first") from None
+    return lock
+
+
+class CatalogFile:
+    """Read-only sessions on the file at `path`, which is opened at the first one and again whenever it was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()  # Pony resolves relative ones against its own folder
+        self._tables: Tables | None = None
+        self._opening = threading.Lock()
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Tables]:
+        """Raises CatalogBusy where trying again soon will help, and CatalogError where it will not."""
+        tables = self._open()
+        with tables.session():
+            yield tables
+
+    def close(self) -> None:
+        """Closes the calling thread's connection; the next session opens another."""
+        with self._opening:
+            if self._tables is not None:
+                self._tables.close()
+            self._tables = None
+
+    def _open(self) -> Tables:
+        with self._opening:
+            if self._tables is not None and self._tables.replaced():
+                self._tables.close()
+                self._tables = None
+            if self._tables is None:
+                self._tables = Tables(self.path, read_only=True)
+            return self._tables
+
+
+class WritableCatalogFile(CatalogFile):
+    """The archiver's sessions: each is one transaction, on disk when it ends. Makes a missing file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._reserve = Reserve(self.path)
+        self._lock: IO[str] | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open(self) -> Tables:
+        with self._opening:
+            if self._tables is not None and self._tables.replaced():
+                raise CatalogDamaged(f"{self.path}: was removed or replaced while the archiver had it open")
+            if self._lock is None:
+                self._lock = take_lock(self.path)
+            self._reserve.keep()
+            if self._tables is None:
+                self._tables = Tables(self.path, read_only=False)
+            return self._tables

@@ -1,0 +1,345 @@
+"""One connection to the MQTT broker, and the thread that keeps one up. The only file that imports paho."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge.configuration.settings import Mqtt, Secret
+from edge.messaging.messages import InboundMessage, OutboundMessage
+from edge.messaging.outbox import Ending, ReconnectDelays
+from edge.messaging.subscriptions import Subscription
+
+log = logging.getLogger(__name__)
+
+MAX_PAYLOAD = 65_536  # bytes of one inbound message; larger ones are dropped
+QUEUED_MESSAGES = 1_000  # while the broker is away
+_KEEPALIVE = 30  # seconds
+_TICK = 1.0  # seconds between looks at the keepalive
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+topic_matches = paho.topic_matches_sub
+
+
+class Login(NamedTuple):
+    """Who we are for the broker; `will` is published for us when we vanish."""
+
+    client_id: str
+    user: str
+    password: Secret
+    tls: ssl.SSLContext | None
+    will: OutboundMessage | None
+
+
+class Trouble(NamedTuple):
+    """Why there is no connection: how the last one ended, and a sentence for people."""
+
+    ending: Ending
+    text: str
+
+
+class Receipt:
+    """What became of one outbound message. One that can never be acknowledged counts as not."""
+
+    def __init__(self, info: paho.MQTTMessageInfo) -> None:
+        self._info = info
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether paho's queue was full."""
+        return self._info.rc == paho.MQTT_ERR_QUEUE_SIZE
+
+    def is_published(self) -> bool:
+        try:
+            return self._info.is_published()
+        except (RuntimeError, ValueError):
+            return False
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for the broker's acknowledgement."""
+        try:
+            self._info.wait_for_publish(timeout)
+        except (RuntimeError, ValueError):
+            return False
+        return self.is_published()
+
+
+class BrokerConnection:
+    """One connection, from its first packet to its last. `publish`, `subscribe` and `close` are for any thread."""
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        login: Login,
+        on_open: Callable[[BrokerConnection], None],
+        on_message: Callable[[InboundMessage], None],
+    ) -> None:
+        self._settings, self._on_open, self._on_message = settings, on_open, on_message
+        self._closing = False
+        self._is_open = False
+        self._failure = ""  # the broker's reason
+        self._is_overloaded = False
+        self._wake_up = _WakeUp()
+        self._ending: Ending = "lost"
+        self._client = self._make_client(login)
+
+    def run(self) -> Trouble | None:
+        """Connects, calls the handlers in this thread, and returns when the connection has ended, with the reason."""
+        where = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
+            if self._closing:
+                self._client.disconnect()
+            self._exchange()
+        except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
+            if not self._is_open:
+                return Trouble("unreachable", f"cannot connect to the MQTT broker at {where}: {problem}; retrying")
+            self._failure = str(problem)
+        except Exception as problem:  # a fault of paho's costs this connection, not the thread
+            log.exception("the MQTT library failed")
+            self._failure = repr(problem)
+        finally:
+            self._close_sockets()
+        if self._ending == "refused":
+            text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
+            return Trouble("refused", text)
+        if self._closing or not self._is_open:
+            return None
+        return Trouble("lost", f"lost the connection to the MQTT broker ({self._failure}); retrying")
+
+    def _exchange(self) -> None:
+        """Reads and writes packets until the socket is closed, with the calls that paho documents for other loops.
+
+        paho's own loop wakes for what another thread publishes only if `loop_start` made the thread that it runs in.
+        """
+        while (broker := self._client.socket()) is not None:
+            has_read_ahead = hasattr(broker, "pending") and broker.pending() > 0  # TLS and WebSocket
+            reading: list[Any] = [broker, self._wake_up]
+            writing = [broker] if self._client.want_write() else []
+            ready, writable, _ = select.select(reading, writing, [], 0 if has_read_ahead else _TICK)
+            if self._wake_up in ready:
+                self._wake_up.clear()
+            if broker in ready or has_read_ahead:
+                self._client.loop_read()
+            if writable:
+                self._client.loop_write()
+            self._client.loop_misc()  # keepalive
+
+    def _close_sockets(self) -> None:
+        if (broker := self._client.socket()) is not None:
+            broker.close()
+        self._wake_up.close()
+
+    def _wants_to_write(self, _client: Any, _userdata: Any, _socket: Any) -> None:
+        """Called in the thread that publishes, which must not write itself: it would wait for the broker."""
+        self._wake_up.set()
+
+    def close(self) -> None:
+        """Leaves the broker in good order: no last will is published."""
+        self._closing = True
+        self._client.disconnect()
+
+    def publish(self, message: OutboundMessage) -> Receipt:
+        properties = _publish_properties(message)
+        receipt = Receipt(
+            self._client.publish(message.topic, message.payload, message.qos, message.retain, properties=properties)
+        )
+        if receipt.is_dropped and not self._is_overloaded:
+            self._is_overloaded = True
+            log.warning("the MQTT broker accepts messages too slowly; dropping some")
+        return receipt
+
+    def subscribe(self, subscription: Subscription) -> None:
+        options = SubscribeOptions(qos=1, retainAsPublished=subscription.retain_as_published)
+        self._client.subscribe(subscription.topic_filter, options=options)
+
+    def _make_client(self, login: Login) -> paho.Client:
+        settings = self._settings
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=login.client_id,
+            protocol=paho.MQTTv5,
+            transport=settings.transport,
+            reconnect_on_failure=False,
+        )
+        client.max_queued_messages_set(2 * QUEUED_MESSAGES)
+        if settings.transport == "websockets":
+            client.ws_set_options(path=settings.websocket_path)
+        if login.user:
+            client.username_pw_set(login.user, login.password.reveal() or None)
+        if login.tls is not None:
+            client.tls_set_context(login.tls)
+        if login.will is not None:
+            client.will_set(login.will.topic, login.will.payload, login.will.qos, login.will.retain)
+        client.on_socket_open = _send_at_once
+        client.on_socket_register_write = self._wants_to_write
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = self._received
+        return client
+
+    def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._ending, self._failure = "refused", str(reason)
+        else:
+            self._is_open = True
+            self._on_open(self)
+
+    def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._failure = self._failure or str(reason)
+
+    def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # no topic of ours
+        if len(message.payload) > MAX_PAYLOAD:
+            log.warning("dropped a message of %d bytes on %.200r", len(message.payload), topic)
+            return
+        properties = message.properties
+        self._on_message(
+            InboundMessage(
+                topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(properties, "ResponseTopic", None),
+                getattr(properties, "CorrelationData", None),
+            )
+        )
+
+
+class _WakeUp:
+    """Ends a `select` that waits for it, from any thread."""
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._receiver.fileno()
+
+    def set(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is set already; closed: nobody waits any more
+            self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        self._receiver.recv(4_096)
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._sender.close()
+
+
+class Connector:
+    """Keeps a connection up, in a thread of its own, until it is stopped: waits longer after each that failed.
+
+    `make` gives a new connection for each attempt, so that nothing stale is sent again; `on_end` hears of its end.
+    """
+
+    def __init__(self, name: str, make: Callable[[], BrokerConnection], on_end: Callable[[], None]) -> None:
+        self._make, self._on_end = make, on_end
+        self._attempt: BrokerConnection | None = None
+        self._stopping = threading.Event()
+        self._away_until = 0.0
+        self._trouble: Trouble | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why there is no connection; None while there is one, or before the first attempt has ended."""
+        return self._trouble
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def announce_stop(self) -> None:
+        """No further connection is made; the one that there is stays open."""
+        self._stopping.set()
+
+    def stop(self, timeout: float) -> None:
+        """Closes the connection and waits up to `timeout` seconds for the thread to end."""
+        self._stopping.set()
+        self._close()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def withdraw(self, seconds: float) -> None:
+        """Closes the connection; the next one is made after `seconds`."""
+        self._away_until = time.monotonic() + seconds
+        self._close()
+
+    def opened(self) -> None:
+        """The attempt succeeded: its next trouble is news."""
+        self._trouble = None
+
+    def _close(self) -> None:
+        if self._attempt is not None:
+            self._attempt.close()
+
+    def _run(self) -> None:
+        delays = ReconnectDelays()
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._attempt = connection = self._make()
+            if self._stopping.is_set():  # it may not have seen this attempt
+                return
+            trouble = connection.run()
+            self._on_end()
+            self._note(trouble)
+            wait = delays.after(trouble.ending if trouble else "lost", time.monotonic() - began)
+            self._stopping.wait(max(wait, self._away_until - time.monotonic()))
+
+    def _note(self, trouble: Trouble | None) -> None:
+        """Logs a trouble once, however often it comes again."""
+        if trouble is not None and trouble != self._trouble and not self._stopping.is_set():
+            log.warning("%s", trouble.text)
+        self._trouble = trouble or self._trouble
+
+
+def crosses_network_in_clear(settings: Mqtt, login: Login) -> bool:
+    """Whether anybody on the network could read the password."""
+    return bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
+
+
+def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
+    """Else what follows an acknowledgement of ours waits 40 ms for the broker to acknowledge that (RFC 896, 1122)."""
+    if isinstance(opened, socket.socket):  # of a WebSocket we are given paho's own wrapper
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _connect_properties() -> Properties:
+    """What the broker need not even send us."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = 2 * MAX_PAYLOAD
+    return properties
+
+
+def _publish_properties(message: OutboundMessage) -> Properties | None:
+    if message.deadline is None and message.correlation is None and message.response_topic is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if message.deadline is not None:
+        properties.MessageExpiryInterval = max(1, math.ceil(message.deadline - time.monotonic()))
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
+    if message.response_topic is not None:
+        properties.ResponseTopic = message.response_topic
+    return properties

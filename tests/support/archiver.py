@@ -1,0 +1,52 @@
+"""Parts of the archiver on a real spool and catalog, without a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from edge.archiver.pacing import Pacing, RetryTimer
+from edge.archiver.plan.plan import Destination
+from edge.archiver.retention.deletions import Deletions
+from edge.archiver.retention.eraser import Eraser
+from edge.archiver.retention.policy import RetentionPolicy
+from edge.archiver.retention.retention import Retention
+from edge.archiver.retention.spool_cleanup import SpoolCleanup
+from edge.catalog import Catalog
+from edge.configuration.settings import Archive, Recorder
+from edge.core.kernel_clock import KernelClock
+from edge.spool.spool import Spool
+from edge.store.interface import ObjectStore
+
+
+def make_deletions(spool: Spool, catalog: Catalog) -> Deletions:
+    """Deletes in the spool alone."""
+    return Deletions(spool, catalog, cast(ObjectStore, None))
+
+
+def make_policy(
+    spool: Spool,
+    catalog: Catalog,
+    archive: Archive = Archive(),  # noqa: B008 - frozen
+    recorder: Recorder = Recorder(),  # noqa: B008 - frozen
+    sound_level: float = 0.0,
+) -> RetentionPolicy:
+    deletions = make_deletions(spool, catalog)
+    return RetentionPolicy(spool, catalog, deletions, archive, recorder, lambda: sound_level)
+
+
+def make_cleanup(spool: Spool, catalog: Catalog) -> SpoolCleanup:
+    return SpoolCleanup(spool, catalog, make_deletions(spool, catalog), make_policy(spool, catalog))
+
+
+def make_retention(
+    spool: Spool, catalog: Catalog, destination: Destination, pacing: Pacing, rescan: Callable[[], object] = lambda: 0
+) -> Retention:
+    deletions, policy, clock = make_deletions(spool, catalog), make_policy(spool, catalog), KernelClock()
+    return Retention(spool, catalog, deletions, policy, destination, rescan, RetryTimer(pacing, clock), clock)
+
+
+def make_eraser(
+    spool: Spool, catalog: Catalog, destination: Destination, pacing: Pacing, rescan: Callable[[], object] = lambda: 0
+) -> Eraser:
+    return make_retention(spool, catalog, destination, pacing, rescan).eraser

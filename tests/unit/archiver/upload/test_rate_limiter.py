@@ -1,0 +1,34 @@
+"""How fast an upload may be."""
+
+from __future__ import annotations
+
+import threading
+
+from edge.archiver.upload.rate_limiter import RateLimiter
+from tests.support.kernel import TurnedClock
+
+
+class _RecordedWaits(threading.Event):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return False
+
+
+def test_bytes_pass_at_the_rate_on_average() -> None:
+    stop, clock = _RecordedWaits(), TurnedClock()
+    limiter = RateLimiter(1_000, stop, clock)
+    for _ in range(4):
+        limiter.wait(500)
+    clock.pass_time(10.0)
+    limiter.wait(500)
+    assert stop.seconds == [0, 0.5, 1.0, 1.5, 0]
+
+
+def test_a_rate_of_zero_is_no_limit() -> None:
+    stop = _RecordedWaits()
+    RateLimiter(0, stop, TurnedClock()).wait(10**12)
+    assert stop.seconds == []
