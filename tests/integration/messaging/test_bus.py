@@ -29,7 +29,7 @@ from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.broker import BrokerAddress, running_broker
-from tests.support.mqtt import connected
+from tests.support.mqtt import Heard, connected
 from tests.support.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import wait_until
 
@@ -315,10 +315,14 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
             wait_until(lambda: not newcomer.connected, "the second is off")
             assert "another node is already named porch" in caplog.text
             client.subscribe("imhearing/porch/recorder/+")
-            kept = wire.decode(client.await_on("imhearing/porch/recorder/status").payload, RecorderStatus)
-            assert (kept.instance, kept.state) == (first, "online")
-            told = wire.decode(client.await_on("imhearing/porch/recorder/limits").payload, LimitsSet)
-            assert told.records_count == int(first[0], 16)
+
+            def is_of_first(message: Heard) -> bool:
+                kept = wire.decode(message.payload, RecorderStatus)
+                return (kept.instance, kept.state) == (first, "online")
+
+            client.await_on("imhearing/porch/recorder/status", is_of_first)
+            own = limits(int(first[0], 16))
+            client.await_on("imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own)
         assert holder.connected
 
 
