@@ -94,5 +94,5 @@ class Intake:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # whatever it is, it can be neither read nor archived
+    except OSError:  # it can be neither read nor archived
         return False

@@ -1,4 +1,4 @@
-"""What the worker is asked to do with the store, and how that ended."""
+"""The jobs that the worker carries out in the store, and their results."""
 
 from __future__ import annotations
 

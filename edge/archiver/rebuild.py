@@ -1,4 +1,4 @@
-"""Bucket and spool -> catalog: what the catalog knew, from the manifests that lie in the archives themselves."""
+"""Bucket and spool -> catalog: rebuilt from the manifests inside the archives."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 _TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
 _MAX_MANIFEST = 64_000_000
 _MAX_CORRECTION = 1_000_000
-# what zipfile raises for bytes that it did not write: RuntimeError for what says that it is encrypted
-_NO_ZIP = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
+# what zipfile raises for foreign bytes: RuntimeError where they claim to be encrypted
+_ZIP_ERRORS = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
 
 
 class Rebuilt(Struct, frozen=True):
-    """What was found; `faults` are objects that are no archives of ours, or damaged ones."""
+    """What was found; `faults` are foreign objects and damaged archives."""
 
     archives: int
     chunks: int  # in archives
@@ -53,9 +53,9 @@ def rebuild(
     now: Instant,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
-    """Fills `catalog`, best an empty one, from all archives of `node` and what the spool holds.
+    """Fills `catalog`, preferably an empty one, from all archives of `node` and from the spool.
 
-    Attempts, and when archives were planned and uploaded, do not come back: `now` stands there. Raises StoreError.
+    The times of planning and uploading are lost: `now` takes their place. Raises StoreError.
     """
     archives = chunks = 0
     faults: list[str] = []
@@ -63,7 +63,7 @@ def rebuild(
         try:
             if key.endswith(".zip"):
                 manifest = fetch_manifest(bucket, key, size)
-                _hold_against(manifest, prefix, node, key)
+                _check_belongs(manifest, prefix, node, key)
                 _take(catalog, manifest, bucket.bucket, key, size, now)
                 archives, chunks = archives + 1, chunks + len(manifest.members)
                 progress(archives)
@@ -85,9 +85,9 @@ def rebuild_in_place(
     now: Instant,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
-    """`rebuild` into a new file, which then takes the place of the catalog at `path`; that one stays as `<path>.old`.
+    """`rebuild` into a new file, which then replaces the catalog at `path`; the old one stays as `<path>.old`.
 
-    Raises CatalogError while an archiver runs. Until the last moment nothing of the old catalog is touched.
+    Raises CatalogError while an archiver runs. The old catalog is untouched until the last moment.
     """
     with take_lock(path):
         fresh = path.with_name(path.name + ".rebuilding")
@@ -112,7 +112,7 @@ def _swap(fresh: Path, path: Path) -> None:
         sync_folder(path.parent)
     except OSError as problem:
         raise CatalogError(
-            f"{path}: the catalog cannot be replaced ({problem.strerror}); mend the folder's rights"
+            f"{path}: the catalog cannot be replaced ({problem.strerror}); fix the folder's permissions"
         ) from None
 
 
@@ -126,27 +126,27 @@ def fetch_manifest(bucket: BucketReader, key: str, size: int) -> Manifest:
     try:
         with zipfile.ZipFile(RangeFile(bucket, key, size)) as archive:
             info = archive.getinfo("manifest.json")
-            if info.compress_type != zipfile.ZIP_STORED:  # ours are; the decompressors have faults of their own
-                raise WireError("is no archive of ours (it is compressed)")
+            if info.compress_type != zipfile.ZIP_STORED:  # ours are; decompressors have bugs of their own
+                raise WireError("is not an Im Hearing archive (it is compressed)")
             if info.file_size > _MAX_MANIFEST:
                 raise WireError("its manifest is too large")
             return read_manifest(archive.read(info))
-    except _NO_ZIP as problem:
-        raise WireError(f"is no archive of ours ({problem})") from None
+    except _ZIP_ERRORS as problem:
+        raise WireError(f"is not an Im Hearing archive ({problem})") from None
 
 
 def _fetch_stream(bucket: BucketReader, node: str, key: str, size: int) -> Stream:
     """A stored correction. Raises WireError, StoreError."""
     if not 0 < size <= _MAX_CORRECTION:
-        raise WireError(f"is no correction of ours (it has {size} bytes)")
+        raise WireError(f"is not a correction (it has {size} bytes)")
     stream = wire.decode(b"".join(bucket.read(key, 0, size)), Stream)
     if stream.node != node or not key.endswith(f"/{stream.stream_id}.json"):
-        raise WireError(f"is the correction of {stream.stream_id} of node {stream.node}, and is not called so")
+        raise WireError(f"is the correction of {stream.stream_id} of node {stream.node} under a wrong name")
     return stream
 
 
 class RangeFile(io.RawIOBase):
-    """An object as a file to be sought in; its end is fetched once, the rest as it is asked for."""
+    """An object as a seekable file; its end is fetched once, the rest on demand."""
 
     def __init__(self, bucket: BucketReader, key: str, size: int) -> None:
         self._bucket, self._key, self._size = bucket, key, size
@@ -166,7 +166,7 @@ class RangeFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         at = offset + (0, self._at, self._size)[whence]
         if at < 0:
-            raise ValueError("a place before the beginning")
+            raise ValueError("negative position")
         self._at = at
         return self._at
 
@@ -182,16 +182,16 @@ class RangeFile(io.RawIOBase):
         return data
 
 
-def _hold_against(manifest: Manifest, prefix: str, node: str, key: str) -> None:
-    """Others may write below the node's prefix too (clips, say): what lies there must be what an archiver would put."""
+def _check_belongs(manifest: Manifest, prefix: str, node: str, key: str) -> None:
+    """WireError unless an archiver put it there: others may write below the node's prefix too."""
     chunks = all_chunks(manifest)
     if not chunks:
-        raise WireError("chunks: none has a place or a cause", "chunks")
+        raise WireError("chunks: none has an offset or a cause", "chunks")
     if key != key_of(manifest, prefix):
         raise WireError(f"holds the archive {manifest.archive_id}, which does not belong there")
     strangers = {manifest.node, *(one.node for one in manifest.streams), *(one.node for one in chunks)} - {node}
     if strangers:
-        raise WireError(f"tells of node {min(strangers)}", "node")
+        raise WireError(f"names another node: {min(strangers)}", "node")
     for chunk in chunks:
         if chunk.stream_id != stream_of(chunk.chunk_id) or chunk.ended_at < chunk.started_at:
             raise WireError(f"chunks: {chunk.chunk_id} contradicts itself", "chunks")
@@ -207,7 +207,7 @@ def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int
         bucket=bucket,
         key=key,
         bytes=size,
-        sha256=None,  # only reading all of it would tell
+        sha256=None,  # only reading all of it would show
         chunks=len(manifest.members),
         started_at=min(chunk.started_at for chunk in chunks),
         ended_at=max(chunk.ended_at for chunk in chunks),
@@ -219,7 +219,7 @@ def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int
 
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
-    """`corrects`: it was stored because archives tell older times, so of two that are as sure it is the later one."""
+    """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one."""
     known = catalog.stream(stream.stream_id)
     if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
         catalog.registration.put_stream(stream)
@@ -227,5 +227,5 @@ def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) ->
 
 
 def _rank(stream: Stream) -> tuple[bool, int]:
-    """Archives hold a stream's record as it was when they were planned: corrected, and ended, come last."""
+    """Archives hold a stream's record as it was when they were planned: corrected and ended records rank highest."""
     return not stream.uncertain, len(stream.knots)

@@ -1,7 +1,7 @@
 """The archiver's process. Reads: the spool, `recorder/chunk`, `recorder/threshold`, `request/archive`.
 
 Writes: the catalog, the object store, `archiver/*`; removes from the spool what the store has. Start-up is recovery:
-whatever an earlier process left half done is found in catalog, spool and store, and finished.
+what an earlier process left unfinished is found in catalog, spool and store, and completed.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from edge.store.values import NO_BUCKET
 
 log = logging.getLogger(__name__)
 
-_INBOX = 10_000  # notices that wait; the rescan finds what more there is
+_INBOX = 10_000  # waiting notices; the rescan finds the rest
 _STOP_TIMEOUT = 1.5  # seconds that an upload gets to end by itself
 
 Call = Callable[[], None]
 
 
 def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) -> None:  # noqa: B008  frozen
-    """Archives until `stop`, then ends within 3 s. Raises SpoolError, CatalogError when it cannot even begin."""
+    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start."""
     while not stop.is_set():
         try:
             _run(settings, stop, pacing)
@@ -65,7 +65,7 @@ def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) ->
 
 
 def _set_aside(path: Path, damage: CatalogDamaged) -> None:
-    """A new catalog takes the damaged one's place: what the spool holds is in it at once, the rest on command."""
+    """Makes room for a new catalog: it soon has what the spool holds; `imhearing catalog rebuild` restores the rest."""
     aside = path.with_name(f"{path.name}.damaged-{KernelClock().now().datetime():%Y%m%dT%H%M%SZ}")
     try:
         if path.exists():
@@ -74,8 +74,10 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
         if journal.exists():
             journal.replace(aside.with_name(f"{aside.name}-journal"))
     except OSError as problem:
-        raise CatalogError(f"{path}: is damaged and cannot be moved away ({problem.strerror}); do it by hand") from None
-    log.error("%s; what is left is %s; `imhearing catalog rebuild` brings back what the store has", damage, aside.name)
+        raise CatalogError(
+            f"{path}: is damaged and cannot be moved away ({problem.strerror}); move it by hand"
+        ) from None
+    log.error("%s; moved it to %s; `imhearing catalog rebuild` restores what the store has", damage, aside.name)
 
 
 def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
@@ -191,7 +193,7 @@ def _warn_without_limits(settings: Settings) -> None:
     chosen = settings.thresholds
     archiving = (chosen.records_count, chosen.storage_usage, chosen.oldest_age, chosen.sound_level)
     if not any(archiving):
-        log.warning("every limit in [thresholds] is 0: nothing is archived until `imhearing archive` asks for it")
+        log.warning("every limit in [thresholds] is 0: nothing is archived until you run `imhearing archive`")
 
 
 def _status(node: str, instance: str, state: Literal["online", "offline"]) -> ArchiverStatus:

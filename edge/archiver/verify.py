@@ -1,4 +1,4 @@
-"""Holds the catalog against the store and the spool, and says what differs."""
+"""Checks the catalog against the store and the spool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def verify(
     deep: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
-    """One line for each thing that is not as the catalog says; nothing when all is well.
+    """One line for each difference from the catalog; nothing when all is well.
 
     `deep` reads every archive back and compares hashes. Raises StoreError, SpoolError, CatalogError.
     """
@@ -49,7 +49,7 @@ def verify(
         )
     }
     for key in sorted(objects.keys() - planned):
-        yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` takes it in"
+        yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
     yield from _compare_spool(spool, catalog)
 
 
@@ -67,7 +67,7 @@ def _read_back(bucket: BucketReader, archive: Archive, members: list[CatalogChun
         yield str(problem)
         return
     if archive.sha256 not in (None, whole.hexdigest()):
-        yield f"s3://{archive.bucket}/{archive.key}: has other bytes than were uploaded"
+        yield f"s3://{archive.bucket}/{archive.key}: has different bytes from what was uploaded"
     for _, _, chunk, digest in spans:
         if digest.hexdigest() != chunk.sha256:
             yield f"s3://{archive.bucket}/{archive.key}: {chunk.member} differs from its manifest"
@@ -77,7 +77,7 @@ def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
     files = spool.chunks.finished()
     known = catalog.known(files)
     for chunk_id in sorted(files.keys() - known):
-        yield f"{files[chunk_id].path}: is not in the catalog; the archiver takes it in"
+        yield f"{files[chunk_id].path}: is not in the catalog; the archiver adds it"
     for row in _every_chunk(catalog):
         if row.where is None and row.gone is None and row.chunk.chunk_id not in files:
             yield f"{row.chunk.chunk_id}: is neither in the store nor in the spool"

@@ -31,7 +31,7 @@ class _Progress(Struct, frozen=True):
 
 
 class Worker:
-    """Runs jobs in a thread of its own and hands their results to `deliver`, which must not block."""
+    """Runs jobs in a thread of its own and passes their results to `deliver`, which must not block."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Worker:
         self._deliver, self._clock = deliver, clock
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swept = False
-        self.job: Job | None = None  # the one that runs; set and cleared by who submits
+        self.job: Job | None = None  # the running one; set and cleared by the submitting thread
         self._progress = _Progress(0, 0)
-        # left behind when we end: what hangs in the network is taken up by the next process
+        # a daemon: a hanging request must not keep the process alive; the next one resumes the job
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class Worker:
         return None
 
     def _sweep(self, job: Upload) -> None:
-        """Once per process: drops what earlier ones began and nobody will finish."""
+        """Once per process: drops uploads that earlier processes began and nobody will finish."""
         if not self._swept:
             self._uploader.sweep(job.prefix, job.keep)
             self._swept = True

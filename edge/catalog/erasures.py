@@ -1,6 +1,6 @@
-"""Orders to erase a range, as files beside the catalog: they need neither broker nor archiver to be given.
+"""Orders to erase a range, as files beside the catalog: giving one needs neither broker nor archiver.
 
-An order stays until the archiver has carried it out whole, so whatever dies in between, it is taken up again.
+An order stays until the archiver has carried it out completely, so that it survives any crash.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Erasures:
         return order
 
     def open(self) -> list[Erasure]:
-        """Every order that is not carried out, the oldest first. Raises OSError.
+        """Every open order, the oldest first. Raises OSError.
 
-        What is no order is left alone; one that cannot be read or is damaged is told in the log, once.
+        Other files are left alone; an order that cannot be read or is damaged is logged once.
         """
         if not self._folder.is_dir():
             return []
@@ -84,7 +84,7 @@ class Erasures:
         return sorted(found, key=lambda order: (order.at, order.id))
 
     def end(self, result: ErasureResult) -> None:
-        """Says how an order ended, then removes it."""
+        """Records how an order ended, then removes it."""
         write_for_owner(self._result(result.id), wire.encode(result))
         self._order(result.id).unlink(missing_ok=True)
         sync_folder(self._folder)
@@ -102,7 +102,7 @@ class Erasures:
     def _complain(self, path: Path, problem: Exception) -> None:
         if path.name not in self._complained:
             log.error(
-                "%s: an order to erase that cannot be carried out (%s); give it again, and remove this", path, problem
+                "%s: cannot carry out this order to erase (%s); remove the file and give the order again", path, problem
             )
         self._complained.add(path.name)
 
@@ -117,7 +117,7 @@ def _read(path: Path, order_id: str) -> Erasure:
     """Raises OSError, WireError."""
     order = wire.decode(path.read_bytes(), Erasure)
     if order.id != order_id:
-        raise WireError("id: is not that of the file's name", "id")
+        raise WireError("id: does not match the file's name", "id")
     if order.from_ >= order.to:
         raise WireError("from: is not before to", "from")
     return order

@@ -1,6 +1,6 @@
-"""Ranges that are held: nothing in them expires, is dropped or erased. A file beside the catalog, which people write.
+"""Ranges on hold: nothing in them expires, is dropped or erased. A file beside the catalog, written by people.
 
-It is no part of the catalog, which can be lost and made anew; whoever deletes sound reads it just before.
+It is not part of the catalog, which can be lost and rebuilt; everything that deletes sound reads it just before.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _NAME = "holds.json"
 
 
 class HoldsUnreadable(ImHearingError):
-    """It is not known what is held: so nothing may go."""
+    """It is not known what is on hold, so nothing may be deleted."""
 
 
 class Hold(Struct, frozen=True):
-    """[from, to) is kept whatever else says."""
+    """[from, to) is kept, no matter what."""
 
     from_: Instant = field(name="from")
     to: Instant
@@ -35,7 +35,7 @@ class Hold(Struct, frozen=True):
 
 
 class Holds(Struct, frozen=True):
-    """All that is held, in order, apart from each other."""
+    """All holds, in order, without overlaps."""
 
     holds: tuple[Hold, ...] = ()
 
@@ -66,7 +66,7 @@ def read_holds(catalog: Path) -> Holds:
         return Holds()
     except (OSError, WireError) as problem:
         raise HoldsUnreadable(
-            f"{path}: cannot be read ({problem}), so nothing expires and nothing is erased; mend it"
+            f"{path}: cannot be read ({problem}), so nothing expires and nothing is erased; fix the file"
         ) from None
 
 

@@ -118,7 +118,7 @@ class CatalogReader:
             )
 
     def is_loud_between(self, start: Instant, end: Instant, level: float) -> bool:
-        """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or nobody can tell."""
+        """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or was not measured."""
         with self.file.session() as tables:
             table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
             first, last, loudest_dbfs = int(start), int(end), _LOUDEST_DBFS if level > 0 else -math.inf

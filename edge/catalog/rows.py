@@ -45,7 +45,7 @@ def known_row(tables: Tables, chunk: Chunk) -> Any:
 
 
 def give_up(tables: Tables, row: Any, cause: GoneCause) -> None:
-    """The chunk's sound is no longer kept. What is erased leaves neither levels nor sounds behind."""
+    """The chunk is no longer kept. Of an erased one neither levels nor sounds remain."""
     row.set(state="gone", reason=cause)
     if cause == "erased":
         row.set(manifest=pack(silenced(unpack(row.manifest, Chunk))), lafmax=None)
@@ -54,7 +54,7 @@ def give_up(tables: Tables, row: Any, cause: GoneCause) -> None:
 
 
 def silenced(chunk: Chunk) -> Chunk:
-    """`chunk` without what its sound was like."""
+    """`chunk` without its levels and sounds."""
     return replace(chunk, levels=None, sounds=())
 
 
@@ -78,7 +78,7 @@ def put_holes(tables: Tables, stream_id: str, holes: Iterable[Hole]) -> None:
 
 
 def _put_sound(tables: Tables, chunk: Chunk, span: SoundSpan) -> None:
-    """A sound across chunks stands in the manifests of all: the first says when it began, the last its end."""
+    """A sound across chunks is in the manifests of all of them: the first has its start, the last its end."""
     started_at = _frame_time(chunk, span.first_frame)
     ended_at = None if span.frames is None else _frame_time(chunk, span.first_frame + span.frames)
     row = tables.Sound.get(sound_id=span.sound_id)
@@ -107,7 +107,7 @@ def _frame_time(chunk: Chunk, frame: int) -> int:
 
 
 def retime(tables: Tables, stream: Stream) -> bool:
-    """Moves a stream's chunks and sounds to its corrected times; True when an archive already tells older ones."""
+    """Moves a stream's chunks and sounds to its corrected times; True when an archive already has older ones."""
     table, stream_id, archives = tables.Chunk, stream.stream_id, set[str]()
     rows = list(select(c for c in table if c.stream_id == stream_id).order_by(table.first_frame))
     for row in rows:
@@ -130,7 +130,7 @@ def retime(tables: Tables, stream: Stream) -> bool:
 
 
 def retire_superseded(tables: Tables, archive_id: str | None) -> None:
-    """An archive in whose place another one says to be goes, once that one tells of all its chunks."""
+    """An archive that another one replaces is given up once that one lists all its chunks."""
     table, chunks = tables.Archive, tables.Chunk
     row = tables.Archive.get(archive_id=archive_id) if archive_id else None
     if row is None or not select(a for a in table if a.replaces == archive_id).exists():
@@ -140,7 +140,7 @@ def retire_superseded(tables: Tables, archive_id: str | None) -> None:
 
 
 def span_archive(tables: Tables, archive_id: str) -> None:
-    """Gives an archive the times that its chunks have now."""
+    """Sets an archive's times to those that its chunks have now."""
     table, row = tables.Chunk, tables.Archive.get(archive_id=archive_id)
     times = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id)
     started_at, ended_at = times.first()

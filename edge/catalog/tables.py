@@ -1,7 +1,7 @@
 """The only file that imports pony: the tables, and sessions on one SQLite file.
 
-Rollback journal and synchronous=FULL: one small commit a chunk needs no write-ahead log, and a reader without write
-rights can open it. What is busy or damaged becomes an error of ours here.
+Rollback journal and synchronous=FULL: one small commit per chunk needs no write-ahead log, and a reader without write
+permission can open it. Busy and damaged files become our own errors here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         'ALTER TABLE "archives" ADD COLUMN "deleted_at" BIGINT',
     )
 }
-# What is due, as earlier versions noted it: the start of the newest chunk, which wrong clocks led astray.
+# Earlier versions noted what is due as the start of the newest chunk, which fails when clocks are wrong.
 _TAKE_OVER_DUE = (
     """INSERT OR IGNORE INTO "due" SELECT "chunk_id" FROM "chunks" WHERE "state" IN ('waiting', 'planned', 'aside')
     AND "started_at" <= (SELECT "value" FROM "notes" WHERE "name" = 'due_until')""",
@@ -97,7 +97,7 @@ class Tables:
             stream_id = PrimaryKey(str)
             ordinal = Required(int, size=64, index=True)
             record = Required(bytes)
-            correction_due = Required(bool, default=False, index=True)  # an archive tells older times than we know
+            correction_due = Required(bool, default=False, index=True)  # an archive has older times than we know
 
         class Chunk(db.Entity):  # type: ignore[misc, name-defined]
             _table_ = "chunks"
@@ -107,12 +107,12 @@ class Tables:
             frames = Required(int, size=64)
             started_at = Required(int, size=64)  # as known now; the manifest says what was known then
             ended_at = Required(int, size=64)
-            duration = Required(int, size=64, index=True)  # bounds the range that a query must look at
+            duration = Required(int, size=64, index=True)  # bounds the range of a query
             uncertain = Required(bool)
             length = Required(int, size=64)  # bytes
             sha256 = Required(str)
             lafmax = Optional(float)
-            manifest = Required(bytes, lazy=True)  # large, and changed by nobody
+            manifest = Required(bytes, lazy=True)  # large, and never changed
             state = Required(str)  # waiting, planned, stored, aside, gone
             reason = Optional(str, nullable=True)  # of aside and gone
             archive_id = Optional(str, nullable=True, index=True)
@@ -164,7 +164,7 @@ class Tables:
 
         class Due(db.Entity):  # type: ignore[misc, name-defined]
             _table_ = "due"
-            chunk_id = PrimaryKey(str)  # to be archived, whatever comes between
+            chunk_id = PrimaryKey(str)  # to be archived, even if the limit is met again
 
         self.Stream, self.Chunk, self.Archive, self.Due = Stream, Chunk, Archive, Due
         self.Hole, self.Sound, self.Note = Hole, Sound, Note
@@ -182,7 +182,7 @@ class Tables:
             self.db.execute(statement)
 
     def replaced(self) -> bool:
-        """Whether another file lies where ours was when it was opened."""
+        """Whether the file has been replaced since it was opened."""
         return self._file_id != _file_id(self.path)
 
     def close(self) -> None:
@@ -205,7 +205,7 @@ class Tables:
 
     def _require_version(self, wanted: int) -> None:
         if not self.path.exists():
-            raise CatalogBusy(f"{self.path}: the catalog is not there yet; the archiver makes it when it starts")
+            raise CatalogBusy(f"{self.path}: there is no catalog yet; the archiver creates it when it starts")
         found = self._version()
         if found < wanted:
             raise CatalogBusy(f"{self.path}: the catalog is being made or brought up to date; try again soon")
@@ -237,7 +237,7 @@ class Tables:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, whoever is killed; Python's own transactions leave out statements that alter tables."""
+        """All or nothing, even if the process is killed; Python's own transactions do not cover ALTER TABLE."""
         connection = sqlite3.connect(self.path, timeout=_WRITER_PATIENCE, isolation_level=None)
         with contextlib.closing(connection):
             connection.execute("PRAGMA synchronous = FULL")
@@ -265,7 +265,7 @@ def _file_id(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[None]:
-    """SQLite's and Pony's faults as ours."""
+    """Turns SQLite's and Pony's errors into ours."""
     try:
         yield
     except (orm.core.DBException, orm.core.OrmError, sqlite3.Error, OSError) as problem:
@@ -275,4 +275,6 @@ def _mapped(path: Path) -> Iterator[None]:
             raise CatalogBusy(f"{path}: the catalog is busy ({text}); try again soon") from problem
         if any(word in text for word in ("malformed", "not a database", "corrupt")):
             raise CatalogDamaged(f"{path}: the catalog is damaged ({text})") from problem
-        raise CatalogError(f"{path}: the catalog failed ({text}); check the disk and the file's rights") from problem
+        raise CatalogError(
+            f"{path}: the catalog failed ({text}); check the disk and the file's permissions"
+        ) from problem

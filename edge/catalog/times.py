@@ -11,7 +11,7 @@ from edge.core.values import Chunk, Stream
 def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
     """`chunk`, as its manifest has it, with the times that its stream's record now gives.
 
-    A manifest written while the clock could not be trusted says so, and tells its times without its stream's `shift`,
+    A manifest written while the clock could not be trusted says so, and has its times without its stream's `shift`,
     which the record has; the record also knows whether they are still uncertain.
     """
     if stream is None or not chunk.uncertain:
@@ -25,10 +25,10 @@ def retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
 
 
 def bounded(moment: int) -> Instant:
-    """The nearest time that can be written: sums of numbers from outside may be none."""
+    """The nearest valid time: sums of numbers from outside may be out of range."""
     return Instant(min(max(moment, FIRST), LAST))
 
 
 def corrected(old: Stream, new: Stream) -> bool:
-    """Whether `new` tells other times than `old`; a stream that has merely ended does not."""
+    """Whether `new` has other times than `old`; a stream that has merely ended does not."""
     return (old.uncertain, old.shift, old.knots[:1]) != (new.uncertain, new.shift, new.knots[:1])

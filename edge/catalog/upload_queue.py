@@ -13,7 +13,7 @@ from edge.core.values import Chunk
 
 
 class UploadQueue:
-    """Waiting chunks become due when a limit is exceeded or somebody asks; due ones are planned."""
+    """Waiting chunks become due when a limit is exceeded or on command; due ones are planned."""
 
     def __init__(self, file: CatalogFile) -> None:
         self._file = file

@@ -33,11 +33,11 @@ T = TypeVar("T")
 _PIECE = 262_144
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DENIED = {
-    "AccessDenied": "the key may not do this; see docs/ for the rights that it needs",
-    "AllAccessDisabled": "the store has closed the account; ask its provider",
-    "AccountProblem": "the store has closed the account; ask its provider",
+    "AccessDenied": "the key may not do this; see docs/ for the permissions that it needs",
+    "AllAccessDisabled": "the store has closed the account; contact its provider",
+    "AccountProblem": "the store has closed the account; contact its provider",
     "InvalidAccessKeyId": "the store does not know the key; check [s3] access_key_id",
-    "SignatureDoesNotMatch": "the secret does not fit the key; check [s3] secret_access_key",
+    "SignatureDoesNotMatch": "the secret does not match the key; check [s3] secret_access_key",
     "ExpiredToken": "the credentials have expired; renew them",
     "InvalidToken": "the session token is not valid; renew the credentials",
     "TokenRefreshRequired": "the credentials have expired; renew them",
@@ -51,7 +51,7 @@ _CLIENT_LOCK = threading.Lock()  # making clients is not thread-safe
 
 @functools.cache
 def _session() -> boto3.session.Session:
-    """One for all: it keeps the descriptions of the service, which take long to read."""
+    """Shared: reading the descriptions of the service takes long."""
     return boto3.session.Session()
 
 
@@ -83,23 +83,23 @@ class S3Store:
         self._now = now
         self._clients: dict[str, S3Client] = {}
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they print what was signed, and with what
+            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key
 
     def create_bucket(self) -> None:
         """Makes the bucket where it is missing."""
         region = self._settings.s3_region
         extra: dict[str, Any] = {}
-        if not self._settings.endpoint_url and region != "us-east-1":  # AWS alone wants it, and not for that one
+        if not self._settings.endpoint_url and region != "us-east-1":  # only AWS needs it, and not for this region
             extra["CreateBucketConfiguration"] = {"LocationConstraint": region}
         with contextlib.suppress(ObjectExists):
             self._do("make the bucket", lambda s3: s3.create_bucket(Bucket=self.bucket, **extra))
 
     def check(self) -> None:
-        """One cheap request; raises what stands in the way of uploading, as far as it can tell."""
+        """One cheap request; raises what would prevent uploading, as far as it can tell."""
         self._do("look at the bucket", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
 
     def lifecycle(self) -> list[LifecycleRule]:
-        """The bucket's rules, but for those of some tags or sizes alone; StoreError where the store does not tell."""
+        """The bucket's enabled rules, except those for certain tags or sizes. StoreError where it has no such rules."""
 
         def ask(s3: S3Client) -> Any:
             return s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
@@ -108,8 +108,8 @@ class S3Store:
             found = self._do("see the lifecycle rules", ask)
         except _Missing:
             return []
-        if not found.get("Rules"):  # rclone takes the question for another one, and lists the bucket
-            raise StoreError(f"{self._place}: the store does not know such rules")
+        if not found.get("Rules"):  # rclone mistakes the request for another one and lists the bucket
+            raise StoreError(f"{self._place}: the store does not support lifecycle rules")
         return [_rule(rule) for rule in found["Rules"] if rule.get("Status") == "Enabled" and not _is_narrow(rule)]
 
     def head(self, key: str) -> StoredObject | None:
@@ -131,7 +131,7 @@ class S3Store:
     ) -> str:
         """Stores `body`, which may be an open file, and gives its ETag; the store checks its MD5, in hex.
 
-        ObjectExists, where the store can tell.
+        Raises ObjectExists, where the store supports that.
         """
         extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
         done = self._do(
@@ -214,9 +214,9 @@ class S3Store:
 
         try:
             found = self._do("list open uploads", every)
-        except UploadNotFound:  # how rclone says that there are none
+        except UploadNotFound:  # how rclone answers when there are none
             return []
-        # some stores take the prefix for a whole key, and some ignore it
+        # some stores treat the prefix as a whole key, and some ignore it
         mine = [upload for upload in found if upload["Key"].startswith(prefix)]
         mine.sort(key=lambda upload: str(upload.get("Initiated", "")))
         return [(upload["Key"], upload["UploadId"]) for upload in mine]
@@ -249,7 +249,7 @@ class S3Store:
         self._do(f"delete {key}", lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
 
     def presigned_url(self, bucket: str, key: str, seconds: int) -> str:
-        """A link that lets whoever has it read one object for `seconds`; made here, without asking the store."""
+        """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
         endpoint = self._settings.public_endpoint_url or self._settings.endpoint_url
         try:
             return self._client(endpoint).generate_presigned_url(
@@ -259,15 +259,15 @@ class S3Store:
             raise self._fault("sign a link", problem) from None
 
     def _put_options(self) -> Any:
-        """How the store is asked to keep what we put there."""
+        """How the store should keep the object."""
         settings = self._settings
-        asked = {
+        options = {
             "StorageClass": settings.storage_class,
             "ServerSideEncryption": settings.encryption,
             "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
             "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
         }
-        return {name: value for name, value in asked.items() if value}
+        return {name: value for name, value in options.items() if value}
 
     @property
     def _place(self) -> str:
@@ -289,7 +289,7 @@ class S3Store:
             max_pool_connections=4,
             request_checksum_calculation=settings.checksums,
             response_checksum_validation=settings.checksums,
-            # Content-MD5 is signed and covers the body; where nobody can change it, hashing it again is waste
+            # Content-MD5 is signed and covers the body: hashing it again is only worth it over plain HTTP
             s3={"addressing_style": "path", "payload_signing_enabled": not (loopback or https)},
             # a proxy of the environment cannot reach our own machine
             proxies={} if loopback else None,
@@ -315,7 +315,7 @@ class S3Store:
             raise self._fault(what, problem) from None
 
     def _refusal(self, what: str, response: Any) -> StoreError:
-        """The store answered, and said no."""
+        """The store refused."""
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = str(response.get("Error", {}).get("Code", status))
         text = f"{self._place}: could not {what}: {code}"
@@ -328,9 +328,9 @@ class S3Store:
         if code in _SKEWED:
             return StoreBlocked(f"{text}; {_skew(response, self._now())}; set the clock", "clock_skew")
         if code in _FULL or status == 507:
-            return StoreBlocked(f"{text}; the store is full: make room there", "store_full")
+            return StoreBlocked(f"{text}; the store is full; make room there", "store_full")
         if code in _DENIED or status in (401, 403):
-            remedy = _DENIED.get(code, "check the key, its secret and its rights")
+            remedy = _DENIED.get(code, "check the key, its secret and its permissions")
             return StoreBlocked(f"{text}; {remedy}", "denied")
         return StoreError(text)
 
@@ -340,7 +340,7 @@ class S3Store:
         if isinstance(problem, faults.NoCredentialsError | faults.PartialCredentialsError):
             return StoreBlocked(f"{text}; set [s3] access_key_id and secret_access_key", "no_credentials")
         if isinstance(problem, faults.SSLError):
-            return StoreBlocked(f"{text}; the store's certificate or the clock is wrong", "tls")
+            return StoreBlocked(f"{text}; check the store's certificate and the clock", "tls")
         if isinstance(problem, faults.ParamValidationError | faults.InvalidRegionError | ValueError):
             return StoreBlocked(f"{text}; check [s3] s3_bucket_name, s3_region and endpoint_url", "bad_settings")
         if isinstance(problem, faults.HTTPClientError | faults.ConnectionError | OSError):
@@ -353,7 +353,7 @@ def _is_narrow(rule: Any) -> bool:
 
 
 def _rule(rule: Any) -> LifecycleRule:
-    """Of S3's two ways to write a prefix the older one stands in the rule itself."""
+    """S3 has two ways to write a prefix; the older one is in the rule itself."""
     return LifecycleRule(
         prefix=rule.get("Filter", {}).get("Prefix") or rule.get("Prefix") or "",
         expire_days=rule.get("Expiration", {}).get("Days"),

@@ -1,4 +1,4 @@
-"""What an object store is told and answers, whichever it is."""
+"""Values and errors of any object store."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ from typing import BinaryIO, NamedTuple
 from edge.core.errors import ChunkDamaged
 
 PIECE = 262_144  # bytes read from a chunk's file at once
-_LIMIT = 0xFFFFFFFF  # a 32-bit field that says: look into the zip64 extra field
+_LIMIT = 0xFFFFFFFF  # in a 32-bit field: see the zip64 extra field
 _LIMIT_16 = 0xFFFF
 _VERSION, _VERSION_ZIP64 = 20, 45
 _UNIX = 3 << 8  # made by: the external attributes are Unix modes
 _MODE = 0o100644 << 16
-_DATE = 1 << 5 | 1  # 1980-01-01, the first day that zip can tell; times lie in the manifest
+_DATE = 1 << 5 | 1  # 1980-01-01, the first day that zip can express; the times are in the manifest
 
 
 class BundleMember(NamedTuple):
@@ -63,7 +63,7 @@ class Bundle:
         self._add(directory + _end(len(central), len(directory), self.size))
 
     def read(self, offset: int, length: int, open_member: OpenMember) -> Iterator[bytes]:
-        """The bytes [offset, offset + length) in pieces. Raises ChunkDamaged when a file is gone or too short."""
+        """The bytes [offset, offset + length) in pieces. Raises ChunkDamaged when a file is missing or too short."""
         end = min(offset + length, self.size)
         for segment in self._segments:
             first, last = max(offset, segment.offset), min(end, segment.offset + segment.size)

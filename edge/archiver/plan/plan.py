@@ -19,7 +19,7 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Count, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 MEGABYTE = 1_000_000
-_PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # stands for the id while the id is computed
+_PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # takes the ID's place while it is computed
 
 
 class ArchiveLimits(Struct, frozen=True):
@@ -76,7 +76,7 @@ class ArchivePlan(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """What `manifest.json` in an archive says. `members` are the chunks with their places."""
+    """The contents of `manifest.json`. `members` are the chunks with their offsets."""
 
     archive_id: str
     node: str
@@ -117,7 +117,7 @@ def make_plan(
     discarded: Sequence[DiscardedChunk] = (),
     replaces: str | None = None,
 ) -> ArchivePlan:
-    """The plan for `chunks`, in that order; `streams` holds the records of theirs, as far as they are known.
+    """The plan for `chunks`, in that order; `streams` holds the known records of their streams.
 
     `discarded` ones are only listed in the manifest. There must be at least one of either.
     """
@@ -130,7 +130,7 @@ def make_plan(
     records = tuple(streams[name] for name in used if name in streams)
     placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
     draft = _manifest_bytes(_PENDING_ID, destination.node, records, placed, replaces)
-    # the id cannot be part of what it is the hash of: the manifest is hashed with zeros in its place
+    # the ID cannot be part of what it hashes: the manifest is hashed with a placeholder
     archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
     manifest = _manifest_bytes(archive_id, destination.node, records, placed, replaces)
     key = _key(destination, every[0], archive_id)
@@ -199,7 +199,7 @@ def _manifest_bytes(
 
 
 def _placed(member: PlannedMember) -> bytes:
-    """A chunk's manifest with its place: one JSON object, put together as text, for a thousand dicts take much room."""
+    """A chunk's manifest with its place: one JSON object, joined as text, because a thousand dicts take much memory."""
     place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
     return wire.encode(member.chunk)[:-1] + b"," + place[1:]
 

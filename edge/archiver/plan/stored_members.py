@@ -1,4 +1,4 @@
-"""Members of an archive that lies in the store, as files, so that another archive can be made of them."""
+"""Members of an archive in the store, as files, so that another archive can be made of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_CLIP = 600 * MICROSECONDS  # as long as the query service makes them
 
 
 class SourceArchive(Struct, frozen=True):
-    """An archive in the store and where its members lie in it: name -> (offset, length)."""
+    """An archive in the store and where its members are in it: name -> (offset, length)."""
 
     key: str
     places: dict[str, tuple[int, int]]
@@ -37,7 +37,7 @@ def stored_members(store: RangeReader, source: SourceArchive) -> OpenMember:
 
 
 class StoredMember(io.RawIOBase):
-    """One member, read from its beginning or from where it was sought to."""
+    """One member, read from its start or from one `seek`."""
 
     def __init__(self, store: RangeReader, key: str, offset: int, length: int) -> None:
         self._store, self._key, self._offset, self._length = store, key, offset, length
@@ -64,7 +64,7 @@ class StoredMember(io.RawIOBase):
 
 
 def clip_touches(key: str, start: Instant, end: Instant) -> bool:
-    """Whether a clip of this key can hold sound of [start, end): its name tells when it begins, to the second."""
+    """Whether a clip of this key can hold sound of [start, end): its name gives its start, to the second."""
     match = _CLIP.search(key)
     if match is None:
         return False

@@ -1,7 +1,7 @@
-"""Carries out orders to erase a range: spool, plans, archives in the store, clips. Whole chunks go.
+"""Carries out orders to erase a range: spool, plans, archives in the store, clips. Whole chunks are erased.
 
 An order is a file that stays until all is done, every step is committed to the catalog before anything moves, and
-each may be repeated: whatever dies in between, the next process goes on where this one was.
+each may be repeated: after a crash at any point, the next process resumes there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AT_ONCE = 500  # chunks in one step
 
 
 class Eraser:
-    """Gives the worker what is to be rewritten and deleted. `rescan` registers what the spool holds."""
+    """Gives the worker what to rewrite and delete. `rescan` registers what the spool holds."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Eraser:
         self._log_trouble = LogChanges(log)
 
     def next_job(self) -> Job | None:
-        """What is to be done now, while the worker is idle. Raises CatalogError, HoldsUnreadable."""
+        """The next job while the worker is idle. Raises CatalogError, HoldsUnreadable."""
         if not self._retry.is_due():
             return None
         # first what is superseded, so that no archive ever has two successors in the store
@@ -59,12 +59,12 @@ class Eraser:
             for order in self._orders():
                 if job := self._advance(order):
                     return job
-        except SpoolError as problem:  # uploads need not wait for that
+        except SpoolError as problem:  # uploads need not wait
             self._failed(problem)
         return None
 
     def has_orders(self) -> bool:
-        """Whether there is an order that could be carried on with now."""
+        """Whether an order could make progress now."""
         return self._retry.is_due() and bool(self._orders())
 
     def on_result(self, result: JobResult) -> None:
@@ -103,7 +103,7 @@ class Eraser:
         if read_holds(self._catalog.path).touch(order.from_, order.to):
             self._end(order, "refused", "a part of the range is held; see `imhearing hold`")
             return None
-        # asked before the finished ones are listed: a chunk that is finished in between is in one of both answers
+        # checked before the finished ones are listed, so that a chunk finished in between is not missed
         may_still_come = self._may_still_come(order)
         here = self._spool.chunks.finished().keys()
         if here - self._catalog.known(here):
@@ -119,9 +119,9 @@ class Eraser:
             return self._rewrite(order, remaining)
         if self._pending_deletion() or may_still_come:
             return None
-        self._deletions.remove_given_up()  # what could not be removed when it was erased
+        self._deletions.remove_given_up()  # what could not be removed earlier
         if elsewhere := self._pending_elsewhere(order):
-            self._end(order, "refused", f"{elsewhere.archive_id} lies in another bucket, {elsewhere.bucket}")
+            self._end(order, "refused", f"{elsewhere.archive_id} is in another bucket, {elsewhere.bucket}")
             return None
         if order.id not in self._without_clips and self._destination.bucket:
             key = f"{self._destination.node_prefix}clips/"
@@ -130,11 +130,11 @@ class Eraser:
         return None
 
     def _rewrite(self, order: Erasure, remaining: list[RemainingChunk]) -> Job | None:
-        """The first of the archives with something to erase, without it."""
+        """The first archive with something to erase is replaced by one without it."""
         archive_id = remaining[0].archive_id or ""
         old = self._catalog.archives([archive_id])[archive_id]
         if old.bucket != self._destination.bucket:
-            self._end(order, "refused", f"{archive_id} lies in another bucket, {old.bucket}")
+            self._end(order, "refused", f"{archive_id} is in another bucket, {old.bucket}")
             return None
         plan = self._open_rewrite(archive_id) or self._plan_rewrite(order, archive_id)
         places = {

@@ -1,4 +1,4 @@
-"""Removes from the spool, after each rescan, what nobody needs there any more."""
+"""Removes from the spool, after each rescan, what is no longer needed there."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _MOST_PARTS = 10_000  # of one S3 upload
 class Digests(Struct, frozen=True):
     """Of the whole archive, in hex. `composite` is what S3 makes of the parts: MD5 of their MD5s, and their number.
 
-    `md5` of more than one part is empty unless it was asked for.
+    `md5` of more than one part is empty unless `whole_md5` was set.
     """
 
     sha256: str
@@ -33,7 +33,7 @@ class TakenPart(NamedTuple):
 class Parts:
     """The parts of `bundle` in order, `size` bytes each. `take` is for one thread at a time.
 
-    `whole_md5` costs as much as all the rest that is computed here, and few stores tell it of an upload in parts.
+    `whole_md5` costs as much as everything else here, and few stores report it for an upload in parts.
     """
 
     def __init__(self, bundle: Bundle, open_member: OpenMember, size: int, whole_md5: bool = False) -> None:
@@ -46,7 +46,7 @@ class Parts:
         self._part_md5s: dict[int, str] = {}
 
     def buffer(self) -> bytearray:
-        """Room for one part. Each thread uses its own again and again, whatever the HTTP library still holds of it."""
+        """Room for one part. Each thread reuses its own, even if the HTTP library still holds it."""
         return bytearray(self._size)
 
     def take(self, buffer: bytearray) -> TakenPart | None:

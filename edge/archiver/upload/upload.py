@@ -1,6 +1,6 @@
 """One planned archive -> the object store, verified. Resumes what an earlier attempt left there; uses no disk.
 
-At most two parts are in memory. Returns only when the store's own word (ETag, or the bytes read back) matches ours.
+At most two parts are in memory. Returns only when the ETag, or the bytes read back, match ours.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 4  # of one request, each after twice the time
 _LONGEST_PAUSE = 30  # seconds, where the rate is so low that a part takes long
-_UNKNOWN_OBJECT = StoredObject(-1, "")  # under a key that we may not look at; S3 says so for what is missing, too
+_UNKNOWN_OBJECT = StoredObject(-1, "")  # under a key that we may not HEAD; S3 answers the same for missing objects
 T = TypeVar("T")
 
 
@@ -36,7 +36,7 @@ class Stopped(ImHearingError):
 
 
 class _PartStuck(StoreError):
-    """A part of an earlier attempt is not ours, and the store does not let it be replaced."""
+    """The store has a different part from an earlier attempt and does not replace it."""
 
 
 class Uploader:
@@ -65,7 +65,7 @@ class Uploader:
     ) -> str:
         """Stores `bundle` under `key`; gives its SHA-256, as hex. May be repeated after any interruption.
 
-        `members` opens its members where they do not lie in the spool.
+        `members` opens its members if they are not in the spool.
 
         Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
         """
@@ -78,7 +78,7 @@ class Uploader:
                     self._abort_leftovers(key)
                 beat(bundle.size)
                 return sha256
-        # a damaged object under our own hash's name can only be replaced, and so can one that we may not look at
+        # a damaged object under our own hash's name can only be replaced, and so can one that we may not HEAD
         overwrite = found is not None
         if bundle.size <= self._part:
             return self._upload_whole(key, bundle, overwrite, beat, members)
@@ -164,7 +164,7 @@ class Uploader:
         except (ChunkDamaged, _PartStuck):
             self._abandon(key, upload_id)
             raise
-        # whatever else went wrong: the parts that arrived wait there for the next attempt
+        # after any other failure, the parts that arrived stay for the next attempt
         self._verify(key, etag, parts.digests(), bundle, members, beat)
         self._abort_leftovers(key)
         return parts.digests().sha256
@@ -201,7 +201,7 @@ class Uploader:
         if there is None:
             raise problem
         if (there.size, there.etag) != (len(part.body), md5):
-            raise _PartStuck(f"{key}: the store has another part {part.number} and keeps it; beginning again")
+            raise _PartStuck(f"{key}: the store keeps a different part {part.number}; starting over")
         return there.etag
 
     def _resume(self, key: str) -> tuple[str, dict[int, StoredPart]]:
@@ -222,7 +222,7 @@ class Uploader:
         return self._retried(lambda: self._store.start_parts(key)), {}
 
     def _complete(self, key: str, upload_id: str, etags: list[str], overwrite: bool) -> str:
-        """The ETag that Complete answered; empty when its answer was lost and only the object can tell."""
+        """The ETag in the answer to Complete; empty when the answer was lost."""
         first = True
 
         def complete() -> str:
@@ -245,24 +245,24 @@ class Uploader:
     ) -> None:
         """Raises StoreError unless the store has exactly our bytes; `etag` is what it answered to storing them.
 
-        Only where that does not tell is the store asked again: some hash the whole object for each HEAD.
+        Where that is not conclusive, a HEAD follows: some stores hash the whole object for each one.
         """
         if etag and etag in (digests.md5, digests.composite):
             return
         found = self._head(key, denied=StoredObject(bundle.size, etag))
         if found is None:
-            raise StoreError(f"{key}: the store took it, and has it no more; uploading again")
+            raise StoreError(f"{key}: the store accepted it and no longer has it; uploading again")
         if not digests.md5:
             digests = self._digest(bundle, members, beat)
         if found.size != bundle.size or not self._is_same(key, found.etag, digests, bundle.size, beat):
-            raise StoreError(f"{key}: the store has other bytes than ours; uploading again")
+            raise StoreError(f"{key}: the store has different bytes; uploading again")
 
     def _is_same(self, key: str, etag: str, digests: Digests, size: int, beat: ProgressHeartbeat) -> bool:
         """Whether an object of our size and this ETag has our bytes."""
         if etag in (digests.md5, digests.composite):
             return True
-        # with SSE-KMS and the like an ETag is no MD5, and looks like one: only the bytes can tell
-        log.info("%s: its ETag does not tell; reading it back", key)
+        # with SSE-KMS and the like an ETag looks like an MD5 but is none: only the bytes are conclusive
+        log.info("%s: its ETag is not conclusive; reading it back", key)
         return self._retried(lambda: self._read_back(key, size, beat)) == digests.sha256
 
     def _read_back(self, key: str, size: int, beat: ProgressHeartbeat) -> str:
@@ -274,7 +274,7 @@ class Uploader:
         return sha256.hexdigest()
 
     def _head(self, key: str, denied: StoredObject | None = None) -> StoredObject | None:
-        """HEAD; `denied` where the key may not even look (S3 also says so for what is missing)."""
+        """HEAD; `denied` where the key may not do that (S3 answers the same for missing objects)."""
         try:
             return self._retried(lambda: self._store.head(key))
         except StoreBlocked as problem:
@@ -283,14 +283,14 @@ class Uploader:
             return denied
 
     def _abort_leftovers(self, key: str) -> None:
-        """An upload whose beginning was answered too late, or that was completed in another attempt, may be open."""
+        """Uploads may be left open whose start was answered too late, or that another attempt completed."""
         try:
             self.sweep(key, frozenset())
         except StoreError as problem:
             log.debug("%s", problem)  # the next process sweeps too
 
     def _digest(self, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat) -> Digests:
-        """Every digest that a store may tell, from the files once more."""
+        """Every digest that a store may report, computed from the files again."""
         parts = Parts(bundle, members, part_size(bundle.size, self._part), whole_md5=True)
         buffer = parts.buffer()
         while part := parts.take(buffer):
@@ -314,7 +314,7 @@ class Uploader:
             log.warning("%s", problem)
 
     def _retried(self, call: Callable[[], T]) -> T:
-        """Tries a request that may be repeated a few times; the last fault is raised."""
+        """Tries a repeatable request a few times; raises the last failure."""
         for attempt in range(_TRIES):
             self._check_stop()
             try:

@@ -330,7 +330,7 @@ def test_what_differs_is_told(spool: Spool, store: RunningStore, catalog: Catalo
     found = "\n".join(_findings(spool, store, catalog, deep=True))
     assert f"{gone.name}: is missing in the store" in found
     assert f"{short.name}: has {short.stat().st_size} bytes" in found
-    assert f"{changed.name}: has other bytes than were uploaded" in found
+    assert f"{changed.name}: has different bytes from what was uploaded" in found
     assert f"{changed.name}: 20260303T" in found
     assert "unknown.zip: is not in the catalog" in found
     assert f"{lost.chunk_id}: is neither in the store nor in the spool" in found

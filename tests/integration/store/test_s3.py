@@ -170,7 +170,7 @@ def test_a_part_that_is_not_ours_is_not_trusted(store: RunningStore, request: py
     assert part is not None
     part.body[17] ^= 1
     storage.put_part(key, upload_id, 1, part.body, parts.md5(part))
-    with pytest.raises(StoreError, match="another part 1"):  # this store takes no part twice
+    with pytest.raises(StoreError, match="a different part 1"):  # this store takes no part twice
         _uploader(storage, LARGE).upload(key, LARGE.bundle)
     _uploader(storage, LARGE).upload(key, LARGE.bundle)
     assert _stored(store, key) == LARGE.whole
@@ -236,7 +236,7 @@ class _Lying(S3Store):
 def test_bytes_that_differ_in_the_store_are_a_failure(
     store: RunningStore, files: Files, request: pytest.FixtureRequest
 ) -> None:
-    with pytest.raises(StoreError, match="other bytes"):
+    with pytest.raises(StoreError, match="different bytes"):
         _uploader(_Lying(store.settings), files).upload(_key(request), files.bundle)
 
 
@@ -410,7 +410,7 @@ def test_told_to_end_it_leaves_the_upload_to_be_resumed(
 @pytest.mark.parametrize(
     ("fault", "reason", "words"),
     [
-        ("denied", "denied", "rights"),
+        ("denied", "denied", "permissions"),
         ("skewed", "clock_skew", "s ahead of the store's|s behind the store's"),
         ("no_bucket", "no_bucket", "no bucket 'imhearing'"),
     ],
