@@ -375,7 +375,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class ErrorBody(Struct, frozen=True):
-    """Why a command failed."""
+    """Why a request failed."""
 
     code: Annotated[str, _about("Error code for programs", "bad_request")]
     message: Annotated[str, _about("What is wrong and how to fix it", "seconds: Expected `float` >= 1")]
@@ -386,7 +386,7 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The answer to a command, on `response/<verb>` or on the request's response topic."""
 
     id: Annotated[str, _about("The request's `id`; empty if it could not be read", "4f2d9c1e7a3b5d60")]
-    ok: Annotated[bool, _about("Whether the command succeeded", True)]
+    ok: Annotated[bool, _about("Whether the request succeeded", True)]
     data: Annotated[dict[str, Any] | None, _about("The result", {"until": "2026-11-22T06:14:08.000000Z"})] = None
     error: Annotated[ErrorBody | None, _about("Why it failed", None)] = field(default=None)
 

@@ -103,7 +103,7 @@ def _of_recorder(facts: NodeFacts) -> Iterator[_Metric]:
             "imhearing_sample_rate_hertz", "Sample rate measured against the clock, in the last finished chunk.", rate
         )
         uncertain = status.clock.uncertain if status.clock else None
-        yield _gauge("imhearing_times_uncertain", "Whether the times of current sound may be corrected later.",
+        yield _gauge("imhearing_times_uncertain", "Whether the times of sound recorded now may be corrected later.",
                      uncertain)  # fmt: skip
     last = None if facts.last_sound_at is None else facts.last_sound_at / 1e6
     yield _gauge(
