@@ -33,7 +33,7 @@ class EventFeed:
 
     def put(self, event: Event, retained: bool) -> None:
         """Takes in one event of `FED`; once too many wait, the oldest is dropped."""
-        if (retained and not event.RETAINED) or not self._is_news(event, retained):
+        if (retained and not event.RETAINED) or not self._is_news(event):
             return
         item = FeedEvent(event.TOPIC, wire.encode(event))
         with self._lock:
@@ -55,10 +55,10 @@ class EventFeed:
                 self._arrived.clear()
             await self._arrived.wait()
 
-    def _is_news(self, event: Event, retained: bool) -> bool:
-        """False for mere progress of the archiver, and for states that the broker kept from before our start."""
+    def _is_news(self, event: Event) -> bool:
+        """Whether a state differs from the last one; the archiver repeats its own every few seconds."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
         known, state = self._last_states.get(event.TOPIC), (event.state, event.reason)
         self._last_states[event.TOPIC] = state
-        return state != known and not (retained and known is None)
+        return state != known
