@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from edge import __version__
 from edge.configuration.settings import Settings
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _TOKEN_SECONDS = 3_600
 _HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
+_CLOSING_SECONDS = 2.0  # for the doors to say goodbye
 _POLL = 0.1  # seconds between looks at `stop`
 _COLLECT_SECONDS = 60.0
 _SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
@@ -79,9 +79,7 @@ async def _serve(
         collecting.cancel()
         if reporting is not None:
             reporting.cancel()
-        with suppress(asyncio.CancelledError, TimeoutError):
-            async with asyncio.timeout(2.0):
-                await doors
+        await asyncio.wait([doors], timeout=_CLOSING_SECONDS)  # a second cancellation would not reach what hangs
         await answers.close()
 
 
