@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # a script's `&` starts programs so, and those that tests end by Ctrl-C would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # machines are shared and noisy: how long an example takes says nothing
 settings.register_profile("imhearing", deadline=None, print_blob=True)

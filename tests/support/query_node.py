@@ -77,7 +77,7 @@ class QueryNode:
 def running_service(settings: Settings) -> Iterator[threading.Event]:
     """Runs the query service meanwhile; yields its `stop`."""
     stop = threading.Event()
-    thread = threading.Thread(target=service.run, args=(settings, stop), name="query-service")
+    thread = threading.Thread(target=service.run, args=(settings, stop), name="query-service", daemon=True)
     thread.start()
     try:
         yield stop

@@ -143,7 +143,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
             bus = Bus(porch.mqtt, "porch", "recorder", "test")
             bus.start()
-            assert await asyncio.to_thread(bus.wait_connected, 5)
+            assert await asyncio.to_thread(bus.wait_connected, DEADLINE)
             bus.publish(EVENT)
             assert await first(heard, SoundHeard, 1) == [EVENT]
             bus.stop()

@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -292,9 +292,21 @@ def test_a_password_in_clear_over_the_network_is_warned_about(caplog: pytest.Log
 # two nodes of one name
 
 
-def guarded(port: int, instance: str) -> Bus:
+class HandSetClock:
+    """Seconds, as the test sets them; `reads` counts how often they were read."""
+
+    def __init__(self) -> None:
+        self.seconds, self.reads = 0.0, 0
+
+    def __call__(self) -> float:
+        seconds = self.seconds
+        self.reads += 1
+        return seconds
+
+
+def guarded(port: int, instance: str, clock: Callable[[], float] = time.monotonic) -> Bus:
     bus = Bus(mqtt(port), "porch", "recorder", instance, will=status(instance, "offline"))
-    NameGuard(bus, status(instance))
+    NameGuard(bus, status(instance), clock)
     bus.publish(status(instance))
     bus.publish(limits(int(instance[0], 16)))
     return bus
@@ -305,9 +317,10 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
     broker: BrokerAddress, first: str, second: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    with connected(broker.port) as client, running(guarded(broker.port, first)) as holder:
-        assert holder.wait_connected(DEADLINE)
-        time.sleep(SETTLED_SECONDS + 0.1)  # without an objection, the name is its own
+    clock = HandSetClock()
+    with connected(broker.port) as client, running(guarded(broker.port, first, clock)) as holder:
+        wait_until(lambda: clock.reads, "the first is connected")
+        clock.seconds += SETTLED_SECONDS  # without an objection, the name is its own
         newcomer = guarded(broker.port, second)
         with running(newcomer):
             wait_until(lambda: f"instance {first}" in caplog.text, "the second names the first")
