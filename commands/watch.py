@@ -20,9 +20,8 @@ from commands.cli.common import (
     print_message,
 )
 from commands.cli.logs import escaped
-from commands.show.formats import clock
+from commands.show.formats import clock, level_bar
 from commands.show.node_view import describe
-from commands.up.screen import level_bar
 from edge.core import wire
 from edge.core.errors import DoorError, QueryRefused, WireError
 from edge.messaging import topics

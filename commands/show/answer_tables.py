@@ -8,7 +8,6 @@ from rich.text import Text
 
 from commands.cli.logs import escaped
 from commands.show import formats as show
-from commands.up.screen import level_bar
 from query_service.queries.protocol import LevelsAnswer, SoundsAnswer
 
 _BAR, _LEAST_BAR = 24, 4  # cells of a level's bar
@@ -60,7 +59,7 @@ def _levels(answer: LevelsAnswer, utc: bool, bar: int) -> Table:
     table = _table(("from", "LAeq", "LAFmax", "L10", "L50", "L90", *([""] if bar else [])))
     for step in answer.levels:
         numbers = [_number(value) for value in (step.laeq, step.lafmax, step.l10, step.l50, step.l90)]
-        level = "" if step.laeq is None else level_bar(step.laeq, step.unit or "", bar)
+        level = "" if step.laeq is None else show.level_bar(step.laeq, step.unit or "", bar)
         bars = [Text(level, style="green")] if bar else []
         table.add_row(show.precise(step.from_, utc, with_day), *numbers, *bars)
     return table

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from edge.messaging.events import Metric, Request
+from edge.core.values import Metric
+from edge.messaging.events import Request
 from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds

@@ -23,13 +23,12 @@ from edge.core.values import (
     HoleCause,
     Levels,
     LevelUnit,
+    Metric,
     Positive,
     Sha256,
     SoundSpan,
 )
 from edge.messaging import topics
-
-Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]
 
 _STREAM = "20261122T054408Z-k3f7"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
