@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import select
 import socket
 import ssl
 import threading
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_PAYLOAD = 65_536  # bytes of one inbound message; larger ones are dropped
 QUEUED_MESSAGES = 1_000  # while the broker is away
 _KEEPALIVE = 30  # seconds
+_TICK = 1.0  # seconds between looks at the keepalive
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 topic_matches = paho.topic_matches_sub
@@ -90,6 +93,7 @@ class BrokerConnection:
         self._is_open = False
         self._failure = ""  # the broker's reason
         self._is_overloaded = False
+        self._wake_up = _WakeUp()
         self._ending: Ending = "lost"
         self._client = self._make_client(login)
 
@@ -98,24 +102,51 @@ class BrokerConnection:
         where = f"{self._settings.host}:{self._settings.port}"
         try:
             self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
+            if self._closing:
+                self._client.disconnect()
+            self._exchange()
         except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
-            return Trouble("unreachable", f"cannot connect to the MQTT broker at {where}: {problem}; retrying")
-        if self._closing:
-            self._client.disconnect()
-        try:
-            self._client.loop_forever()
+            if not self._is_open:
+                return Trouble("unreachable", f"cannot connect to the MQTT broker at {where}: {problem}; retrying")
+            self._failure = str(problem)
         except Exception as problem:  # a fault of paho's costs this connection, not the thread
             log.exception("the MQTT library failed")
             self._failure = repr(problem)
         finally:
-            if (opened := self._client.socket()) is not None:
-                opened.close()
+            self._close_sockets()
         if self._ending == "refused":
             text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
             return Trouble("refused", text)
         if self._closing or not self._is_open:
             return None
         return Trouble("lost", f"lost the connection to the MQTT broker ({self._failure}); retrying")
+
+    def _exchange(self) -> None:
+        """Reads and writes packets until the socket is closed, with the calls that paho documents for other loops.
+
+        paho's own loop wakes for what another thread publishes only if `loop_start` made the thread that it runs in.
+        """
+        while (broker := self._client.socket()) is not None:
+            has_read_ahead = hasattr(broker, "pending") and broker.pending() > 0  # TLS and WebSocket
+            reading: list[Any] = [broker, self._wake_up]
+            writing = [broker] if self._client.want_write() else []
+            ready, writable, _ = select.select(reading, writing, [], 0 if has_read_ahead else _TICK)
+            if self._wake_up in ready:
+                self._wake_up.clear()
+            if broker in ready or has_read_ahead:
+                self._client.loop_read()
+            if writable:
+                self._client.loop_write()
+            self._client.loop_misc()  # keepalive
+
+    def _close_sockets(self) -> None:
+        if (broker := self._client.socket()) is not None:
+            broker.close()
+        self._wake_up.close()
+
+    def _wants_to_write(self, _client: Any, _userdata: Any, _socket: Any) -> None:
+        """Called in the thread that publishes, which must not write itself: it would wait for the broker."""
+        self._wake_up.set()
 
     def close(self) -> None:
         """Leaves the broker in good order: no last will is published."""
@@ -155,8 +186,7 @@ class BrokerConnection:
         if login.will is not None:
             client.will_set(login.will.topic, login.will.payload, login.will.qos, login.will.retain)
         client.on_socket_open = _send_at_once
-        # Without it paho would write to the socket in the thread that publishes, which must never wait
-        client.on_socket_register_write = _leave_to_the_loop
+        client.on_socket_register_write = self._wants_to_write
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._received
@@ -190,6 +220,28 @@ class BrokerConnection:
                 getattr(properties, "CorrelationData", None),
             )
         )
+
+
+class _WakeUp:
+    """Ends a `select` that waits for it, from any thread."""
+
+    def __init__(self) -> None:
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._receiver.fileno()
+
+    def set(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is set already; closed: nobody waits any more
+            self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        self._receiver.recv(4_096)
+
+    def close(self) -> None:
+        self._receiver.close()
+        self._sender.close()
 
 
 class Connector:
@@ -271,10 +323,6 @@ def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
     """Else what follows an acknowledgement of ours waits 40 ms for the broker to acknowledge that (RFC 896, 1122)."""
     if isinstance(opened, socket.socket):  # of a WebSocket we are given paho's own wrapper
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _leave_to_the_loop(_client: Any, _userdata: Any, _socket: Any) -> None:
-    """The loop's own thread has been woken and writes."""
 
 
 def _connect_properties() -> Properties:

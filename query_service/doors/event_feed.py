@@ -33,7 +33,7 @@ class EventFeed:
 
     def put(self, event: Event, retained: bool) -> None:
         """Takes in one event of `FED`; what nobody takes gives way to newer ones."""
-        if (retained and not event.RETAINED) or not self._is_news(event, retained):
+        if (retained and not event.RETAINED) or not self._is_news(event):
             return
         told = Told(event.TOPIC, wire.encode(event))
         with self._lock:
@@ -55,10 +55,10 @@ class EventFeed:
                 self._came.clear()
             await self._came.wait()
 
-    def _is_news(self, event: Event, retained: bool) -> bool:
-        """Neither the archiver's progress every few seconds is, nor what the broker knew before we came."""
+    def _is_news(self, event: Event) -> bool:
+        """Whether a state differs from the last one; the archiver repeats its own every few seconds."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
         known, state = self._said.get(event.TOPIC), (event.state, event.reason)
         self._said[event.TOPIC] = state
-        return state != known and not (retained and known is None)
+        return state != known

@@ -440,7 +440,7 @@ def test_a_channel_that_was_lost_is_noticed() -> None:
             assert not keeping.done()
             # as when the server sends an ERROR for the channel alone
             link._client.channels.get("imhearing:requests:porch")._notify_state(ChannelState.FAILED)
-            with pytest.raises(DoorError, match="let go of imhearing:requests:porch"):
+            with pytest.raises(DoorError, match="the server detached imhearing:requests:porch"):
                 await asyncio.wait_for(keeping, 5)
             await link.close()
 

@@ -163,7 +163,7 @@ async def test_the_log_describes_the_server_and_contains_no_secret(caplog: pytes
     assert "for this machine only" in ours
     assert "[ably] api_key" in ours
     assert server.api_key.reveal().partition(":")[2] not in ours
-    assert "turned a connection away" in ours
+    assert "rejected a connection" in ours
 
 
 @in_loop
