@@ -1,6 +1,7 @@
 """The catalog: what was ever recorded, and where it is now. The archiver alone writes it; everybody else reads.
 
 Values go in and come out; entities never leave this package. Times are integer µs, UTC.
+May import `core`. Start with `reader` and `writer`: each collaborator answers for one subject.
 """
 
 from edge.catalog.reader import CatalogReader
