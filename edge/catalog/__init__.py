@@ -5,7 +5,15 @@ May import `core`. Start with `reader` and `writer`: each collaborator answers f
 """
 
 from edge.catalog.reader import CatalogReader
-from edge.catalog.values import Backlog, CatalogChunk, CatalogSound, RemainingChunk, UploadedChunk
+from edge.catalog.values import CatalogChunk, CatalogSound, RemainingChunk, UploadBacklog, UploadedChunk
 from edge.catalog.writer import Catalog
 
-__all__ = ["Backlog", "Catalog", "CatalogChunk", "CatalogReader", "CatalogSound", "RemainingChunk", "UploadedChunk"]
+__all__ = [
+    "Catalog",
+    "CatalogChunk",
+    "CatalogReader",
+    "CatalogSound",
+    "RemainingChunk",
+    "UploadBacklog",
+    "UploadedChunk",
+]
