@@ -32,9 +32,8 @@ class Reporter:
         self._spool, self._catalog, self._publish, self._clock = spool, catalog, publish, clock
         self._interval, self._timer = interval, Timer(clock)
         self._find_month_cost, self._heartbeat = month_cost, heartbeat
-        self._figures: tuple[UploadBacklog, Archive | None, float | None] | None = (
-            None  # None: changed since the last report
-        )
+        # None: something has changed since the last report
+        self._figures: tuple[UploadBacklog, Archive | None, float | None] | None = None
 
     def on_change(self) -> None:
         """What the next report says may have changed."""
