@@ -22,9 +22,9 @@ FILE = Path(__file__).parents[1] / "docs" / "asyncapi.yaml"
 _SCHEMAS = "#/components/schemas/{name}"
 
 _DESCRIPTION = """\
-The events that an Im Hearing node publishes over MQTT, and the commands that it takes. Times are RFC 3339, UTC, with
-six decimals; levels are in dB re full scale (dBFS) or, once calibrated, in dBA. Readers ignore unknown fields.
-MQTT carries notice, never truth: the sound and its times are in the node's files, its archives and its catalog."""
+The events that an Im Hearing node publishes over MQTT, and the commands that it accepts. Times are RFC 3339, UTC, with
+six decimals; levels are in dB relative to full scale (dBFS) or, once calibrated, in dBA. Ignore unknown fields.
+Messages are notifications: the authoritative record is in the node's files, its archives and its catalog."""
 
 _REPLY = """\
 A request is answered on `response/<verb>`, or, with MQTT 5, on its response topic with its correlation data, if that
@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
         _add_command(channels, operations, command.VERB, command.__name__, "Response", _doc(command))
     _add_command(
         channels, operations, QUERY_VERB, "Query", "QueryAnswer",
-        "Query what was recorded when. The answer has links to sound only on request: every reader sees them.",
+        "Query what was recorded when. The answer has links to sound only if `urls` is true: all subscribers see them.",
     )  # fmt: skip
     return {
         "asyncapi": "3.0.0",
@@ -96,7 +96,7 @@ def _servers() -> dict[str, Any]:
             "host": "raspberrypi.local:8883",
             "protocol": "mqtts",
             "protocolVersion": "5.0",
-            "description": "From the home network, with user and password (`imhearing broker-setup`).",
+            "description": "From the home network, with user name and password (`imhearing broker-setup`).",
         },
     }
 
@@ -170,7 +170,7 @@ def _query_messages() -> dict[str, Any]:
                     "type": {"type": "string", "description": "Query type; `coverage` by default"},
                     "from": {"type": "string", "format": "date-time", "description": "Inclusive"},
                     "to": {"type": "string", "format": "date-time", "description": "Exclusive"},
-                    "urls": {"type": "boolean", "description": "Whether the answer includes links to sound"},
+                    "urls": {"type": "boolean", "description": "Include links to sound in the answer; default false"},
                 },
             },
             "examples": [
@@ -184,7 +184,7 @@ def _query_messages() -> dict[str, Any]:
         },
         "QueryAnswer": {
             "name": "QueryAnswer",
-            "summary": "The answer to a query, by its type, or `error`",
+            "summary": "The answer to a query, depending on its type, or `error`",
             "payload": {
                 "type": "object",
                 "required": ["id", "ok"],

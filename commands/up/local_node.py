@@ -23,8 +23,8 @@ from edge.embedded.supervisor import ChildExit, Supervisor, describe_exit
 from edge.messaging import topics
 
 _POLL_SECONDS = 0.25  # between checks of the children
-# Together less than five seconds; then what still runs is killed, which loses nothing.
-_RECORDER_SECONDS, _SERVICES_SECONDS, _SERVERS_SECONDS = 2.0, 1.3, 0.7
+# Seconds after the stop until what still runs of each is killed, which loses nothing; less than five in all.
+_RECORDER_SECONDS, _SERVICES_SECONDS, _SERVERS_SECONDS = 2.0, 3.3, 4.7
 
 
 class LocalNode:
@@ -68,11 +68,12 @@ class LocalNode:
 
     def stop(self) -> list[str]:
         """Stops everything within five seconds, recorder first, servers last; returns what had to be killed."""
+        began = time.monotonic()
         killed = self._supervisor.stop(["recorder"], _RECORDER_SECONDS)
-        killed += self._supervisor.stop(["archiver", "query-service"], _SERVICES_SECONDS)
+        killed += self._supervisor.stop(["archiver", "query-service"], began + _SERVICES_SECONDS - time.monotonic())
         self._messages.stop()
         self._show_events(0)  # published while stopping
-        killed += self._supervisor.stop_all(_SERVERS_SECONDS)
+        killed += self._supervisor.stop_all(began + _SERVERS_SECONDS - time.monotonic())
         return killed
 
     def summary(self) -> str:

@@ -1,8 +1,8 @@
 """The commands that a node takes on `request/<verb>`: one frozen struct each, with who sends it and who carries it out.
 
-ACL, AsyncAPI, topics and clients follow from what stands here. A new command also needs a handler in its service's
-command table, a section in docs/mqtt.md, and, unless it says otherwise, a subcommand (commands/cli/words.py,
-commands/control.py): tests/unit/messaging/test_registry.py names what is missing.
+ACL, AsyncAPI, topics and clients are derived from this module. A new command also needs a handler in its service's
+command table, a section in docs/mqtt.md, and, unless ON_COMMAND_LINE is False, a subcommand
+(commands/cli/help_texts.py, commands/control.py): tests/unit/messaging/test_registry.py names what is missing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _Id = Annotated[
     Meta(
         min_length=8,
         max_length=128,
-        description="Chosen by the sender, at least 64 random bits: a repeated id gets the first answer again",
+        description="Chosen by the sender, at least 64 random bits; a repeated id gets the first answer again",
         examples=["4f2d9c1e7a3b5d60"],
     ),
 ]
 _Seconds = Annotated[
     Annotated[float, Meta(ge=1, le=LONGEST_PAUSE)] | None,
-    Meta(description="For how long; until `resume` if missing", examples=[1800], extra_json_schema={"x-unit": "s"}),
+    Meta(description="How long; until `resume` if missing", examples=[1800], extra_json_schema={"x-unit": "s"}),
 ]
 
 
@@ -44,7 +44,7 @@ class Command(Request, frozen=True, kw_only=True):
 
 
 class Pause(Command, frozen=True, kw_only=True):
-    """Stop recording immediately; the time counts as paused, not as a gap. Answer: `until`, or null."""
+    """Stop recording immediately; the time counts as paused, not as a gap. Returns `until`, or null."""
 
     VERB: ClassVar[str] = "pause"
 
@@ -58,7 +58,7 @@ class Resume(Command, frozen=True, kw_only=True):
 
 
 class SwitchRecording(Command, frozen=True, kw_only=True):
-    """`pause` and `resume` in one, for a switch. Answer: `until`, or null."""
+    """`pause` and `resume` in one, for a switch. Returns `until`, or null."""
 
     VERB: ClassVar[str] = "recording"
     ON_COMMAND_LINE: ClassVar[bool] = False  # `pause` and `resume` are there
@@ -74,7 +74,7 @@ class Rotate(Command, frozen=True, kw_only=True):
 
 
 class SetLimit(Command, frozen=True, kw_only=True):
-    """Set a threshold, also across restarts. Answer: all active thresholds."""
+    """Set a threshold; it survives restarts. Returns all active thresholds."""
 
     VERB: ClassVar[str] = "set"
     ON_COMMAND_LINE: ClassVar[bool] = False  # `imhearing configure` sets thresholds

@@ -1,7 +1,7 @@
 """The events that a node publishes over MQTT: one frozen struct each, with its topic, QoS and retention.
 
 Topics are below `imhearing/<node>/`. Every payload is one JSON object with `at` and `node`. The descriptions, units and
-examples of the fields are also those of `docs/asyncapi.yaml`; an event that docs/mqtt.md lacks fails a test.
+examples of the fields also appear in `docs/asyncapi.yaml`; a test fails for an event missing from docs/mqtt.md.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Event(Struct, frozen=True, kw_only=True):
     TOPIC: ClassVar[str]  # below imhearing/<node>/
     QOS: ClassVar[int] = 1
     RETAINED: ClassVar[bool] = False
-    EXPIRY: ClassVar[int | None] = None  # seconds after which it is dropped
+    EXPIRY: ClassVar[int | None] = None  # seconds after which an undelivered event expires
 
-    at: Annotated[Instant, _about("When it was published", "2026-11-22T05:44:08.000000Z")]
+    at: Annotated[Instant, _about("Time of publication", "2026-11-22T05:44:08.000000Z")]
     node: Annotated[NodeName, _about("The node's name", "porch")]
 
     @classmethod
@@ -60,16 +60,16 @@ class Event(Struct, frozen=True, kw_only=True):
 
 
 class ServiceStatus(Event, frozen=True, kw_only=True):
-    """Online/offline status of a service. The broker publishes `offline` for one that vanished (last will)."""
+    """Online/offline status of a service. The broker publishes `offline` if it vanishes (last will)."""
 
     RETAINED: ClassVar[bool] = True
 
-    state: Annotated[Literal["online", "offline"], _about("Whether it runs", "online")]
+    state: Annotated[Literal["online", "offline"], _about("Whether it is running", "online")]
     instance: Annotated[str, _about("Random, kept on disk: distinguishes nodes with the same name", "5f0c2a9be1d34c77")]
     version: Annotated[str, _about("Version of Im Hearing", "0.1.0")]
-    holds_name: Annotated[bool, _about("Tells another node with the same name that this one had it first", False)] = (
-        False
-    )
+    holds_name: Annotated[
+        bool, _about("Tells another node with the same name that this one claimed it first", False)
+    ] = False
 
 
 class RecorderStatus(ServiceStatus, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ class QueryStatus(ServiceStatus, frozen=True, kw_only=True):
 
 
 class RecorderState(Event, frozen=True, kw_only=True):
-    """What the recorder is doing, and since when; `until` if a pause ends by itself."""
+    """What the recorder is doing and since when; `until` if a pause will end on its own."""
 
     TOPIC: ClassVar[str] = "recorder/state"
     RETAINED: ClassVar[bool] = True
@@ -100,37 +100,37 @@ class RecorderState(Event, frozen=True, kw_only=True):
         Literal["recording", "paused", "no_device", "disk_full", "stopped"], _about("What it is doing", "recording")
     ]
     since: Annotated[Instant, _about("Since when", "2026-11-22T05:44:08.000000Z")]
-    until: Annotated[Instant | None, _about("When the pause ends by itself", None)] = None
+    until: Annotated[Instant | None, _about("When the pause will end on its own", None)] = None
     device: Annotated[str | None, _about("What it records from", "USB Audio")] = None
-    reason: Annotated[str | None, _about("Why it is not recording, for people", None)] = None
+    reason: Annotated[str | None, _about("Why it is not recording", None)] = None
     input_fault: Annotated[
         Literal["silence", "clipping", "offset"] | None,
-        _about("What is wrong with the microphone's signal, which is recorded unchanged", None),
+        _about("Problem with the microphone signal, which is recorded unchanged", None),
     ] = None
-    hint: Annotated[str | None, _about("How to fix it, for people", None)] = None
+    hint: Annotated[str | None, _about("How to fix it", None)] = None
     last_gap: Annotated[
         Hole | None,
         _about(
-            "The last gap in the recording; pauses do not count",
+            "The most recent gap in the recording; pauses are not gaps",
             {"cause": "restart", "from": "2026-11-22T05:43:58.120000Z", "to": "2026-11-22T05:44:08.000000Z"},
         ),
     ] = None
 
 
 class LevelMeasured(Event, frozen=True, kw_only=True):
-    """Sound level of the last second, after IEC 61672-1."""
+    """Sound level of the last second (IEC 61672-1)."""
 
     TOPIC: ClassVar[str] = "recorder/level"
     QOS: ClassVar[int] = 0
     EXPIRY: ClassVar[int | None] = 10
 
-    laeq: Annotated[float, _about("A-weighted equivalent level of the second", -52.3, "dB")]
-    lafmax: Annotated[float, _about("A-weighted fast maximum of the second", -47.9, "dB")]
-    lcpeak: Annotated[float, _about("C-weighted peak of the second", -36.0, "dB")]
-    unit: Annotated[LevelUnit, _about("What the levels are relative to: full scale, or 20 µPa once calibrated", "dBFS")]
+    laeq: Annotated[float, _about("A-weighted equivalent level of the second (LAeq)", -52.3, "dB")]
+    lafmax: Annotated[float, _about("A-weighted fast maximum of the second (LAFmax)", -47.9, "dB")]
+    lcpeak: Annotated[float, _about("C-weighted peak of the second (LCpeak)", -36.0, "dB")]
+    unit: Annotated[LevelUnit, _about("Reference of the levels: full scale, or 20 µPa once calibrated", "dBFS")]
     calibrated: Annotated[bool, _about("Whether the levels are sound pressure levels", False)]
-    lafmax_minute: Annotated[float | None, _about("Maximum `lafmax` of the last 60 s", -41.5, "dB")] = None
-    clipped: Annotated[Count, _about("Samples at full scale in this second, all channels together", 0)] = 0
+    lafmax_minute: Annotated[float | None, _about("Maximum of `lafmax` over the last 60 s", -41.5, "dB")] = None
+    clipped: Annotated[Count, _about("Samples at full scale in this second, in all channels", 0)] = 0
 
 
 class ChunkCompleted(Event, frozen=True, kw_only=True):
@@ -138,31 +138,31 @@ class ChunkCompleted(Event, frozen=True, kw_only=True):
 
     TOPIC: ClassVar[str] = "recorder/chunk"
 
-    chunk_id: Annotated[ChunkId, _about("The chunk: its stream and its sequence number", f"{_STREAM}-000001")]
-    stream_id: Annotated[StreamId, _about("The stream (uninterrupted run of samples) that it belongs to", _STREAM)]
+    chunk_id: Annotated[ChunkId, _about("Chunk ID: its stream and its sequence number", f"{_STREAM}-000001")]
+    stream_id: Annotated[StreamId, _about("Its stream, an uninterrupted run of samples", _STREAM)]
     seq: Annotated[Count, _about("Sequence number in the stream", 1)]
     first_frame: Annotated[Count, _about("Position of its first frame in the stream", 2_880_000, "frames")]
     frames: Annotated[Positive, _about("Length in samples per channel", 2_880_000, "frames")]
     rate: Annotated[Positive, _about("Nominal sample rate", 48_000, "Hz")]
-    channels: Annotated[Positive, _about("Channels", 1)]
-    format: Annotated[AudioFormat, _about("File format, lossless", "flac")]
+    channels: Annotated[Positive, _about("Number of channels", 1)]
+    format: Annotated[AudioFormat, _about("File format (both are lossless)", "flac")]
     bytes: Annotated[Count, _about("Size of the file", 2_913_004, "B")]
     sha256: Annotated[Sha256, _about("SHA-256 of the file, in hex", _SHA256)]
     crc32: Annotated[Count, _about("CRC-32 of the file", 907_060_870)]
     started_at: Annotated[Instant, _about("Time of the first frame", "2026-11-22T05:45:08.000000Z")]
-    ended_at: Annotated[Instant, _about("Time of the frame after the last", "2026-11-22T05:46:08.000000Z")]
+    ended_at: Annotated[Instant, _about("Time of the first frame after it", "2026-11-22T05:46:08.000000Z")]
     uncertain: Annotated[bool, _about("The clock was not synchronised; a correction may follow", False)]
     clock: Annotated[
         ClockStamp,
         _about(
-            "The boot whose clock the times are from, and the sample rate measured against it",
+            "The boot whose clock timed it, and the sample rate measured against that clock",
             {"boot_id": "8c2f7a52-7f3c-4f4e-9d0f-0a3f5a0d7c11", "measured_rate": 47_999.4},
         ),
     ]
     levels: Annotated[
         Levels | None,
         _about(
-            "Levels of the whole chunk, in `unit`; `l10`, `l50`, `l90` are exceeded 10, 50, 90 % of the time",
+            "Levels of the whole chunk, in `unit`; `l10`, `l50` and `l90` are exceeded 10, 50 and 90 % of the time",
             {
                 "unit": "dBFS", "calibrated": False, "laeq": -51.8, "lafmax": -41.5, "lcpeak": -30.2,
                 "l10": -48.9, "l50": -52.6, "l90": -55.0, "per_second": [],
@@ -173,7 +173,7 @@ class ChunkCompleted(Event, frozen=True, kw_only=True):
     sounds: Annotated[
         tuple[SoundSpan, ...],
         _about(
-            "Sounds above the limit in it; `frames` is null for one that continues",
+            "Sounds above the threshold in it; `frames` is null for one that continues in the next chunk",
             [
                 {
                     "sound_id": f"{_STREAM}-s3011200", "first_frame": 3_011_200, "frames": 129_600,
@@ -183,9 +183,9 @@ class ChunkCompleted(Event, frozen=True, kw_only=True):
         ),
     ] = ()  # fmt: skip
     before: Annotated[
-        tuple[Hole, ...], _about("For a stream's first chunk: every gap and pause since the previous stream", [])
+        tuple[Hole, ...], _about("In a stream's first chunk: every gap and pause since the previous stream", [])
     ] = ()
-    encryption: Annotated[Encryption | None, _about("Who can decrypt it, if it is encrypted", None)] = None
+    encryption: Annotated[Encryption | None, _about("Who can decrypt it; null if it is not encrypted", None)] = None
     recovered: Annotated[bool, _about("Repaired after a crash", False)] = False
     end_reason: Annotated[EndReason | None, _about("Why the stream ended here; null while it continues", None)] = None
 
@@ -197,16 +197,16 @@ class SoundHeard(Event, frozen=True, kw_only=True):
     EXPIRY: ClassVar[int | None] = 60
 
     event: Annotated[Literal["started", "updated", "ended"], _about("What happened", "ended")]
-    sound_id: Annotated[SoundId, _about("The sound: its stream and its first frame", f"{_STREAM}-s3011200")]
+    sound_id: Annotated[SoundId, _about("Sound ID: its stream and its first frame", f"{_STREAM}-s3011200")]
     lafmax: Annotated[float, _about("Its A-weighted fast maximum so far", -31.2, "dB")]
     laeq: Annotated[float, _about("Its A-weighted equivalent level so far", -35.4, "dB")]
-    unit: Annotated[LevelUnit, _about("What the levels are relative to", "dBFS")]
+    unit: Annotated[LevelUnit, _about("Reference of the levels", "dBFS")]
     started_at: Annotated[Instant, _about("When it started", "2026-11-22T05:45:10.733333Z")]
     ended_at: Annotated[Instant | None, _about("When it ended; null until then", "2026-11-22T05:45:13.433333Z")] = None
 
 
 class SoundingChanged(Event, frozen=True, kw_only=True):
-    """Whether a sound is in progress, until its hold time is over. The retained form of `sound`."""
+    """Whether a sound is in progress, hold time included. The retained form of `sound`."""
 
     TOPIC: ClassVar[str] = "recorder/sounding"
     RETAINED: ClassVar[bool] = True
@@ -217,13 +217,13 @@ class SoundingChanged(Event, frozen=True, kw_only=True):
 
 
 class ThresholdCrossed(Event, frozen=True, kw_only=True):
-    """A limit was crossed: upwards (`exceeded`) or back (`cleared`); for `disk_free`, downwards and back."""
+    """A threshold was crossed: `exceeded` upwards (`disk_free`: downwards), `cleared` in the other direction."""
 
     TOPIC: ClassVar[str] = "recorder/threshold"
 
     event: Annotated[Literal["exceeded", "cleared"], _about("Which way it was crossed", "exceeded")]
-    metric: Annotated[Metric, _about("Which limit", "storage_usage")]
-    limit: Annotated[float, _about("The limit, in `unit`", 500.0)]
+    metric: Annotated[Metric, _about("Which threshold", "storage_usage")]
+    limit: Annotated[float, _about("The threshold, in `unit`", 500.0)]
     value: Annotated[float, _about("The measured value, in `unit`", 502.7)]
     unit: Annotated[str, _about("Unit of `limit` and `value`", "MB")]
 
@@ -237,22 +237,22 @@ class LimitsSet(Event, frozen=True, kw_only=True):
     records_count: Annotated[float, _about("Finished chunks waiting for upload", 10.0, "chunks")]
     storage_usage: Annotated[float, _about("Their total size", 500.0, "MB")]
     oldest_age: Annotated[float, _about("Age of the oldest of them", 3_600.0, "s")]
-    sound_level: Annotated[float, _about("A-weighted fast level from which on a sound counts", -35.0, "dB")]
-    disk_free: Annotated[float, _about("Free space on the spool's disk: crossed when less is left", 1_000.0, "MB")]
+    sound_level: Annotated[float, _about("A-weighted fast level at which a sound starts", -35.0, "dB")]
+    disk_free: Annotated[float, _about("Minimum free space on the spool's disk", 1_000.0, "MB")]
 
 
 class GapFound(Event, frozen=True, kw_only=True):
-    """A gap: no sound between two times, and why."""
+    """A gap in the recording, and its cause."""
 
     TOPIC: ClassVar[str] = "recorder/gap"
 
-    started_at: Annotated[Instant, _about("First moment without sound", "2026-11-22T05:43:58.120000Z")]
-    ended_at: Annotated[Instant, _about("First moment with sound again", "2026-11-22T05:44:08.000000Z")]
-    cause: Annotated[HoleCause, _about("Why", "restart")]
+    started_at: Annotated[Instant, _about("Start of the gap", "2026-11-22T05:43:58.120000Z")]
+    ended_at: Annotated[Instant, _about("End of the gap", "2026-11-22T05:44:08.000000Z")]
+    cause: Annotated[HoleCause, _about("Cause of the gap", "restart")]
 
 
 class ClockCorrected(Event, frozen=True, kw_only=True):
-    """A stream's times were corrected after the clock was synchronised."""
+    """A stream's times were corrected once the clock was synchronised."""
 
     TOPIC: ClassVar[str] = "recorder/clock"
 
@@ -260,7 +260,7 @@ class ClockCorrected(Event, frozen=True, kw_only=True):
     knots: Annotated[
         tuple[tuple[int, Instant], ...],
         _about(
-            "Pairs of a frame and its true time, ascending",
+            "Pairs of a frame number and its true time, in ascending order",
             [[0, "2026-11-22T05:44:08.000000Z"], [2_880_000, "2026-11-22T05:45:08.000750Z"]],
         ),
     ]
@@ -270,7 +270,7 @@ class Progress(Struct, frozen=True):
     """Progress of the current upload."""
 
     archive_id: Annotated[ArchiveId, _about("The archive", f"{_STREAM}-000000-1a2b3c4d")]
-    bytes_done: Annotated[Count, _about("Sent and acknowledged", 8_388_608, "B")]
+    bytes_done: Annotated[Count, _about("Bytes sent and acknowledged", 8_388_608, "B")]
     bytes_total: Annotated[Count, _about("Size of the archive", 29_130_040, "B")]
     bytes_per_second: Annotated[float, _about("Throughput", 1_204_811.0, "B/s")]
 
@@ -283,17 +283,17 @@ class ArchiverState(Event, frozen=True, kw_only=True):
 
     state: Annotated[
         Literal["idle", "uploading", "blocked"],
-        _about("What it is doing; `blocked`: it needs a person to fix something", "idle"),
+        _about("What it is doing; `blocked`: someone has to fix something", "idle"),
     ]
     backlog_chunks: Annotated[Count, _about("Finished chunks not yet in the store", 4, "chunks")]
     backlog_bytes: Annotated[Count, _about("Their total size", 11_652_016, "B")]
-    reason: Annotated[str | None, _about("Why it is blocked, for people", None)] = None
-    disk_hours_left: Annotated[float | None, _about("Until the disk is full without further uploads", 312.5, "h")] = (
-        None
-    )
+    reason: Annotated[str | None, _about("Why it is blocked", None)] = None
+    disk_hours_left: Annotated[
+        float | None, _about("Time until the disk is full if nothing more is uploaded", 312.5, "h")
+    ] = None
     progress: Annotated[Progress | None, _about("Progress of the current upload", None)] = None
     last_archive: Annotated[
-        ArchiveId | None, _about("The last archive that was uploaded", f"{_STREAM}-000000-1a2b3c4d")
+        ArchiveId | None, _about("The most recently uploaded archive", f"{_STREAM}-000000-1a2b3c4d")
     ] = None
     last_archive_at: Annotated[Instant | None, _about("When it was verified", "2026-11-22T05:55:09.410000Z")] = None
     month_cost: Annotated[
@@ -312,12 +312,12 @@ class ArchiveChanged(Event, frozen=True, kw_only=True):
     bucket: Annotated[str, _about("Its bucket", "my-garden-sounds")]
     key: Annotated[str, _about("Its key in the bucket", f"imhearing/porch/2026/11/22/{_STREAM}-000000-1a2b3c4d.zip")]
     bytes: Annotated[Count, _about("Size of the zip", 29_130_040, "B")]
-    sha256: Annotated[str | None, _about("SHA-256 of the zip, in hex; known once it is uploaded", _SHA256)]
+    sha256: Annotated[str | None, _about("SHA-256 of the zip, in hex; null until it is uploaded", _SHA256)]
     chunks: Annotated[Count, _about("Number of chunks in it", 10)]
     started_at: Annotated[Instant, _about("Time of its first frame", "2026-11-22T05:44:08.000000Z")]
-    ended_at: Annotated[Instant, _about("Time of the frame after its last", "2026-11-22T05:54:08.000000Z")]
-    sounds: Annotated[tuple[SoundId, ...], _about("Sounds above the limit in it", [f"{_STREAM}-s3011200"])] = ()
-    reason: Annotated[str | None, _about("Why the attempt failed, for people", None)] = None
+    ended_at: Annotated[Instant, _about("Time of the first frame after it", "2026-11-22T05:54:08.000000Z")]
+    sounds: Annotated[tuple[SoundId, ...], _about("Sounds above the threshold in it", [f"{_STREAM}-s3011200"])] = ()
+    reason: Annotated[str | None, _about("Why the attempt failed", None)] = None
 
 
 class LoudMinute(Struct, frozen=True):
@@ -325,7 +325,7 @@ class LoudMinute(Struct, frozen=True):
 
     at: Annotated[Instant, _about("When it began", "2026-11-22T05:45:00.000000Z")]
     laeq: Annotated[float, _about("A-weighted equivalent level of the minute", -35.4, "dB")]
-    unit: Annotated[LevelUnit, _about("What the level is relative to", "dBFS")]
+    unit: Annotated[LevelUnit, _about("Reference of the level", "dBFS")]
 
 
 class DailyReport(Event, frozen=True, kw_only=True):
@@ -334,12 +334,12 @@ class DailyReport(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "query/report"
     RETAINED: ClassVar[bool] = True
 
-    started_at: Annotated[Instant, _about("The day's first moment", "2026-11-21T23:00:00.000000Z")]
-    ended_at: Annotated[Instant, _about("The next day's first moment", "2026-11-22T23:00:00.000000Z")]
-    recorded_hours: Annotated[float, _about("Recorded sound", 23.912, "h")]
-    uploaded_hours: Annotated[float, _about("Recorded sound that is in the store", 23.745, "h")]
+    started_at: Annotated[Instant, _about("Start of the day", "2026-11-21T23:00:00.000000Z")]
+    ended_at: Annotated[Instant, _about("End of the day", "2026-11-22T23:00:00.000000Z")]
+    recorded_hours: Annotated[float, _about("Sound recorded", 23.912, "h")]
+    uploaded_hours: Annotated[float, _about("Recorded sound in the store", 23.745, "h")]
     uploaded_bytes: Annotated[Count, _about("Its size in the store", 3_912_004_112, "B")]
-    paused_hours: Annotated[float, _about("Paused by a command or the schedule", 0.0, "h")]
+    paused_hours: Annotated[float, _about("Time paused, by command or schedule", 0.0, "h")]
     gap_hours: Annotated[
         dict[HoleCause, float], _about("Missing sound, by cause", {"restart": 0.003, "device_lost": 0.085}, "h")
     ]
@@ -351,8 +351,8 @@ class DailyReport(Event, frozen=True, kw_only=True):
             {"cause": "device_lost", "from": "2026-11-22T05:40:00.120000Z", "to": "2026-11-22T05:45:06.000000Z"},
         ),
     ] = None
-    expired_hours: Annotated[float, _about("Recorded, and expired since", 0.0, "h")] = 0.0
-    uncertain_hours: Annotated[float, _about("Recorded while the clock was not synchronised", 0.0, "h")] = 0.0
+    expired_hours: Annotated[float, _about("Recorded sound that has expired since", 0.0, "h")] = 0.0
+    uncertain_hours: Annotated[float, _about("Sound recorded while the clock was not synchronised", 0.0, "h")] = 0.0
     loudest: Annotated[
         tuple[LoudMinute, ...],
         _about(
@@ -374,10 +374,10 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class ErrorBody(Struct, frozen=True):
-    """Why a command was not carried out."""
+    """Why a request failed."""
 
     code: Annotated[str, _about("Error code for programs", "bad_request")]
-    message: Annotated[str, _about("What is wrong and how to fix it, for people", "seconds: Expected `float` >= 1")]
+    message: Annotated[str, _about("What is wrong and how to fix it", "seconds: Expected `float` >= 1")]
     field: Annotated[str | None, _about("The field at fault, if any", "seconds")] = None
 
 
@@ -385,9 +385,9 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The answer to a command, on `response/<verb>` or on the request's response topic."""
 
     id: Annotated[str, _about("The request's `id`; empty if it could not be read", "4f2d9c1e7a3b5d60")]
-    ok: Annotated[bool, _about("Whether the command was carried out", True)]
+    ok: Annotated[bool, _about("Whether the request succeeded", True)]
     data: Annotated[dict[str, Any] | None, _about("The result", {"until": "2026-11-22T06:14:08.000000Z"})] = None
-    error: Annotated[ErrorBody | None, _about("Why it was not carried out", None)] = field(default=None)
+    error: Annotated[ErrorBody | None, _about("Why it failed", None)] = field(default=None)
 
 
 def _published(base: type[Event]) -> Iterator[type[Event]]:

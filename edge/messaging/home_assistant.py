@@ -1,12 +1,12 @@
-"""Home Assistant finds the node by itself: the device discovery payload, made from events, verbs and settings.
+"""Announces the node to Home Assistant: the device discovery payload, built from events, verbs and settings.
 
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload (Home Assistant 2024.12 and later). Every
-state that it reads is retained or comes each second, so that it has them all again after a restart of anything.
+state it reads is retained or published every second, so all of them are back after any restart.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge import __version__
 from edge.core import wire
@@ -20,6 +20,7 @@ from edge.messaging.events import (
     Event,
     LevelMeasured,
     LimitsSet,
+    Metric,
     RecorderState,
     RecorderStatus,
     SoundHeard,
@@ -27,21 +28,25 @@ from edge.messaging.events import (
 )
 from edge.messaging.messages import InboundMessage
 
-_LEVEL_SECONDS = 30  # without a level for that long, nobody knows how loud it is
+_LEVEL_SECONDS = 30  # a level older than this is unknown
 
-# Home Assistant's templates cannot make 64 random bits at once; its clock and five digits do as well for one sender
+# Home Assistant's templates cannot generate 64 random bits; its clock and five digits are unique enough for one sender
 _ID = '"id": "ha-{{ now().timestamp() }}-{{ range(99999) | random }}"'
 
 Component = dict[str, Any]
 
 
 def discovery_payload(node: str, unit: LevelUnit) -> dict[str, Any]:
-    """The whole device. `unit` is that of the levels now: honest units are part of the payload."""
+    """The whole device. `unit` is the current unit of the levels, which the payload states.
+
+    Entity IDs follow names, except where `object_id` keeps an earlier one: automations refer to it.
+    """
     components = {**_sound(node, unit), **_recording(node, unit), **_archiving(node)}
     slug = node.replace("-", "_")
     for key, component in components.items():
         component["unique_id"] = f"imhearing_{node}_{key}"
-        component["default_entity_id"] = f"{component['platform']}.im_hearing_{slug}_{_slug(component['name'])}"
+        object_id = component.pop("object_id", _slug(component["name"]))
+        component["default_entity_id"] = f"{component['platform']}.im_hearing_{slug}_{object_id}"
     return {
         "device": {
             "identifiers": [f"imhearing_{node}"],
@@ -57,25 +62,25 @@ def discovery_payload(node: str, unit: LevelUnit) -> dict[str, Any]:
 
 
 class Discovery:
-    """Keeps the node announced on `bus`: at start, after each connection, and when Home Assistant says `online`."""
+    """Keeps the node announced on `bus`: at start, after each connection, and when Home Assistant comes online."""
 
     def __init__(self, bus: Bus, node: str, prefix: str) -> None:
         self._bus, self._node, self._prefix = bus, node, prefix
         self._unit: LevelUnit = "dBFS"
         if prefix:
-            bus.subscribe_raw(topics.home_assistant_status(prefix), self._home_assistant_said)
+            bus.subscribe_raw(topics.home_assistant_status(prefix), self._on_home_assistant_status)
             self._announce()
         else:
             bus.retain(topics.discovery(node), b"")
 
     def unit_is(self, unit: LevelUnit) -> None:
-        """The levels are in another unit from now on."""
+        """Announces the node again if the unit of the levels has changed."""
         if unit != self._unit:
             self._unit = unit
             if self._prefix:
                 self._announce()
 
-    def _home_assistant_said(self, message: InboundMessage) -> None:
+    def _on_home_assistant_status(self, message: InboundMessage) -> None:
         if message.payload == b"online" and not message.retained:
             self._announce()
 
@@ -96,7 +101,7 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
         "availability_mode": "all",
     }
     if unit == "dBA":
-        level["device_class"] = "sound_pressure"  # which knows dB and dBA of pressure, nothing relative to full scale
+        level["device_class"] = "sound_pressure"  # Home Assistant accepts dB and dBA here, but not dBFS
     span = "'sound_id': value_json.sound_id, 'lafmax': value_json.lafmax, 'laeq': value_json.laeq,"
     return {
         "level": {
@@ -107,7 +112,8 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
         },
         "loudest": {
             **level,
-            "name": "Loudest of the last minute",
+            "name": "Maximum sound level",
+            "object_id": "loudest_of_the_last_minute",
             "icon": "mdi:volume-vibrate",
             "value_template": "{{ value_json.lafmax_minute }}",
         },
@@ -212,14 +218,15 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
         },
         "rotate": {
             "platform": "button",
-            "name": "Rotate",
+            "name": "Start new chunk",
+            "object_id": "rotate",
             "icon": "mdi:content-cut",
             "entity_category": "config",
             "command_topic": topics.request(node, Rotate.VERB),
             "command_template": "{" + _ID + "}",
             "availability": running,
         },
-        **{f"limit_{metric}": _limit(node, metric, *words) for metric, words in _limits(unit).items()},
+        **{f"limit_{metric}": _limit(node, metric, limit) for metric, limit in _limits(unit).items()},
     }
 
 
@@ -251,7 +258,8 @@ def _archiving(node: str) -> dict[str, Component]:
         "backlog": {
             **diagnostic,
             "platform": "sensor",
-            "name": "Backlog",
+            "name": "Upload backlog",
+            "object_id": "backlog",
             "icon": "mdi:tray-full",
             "unit_of_measurement": "chunks",
             "state_class": "measurement",
@@ -260,7 +268,8 @@ def _archiving(node: str) -> dict[str, Component]:
         "backlog_size": {
             **diagnostic,
             "platform": "sensor",
-            "name": "Backlog size",
+            "name": "Upload backlog size",
+            "object_id": "backlog_size",
             "device_class": "data_size",
             "unit_of_measurement": "MB",
             "state_class": "measurement",
@@ -270,7 +279,8 @@ def _archiving(node: str) -> dict[str, Component]:
         "disk_left": {
             **diagnostic,
             "platform": "sensor",
-            "name": "Disk left",
+            "name": "Disk time left",
+            "object_id": "disk_left",
             "icon": "mdi:harddisk",
             "device_class": "duration",
             "unit_of_measurement": "h",
@@ -297,29 +307,37 @@ def _archiving(node: str) -> dict[str, Component]:
     }
 
 
-def _limits(unit: LevelUnit) -> dict[str, tuple[str, str, str, float, float, float]]:
-    """Each metric's name, icon, unit, least, greatest, step."""
+class _Limit(NamedTuple):
+    name: str
+    object_id: str
+    icon: str
+    unit: str
+    minimum: float
+    maximum: float
+    step: float
+
+
+def _limits(unit: LevelUnit) -> dict[Metric, _Limit]:
     return {
-        "records_count": ("Archive at chunks", "mdi:counter", "chunks", 0, 1e6, 1),
-        "storage_usage": ("Archive at size", "mdi:database", "MB", 0, 1e6, 1),
-        "oldest_age": ("Archive at age", "mdi:clock-outline", "s", 0, 1e7, 1),
-        "sound_level": ("Loud from", "mdi:ear-hearing", unit, -120, 140, 0.5),
-        "disk_free": ("Warn at disk free", "mdi:harddisk", "MB", 0, 1e7, 1),
+        "records_count": _Limit("Archive at chunk count", "archive_at_chunks", "mdi:counter", "chunks", 0, 1e6, 1),
+        "storage_usage": _Limit("Archive at size", "archive_at_size", "mdi:database", "MB", 0, 1e6, 1),
+        "oldest_age": _Limit("Archive at age", "archive_at_age", "mdi:clock-outline", "s", 0, 1e7, 1),
+        "sound_level": _Limit("Sound threshold", "loud_from", "mdi:ear-hearing", unit, -120, 140, 0.5),
+        "disk_free": _Limit("Low disk warning", "warn_at_disk_free", "mdi:harddisk", "MB", 0, 1e7, 1),
     }
 
 
-def _limit(
-    node: str, metric: str, name: str, icon: str, unit: str, least: float, greatest: float, step: float
-) -> Component:
+def _limit(node: str, metric: Metric, limit: _Limit) -> Component:
     return {
         "platform": "number",
-        "name": name,
-        "icon": icon,
+        "name": limit.name,
+        "object_id": limit.object_id,
+        "icon": limit.icon,
         "entity_category": "config",
-        "unit_of_measurement": unit,
-        "min": least,
-        "max": greatest,
-        "step": step,
+        "unit_of_measurement": limit.unit,
+        "min": limit.minimum,
+        "max": limit.maximum,
+        "step": limit.step,
         "mode": "box",
         "state_topic": LimitsSet.topic_of(node),
         "value_template": "{{ value_json." + metric + " }}",

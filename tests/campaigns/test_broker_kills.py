@@ -120,7 +120,7 @@ def _retained_is_right(port: int) -> None:
             client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
         client.await_on(topics.discovery("porch"), timeout=30)
         # a connection that lasts two seconds makes the next one quick; there is a level each second
-        wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels", 30)
+        wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels")
 
 
 def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

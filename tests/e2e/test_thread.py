@@ -107,9 +107,9 @@ def kill_and_wait(node: RunningNode, role: str) -> None:
     def process() -> int | None:
         return node.processes().get(role)
 
-    killed = wait_until(process, f"the {role} runs", 20)
+    killed = wait_until(process, f"the {role} runs")
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: process() not in (None, killed), f"the {role} is back", 20)
+    wait_until(lambda: process() not in (None, killed), f"the {role} is back")
 
 
 def test_every_process_killed_once_loses_nothing_that_was_finished(
@@ -119,7 +119,7 @@ def test_every_process_killed_once_loses_nothing_that_was_finished(
     data = tmp_path / "node"
     with running_node(data, *SETTINGS, environment=microphone.environment) as node:
         player = microphone.play(tmp_path / "noise.wav")
-        wait_until(lambda: any(node.data.glob("spool/*.flac")), "a first chunk is finished", 30)
+        wait_until(lambda: any(node.data.glob("spool/*.flac")), "a first chunk is finished")
         for role in ("broker", "store", "realtime", "archiver", "query-service", "recorder"):
             kill_and_wait(node, role)
         answer = wait_for_archives(node, archives=2, chunks=7)

@@ -23,7 +23,7 @@ from edge.recorder import service
 from tests.support.broker import running_broker
 from tests.support.json_schema import faults
 from tests.support.mqtt import Client, connected
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
 _TIMED_OUT = 27  # of mosquitto_sub: nothing came, or it had no -C
@@ -64,19 +64,19 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
             stderr=subprocess.DEVNULL,
         )
         try:
-            client.await_on("imhearing/porch/archiver/state", timeout=20)
-            client.await_on("imhearing/porch/recorder/chunk", timeout=20)
+            client.await_on("imhearing/porch/archiver/state")
+            client.await_on("imhearing/porch/recorder/chunk")
             yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder)}
         finally:
             archiver.terminate()
-            archiver.wait(10)
+            archiver.wait(DEADLINE)
             stop.set()
-            recorder.join(10)
+            recorder.join(DEADLINE)
 
 
 def run(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     shell = ["bash", "-c", f"set -o pipefail; {line}"]
-    return subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_sub")] + INLINE)

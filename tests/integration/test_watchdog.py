@@ -34,7 +34,7 @@ from tests.support.realtime import server_in_thread
 from tests.support.recorder_process import running_recorder
 from tests.support.s3 import running_store
 from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
 
@@ -141,15 +141,13 @@ def test_a_hanging_sound_server_is_reported_or_stops_the_keep_alives(tmp_path: P
         options = ("recorder.source=microphone", "recorder.device=pulse", "recorder.record_period=1")
         with running_recorder(tmp_path / "node", *options, environment=microphone.environment | watcher.environ) as it:
             player = microphone.play(tmp_path / "noise.wav")
-            wait_until(watcher.is_ready, "it is ready", 20)
-            wait_until(lambda: len(it.spool.chunks.finished()) >= 2, "two chunks are finished", 20)
+            wait_until(watcher.is_ready, "it is ready")
+            wait_until(lambda: len(it.spool.chunks.finished()) >= 2, "two chunks are finished")
             assert watcher.status() == "recording"
             kept = set(it.spool.chunks.finished())
             os.kill(server, signal.SIGSTOP)
             try:
-                wait_until(
-                    lambda: watcher.would_kill() or watcher.status().startswith("no_device"), "it is noticed", 15
-                )
+                wait_until(lambda: watcher.would_kill() or watcher.status().startswith("no_device"), "it is noticed")
             finally:
                 os.kill(server, signal.SIGCONT)
                 player.kill()
@@ -187,10 +185,10 @@ def test_an_archiver_whose_store_hangs_is_restarted_and_continues(tmp_path: Path
         first.start()
         wait_until(lambda: "PUT" in proxy.names(), "it uploads")
         assert watcher.is_ready()
-        wait_until(watcher.would_kill, "the dog bites", 10)
+        wait_until(watcher.would_kill, "the dog bites")
         assert len(list(spool.glob("*.flac"))) == 5  # nothing went that the store has not
         stop.set()
-        first.join(10)
+        first.join(DEADLINE)
         assert not first.is_alive()
 
         proxy.heal()
@@ -198,11 +196,11 @@ def test_an_archiver_whose_store_hangs_is_restarted_and_continues(tmp_path: Path
         second = threading.Thread(target=archiver_service.run, args=(settings, stop, FAST))
         second.start()
         try:
-            wait_until(lambda: not list(spool.glob("*.flac")), "all is stored", 15)
+            wait_until(lambda: not list(spool.glob("*.flac")), "all is stored")
             assert stays_alive(watcher, 2)
         finally:
             stop.set()
-            second.join(10)
+            second.join(DEADLINE)
 
 
 def test_an_archiver_without_bucket_or_network_stays_alive_and_reports_why(
@@ -226,7 +224,7 @@ def test_an_archiver_without_bucket_or_network_stays_alive_and_reports_why(
         assert stays_alive(watcher, 2)
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(DEADLINE)
     assert len(list(spool.glob("*.flac"))) == 5
     Catalog(tmp_path / "catalog.db").close()
 
@@ -261,7 +259,7 @@ def test_a_query_service_with_a_hanging_ably_connection_sends_no_keep_alive(
         wait_until(watcher.is_ready, "it is ready")
         assert stays_alive(watcher, 2)
         hang.set()
-        wait_until(watcher.would_kill, "the dog bites", 10)
+        wait_until(watcher.would_kill, "the dog bites")
 
 
 def test_a_query_service_without_a_network_retries_and_stays_alive(tmp_path: Path, watcher: FakeSystemd) -> None:
@@ -286,7 +284,7 @@ def test_a_query_service_with_a_hanging_loop_sends_no_keep_alive(
     async def block(*_: object) -> None:
         while not blocked.is_set():
             await asyncio.sleep(0.05)
-        free.wait(20)
+        free.wait()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(query_service, "_doors", block)
@@ -294,6 +292,6 @@ def test_a_query_service_with_a_hanging_loop_sends_no_keep_alive(
         wait_until(watcher.is_ready, "it is ready")
         blocked.set()
         try:
-            wait_until(watcher.would_kill, "the dog bites", 10)
+            wait_until(watcher.would_kill, "the dog bites")
         finally:
             free.set()

@@ -15,6 +15,7 @@ from edge.configuration import loader as config
 from edge.configuration.settings import S3, Secret
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from tests.support.wait import DEADLINE
 
 _PLAIN_STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"{log}"\n'
 _SUDO = '#!/bin/sh\nexec "$@"\n'
@@ -88,7 +89,7 @@ class BreakableNode:
         path = f"{self._bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
             ["bash", "-c", command], input=typed, text=True, capture_output=True, check=False,
-            env={**os.environ, "PATH": path}, timeout=60,
+            env={**os.environ, "PATH": path}, timeout=DEADLINE,
         )  # fmt: skip
 
     def called(self) -> list[str]:

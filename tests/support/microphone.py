@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 
 class VirtualMicrophone:
@@ -68,7 +68,7 @@ def virtual_microphone() -> Iterator[VirtualMicrophone]:
             yield microphone
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(DEADLINE)
 
 
 def write_noise(path: Path, seconds: float, seed: int, rate: int = 48_000) -> np.ndarray:

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 
 class Heard(NamedTuple):
@@ -38,7 +38,7 @@ class Client:
         done = threading.Event()
         self._client.on_subscribe = lambda *_: done.set()
         self._client.subscribe([(topic, 1) for topic in topics])
-        assert done.wait(5)
+        assert done.wait(DEADLINE)
 
     def publish(
         self,
@@ -61,7 +61,9 @@ class Client:
     def on(self, topic: str) -> list[Heard]:
         return [each for each in self.heard if each.topic == topic]
 
-    def await_on(self, topic: str, condition: Callable[[Heard], Any] = lambda _: True, timeout: float = 10) -> Heard:
+    def await_on(
+        self, topic: str, condition: Callable[[Heard], Any] = lambda _: True, timeout: float = DEADLINE
+    ) -> Heard:
         """The first message on `topic` that meets the condition."""
         found = wait_until(
             lambda: [each for each in list(self.heard) if each.topic == topic and condition(each)],

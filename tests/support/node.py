@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.embedded import ports
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 _IMHEARING = [sys.executable, "-m", "imhearing"]
 ROLES = {
@@ -63,7 +63,7 @@ class RunningNode:
                         found[role] = pid
         return found
 
-    def stop(self, timeout: float = 10) -> int:
+    def stop(self, timeout: float = DEADLINE) -> int:
         """Presses Ctrl-C, and returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ def running_node(data: Path, *settings: str, environment: Mapping[str, str] | No
         )
         node = RunningNode(data, inherited, process)
         try:
-            wait_until(lambda: _is_recording(data) or process.poll() is not None, "the node records", 30)
+            wait_until(lambda: _is_recording(data) or process.poll() is not None, "the node records")
             assert process.poll() is None, Path(log.name).read_text()
             yield node
         finally:

@@ -19,6 +19,7 @@ from edge.store.s3 import S3Store
 from query_service import service
 from query_service.loopback.server import RealtimeServer
 from tests.support.chunks import STREAM, fill_spool
+from tests.support.wait import DEADLINE
 
 
 class QueryNode:
@@ -82,5 +83,5 @@ def running_service(settings: Settings) -> Iterator[threading.Event]:
         yield stop
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()

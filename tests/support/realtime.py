@@ -17,10 +17,10 @@ from edge.core.instant import Instant
 from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key, node_token
+from tests.support.wait import DEADLINE
 
 P = ParamSpec("P")
 Auth = Callable[[], TokenDetails]
-DEADLINE = 10.0  # seconds; what is waited for takes milliseconds
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 6 * DEADLINE))
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 3 * DEADLINE))
 
     return run
 

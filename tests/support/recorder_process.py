@@ -18,7 +18,7 @@ from edge.core.errors import ImHearingError
 from edge.core.ids import stream_of
 from edge.spool.chunks import PartFile
 from edge.spool.spool import Spool
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ class RecorderProcess:
         """Its output so far."""
         return self._log.read_text()
 
-    def wait_recording(self, written: int = 1, timeout: float = 20) -> None:
+    def wait_recording(self, written: int = 1, timeout: float = DEADLINE) -> None:
         """Waits until it records a new stream, into a file of `written` bytes; the next call, until it does
         another."""
         part = wait_until(lambda: self._part(written), "the recorder records", timeout)
@@ -66,7 +66,7 @@ class RecorderProcess:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def end(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, timeout: float = DEADLINE) -> int:
         """Sends a signal and waits until it exits; returns the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)

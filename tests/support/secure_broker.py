@@ -16,7 +16,7 @@ from edge.embedded import ports
 from edge.embedded.broker import find_mosquitto
 from edge.embedded.child import Child, ProcessSpec
 from edge.messaging.access import configuration
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 ADMIN_PASSWORD = "open sesame"
 
@@ -58,7 +58,7 @@ def set_up(folder: Path, node: str, *options: str) -> str:
     """Runs `imhearing broker-setup` into `folder`; returns its output."""
     command = [sys.executable, imhearing.__file__, "broker-setup", "--into", str(folder), *options]
     done = subprocess.run(
-        [*command, "--set", f"node.name={node}"], check=True, capture_output=True, text=True, timeout=60
+        [*command, "--set", f"node.name={node}"], check=True, capture_output=True, text=True, timeout=DEADLINE
     )
     return done.stdout + done.stderr
 

@@ -13,7 +13,7 @@ from typing import Literal
 from edge.core.values import AudioFormat
 from edge.spool.spool import Spool
 from tests.support.recorder_run import record_file
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 Who = Literal["recorder", "disk"]  # the recorder's own thread, or that of the disk
 
@@ -55,7 +55,7 @@ def run_traced(
     wait_until(lambda: _is_traced(pid, thread), "strace is attached")
     gate.open()
     _, status = os.waitpid(pid, 0)
-    tracer.wait(30)
+    tracer.wait(DEADLINE)
     gate.close()
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the life ended with an error"
     return not os.WIFSIGNALED(status)

@@ -38,7 +38,7 @@ from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, m
 from tests.support.fault_proxy import running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.small_disk import SpoolOnSmallDisk
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 SECOND = 1_000_000
 FAST = Pacing(rescan=0.2, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
@@ -72,7 +72,7 @@ def archiving(settings: Settings) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
 
 
@@ -88,14 +88,14 @@ def rows(settings: Settings) -> dict[int, CatalogChunk]:
 
 
 def wait_stored(settings: Settings, count: int) -> None:
-    wait_until(lambda: sum(row.where is not None for row in rows(settings).values()) == count, "all is stored", 20)
+    wait_until(lambda: sum(row.where is not None for row in rows(settings).values()) == count, "all is stored")
 
 
 def erase(settings: Settings, start: int, end: int) -> ErasureResult:
     """The seconds [start, end) of the recording; waits for the end of it."""
     orders = Erasures(settings.catalog.db_path)
     order = orders.give(Instant(START + start * SECOND), Instant(START + end * SECOND), START)
-    wait_until(lambda: orders.result(order.id) is not None, "the order is carried out", 20)
+    wait_until(lambda: orders.result(order.id) is not None, "the order is carried out")
     result = orders.result(order.id)
     assert result is not None
     wait_until(lambda: orders.open() == [], "the order is gone")
@@ -215,7 +215,7 @@ def test_an_erasure_goes_on_after_trouble(
             assert orders.result(order.id) is None
         proxy.heal()
         with archiving(replace(settings, s3=through)):
-            wait_until(lambda: orders.result(order.id) is not None, "it is carried out", 20)
+            wait_until(lambda: orders.result(order.id) is not None, "it is carried out")
     assert archived(store) == {f"{name}.flac": data for name, data in list(files.items())[1:]}
     assert len(list(store.folder.rglob("*.zip"))) == 1
     _rebuilt_is_equal(tmp_path, settings)
@@ -319,7 +319,7 @@ def test_while_holds_cannot_be_read_nothing_goes(tmp_path: Path, settings: Setti
     with archiving(settings):
         wait_stored(settings, 3)  # uploading goes on
         (tmp_path / "holds.json").unlink()
-        wait_until(lambda: orders.result(order.id) is not None, "it goes on once they can be read", 20)
+        wait_until(lambda: orders.result(order.id) is not None, "it goes on once they can be read")
     assert archived(store) == {}
 
 
@@ -338,7 +338,7 @@ def test_quiet_chunks_are_discarded_around_sounds(tmp_path: Path, settings: Sett
         thresholds=Thresholds(records_count=1, sound_level=-30.0),
     )
     with archiving(chosen):
-        wait_until(lambda: len(list(spool.path.glob("*.flac"))) == 0, "all is archived or discarded", 20)
+        wait_until(lambda: len(list(spool.path.glob("*.flac"))) == 0, "all is archived or discarded")
     kept = {seq for seq, row in rows(settings).items() if row.where}
     # the sound lasts from 5.0125 to 5.075 s
     assert kept == {3, 4, 5, 6, 7}

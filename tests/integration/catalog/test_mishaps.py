@@ -32,7 +32,7 @@ from edge.core.values import Chunk, SoundSpan, Stream
 from edge.spool.spool import Spool
 from tests.support.archiver import make_eraser
 from tests.support.chunks import START, STREAM, fill_spool, make_chunk, make_stream
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 TARGET = Destination("sounds", "imhearing/", "porch")
 SECOND = 1_000_000
@@ -281,7 +281,7 @@ def _running(settings: Settings) -> Iterator[list[BaseException]]:
         yield problems
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
         assert problems == []
 

@@ -38,6 +38,7 @@ from tests.support.broker import running_broker
 from tests.support.chunks import START, STREAM
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import in_loop, running_server, server_in_thread
+from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000
 END = Instant(START + 5 * SECOND)
@@ -91,9 +92,8 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
         await link.enter("imhearing:nodes", {"node": "attic"})
         try:
             async with client.open_fleet(fleet) as door:
-                began = time.monotonic()
-                told = await client.ask_fleet(door, Request(id=new_id(), type="status"), 1.5)
-                assert time.monotonic() - began < 4
+                async with asyncio.timeout(DEADLINE):
+                    told = await client.ask_fleet(door, Request(id=new_id(), type="status"), 5)
                 assert (sorted(told.answers), told.silent) == (["porch", "shed"], ("attic",))
         finally:
             await link.close()
@@ -111,7 +111,7 @@ def test_nobody_there_is_no_error() -> None:
 def run_imhearing(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, imhearing.__file__, *arguments],
-        env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | environment, capture_output=True, text=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
                 await ann.channels.get("imhearing:requests:porch").publish("query", b"{}")
                 asked += 1
                 await asyncio.sleep(0.3)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE):
                 while len(heard) < asked:
                     await asyncio.sleep(0.02)
         assert link._client.connection.connection_manager.connection_id == connection
@@ -200,7 +200,7 @@ async def test_who_asks_renews_its_token_too() -> None:
 
         door = AblyDoor("porch", answer, lambda: Link(server.endpoint, token, 60))
         running = asyncio.create_task(door.run())
-        await asyncio.wait_for(door.opened(), 10)
+        await asyncio.wait_for(door.opened(), DEADLINE)
         from query_service.client.ably import AblyClient  # noqa: PLC0415
 
         asking = AblyClient(
@@ -278,12 +278,12 @@ def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None
                 await channel.subscribe(lambda message: heard.append((message.name, bytes(message.data))))
                 bus = Bus(mqtt, "porch", "recorder", "test")
                 bus.start()
-                assert bus.wait_connected(5)
+                assert bus.wait_connected(DEADLINE)
                 for event in EVENTS:
                     bus.publish(event)
                 bus.send("imhearing/porch/recorder/sound", b'{"not": "a sound"}')
                 bus.publish(replace(EVENTS[2], backlog_chunks=5))  # progress is no news
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(DEADLINE):
                     while len(heard) < 4:
                         await asyncio.sleep(0.02)
                     bus.publish(replace(EVENTS[0], state="paused"))

@@ -40,10 +40,10 @@ from tests.support.broker import running_broker
 from tests.support.chunks import BOOT, RATE, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import in_loop, now, running_server, server_in_thread
+from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000
 VIAS: tuple[Via, ...] = get_args(Via)
-DEADLINE = 15.0
 EVENT = SoundHeard(
     at=Instant(5 * SECOND), node="porch", event="started", sound_id=f"{STREAM}-s5", lafmax=-20.0, laeq=-25.0,
     unit="dBFS", started_at=Instant(5 * SECOND),
@@ -185,7 +185,7 @@ def environment(porch: Porch) -> dict[str, str]:
 def run(porch: Porch, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(porch, folder, *arguments),
-        env=environment(porch), capture_output=True, text=True, timeout=60, check=False,
+        env=environment(porch), capture_output=True, text=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def test_the_watch_command_shows_the_state_and_ends_at_ctrl_c(
         finally:
             deadline.cancel()
             watching.send_signal(2)
-        _, errors = watching.communicate(timeout=10)
+        _, errors = watching.communicate(timeout=DEADLINE)
     topic = json.loads(line)["topic"]
     assert topic == ("imhearing/porch/query/status" if via == "mqtt" else "imhearing/porch/recorder/state"), errors
     assert watching.returncode == 130
@@ -265,7 +265,7 @@ def test_a_name_that_the_broker_never_heard_is_told(porch: Porch, tmp_path_facto
         finally:
             deadline.cancel()
             watching.send_signal(2)
-        assert watching.wait(10) == 130
+        assert watching.wait(DEADLINE) == 130
     assert said[0] == "watching attic; Ctrl-C ends\n"
     assert "the broker has nothing from attic; is it running, and is the name right?" in said[1]
 
@@ -328,7 +328,7 @@ def test_the_second_node_of_a_name_stays_off_until_the_first_is_gone(caplog: pyt
         async with namesakes() as (made, ann):
             assert await opened(made.start("one"))
             second = made.start("two")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 while "another node is called porch (instance 'one')" not in caplog.text:
                     await asyncio.sleep(0.02)
             assert [await answered(ann, number) for number in (1, 2, 3)] == ["one"] * 3

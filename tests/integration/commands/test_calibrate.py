@@ -19,7 +19,7 @@ from edge.core.instant import Instant
 from edge.recorder.capture import gain
 from tests.support.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.recorder_process import running_recorder
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 MADE = calibration_file.Calibration(
     device="USB Audio (hw:1,0)", at=Instant(0), method="calibrator", offset_db=114.2, uncertainty_db=0.5
@@ -43,7 +43,7 @@ def tone(room: VirtualMicrophone, tmp_path: Path) -> Iterator[VirtualMicrophone]
         yield room
     finally:
         player.terminate()
-        player.wait(5)
+        player.wait(DEADLINE)
 
 
 def imhearing(room: VirtualMicrophone, *words: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,7 @@ def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp
     options = ("recorder.source=microphone", "recorder.record_period=2", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(data, *options, environment=tone.environment) as recorder:
         recorder.wait_recording()
-        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 2, "two chunks", 20)
+        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 2, "two chunks")
         manifest = recorder.spool.chunks.manifest(sorted(recorder.spool.chunks.finished())[1])
         assert recorder.end() == 0
     assert manifest.levels is not None

@@ -28,6 +28,7 @@ from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
 from tests.support.chunks import START, fill_spool, make_chunk
 from tests.support.s3 import RunningStore
+from tests.support.wait import DEADLINE
 
 __all__ = ["settings", "store"]  # fixtures
 
@@ -51,7 +52,9 @@ def archived(tmp_path: Path, settings: Settings, store: RunningStore) -> Setting
 
 def imhearing(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "imhearing", *words, "--data", str(data)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=DEADLINE, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 def answers(settings: Settings) -> list[bytes]:

@@ -18,6 +18,7 @@ from edge.configuration.loader import load
 from edge.configuration.settings import Ably, Mqtt, Secret, Settings
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.access import ACCOUNTS, ETC
+from tests.support.wait import DEADLINE
 
 ROOT = Path(__file__).parents[3]
 NODE = NodeUnderTest(Settings(), installed.DATA, installed.CONFIG, by_up=False, kernel=KernelClock())
@@ -198,7 +199,7 @@ class Wrapper:
         """Who ran, with what."""
         self.log.unlink(missing_ok=True)
         environ = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
-        subprocess.run([self.folder / "imhearing", *words], env=environ, check=True, cwd=self.folder, timeout=20)
+        subprocess.run([self.folder / "imhearing", *words], env=environ, check=True, cwd=self.folder, timeout=DEADLINE)
         return self.log.read_text().replace(str(self.folder), "").rstrip("|")
 
 

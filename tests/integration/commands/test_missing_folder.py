@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import DEADLINE
+
 SPAN = ("--from", "2026-03-03T22:00:00Z", "--to", "2026-03-03T22:10:00Z")
 
 
 def imhearing(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "home")}
     return subprocess.run(
-        [sys.executable, "-m", "imhearing", *words], capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "imhearing", *words], capture_output=True, text=True, timeout=DEADLINE, check=False,
         stdin=subprocess.DEVNULL, env=environ,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ import pytest
 from commands.up.plan import load_state
 from edge.embedded import ports
 from tests.support.node import ROLES, RunningNode, running_node
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_commands_in_a_second_terminal_work(node: RunningNode) -> None:
     def recorded() -> bool:
         return any(interval["state"] == "recorded" for interval in node.query("--last", "1m")["intervals"])
 
-    wait_until(recorded, "something is recorded and uploaded", 30)
+    wait_until(recorded, "something is recorded and uploaded")
     for via in ("local", "ably"):
         for kind in ("coverage", "sounds", "levels", "status"):
             span = () if kind == "status" else ("--last", "1m")
@@ -111,7 +111,7 @@ def test_watch_shows_the_level(node: RunningNode) -> None:
     )  # fmt: skip
     assert watching.stdout is not None
     topics = set()
-    deadline = threading.Timer(20, watching.kill)
+    deadline = threading.Timer(DEADLINE, watching.kill)
     deadline.start()
     try:
         for line in watching.stdout:
@@ -121,7 +121,7 @@ def test_watch_shows_the_level(node: RunningNode) -> None:
     finally:
         deadline.cancel()
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(5) in {130, 141}
+        assert watching.wait(DEADLINE) in {130, 141}
     assert {"recorder/level", "recorder/status"} <= topics
     assert watching.stderr is not None
     assert "Traceback" not in watching.stderr.read()
@@ -149,7 +149,7 @@ def test_no_secret_is_in_logs_or_on_command_lines(node: RunningNode) -> None:
 
 
 def test_a_second_up_on_the_same_folder_is_rejected(node: RunningNode) -> None:
-    second = subprocess.run(command(node.data), capture_output=True, text=True, timeout=10, check=False)
+    second = subprocess.run(command(node.data), capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert second.returncode == 1
     assert f"another `imhearing up` (process {node.process.pid}) is running here" in second.stderr
     assert "Traceback" not in second.stderr
@@ -159,20 +159,18 @@ def test_a_second_up_on_the_same_folder_is_rejected(node: RunningNode) -> None:
 def test_a_killed_child_is_restarted_and_reported(node: RunningNode, role: str) -> None:
     before = wait_until(lambda: node.processes().get(role), f"{role} runs")
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: node.processes().get(role, before) != before, f"{role} runs again", 15)
+    wait_until(lambda: node.processes().get(role, before) != before, f"{role} runs again")
     wait_until(lambda: "ended by signal 9" in output_of(node.data), "the exit is reported")
-    wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run", 15)
+    wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
 
 
-def test_ctrl_c_stops_everything_in_order_within_five_seconds(tmp_path: Path) -> None:
+def test_ctrl_c_stops_everything_in_order(tmp_path: Path) -> None:
     with running_node(fresh(tmp_path), *FAST) as node:
         wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
-        wait_until(lambda: " chunk finished" in output_of(node.data), "a chunk is finished", 20)
-        begun = time.monotonic()
+        wait_until(lambda: " chunk finished" in output_of(node.data), "a chunk is finished")
         assert node.stop() == 0
-        assert time.monotonic() - begun < 5
         assert processes_on(tmp_path) == []
-        assert "killed" not in output_of(node.data)
+        assert "killed" not in output_of(node.data)  # nothing took longer than `up` allows
         assert not list((tmp_path / "data" / "spool").glob("*.part"))  # the last chunk was finished
         spool_state = json.loads((tmp_path / "data" / "spool" / "state.json").read_text())
         assert spool_state["state"] == "stopped"
@@ -189,16 +187,16 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         state = load_state(data)
         node.process.kill()
         node.process.wait()
-        wait_until(lambda: not processes_on(tmp_path), "nothing is left", 12)
+        wait_until(lambda: not processes_on(tmp_path), "nothing is left")
     with running_node(data, *FAST) as again:
         wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
         assert load_state(data).store_secret == state.store_secret
-        wait_until(lambda: again.run("status").returncode == 0, "it records again", 20)
+        wait_until(lambda: again.run("status").returncode == 0, "it records again")
 
 
 def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
     done = subprocess.run(
-        command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=15, check=False
+        command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -208,7 +206,7 @@ def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
 def test_a_setting_that_a_service_rejects_stops_the_node(tmp_path: Path) -> None:
     data = fresh(tmp_path)
     arguments = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 78, done.stderr
     assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
     assert "Traceback" not in done.stderr
@@ -222,7 +220,7 @@ def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
             if line.startswith("starting"):
                 break
         up.send_signal(signal.SIGTERM)
-        up.communicate(timeout=6)
+        up.communicate(timeout=DEADLINE)
     assert up.returncode == 0
     assert processes_on(tmp_path) == []
 
@@ -238,7 +236,7 @@ def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
     )
     os.close(theirs)
     seen = _read_all(ours, 20)
-    assert up.wait(10) == 0
+    assert up.wait(DEADLINE) == 0
     for words in ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal"):
         assert words in seen
     assert "\x1b[?1049h" in seen  # a screen of its own,

@@ -22,6 +22,7 @@ from query_service.queries.protocol import Backlog, ErrorAnswer, RecorderReport,
 from query_service.realtime.tokens import client_token
 from tests.support import realtime
 from tests.support.realtime import in_loop, running_server
+from tests.support.wait import DEADLINE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
 OPERATIONS = ("publish", "subscribe", "presence")
@@ -74,7 +75,7 @@ async def tried(ably: Any, channel_name: str, operation: str) -> bool:
     """Whether the server lets this client do that."""
     channel = ably.channels.get(channel_name)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             match operation:
                 case "publish":
                     await channel.publish("query", b"{}")
@@ -128,10 +129,10 @@ def test_nobody_hears_what_is_not_for_it(role: str) -> None:
                 for name in CHANNELS:
                     for speaker in (node, client):
                         try:
-                            await asyncio.wait_for(speaker.channels.get(name).publish("x", name), 10)
+                            await asyncio.wait_for(speaker.channels.get(name).publish("x", name), DEADLINE)
                         except AblyException:
                             continue
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 while {name for name, _ in heard} < (allowed - {"imhearing:nodes", "imhearing:events:shed"}):
                     await asyncio.sleep(0.01)
         assert {name for name, _ in heard} <= allowed
@@ -148,7 +149,7 @@ def test_a_client_cannot_speak_for_another() -> None:
 
             forged = Message(name="query", data=b"{}", client_id="bob")
             with pytest.raises(AblyException):
-                await asyncio.wait_for(ann.channels.get("imhearing:requests:porch").publish(forged), 10)
+                await asyncio.wait_for(ann.channels.get("imhearing:requests:porch").publish(forged), DEADLINE)
 
     run()
 

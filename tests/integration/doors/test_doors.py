@@ -48,6 +48,7 @@ from tests.support.chunks import START
 from tests.support.mqtt import connected
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import in_loop, server_in_thread
+from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000
 END = Instant(START + 5 * SECOND)
@@ -175,7 +176,7 @@ def test_a_broker_that_is_away_is_named(node: RunningNode) -> None:
 def get(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
     try:
         asked = urllib.request.Request(url, data, headers)  # noqa: S310
-        with urllib.request.urlopen(asked, timeout=10) as response:  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=DEADLINE) as response:  # noqa: S310
             return response.status, dict(response.headers), response.read()
     except HTTPError as refused:
         return refused.code, dict(refused.headers), refused.read()

@@ -33,7 +33,8 @@ from query_service.queries.protocol import (
 from query_service.sound.fetch import fetch_sound
 from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
 from tests.support.chunks import START
-from tests.support.realtime import DEADLINE, in_loop, running_server
+from tests.support.realtime import in_loop, running_server
+from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000
 QUESTION = b'{"id": "a", "type": "status"}'

@@ -24,7 +24,7 @@ from edge.embedded.supervisor import Backoff, Supervisor, describe_exit
 from edge.store.s3 import S3Store
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,9 +56,9 @@ def test_children_die_with_their_parent_even_by_kill_9(tmp_path: Path) -> None:
         [
             sys.executable, "-c",
             "import sys, time; from pathlib import Path; from edge.embedded.child import Child, ProcessSpec\n"
-            "sleep = (sys.executable, '-c', 'import time; time.sleep(60)')\n"
+            "sleep = (sys.executable, '-c', 'import time; time.sleep(600)')\n"
             "child = Child(ProcessSpec('c', sleep, Path(sys.argv[1])))\n"
-            "print(child.pid, flush=True); time.sleep(60)",
+            "print(child.pid, flush=True); time.sleep(600)",
             str(tmp_path / "c.log"),
         ],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -68,7 +68,7 @@ def test_children_die_with_their_parent_even_by_kill_9(tmp_path: Path) -> None:
     wait_until(lambda: b"die_with_parent" not in Path(f"/proc/{child}/cmdline").read_bytes(), "the child runs")
     starter.kill()
     starter.wait()
-    wait_until(lambda: has_exited(child), "the child is gone", 3)
+    wait_until(lambda: has_exited(child), "the child is gone")
 
 
 def test_mosquitto_dies_with_its_parent(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_mosquitto_dies_with_its_parent(tmp_path: Path) -> None:
         [
             sys.executable, "-c",
             "import time\nfrom tests.support.broker import running_broker\n"
-            "with running_broker() as (host, port): print(port, flush=True); time.sleep(60)",
+            "with running_broker() as (host, port): print(port, flush=True); time.sleep(600)",
         ],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
@@ -86,20 +86,20 @@ def test_mosquitto_dies_with_its_parent(tmp_path: Path) -> None:
     assert ports.answers(port)
     starter.kill()
     starter.wait()
-    wait_until(lambda: not ports.answers(port), "the broker is gone", 3)
+    wait_until(lambda: not ports.answers(port), "the broker is gone")
 
 
 def test_stopping_a_child_kills_its_own_children(tmp_path: Path) -> None:
-    child = Child(python(tmp_path, "import subprocess; p = subprocess.Popen(['sleep', '60']); print(p.pid); p.wait()"))
+    child = Child(python(tmp_path, "import subprocess; p = subprocess.Popen(['sleep', '600']); print(p.pid); p.wait()"))
     grandchild = int(wait_until(child.last_lines, "it has started its own")[0])
     child.terminate()
-    assert child.end(5)
-    wait_until(lambda: has_exited(grandchild), "the grandchild is gone", 3)
+    assert child.end(DEADLINE)
+    wait_until(lambda: has_exited(grandchild), "the grandchild is gone")
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     child = Child(
-        python(tmp_path, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)")
+        python(tmp_path, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(600)")
     )
     wait_until(lambda: child.last_lines() == ["deaf"], "it is deaf")
     child.terminate()
@@ -142,7 +142,7 @@ def test_a_log_is_rotated_while_its_writer_keeps_writing(tmp_path: Path) -> None
 
 
 def test_a_killed_child_is_reported_and_restarted(tmp_path: Path, supervisor: Supervisor) -> None:
-    supervisor.start(python(tmp_path, "import time; print('here'); time.sleep(60)"))
+    supervisor.start(python(tmp_path, "import time; print('here'); time.sleep(600)"))
     first = supervisor.pids()["child"]
     wait_until(lambda: read_tail(tmp_path / "child.log"), "it runs")
     os.kill(first, signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_a_killed_child_is_reported_and_restarted(tmp_path: Path, supervisor: Su
         supervisor.tick()
         return supervisor.pids().get("child", first) != first
 
-    wait_until(another, "it runs again", 3)
+    wait_until(another, "it runs again")
 
 
 def test_a_child_that_exits_normally_is_restarted_too(tmp_path: Path, supervisor: Supervisor) -> None:
@@ -162,7 +162,7 @@ def test_a_child_that_exits_normally_is_restarted_too(tmp_path: Path, supervisor
     assert (ending.exit_code, ending.restart_in) == (0, 0.5)
 
 
-def _start_and_wait(supervisor: Supervisor, part: ProcessSpec, timeout: float = 10) -> None:
+def _start_and_wait(supervisor: Supervisor, part: ProcessSpec, timeout: float = DEADLINE) -> None:
     supervisor.start(part)
     supervisor.wait_ready(timeout)
 
@@ -179,14 +179,14 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(tmp_path: Path, sup
 
 def test_waiting_for_a_server_that_never_listens_times_out(tmp_path: Path, supervisor: Supervisor) -> None:
     with pytest.raises(ImHearingError, match="failed to start"):
-        _start_and_wait(supervisor, python(tmp_path, "import time; time.sleep(60)", port=ports.choose(None)), 0.3)
+        _start_and_wait(supervisor, python(tmp_path, "import time; time.sleep(600)", port=ports.choose(None)), 0.3)
 
 
 def test_all_children_stop_within_the_timeout(tmp_path: Path) -> None:
     supervisor = Supervisor()
-    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)"
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(600)"
     supervisor.start(python(tmp_path, deaf, "deaf"))
-    supervisor.start(python(tmp_path, "import time; print('well'); time.sleep(60)", "well"))
+    supervisor.start(python(tmp_path, "import time; print('well'); time.sleep(600)", "well"))
     wait_until(lambda: all(read_tail(tmp_path / f"{name}.log") for name in ("deaf", "well")), "both run")
     pids = supervisor.pids()
     assert supervisor.stop_all(0.5) == ["deaf"]
@@ -232,14 +232,16 @@ def test_the_broker_listens_on_loopback_only_and_persists_retained_messages(tmp_
             assert f"127.0.0.1:{port}" in listening.stdout
             assert f"0.0.0.0:{port}" not in listening.stdout
         if publish:
-            subprocess.run(["mosquitto_pub", "-p", str(port), "-t", "x", "-m", publish, "-r"], check=True, timeout=5)
+            subprocess.run(
+                ["mosquitto_pub", "-p", str(port), "-t", "x", "-m", publish, "-r"], check=True, timeout=DEADLINE
+            )
         if expected:
             received = subprocess.run(
                 ["mosquitto_sub", "-p", str(port), "-t", "x", "-C", "1", "-W", "3"], capture_output=True, check=False
             )
             assert received.stdout.decode().strip() == expected
         child.terminate()
-        assert child.end(5)
+        assert child.end(DEADLINE)
 
 
 def test_two_brokers_run_side_by_side() -> None:

@@ -23,7 +23,6 @@ from query_service.loopback.publishing import publish
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
 from tests.support.realtime import (
-    DEADLINE,
     client,
     client_auth,
     connected,
@@ -35,6 +34,7 @@ from tests.support.realtime import (
     running_server,
     sdk,
 )
+from tests.support.wait import DEADLINE
 
 REQUESTS, REPLIES, NODES = "imhearing:requests:porch", "imhearing:replies:ann", "imhearing:nodes"
 BOTH = pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])

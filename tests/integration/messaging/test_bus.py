@@ -31,7 +31,7 @@ from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.broker import BrokerAddress, running_broker
 from tests.support.mqtt import Heard, connected
 from tests.support.secure_broker import SecureBroker, secure_broker
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ def mortal() -> Iterator[Mortal]:
 
 def test_what_is_retained_is_said_again_to_a_broker_that_forgot_it(mortal: Mortal) -> None:
     with running(Bus(mqtt(mortal.port), "porch", "recorder", "a")) as bus:
-        assert bus.wait_connected(5)
+        assert bus.wait_connected(DEADLINE)
         bus.publish(limits(1))
         mortal.kill()
         wait_until(lambda: not bus.connected, "the loss is noticed")
         bus.publish(limits(2))
         mortal.start()
-        assert bus.wait_connected(10)
+        assert bus.wait_connected(DEADLINE)
         with connected(mortal.port) as client:
             client.subscribe("#")
             heard = client.await_on("imhearing/porch/recorder/limits")
@@ -119,10 +119,12 @@ def test_what_is_retained_is_said_again_to_a_broker_that_forgot_it(mortal: Morta
 
 def test_publishing_never_waits_for_a_broker_that_is_away() -> None:
     with running(Bus(mqtt(ports.choose(None)), "porch", "recorder", "a")) as bus:
-        begin = time.monotonic()
-        for _ in range(5_000):
-            bus.publish(sound())
-        assert time.monotonic() - begin < 2
+
+        def publish() -> None:
+            for _ in range(5_000):
+                bus.publish(sound())
+
+        wait_for_return(publish, "5,000 events are published")
 
 
 def test_a_broker_that_hangs_blocks_nobody() -> None:
@@ -131,29 +133,27 @@ def test_a_broker_that_hangs_blocks_nobody() -> None:
         bus = Bus(mqtt(silent.getsockname()[1]), "porch", "recorder", "a")
         bus.start()
         silent.accept()
-        begin = time.monotonic()
-        bus.publish(sound())
-        bus.stop(timeout=0.5)
-        assert time.monotonic() - begin < 2
+        wait_for_return(lambda: bus.publish(sound()), "an event is published")
+        wait_for_return(lambda: bus.stop(timeout=0.5), "the bus has stopped", 20)  # paho waits 30 s
 
 
 def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(caplog: pytest.LogCaptureFixture) -> None:
     connack, broken_publish = b"\x20\x03\x00\x00\x00", b"\x30\x06\x00\x01a\x02\xff\x00"  # no property is numbered 255
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(10)
+        server.settimeout(DEADLINE)
         with running(Bus(mqtt(server.getsockname()[1]), "porch", "recorder", "a")) as bus:
             first = server.accept()[0]
             with first:
                 first.recv(1_000)
                 first.sendall(connack)
-                assert bus.wait_connected(5)
+                assert bus.wait_connected(DEADLINE)
                 first.sendall(broken_publish)
                 wait_until(lambda: not bus.connected, "it counts as lost")
                 second = server.accept()[0]
             with second:
                 second.recv(1_000)
                 second.sendall(connack)
-                assert bus.wait_connected(5)
+                assert bus.wait_connected(DEADLINE)
     assert "Protocol error" in caplog.text
 
 
@@ -169,7 +169,7 @@ def test_a_fault_in_the_library_costs_one_connection_and_not_the_thread(
 
     monkeypatch.setattr(paho.Client, "loop_read", fail_once)
     with running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
-        assert bus.wait_connected(5)
+        assert bus.wait_connected(DEADLINE)
 
 
 def test_a_sound_that_is_old_by_then_is_not_told_and_an_answer_is(mortal: Mortal) -> None:
@@ -203,7 +203,7 @@ def test_what_an_idle_connection_publishes_leaves_at_once(broker: BrokerAddress)
 def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
     with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
         client.subscribe("#")
-        assert bus.wait_connected(5)
+        assert bus.wait_connected(DEADLINE)
         bus.publish(sound())
         assert client.await_on("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
 
@@ -213,7 +213,7 @@ def test_what_is_too_large_is_dropped_and_the_rest_arrives(broker: BrokerAddress
     bus = Bus(mqtt(broker.port), "porch", "recorder", "a")
     bus.subscribe_raw("imhearing/porch/request/+", got.append)
     with connected(broker.port) as client, running(bus):
-        assert bus.wait_connected(5)
+        assert bus.wait_connected(DEADLINE)
         for size in (MAX_PAYLOAD + 1, 2 * MAX_PAYLOAD, 200_000, MAX_PAYLOAD, 1):
             client.publish("imhearing/porch/request/pause", b"x" * size)
         wait_until(lambda: len(got) == 2, "the two small enough arrive")
@@ -231,7 +231,7 @@ def test_a_handler_that_fails_takes_nothing_down(broker: BrokerAddress, caplog: 
     bus = Bus(mqtt(broker.port), "porch", "recorder", "a")
     bus.subscribe_raw("imhearing/porch/request/+", handler)
     with connected(broker.port) as client, running(bus):
-        assert bus.wait_connected(5)
+        assert bus.wait_connected(DEADLINE)
         wait_until(lambda: client.publish("imhearing/porch/request/x", b"there?") or got, "it has subscribed")
         client.publish("imhearing/porch/request/x", b"bad")
         client.publish("imhearing/porch/request/x", b"good")
@@ -267,7 +267,7 @@ def test_someone_elses_broker_needs_only_configuration(
         recorder_password=Secret(secured.passwords["porch-recorder"]),
     )  # fmt: skip
     with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port) as client:
-        assert bus.wait_connected(10)
+        assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))
         client.await_on("imhearing/porch/recorder/limits")
@@ -306,7 +306,7 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
 ) -> None:
     caplog.set_level(logging.ERROR)
     with connected(broker.port) as client, running(guarded(broker.port, first)) as holder:
-        assert holder.wait_connected(5)
+        assert holder.wait_connected(DEADLINE)
         time.sleep(SETTLED_SECONDS + 0.1)  # without an objection, the name is its own
         newcomer = guarded(broker.port, second)
         with running(newcomer):
@@ -330,7 +330,7 @@ def test_what_is_retained_of_a_node_that_is_gone_keeps_nobody_out(broker: Broker
     with connected(broker.port) as client:
         client.publish("imhearing/porch/recorder/status", wire.encode(status("1" * 16)), retain=True)
         with running(guarded(broker.port, "f" * 16)) as bus:
-            assert bus.wait_connected(5)
+            assert bus.wait_connected(DEADLINE)
             client.subscribe("imhearing/porch/recorder/status")
             client.await_on("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
             assert bus.connected

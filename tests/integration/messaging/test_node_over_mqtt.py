@@ -31,7 +31,7 @@ from edge.spool.spool import Spool
 from tests.support.broker import BrokerAddress, running_broker
 from tests.support.json_schema import faults
 from tests.support.mqtt import Client, Heard, connected
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 OWN = "imhearing/porch"
 BY_TOPIC: dict[str, type[Event]] = {f"{OWN}/{event.TOPIC}": event for event in EVENTS}
@@ -68,7 +68,7 @@ def heard(broker: BrokerAddress, settings: Settings) -> Iterator[Client]:
             yield client
         finally:
             stop.set()
-            recorder.join(10)
+            recorder.join(DEADLINE)
             assert not recorder.is_alive()
 
 
@@ -237,7 +237,7 @@ def run(settings: Settings, *arguments: str, port: int | None = None) -> subproc
     places = [f"mqtt.host={settings.mqtt.host}", f"mqtt.port={port or settings.mqtt.port}", "node.name=porch"]
     sets = itertools.chain.from_iterable(("--set", place) for place in places)
     command = [sys.executable, imhearing.__file__, *arguments, "--data", str(folder), *sets]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
 def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> None:
@@ -285,7 +285,7 @@ def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: 
 
 def test_everything_that_was_said_fits_the_document(heard: Client) -> None:
     for topic in ("sound", "sounding", "threshold"):
-        heard.await_on(f"{OWN}/recorder/{topic}", timeout=60)
+        heard.await_on(f"{OWN}/recorder/{topic}")
     seen = set()
     for each in list(heard.heard):
         if each.topic in BY_TOPIC:

@@ -28,7 +28,7 @@ def test_24_bit_come_out_bit_exact(tmp_path: Path, rate: int, channels: int, con
         "mqtt.port=1",
     )
     with running_recorder(tmp_path / "data", *options) as recorder:
-        wait_until(lambda: "played to its end" in recorder.log, "the file is recorded", 20)
+        wait_until(lambda: "played to its end" in recorder.log, "the file is recorded")
         assert recorder.end() == 0
     [stream] = streams_of(recorder.spool)
     chunks = chunks_of(recorder.spool, stream.stream_id)

@@ -19,7 +19,7 @@ from edge.spool.spool import Spool
 from tests.support.microphone import VirtualMicrophone, virtual_microphone, write_noise
 from tests.support.recorded import Sound, aligned, chunks_of, holes_of, sound_of, streams_of
 from tests.support.recorder_process import running_recorder
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("recorder.source=microphone", "recorder.record_period=5", "mqtt.host=127.0.0.1", "mqtt.port=1")
@@ -46,14 +46,14 @@ def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, t
     with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
         recorder.wait_recording()
         played, player = play(room, tmp_path, 16, 1)
-        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 1, "the first chunk", 20)
+        wait_until(lambda: len(recorder.spool.chunks.finished()) >= 1, "the first chunk")
         for seconds in (0.3, 5.0):
             recorder.send(signal.SIGSTOP)
             time.sleep(seconds)  # the stall itself
             recorder.send(signal.SIGCONT)
             started = len(recorder.spool.chunks.finished())
-            wait_until(lambda: len(recorder.spool.chunks.finished()) > started, "it goes on", 20)  # noqa: B023
-        assert player.wait(20) == 0
+            wait_until(lambda: len(recorder.spool.chunks.finished()) > started, "it goes on")  # noqa: B023
+        assert player.wait(DEADLINE) == 0
         assert recorder.end() == 0
     [stream] = streams_of(recorder.spool)
     sound = sound_of(recorder.spool, stream.stream_id)
@@ -86,11 +86,11 @@ def test_kill_restart_unplugging_and_pause_are_told_apart(room: VirtualMicrophon
         player.terminate()
         player.wait()
         room.unplug()
-        wait_until(lambda: mode_is(spool, "no_device"), "the loss is noticed", 20)
+        wait_until(lambda: mode_is(spool, "no_device"), "the loss is noticed")
         room.plug_in()
         recorder.wait_recording()
         again, player = play(room, tmp_path, 4, 3)
-        assert player.wait(20) == 0
+        assert player.wait(DEADLINE) == 0
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["crash", "restart", "paused", "device_lost"]
     assert paused_from <= ordered
@@ -117,7 +117,7 @@ def sound_server(room: VirtualMicrophone, socket: Path) -> Iterator[None]:
         yield
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(DEADLINE)
 
 
 def test_a_sound_server_that_is_restarted_is_a_device_loss_that_ends(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_sound_server_that_is_restarted_is_a_device_loss_that_ends(tmp_path: P
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
             recorder.wait_recording()
             first.close()
-            wait_until(lambda: mode_is(recorder.spool, "no_device"), "the loss is noticed", 20)
+            wait_until(lambda: mode_is(recorder.spool, "no_device"), "the loss is noticed")
             with sound_server(room, socket):
                 recorder.wait_recording()
                 assert recorder.end() == 0

@@ -22,7 +22,7 @@ from edge.spool.spool import Spool
 from tests.support.microphone import write_noise
 from tests.support.recorded import holes_of, sound_of, streams_of
 from tests.support.recorder_process import RecorderProcess, running_recorder
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("recorder.source=synthetic", "recorder.record_period=1", "mqtt.host=127.0.0.1", "mqtt.port=1")
@@ -65,16 +65,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
         ballast = small_disk / "ballast"
         with ballast.open("wb") as file:
             file.write(bytes(spool.disk.free_bytes() - 100_000))
-        wait_until(lambda: state_of(spool).state == "disk_full", "the full disk is noticed", 10)
+        wait_until(lambda: state_of(spool).state == "disk_full", "the full disk is noticed")
         assert state_of(spool).open_hole.cause == "disk_full"  # type: ignore[union-attr]
         finished = len(spool.chunks.finished())
         all_readable(spool)
         ballast.unlink()
-        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on")
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["disk_full"]
     all_readable(spool)
@@ -86,13 +86,13 @@ def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, t
 def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
         ballast = small_disk / "ballast"
         fill(ballast)
-        wait_until(lambda: "disk_full" in recorder.log, "the full disk is noticed", 10)
+        wait_until(lambda: "disk_full" in recorder.log, "the full disk is noticed")
         ballast.unlink()
         finished = len(spool.chunks.finished())
-        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on")
         assert recorder.end() == 0
     assert {hole.cause for hole in holes_of(spool)} == {"disk_full"}
     all_readable(spool)
@@ -107,10 +107,10 @@ def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, 
         encrypted = (f"recorder.recipients={recipient}", f"recorder.part_path={memory}", "recorder.record_period=600")
         options = (f"recorder.record_path={spool.path}", *OPTIONS, *encrypted)
         with running_recorder(tmp_path / "data", *options) as recorder:
-            wait_until(lambda: spool.path.exists() and spool.chunks.parts(), "it records", 20)
+            wait_until(lambda: spool.path.exists() and spool.chunks.parts(), "it records")
             with (small_disk / "ballast").open("wb") as file:
                 file.write(bytes(spool.disk.free_bytes() - spool.disk.total_bytes() // 20 - 200_000))
-            wait_until(lambda: state_of(spool).state == "disk_full", "the chunk would touch the reserve", 20)
+            wait_until(lambda: state_of(spool).state == "disk_full", "the chunk would touch the reserve")
             assert spool.disk.free_bytes() > spool.disk.total_bytes() // 40
             assert recorder.end() == 0
         [chunk_id] = spool.chunks.finished()
@@ -123,15 +123,15 @@ def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, 
 def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
-        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
         # a file that is open for writing keeps a disk writable; pulling it away is what really happens
         subprocess.run(["umount", "-l", str(small_disk)], check=True)
-        wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed", 20)
+        wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed")
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,ro", "tmpfs", str(small_disk)], check=True)
         assert recorder.process.poll() is None
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
         spool.path.mkdir()
-        wait_until(lambda: len(spool.chunks.finished()) >= 1, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) >= 1, "it goes on")
         assert recorder.end() == 0
 
 
@@ -140,7 +140,7 @@ def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Pat
 def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: str) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool = recorder.spool
-        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
         tracer = subprocess.Popen(
             [
                 "strace",
@@ -155,13 +155,13 @@ def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: st
             ]
         )
         if "error" in fault:
-            wait_until(lambda: "the spool failed" in recorder.log, "the error is noticed", 30)
+            wait_until(lambda: "the spool failed" in recorder.log, "the error is noticed")
         else:
-            wait_until(lambda: len(spool.chunks.parts()) >= 3, "chunks wait for the slow disk", 30)
+            wait_until(lambda: len(spool.chunks.parts()) >= 3, "chunks wait for the slow disk")
         tracer.terminate()
-        tracer.wait(10)
+        tracer.wait(DEADLINE)
         finished = len(spool.chunks.finished())
-        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on", 30)
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 2, "it goes on")
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == (["unknown"] if "error" in fault else [])
     all_readable(spool)
@@ -172,12 +172,12 @@ def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: st
 def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool, aside = recorder.spool, tmp_path / "aside"
-        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk", 20)
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
         spool.path.rename(aside)
-        wait_until(lambda: "the spool is not available" in recorder.log, "the loss is noticed", 10)
+        wait_until(lambda: "the spool is not available" in recorder.log, "the loss is noticed")
         aside.rename(spool.path)
         finished = len(spool.chunks.finished())
-        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on", 20)
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on")
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
     all_readable(spool)
@@ -187,7 +187,7 @@ def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         recorder.wait_recording()
         second = RecorderProcess(tmp_path / "second", f"recorder.record_path={recorder.spool.path}", *OPTIONS)
-        assert second.process.wait(20) == 1
+        assert second.process.wait(DEADLINE) == 1
         assert "another recorder is writing here; stop it first" in second.log
         assert "Traceback" not in second.log
         assert recorder.process.poll() is None
@@ -196,7 +196,7 @@ def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:
 def test_a_device_that_matches_none_lists_those_there_are(tmp_path: Path) -> None:
     options = ("recorder.source=microphone", "recorder.device=no such thing", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(tmp_path / "data", *options) as recorder:
-        wait_until(lambda: "no_device" in recorder.log, "it says so", 20)
+        wait_until(lambda: "no_device" in recorder.log, "it says so")
         assert "no such thing" in recorder.log or "there is no input device" in recorder.log
         wait_until(lambda: recorder.spool.state.read() is not None, "the hole is open")
         wait_until(lambda: state_of(recorder.spool).state == "no_device", "the hole is noted")
@@ -218,7 +218,7 @@ def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_
     played = write_noise(tmp_path / "noise.wav", 4.5, 6)
     options = (f"recorder.source={tmp_path / 'noise.wav'}", "recorder.pace=max", *OPTIONS[1:])
     with running_recorder(tmp_path / "data", *options) as recorder:
-        wait_until(lambda: "played to its end" in recorder.log, "the file is played", 20)
+        wait_until(lambda: "played to its end" in recorder.log, "the file is played")
         assert recorder.end(signal.SIGINT) == 0
     [stream] = streams_of(spool)
     assert np.array_equal(sound_of(spool, stream.stream_id), played)
@@ -233,6 +233,6 @@ def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_
 def test_a_file_that_is_not_there_ends_the_recorder(tmp_path: Path) -> None:
     options = (f"recorder.source={tmp_path / 'nothing.wav'}", *OPTIONS[1:])
     with running_recorder(tmp_path, *options) as recorder:
-        assert recorder.process.wait(10) == 1
+        assert recorder.process.wait(DEADLINE) == 1
         assert recorder.log.splitlines()[-1].startswith(f"{tmp_path / 'nothing.wav'}: cannot be played")
     assert state_of(recorder.spool).state == "no_device"

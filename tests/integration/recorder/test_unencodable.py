@@ -21,7 +21,7 @@ from tests.support.breakable_node import BreakableNode
 from tests.support.chunks import BOOT, START, STREAM, make_stream
 from tests.support.recorded import streams_of
 from tests.support.recorder_process import running_recorder
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE, wait_until
 
 ALONE = ("mqtt.host=127.0.0.1", "mqtt.port=1")
 
@@ -51,14 +51,14 @@ def test_a_source_with_more_channels_than_flac_takes_ends_the_start_and_leaves_n
     source = ten_channels(tmp_path / "ten.wav")
     options = (f"recorder.source={source}", "recorder.pace=max", *ALONE)
     with running_recorder(tmp_path / "data", *options) as recorder:
-        assert recorder.process.wait(20) == 1
+        assert recorder.process.wait(DEADLINE) == 1
         assert "FLAC takes at most 8 channels, not 10; set [recorder] format = wav" in recorder.log
         assert recorder.spool.chunks.parts() == []
         state = recorder.spool.state.read()
         assert state is not None
         assert (state.state, state.stream_id) == ("no_device", None)
     with running_recorder(tmp_path / "data", *options, "recorder.format=wav") as recorder:
-        wait_until(lambda: "played to its end" in recorder.log, "the file is recorded", 20)
+        wait_until(lambda: "played to its end" in recorder.log, "the file is recorded")
         assert recorder.end() == 0
     [stream] = streams_of(recorder.spool)
     assert stream.channels == 10
@@ -72,7 +72,7 @@ def test_a_part_that_cannot_be_repaired_is_set_aside_and_recording_goes_on(tmp_p
     spool.streams.write(make_stream(rate=16_000, channels=10, chunk_frames=160_000, bits=bits))
     content = part.read_bytes()
     with running_recorder(tmp_path / "data", "recorder.source=synthetic", *ALONE) as recorder:
-        wait_until(lambda: spool.chunks.finished() or _is_recording(spool), "it records", 20)
+        wait_until(lambda: spool.chunks.finished() or _is_recording(spool), "it records")
         assert recorder.end() == 0
         assert f"set aside as {part.name}.damaged" in recorder.log
     assert [path.read_bytes() for path in spool.chunks.damaged_parts()] == [content]
@@ -83,7 +83,7 @@ def test_what_was_set_aside_is_a_gap_and_not_recording(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "data" / "spool", "porch")
     beyond_repair(spool)
     with running_recorder(tmp_path / "data", "recorder.source=synthetic", *ALONE) as recorder:
-        wait_until(lambda: _is_recording(spool), "it records", 20)
+        wait_until(lambda: _is_recording(spool), "it records")
         assert recorder.end() == 0
     holes = [hole for stream in streams_of(spool) for hole in stream.before]
     assert [(hole.from_, hole.cause) for hole in holes] == [(START, "power")]
@@ -125,7 +125,7 @@ def test_up_refuses_it_before_it_starts_anything(tmp_path: Path) -> None:
     words = ["up", "--data", str(tmp_path / "data"), "--set", f"recorder.source={source}"]
     done = subprocess.run(
         [sys.executable, "-m", "imhearing", *words],
-        capture_output=True, text=True, timeout=30, check=False, env=dict(os.environ),
+        capture_output=True, text=True, timeout=DEADLINE, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == 1
     assert "FLAC takes at most 8 channels, not 10; set [recorder] format = wav" in done.stderr

@@ -29,6 +29,7 @@ from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import server_in_thread
 from tests.support.s3 import RunningStore
+from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000
 
@@ -51,7 +52,7 @@ def at(seconds: float) -> Instant:
 
 
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:
-    answer = client.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=30)
+    answer = client.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
     assert isinstance(answer, ClipAnswer)
     return answer
 
@@ -64,7 +65,7 @@ def refused(settings: Settings, start: float, end: float) -> QueryRefused:
 
 def downloaded(answer: ClipAnswer) -> bytes:
     assert answer.clip.url is not None
-    with urllib.request.urlopen(answer.clip.url, timeout=10) as response:  # noqa: S310
+    with urllib.request.urlopen(answer.clip.url, timeout=DEADLINE) as response:  # noqa: S310
         data: bytes = response.read()
     return data
 
@@ -102,7 +103,7 @@ def test_a_remote_client_gets_one_too(node: QueryNode, store: RunningStore) -> N
     with server_in_thread() as server:
         settings = node.with_doors(server, s3=store.settings)
         with running_service(settings):
-            answer = client.query(settings, "ably", type="clip", start=at(0), end=at(3), timeout=30)
+            answer = client.query(settings, "ably", type="clip", start=at(0), end=at(3), timeout=DEADLINE)
             assert isinstance(answer, ClipAnswer)
             assert answer.clip.frames == 3 * RATE
 
@@ -164,7 +165,7 @@ def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Setting
         async with client.open_door(settings, "local") as door:
             asked = [Request(id=new_id(), type="clip", from_=at(0), to=at(5)) for _ in range(8)]
             answering = [asyncio.create_task(door.ask(request, 30)) for request in asked]
-            await asyncio.wait_for(door.ask(Request(id=new_id(), type="status"), 5), 5)
+            await asyncio.wait_for(door.ask(Request(id=new_id(), type="status"), 5), DEADLINE)
             return await asyncio.gather(*answering)
 
     answers = asyncio.run(run())

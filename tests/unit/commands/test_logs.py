@@ -17,6 +17,7 @@ from commands.cli import logs
 from commands.up.log_watch import LogWatch
 from edge.configuration.settings import Log, Secret
 from edge.core.errors import ConfigError
+from tests.support.wait import DEADLINE
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) recorder: .*")
 
@@ -101,7 +102,7 @@ def test_processes_share_a_rotating_file_without_losing_lines(tmp_path: Path) ->
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(30)
+        writer.join(DEADLINE)
         assert writer.exitcode == 0
     files = list(tmp_path.glob("x.log*"))
     lines = [line for file in files for line in file.read_text().splitlines()]

@@ -24,12 +24,13 @@ from edge.core.errors import ImHearingError
 from edge.core.instant import Instant
 from edge.messaging.events import RecorderState, RecorderStatus
 from query_service.queries.protocol import Backlog, RecorderReport, StatusAnswer
+from tests.support.wait import DEADLINE
 
 FRONT = Path(imhearing.__file__)
 COMMANDS = sorted(each.name for each in help_texts.COMMANDS)
 
 
-def run(*arguments: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(FRONT), *arguments], capture_output=True, text=True, timeout=timeout, check=False
     )
@@ -235,7 +236,7 @@ def test_a_closed_pipe_causes_no_error_message() -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
-        _, complaint = process.communicate(timeout=10)
+        _, complaint = process.communicate(timeout=DEADLINE)
     assert complaint == b""
 
 
@@ -273,7 +274,7 @@ def test_a_closed_pipe_ends_a_command_silently(buffered: str) -> None:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         process.stdout.close()
-        _, complaint = process.communicate(timeout=20)
+        _, complaint = process.communicate(timeout=DEADLINE)
     assert (process.returncode, complaint) == (141, b"")
 
 

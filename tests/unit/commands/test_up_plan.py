@@ -16,6 +16,7 @@ from edge.configuration import loader as config
 from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError, ImHearingError
 from edge.embedded import ports
+from tests.support.wait import DEADLINE
 
 CONFIGURED = (
     "mqtt.host=broker.example.org", "s3.s3_bucket_name=sounds", "ably.api_key=app.key:secret", "http.port=8480",
@@ -52,7 +53,7 @@ def test_an_unplayable_source_file_is_rejected_before_anything_starts(tmp_path: 
     (tmp_path / "empty.wav").write_bytes(b"")
     data, source = tmp_path / "data", tmp_path / name
     command = [sys.executable, "-m", "imhearing", "up", "--data", str(data), "--set", f"recorder.source={source}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"imhearing: {source}: ")
     assert done.stderr.count("\n") == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.wait import DEADLINE
+
 CODE = """
 import gc, weakref
 from edge.core import reference_cycles as garbage
@@ -33,5 +35,5 @@ assert gc.is_tracked(held) and any(thing is held for thing in gc.get_objects())
 
 def test_cycles_are_freed_and_existing_objects_are_scanned_only_once() -> None:
     """In a process of its own: what is frozen stays so."""
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr

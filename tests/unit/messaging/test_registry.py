@@ -88,7 +88,7 @@ def test_each_command_says_who_sends_it(command: type[Command]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_each_command_is_documented_with_a_line_to_paste(command: type[Command]) -> None:
     section = documented(command.VERB)
-    assert section.startswith(f"{prose(command)} The {command.BY} takes it.")
+    assert section.startswith(f"{prose(command)} Handled by the {command.BY}.")
     required = [field.encode_name for field in fields(command) if field.required]
     line = re.search(rf"mosquitto_pub -q 1 -t imhearing/porch/request/{command.VERB} -m '(.*)'", section)
     assert line, f"no mosquitto_pub line for {command.VERB}"
