@@ -29,10 +29,11 @@ from edge.configuration.settings import S3, Query, Secret, Settings
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.presigning import Presigner
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import CoverageAnswer, Request
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request
 from tests.support.chunks import make_chunk
 
 SECOND = 1_000_000
@@ -169,7 +170,7 @@ def responder(folder: Path, catalog: Path) -> Responder:
         query=Query(url_seconds=900),
         s3=S3(s3_bucket_name="garden", access_key_id=Secret("key"), secret_access_key=Secret("secret")),
     )
-    return Responder("porch", FactFinder(spool, CatalogReader(catalog)), Presigner(settings))
+    return Responder("porch", FactReader(spool, CatalogReader(catalog)), Presigner(settings))
 
 
 def run(folder: Path, chunks: int, keep: bool) -> None:

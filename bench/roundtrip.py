@@ -25,9 +25,9 @@ from edge.configuration.settings import Ably, Http, Mqtt, Settings
 from edge.core.files import write_atomically
 from edge.core.instant import Instant
 from edge.embedded import ports
-from query_service.client import client
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import CoverageAnswer, Request
+from query_service import api
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request, new_id
 from query_service.realtime.tokens import new_api_key
 from tests.support.broker import running_broker
 from tests.support.chunks import START
@@ -75,19 +75,19 @@ def node(folder: Path) -> Iterator[tuple[Settings, int]]:
                 yield settings, service.pid
 
 
-async def ask(door: client.Door, number: int, urls: bool) -> float:
+async def ask(door: api.NodeClient, number: int, urls: bool) -> float:
     """Milliseconds until the right answer."""
     start = Instant(START + number % 997)
     began = time.perf_counter()
-    answer = await door.ask(Request(id=new_id(), from_=start, to=Instant(START + CHUNKS * SECOND), urls=urls), 20)
+    answer = await door.query(Request(id=new_id(), from_=start, to=Instant(START + CHUNKS * SECOND), urls=urls), 20)
     spent = (time.perf_counter() - began) * 1000
     assert isinstance(answer, CoverageAnswer), answer
     assert (answer.from_, len(answer.intervals)) == (start, CHUNKS)
     return spent
 
 
-async def alone(settings: Settings, via: client.Via, asks: int, urls: bool) -> list[float]:
-    async with client.open_door(settings, via) as door:
+async def alone(settings: Settings, via: api.Via, asks: int, urls: bool) -> list[float]:
+    async with api.connect(settings, via) as door:
         for number in range(10):
             await ask(door, number, urls)
         spent = []
@@ -99,7 +99,7 @@ async def alone(settings: Settings, via: client.Via, asks: int, urls: bool) -> l
 
 async def together(settings: Settings, clients: int, each: int) -> list[float]:
     async with contextlib.AsyncExitStack() as stack:
-        doors = [await stack.enter_async_context(client.open_door(settings, "ably")) for _ in range(clients)]
+        doors = [await stack.enter_async_context(api.connect(settings, "ably")) for _ in range(clients)]
 
         async def one(number: int) -> list[float]:
             return [await ask(doors[number], number * each + turn, False) for turn in range(each)]
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=20)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="imhearing-bench-") as folder, node(Path(folder)) as (settings, pid):
-        client.query(settings, "ably", type="status", timeout=30)
+        api.query(settings, "ably", type="status", timeout=30)
         print(f"An hour of {CHUNKS} chunks, ms. The query service at the start: {resident(pid):.0f} MB resident.\n")
         print("| way | answers | fastest | median | p95 | worst |\n|---|---|---|---|---|---|")
         tell("ably", asyncio.run(alone(settings, "ably", args.asks, False)))

@@ -20,8 +20,8 @@ from edge.configuration.loader import load, to_ini
 from edge.configuration.settings import Archive, Catalog, Mqtt, Node, Recorder, Settings
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from query_service.client import client
-from query_service.client.client import Via
+from query_service import api
+from query_service.api import Via
 from tests.campaigns.archiver_kill_points import PROCESS
 from tests.support.chunks import fill_spool, make_chunk, put_chunk
 from tests.support.node import running_node
@@ -86,7 +86,7 @@ def _soak_query_service(folder: Path, minutes: float) -> None:
         while time.monotonic() < end:
             for via in _VIAS:
                 now = time.time_ns() // 1000
-                client.query(settings, via, start=Instant(now - _TEN_MINUTES), end=Instant(now))
+                api.query(settings, via, start=Instant(now - _TEN_MINUTES), end=Instant(now))
                 asked += 1
             if time.monotonic() >= told + 30:
                 told = time.monotonic()

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
+from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import rows
@@ -17,7 +17,7 @@ from commands.show.node_view import size
 from commands.show.progress import ProgressLine
 from edge.core.errors import UsageError
 from edge.core.instant import Instant
-from query_service.client import client
+from query_service import api
 from query_service.sound.export import ExportReport, export_sound
 
 
@@ -29,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--export {folder}: no such folder; create it first: mkdir -p {folder}")
     start, end = parse_range(args.start, args.end, args.last, now())
     settings, via = load_settings_for_query(args), chosen_via(args.via)
-    keys = client.read_identity(args.identity and args.identity.expanduser())
+    keys = api.read_identity(args.identity and args.identity.expanduser())
     progress = ProgressLine(sys.stderr.isatty())
 
     async def export() -> ExportReport:
-        async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
+        async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
             return await export_sound(
                 door, start, end, folder, settings.node,
                 utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from commands import export
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
+from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
 from commands.show.node_view import size
 from commands.show.progress import ProgressLine
 from edge.core.errors import UsageError
-from query_service.client import client
-from query_service.client.client import FetchReport
+from query_service import api
+from query_service.api import FetchReport
 
 _SUFFIXES = (".wav", ".flac", ".opus")
 _STATES = {"recording": "still being recorded", "paused": "paused", "future": "in the future"}
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     progress = ProgressLine(sys.stderr.isatty())
     try:
         with writing(f"-o {output}"):
-            report = client.fetch(
+            report = api.fetch(
                 load_settings_for_query(args), via, start, end, output,
                 gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
                 identity=args.identity and args.identity.expanduser(),

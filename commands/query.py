@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from typing import cast, get_args
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from commands.cli import logs
-from commands.cli.asking import check_fleet, chosen_via, tell_missing
 from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
+from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.cli.times import parse_range
 from commands.show import formats as show
-from commands.show.answer_tables import print_levels, print_sounds
+from commands.show.answer_tables import UNCERTAIN, print_listing
 from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows
 from commands.show.node_view import size
 from commands.status import print_report
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
-from query_service.client import client
-from query_service.client.client import Question, Via
-from query_service.queries.protocol import (
-    ClipAnswer,
-    CoverageAnswer,
-    GoodAnswer,
-    LevelsAnswer,
-    QuestionType,
-    SoundsAnswer,
-    StatusAnswer,
-)
-
-_CLIP_SECONDS = 60.0
+from query_service import api
+from query_service.api import Question, Via
+from query_service.queries.clip import ClipAnswer
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.declaration import QueryType
+from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
+from query_service.queries.status import StatusAnswer
 
 
 def run(args: argparse.Namespace) -> int:
     logs.set_up_for_people()
     via = chosen_via(args.via)
-    kind = _chosen_type(args.type)
-    start, end = (None, None) if kind == "status" else parse_range(args.start, args.end, args.last, now())
-    question: Question = {
-        "type": kind, "start": start, "end": end, "urls": args.json,
-        "order": args.order, "min_level": args.min_level, "step": args.step,
-    }  # fmt: skip
-    patience = _patience(args, kind)
+    query_type = _chosen_type(args.type)
+    start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
+    question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": args.json}
+    question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
+    timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
-        return _every_node(args, via, question, patience)
-    answer = client.query(load_settings_for_query(args), via, node=args.node, timeout=patience, **question)
+        return _every_node(args, via, question, timeout)
+    answer = api.query(load_settings_for_query(args), via, node=args.node, timeout=timeout, **question)
     if args.json:
         print_json(answer)
     else:
@@ -56,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _every_node(args: argparse.Namespace, via: Via, question: Question, patience: float) -> int:
+def _every_node(args: argparse.Namespace, via: Via, question: Question, timeout: float) -> int:
     """1 where a node refused or stayed silent: then the answer is not whole."""
-    check_fleet(via)
-    fleet = client.query_all(load_settings_for_query(args), timeout=patience, **question)
+    check_reaches_all_nodes(via)
+    fleet = api.query_all(load_settings_for_query(args), timeout=timeout, **question)
     if args.json:
         print_json(fleet)
     else:
@@ -67,27 +59,19 @@ def _every_node(args: argparse.Namespace, via: Via, question: Question, patience
         for answer in fleet.answers.values():
             _print(answer, console, args.utc)
             console.print()
-    return 0 if tell_missing(fleet, patience) else 1
-
-
-def _patience(args: argparse.Namespace, kind: QuestionType) -> float:
-    """A clip is made first, which takes its time."""
-    seconds: float = args.timeout
-    return max(seconds, _CLIP_SECONDS) if kind == "clip" else seconds
+    return 0 if report_missing_nodes(fleet, timeout) else 1
 
 
 def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
     match answer:
         case CoverageAnswer():
             print_coverage(answer, console, utc)
-        case SoundsAnswer():
-            print_sounds(answer, console, utc)
-        case LevelsAnswer():
-            print_levels(answer, console, utc)
         case StatusAnswer():
             print_report(answer, utc)
         case ClipAnswer():
             _print_clip(answer, console, utc)
+        case _:
+            print_listing(answer, console, utc)
 
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
@@ -104,12 +88,10 @@ def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
         console.print(escaped(clip.url), soft_wrap=True)
 
 
-def _chosen_type(text: str) -> QuestionType:
-    if text not in get_args(QuestionType):
-        raise UsageError(
-            f"--type {text[:40]}: there is no such question; there are: {', '.join(get_args(QuestionType))}"
-        )
-    return cast(QuestionType, text)
+def _chosen_type(text: str) -> QueryType[Any]:
+    if text not in QUERY_TYPES:
+        raise UsageError(f"--type {text[:40]}: unknown query type; there are: {', '.join(QUERY_TYPES)}")
+    return QUERY_TYPES[text]
 
 
 def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
@@ -134,7 +116,7 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
     console.print(_table(answer, utc))
     console.print()
     if any(getattr(interval, "uncertain", False) for interval in answer.intervals):
-        console.print("~ the node's clock was not synchronised then: these times are uncertain")
+        console.print(UNCERTAIN)
     for number, (_, place) in enumerate(answer.archives.items(), 1):
         console.print(Text(f"[{number}] {escaped(place.s3)}"), soft_wrap=True)
     if answer.overlapped:

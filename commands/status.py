@@ -7,9 +7,9 @@ import secrets
 import threading
 
 from commands.cli import logs
-from commands.cli.asking import check_fleet, chosen_via, tell_missing
 from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
+from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
 from commands.show import formats as show
 from commands.show.node_view import NodeView, size
 from edge.configuration.settings import Mqtt, Settings
@@ -19,9 +19,10 @@ from edge.core.ids import EVERY_NODE
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import Event
-from query_service.client import client
-from query_service.client.client import Via
-from query_service.queries.protocol import GoodAnswer, RecorderReport, StatusAnswer
+from query_service import api
+from query_service.api import Via
+from query_service.queries.protocol import GoodAnswer
+from query_service.queries.status import RecorderReport, StatusAnswer
 
 _CONNECT_SECONDS = 2.0
 _RETAINED_SECONDS = 1.0  # for retained messages to arrive
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     via, settings = chosen_via(args.via), load_settings_for_query(args)
     if args.node == EVERY_NODE:
         return _every_node(args, via, settings)
-    answer = client.query(settings, via, type="status", node=args.node, timeout=args.timeout)
+    answer = api.query(settings, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
     has_broker = via in ("local", "mqtt")  # otherwise the node may use another broker
     view = _view_from_broker(settings.mqtt, report.node) if has_broker else None
@@ -50,15 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _every_node(args: argparse.Namespace, via: Via, settings: Settings) -> int:
-    check_fleet(via)
-    fleet = client.query_all(settings, type="status", timeout=args.timeout)
+    check_reaches_all_nodes(via)
+    fleet = api.query_all(settings, type="status", timeout=args.timeout)
     if args.json:
         print_json(fleet)
     else:
         for answer in fleet.answers.values():
             print_report(_report(answer), args.utc)
             print()
-    complete = tell_missing(fleet, args.timeout)
+    complete = report_missing_nodes(fleet, args.timeout)
     return 0 if complete and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
 
 

@@ -11,7 +11,6 @@ import sys
 from typing import Any, NoReturn
 
 from commands.cli import logs
-from commands.cli.asking import chosen_via
 from commands.cli.common import (
     chosen_node,
     load_settings_for_query,
@@ -20,18 +19,20 @@ from commands.cli.common import (
     print_message,
 )
 from commands.cli.logs import escaped
+from commands.cli.nodes import chosen_via
 from commands.show.formats import clock, level_bar
 from commands.show.node_view import describe
 from edge.core import wire
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused, WireError
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.events import LevelMeasured
 from edge.messaging.messages import InboundMessage
 from edge.messaging.subscriptions import decode_event
-from query_service.client import client
-from query_service.client.client import Via
-from query_service.client.watching import ASKED_EVERY, Heard
+from query_service import api
+from query_service.api import Via
+from query_service.client.watching import POLL_SECONDS, NodeEvent
 
 _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes
@@ -63,7 +64,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
         print_message(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:
-            _show(Heard(message.topic, message.payload), args.json, args.utc)
+            _show(NodeEvent(message.topic, message.payload), args.json, args.utc)
             message = inbox.get()
     finally:
         bus.stop()
@@ -81,22 +82,23 @@ def _first(inbox: queue.Queue[InboundMessage], node: str) -> InboundMessage:
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
     """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
     settings = load_settings_for_query(args)
-    every = _OVER_ABLY if via == "ably" else ASKED_EVERY
-    pause = 0.0  # until it has answered once, a failure is final
+    every = _OVER_ABLY if via == "ably" else POLL_SECONDS
+    backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final
     while True:
         try:
-            async with client.open_door(settings, via, node=args.node, timeout=args.timeout) as door:
-                async for heard in client.watch(door, timeout=args.timeout, pause=every):
-                    if not pause:
+            async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
+                async for heard in api.watch(door, timeout=args.timeout, pause=every):
+                    if not answered:
                         print_message(f"watching {escaped(door.node)}; Ctrl-C ends")
-                    pause = _FIRST_PAUSE
+                    answered = True
+                    backoff.reset()
                     _show(heard, args.json, args.utc)
         except (DoorError, QueryRefused) as problem:
-            if not pause:
+            if not answered:
                 raise
-            print_message(f"{escaped(str(problem))}; trying again in {pause:g} s")
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+            delay = backoff.next_delay()
+            print_message(f"{escaped(str(problem))}; trying again in {delay:g} s")
+            await asyncio.sleep(delay)
 
 
 def _enqueue(inbox: queue.Queue[InboundMessage], message: InboundMessage) -> None:
@@ -104,7 +106,7 @@ def _enqueue(inbox: queue.Queue[InboundMessage], message: InboundMessage) -> Non
         inbox.put_nowait(message)
 
 
-def _show(heard: Heard, as_json: bool, utc: bool) -> None:
+def _show(heard: NodeEvent, as_json: bool, utc: bool) -> None:
     if as_json:
         with contextlib.suppress(WireError):
             print_json({"topic": heard.topic, "payload": wire.decode(heard.payload, Any)})

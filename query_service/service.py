@@ -20,7 +20,7 @@ from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
-from query_service.doors.local import LocalDoor
+from query_service.answer.node_answers import NodeAnswers
 from query_service.doors.mqtt import MqttDoor
 from query_service.telemetry.node_watch import WATCHED, NodeWatch
 from query_service.telemetry.reporting import Metrics, report_daily
@@ -61,7 +61,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 async def _serve(
     settings: Settings, stop: threading.Event, heartbeat: Heartbeat, bus: Bus | None, watch: NodeWatch
 ) -> None:
-    answers = LocalDoor(settings)
+    answers = NodeAnswers(settings)
     reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
     signs: list[Sign] = []
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch))
@@ -92,7 +92,9 @@ async def _collect_garbage() -> None:
         garbage.free_reference_cycles()
 
 
-async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None, watch: NodeWatch) -> None:
+async def _doors(
+    settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None, watch: NodeWatch
+) -> None:
     async with asyncio.TaskGroup() as group:
         if bus is not None:
             group.create_task(MqttDoor(settings.node.name, answers.answer, bus).run())
@@ -105,7 +107,7 @@ async def _doors(settings: Settings, answers: LocalDoor, signs: list[Sign], bus:
         await asyncio.Event().wait()
 
 
-async def _http_door(settings: Settings, answers: LocalDoor, watch: NodeWatch) -> None:
+async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
 
     metrics = Metrics(settings, answers, watch, KernelClock())
@@ -118,7 +120,7 @@ async def _http_door(settings: Settings, answers: LocalDoor, watch: NodeWatch) -
         await asyncio.sleep(_HTTP_PAUSE)
 
 
-async def _ably_door(settings: Settings, answers: LocalDoor, signs: list[Sign], bus: Bus | None) -> None:
+async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
     from query_service.doors.ably import AblyDoor  # noqa: PLC0415
     from query_service.doors.event_feed import FED, EventFeed  # noqa: PLC0415

@@ -122,7 +122,7 @@ def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
     """What the running recorder gets from the device; nothing if no recorder is running."""
     spool = Spool(node.settings.recorder.record_path, node.settings.node.name)
     try:
-        view = SpoolWatcher(spool).look()
+        view = SpoolWatcher(spool).view()
         state, alive = view.state, view.is_alive(node.kernel.now())
         if state is None or state.state != "recording" or state.stream_id is None or not alive:
             return []

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from commands.show.formats import length
 from edge.core.instant import Instant
-from query_service.queries.protocol import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording
+from query_service.queries.values import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording
 
 _SOUND = (Recorded, Pending, Recording)
 _MIXED = "mixed"

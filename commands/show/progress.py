@@ -6,7 +6,7 @@ import sys
 import time
 
 from commands.show.node_view import size
-from query_service.client.client import FetchProgress
+from query_service.api import FetchProgress
 
 
 class ProgressLine:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
+import math
 
 from msgspec import Struct
 
+from edge.core.backoff import Backoff
 from edge.core.errors import ImHearingError, StoreBlocked, StoreUnreachable
 from edge.core.kernel_clock import KernelClock
 
@@ -41,29 +42,24 @@ class Timer:
 
 
 class RetryTimer(Timer):
-    """Due unless a failure was recent. The delay doubles with each failure in a row, is capped, and has jitter so that
-    nodes do not retry in step."""
+    """Due unless a failure was recent. The delay grows with each failure in a row, as `pacing` says, with jitter."""
 
     def __init__(self, pacing: Pacing, clock: KernelClock) -> None:
         super().__init__(clock)
         self._pacing = pacing
-        self._failures = 0
+        self._backoff = Backoff(2 * pacing.first_retry, pacing.longest_retry, jitter=(0.5, 1.0))
 
     def failed(self, problem: ImHearingError) -> None:
-        self._failures += 1
-        self.start(self._delay(problem) * random.uniform(0.5, 1.0))  # noqa: S311
+        at_most = self._pacing.longest_link_retry if isinstance(problem, StoreUnreachable) else math.inf
+        delay = self._backoff.next_delay(at_most=at_most)
+        if isinstance(problem, StoreBlocked):
+            delay = self._backoff.jittered(self._pacing.blocked_retry)
+        self.start(delay)
 
     def hold(self) -> None:
         """Due again soon, without a failure."""
         self.start(self._pacing.hold)
 
     def succeeded(self) -> None:
-        self._failures = 0
+        self._backoff.reset()
         self.expire()
-
-    def _delay(self, problem: ImHearingError) -> float:
-        if isinstance(problem, StoreBlocked):
-            return self._pacing.blocked_retry
-        unreachable = isinstance(problem, StoreUnreachable)
-        longest = self._pacing.longest_link_retry if unreachable else self._pacing.longest_retry
-        return min(longest, self._pacing.first_retry * 2.0 ** min(self._failures, 20))

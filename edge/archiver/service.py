@@ -38,7 +38,7 @@ from edge.core.errors import CatalogDamaged, CatalogError
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
-from edge.messaging.command_server import Desk, Handler
+from edge.messaging.command_server import CommandServer, Handler
 from edge.messaging.commands import ArchiveNow, Command
 from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
@@ -169,7 +169,7 @@ def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]
     bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
     bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
     bus.on_connected(lambda: enqueue(archiver.request_rescan))
-    Desk(bus, node, command_handlers(archiver), enqueue)
+    CommandServer(bus, node, command_handlers(archiver), enqueue)
 
 
 def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:

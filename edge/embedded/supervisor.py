@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from edge.core.backoff import Backoff
 from edge.core.errors import ImHearingError
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec, trim_log
@@ -25,18 +26,9 @@ class ChildExit(NamedTuple):
     restart_in: float
 
 
-class Backoff:
-    """The delay before a restart: 0.5 s, doubled up to 30 s while the child keeps exiting early."""
-
-    def __init__(self) -> None:
-        self._next = _FIRST_DELAY
-
-    def after(self, lasted: float) -> float:
-        """The delay after the child has run for `lasted` seconds."""
-        if lasted >= _STABLE_SECONDS:
-            self._next = _FIRST_DELAY
-        delay, self._next = self._next, min(self._next * 2, _MAX_DELAY)
-        return delay
+def restart_backoff() -> Backoff:
+    """The delays before restarts: they double while the child keeps exiting early."""
+    return Backoff(_FIRST_DELAY, _MAX_DELAY, steady=_STABLE_SECONDS)
 
 
 class Supervisor:
@@ -106,7 +98,7 @@ class Supervisor:
             return None
         del self._children[name]
         child.end(0)  # kills its own children
-        delay = self._backoff.setdefault(name, Backoff()).after(now - child.started)
+        delay = self._backoff.setdefault(name, restart_backoff()).next_delay(now - child.started)
         self._restarts[name] = (now + delay, child.spec)
         return ChildExit(name, code, child.last_lines(), delay)
 

@@ -8,10 +8,10 @@ how old they are. A command that was not understood is answered with a code and,
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -22,8 +22,10 @@ from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.commands import EVERY_VERB, Command
-from edge.messaging.events import ErrorBody, Request, Response
+from edge.messaging.events import ErrorBody, Response
 from edge.messaging.messages import InboundMessage
+from edge.messaging.replay_cache import ReplayCache
+from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket, busy
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ MAX_CORRELATION = 1_024  # bytes
 ANSWER_SECONDS = 60  # an answer that could not be delivered by then is not wanted any more
 _WAITING = 500  # requests; more are answered `busy`
 _REMEMBERED = 1_000  # answers
+_EVERYBODY = ""  # MQTT does not name the sender of a message
 _VERB = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 _LEVELS = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,7}", re.ASCII)
 
@@ -46,14 +49,6 @@ class Incoming(NamedTuple):
     payload: bytes
     answer_topic: str
     correlation: bytes | None
-
-
-class Refused(Exception):
-    """A request is not carried out: what its sender is told."""
-
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.body = ErrorBody(code, message, field)
 
 
 class _AnyId(Struct, frozen=True):
@@ -101,33 +96,11 @@ def id_of(payload: bytes) -> str:
         return ""
 
 
-class Replays:
-    """The last answers by verb and id. Not for several threads at once."""
-
-    def __init__(self, limit: int = _REMEMBERED) -> None:
-        self._limit = limit
-        self._answers: OrderedDict[tuple[str, str], tuple[Request, Response]] = OrderedDict()
-
-    def answer_to(self, command: Command) -> Response | None:
-        """What was answered before. Raises Refused when the id stood for something else."""
-        known = self._answers.get((command.VERB, command.id))
-        if known is None:
-            return None
-        if known[0] != command:
-            raise Refused("bad_request", "id: was another request's; make a new one for each", "id")
-        return known[1]
-
-    def remember(self, command: Command, response: Response) -> None:
-        self._answers[command.VERB, command.id] = (command, response)
-        if len(self._answers) > self._limit:
-            self._answers.popitem(last=False)
-
-
-class Desk:
+class CommandServer:
     """Takes the commands of one service and answers each once.
 
     `handlers` carry out a command and give what came of it; what they raise is answered. They run one after another
-    where `run` puts them (False: no room), or in a thread of the desk's own. With `stray`, unknown verbs are answered.
+    where `run` puts them (False: no room), or in a thread of its own. With `stray`, unknown verbs are answered.
     """
 
     def __init__(
@@ -141,7 +114,7 @@ class Desk:
     ) -> None:
         self._bus, self._node = bus, node
         self._handlers = {command.VERB: (command, handler) for command, handler in handlers.items()}
-        self._replays = Replays()
+        self._pipeline = RequestPipeline(_WAITING, replays=ReplayCache(_REMEMBERED, seconds=math.inf), in_turn=True)
         self._run = run or _own_thread(f"requests-{node}")
         for verb in ["+"] if stray else self._handlers:
             bus.subscribe_raw(topics.request(node, verb), self._received, retain_as_published=True)
@@ -159,27 +132,28 @@ class Desk:
                 raise Refused("unknown_verb", f"there are: {', '.join(sorted(EVERY_VERB))}")
             wanted, handler = self._handlers[incoming.verb]
             command = read(incoming.payload, wanted)
-            if not self._run(lambda: self._carry_out(incoming, command, handler)):
-                raise Refused("busy", "too many requests are waiting; try again in a moment")
+            self._admit(incoming, command, handler)
         except Refused as refused:
             self._refuse(incoming, refused.body)
 
-    def _carry_out(self, incoming: Incoming, command: Command, handler: Handler) -> None:
+    def _admit(self, incoming: Incoming, command: Command, handler: Handler) -> None:
+        ticket = self._pipeline.admit(_EVERYBODY, (command.VERB, command.id), wire.encode(command))
+        if ticket is not None and not self._run(lambda: self._carry_out(incoming, ticket, command, handler)):
+            self._pipeline.withdraw(ticket)
+            raise busy()
+
+    def _carry_out(self, incoming: Incoming, ticket: Ticket, command: Command, handler: Handler) -> None:
         try:
-            response = self._replays.answer_to(command)
-        except Refused as refused:
-            self._refuse(incoming, refused.body)
-            return
-        if response is None:
-            response = _outcome(command, handler)
-            self._replays.remember(command, response)
-        self._answer(incoming, response)
+            data = self._pipeline.answer_now(ticket, lambda: Reply(wire.encode(_outcome(command, handler))))
+            self._send(incoming, data)
+        finally:
+            self._pipeline.release(ticket)
 
     def _refuse(self, incoming: Incoming, body: ErrorBody) -> None:
-        self._answer(incoming, Response(id=id_of(incoming.payload), ok=False, error=body))
+        self._send(incoming, wire.encode(Response(id=id_of(incoming.payload), ok=False, error=body)))
 
-    def _answer(self, incoming: Incoming, response: Response) -> None:
-        self._bus.send(incoming.answer_topic, wire.encode(response), incoming.correlation, ANSWER_SECONDS)
+    def _send(self, incoming: Incoming, data: bytes) -> None:
+        self._bus.send(incoming.answer_topic, data, incoming.correlation, ANSWER_SECONDS)
 
 
 def _outcome(command: Command, handler: Handler) -> Response:
@@ -202,17 +176,14 @@ def _is_below(below: str, topic: str) -> bool:
 
 
 def _own_thread(name: str) -> Callable[[Call], bool]:
-    waiting: queue.Queue[Call] = queue.Queue(_WAITING)
+    waiting: queue.SimpleQueue[Call] = queue.SimpleQueue()
 
     def work() -> None:
         while True:
             waiting.get()()
 
     def put(call: Call) -> bool:
-        try:
-            waiting.put_nowait(call)
-        except queue.Full:
-            return False
+        waiting.put(call)  # bounded by admission
         return True
 
     threading.Thread(target=work, name=name, daemon=True).start()

@@ -21,7 +21,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.configuration.settings import Mqtt, Secret
 from edge.messaging.messages import InboundMessage, OutboundMessage
-from edge.messaging.outbox import Delays, Ending
+from edge.messaging.outbox import Ending, ReconnectDelays
 from edge.messaging.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
@@ -295,7 +295,7 @@ class Connector:
             self._attempt.close()
 
     def _run(self) -> None:
-        delays = Delays()
+        delays = ReconnectDelays()
         while not self._stopping.is_set():
             began = time.monotonic()
             self._attempt = connection = self._make()

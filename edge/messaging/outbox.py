@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, Protocol
 
+from edge.core.backoff import Backoff
 from edge.messaging.messages import OutboundMessage
 
 Ending = Literal["lost", "refused", "unreachable"]
@@ -75,20 +77,16 @@ class Outbox:
             self._unacknowledged.popleft()
 
 
-class Delays:
-    """How long to wait before the next connection: doubled up to 30 s, with jitter, so that no two come in step.
+class ReconnectDelays:
+    """How long to wait before the next connection: doubled up to 30 s, with jitter.
 
-    A connection that did not last counts as a failure: two clients that push each other out must not race.
+    A connection that did not last counts as a failure: two clients that take over each other's session must not race.
     """
 
-    def __init__(self) -> None:
-        self._next = _FIRST_DELAY
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY, jitter=(0.5, 1.0), steady=_STEADY, chance=chance)
 
-    def after(self, ending: Ending, lasted: float, chance: float | None = None) -> float:
-        """Seconds to wait; `chance` (0 to 1) stands in for the random part."""
-        if ending == "lost" and lasted >= _STEADY:
-            self._next = _FIRST_DELAY
-        if ending == "refused":
-            self._next = max(self._next, _SLOW_DELAY)
-        delay, self._next = self._next, min(2 * self._next, _LONGEST_DELAY)
-        return delay * (0.5 + 0.5 * (random.random() if chance is None else chance))  # noqa: S311
+    def after(self, ending: Ending, lasted: float) -> float:
+        """Seconds to wait after a connection that lasted so many seconds."""
+        at_least = _SLOW_DELAY if ending == "refused" else 0.0
+        return self._backoff.next_delay(lasted if ending == "lost" else 0.0, at_least=at_least)

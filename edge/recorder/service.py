@@ -12,7 +12,7 @@ from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
-from edge.messaging.command_server import Desk, Handler
+from edge.messaging.command_server import CommandServer, Handler
 from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import NameGuard
@@ -39,7 +39,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     recorder = Recorder(settings, spool, SourceChoice(settings.recorder, kernel), kernel, announcer, stop, heartbeat)
     announcer.limits_changed(recorder.limits)
     commands = RecorderCommands(spool, kernel, recorder)
-    Desk(bus, node, command_handlers(commands), stray=True)
+    CommandServer(bus, node, command_handlers(commands), stray=True)
     NameGuard(bus, status("online"))
     bus.publish(status("online"))
     bus.start()

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from edge.core.backoff import Backoff
 from edge.core.errors import DeviceError, FileUnplayable, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.systemd import Heartbeat
@@ -50,7 +51,7 @@ class Session:
         context, tuning = self._context, self._context.tuning
         self._apply_clock_correction(None)
         record_held_blocks(context, cause)
-        retry = tuning.device_retry
+        backoff = Backoff(tuning.device_retry, tuning.longest_device_retry)
         while not self._controls.stop.is_set() and not self._finished and context.disk.failure is None:
             self._follow_clock(None)
             if self._wait_while_blocked():
@@ -63,10 +64,9 @@ class Session:
                 if isinstance(problem, FileUnplayable):
                     raise
                 self._controls.heartbeat.beat()
-                self._controls.stop.wait(retry)
-                retry = min(2 * retry, tuning.longest_device_retry)
+                self._controls.stop.wait(backoff.next_delay())
                 continue
-            retry = tuning.device_retry
+            backoff.reset()
             try:
                 self._record(source, SourceRecorder(context, form))
             finally:

@@ -1,49 +1,71 @@
-"""A coverage question and facts -> one page of its answer. Pure: no file, no network, no clock."""
+"""Coverage: a request and facts -> one page of its answer. No file, no network, no clock of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from edge.core import wire
+from edge.core.errors import QueryRefused
 from edge.core.instant import LAST, Instant
 from edge.core.values import Archive, Chunk, HoleCause
-from query_service.answer.tiling import Facts, Gone, KnownChunk, Nothing, Piece, Running, tile
-from query_service.queries.cursors import make_cursor
-from query_service.queries.protocol import (
+from query_service.answer.facts import FactReader
+from query_service.answer.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.cursors import make_cursor, start_of
+from query_service.queries.protocol import RangeRequest
+from query_service.queries.values import (
     MAX_ANSWER,
     ArchivePlace,
-    CoverageAnswer,
     Cut,
     Expired,
+    ExpiredCause,
     Future,
     Gap,
     Interval,
     Overlapped,
     Paused,
     Pending,
-    RangeQuestion,
     Recorded,
     Recording,
 )
 
 Presign = Callable[[Archive], str | None]
 
+_FIRST_CHUNKS = 160  # about what one page of 48 kB holds
+_MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
+_GROWTH = 4
+
+
+def answer_coverage(request: RangeRequest, finder: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
+    """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
+    start = start_of(request)
+    chunks = min(request.limit, _FIRST_CHUNKS) + 2  # the last one found only shows how far the others reach
+    while True:
+        facts = finder.gather(start, request.to, chunks, now)
+        page = coverage_page(request, start, facts, now, presign)
+        if page is not None:
+            return page
+        # many chunks claim the same time: only more of them show where the first piece ends
+        if chunks > _MOST_CHUNKS:
+            raise QueryRefused(f"more than {chunks} recordings claim the time at {start}", "internal")
+        chunks *= _GROWTH
+
 
 def coverage_page(
-    question: RangeQuestion, start: Instant, facts: Facts, now: Instant, presign: Presign
+    request: RangeRequest, start: Instant, facts: RangeFacts, now: Instant, presign: Presign
 ) -> CoverageAnswer | None:
     """The page that begins at `start`; None when the facts do not reach far enough for a single interval.
 
     Holds as many intervals as `limit` and MAX_ANSWER (bytes of JSON) allow.
     """
-    pieces = tile(facts, start, min(question.to, facts.until), now) if facts.until > start else []
-    if facts.until < question.to:
+    pieces = tile(facts, start, min(request.to, facts.until), now) if facts.until > start else []
+    if facts.until < request.to:
         pieces = pieces[:-1]  # it may go on beyond what is known
     if not pieces:
         return None
-    page = _Page(question, facts, presign)
+    page = _Page(request, facts, presign)
     end = start
-    for piece in pieces[: question.limit]:
+    for piece in pieces[: request.limit]:
         if not page.add(piece):
             break
         end = piece.end
@@ -70,15 +92,15 @@ def archive_place(archive: Archive, presign: Presign | None) -> ArchivePlace:
 class _Page:
     """Collects intervals while they fit."""
 
-    def __init__(self, question: RangeQuestion, facts: Facts, presign: Presign) -> None:
-        self._question = question
+    def __init__(self, request: RangeRequest, facts: RangeFacts, presign: Presign) -> None:
+        self._request = request
         self._facts = facts
         self._presign = presign
         self._intervals: list[Interval] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._overlapped: list[Overlapped] = []
         self._left_out = 0
-        self._room = MAX_ANSWER - len(wire.encode(self._answer(make_cursor(question, int(LAST))))) - 6
+        self._room = MAX_ANSWER - len(wire.encode(self._answer(make_cursor(request, int(LAST))))) - 6
 
     def add(self, piece: Piece) -> bool:
         """Whether `piece` found room; the first always does, if need be without all that it outdid."""
@@ -98,15 +120,15 @@ class _Page:
         return True
 
     def answer(self, end: Instant) -> CoverageAnswer:
-        return self._answer(make_cursor(self._question, int(end)) if end < self._question.to else None)
+        return self._answer(make_cursor(self._request, int(end)) if end < self._request.to else None)
 
     def _answer(self, cursor: str | None) -> CoverageAnswer:
-        question = self._question
+        request = self._request
         return CoverageAnswer(
-            id=question.id,
-            node=question.node,
-            from_=question.from_,
-            to=question.to,
+            id=request.id,
+            node=request.node,
+            from_=request.from_,
+            to=request.to,
             intervals=tuple(self._intervals),
             archives=self._archives,
             overlapped=tuple(self._overlapped),
@@ -138,7 +160,7 @@ class _Page:
                 continue
             archive = self._facts.archives.get(where.archive)
             if archive is not None:
-                found[where.archive] = archive_place(archive, self._presign if self._question.urls else None)
+                found[where.archive] = archive_place(archive, self._presign if self._request.urls else None)
         return found
 
 
@@ -153,7 +175,7 @@ def _archives_size(archives: dict[str, ArchivePlace]) -> int:
 def _interval(piece: Piece) -> Interval:
     owner = piece.owner
     if isinstance(owner, KnownChunk):
-        return _expired(piece, owner, owner.gone) if owner.gone else _sound(piece, owner)
+        return _expired(piece, owner, owner.expired) if owner.expired else _sound(piece, owner)
     if isinstance(owner, Running):
         return Recording(from_=piece.start, to=piece.end, uncertain=owner.uncertain, stream_id=owner.stream_id)
     if isinstance(owner, Nothing):
@@ -165,7 +187,7 @@ def _gap(piece: Piece, cause: HoleCause) -> Gap:
     return Gap(from_=piece.start, to=piece.end, cause=cause)
 
 
-def _expired(piece: Piece, known: KnownChunk, cause: Gone) -> Expired:
+def _expired(piece: Piece, known: KnownChunk, cause: ExpiredCause) -> Expired:
     return Expired(
         from_=piece.start,
         to=piece.end,

@@ -14,7 +14,8 @@ from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream, Where
 from edge.spool.spool import Spool
 from query_service.answer.spool_index import FoundSound, SpoolIndex
 from query_service.answer.spool_view import SpoolView, SpoolWatcher
-from query_service.answer.tiling import Facts, Gone, KnownChunk, Running
+from query_service.answer.tiling import KnownChunk, RangeFacts, Running
+from query_service.queries.values import ExpiredCause
 
 
 class CatalogEntry(Protocol):
@@ -25,7 +26,7 @@ class CatalogEntry(Protocol):
     @property
     def where(self) -> Where | None: ...
     @property
-    def gone(self) -> Gone | None: ...
+    def gone(self) -> ExpiredCause | None: ...
     @property
     def aside(self) -> str | None: ...
 
@@ -47,7 +48,7 @@ class KnownSound(Protocol):
     def laeq(self) -> float: ...
 
 
-class Catalog(Protocol):
+class CatalogFacts(Protocol):
     """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
 
     @property
@@ -63,10 +64,10 @@ class Catalog(Protocol):
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
 
 
-class FactFinder:
+class FactReader:
     """Reads spool and catalog for answers; keeps what cannot change. One thread at a time."""
 
-    def __init__(self, spool: Spool, catalog: Catalog) -> None:
+    def __init__(self, spool: Spool, catalog: CatalogFacts) -> None:
         self.spool = spool
         self._catalog = catalog
         self._watcher = SpoolWatcher(spool)
@@ -74,7 +75,9 @@ class FactFinder:
         self._indexed: tuple[int, object] | None = None
         self._ordinals: dict[str, int] = {}
 
-    def gather(self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False) -> Facts:
+    def gather(
+        self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False
+    ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
         `each_second`: with the level of each second, which takes longer.
@@ -87,22 +90,24 @@ class FactFinder:
             facts, _ = self._gather(start, end, limit, now, each_second)
         return facts
 
-    def _gather(self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool) -> tuple[Facts, bool]:
-        view = self._look()
+    def _gather(
+        self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool
+    ) -> tuple[RangeFacts, bool]:
+        view = self._refreshed_view()
         waiting = self._index.between(start, end, limit)
         known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
         self._index.drop(known)
         archived = self._catalog.chunks_between(start, end, limit)
         until = min(_reach(archived, limit, end), waiting[-1].started_at if len(waiting) == limit else end)
         intact = [entry for entry in archived if entry.aside is None]
-        here = [entry for entry in intact if self._is_somewhere(entry, view)]
+        here = [entry for entry in intact if self._is_accounted_for(entry, view)]
         chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone, 0) for entry in here}
         for entry in waiting:
             chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk, None, None, 0))
         running = self._running(view, now)
-        facts = Facts(
+        facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
             holes=tuple(self._holes(view, start, max(until, start), now)),
             running=running,
@@ -113,7 +118,7 @@ class FactFinder:
 
     def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[FoundSound]:
         """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
-        self._look()
+        self._refreshed_view()
         archived = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
         found = {
             sound.sound_id: FoundSound(
@@ -142,9 +147,9 @@ class FactFinder:
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         return dict(self._catalog.archives(ids))
 
-    def look_at_spool(self) -> SpoolView:
+    def spool_view(self) -> SpoolView:
         """The spool now."""
-        return self._watcher.look()
+        return self._watcher.view()
 
     def stream_here(self, stream_id: str) -> Stream | None:
         """A stream's record in the spool."""
@@ -154,16 +159,16 @@ class FactFinder:
         """How many of the spool's chunks the catalog did not know at the last gathering."""
         return len(self._index)
 
-    def _look(self) -> SpoolView:
+    def _refreshed_view(self) -> SpoolView:
         """The spool now, with the index of its chunks brought up to it."""
-        view = self.look_at_spool()
+        view = self.spool_view()
         seen = (view.version, _file_id(self._catalog.path))
         if seen != self._indexed:
             self._index.refresh(view.listed, self._catalog.known, seen[1])
             self._indexed = seen
         return view
 
-    def _is_somewhere(self, entry: CatalogEntry, view: SpoolView) -> bool:
+    def _is_accounted_for(self, entry: CatalogEntry, view: SpoolView) -> bool:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
             return True
         # finished and registered after the spool was listed, or lost

@@ -1,4 +1,4 @@
-"""A question about levels and facts -> one page of its answer. Pure: no file, no network, no clock."""
+"""Levels: a request and facts -> one page of its answer. No file, no network, no clock of its own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,32 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from edge.core import wire
+from edge.core.errors import QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
-from query_service.answer.tiling import Facts, KnownChunk, Piece, tile
-from query_service.queries.cursors import make_cursor
-from query_service.queries.protocol import MAX_ANSWER, LevelsAnswer, LevelStep, RangeQuestion
+from query_service.answer.facts import FactReader
+from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
+from query_service.queries.cursors import make_cursor, start_of
+from query_service.queries.levels import LevelsAnswer, LevelStep
+from query_service.queries.protocol import RangeRequest
+from query_service.queries.values import MAX_ANSWER
+
+FIRST_CHUNKS = 500
+_MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
+_GROWTH = 4
+
+
+def answer_levels(request: RangeRequest, finder: FactReader, now: Instant) -> LevelsAnswer:
+    """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
+    start, chunks = start_of(request), FIRST_CHUNKS
+    while True:
+        facts = finder.gather(start, request.to, chunks, now, each_second=True)
+        page = levels_page(request, start, facts, now)
+        if page is not None:
+            return page
+        if chunks > _MOST_CHUNKS:
+            raise QueryRefused("step: holds too many chunks; choose a shorter one", "bad_request", "step")
+        chunks *= _GROWTH  # a step holds more chunks than that
 
 
 class _Second(NamedTuple):
@@ -20,44 +41,44 @@ class _Second(NamedTuple):
     unit: LevelUnit
 
 
-def levels_page(question: RangeQuestion, start: Instant, facts: Facts, now: Instant) -> LevelsAnswer | None:
+def levels_page(request: RangeRequest, start: Instant, facts: RangeFacts, now: Instant) -> LevelsAnswer | None:
     """The steps from `start`, where one begins; None when the facts do not reach to the end of a single one.
 
     A second counts for the step in which it begins, and where chunks claim the same time for the chunk that owns it.
     """
-    size = question.step * MICROSECONDS
-    reach = question.to if facts.until >= question.to else Instant(facts.until - (facts.until - question.from_) % size)
+    size = request.step * MICROSECONDS
+    reach = request.to if facts.until >= request.to else Instant(facts.until - (facts.until - request.from_) % size)
     if reach <= start:
         return None
     steps: list[LevelStep] = []
-    room = MAX_ANSWER - len(wire.encode(_answer(question, (), int(question.to))))
-    pieces = [piece for piece in tile(facts, start, reach, now) if _is_told(piece)]
+    room = MAX_ANSWER - len(wire.encode(_answer(request, (), int(request.to))))
+    pieces = [piece for piece in tile(facts, start, reach, now) if _may_be_shown(piece)]
     seconds = sorted(second for piece in pieces for second in _seconds(piece))
     for first, inside in _by_step(seconds, start, size):
-        end = Instant(min(first + size, question.to))
+        end = Instant(min(first + size, request.to))
         step = _step(first, end, inside, pieces)
         length = len(wire.encode(step)) + 1
-        if length > room or len(steps) >= question.limit:
-            return _answer(question, tuple(steps), int(first))
+        if length > room or len(steps) >= request.limit:
+            return _answer(request, tuple(steps), int(first))
         room -= length
         steps.append(step)
-    return _answer(question, tuple(steps), int(reach) if reach < question.to else None)
+    return _answer(request, tuple(steps), int(reach) if reach < request.to else None)
 
 
-def _answer(question: RangeQuestion, steps: tuple[LevelStep, ...], position: int | None) -> LevelsAnswer:
+def _answer(request: RangeRequest, steps: tuple[LevelStep, ...], position: int | None) -> LevelsAnswer:
     return LevelsAnswer(
-        id=question.id,
-        node=question.node,
-        from_=question.from_,
-        to=question.to,
-        step=question.step,
+        id=request.id,
+        node=request.node,
+        from_=request.from_,
+        to=request.to,
+        step=request.step,
         levels=steps,
-        next=None if position is None else make_cursor(question, position),
+        next=None if position is None else make_cursor(request, position),
     )
 
 
-def _is_told(piece: Piece) -> bool:
-    return isinstance(piece.owner, KnownChunk) and piece.owner.gone != "erased"
+def _may_be_shown(piece: Piece) -> bool:
+    return isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"
 
 
 def _seconds(piece: Piece) -> Iterator[_Second]:

@@ -1,4 +1,4 @@
-"""A question about sounds -> one page of its answer, from what `find` finds. No I/O of its own."""
+"""Sounds: a request -> one page of its answer. No file, no network, no clock of its own."""
 
 from __future__ import annotations
 
@@ -6,37 +6,60 @@ from collections.abc import Callable
 
 from edge.core import wire
 from edge.core.instant import Instant
+from query_service.answer.coverage import Presign, archive_place
+from query_service.answer.facts import FactReader
 from query_service.answer.spool_index import FoundSound
 from query_service.answer.tiling import KnownChunk
 from query_service.queries.cursors import make_cursor, read_cursor
-from query_service.queries.protocol import MAX_ANSWER, ArchivePlace, RangeQuestion, Sound, SoundOrder, SoundsAnswer
+from query_service.queries.protocol import RangeRequest
+from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
+from query_service.queries.values import MAX_ANSWER, ArchivePlace
 
 Key = tuple[float, int, str]  # what sounds are sorted by; unique
 Find = Callable[[Instant, int], list[FoundSound]]
 ChunkOf = Callable[[str], KnownChunk | None]
 PlaceOf = Callable[[str], ArchivePlace | None]
 
-_FIRST_SOUNDS = 200
+FIRST_SOUNDS = 200
 _GROWTH = 4
 _LONGEST_KEY: Key = (-1.0e300, 2**62, "x" * 40)
 
 
-def sounds_page(question: RangeQuestion, find: Find, chunk_of: ChunkOf, place_of: PlaceOf) -> SoundsAnswer:
-    """The page after the question's cursor; sounds whose chunk was erased are left out. Raises BadCursor.
+def answer_sounds(request: RangeRequest, finder: FactReader, presign: Presign) -> SoundsAnswer:
+    """One page. Raises BadCursor, CatalogError, SpoolError."""
+    chunks: dict[str, KnownChunk | None] = {}
 
-    `find(start, limit)` gives the sounds that began from `start` to the question's end: in its order the first `limit`
+    def find(start: Instant, limit: int) -> list[FoundSound]:
+        return finder.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
+
+    def chunk_of(chunk_id: str) -> KnownChunk | None:
+        if chunk_id not in chunks:
+            chunks[chunk_id] = finder.chunk(chunk_id)
+        return chunks[chunk_id]
+
+    def place_of(archive_id: str) -> ArchivePlace | None:
+        archive = finder.archives([archive_id]).get(archive_id)
+        return archive_place(archive, presign if request.urls else None) if archive else None
+
+    return sounds_page(request, find, chunk_of, place_of)
+
+
+def sounds_page(request: RangeRequest, find: Find, chunk_of: ChunkOf, place_of: PlaceOf) -> SoundsAnswer:
+    """The page after the request's cursor; sounds whose chunk was erased are left out. Raises BadCursor.
+
+    `find(start, limit)` gives the sounds that began from `start` to the request's end: in its order the first `limit`
     of them at least, if there are so many.
     """
-    after = None if question.cursor is None else read_cursor(question, tuple[float, int, str])
-    coming, more = _coming(question, find, after)
-    page = _Page(question, chunk_of, place_of)
+    after = None if request.cursor is None else read_cursor(request, tuple[float, int, str])
+    coming, more = _coming(request, find, after)
+    page = _Page(request, chunk_of, place_of)
     for sound in coming:
-        if question.min_level is not None and sound.lafmax < question.min_level:
-            if question.order == "loudest":
+        if request.min_level is not None and sound.lafmax < request.min_level:
+            if request.order == "loudest":
                 return page.answer(None)
         elif not page.add(sound):
             return page.answer(after)
-        after = key_of(question.order, sound)
+        after = key_of(request.order, sound)
     return page.answer(after if more else None)
 
 
@@ -44,14 +67,14 @@ def key_of(order: SoundOrder, sound: FoundSound) -> Key:
     return (-sound.lafmax if order == "loudest" else 0.0, int(sound.started_at), sound.sound_id)
 
 
-def _coming(question: RangeQuestion, find: Find, after: Key | None) -> tuple[list[FoundSound], bool]:
+def _coming(request: RangeRequest, find: Find, after: Key | None) -> tuple[list[FoundSound], bool]:
     """Sounds after that one, in order, and whether there may be more after them."""
-    start = Instant(after[1]) if after is not None and question.order == "time" else question.from_
-    limit = _FIRST_SOUNDS
+    start = Instant(after[1]) if after is not None and request.order == "time" else request.from_
+    limit = FIRST_SOUNDS
     while True:
-        found = sorted(find(start, limit), key=lambda sound: key_of(question.order, sound))
+        found = sorted(find(start, limit), key=lambda sound: key_of(request.order, sound))
         more = len(found) >= limit  # what comes after the first `limit` may not be all that there is
-        coming = [sound for sound in found[:limit] if after is None or key_of(question.order, sound) > after]
+        coming = [sound for sound in found[:limit] if after is None or key_of(request.order, sound) > after]
         if coming or not more:
             return coming, more
         limit *= _GROWTH
@@ -60,8 +83,8 @@ def _coming(question: RangeQuestion, find: Find, after: Key | None) -> tuple[lis
 class _Page:
     """Collects sounds while they fit."""
 
-    def __init__(self, question: RangeQuestion, chunk_of: ChunkOf, place_of: PlaceOf) -> None:
-        self._question = question
+    def __init__(self, request: RangeRequest, chunk_of: ChunkOf, place_of: PlaceOf) -> None:
+        self._request = request
         self._chunk_of = chunk_of
         self._place_of = place_of
         self._sounds: list[Sound] = []
@@ -70,10 +93,10 @@ class _Page:
 
     def add(self, found: FoundSound) -> bool:
         """Whether it found room, or needs none."""
-        if len(self._sounds) >= self._question.limit:
+        if len(self._sounds) >= self._request.limit:
             return False
         known = self._chunk_of(found.chunk_id)
-        if known is None or known.gone == "erased":
+        if known is None or known.expired == "erased":
             return True
         sound = _sound(found, known)
         new = self._new_archive(known)
@@ -86,15 +109,15 @@ class _Page:
         return True
 
     def answer(self, after: Key | None) -> SoundsAnswer:
-        question = self._question
+        request = self._request
         return SoundsAnswer(
-            id=question.id,
-            node=question.node,
-            from_=question.from_,
-            to=question.to,
+            id=request.id,
+            node=request.node,
+            from_=request.from_,
+            to=request.to,
             sounds=tuple(self._sounds),
             archives=self._archives,
-            next=None if after is None else make_cursor(question, after),
+            next=None if after is None else make_cursor(request, after),
         )
 
     def _new_archive(self, known: KnownChunk) -> dict[str, ArchivePlace]:
@@ -113,7 +136,7 @@ def _sound(found: FoundSound, known: KnownChunk) -> Sound:
         lafmax=found.lafmax,
         laeq=found.laeq,
         unit=levels.unit if levels else None,
-        state="expired" if known.gone else "recorded" if known.where else "pending",
+        state="expired" if known.expired else "recorded" if known.where else "pending",
         uncertain=known.chunk.uncertain,
         chunk_id=found.chunk_id,
         where=known.where,

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _KEPT_MANIFESTS = 512
 
 
-class Entry(NamedTuple):
+class SpoolEntry(NamedTuple):
     """One chunk as its manifest tells it; times may since have been corrected."""
 
     chunk_id: str
@@ -48,8 +48,8 @@ class SpoolIndex:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._entries: dict[str, Entry] = {}
-        self._corrected: dict[str, Entry] = {}
+        self._entries: dict[str, SpoolEntry] = {}
+        self._corrected: dict[str, SpoolEntry] = {}
         self._elsewhere: set[str] = set()  # the catalog answers for them
         self._unreadable: set[str] = set()
         self._manifests: dict[str, Chunk] = {}
@@ -81,7 +81,7 @@ class SpoolIndex:
             self._corrected.pop(chunk_id, None)
             self._elsewhere.add(chunk_id)
 
-    def between(self, start: Instant, end: Instant, limit: int) -> list[Entry]:
+    def between(self, start: Instant, end: Instant, limit: int) -> list[SpoolEntry]:
         """At most `limit` entries with sound in [start, end), by their start, then their id."""
         found = [entry for entry in self._corrected.values() if entry.started_at < end and entry.ended_at > start]
         found.sort(key=lambda entry: (entry.started_at, entry.chunk_id))
@@ -94,15 +94,15 @@ class SpoolIndex:
                 stream = self.stream(stream_of(entry.chunk_id))  # whose holes are corrected with its knots
                 yield from stream.before if stream else entry.before
 
-    def of_stream(self, stream_id: str) -> Entry | None:
+    def of_stream(self, stream_id: str) -> SpoolEntry | None:
         """The last of a stream's chunks here."""
         names = [name for name in self._entries if stream_of(name) == stream_id]
         return self._corrected[max(names)] if names else None
 
     def sounds(self) -> Iterator[FoundSound]:
         """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
-        latest: dict[str, tuple[Entry, SoundSpan]] = {}
-        first: dict[str, Entry] = {}
+        latest: dict[str, tuple[SpoolEntry, SoundSpan]] = {}
+        first: dict[str, SpoolEntry] = {}
         for name in sorted(self._corrected):
             entry = self._corrected[name]
             for span in entry.sounds:
@@ -118,7 +118,7 @@ class SpoolIndex:
         entry = self._corrected.get(chunk_id)
         return self.chunk(entry) if entry else None
 
-    def chunk(self, entry: Entry, *, each_second: bool = False) -> Chunk | None:
+    def chunk(self, entry: SpoolEntry, *, each_second: bool = False) -> Chunk | None:
         """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
         asked for: those are not kept in memory."""
         chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
@@ -141,7 +141,7 @@ class SpoolIndex:
         chunk = self._manifest(chunk_id)
         if chunk is None:
             return
-        self._entries[chunk_id] = Entry(
+        self._entries[chunk_id] = SpoolEntry(
             chunk_id,
             chunk.first_frame,
             chunk.end_frame,
@@ -175,7 +175,7 @@ class SpoolIndex:
                 self._unreadable.add(chunk_id)
             return None
 
-    def _corrected_entry(self, entry: Entry) -> Entry:
+    def _corrected_entry(self, entry: SpoolEntry) -> SpoolEntry:
         # manifests of an uncertain stream tell their times without its shift, and are never written again
         if not entry.uncertain:
             return entry
@@ -189,7 +189,7 @@ class SpoolIndex:
         )
 
 
-def _time_in(entry: Entry, frame: int) -> Instant:
+def _time_in(entry: SpoolEntry, frame: int) -> Instant:
     """The time of a frame of the chunk's stream, also one a little before or after it."""
     length, frames = entry.ended_at - entry.started_at, entry.end_frame - entry.first_frame
     return Instant(entry.started_at + (frame - entry.first_frame) * length // frames)

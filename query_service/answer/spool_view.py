@@ -47,11 +47,11 @@ class SpoolWatcher:
         self._parts: list[PartFile] = []
         self._version = 0
 
-    def look(self) -> SpoolView:
+    def view(self) -> SpoolView:
         """The spool now. Raises SpoolError."""
         state = self._state()
         changed_at = self._folders_changed_at()
-        if not changed_at or changed_at != self._changed_at or not self._have_grown():
+        if not changed_at or changed_at != self._changed_at or not self._parts_still_exist():
             looked_at = time.time_ns()
             # in this order: what is finished in between is in both, not in neither
             self._parts = self._spool.chunks.parts()
@@ -64,7 +64,7 @@ class SpoolWatcher:
         seen_at = self._spool.state.recorder_seen_at(state, self._parts, self._listed)
         return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
 
-    def _have_grown(self) -> bool:
+    def _parts_still_exist(self) -> bool:
         """Looks at the files being written, which grow without changing their folder. False when one is gone."""
         try:
             self._parts = [_now(part) for part in self._parts]

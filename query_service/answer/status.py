@@ -8,17 +8,17 @@ from edge import __version__
 from edge.core.errors import CatalogError, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Stream
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.spool_view import SpoolView
-from query_service.queries.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
+from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 
 _LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
 _MOST_CHUNKS = 8_000  # two hours of chunks of one second
 
 
-def status_report(request_id: str, node: str, finder: FactFinder, now: Instant, uptime: float) -> StatusAnswer:
+def status_report(request_id: str, node: str, finder: FactReader, now: Instant, uptime: float) -> StatusAnswer:
     """The node's state now; what cannot be read is null. `uptime` in seconds. Raises SpoolError."""
-    view = finder.look_at_spool()
+    view = finder.spool_view()
     catalog_ready, last = True, None
     try:
         last = _last_chunk(finder, now)
@@ -63,7 +63,7 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
     )
 
 
-def _last_chunk(finder: FactFinder, now: Instant) -> tuple[LastChunk, float] | None:
+def _last_chunk(finder: FactReader, now: Instant) -> tuple[LastChunk, float] | None:
     """The finished chunk that ended last in the past 30 days, and its measured rate."""
     end = Instant(now + 1)
     for seconds in _LOOK_BACK:
@@ -80,7 +80,7 @@ def _clock(stream: Stream | None, measured_rate: float | None) -> ClockReport | 
     return ClockReport(uncertain=stream.uncertain, measured_rate=measured_rate)
 
 
-def _disk_free(finder: FactFinder) -> int | None:
+def _disk_free(finder: FactReader) -> int | None:
     with contextlib.suppress(OSError, SpoolError):
         return finder.spool.disk.free_bytes()
     return None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Hole, Where
-
-Gone = Literal["quiet", "dropped", "lifecycle", "erased"]
+from query_service.queries.values import ExpiredCause
 
 
 class KnownChunk(Struct, frozen=True):
@@ -20,7 +19,7 @@ class KnownChunk(Struct, frozen=True):
 
     chunk: Chunk
     where: Where | None
-    gone: Gone | None
+    expired: ExpiredCause | None
     ordinal: int
 
 
@@ -34,7 +33,7 @@ class Running(Struct, frozen=True):
     uncertain: bool
 
 
-class Facts(Struct, frozen=True):
+class RangeFacts(Struct, frozen=True):
     """What is known about a range. Complete for every instant before `until`, where the range goes further."""
 
     chunks: tuple[KnownChunk, ...]
@@ -68,7 +67,7 @@ class _Claim(NamedTuple):
     owner: Owner
 
 
-def tile(facts: Facts, start: Instant, end: Instant, now: Instant) -> list[Piece]:
+def tile(facts: RangeFacts, start: Instant, end: Instant, now: Instant) -> list[Piece]:
     """Pieces that tile [start, end) in order; neighbours differ in what an answer says of them.
 
     A finished chunk or the running stream beats a hole; among them the synchronised beats the uncertain, then the
@@ -87,7 +86,7 @@ def strength(owner: KnownChunk | Running) -> tuple[bool, int, str, int]:
     return (not chunk.uncertain, owner.ordinal, chunk.stream_id, chunk.seq)
 
 
-def _claims(facts: Facts, start: Instant, end: Instant, now: Instant) -> list[_Claim]:
+def _claims(facts: RangeFacts, start: Instant, end: Instant, now: Instant) -> list[_Claim]:
     """The best first, clipped to the range."""
     sound: list[KnownChunk | Running] = [*facts.chunks]
     if facts.running is not None:

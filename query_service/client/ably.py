@@ -1,4 +1,4 @@
-"""The client's side of the Ably door: asks a node anywhere, or every node at once."""
+"""The client's side of the Ably door: queries a node anywhere, or every node at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from edge.core import wire
 from edge.core.errors import DoorError
 from edge.core.ids import EVERY_NODE, is_client_id
 from edge.messaging import topics
-from query_service.client.patience import Send, Waiting
-from query_service.client.watching import Heard
+from query_service.client.pending_queries import PendingQueries, Send
+from query_service.client.watching import NodeEvent
 from query_service.queries.protocol import Answer, Request
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import EVENTS, NODES, REPLIES, REQUESTS
@@ -35,7 +35,7 @@ class AblyClient:
         self.node = node
         self._replies = f"{REPLIES}{client_id}"
         self._link = Link(endpoint, make_token, token_seconds)
-        self._waiting = Waiting()
+        self._pending = PendingQueries()
         self._keeper: asyncio.Task[None] | None = None
 
     async def open(self, timeout: float = 10.0) -> None:
@@ -54,37 +54,37 @@ class AblyClient:
             await asyncio.gather(self._keeper, return_exceptions=True)
         await self._link.close()
 
-    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The first answer to `request`; DoorError that names the node when none comes within `timeout` seconds."""
-        return await self.ask_node(self.node, request, timeout)
+        return await self.query_node(self.node, request, timeout)
 
-    async def ask_node(self, node: str, request: Request, timeout: float) -> Answer:
+    async def query_node(self, node: str, request: Request, timeout: float) -> Answer:
         """As `ask`, of any node."""
-        return await self._waiting.one(request, self._sender(node), node, timeout)
+        return await self._pending.first_answer(request, self._sender(node), node, timeout)
 
-    async def ask_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
+    async def query_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
         """One question to every node: what answered within `timeout` seconds, or until all of `nodes` have."""
-        return await self._waiting.each(request, self._sender(EVERY_NODE), nodes, timeout)
+        return await self._pending.answers_by_node(request, self._sender(EVERY_NODE), nodes, timeout)
 
     async def nodes(self, timeout: float = 10.0) -> list[str]:
         """The nodes that are there now."""
         return sorted({member.client_id for member in await self._link.members(NODES, timeout)})
 
-    async def events(self, timeout: float = 10.0) -> AsyncIterator[Heard] | None:
+    async def events(self, timeout: float = 10.0) -> AsyncIterator[NodeEvent] | None:
         """What the node tells, from now on, until the connection is lost: DoorError. None: it tells nothing."""
         here = [member for member in await self._link.members(NODES, timeout) if member.client_id == self.node]
         if not any(member.data.get("events") == "yes" for member in here):
             return None
-        heard: asyncio.Queue[Heard] = asyncio.Queue(_EVENTS_WAITING)
+        heard: asyncio.Queue[NodeEvent] = asyncio.Queue(_EVENTS_WAITING)
 
         def take(delivery: Delivery) -> None:
             with contextlib.suppress(asyncio.QueueFull):
-                heard.put_nowait(Heard(topics.event(self.node, str(delivery.name)), delivery.data))
+                heard.put_nowait(NodeEvent(topics.event(self.node, str(delivery.name)), delivery.data))
 
         await self._link.subscribe(f"{EVENTS}{self.node}", take, timeout=timeout)
         return self._each(heard)
 
-    async def _each(self, heard: asyncio.Queue[Heard]) -> AsyncIterator[Heard]:
+    async def _each(self, heard: asyncio.Queue[NodeEvent]) -> AsyncIterator[NodeEvent]:
         while self._keeper is not None:
             coming = asyncio.ensure_future(heard.get())
             try:
@@ -105,11 +105,11 @@ class AblyClient:
 
     def _receive(self, delivery: Delivery) -> None:
         # a node's client id is its name; the server vouches for it
-        self._waiting.receive(delivery.data, delivery.client_id or "")
+        self._pending.receive(delivery.data, delivery.client_id or "")
 
     async def _keep(self) -> None:
         try:
             await self._link.keep()
         except DoorError as problem:
-            self._waiting.fail(problem)
+            self._pending.fail(problem)
             raise

@@ -1,75 +1,63 @@
-"""A question to every node at once: one request, each node's answer whole, and who stayed silent."""
+"""A query to every node at once: one request, each node's whole answer, and which nodes did not answer."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from edge.core.errors import ImHearingError
 from edge.messaging.events import ErrorBody
-from query_service.queries.paging import ask_once, joined, new_id, pages, tiled_until
-from query_service.queries.protocol import Answer, CoverageAnswer, ErrorAnswer, GoodAnswer, PagedAnswer, Request
+from query_service.client.paging import query_node
+from query_service.queries.protocol import Answer, GoodAnswer, Request
+from query_service.queries.values import ErrorAnswer
 
 
 class FleetAnswer(Struct, frozen=True, kw_only=True):
-    """What every node said, by its name. `silent`: those that were there and gave no answer in time."""
+    """The answers by node. `silent`: nodes that were present and gave no answer in time."""
 
     answers: dict[str, GoodAnswer]
     refused: dict[str, ErrorBody]
     silent: tuple[str, ...]
 
 
-class FleetDoor(Protocol):
+class FleetClient(Protocol):
     """A way to every node. Raises DoorError."""
 
-    async def ask_node(self, node: str, request: Request, timeout: float) -> Answer: ...
-    async def ask_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]: ...
+    async def query_node(self, node: str, request: Request, timeout: float) -> Answer: ...
+    async def query_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]: ...
     async def nodes(self, timeout: float = 10.0) -> list[str]: ...
 
 
 class _OneNode:
-    """One of the nodes behind a fleet's door."""
+    """One of the nodes of a fleet."""
 
-    def __init__(self, door: FleetDoor, node: str) -> None:
+    def __init__(self, client: FleetClient, node: str) -> None:
         self.node = node
-        self._door = door
+        self._client = client
 
-    async def ask(self, request: Request, timeout: float) -> Answer:
-        return await self._door.ask_node(self.node, request, timeout)
+    async def query(self, request: Request, timeout: float) -> Answer:
+        return await self._client.query_node(self.node, request, timeout)
 
     async def close(self) -> None: ...
 
 
-async def ask_fleet(door: FleetDoor, request: Request, timeout: float = 10.0) -> FleetAnswer:
-    """The answers of all nodes that are there, all pages in one; `timeout` in seconds, per page.
+async def query_fleet(client: FleetClient, request: Request, timeout: float = 10.0) -> FleetAnswer:
+    """The answers of all nodes that are present, all pages in one; `timeout` in seconds, per page.
 
-    A node that says no, or goes silent amid its pages, is named with the reason and spoils no other's answer.
+    A node that refuses, or stops answering between its pages, is listed with the reason; the others are not affected.
     """
-    present = await door.nodes(timeout)
-    first = await door.ask_all(request, present, timeout) if present else {}
+    present = await client.nodes(timeout)
+    first = await client.query_all(request, present, timeout) if present else {}
     answers: dict[str, GoodAnswer] = {}
     refused: dict[str, ErrorBody] = {}
     for node, answer in sorted(first.items()):
         try:
-            answers[node] = await _whole(_OneNode(door, node), request, answer, timeout)
+            # a node that was too busy is asked once more, alone
+            good = None if isinstance(answer, ErrorAnswer) else answer
+            answers[node] = await query_node(_OneNode(client, node), request, timeout, good)
         except ImHearingError as problem:
             code, field = getattr(problem, "code", "deadline"), getattr(problem, "field", None)
             refused[node] = ErrorBody(code, str(problem), field)
     silent = tuple(node for node in present if node not in first)
     return FleetAnswer(answers=answers, refused=refused, silent=silent)
-
-
-async def _whole(door: _OneNode, request: Request, first: Answer, timeout: float) -> GoodAnswer:
-    """The node's answer with all of its pages."""
-    if isinstance(first, ErrorAnswer):  # if it was busy only, it is asked once more
-        first = await ask_once(door, replace(request, id=new_id()), timeout)
-    if not isinstance(first, PagedAnswer):
-        return first
-    reached = tiled_until(door.node, request, first, request.from_) if isinstance(first, CoverageAnswer) else None
-    found = [first]
-    if first.next is not None:
-        asked = replace(request, id=new_id(), cursor=first.next)
-        found += [page async for page in pages(door, asked, timeout, reached)]
-    return joined(request, found)

@@ -9,18 +9,20 @@ import aiohttp
 
 from edge.configuration.settings import Http
 from edge.core import wire
+from edge.core.backoff import Backoff
 from edge.core.errors import ConfigError, DoorError, WireError
-from query_service.client.silence import is_here, why
-from query_service.queries.protocol import MAX_ANSWER, Answer, Request, read_answer
+from query_service.client.connection_errors import explain, is_loopback_url
+from query_service.queries.protocol import Answer, Request, read_answer
+from query_service.queries.values import MAX_ANSWER
 
-_PAUSE = 0.3  # seconds before a lost connection is tried again, doubled each time
+_FIRST_RETRY = 0.3  # seconds
 
 
 class HttpClient:
-    """Asks the node at `[http] url`, or at host and port on this machine. Raises DoorError, ConfigError."""
+    """Queries the node at `[http] url`, or at host and port on this machine. Raises DoorError, ConfigError."""
 
     def __init__(self, settings: Http, node: str, *, any_node: bool = False) -> None:
-        """`any_node`: whoever answers there will do, whatever its name."""
+        """`any_node`: accept an answer from a node of any name."""
         self.node = node
         self._any_node = any_node
         self._url = f"{_base(settings)}/query"
@@ -31,20 +33,21 @@ class HttpClient:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError that names the address when none comes within `timeout` seconds."""
-        pause, reason = _PAUSE, "it is silent"
+        backoff, reason = Backoff(_FIRST_RETRY), "it is silent"
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     try:
                         return await self._once(request)
                     except aiohttp.ClientError as problem:
-                        reason = why(problem)
-                    await asyncio.sleep(pause)
-                    pause *= 2
+                        reason = explain(problem)
+                    await asyncio.sleep(backoff.next_delay())
         except TimeoutError:
-            remedy = "start `imhearing up` with the same --data" if is_here(self._url) else "is the address right?"
+            remedy = (
+                "start `imhearing up` with the same --data" if is_loopback_url(self._url) else "is the address right?"
+            )
             raise DoorError(
                 f"{self._url}: no answer within {timeout:g} s ({reason}); the node must be running: {remedy}"
             ) from None
@@ -79,6 +82,6 @@ def _base(settings: Http) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return f"http://{host}:{settings.port}"
-    if address.is_unspecified:  # it listens everywhere, so also here
+    if address.is_unspecified:  # it listens on every address, loopback included
         host = "::1" if address.version == 6 else "127.0.0.1"
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

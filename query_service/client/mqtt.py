@@ -1,4 +1,4 @@
-"""The client's side of the MQTT door: asks a node through the broker, and hears its answers on a topic of its own."""
+"""The client's side of the MQTT door: queries a node through the broker, with a response topic of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.commands import QUERY_VERB
 from edge.messaging.messages import InboundMessage
-from query_service.client.patience import Waiting
+from query_service.client.pending_queries import PendingQueries
 from query_service.queries.protocol import Answer, Request
 
 
@@ -25,7 +25,7 @@ class MqttClient:
         self.node = node
         self._where = f"{settings.host}:{settings.port}"
         self._reply_to = topics.response(node, f"{QUERY_VERB}/{secrets.token_hex(8)}")
-        self._waiting = Waiting()
+        self._pending = PendingQueries()
         self._loop = asyncio.get_running_loop()
         self._bus = Bus(settings, node, "control", secrets.token_hex(4))
 
@@ -43,9 +43,9 @@ class MqttClient:
     async def close(self) -> None:
         await asyncio.to_thread(self._bus.stop)
 
-    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The first answer to `request`; DoorError that names the node when none comes within `timeout` seconds."""
-        return await self._waiting.one(request, self._send, self.node, timeout)
+        return await self._pending.first_answer(request, self._send, self.node, timeout)
 
     async def _send(self, request: Request, left: float) -> None:
         topic = topics.request(self.node, QUERY_VERB)
@@ -54,4 +54,4 @@ class MqttClient:
 
     def _received(self, message: InboundMessage) -> None:
         """Called in the connection's thread."""
-        self._loop.call_soon_threadsafe(self._waiting.receive, message.payload)
+        self._loop.call_soon_threadsafe(self._pending.receive, message.payload)

@@ -1,4 +1,4 @@
-"""Watches a node through a door: its events where the door tells them, else what is new, asked for again and again."""
+"""Watches a node: its own events where the connection carries them, else what polling finds to be new."""
 
 from __future__ import annotations
 
@@ -10,60 +10,63 @@ from edge.core import wire
 from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from edge.messaging.events import Event, GapFound, RecorderState, SoundHeard
-from query_service.queries.paging import Door, ask, ask_once, coverage_pages, new_id
-from query_service.queries.protocol import Gap, Request, Sound, SoundsAnswer, StatusAnswer
+from query_service.client.paging import NodeClient, coverage_pages, query_node, query_page
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.sounds import Sound, SoundsAnswer
+from query_service.queries.status import StatusAnswer
+from query_service.queries.values import Gap
 
-ASKED_EVERY = 2.0  # seconds
+POLL_SECONDS = 2.0
 
 
-class Heard(NamedTuple):
-    """One event as it goes over MQTT: the whole topic, and JSON."""
+class NodeEvent(NamedTuple):
+    """One event as published over MQTT: its whole topic, and JSON."""
 
     topic: str
     payload: bytes
 
 
 @runtime_checkable
-class TellsEvents(Protocol):
-    """A door through which a node can tell events by itself."""
+class EventSource(Protocol):
+    """A connection on which a node may publish its events."""
 
-    async def events(self, timeout: float) -> AsyncIterator[Heard] | None: ...
+    async def events(self, timeout: float) -> AsyncIterator[NodeEvent] | None: ...
 
 
-async def watch(door: Door, *, timeout: float = 10.0, pause: float = ASKED_EVERY) -> AsyncIterator[Heard]:
+async def watch(client: NodeClient, *, timeout: float = 10.0, pause: float = POLL_SECONDS) -> AsyncIterator[NodeEvent]:
     """First the recorder's state, then what happens at the node, without end.
 
-    Through Ably that is what the node tells, where `[ably] events = yes`: sounds, archives, states. Else it is asked
-    every `pause` seconds: states at once, gaps and sounds once their chunk is finished. `timeout` in seconds, of each
-    question. Raises DoorError, QueryRefused.
+    Over Ably, where `[ably] events = yes`, those are the events that the node publishes: sounds, archives, states. Else
+    it is polled every `pause` seconds: states at once, gaps and sounds once their chunk is finished. `timeout` in
+    seconds, of each query. Raises DoorError, QueryRefused.
     """
-    told = await door.events(timeout) if isinstance(door, TellsEvents) else None
-    news = _News(await _status(door, timeout))
-    for event in news.state_of(news.status):
-        yield _heard(event)
-    if told is not None:
-        async for heard in told:
-            yield heard
+    events = await client.events(timeout) if isinstance(client, EventSource) else None
+    polled = _PolledEvents(await _status(client, timeout))
+    for event in polled.state_of(polled.status):
+        yield _as_published(event)
+    if events is not None:
+        async for published in events:
+            yield published
         return
     while True:
         await asyncio.sleep(pause)
-        for event in await news.ask(door, timeout):
-            yield _heard(event)
+        for event in await polled.poll(client, timeout):
+            yield _as_published(event)
 
 
-def _heard(event: Event) -> Heard:
-    return Heard(event.topic, wire.encode(event))
+def _as_published(event: Event) -> NodeEvent:
+    return NodeEvent(event.topic, wire.encode(event))
 
 
-async def _status(door: Door, timeout: float) -> StatusAnswer:
-    answer = await ask_once(door, Request(id=new_id(), type="status"), timeout)
+async def _status(client: NodeClient, timeout: float) -> StatusAnswer:
+    answer = await query_page(client, Request(id=new_id(), type="status"), timeout)
     if not isinstance(answer, StatusAnswer):
-        raise DoorError(f"node {door.node} answered a question of type status with {answer.type}")
+        raise DoorError(f"node {client.node} answered a question of type status with {answer.type}")
     return answer
 
 
-class _News:
-    """What was told already, and so what is new. `status`: the last one."""
+class _PolledEvents:
+    """What was reported already, and so what is new. `status`: the last one."""
 
     def __init__(self, status: StatusAnswer) -> None:
         self.status = status
@@ -71,14 +74,14 @@ class _News:
         self._state: object = None
         self._lasting: dict[str, Instant] = {}  # sounds without an end yet, and when they began
 
-    async def ask(self, door: Door, timeout: float) -> list[Event]:
+    async def poll(self, client: NodeClient, timeout: float) -> list[Event]:
         """The events since the last time, in order: sounds and gaps come with the chunk that ends after them."""
-        self.status = status = await _status(door, timeout)
+        self.status = status = await _status(client, timeout)
         start, end = self._until, status.last_chunk.ended_at if status.last_chunk else self._until
         events: list[Event] = []
         if end > start:
-            events += await self._gaps(door, start, end, timeout)
-            events += await self._sounds(door, min([start, *self._lasting.values()]), end, timeout)
+            events += await self._gaps(client, start, end, timeout)
+            events += await self._sounds(client, min([start, *self._lasting.values()]), end, timeout)
             self._until = end
         return events + self.state_of(status)
 
@@ -99,22 +102,22 @@ class _News:
             )
         ]  # fmt: skip
 
-    async def _gaps(self, door: Door, start: Instant, end: Instant, timeout: float) -> list[Event]:
+    async def _gaps(self, client: NodeClient, start: Instant, end: Instant, timeout: float) -> list[Event]:
         asked = Request(id=new_id(), from_=start, to=end, urls=False)
         return [
             GapFound(at=part.to, node=page.node, started_at=part.from_, ended_at=part.to, cause=part.cause)
-            async for page in coverage_pages(door, asked, timeout)
+            async for page in coverage_pages(client, asked, timeout)
             for part in page.intervals
             if isinstance(part, Gap)
         ]
 
-    async def _sounds(self, door: Door, start: Instant, end: Instant, timeout: float) -> list[Event]:
+    async def _sounds(self, client: NodeClient, start: Instant, end: Instant, timeout: float) -> list[Event]:
         asked = Request(id=new_id(), type="sounds", from_=start, to=end, order="time", urls=False)
-        answer = cast(SoundsAnswer, await ask(door, asked, timeout))
+        answer = cast(SoundsAnswer, await query_node(client, asked, timeout))
         return [self._sound(answer.node, sound) for sound in answer.sounds if self._is_news(sound)]
 
     def _is_news(self, sound: Sound) -> bool:
-        """One that began before was told unless it still lasted; one that lasts on is no news."""
+        """One that began before was told unless it still lasted; one that lasts on is no polled."""
         if sound.sound_id in self._lasting:
             return sound.to is not None
         return sound.from_ >= self._until

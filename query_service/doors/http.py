@@ -21,24 +21,26 @@ from aiohttp import web
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
-from query_service.doors.listening import Listener, server_options
-from query_service.queries.openapi import BY_ADDRESS, STATUS, document
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import MAX_REQUEST, Answer, ErrorAnswer, Request, read_request, refusal
+from edge.messaging.request_pipeline import Refused, RequestPipeline
+from query_service.doors.http_listener import HttpListener, server_options
+from query_service.doors.query_pipeline import AnswerQuery
+from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
+from query_service.queries.protocol import Answer, Request, new_id, read_request
+from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
 from query_service.telemetry.metrics import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
-AnswerIt = Callable[[Request], Awaitable[Answer]]
 Metrics = Callable[[], Awaitable[str]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _AT_ONCE = 16  # requests that are being answered
+_EVERYBODY = ""
 _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
 _SHORTEST_TOKEN = 16
-_NUMBERS: dict[str, Callable[[str], float]] = {"limit": int, "step": int, "min_level": float, "v": int}
+_NUMBERS = number_fields()
 _SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -59,15 +61,15 @@ def check_settings(settings: Http) -> None:
 class HttpDoor:
     """Listens while in `open`; `address` is then where. `answer` must not raise."""
 
-    def __init__(self, node: str, answer: AnswerIt, settings: Http, metrics: Metrics | None = None) -> None:
+    def __init__(self, node: str, answer: AnswerQuery, settings: Http, metrics: Metrics | None = None) -> None:
         check_settings(settings)
         self._node = node
         self._answer = answer
         self._settings = settings
         self._metrics = metrics
         self._token = settings.token.reveal().encode()
-        self._under_way = 0
-        self._listener = Listener("the HTTP door")
+        self._pipeline = RequestPipeline(_AT_ONCE)  # a connection is its own deduplication and deadline
+        self._listener = HttpListener("the HTTP door")
         self.address = ""
 
     @asynccontextmanager
@@ -80,7 +82,7 @@ class HttpDoor:
             **server_options(),
         )
         await runner.setup()
-        self._listener = Listener("the HTTP door")
+        self._listener = HttpListener("the HTTP door")
         try:
             host, port = self._settings.host, self._settings.port
             try:
@@ -105,15 +107,15 @@ class HttpDoor:
         for kind in BY_ADDRESS:
             app.router.add_get(f"/{kind}", self._get)
         app.router.add_get("/openapi.json", self._openapi)
-        app.router.add_get("/metrics", self._tell_metrics)
+        app.router.add_get("/metrics", self._metrics_page)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
-        if not self._token and (no := _foreign(request)):
+        if not self._token and (no := _why_foreign(request)):
             return web.Response(status=403, text=no)
-        if self._token and not self._may_ask(request):
+        if self._token and not self._is_authorised(request):
             return web.Response(
                 status=401, text="the token is missing or wrong\n", headers={"WWW-Authenticate": "Bearer"}
             )
@@ -121,23 +123,21 @@ class HttpDoor:
             return await self._handled(request, handler)
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._under_way >= _AT_ONCE:
-            return self._respond(refusal("", self._node, "busy", "too many questions at once; ask again soon"))
-        self._under_way += 1
         try:
-            return await handler(request)
+            with self._pipeline.admitted(_EVERYBODY):
+                return await handler(request)
+        except Refused as refused:
+            return self._respond(ErrorAnswer(id="", node=self._node, error=refused.body))
         except web.HTTPRequestEntityTooLarge:
-            # read_request's own words for it
+            # worded by read_request
             return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
         except web.HTTPException as problem:
             message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
                 f"/{kind}" for kind in BY_ADDRESS
             )
             return self._respond(refusal("", self._node, "bad_request", message), problem.status)
-        finally:
-            self._under_way -= 1
 
-    def _may_ask(self, request: web.Request) -> bool:
+    def _is_authorised(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         # surrogates stand for bytes that are no UTF-8
         given = token.strip().encode("utf-8", "surrogateescape")
@@ -175,7 +175,7 @@ class HttpDoor:
     async def _openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=wire.encode(document()), content_type="application/json")
 
-    async def _tell_metrics(self, _request: web.Request) -> web.Response:
+    async def _metrics_page(self, _request: web.Request) -> web.Response:
         if self._metrics is None:
             raise web.HTTPNotFound
         return web.Response(text=await self._metrics(), headers={"Content-Type": CONTENT_TYPE})
@@ -203,7 +203,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _foreign(request: web.Request) -> str:
+def _why_foreign(request: web.Request) -> str:
     """Why a request without a token is none of this machine's people; empty where it may be."""
     if not _names_loopback(request.host):
         return "ask by the name localhost or 127.0.0.1\n"

@@ -14,7 +14,7 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from edge.configuration.settings import Secret
 from edge.core.errors import DoorError
-from query_service.doors.listening import Listener, server_options
+from query_service.doors.http_listener import HttpListener, server_options
 from query_service.loopback.auth import Authority
 from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, SocketQueue
 from query_service.loopback.hub import Hub
@@ -43,7 +43,7 @@ class RealtimeServer:
         self.limits = limits or ServerLimits()
         self.hub = Hub(Authority(api_key), self.limits)
         self._runner: web.AppRunner | None = None
-        self._listener = Listener("realtime server")
+        self._listener = HttpListener("realtime server")
         self._ticking: asyncio.Task[None] | None = None
         self._sockets: dict[web.WebSocketResponse, web.Request] = {}
 

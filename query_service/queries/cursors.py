@@ -1,4 +1,4 @@
-"""The `next` of an answer: where to go on, bound to its question. Valid while new chunks arrive."""
+"""The `next` of an answer: where to go on, bound to its request. Valid while new chunks arrive."""
 
 from __future__ import annotations
 
@@ -10,58 +10,50 @@ from typing import TypeVar
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.instant import Instant
-from query_service.queries.protocol import RangeQuestion
+from query_service.queries.protocol import RangeRequest, Request
 
 _DIGEST = 12  # bytes
+_FREE = ("v", "id", "node", "limit", "cursor", "urls")  # may change from page to page
+_BOUND = tuple(name for name in Request.__struct_fields__ if name not in _FREE)
 
 T = TypeVar("T")
 
 
 class BadCursor(WireError):
-    """The cursor is made up, damaged, or of another question or node."""
+    """The cursor is made up, damaged, or belongs to another request or node."""
 
     def __init__(self) -> None:
-        super().__init__("cursor is not one that an answer to this very question gave as `next`", "cursor")
+        super().__init__("cursor is not the `next` of an answer to this request", "cursor")
 
 
-def make_cursor(question: RangeQuestion, place: object) -> str:
-    """Text that `read_cursor` gives `place` for, with this question alone."""
+def make_cursor(request: RangeRequest, place: object) -> str:
+    """Text from which `read_cursor` reads `place`, with this request alone."""
     packed = wire.encode(place)
-    return base64.urlsafe_b64encode(_digest(question, packed) + packed).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_digest(request, packed) + packed).decode().rstrip("=")
 
 
-def read_cursor(question: RangeQuestion, wanted: type[T]) -> T:
-    """Where the question's cursor goes on. Raises BadCursor."""
-    text = question.cursor or ""
+def read_cursor(request: RangeRequest, wanted: type[T]) -> T:
+    """The place in the request's cursor. Raises BadCursor."""
+    text = request.cursor or ""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        if packed[:_DIGEST] != _digest(question, packed[_DIGEST:]):
+        if packed[:_DIGEST] != _digest(request, packed[_DIGEST:]):
             raise BadCursor
         return wire.decode(packed[_DIGEST:], wanted)
     except (binascii.Error, ValueError, WireError):
         raise BadCursor from None
 
 
-def start_of(question: RangeQuestion) -> Instant:
-    """Where a page that goes on by time begins. Raises BadCursor."""
-    if question.cursor is None:
-        return question.from_
-    position = Instant(read_cursor(question, int))
-    if not question.from_ <= position < question.to:
+def start_of(request: RangeRequest) -> Instant:
+    """Where the page begins, of answers in order of time. Raises BadCursor."""
+    if request.cursor is None:
+        return request.from_
+    position = Instant(read_cursor(request, int))
+    if not request.from_ <= position < request.to:
         raise BadCursor
     return position
 
 
-def _digest(question: RangeQuestion, packed: bytes) -> bytes:
-    # neither limit nor urls: both may change from page to page
-    asked = (
-        question.node,
-        question.type,
-        question.from_,
-        question.to,
-        question.order,
-        question.min_level,
-        question.step,
-        packed,
-    )
+def _digest(request: RangeRequest, packed: bytes) -> bytes:
+    asked = (request.node, *(getattr(request, name) for name in _BOUND), packed)
     return hashlib.blake2b(wire.encode(asked), digest_size=_DIGEST).digest()

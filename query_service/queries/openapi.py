@@ -6,13 +6,14 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
 from edge import __version__
 from edge.core.instant import Instant
-from query_service.queries.protocol import ANSWERS, TYPES, ErrorAnswer, Request
+from query_service.queries.protocol import QUERY_TYPES, Request
+from query_service.queries.values import ErrorAnswer
 
-# a clip costs the node much, so no link alone may ask for one
-BY_ADDRESS = tuple(kind for kind in TYPES if kind != "clip")
+BY_ADDRESS = tuple(name for name, query_type in QUERY_TYPES.items() if query_type.by_address)
 
 # HTTP's word for each code of an error: the JSON says the same, for those who look at nothing else
 STATUS = {
@@ -36,7 +37,6 @@ _MEANING = {
     503: "Too many questions at once, or the catalog is being written: ask again soon",
     504: "It took too long",
 }
-_FIELDS = {"coverage": (), "sounds": ("order", "min_level"), "levels": ("step",)}
 _RANGE = ("from", "to", "limit", "cursor", "urls")
 
 
@@ -44,13 +44,16 @@ _RANGE = ("from", "to", "limit", "cursor", "urls")
 def document() -> dict[str, Any]:
     """The whole of /openapi.json, as plain values (OpenAPI 3.1)."""
     (_, *refs, error), schemas = msgspec.json.schema_components(
-        [Request, *ANSWERS.values(), ErrorAnswer], schema_hook=_schema_of, ref_template="#/components/schemas/{name}"
+        [Request, *(query_type.answer for query_type in QUERY_TYPES.values()), ErrorAnswer],
+        schema_hook=_schema_of,
+        ref_template="#/components/schemas/{name}",
     )
-    answers = dict(zip(ANSWERS, refs, strict=True))
+    answers = dict(zip(QUERY_TYPES, refs, strict=True))
     fields = schemas["Request"]["properties"]
     paths: dict[str, Any] = {"/query": {"post": _post(answers, error)}}
     for kind in BY_ADDRESS:
-        names = () if kind == "status" else (*_RANGE, *_FIELDS[kind])
+        query_type = QUERY_TYPES[kind]
+        names = (*(_RANGE if query_type.has_range else ()), *query_type.fields)
         paths[f"/{kind}"] = {"get": _get(kind, names, fields, answers[kind], error)}
     paths["/metrics"] = {
         "get": {
@@ -76,6 +79,31 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def number_fields() -> dict[str, type[float]]:
+    """The fields of a request that hold numbers: int or float."""
+    found = {field.encode_name: _number(field.type) for field in _request_fields()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _request_fields() -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(Request)
+    return info.fields if isinstance(info, inspect.StructType) else ()
+
+
+def _number(kind: inspect.Type) -> type[float] | None:
+    match kind:
+        case inspect.FloatType():
+            return float
+        case inspect.IntType():
+            return int
+        case inspect.LiteralType(values=values):
+            return int if all(isinstance(value, int) for value in values) else None
+        case inspect.UnionType(types=types):
+            return next((number for part in types if (number := _number(part))), None)
+        case _:
+            return None
 
 
 def _post(answers: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from edge.core.backoff import Backoff
 from edge.core.errors import FetchError, StoreSilent
 from edge.core.values import Where
-from query_service.client.silence import is_here, why
+from query_service.client.connection_errors import explain, is_loopback_url
 
 _PIECE = 262_144
 _TRIES = 3
-_FIRST_PAUSE = 0.5  # seconds, doubled each time
-_LONGEST_PAUSE = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds
 
 
 class LinkRefused(FetchError):
@@ -42,7 +42,7 @@ class _Part:
     def is_all_of(self, where: Where) -> bool:
         return self.size == where.length and self._digest.hexdigest() == where.sha256
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
         self._digest, self.size = hashlib.sha256(), 0
@@ -61,7 +61,8 @@ class Downloader:
         Where the line breaks it goes on from there. LinkRefused when the store says no; FetchError when three times in
         a row not a byte comes (StoreSilent when nobody was there), or three times something else than what was stored.
         """
-        pause, silent, damaged = _FIRST_PAUSE, 0, 0
+        silent = damaged = 0
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         with target.open("wb") as file:
             part = _Part(file)
             while True:
@@ -71,9 +72,9 @@ class Downloader:
                 except _Damaged as problem:
                     damaged += 1
                     reason = str(problem)
-                    part.begin_anew()
+                    part.restart()
                 except (aiohttp.ClientError, TimeoutError) as problem:
-                    reason = why(problem)
+                    reason = explain(problem)
                     silent = silent + 1 if part.size == before else 0
                     if silent == _TRIES and isinstance(problem, aiohttp.ClientConnectorError):
                         raise _not_there(url, where, reason) from None
@@ -81,8 +82,7 @@ class Downloader:
                     return
                 if _TRIES in (silent, damaged):
                     raise FetchError(f"{_named(where)}: cannot be read from the store ({reason})")
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(backoff.next_delay())
 
     async def _go_on(self, url: str, where: Where, part: _Part) -> None:
         if not url.startswith(("https://", "http://")):
@@ -119,7 +119,7 @@ def _not_there(url: str, where: Where, reason: str) -> StoreSilent:
     remedy = "that of `imhearing up` runs while that does: start it with the same --data"
     return StoreSilent(
         f"{_named(where)}: cannot be read: no object store answers at {urlsplit(url).netloc} ({reason});"
-        f" {remedy if is_here(url) else 'is there a way to it from here?'}"
+        f" {remedy if is_loopback_url(url) else 'is there a way to it from here?'}"
     )
 
 

@@ -15,8 +15,9 @@ from edge.configuration.settings import Node
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import FIRST, MICROSECONDS, Instant
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import Interval, Pending, Recorded, Request
+from query_service.client.paging import NodeClient, coverage_pages
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.values import Interval, Pending, Recorded
 from query_service.sound import guano
 from query_service.sound.audio import JoinedSound
 from query_service.sound.download import downloads
@@ -51,7 +52,7 @@ class ExportReport(Struct, frozen=True, kw_only=True):
 
 
 async def export_sound(
-    door: Door,
+    client: NodeClient,
     start: Instant,
     end: Instant,
     folder: Path,
@@ -69,11 +70,11 @@ async def export_sound(
     """
     if not folder.is_dir():
         raise FetchError(f"{folder}: there is no such folder; make it first")
-    export = _Export(door, folder, about, utc, timeout)
+    export = _Export(client, folder, about, utc, timeout)
     holes: list[Interval] = []
     async with downloads() as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=folder) as scratch:
-            fetching = Fetching(door, downloader, Path(scratch), timeout, keys)
+            fetching = Fetching(client, downloader, Path(scratch), timeout, keys)
             async for step in fetching.steps(start, end):
                 sound, interval = step.sound.result(), step.interval
                 if sound is None or not isinstance(interval, Recorded | Pending):
@@ -93,8 +94,8 @@ async def export_sound(
 class _Export:
     """Writes one file for each chunk that it is given, the first time."""
 
-    def __init__(self, door: Door, folder: Path, about: Node, utc: bool, timeout: float) -> None:
-        self._door, self._folder, self._about, self._utc, self._timeout = door, folder, about, utc, timeout
+    def __init__(self, client: NodeClient, folder: Path, about: Node, utc: bool, timeout: float) -> None:
+        self._client, self._folder, self._about, self._utc, self._timeout = client, folder, about, utc, timeout
         self.files: list[ExportedFile] = []
         self._done: set[str] = set()
         self._names: set[str] = set()
@@ -105,7 +106,7 @@ class _Export:
         self._done.add(interval.chunk_id)
         started = await self._start_of(interval)
         path = self._folder / self._free_name(_local(started, self._utc))
-        fields = describe(interval, started, self._door.node, self._about, self._utc)
+        fields = describe(interval, started, self._client.node, self._about, self._utc)
         await asyncio.to_thread(_write, sound, path, interval, fields)
         self.files.append(
             ExportedFile(
@@ -123,7 +124,7 @@ class _Export:
             return interval.from_
         earliest = Instant(max(FIRST, interval.from_ - _LONGEST_CHUNK - _MARGIN))
         asked = Request(id=new_id(), from_=earliest, to=interval.to, urls=False)
-        async for page in coverage_pages(self._door, asked, self._timeout):
+        async for page in coverage_pages(self._client, asked, self._timeout):
             for part in page.intervals:
                 if isinstance(part, Recorded | Pending) and part.chunk_id == interval.chunk_id and not part.cut.first:
                     return part.from_
@@ -131,7 +132,7 @@ class _Export:
 
     def _free_name(self, started: datetime) -> str:
         """Two chunks may begin in one second, or in the hour that comes twice in autumn: then with a number."""
-        stem = name = f"{self._door.node}_{started:%Y%m%d_%H%M%S}"
+        stem = name = f"{self._client.node}_{started:%Y%m%d_%H%M%S}"
         number = 0
         while name in self._names:
             number += 1

@@ -10,17 +10,19 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
 
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import ArchivePlace, Future, Interval, Pending, Recorded, Recording, Request
+from query_service.client.paging import NodeClient, coverage_pages
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
+from query_service.sound.local_files import LocalFile, LocalFiles
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
@@ -60,22 +62,6 @@ class FetchReport(Struct, frozen=True, kw_only=True):
 OnProgress = Callable[[FetchProgress], None]
 
 
-class LocalFile(Protocol):
-    """A finished chunk on this machine, and what its bytes must be."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def sha256(self) -> str: ...
-
-
-@runtime_checkable
-class HasFiles(Protocol):
-    """A door with the node's own files behind it."""
-
-    def local_file(self, chunk_id: str) -> LocalFile | None: ...
-
-
 class Step(NamedTuple):
     """One interval of the range, and the file of its sound: None where there is none."""
 
@@ -84,7 +70,7 @@ class Step(NamedTuple):
 
 
 async def fetch_sound(
-    door: Door,
+    client: NodeClient,
     start: Instant,
     end: Instant,
     path: Path,
@@ -94,15 +80,15 @@ async def fetch_sound(
     timeout: float = 10.0,
     keys: Keys | None = None,
 ) -> FetchReport:
-    """As `client.fetch`, for callers with asyncio and an open door. Memory does not grow with the range."""
+    """As `client.fetch`, for callers with asyncio and an open client. Memory does not grow with the range."""
     kind = output_kind(path)
     if not path.parent.is_dir():
         raise FetchError(f"{path.parent}: there is no such folder; make it first")
     if gaps == "refuse":
-        await _refuse_holes(door, start, end, timeout)
+        await _refuse_holes(client, start, end, timeout)
     async with downloads() as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
-            fetching = Fetching(door, downloader, Path(folder), timeout, keys)
+            fetching = Fetching(client, downloader, Path(folder), timeout, keys)
             unfinished = Path(folder) / f"joined{path.suffix}"
             with JoinedSound(unfinished, kind, (end - start) / MICROSECONDS) as joined:
                 writing = _Writing(joined, start, gaps)
@@ -116,16 +102,18 @@ async def fetch_sound(
     return report
 
 
-async def _refuse_holes(door: Door, start: Instant, end: Instant, timeout: float) -> None:
+async def _refuse_holes(client: NodeClient, start: Instant, end: Instant, timeout: float) -> None:
     asked = Request(id=new_id(), from_=start, to=end, urls=False)
-    async for page in coverage_pages(door, asked, timeout):
+    async for page in coverage_pages(client, asked, timeout):
         for interval in page.intervals:
-            if not isinstance(interval, Recorded) and not _is_here(door, interval):
+            if not isinstance(interval, Recorded) and not _is_here(client, interval):
                 raise FetchError(f"{explained(interval)}; allow gaps, or choose another range")
 
 
-def _is_here(door: Door, interval: Interval) -> bool:
-    return isinstance(interval, Pending) and isinstance(door, HasFiles) and bool(door.local_file(interval.chunk_id))
+def _is_here(client: NodeClient, interval: Interval) -> bool:
+    return (
+        isinstance(interval, Pending) and isinstance(client, LocalFiles) and bool(client.local_file(interval.chunk_id))
+    )
 
 
 def explained(interval: Interval) -> str:
@@ -141,9 +129,9 @@ class Fetching:
     """Brings the files of a range's chunks, a few ahead of who takes them."""
 
     def __init__(
-        self, door: Door, downloader: Downloader, folder: Path, timeout: float, keys: Keys | None = None
+        self, client: NodeClient, downloader: Downloader, folder: Path, timeout: float, keys: Keys | None = None
     ) -> None:
-        self._door = door
+        self._client = client
         self._keys = keys
         self._downloader = downloader
         self._folder = folder
@@ -155,7 +143,7 @@ class Fetching:
         started: deque[Step] = deque()
         try:
             asked = Request(id=new_id(), from_=start, to=end, urls=True)
-            async for page in coverage_pages(self._door, asked, self._timeout):
+            async for page in coverage_pages(self._client, asked, self._timeout):
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:
@@ -202,22 +190,22 @@ class Fetching:
             except LinkRefused:
                 if not left:
                     raise
-                interval, archives = await self._asked_anew(interval)
+                interval, archives = await self._located_again(interval)
             else:
                 return True
         return False
 
-    async def _asked_anew(self, interval: Recorded) -> tuple[Interval, dict[str, ArchivePlace]]:
+    async def _located_again(self, interval: Recorded) -> tuple[Interval, dict[str, ArchivePlace]]:
         """Where that sound is now: the link ran out, or it was moved to another archive."""
         asked = Request(id=new_id(), from_=interval.from_, to=interval.to, urls=True)
-        async for page in coverage_pages(self._door, asked, self._timeout):
+        async for page in coverage_pages(self._client, asked, self._timeout):
             for now in page.intervals:
                 if isinstance(now, Recorded) and now.chunk_id == interval.chunk_id and now.cut == interval.cut:
                     return now, page.archives
         raise FetchError(f"{interval.chunk_id}: was there a moment ago and is not any more; ask again")
 
     async def _from_spool(self, chunk_id: str, target: Path) -> bool:
-        here = self._door.local_file(chunk_id) if isinstance(self._door, HasFiles) else None
+        here = self._client.local_file(chunk_id) if isinstance(self._client, LocalFiles) else None
         if here is None:
             return False
         return await asyncio.to_thread(_copied, here, target)

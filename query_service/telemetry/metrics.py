@@ -15,7 +15,7 @@ from edge import __version__
 from edge.core.instant import Instant
 from edge.core.values import HoleCause
 from edge.messaging.events import ArchiverState, LevelMeasured, RecorderState
-from query_service.queries.protocol import StatusAnswer
+from query_service.queries.status import StatusAnswer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _RECORDER_STATES = ("recording", "paused", "no_device", "disk_full", "stopped", "unknown")

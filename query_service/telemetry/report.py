@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Hole, HoleCause
 from edge.messaging.events import DailyReport, LoudMinute
-from query_service.queries.protocol import Expired, Gap, Interval, LevelStep, Paused, Pending, Recorded, Recording
+from query_service.queries.levels import LevelStep
+from query_service.queries.values import Expired, Gap, Interval, Paused, Pending, Recorded, Recording
 
 _HOUR = 3_600 * MICROSECONDS
 _LOUDEST = 5

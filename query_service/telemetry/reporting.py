@@ -17,8 +17,10 @@ from edge.core.kernel_clock import KernelClock
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, DailyReport, LevelMeasured, RecorderState
 from edge.spool.spool import Spool
-from query_service.queries.paging import Door, coverage_pages, new_id, pages
-from query_service.queries.protocol import LevelsAnswer, Request, StatusAnswer
+from query_service.client.paging import NodeClient, coverage_pages, pages
+from query_service.queries.levels import LevelsAnswer
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.status import StatusAnswer
 from query_service.telemetry.metrics import NodeFacts, render
 from query_service.telemetry.node_watch import NodeWatch
 from query_service.telemetry.report import STEP, DayTally
@@ -35,8 +37,8 @@ _LEVEL_LASTS = 10_000_000  # µs
 class Metrics:
     """The page that Prometheus reads. `text` may be asked as often as it likes: one answer serves for a second."""
 
-    def __init__(self, settings: Settings, door: Door, watch: NodeWatch, kernel: KernelClock) -> None:
-        self._node, self._door, self._watch, self._kernel = settings.node.name, door, watch, kernel
+    def __init__(self, settings: Settings, client: NodeClient, watch: NodeWatch, kernel: KernelClock) -> None:
+        self._node, self._client, self._watch, self._kernel = settings.node.name, client, watch, kernel
         self._spool = Spool(settings.recorder.record_path, settings.node.name)
         self._started_at = kernel.now()
         self._lock = asyncio.Lock()
@@ -54,7 +56,7 @@ class Metrics:
     async def _facts(self) -> NodeFacts:
         status = None
         with contextlib.suppress(ImHearingError):
-            answer = await self._door.ask(Request(id=new_id(), type="status"), 5.0)
+            answer = await self._client.query(Request(id=new_id(), type="status"), 5.0)
             status = answer if isinstance(answer, StatusAnswer) else None
         watch, level = self._watch, self._watch.last(LevelMeasured)
         recent = level is not None and self._kernel.now() - level.at < _LEVEL_LASTS
@@ -87,22 +89,22 @@ class Metrics:
         return max(ends, default=None)
 
 
-async def report_on(door: Door, day: date, now: Instant, month_cost: float | None) -> DailyReport:
+async def report_on(client: NodeClient, day: date, now: Instant, month_cost: float | None) -> DailyReport:
     """The report of one local day. Raises DoorError, QueryRefused."""
     start, end = _midnight(day), _midnight(day + timedelta(days=1))
     tally = DayTally(start, end)
     coverage = Request(id=new_id(), from_=start, to=end, urls=False)
-    async for page in coverage_pages(door, coverage, _ASK_SECONDS):
+    async for page in coverage_pages(client, coverage, _ASK_SECONDS):
         tally.add_coverage(page.intervals)
     levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
-    async for answer in pages(door, levels, _ASK_SECONDS):
+    async for answer in pages(client, levels, _ASK_SECONDS):
         if isinstance(answer, LevelsAnswer):
             tally.add_levels(answer.levels)
-    return tally.report(door.node, now, month_cost)
+    return tally.report(client.node, now, month_cost)
 
 
 async def report_daily(
-    door: Door,
+    client: NodeClient,
     bus: Bus,
     watch: NodeWatch,
     now: Callable[[], Instant],
@@ -117,7 +119,7 @@ async def report_daily(
         if yesterday != told:
             archiver = watch.last(ArchiverState)
             try:
-                report = await report_on(door, yesterday, now(), archiver.month_cost if archiver else None)
+                report = await report_on(client, yesterday, now(), archiver.month_cost if archiver else None)
             except ImHearingError as problem:
                 log.warning("the report of %s could not be made: %s; trying again", yesterday, problem)
             else:

@@ -25,8 +25,8 @@ from query_service.client.ably import AblyClient
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import Answer, ErrorAnswer, Request, refusal
+from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import client_token, new_api_key, node_token
 
@@ -108,7 +108,7 @@ class Scene:
         began = time.monotonic()
         answered = False
         try:
-            answer = await door.ask(request, DEADLINE)
+            answer = await door.query(request, DEADLINE)
             answered = True
             if not isinstance(answer, ErrorAnswer) or answer.id != request.id or answer.error.message != request.id:
                 self.faults.append(f"{request.id} was answered with {answer}")

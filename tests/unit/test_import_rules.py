@@ -49,7 +49,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiohttp": (
         "query_service/doors/http.py",
         "query_service/client/http.py",
-        "query_service/doors/listening.py",
+        "query_service/doors/http_listener.py",
         "query_service/sound/download.py",
         "query_service/loopback/*",
     ),
@@ -203,7 +203,20 @@ def circles(modules: Modules) -> list[str]:
     return []
 
 
-RULES: list[Rule] = [layers, libraries, pure_rooms, circles]
+def client_stays_remote(modules: Modules) -> list[str]:
+    """A client asks nodes: it reaches the code that answers neither itself nor through others."""
+    seen: set[str] = set()
+    waiting = [name for name in modules if within(name, "query_service.client")]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in modules:
+            continue
+        seen.add(name)
+        waiting += imports(modules[name], modules, types_too=False)
+    return [f"query_service.client reaches {name}" for name in sorted(seen) if within(name, "query_service.answer")]
+
+
+RULES: list[Rule] = [layers, libraries, pure_rooms, circles, client_stays_remote]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -235,6 +248,15 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (pure_rooms, {"edge/archiver/plan/plan.py": "from pathlib import Path\nHERE = Path()"}, "imports pathlib"),
     (pure_rooms, {"edge/archiver/plan/plan.py": "import pathlib"}, "imports pathlib"),
     (circles, {"edge/a.py": "import edge.b", "edge/b.py": "from edge import a"}, "a circle of imports"),
+    (
+        client_stays_remote,
+        {
+            "query_service/client/a.py": "from query_service.doors import b",
+            "query_service/doors/b.py": "def f():\n    import query_service.answer.c",
+            "query_service/answer/c.py": "",
+        },
+        "query_service.client reaches query_service.answer.c",
+    ),
     (circles, {"edge/__init__.py": "from .a import x", "edge/a.py": "from . import y"}, "a circle of imports"),
 ]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +17,7 @@ from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_siz
 from edge.archiver.upload.progress_heartbeat import OnProgress, ProgressHeartbeat
 from edge.archiver.upload.rate_limiter import RateLimiter
 from edge.archiver.upload.sending import PartSenders
+from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.core.kernel_clock import KernelClock
 from edge.store.interface import UploadTarget
@@ -315,6 +315,7 @@ class Uploader:
 
     def _retried(self, call: Callable[[], T]) -> T:
         """Tries a repeatable request a few times; raises the last failure."""
+        backoff = Backoff(self._retry_delay, jitter=(0.5, 1.5))
         for attempt in range(_TRIES):
             self._check_stop()
             try:
@@ -325,7 +326,7 @@ class Uploader:
                 if attempt == _TRIES - 1:
                     raise
                 log.debug("%s", problem)
-                self._stop.wait(self._retry_delay * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+                self._stop.wait(backoff.next_delay())
         raise AssertionError("unreachable")
 
     def _check_stop(self) -> None:

@@ -31,8 +31,10 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan, SpoolState
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from query_service.doors.local import LocalDoor
-from query_service.queries.protocol import CoverageAnswer, Expired, Request
+from query_service.answer.node_answers import NodeAnswers
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request
+from query_service.queries.values import Expired
 from tests.support.archiver import make_eraser, make_policy
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
 from tests.support.fault_proxy import running_proxy
@@ -112,10 +114,10 @@ def archived(store: RunningStore) -> dict[str, bytes]:
 
 def coverage(settings: Settings, seconds: int) -> CoverageAnswer:
     async def ask() -> CoverageAnswer:
-        door = LocalDoor(settings)
+        door = NodeAnswers(settings)
         try:
             end = Instant(START + seconds * SECOND)
-            answer = await door.ask(Request(id="0123456789abcdef", from_=START, to=end, urls=False))
+            answer = await door.query(Request(id="0123456789abcdef", from_=START, to=end, urls=False))
         finally:
             await door.close()
         assert isinstance(answer, CoverageAnswer), answer

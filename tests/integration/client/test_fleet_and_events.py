@@ -25,12 +25,14 @@ from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiveChanged, ArchiverState, RecorderState, SoundHeard
-from query_service.client import client
+from query_service import api
 from query_service.doors.ably import AblyDoor
 from query_service.doors.event_feed import EventFeed
 from query_service.loopback.limits import ServerLimits
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import Answer, CoverageAnswer, Request, StatusAnswer, refusal
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.status import StatusAnswer
+from query_service.queries.values import refusal
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import claims_of, client_token, node_token
 from tests.support import realtime
@@ -55,31 +57,31 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         for name, chunks in (("porch", 5), ("shed", 3)):
             made = QueryNode(tmp_path_factory.mktemp(name), chunks, name).with_doors(server)
             stack.enter_context(running_service(made))
-            client.query(made, "ably", type="status")
+            api.query(made, "ably", type="status")
         yield Settings(ably=made.ably)
 
 
 def test_every_node_answers_one_question(fleet: Settings) -> None:
-    told = client.query_all(fleet, start=START, end=END)
+    told = api.query_all(fleet, start=START, end=END)
     assert (sorted(told.answers), told.refused, told.silent) == (["porch", "shed"], {}, ())
     for name, chunks in (("porch", 5), ("shed", 3)):
         answer = told.answers[name]
         assert isinstance(answer, CoverageAnswer)
         assert answer.node == name
         assert sum(type(interval).__name__ == "Pending" for interval in answer.intervals) == chunks
-    statuses = client.query_all(fleet, type="status").answers
+    statuses = api.query_all(fleet, type="status").answers
     assert all(isinstance(answer, StatusAnswer) and answer.node == name for name, answer in statuses.items())
 
 
 def test_each_node_goes_on_with_its_own_pages(fleet: Settings) -> None:
-    whole = client.query_all(fleet, start=START, end=END).answers
-    paged = client.query_all(fleet, start=START, end=END, limit=1).answers
+    whole = api.query_all(fleet, start=START, end=END).answers
+    paged = api.query_all(fleet, start=START, end=END, limit=1).answers
     for name in ("porch", "shed"):
         assert paged[name].intervals == whole[name].intervals  # type: ignore[union-attr]
 
 
 def test_a_refusal_is_told_of_each_node(fleet: Settings) -> None:
-    told = client.query_all(fleet, start=END, end=START)
+    told = api.query_all(fleet, start=END, end=START)
     assert not told.answers
     assert {name: error.code for name, error in told.refused.items()} == {"porch": "bad_request", "shed": "bad_request"}
 
@@ -91,9 +93,9 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
         await link.open()
         await link.enter("imhearing:nodes", {"node": "attic"})
         try:
-            async with client.open_fleet(fleet) as door:
+            async with api.connect_fleet(fleet) as door:
                 async with asyncio.timeout(DEADLINE):
-                    told = await client.ask_fleet(door, Request(id=new_id(), type="status"), 5)
+                    told = await api.query_fleet(door, Request(id=new_id(), type="status"), 5)
                 assert (sorted(told.answers), told.silent) == (["porch", "shed"], ("attic",))
         finally:
             await link.close()
@@ -104,7 +106,7 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
 def test_nobody_there_is_no_error() -> None:
     with server_in_thread() as server:
         settings = Settings(ably=replace(Settings().ably, api_key=server.api_key, endpoint=server.endpoint))
-        told = client.query_all(settings, type="status", timeout=2)
+        told = api.query_all(settings, type="status", timeout=2)
         assert (told.answers, told.refused, told.silent) == ({}, {}, ())
 
 
@@ -208,7 +210,7 @@ async def test_who_asks_renews_its_token_too() -> None:
         )  # fmt: skip
         await asking.open()
         for _ in range(12):
-            await asking.ask(Request(id=new_id(), type="status"), 5)
+            await asking.query(Request(id=new_id(), type="status"), 5)
             await asyncio.sleep(0.5)
         await asking.close()
         running.cancel()
@@ -248,7 +250,7 @@ def test_a_token_that_is_none_is_refused_before_anything_is_sent() -> None:
         with pytest.raises(DoorError, match="imhearing token"):
             claims_of(text)
     with pytest.raises(DoorError, match="imhearing token"):
-        client.query(Settings(ably=replace(Settings().ably, token=Secret("x"))), "ably", node="porch", type="status")
+        api.query(Settings(ably=replace(Settings().ably, token=Secret("x"))), "ably", node="porch", type="status")
 
 
 EVENTS: list[Any] = [
@@ -294,8 +296,8 @@ def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None
             assert sorted(heard) == sorted(expected)
 
         with running_service(settings):
-            client.query(settings, "ably", type="status")
-            client.query(settings, "mqtt", type="status")
+            api.query(settings, "ably", type="status")
+            api.query(settings, "mqtt", type="status")
             asyncio.run(run())
 
 

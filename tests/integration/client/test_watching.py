@@ -28,11 +28,12 @@ from edge.embedded import ports
 from edge.messaging.bus import Bus
 from edge.messaging.events import GapFound, RecorderState, SoundHeard
 from edge.spool.spool import Spool
-from query_service.client import client
-from query_service.client.client import Heard, Via
+from query_service import api
+from query_service.api import NodeEvent, Via
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.server import RealtimeServer
-from query_service.queries.protocol import Answer, ErrorAnswer, Request, refusal
+from query_service.queries.protocol import Answer, Request
+from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import node_token
 from tests.integration.doors.test_ably import RawClient, body, raw_client
@@ -93,11 +94,11 @@ def porch(tmp_path: Path, events: Any) -> Iterator[Porch]:
         node.records()
         with running_service(settings):
             for via in VIAS:
-                client.query(settings, via, type="status")
+                api.query(settings, via, type="status")
             yield node
 
 
-async def first(heard: AsyncIterator[Heard], kind: Any, count: int) -> list[Any]:
+async def first(heard: AsyncIterator[NodeEvent], kind: Any, count: int) -> list[Any]:
     """The next `count` events of a kind."""
     found: list[Any] = []
     async with asyncio.timeout(DEADLINE):
@@ -114,8 +115,8 @@ async def first(heard: AsyncIterator[Heard], kind: Any, count: int) -> list[Any]
 def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> None:
     async def run() -> None:
         porch.finishes_chunk(0)
-        async with client.open_door(porch.settings, via) as door:
-            heard = client.watch(door, pause=0.05)
+        async with api.connect(porch.settings, via) as door:
+            heard = api.watch(door, pause=0.05)
             (state,) = await first(heard, RecorderState, 1)
             assert (state.state, state.reason) == ("recording", None)
             await asyncio.sleep(1.2)  # the next chunk must begin after the first one's end
@@ -137,8 +138,8 @@ def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
 def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
     async def run() -> None:
-        async with client.open_door(porch.settings, "ably") as door:
-            heard = client.watch(door, pause=1_000)
+        async with api.connect(porch.settings, "ably") as door:
+            heard = api.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
             bus = Bus(porch.mqtt, "porch", "recorder", "test")
             bus.start()
@@ -153,8 +154,8 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
 def test_a_lost_line_ends_the_watch_with_a_reason(porch: Porch) -> None:
     async def run() -> None:
-        async with client.open_door(porch.settings, "ably") as door:
-            heard = client.watch(door, pause=1_000)
+        async with api.connect(porch.settings, "ably") as door:
+            heard = api.watch(door, pause=1_000)
             await anext(heard)
 
             async def gone() -> None:
@@ -205,7 +206,7 @@ def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factor
     assert json.loads(told.stdout)["recording"] is False
     assert run(porch, elsewhere, "status", "--via", "ably", "--node", "all").returncode == 1
     wrong = run(porch, elsewhere, "status", "--via", "http", "--node", "all")
-    assert (wrong.returncode, "over Ably alone" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "only Ably reaches every node" in wrong.stderr) == (2, True)
     wrong = run(porch, elsewhere, "status", "--via", "pigeon")
     assert (wrong.returncode, "local, ably, mqtt, http" in wrong.stderr) == (2, True)
     here = run(porch, tmp_path, "status", "--node", "shed")

@@ -23,7 +23,7 @@ from edge.embedded import ports
 from edge.embedded.store import BUCKET
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from query_service.doors.local import LocalDoor
+from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
 from tests.support.chunks import START, fill_spool, make_chunk
@@ -61,14 +61,14 @@ def answers(settings: Settings) -> list[bytes]:
     """To a hundred random questions."""
 
     async def ask() -> list[bytes]:
-        dice, door = random.Random(11), LocalDoor(settings)
+        dice, door = random.Random(11), NodeAnswers(settings)
         found = []
         for number in range(100):
             start = Instant(dice.randrange(START - 5_000_000, START + 15_000_000))
             end = Instant(start + dice.randrange(1, 20_000_000))
             kind = dice.choice(("coverage", "sounds", "levels"))
             request = Request(id=f"{number:016x}", type=kind, from_=start, to=end, urls=False)  # type: ignore[arg-type]
-            found.append(wire.encode(await door.ask(request)))
+            found.append(wire.encode(await door.query(request)))
         await door.close()
         return found
 

@@ -26,20 +26,15 @@ from edge.core.errors import ConfigError, DoorError, QueryRefused
 from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
-from query_service.client import client
+from query_service import api
+from query_service.client.paging import query_node
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.limits import ServerLimits
 from query_service.loopback.server import RealtimeServer
-from query_service.queries.paging import ask, new_id
-from query_service.queries.protocol import (
-    Answer,
-    CoverageAnswer,
-    ErrorAnswer,
-    Request,
-    StatusAnswer,
-    read_answer,
-    refusal,
-)
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Answer, Request, new_id, read_answer
+from query_service.queries.status import StatusAnswer
+from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import client_token, node_token
 from tests.support import realtime
@@ -67,8 +62,8 @@ def coverage(**changes: Any) -> Request:
 
 
 def test_the_answer_is_the_same_as_at_home(settings: Settings) -> None:
-    here = client.query(settings, "local", start=Instant(START - SECOND), end=END)
-    there = client.query(settings, "ably", start=Instant(START - SECOND), end=END)
+    here = api.query(settings, "local", start=Instant(START - SECOND), end=END)
+    there = api.query(settings, "ably", start=Instant(START - SECOND), end=END)
     assert isinstance(here, CoverageAnswer)
     assert isinstance(there, CoverageAnswer)
     assert there.intervals == here.intervals
@@ -76,15 +71,15 @@ def test_the_answer_is_the_same_as_at_home(settings: Settings) -> None:
 
 
 def test_a_long_answer_comes_in_pages(settings: Settings) -> None:
-    paged = client.query(settings, "ably", start=START, end=END, limit=1)
-    whole = client.query(settings, "ably", start=START, end=END)
+    paged = api.query(settings, "ably", start=START, end=END, limit=1)
+    whole = api.query(settings, "ably", start=START, end=END)
     assert isinstance(paged, CoverageAnswer)
     assert isinstance(whole, CoverageAnswer)
     assert paged.intervals == whole.intervals
 
 
 def test_status_tells_how_the_node_is(settings: Settings) -> None:
-    answer = client.query(settings, "ably", type="status")
+    answer = api.query(settings, "ably", type="status")
     assert isinstance(answer, StatusAnswer)
     assert (answer.node, answer.spool.chunks, answer.recorder.device) == ("porch", 5, "noise")
     assert answer.disk_free
@@ -92,13 +87,13 @@ def test_status_tells_how_the_node_is(settings: Settings) -> None:
 
 def test_a_refusal_reaches_the_caller(settings: Settings) -> None:
     with pytest.raises(QueryRefused, match="from must be before to") as refused:
-        client.query(settings, "ably", start=END, end=START)
+        api.query(settings, "ably", start=END, end=START)
     assert (refused.value.code, refused.value.field) == ("bad_request", "from")
 
 
 def test_a_silent_node_is_named(settings: Settings) -> None:
     def ask_attic() -> object:
-        return client.query(settings, "ably", start=START, end=END, node="attic", timeout=1.5)
+        return api.query(settings, "ably", start=START, end=END, node="attic", timeout=1.5)
 
     with pytest.raises(DoorError, match=r"node attic gave no answer within 1\.5 s"):
         wait_for_return(ask_attic, "the client gives up")
@@ -106,10 +101,10 @@ def test_a_silent_node_is_named(settings: Settings) -> None:
 
 def test_a_client_token_is_enough(settings: Settings) -> None:
     token = client_token(settings.ably.api_key, "visitor", 60, Instant.from_seconds(time.time()))
-    answer = client.query(settings, "ably", start=START, end=END, token=token)
+    answer = api.query(settings, "ably", start=START, end=END, token=token)
     assert isinstance(answer, CoverageAnswer)
     with pytest.raises(DoorError, match="imhearing token"):
-        client.query(settings, "ably", start=START, end=END, token="nonsense")
+        api.query(settings, "ably", start=START, end=END, token="nonsense")
 
 
 class RawClient:
@@ -318,9 +313,9 @@ def test_broken_sockets_lose_no_question() -> None:
     async def run() -> None:
         async with running_server() as server, serving(server):
             settings = _settings(server)
-            async with client.open_door(settings, "ably") as door:
+            async with api.connect(settings, "ably") as door:
                 for round_ in range(6):
-                    asking = [asyncio.create_task(door.ask(coverage(), 15)) for _ in range(3)]
+                    asking = [asyncio.create_task(door.query(coverage(), 15)) for _ in range(3)]
                     await asyncio.sleep(0)
                     server.cut_sockets(forget=round_ % 3 == 2)
                     for answer in await asyncio.gather(*asking):
@@ -348,8 +343,8 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
             door = AblyDoor("porch", answer, lambda: Link(f"127.0.0.1:{port}", token, 3_600))
             running = asyncio.create_task(door.run())
             await asyncio.wait_for(door.opened(), DEADLINE)
-        async with RealtimeServer(key, port) as second, client.open_door(_settings(second), "ably") as way:
-            got = await way.ask(coverage(), 40)
+        async with RealtimeServer(key, port) as second, api.connect(_settings(second), "ably") as way:
+            got = await way.query(coverage(), 40)
             assert isinstance(got, ErrorAnswer)
             assert got.error.code == "encrypted"
         running.cancel()
@@ -473,10 +468,10 @@ def test_a_wrong_key_is_said(tmp_path: Path) -> None:
         key = Secret("local.abcdef:a-secret-that-this-server-does-not-know")
         wrong = replace(settings, ably=replace(settings.ably, api_key=key))
         with pytest.raises(DoorError):
-            client.query(wrong, "ably", start=START, end=END, timeout=5)
+            api.query(wrong, "ably", start=START, end=END, timeout=5)
         shapeless = replace(settings, ably=replace(settings.ably, api_key=Secret("shapeless")))
         with pytest.raises(ConfigError, match="name:secret"):
-            client.query(shapeless, "ably", start=START, end=END, timeout=5)
+            api.query(shapeless, "ably", start=START, end=END, timeout=5)
 
 
 def test_the_node_is_present_with_its_version() -> None:
@@ -500,7 +495,7 @@ def test_the_service_says_online_and_in_the_end_offline(tmp_path: Path) -> None:
             with running_service(settings):
                 wait_until(lambda: heard, "the service says online")
                 assert heard[-1].state == "online"
-                client.query(settings, "ably", start=START, end=END)
+                api.query(settings, "ably", start=START, end=END)
             wait_until(lambda: heard[-1].state == "offline", "the service says offline")
         finally:
             bus.stop()
@@ -516,7 +511,7 @@ def test_the_service_ends_although_its_connection_never_closes(tmp_path: Path, m
     with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
         with running_service(settings):  # which asserts that it ends
-            client.query(settings, "ably", type="status")
+            api.query(settings, "ably", type="status")
             monkeypatch.setattr(Link, "close", never)
         assert closing.is_set()
 
@@ -528,10 +523,10 @@ def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> 
         settings.catalog.db_path.rename(away)
         with running_service(settings):
             with pytest.raises(QueryRefused) as refused:
-                client.query(settings, "ably", start=START, end=END, timeout=3)
+                api.query(settings, "ably", start=START, end=END, timeout=3)
             assert refused.value.code == "busy"
             away.rename(settings.catalog.db_path)
-            assert isinstance(client.query(settings, "ably", start=START, end=END), CoverageAnswer)
+            assert isinstance(api.query(settings, "ably", start=START, end=END), CoverageAnswer)
 
 
 @pytest.mark.skipif(not os.environ.get("ABLY_API_KEY"), reason="needs a real key in ABLY_API_KEY")
@@ -539,16 +534,16 @@ def test_the_real_service(tmp_path: Path) -> None:
     settings = QueryNode(tmp_path).with_doors()
     settings = replace(settings, ably=replace(settings.ably, api_key=Secret(os.environ["ABLY_API_KEY"])))
     with running_service(settings):
-        answer = client.query(settings, "ably", start=START, end=END, timeout=30)
+        answer = api.query(settings, "ably", start=START, end=END, timeout=30)
     assert isinstance(answer, CoverageAnswer)
 
 
 def test_twenty_clients_at_once_each_get_their_own_answers(settings: Settings) -> None:
     async def one(number: int) -> None:
-        async with client.open_door(settings, "ably") as door:
+        async with api.connect(settings, "ably") as door:
             for turn in range(3):
                 start = Instant(START + number * 1_000 + turn)
-                answer = await ask(door, coverage(from_=start))
+                answer = await query_node(door, coverage(from_=start))
                 assert isinstance(answer, CoverageAnswer)
                 assert answer.from_ == start
                 assert wire.encode(answer)

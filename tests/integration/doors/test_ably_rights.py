@@ -17,8 +17,9 @@ from edge.core import wire
 from edge.messaging.events import ErrorBody
 from query_service.client.ably import AblyClient
 from query_service.loopback.server import RealtimeServer
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import Backlog, ErrorAnswer, RecorderReport, Request, StatusAnswer
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
+from query_service.queries.values import ErrorAnswer
 from query_service.realtime.tokens import client_token
 from tests.support import realtime
 from tests.support.realtime import in_loop, running_server
@@ -191,9 +192,9 @@ async def test_a_node_cannot_answer_for_another() -> None:
         )
         await ann.open()
         try:
-            heard = await ann.ask_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
+            heard = await ann.query_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
             assert {name: getattr(told, "version", "") for name, told in heard.items()} == {"shed": "said by shed"}
-            told = await ann.ask(Request(id=new_id(), type="status"), 5)
+            told = await ann.query(Request(id=new_id(), type="status"), 5)
             assert isinstance(told, StatusAnswer)
             assert told.node == "shed"
         finally:

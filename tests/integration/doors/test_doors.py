@@ -26,21 +26,14 @@ from edge.core.errors import ConfigError, DoorError, QueryRefused
 from edge.core.instant import Instant
 from edge.core.values import SpoolState
 from edge.embedded import ports
-from query_service.client import client
-from query_service.client.client import Via
+from query_service import api
+from query_service.api import Via
+from query_service.client.paging import query_node
 from query_service.doors.http import HttpDoor, check_settings
-from query_service.queries.paging import ask, new_id
-from query_service.queries.protocol import (
-    MAX_REQUEST,
-    Answer,
-    CoverageAnswer,
-    ErrorAnswer,
-    Request,
-    StatusAnswer,
-    read_answer,
-    read_request,
-    refusal,
-)
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Answer, Request, new_id, read_answer, read_request
+from query_service.queries.status import StatusAnswer
+from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
 from tests.integration.doors.test_ably import raw_client, serving
 from tests.support import realtime
 from tests.support.broker import BrokerAddress, running_broker
@@ -73,16 +66,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         made = QueryNode(tmp_path_factory.mktemp("node")).with_doors(server, Mqtt(host=broker.host, port=broker.port))
         settings = replace(made, http=Http(port=ports.choose(None)))
         with running_service(settings):
-            client.query(settings, "http", type="status")
-            client.query(settings, "mqtt", type="status")
-            client.query(settings, "ably", type="status")
+            api.query(settings, "http", type="status")
+            api.query(settings, "mqtt", type="status")
+            api.query(settings, "ably", type="status")
             yield RunningNode(settings, broker, server)
 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_the_answer_is_the_same_through_every_door(node: RunningNode, via: Via) -> None:
-    here = client.query(node.settings, "local", start=Instant(START - SECOND), end=END)
-    there = client.query(node.settings, via, start=Instant(START - SECOND), end=END, limit=2)
+    here = api.query(node.settings, "local", start=Instant(START - SECOND), end=END)
+    there = api.query(node.settings, via, start=Instant(START - SECOND), end=END, limit=2)
     assert isinstance(here, CoverageAnswer)
     assert isinstance(there, CoverageAnswer)
     assert there.intervals == here.intervals
@@ -92,15 +85,15 @@ def test_the_answer_is_the_same_through_every_door(node: RunningNode, via: Via) 
 @pytest.mark.parametrize("via", VIAS)
 def test_a_no_reaches_the_caller_through_every_door(node: RunningNode, via: Via) -> None:
     with pytest.raises(QueryRefused, match="from must be before to") as refused:
-        client.query(node.settings, via, start=END, end=START)
+        api.query(node.settings, via, start=END, end=START)
     assert (refused.value.code, refused.value.field) == ("bad_request", "from")
-    assert isinstance(client.query(node.settings, via, type="status"), StatusAnswer)
+    assert isinstance(api.query(node.settings, via, type="status"), StatusAnswer)
 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_ten_years_and_a_billion_are_no_trouble(node: RunningNode, via: Via) -> None:
     end = Instant(START + 10 * 365 * 86_400 * SECOND)
-    answer = client.query(node.settings, via, start=START, end=end, limit=10**9)
+    answer = api.query(node.settings, via, start=START, end=end, limit=10**9)
     assert isinstance(answer, CoverageAnswer)
     assert (answer.intervals[0].from_, answer.intervals[-1].to) == (START, end)
 
@@ -108,12 +101,12 @@ def test_ten_years_and_a_billion_are_no_trouble(node: RunningNode, via: Via) -> 
 @pytest.mark.parametrize("via", VIAS)
 def test_cursors_made_up_or_of_another_question_are_refused(node: RunningNode, via: Via) -> None:
     async def run() -> None:
-        async with client.open_door(node.settings, via) as door:
-            page = await door.ask(Request(id=new_id(), from_=START, to=END, limit=1), 10)
+        async with api.connect(node.settings, via) as door:
+            page = await door.query(Request(id=new_id(), from_=START, to=END, limit=1), 10)
             assert isinstance(page, CoverageAnswer)
             for cursor in ("made-up", "", "x" * 512, "%%%", page.next):
                 asked = Request(id=new_id(), from_=Instant(START + 1), to=END, cursor=cursor)
-                refused = await door.ask(asked, 10)
+                refused = await door.query(asked, 10)
                 assert isinstance(refused, ErrorAnswer)
                 assert (refused.error.code, refused.error.field) == ("bad_request", "cursor")
 
@@ -166,11 +159,11 @@ def test_links_cross_mqtt_only_when_they_are_asked_for() -> None:
 def test_a_broker_that_is_away_is_named(node: RunningNode) -> None:
     gone = replace(node.settings, mqtt=Mqtt(host="127.0.0.1", port=ports.choose(None)))
     with pytest.raises(DoorError, match="cannot connect to the MQTT broker"):
-        client.query(gone, "mqtt", type="status", timeout=1)
+        api.query(gone, "mqtt", type="status", timeout=1)
     with pytest.raises(DoorError, match="node attic gave no answer"):
-        client.query(node.settings, "mqtt", type="status", node="attic", timeout=1)
+        api.query(node.settings, "mqtt", type="status", node="attic", timeout=1)
     with pytest.raises(ConfigError, match=r"\[mqtt\] host"):
-        client.query(replace(node.settings, mqtt=Mqtt()), "mqtt", type="status")
+        api.query(replace(node.settings, mqtt=Mqtt()), "mqtt", type="status")
 
 
 def get(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -264,21 +257,21 @@ async def test_without_the_token_nothing_is_told() -> None:
             assert response.status == 422
         port = int(url.rpartition(":")[2])
         settings = Settings(http=Http(port=port, token=Secret("another token of some length")))
-        async with client.open_door(settings, "http", node="porch") as way:
+        async with api.connect(settings, "http", node="porch") as way:
             with pytest.raises(DoorError, match="token"):
-                await way.ask(Request(id="x", type="status"), 5)
+                await way.query(Request(id="x", type="status"), 5)
         settings = replace(settings, http=Http(port=port, token=TOKEN))
-        async with client.open_door(settings, "http", node="attic") as way:
+        async with api.connect(settings, "http", node="attic") as way:
             with pytest.raises(DoorError, match="is the door of porch, not of attic"):
-                await way.ask(Request(id="x", type="status"), 5)
+                await way.query(Request(id="x", type="status"), 5)
 
 
 @in_loop
 async def test_a_node_that_is_not_there_is_told_in_plain_words() -> None:
     port = ports.choose(None)
-    async with client.open_door(Settings(http=Http(port=port)), "http", node="porch") as way:
+    async with api.connect(Settings(http=Http(port=port)), "http", node="porch") as way:
         with pytest.raises(DoorError) as caught:
-            await way.ask(Request(id="x", type="status"), 0.5)
+            await way.query(Request(id="x", type="status"), 0.5)
     assert str(caught.value) == (
         f"http://127.0.0.1:{port}/query: no answer within 0.5 s (connection refused);"
         " the node must be running: start `imhearing up` with the same --data"
@@ -290,11 +283,11 @@ def test_the_status_tells_until_when_a_pause_lasts(tmp_path: Path) -> None:
     until = Instant(END + 600 * SECOND)
     told = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
     made.spool.state.write(told)
-    answer = client.query(made.settings, "local", type="status")
+    answer = api.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert (answer.recorder.state, answer.recorder.until) == ("paused", until)
     made.spool.state.write(replace(told, state="stopped", until=None))
-    answer = client.query(made.settings, "local", type="status")
+    answer = api.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert answer.recorder.until is None
 
@@ -309,7 +302,7 @@ def test_beyond_loopback_a_token_is_needed() -> None:
     with pytest.raises(ConfigError, match="16 characters"):
         check_settings(Http(token=Secret("short")))
     with pytest.raises(ConfigError, match=r"\[http\] port"):
-        client.query(Settings(), "http", node="porch", type="status")
+        api.query(Settings(), "http", node="porch", type="status")
 
 
 @in_loop
@@ -439,9 +432,9 @@ async def test_whatever_comes_over_ably_gets_one_clear_answer() -> None:
 @pytest.mark.parametrize("via", VIAS)
 def test_twenty_questions_at_once_each_get_their_own_answer(node: RunningNode, via: Via) -> None:
     async def run() -> None:
-        async with client.open_door(node.settings, via) as door:
+        async with api.connect(node.settings, via) as door:
             starts = [Instant(START + number * 1_000) for number in range(12)]
-            asked = [ask(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
+            asked = [query_node(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
             answers = await asyncio.gather(*asked)
             assert [answer.from_ for answer in answers if isinstance(answer, CoverageAnswer)] == starts
 

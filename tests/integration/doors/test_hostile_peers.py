@@ -18,18 +18,14 @@ from msgspec.structs import replace
 from edge.configuration.settings import Http
 from edge.core.errors import DoorError
 from edge.core.instant import Instant
-from query_service.client.fleet import ask_fleet
-from query_service.doors import listening
-from query_service.queries.paging import ask, coverage_pages
-from query_service.queries.protocol import (
-    Answer,
-    CoverageAnswer,
-    Gap,
-    Interval,
-    LevelsAnswer,
-    Request,
-    SoundsAnswer,
-)
+from query_service.client.fleet import query_fleet
+from query_service.client.paging import coverage_pages, query_node
+from query_service.doors import http_listener
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.levels import LevelsAnswer
+from query_service.queries.protocol import Answer, Request
+from query_service.queries.sounds import SoundsAnswer
+from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
 from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
 from tests.support.chunks import START
@@ -87,7 +83,7 @@ async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
                 assert await status_of(f"{url}/status", **ours) == 422
                 async with kept.get(f"{url}/status") as response:
                     assert response.status == 422
-            assert len(await still_open(readers)) <= listening.MOST
+            assert len(await still_open(readers)) <= http_listener.MAX_CONNECTIONS
             assert kept.connector is not None
             assert len(kept.connector._conns) == 1  # the same connection all along
 
@@ -97,13 +93,13 @@ async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
     async with running_server() as server, flood(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
         async with asyncio.timeout(DEADLINE):
             assert await status_of(f"http://{server.endpoint}/time") == 200
-        assert len(await still_open(readers)) <= listening.MOST
+        assert len(await still_open(readers)) <= http_listener.MAX_CONNECTIONS
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
 @in_loop
 async def test_who_says_nothing_that_counts_goes_soon(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.2)
     async with made_up_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
         async with asyncio.timeout(DEADLINE):
             with contextlib.suppress(ConnectionError):
@@ -126,7 +122,7 @@ async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCa
 
 
 def test_a_fault_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = listening.Rarely(60)
+    told = http_listener.OncePer(60)
     assert [told.now() for _ in range(3)] == [True, False, False]
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -211,18 +207,18 @@ class MadeUp:
         self._answer = answer
         self.asked = 0
 
-    async def ask(self, request: Request, timeout: float) -> Answer:
+    async def query(self, request: Request, timeout: float) -> Answer:
         assert timeout > 0
         self.asked += 1
         assert self.asked < 50, "it would go on for ever"
         return self._answer(request, self.asked - 1)
 
-    async def ask_node(self, node: str, request: Request, timeout: float) -> Answer:
+    async def query_node(self, node: str, request: Request, timeout: float) -> Answer:
         assert node == self.node
-        return await self.ask(request, timeout)
+        return await self.query(request, timeout)
 
-    async def ask_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
-        return {node: await self.ask(request, timeout) for node in nodes}
+    async def query_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:
+        return {node: await self.query(request, timeout) for node in nodes}
 
     async def nodes(self, timeout: float = 10.0) -> list[str]:
         assert timeout > 0
@@ -276,10 +272,10 @@ async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, t
     with pytest.raises(DoorError, match="node porch"):
         _ = [page async for page in coverage_pages(unfit(name), question)]
     with pytest.raises(DoorError, match="node porch"):
-        await ask(unfit(name), question)
+        await query_node(unfit(name), question)
     with pytest.raises(DoorError, match="node porch"):
         await fetch_sound(unfit(name), at(0), at(2), tmp_path / "heard.flac")
-    told = await ask_fleet(unfit(name), question)
+    told = await query_fleet(unfit(name), question)
     assert (told.answers, list(told.refused)) == ({}, ["porch"])
 
 
@@ -287,13 +283,13 @@ async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, t
 async def test_pages_that_fit_are_taken() -> None:
     told: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
     question = Request(id="x", from_=at(0), to=at(2))
-    answer = await ask(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    answer = await query_node(MadeUp(lambda request, number: coverage(request, *told[number])), question)
     assert isinstance(answer, CoverageAnswer)
     assert answer.intervals == (gap(0, 1), gap(1, 1.5), gap(1.5, 2))
-    fleet = await ask_fleet(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    fleet = await query_fleet(MadeUp(lambda request, number: coverage(request, *told[number])), question)
     assert fleet.answers["porch"] == replace(answer, id=fleet.answers["porch"].id)
     rest = replace(question, cursor="a")
-    answer = await ask(MadeUp(lambda request, _number: coverage(request, *told[1])), rest)
+    answer = await query_node(MadeUp(lambda request, _number: coverage(request, *told[1])), rest)
     assert isinstance(answer, CoverageAnswer)
     assert len(answer.intervals) == 2
 
@@ -308,4 +304,4 @@ async def test_cursors_in_a_circle_end(kind: Any) -> None:
         return LevelsAnswer(id=request.id, node="porch", from_=at(0), to=at(2), step=1, levels=(), next=cursor)
 
     with pytest.raises(DoorError, match="node porch"):
-        await ask(MadeUp(answer), Request(id="x", type=kind, from_=at(0), to=at(2)))
+        await query_node(MadeUp(answer), Request(id="x", type=kind, from_=at(0), to=at(2)))

@@ -20,7 +20,7 @@ from edge.embedded import ports
 from edge.embedded.broker import broker_process, find_mosquitto
 from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
 from edge.embedded.store import BUCKET, store_process
-from edge.embedded.supervisor import Backoff, Supervisor, describe_exit
+from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
 from edge.store.s3 import S3Store
 from tests.support.broker import running_broker
 from tests.support.s3 import running_store
@@ -195,10 +195,10 @@ def test_all_children_stop_within_the_timeout(tmp_path: Path) -> None:
 
 
 def test_the_restart_delay_doubles_and_resets_after_a_stable_run() -> None:
-    backoff = Backoff()
-    assert [backoff.after(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert backoff.after(61) == 0.5
-    assert backoff.after(1) == 1
+    backoff = restart_backoff()
+    assert [backoff.next_delay(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert backoff.next_delay(61) == 0.5
+    assert backoff.next_delay(1) == 1
 
 
 def test_exit_codes_are_described() -> None:

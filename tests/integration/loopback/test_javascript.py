@@ -13,7 +13,7 @@ import pytest
 
 from edge.core import wire
 from edge.core.instant import Instant
-from query_service.client import client
+from query_service import api
 from query_service.queries.protocol import GoodAnswer, read_answer
 from query_service.realtime.tokens import client_token, node_token
 from tests.support.chunks import START
@@ -81,7 +81,7 @@ def test_the_javascript_sdk_gets_the_same_answers_as_the_python_client(
     with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
         with running_service(settings):
-            client.query(settings, "ably", type="status")
+            api.query(settings, "ably", type="status")
             setup = {
                 "port": server.port, "binary": binary, "node": "porch", "questions": questions,
                 "token": client_token(server.api_key, "ann", 3_600, now()),
@@ -98,9 +98,9 @@ def test_the_javascript_sdk_gets_the_same_answers_as_the_python_client(
             assert result.returncode == 0, result.stderr
             output = [read_answer(json.dumps(answer)) for answer in json.loads(result.stdout)]
             expected: list[GoodAnswer] = [
-                client.query(settings, "ably", start=START, end=end),
-                client.query(settings, "ably", type="levels", step=2, start=START, end=end),
-                client.query(settings, "ably", type="sounds", start=START, end=end),
+                api.query(settings, "ably", start=START, end=end),
+                api.query(settings, "ably", type="levels", step=2, start=START, end=end),
+                api.query(settings, "ably", type="sounds", start=START, end=end),
             ]
     for answer, same in zip(output, expected, strict=True):
         assert {**wire.to_plain(answer), "id": ""} == {**wire.to_plain(same), "id": ""}

@@ -26,9 +26,10 @@ from edge.recorder.durable.chunk_writer import ChunkWriter, digest
 from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal
 from edge.spool.spool import Spool
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import CoverageAnswer, Request
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request
 from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
 from tests.support.kernel import TurnedClock
 from tests.support.recorded import holes_of, streams_of
@@ -346,7 +347,7 @@ def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.open()
         now = Instant(flushed + 1_000_000)
-        node = Responder("porch", FactFinder(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
+        node = Responder("porch", FactReader(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
         answer = node.answer(Request(id="a", from_=START, to=now))
     assert isinstance(answer, CoverageAnswer)
     told = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]

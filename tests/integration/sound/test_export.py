@@ -22,7 +22,7 @@ from commands.cli.parser import build_parser
 from edge.configuration.settings import Node, Settings
 from edge.core.errors import FetchError, UsageError
 from edge.core.instant import Instant
-from query_service.client import client
+from query_service import api
 from query_service.sound import guano
 from query_service.sound.export import ExportReport, export_sound
 from tests.integration.sound.test_fetch import at
@@ -58,7 +58,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def exported(settings: Settings, folder: Path, start: float, end: float, utc: bool = True) -> ExportReport:
     folder.mkdir(exist_ok=True)
-    async with client.open_door(settings, "local") as door:
+    async with api.connect(settings, "local") as door:
         return await export_sound(door, at(start), at(end), folder, HERE, utc=utc)
 
 

@@ -16,9 +16,10 @@ from commands.cli.parser import build_parser
 from edge.configuration.settings import Query, Settings
 from edge.core.errors import FetchError, ImHearingError, QueryRefused
 from edge.core.instant import Instant
+from query_service import api
 from query_service.answer.presigning import Presigner
-from query_service.client import client
-from query_service.queries.protocol import CoverageAnswer, Gap, Pending, Recorded
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.values import Gap, Pending, Recorded
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode
 from tests.support.relay import counting_relay
@@ -58,7 +59,7 @@ def test_the_cut_is_exact(
     node: QueryNode, settings: Settings, tmp_path: Path, start: float, end: float, ending: str
 ) -> None:
     target = tmp_path / f"heard.{ending}"
-    report = client.fetch(settings, "local", at(start), at(end), target)
+    report = api.fetch(settings, "local", at(start), at(end), target)
     heard, rate = soundfile.read(target, dtype="int16")
     first, last = (-(-round(edge * SECOND) * RATE // SECOND) for edge in (start, end))
     np.testing.assert_array_equal(heard, samples(node)[first:last])
@@ -66,7 +67,7 @@ def test_the_cut_is_exact(
 
 
 def test_only_the_chunks_that_are_needed_are_read(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
-    report = client.fetch(settings, "local", at(1.5), at(2.5), tmp_path / "heard.wav")
+    report = api.fetch(settings, "local", at(1.5), at(2.5), tmp_path / "heard.wav")
     names = sorted(node.audio)
     assert report.bytes_read == len(node.audio[names[1]]) + len(node.audio[names[2]])
     assert report.chunks == 2
@@ -74,26 +75,26 @@ def test_only_the_chunks_that_are_needed_are_read(node: QueryNode, settings: Set
 
 def test_holes_are_silent_left_out_or_refused(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     everything = samples(node)
-    silent = client.fetch(settings, "local", at(-2), at(1), tmp_path / "silent.wav")
+    silent = api.fetch(settings, "local", at(-2), at(1), tmp_path / "silent.wav")
     heard, _ = soundfile.read(tmp_path / "silent.wav", dtype="int16")
     np.testing.assert_array_equal(heard, np.concatenate([np.zeros(2 * RATE, np.int16), everything[:RATE]]))
     assert [(type(hole), hole.from_, hole.to) for hole in silent.holes] == [(Gap, at(-2), at(0))]
 
-    client.fetch(settings, "local", at(-2), at(1), tmp_path / "short.wav", gaps="skip")
+    api.fetch(settings, "local", at(-2), at(1), tmp_path / "short.wav", gaps="skip")
     heard, _ = soundfile.read(tmp_path / "short.wav", dtype="int16")
     np.testing.assert_array_equal(heard, everything[:RATE])
 
     with pytest.raises(FetchError, match="gap, unknown"):
-        client.fetch(settings, "local", at(-2), at(1), tmp_path / "none.wav", gaps="refuse")
+        api.fetch(settings, "local", at(-2), at(1), tmp_path / "none.wav", gaps="refuse")
     assert not (tmp_path / "none.wav").exists()
-    client.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
+    api.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
 
 
 def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     other = "20260303T220020Z-bbbb"
     data = audio_bytes(77)
     put_chunk(node.spool, make_chunk(0, data, stream_id=other, start=at(12.345678)), data)
-    client.fetch(settings, "local", at(9), at(20), tmp_path / "heard.wav")
+    api.fetch(settings, "local", at(9), at(20), tmp_path / "heard.wav")
     heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
     place = -(-3_345_678 * RATE // SECOND)
     expected = np.zeros(11 * RATE, np.int16)
@@ -107,7 +108,7 @@ def test_a_hole_makes_good_what_a_card_was_off(settings: Settings, node: QueryNo
         data = audio_bytes(77)
         chunk = make_chunk(0, data, stream_id=stream, start=start)
         put_chunk(node.spool, replace(chunk, ended_at=Instant(start + 1_010_000)), data)  # 8,000 frames in 1.01 s
-    report = client.fetch(settings, "local", at(20), at(27), tmp_path / "heard.wav")
+    report = api.fetch(settings, "local", at(20), at(27), tmp_path / "heard.wav")
     heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
     assert report.frames == len(heard) == 7 * RATE
     expected = np.zeros(7 * RATE, np.int16)
@@ -117,20 +118,20 @@ def test_a_hole_makes_good_what_a_card_was_off(settings: Settings, node: QueryNo
 
 def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"there is no sound to fetch: gap, unknown$"):
-        client.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
+        api.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
     with pytest.raises(FetchError, match=r"\.wav, \.flac or \.opus"):
-        client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.mp3")
+        api.fetch(settings, "local", at(0), at(1), tmp_path / "heard.mp3")
     with pytest.raises(FetchError, match="no such folder"):
-        client.fetch(settings, "local", at(0), at(1), tmp_path / "nowhere" / "heard.wav")
+        api.fetch(settings, "local", at(0), at(1), tmp_path / "nowhere" / "heard.wav")
     with pytest.raises(QueryRefused, match="from must be before to"):
-        client.fetch(settings, "local", at(1), at(0), tmp_path / "heard.wav")
+        api.fetch(settings, "local", at(1), at(0), tmp_path / "heard.wav")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "heard"))] == []
 
 
 def test_what_is_in_no_finished_chunk_yet_is_said_to_come(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     (node.spool.path / "state.json").touch()  # the recorder lives
     with pytest.raises(FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"):
-        client.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
+        api.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
 
 
 def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
@@ -139,12 +140,12 @@ def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode,
     stereo = make_chunk(0, file.getvalue(), stream_id="20260303T220020Z-bbbb", start=at(10))
     put_chunk(node.spool, replace(stereo, channels=2), file.getvalue())
     with pytest.raises(FetchError, match="from here on sound is 8000 Hz, 2 channel"):
-        client.fetch(settings, "local", at(9), at(11), tmp_path / "heard.wav")
+        api.fetch(settings, "local", at(9), at(11), tmp_path / "heard.wav")
     assert not (tmp_path / "heard.wav").exists()
 
 
 def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store: RunningStore, tmp_path: Path) -> None:
-    answer = client.query(settings, "local", start=at(0), end=at(1), urls=True)
+    answer = api.query(settings, "local", start=at(0), end=at(1), urls=True)
     assert isinstance(answer, CoverageAnswer)
     (interval,) = answer.intervals
     assert isinstance(interval, Recorded)
@@ -153,7 +154,7 @@ def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store
     data[interval.where.offset + 100] ^= 1
     stored.write_bytes(data)
     with pytest.raises(FetchError, match="SHA-256"):
-        client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
+        api.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
     assert not (tmp_path / "heard.wav").exists()
 
 
@@ -168,7 +169,7 @@ def test_a_link_that_ran_out_is_asked_for_again(
         return f"{url}x" if len(made) == 1 and url else url  # its signature is wrong now
 
     monkeypatch.setattr(Presigner, "__call__", sometimes_stale)
-    client.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
+    api.fetch(settings, "local", at(0), at(1), tmp_path / "heard.wav")
     heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int16")
     np.testing.assert_array_equal(heard, samples(node)[:RATE])
     assert len(made) == 2
@@ -176,7 +177,7 @@ def test_a_link_that_ran_out_is_asked_for_again(
 
 def test_links_work_for_the_time_that_is_configured(settings: Settings) -> None:
     brief = replace(settings, query=Query(url_seconds=77))
-    answer = client.query(brief, "local", start=at(0), end=at(1), urls=True)
+    answer = api.query(brief, "local", start=at(0), end=at(1), urls=True)
     assert isinstance(answer, CoverageAnswer)
     (place,) = answer.archives.values()
     assert place.url is not None
@@ -185,8 +186,8 @@ def test_links_work_for_the_time_that_is_configured(settings: Settings) -> None:
 
 
 def test_progress_ends_at_the_end(settings: Settings, tmp_path: Path) -> None:
-    seen: list[client.FetchProgress] = []
-    client.fetch(settings, "local", at(0), at(10), tmp_path / "heard.wav", on_progress=seen.append)
+    seen: list[api.FetchProgress] = []
+    api.fetch(settings, "local", at(0), at(10), tmp_path / "heard.wav", on_progress=seen.append)
     assert [p.done_us for p in seen] == sorted(p.done_us for p in seen)
     assert seen[-1].done_us == seen[-1].total_us == 10 * SECOND
 
@@ -197,14 +198,14 @@ def test_twenty_four_bits_stay_as_they_are(settings: Settings, node: QueryNode, 
     soundfile.write(file, wide, RATE, format="FLAC", subtype="PCM_24")
     chunk = make_chunk(0, file.getvalue(), stream_id="20260303T230000Z-bbbb", start=at(3600))
     put_chunk(node.spool, chunk, file.getvalue())
-    client.fetch(settings, "local", at(3600.25), at(3600.75), tmp_path / "heard.wav")
+    api.fetch(settings, "local", at(3600.25), at(3600.75), tmp_path / "heard.wav")
     heard, _ = soundfile.read(tmp_path / "heard.wav", dtype="int32")
     np.testing.assert_array_equal(heard, wide[RATE // 4 : RATE * 3 // 4])
     assert soundfile.info(tmp_path / "heard.wav").subtype == "PCM_24"
 
 
 def test_pending_chunks_are_there_locally_alone(settings: Settings, node: QueryNode) -> None:
-    answer = client.query(settings, "local", start=at(7), end=at(10))
+    answer = api.query(settings, "local", start=at(7), end=at(10))
     assert isinstance(answer, CoverageAnswer)
     assert [type(interval) for interval in answer.intervals] == [Pending] * 3
     assert {interval.chunk_id for interval in answer.intervals if isinstance(interval, Pending)} == {
@@ -228,14 +229,14 @@ def test_ten_seconds_of_a_large_archive_move_little_more_than_their_chunks(tmp_p
         settings = made.with_doors(s3=replace(store.settings, endpoint_url=relay.url))
         for start, touched in ((60 * 30 + 20, sizes[30:31]), (60 * 40 - 5, sizes[39:41])):
             before = relay.received
-            report = client.fetch(settings, "local", at(start), at(start + 10), tmp_path / "ten.wav")
+            report = api.fetch(settings, "local", at(start), at(start + 10), tmp_path / "ten.wav")
             assert report.frames == 10 * RATE
             assert report.bytes_read == sum(touched)
             assert sum(touched) < relay.received - before <= 1.05 * sum(touched)
 
 
 def test_opus_is_written_where_it_can_be(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
-    report = client.fetch(settings, "local", at(0), at(10), tmp_path / "heard.opus")
+    report = api.fetch(settings, "local", at(0), at(10), tmp_path / "heard.opus")
     written = soundfile.info(tmp_path / "heard.opus")
     assert (written.format, written.subtype, written.channels) == ("OGG", "OPUS", 1)
     assert report.frames == 10 * RATE
@@ -246,7 +247,7 @@ def test_opus_is_written_where_it_can_be(settings: Settings, node: QueryNode, tm
     other = make_chunk(0, file.getvalue(), stream_id="20260303T230000Z-bbbb", start=at(3600))
     put_chunk(node.spool, replace(other, rate=44_100, frames=44_100), file.getvalue())
     with pytest.raises(FetchError, match=r"44100 Hz; Opus knows 8000, .*\.flac or \.wav"):
-        client.fetch(settings, "local", at(3600), at(3601), tmp_path / "none.opus")
+        api.fetch(settings, "local", at(3600), at(3601), tmp_path / "none.opus")
     assert not (tmp_path / "none.opus").exists()
 
 

@@ -19,7 +19,7 @@ from edge.configuration.settings import Node, Settings
 from edge.core.errors import FetchError
 from edge.core.instant import Instant
 from edge.core.values import Encryption
-from query_service.client import client
+from query_service import api
 from query_service.sound.export import export_sound
 from tests.support.chunks import START, put_chunk
 from tests.support.query_node import QueryNode
@@ -60,7 +60,7 @@ def key_file(folder: Path, key: pyrage.x25519.Identity) -> Path:
 
 def test_the_key_opens_all_of_it(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     target = tmp_path / "heard.wav"
-    client.fetch(settings, "local", START, END, target, identity=key_file(tmp_path, KEY))
+    api.fetch(settings, "local", START, END, target, identity=key_file(tmp_path, KEY))
     heard, _ = soundfile.read(target, dtype="int16")
     given = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
     np.testing.assert_array_equal(heard, np.concatenate(given))
@@ -68,14 +68,14 @@ def test_the_key_opens_all_of_it(node: QueryNode, settings: Settings, tmp_path: 
 
 def test_without_a_key_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="--identity"):
-        client.fetch(settings, "local", START, END, tmp_path / "heard.wav")
+        api.fetch(settings, "local", START, END, tmp_path / "heard.wav")
     assert not (tmp_path / "heard.wav").exists()
 
 
 def test_another_key_opens_nothing(settings: Settings, tmp_path: Path) -> None:
     other = key_file(tmp_path, pyrage.x25519.Identity.generate())
     with pytest.raises(FetchError, match="cannot be decrypted"):
-        client.fetch(settings, "local", START, END, tmp_path / "heard.wav", identity=other)
+        api.fetch(settings, "local", START, END, tmp_path / "heard.wav", identity=other)
     assert not list(tmp_path.glob("*heard*"))
 
 
@@ -83,8 +83,8 @@ def test_another_key_opens_nothing(settings: Settings, tmp_path: Path) -> None:
 async def test_the_key_opens_what_is_exported(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    keys = client.read_identity(key_file(tmp_path, KEY))
-    async with client.open_door(settings, "local") as door:
+    keys = api.read_identity(key_file(tmp_path, KEY))
+    async with api.connect(settings, "local") as door:
         report = await export_sound(door, START, END, folder, Node("porch"), utc=True, keys=keys)
         with pytest.raises(FetchError, match="--identity"):
             await export_sound(door, START, END, folder, Node("porch"))

@@ -17,8 +17,9 @@ from edge.core.instant import Instant
 from edge.core.values import Hole, Where
 from edge.messaging.bus import Bus
 from edge.messaging.events import DailyReport
-from query_service.doors.local import LocalDoor
-from query_service.queries.protocol import Cut, Expired, Gap, Interval, LevelStep, Paused, Pending, Recorded, Recording
+from query_service.answer.node_answers import NodeAnswers
+from query_service.queries.levels import LevelStep
+from query_service.queries.values import Cut, Expired, Gap, Interval, Paused, Pending, Recorded, Recording
 from query_service.telemetry.node_watch import NodeWatch
 from query_service.telemetry.report import DayTally
 from query_service.telemetry.reporting import Metrics, report_daily, report_on
@@ -98,7 +99,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 @in_loop
 async def test_a_node_reports_its_day(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=5)
-    door = LocalDoor(made.settings)
+    door = NodeAnswers(made.settings)
     try:
         report = await report_on(door, at(12).datetime().date(), at(30), None)
     finally:
@@ -123,7 +124,7 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
         early.start()
 
         async def run() -> None:
-            door = LocalDoor(made.settings)
+            door = NodeAnswers(made.settings)
             reporting = asyncio.create_task(report_daily(door, ours, NodeWatch(), lambda: at(40), 0, 0.05))
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
             late.start()  # only now: what it gets was retained
@@ -142,7 +143,7 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
 @in_loop
 async def test_metrics_of_a_node_without_a_broker(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=3)
-    door = LocalDoor(made.settings)
+    door = NodeAnswers(made.settings)
     metrics = Metrics(made.settings, door, NodeWatch(), TurnedClock(synchronised=False))
     try:
         page = await metrics.text()

@@ -19,18 +19,11 @@ from edge.core.errors import CatalogBusy
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState
 from query_service.answer.coverage import first_frame_at
-from query_service.answer.facts import FactFinder
+from query_service.answer.facts import FactReader
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import (
-    MAX_ANSWER,
-    CoverageAnswer,
-    ErrorAnswer,
-    Interval,
-    Pending,
-    Recorded,
-    Request,
-    read_answer,
-)
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request, read_answer
+from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
 from tests.support.histories import (
     LENGTH,
     NODE,
@@ -52,7 +45,7 @@ def presign(archive: Archive) -> str | None:
 
 
 def responder(history: History) -> Responder:
-    finder = FactFinder(FakeSpool(history), FakeCatalog(history))
+    finder = FactReader(FakeSpool(history), FakeCatalog(history))
     return Responder(NODE, finder, presign, clock=lambda: history.now)
 
 
@@ -190,7 +183,7 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
             Counting.most = max(Counting.most, len(found))
             return found
 
-    node = Responder(NODE, FactFinder(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
+    node = Responder(NODE, FactReader(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
     page = ask(node, request(0, 315_360_000_000_000))
     assert page.next is not None
     assert Counting.most < 200
@@ -283,7 +276,7 @@ def test_a_busy_catalog_is_told() -> None:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)
-    node = Responder(NODE, FactFinder(FakeSpool(history), Locked(history)), presign, clock=lambda: history.now)
+    node = Responder(NODE, FactReader(FakeSpool(history), Locked(history)), presign, clock=lambda: history.now)
     answer = node.answer(request())
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "busy"

@@ -17,20 +17,14 @@ from edge.core.ids import sound_id
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Levels, SoundSpan, SpoolState
 from edge.spool.spool import Spool
-from query_service.answer import responder as responder_room
-from query_service.answer import sounds as sounds_room
-from query_service.answer.facts import FactFinder
+from query_service.answer import levels as levels_module
+from query_service.answer import sounds as sounds_module
+from query_service.answer.facts import FactReader
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import (
-    MAX_ANSWER,
-    ErrorAnswer,
-    LevelsAnswer,
-    LevelStep,
-    Request,
-    Sound,
-    SoundOrder,
-    SoundsAnswer,
-)
+from query_service.queries.levels import LevelsAnswer, LevelStep
+from query_service.queries.protocol import Request
+from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
+from query_service.queries.values import MAX_ANSWER, ErrorAnswer
 from tests.support.chunks import BOOT, RATE, START, STREAM, make_chunk, make_stream, put_chunk
 
 SECOND = 1_000_000
@@ -69,7 +63,7 @@ class Node:
         self.catalog.open()
         self.catalog.registration.put_stream(make_stream())
         self.catalog.registration.add_chunks(self.chunks[: COUNT // 2])
-        finder = FactFinder(spool, CatalogReader(folder / "catalog.db"))
+        finder = FactReader(spool, CatalogReader(folder / "catalog.db"))
         self.responder = Responder("porch", finder, lambda _: None, clock=lambda: at(10_000))
 
     @property
@@ -82,8 +76,8 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     # so that what is found at once is less than there is
-    monkeypatch.setattr(sounds_room, "_FIRST_SOUNDS", 15)
-    monkeypatch.setattr(responder_room, "_LEVEL_CHUNKS", 7)
+    monkeypatch.setattr(sounds_module, "FIRST_SOUNDS", 15)
+    monkeypatch.setattr(levels_module, "FIRST_CHUNKS", 7)
     made = Node(tmp_path)
     with contextlib.closing(made.catalog):
         yield made

@@ -38,22 +38,22 @@ def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "porch")
     watcher = SpoolWatcher(spool)
     settle(tmp_path)
-    first = watcher.look()
+    first = watcher.view()
     assert len(first.listed) == 2
-    assert watcher.look().version == first.version
+    assert watcher.view().version == first.version
     data = audio_bytes(9)
     put_chunk(spool, make_chunk(2, data), data)
-    assert len(watcher.look().listed) == 3
+    assert len(watcher.view().listed) == 3
     settle(tmp_path)
-    watcher.look()
-    spool.chunks.remove(min(watcher.look().listed))
-    assert len(watcher.look().listed) == 2
+    watcher.view()
+    spool.chunks.remove(min(watcher.view().listed))
+    assert len(watcher.view().listed) == 2
 
 
 def test_a_folder_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
     fill_spool(tmp_path, 1)
     watcher = SpoolWatcher(Spool(tmp_path, "porch"))
-    assert watcher.look().version != watcher.look().version
+    assert watcher.view().version != watcher.view().version
 
 
 def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Pat
     part.write_bytes(b"a")
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
-    version = watcher.look().version
+    version = watcher.view().version
     part.write_bytes(b"ab")
     os.utime(part, ns=(5_000_000, 5_000_000))
-    view = watcher.look()
+    view = watcher.view()
     assert view.version == version
     assert view.flushed_at == 5_000
 
@@ -76,7 +76,7 @@ def seen_at(spool: Spool, **changed: int) -> Instant | None:
     for path in spool.path.iterdir():
         at = max([1, *(seconds for name, seconds in changed.items() if name in path.name)])
         os.utime(path, (at, at))
-    return SpoolWatcher(spool).look().seen_at
+    return SpoolWatcher(spool).view().seen_at
 
 
 def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) ->
     assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
     spool.layout.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
     assert seen_at(spool, part=5) == 5_000_000
-    view = SpoolWatcher(spool).look()
+    view = SpoolWatcher(spool).view()
     assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
 
 
@@ -112,7 +112,7 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
 
     spool = Spool(tmp_path, "porch")
     spool.chunks = Finishing(spool.layout, "porch")
-    view = SpoolWatcher(spool).look()
+    view = SpoolWatcher(spool).view()
     assert view.seen_at == 7_000_000
     assert list(view.listed) == [f"{STREAM}-000000"]
 
@@ -122,10 +122,10 @@ def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: 
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
     changed_at = (tmp_path.stat().st_mtime_ns,)
-    assert not watcher.look().listed
+    assert not watcher.view().listed
     part.rename(part.with_suffix(""))
     monkeypatch.setattr(watcher, "_folders_changed_at", lambda: changed_at)  # looked at just before
-    view = watcher.look()
+    view = watcher.view()
     assert view.seen_at == 7_000_000
     assert list(view.listed) == [f"{STREAM}-000000"]
 
@@ -139,15 +139,15 @@ def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
     settle(spool.path)
     settle(elsewhere)
     watcher = SpoolWatcher(spool)
-    assert watcher.look().flushed_at is None
+    assert watcher.view().flushed_at is None
     part = elsewhere / f"{STREAM}-000001.flac.part"
     part.write_bytes(b"a")
     os.utime(part, (9, 9))
-    assert watcher.look().flushed_at == 9_000_000
+    assert watcher.view().flushed_at == 9_000_000
 
 
 def test_a_folder_that_vanished_is_an_error(tmp_path: Path) -> None:
     watcher = SpoolWatcher(Spool(tmp_path / "gone", "porch"))
     for _ in range(2):
         with pytest.raises(SpoolError, match="cannot be listed"):
-            watcher.look()
+            watcher.view()

@@ -23,7 +23,7 @@ from edge import __version__
 from edge.core.errors import ImHearingError
 from edge.core.instant import Instant
 from edge.messaging.events import RecorderState, RecorderStatus
-from query_service.queries.protocol import Backlog, RecorderReport, StatusAnswer
+from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
 from tests.support.wait import DEADLINE
 
 FRONT = Path(imhearing.__file__)

@@ -19,7 +19,7 @@ from rich.console import Console
 from commands.fetch import _print_report as tell_fetched
 from commands.query import print_coverage
 from commands.show import formats as show
-from commands.show.answer_tables import print_levels, print_sounds
+from commands.show.answer_tables import print_listing
 from commands.show.coverage_bar import cells, legend, rows, totals
 from commands.show.node_view import NodeView, describe, size
 from commands.up.display import NodeSnapshot
@@ -38,23 +38,21 @@ from edge.messaging.events import (
     SoundHeard,
     ThresholdCrossed,
 )
-from query_service.client.client import FetchReport
-from query_service.queries.protocol import (
+from query_service.api import FetchReport
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.levels import LevelsAnswer, LevelStep
+from query_service.queries.sounds import Sound, SoundsAnswer
+from query_service.queries.values import (
     ArchivePlace,
-    CoverageAnswer,
     Cut,
     Expired,
     Future,
     Gap,
     Interval,
-    LevelsAnswer,
-    LevelStep,
     Paused,
     Pending,
     Recorded,
     Recording,
-    Sound,
-    SoundsAnswer,
 )
 
 START = Instant.parse("2026-03-03T22:00:00Z")
@@ -180,7 +178,7 @@ def test_a_narrow_terminal_keeps_the_numbers_of_levels(width: int) -> None:
         answer = LevelsAnswer(
             id="x", node="porch", from_=START, to=Instant(START + end * MICROSECONDS), step=60, levels=(step,)
         )  # fmt: skip
-        print_levels(answer, console, utc=True)
+        print_listing(answer, console, utc=True)
         text = console.export_text()
         for number in ("22:00:00.000", "-42.1", "-20.2", "-40.3", "-42.5", "-50.6"):
             assert number in text
@@ -197,7 +195,7 @@ def test_a_narrow_terminal_keeps_the_numbers_of_sounds(width: int) -> None:
     )  # fmt: skip
     console = Console(width=width, record=True, file=io.StringIO(), highlight=False)
     answer = SoundsAnswer(id="x", node="porch", from_=START, to=Instant(START + 1), sounds=(sound,), archives={})
-    print_sounds(answer, console, utc=True)
+    print_listing(answer, console, utc=True)
     text = console.export_text()
     assert all(words in text for words in ("~22:00:00.000", "lasts", "-20.0 dBFS", "-30.0 dBFS", "pending"))
 
@@ -254,10 +252,10 @@ def test_tables_of_sounds_and_levels_fit_the_width() -> None:
         lafmax=None, l10=-40.0, l50=-42.5, l90=-50.0,
     )  # fmt: skip
     console = Console(width=80, record=True, file=io.StringIO(), highlight=False)
-    print_sounds(SoundsAnswer(**head, sounds=(sound,), archives={}), console, utc=True)
-    print_sounds(SoundsAnswer(**head, sounds=(), archives={}), console, utc=True)
-    print_levels(LevelsAnswer(**head, step=60, levels=(step,)), console, utc=True)
-    print_levels(LevelsAnswer(**head, step=60, levels=()), console, utc=True)
+    print_listing(SoundsAnswer(**head, sounds=(sound,), archives={}), console, utc=True)
+    print_listing(SoundsAnswer(**head, sounds=(), archives={}), console, utc=True)
+    print_listing(LevelsAnswer(**head, step=60, levels=(step,)), console, utc=True)
+    print_listing(LevelsAnswer(**head, step=60, levels=()), console, utc=True)
     text = console.export_text()
     assert "~22:00:00.000   lasts  -20.0 dBFS  -30.0 dBFS  pending" in text
     assert "no sounds: none was as loud as [thresholds] sound_level" in text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge.core import wire
 from edge.core.errors import SpoolError, WireError
 from edge.messaging.bus import Bus
-from edge.messaging.command_server import MAX_CORRELATION, MAX_REQUEST, Desk, Replays, address, id_of
+from edge.messaging.command_server import MAX_CORRELATION, MAX_REQUEST, CommandServer, address, id_of
 from edge.messaging.commands import EVERY_VERB, Command, Pause, Rotate, SetLimit
 from edge.messaging.events import Response
 from edge.messaging.messages import InboundMessage
@@ -39,7 +39,7 @@ class Recorded:
 
 
 class Node:
-    """A desk whose commands are carried out at once."""
+    """A command server whose commands are carried out at once."""
 
     def __init__(self, handler: Callable[[Any], dict[str, Any] | None] = lambda _: {}, room: bool = True) -> None:
         self.bus = Recorded()
@@ -55,7 +55,7 @@ class Node:
             return room
 
         handlers: dict[type[Command], Any] = {Pause: note, Rotate: note, SetLimit: note}
-        Desk(cast(Bus, self.bus), "porch", handlers, run, stray=True)
+        CommandServer(cast(Bus, self.bus), "porch", handlers, run, stray=True)
 
     def deliver(self, verb: str, payload: bytes | dict[str, Any], **envelope: Any) -> Response | None:
         """The answer, if there is one."""
@@ -199,12 +199,14 @@ def test_without_room_the_sender_is_told() -> None:
     assert refusal(Node(room=False), "rotate", {"id": "a" * 16}) == ("busy", None)
 
 
-def test_only_so_many_answers_are_remembered() -> None:
-    replays = Replays(limit=2)
-    for name in "abc":
-        replays.remember(Rotate(id=name * 16), Response(id=name, ok=True))
-    assert replays.answer_to(Rotate(id="a" * 16)) is None
-    assert replays.answer_to(Rotate(id="c" * 16)) is not None
+def test_a_command_whose_answer_was_forgotten_is_carried_out_again() -> None:
+    node = Node()
+    for number in range(1_001):
+        node.deliver("rotate", {"id": f"{number:016}"})
+    node.deliver("rotate", {"id": f"{1_000:016}"})
+    assert len(node.carried_out) == 1_001
+    node.deliver("rotate", {"id": f"{0:016}"})
+    assert len(node.carried_out) == 1_002
 
 
 _json = st.recursive(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.messaging.messages import OutboundMessage
-from edge.messaging.outbox import Delays, Outbox
+from edge.messaging.outbox import Outbox, ReconnectDelays
 
 
 class Receipt:
@@ -68,31 +68,38 @@ def test_it_never_holds_more_than_its_limit(sent: list[bool], limit: int) -> Non
     assert len(box.take(0)) <= limit
 
 
+def greatest() -> float:
+    """The random number that leaves a delay as it is."""
+    return 1.0
+
+
 def test_delays_double_up_to_half_a_minute_and_are_never_below_half_of_that() -> None:
-    delays = Delays()
-    told = [delays.after("unreachable", 0.0, 1.0) for _ in range(9)]
-    assert told == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert delays.after("unreachable", 0.0, 0.0) == 15
+    delays = ReconnectDelays(greatest)
+    found = [delays.after("unreachable", 0.0) for _ in range(9)]
+    assert found == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    lowest = ReconnectDelays(lambda: 0.0)
+    assert [lowest.after("unreachable", 0.0) for _ in range(9)][-1] == 15
 
 
 def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
-    delays = Delays()
+    delays = ReconnectDelays(greatest)
     for _ in range(9):
-        delays.after("unreachable", 0.0, 1.0)
-    assert delays.after("lost", 60.0, 1.0) == 0.5
+        delays.after("unreachable", 0.0)
+    assert delays.after("unreachable", 60.0) == 30
+    assert delays.after("lost", 60.0) == 0.5
 
 
-def test_two_that_push_each_other_out_do_not_race() -> None:
-    delays = Delays()
-    assert [delays.after("lost", 0.1, 1.0) for _ in range(4)] == [0.5, 1, 2, 4]
+def test_two_clients_that_take_over_each_others_session_do_not_race() -> None:
+    delays = ReconnectDelays(greatest)
+    assert [delays.after("lost", 0.1) for _ in range(4)] == [0.5, 1, 2, 4]
 
 
 def test_a_refusal_is_tried_again_slowly() -> None:
-    delays = Delays()
-    assert delays.after("refused", 0.1, 1.0) == 15
-    assert delays.after("refused", 0.1, 1.0) == 30
+    delays = ReconnectDelays(greatest)
+    assert delays.after("refused", 0.1) == 15
+    assert delays.after("refused", 0.1) == 30
 
 
 @given(st.floats(0, 1))
 def test_jitter_keeps_within_half(chance: float) -> None:
-    assert 0.25 <= Delays().after("lost", 0.0, chance) <= 0.5
+    assert 0.25 <= ReconnectDelays(lambda: chance).after("lost", 0.0) <= 0.5

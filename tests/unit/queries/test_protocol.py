@@ -13,10 +13,11 @@ from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.instant import Instant
 from edge.core.values import Where
-from query_service.queries.protocol import (
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request, read_answer, read_request
+from query_service.queries.values import (
     MAX_REQUEST,
     ArchivePlace,
-    CoverageAnswer,
     Cut,
     ErrorAnswer,
     Expired,
@@ -27,9 +28,6 @@ from query_service.queries.protocol import (
     Pending,
     Recorded,
     Recording,
-    Request,
-    read_answer,
-    read_request,
     refusal,
 )
 

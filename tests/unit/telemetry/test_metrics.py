@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from edge.core.instant import Instant
 from edge.messaging.events import ArchiverState, LevelMeasured, RecorderState
-from query_service.queries.protocol import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
+from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 from query_service.telemetry.metrics import NodeFacts, render
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,7 @@
-"""Asks through any door, page by page, and fetches sound. `query` and `fetch` are for callers without asyncio."""
+"""The Python interface: query a node, or all of them, and fetch sound, by whichever way.
+
+`query`, `query_all` and `fetch` are for callers without asyncio. Each way's library is imported only when it is used.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from edge.configuration.settings import Settings
 from edge.core.errors import DoorError
 from edge.core.ids import EVERY_NODE, is_node_name
 from edge.core.instant import Instant
-from query_service.client.fleet import FleetAnswer, FleetDoor, ask_fleet
-from query_service.client.watching import Heard, watch
-from query_service.queries.paging import Door, ask, new_id, pages
-from query_service.queries.protocol import DEFAULT_LIMIT, DEFAULT_STEP, GoodAnswer, QuestionType, Request, SoundOrder
+from query_service.client.fleet import FleetAnswer, FleetClient, query_fleet
+from query_service.client.paging import NodeClient, pages, query_node
+from query_service.client.watching import NodeEvent, watch
+from query_service.queries.protocol import GoodAnswer, Question, request_for
 from query_service.sound.fetch import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
 
 if TYPE_CHECKING:
@@ -24,24 +27,24 @@ if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
 
 __all__ = [
-    "Door",
     "FetchProgress",
     "FetchReport",
     "FleetAnswer",
     "Gaps",
-    "Heard",
+    "NodeClient",
+    "NodeEvent",
     "OnProgress",
     "Question",
     "Via",
-    "ask",
-    "ask_fleet",
+    "connect",
+    "connect_fleet",
     "fetch",
     "fetch_sound",
-    "open_door",
-    "open_fleet",
     "pages",
     "query",
     "query_all",
+    "query_fleet",
+    "query_node",
     "read_identity",
     "watch",
 ]
@@ -49,21 +52,6 @@ __all__ = [
 Via = Literal["local", "ably", "mqtt", "http"]
 
 _TOKEN_SECONDS = 3_600
-
-
-class Question(TypedDict, total=False):
-    """What to ask: [start, end), of all but `status`; sounds in `order`, from `min_level` (LAFmax, dB) up; levels in
-    steps of `step` seconds; `urls`: with links to the archives; `limit`: intervals, sounds or steps of one page.
-    """
-
-    type: QuestionType
-    start: Instant | None
-    end: Instant | None
-    limit: int
-    urls: bool
-    order: SoundOrder
-    min_level: float | None
-    step: int
 
 
 def query(
@@ -75,16 +63,16 @@ def query(
     token: str | None = None,
     **question: Unpack[Question],
 ) -> GoodAnswer:
-    """The answer to one question (see `Question`; coverage, unless its `type` says otherwise), all pages in one.
+    """The answer to one query (see `Question`; `type` is coverage by default), all pages in one.
 
     `node` defaults to the configured one (HTTP: to whoever answers); `token` (Ably) to one made from `[ably] api_key`.
-    `timeout` in seconds, per page. Raises QueryRefused when the node says no, DoorError when it stays silent or cannot
-    be reached.
+    `timeout` in seconds, per page. Raises QueryRefused when the node refuses, DoorError when it does not answer or
+    cannot be reached.
     """
 
     async def run() -> GoodAnswer:
-        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
-            return await ask(door, _request(question), timeout)
+        async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
+            return await query_node(client, request_for(question), timeout)
 
     return asyncio.run(run())
 
@@ -92,27 +80,13 @@ def query(
 def query_all(
     settings: Settings, *, timeout: float = 10.0, token: str | None = None, **question: Unpack[Question]
 ) -> FleetAnswer:
-    """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who stayed silent."""
+    """As `query`, of every node at once, over Ably: each node's whole answer, who refused, and who did not answer."""
 
     async def run() -> FleetAnswer:
-        async with open_fleet(settings, token=token, timeout=timeout) as door:
-            return await ask_fleet(door, _request(question), timeout)
+        async with connect_fleet(settings, token=token, timeout=timeout) as client:
+            return await query_fleet(client, request_for(question), timeout)
 
     return asyncio.run(run())
-
-
-def _request(question: Question) -> Request:
-    return Request(
-        id=new_id(),
-        type=question.get("type", "coverage"),
-        from_=question.get("start"),
-        to=question.get("end"),
-        limit=question.get("limit", DEFAULT_LIMIT),
-        urls=question.get("urls", False),
-        order=question.get("order", "loudest"),
-        min_level=question.get("min_level"),
-        step=question.get("step", DEFAULT_STEP),
-    )
 
 
 def fetch(
@@ -139,9 +113,9 @@ def fetch(
     keys = read_identity(identity)
 
     async def run() -> FetchReport:
-        async with open_door(settings, via, node=node, token=token, timeout=timeout) as door:
+        async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
             return await fetch_sound(
-                door, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
+                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
             )
 
     return asyncio.run(run())
@@ -157,62 +131,62 @@ def read_identity(identity: Path | None) -> Keys | None:
 
 
 @asynccontextmanager
-async def open_door(
+async def connect(
     settings: Settings, via: Via, *, node: str | None = None, token: str | None = None, timeout: float = 10.0
-) -> AsyncIterator[Door]:
-    """A door to `node`, closed at the end. DoorError when it cannot be opened."""
+) -> AsyncIterator[NodeClient]:
+    """A client of `node`, closed at the end. DoorError when it cannot be opened."""
     wanted = node or settings.node.name
     if not is_node_name(wanted):
-        raise DoorError(f"{wanted[:70]!r} is no node's name")
-    door = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
+        raise DoorError(f"{wanted[:70]!r} is not a node's name")
+    client = await _opened(settings, via, wanted, token, timeout, any_node=node is None)
     try:
-        yield door
+        yield client
     finally:
-        await door.close()
+        await client.close()
 
 
 @asynccontextmanager
-async def open_fleet(
+async def connect_fleet(
     settings: Settings, *, token: str | None = None, timeout: float = 10.0
-) -> AsyncIterator[FleetDoor]:
-    """A door to all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
-    door = await _ably_door(settings, EVERY_NODE, token, timeout)
+) -> AsyncIterator[FleetClient]:
+    """A client of all nodes, over Ably; closed at the end. DoorError when it cannot be opened."""
+    client = await _ably_door(settings, EVERY_NODE, token, timeout)
     try:
-        yield door
+        yield client
     finally:
-        await door.close()
+        await client.close()
 
 
 async def _opened(
     settings: Settings, via: Via, node: str, token: str | None, timeout: float, *, any_node: bool
-) -> Door:
+) -> NodeClient:
     match via:
         case "local":
             return await _local_door(settings, node)
         case "ably":
             return await _ably_door(settings, node, token, timeout)
         case "mqtt":
-            from query_service.client.mqtt import MqttClient  # noqa: PLC0415 - each door's library only with it
+            from query_service.client.mqtt import MqttClient  # noqa: PLC0415
 
-            door = MqttClient(settings.mqtt, node)
-            await door.open(timeout)
-            return door
+            client = MqttClient(settings.mqtt, node)
+            await client.open(timeout)
+            return client
         case "http":
             from query_service.client.http import HttpClient  # noqa: PLC0415
 
             return HttpClient(settings.http, node, any_node=any_node)
 
 
-async def _local_door(settings: Settings, node: str) -> Door:
-    from query_service.doors.local import LocalDoor  # noqa: PLC0415 - pony, which the other doors do without
+async def _local_door(settings: Settings, node: str) -> NodeClient:
+    from query_service.answer.node_answers import NodeAnswers  # noqa: PLC0415
 
     if node != settings.node.name:
         raise DoorError(f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http")
-    return LocalDoor(settings)
+    return NodeAnswers(settings)
 
 
 async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> AblyClient:
-    from query_service.client.ably import AblyClient, new_client_id  # noqa: PLC0415 - the SDK, 30 MB
+    from query_service.client.ably import AblyClient, new_client_id  # noqa: PLC0415
     from query_service.realtime import tokens  # noqa: PLC0415
 
     token = token or settings.ably.token.reveal()
@@ -222,6 +196,6 @@ async def _ably_door(settings: Settings, node: str, token: str | None, timeout: 
         now = Instant.from_seconds(time.time())
         return token or tokens.client_token(settings.ably.api_key, client_id, _TOKEN_SECONDS, now)
 
-    door = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
-    await door.open(timeout)
-    return door
+    client = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
+    await client.open(timeout)
+    return client

@@ -1,4 +1,4 @@
-"""Waits for answers on behalf of a client: sends a question again, with the same id, while the node stays silent."""
+"""Queries of a client without an answer yet: each is sent again, with the same id, while the node does not answer."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, WireError
 from query_service.queries.protocol import Answer, Request, read_answer
 
 log = logging.getLogger(__name__)
 
-_FIRST_PATIENCE = 2.0  # seconds until a silent node is asked again; then twice that, and so on
-_PAUSE_AFTER_TROUBLE = 0.5  # seconds
+_FIRST_RESEND = 2.0  # seconds without an answer until the query is sent again, doubled each time
+_PAUSE_AFTER_FAILURE = 0.5  # seconds, where it could not be sent
 
 Send = Callable[[Request, float], Awaitable[None]]  # the float: seconds left; DoorError: it may have left all the same
 
 
-class Waiting:
-    """The questions that are under way on one connection. One event loop."""
+class PendingQueries:
+    """The queries in flight on one connection. One event loop."""
 
     def __init__(self) -> None:
         self._arrived: dict[str, dict[str, Answer]] = {}  # request id -> node -> its answer
@@ -26,14 +27,14 @@ class Waiting:
         self._failure: DoorError | None = None
 
     def receive(self, data: bytes, sender: str | None = None) -> None:
-        """Takes in what may be an answer. `sender`: who sent it, as the server says; it can speak for no other node."""
+        """Takes in what may be an answer. `sender`, where the server vouches for one, must be the node that answers."""
         try:
             answer = read_answer(data)
         except WireError as problem:
-            log.warning("an answer that cannot be read: %s", problem)
+            log.warning("ignored an answer that cannot be read: %s", problem)
             return
         if sender is not None and answer.node != sender:
-            log.warning("an answer for %.80r came from %.80r: ignored", answer.node, sender)
+            log.warning("ignored an answer of %.80r sent by %.80r", answer.node, sender)
             return
         waited_for = self._arrived.get(answer.id)
         if waited_for is not None:
@@ -41,31 +42,33 @@ class Waiting:
             self._changed.set()
 
     def fail(self, problem: DoorError) -> None:
-        """No answer will come any more."""
+        """Ends all waiting: the connection is lost."""
         self._failure = problem
         self._changed.set()
 
-    async def one(self, request: Request, send: Send, node: str, timeout: float) -> Answer:
+    async def first_answer(self, request: Request, send: Send, node: str, timeout: float) -> Answer:
         """The first answer; DoorError that names `node` when none comes within `timeout` seconds."""
-        answers, problem = await self._ask(request, send, bool, timeout)
+        answers, problem = await self._collect(request, send, bool, timeout)
         if answers:
             return next(iter(answers.values()))
         reason = f" ({problem})" if problem else "; is it running, and is the name right?"
         raise DoorError(f"node {node} gave no answer within {timeout:g} s{reason}")
 
-    async def each(self, request: Request, send: Send, nodes: Iterable[str], timeout: float) -> dict[str, Answer]:
+    async def answers_by_node(
+        self, request: Request, send: Send, nodes: Iterable[str], timeout: float
+    ) -> dict[str, Answer]:
         """The answers by node, until all of `nodes` have answered or `timeout` seconds are over."""
         wanted = set(nodes)
-        answers, _ = await self._ask(request, send, lambda found: wanted <= found.keys(), timeout)
+        answers, _ = await self._collect(request, send, lambda found: wanted <= found.keys(), timeout)
         return {node: answer for node, answer in answers.items() if node}
 
-    async def _ask(
+    async def _collect(
         self, request: Request, send: Send, enough: Callable[[dict[str, Answer]], bool], timeout: float
     ) -> tuple[dict[str, Answer], DoorError | None]:
         found = self._arrived[request.id] = {}
         clock = asyncio.get_running_loop().time
         ends_at = clock() + timeout
-        patience, problem = _FIRST_PATIENCE, None
+        backoff, problem = Backoff(_FIRST_RESEND), None
         try:
             async with asyncio.timeout_at(ends_at):
                 while not enough(found):
@@ -74,8 +77,8 @@ class Waiting:
                         await send(request, max(0.1, ends_at - clock()))
                     except DoorError as trouble:
                         problem = trouble
-                    await self._until(found, enough, patience if problem is None else _PAUSE_AFTER_TROUBLE)
-                    patience *= 2
+                    wait = backoff.next_delay()
+                    await self._until(found, enough, wait if problem is None else _PAUSE_AFTER_FAILURE)
         except TimeoutError:
             pass
         finally:

@@ -27,19 +27,17 @@ from edge.core.errors import (
     StoreUnreachable,
 )
 from edge.core.instant import MICROSECONDS
-from query_service.queries.paging import Door, coverage_pages, new_id
-from query_service.queries.protocol import (
+from query_service.client.paging import NodeClient, coverage_pages
+from query_service.queries.clip import Clip, ClipAnswer
+from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.values import (
     MAX_ANSWER,
-    Answer,
     ArchivePlace,
-    Clip,
-    ClipAnswer,
     ErrorAnswer,
     ErrorCode,
     Interval,
     Pending,
     Recorded,
-    Request,
     refusal,
 )
 
@@ -73,12 +71,12 @@ class _Encrypted(NamedTuple):
 
 
 class ClipMaker:
-    """Makes clips for one node. `open_door` gives a door to the node's own answers, with links that work from here."""
+    """Makes clips for one node. `connect` gives a client of the node's own answers, with links that work from here."""
 
-    def __init__(self, settings: Settings, open_door: Callable[[], Door]) -> None:
+    def __init__(self, settings: Settings, connect: Callable[[], NodeClient]) -> None:
         self._settings = settings
         self._node = settings.node.name
-        self._open_door = open_door
+        self._open_client = connect
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._under_way = 0
 
@@ -134,14 +132,14 @@ class ClipMaker:
             raise _Refused(
                 "bad_request", f"a clip is at most {LONGEST} s long; ask for parts, or fetch the range", "to"
             )
-        door = self._open_door()
+        client = self._open_client()
         try:
-            await self._check(door, request)
+            await self._check(client, request)
             with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
-                report = await fetch_sound(door, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
+                report = await fetch_sound(client, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
                 clip = await asyncio.to_thread(self._store, report)
         finally:
-            await door.close()
+            await client.close()
         holes = _that_fit(report.holes)
         return ClipAnswer(
             id=request.id,
@@ -153,12 +151,12 @@ class ClipMaker:
             holes_left_out=len(report.holes) - len(holes),
         )
 
-    async def _check(self, door: Door, request: Request) -> None:
+    async def _check(self, client: NodeClient, request: Request) -> None:
         """Whether there is sound, all of one kind, that we can read. Raises _Refused."""
         kinds: dict[tuple[int, int], Recorded | Pending] = {}
         encrypted: list[_Encrypted] = []
         asked = Request(id=new_id(), from_=request.from_, to=request.to, urls=False)
-        async for page in coverage_pages(door, asked):
+        async for page in coverage_pages(client, asked):
             for interval in page.intervals:
                 if not isinstance(interval, Recorded | Pending):
                     continue

@@ -1,6 +1,6 @@
-"""Takes connections for an aiohttp server: a bounded number of them, and none that only sits there.
+"""Accepts connections for an aiohttp server: a bounded number, and none that stays idle.
 
-Who floods the port must not shut out others, eat up the descriptors of the process, or fill its log.
+Flooding the port must not shut out others, use up the file descriptors of the process, or fill its log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp.http import HttpProcessingError
 
 log = logging.getLogger(__name__)
 
-MOST = 100  # connections of one server
+MAX_CONNECTIONS = 100  # connections of one server
 HEAD_SECONDS = 5.0  # for a connection to send the head of a first request that is served
 LINGERING_SECONDS = 2.0  # for what is left of a body that nobody wants
 _LOG_SECONDS = 60.0  # at most one line of a kind in that time
@@ -28,31 +28,31 @@ _PAUSE = 1.0  # seconds after the system refused a connection
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-class Listener:
+class HttpListener:
     """Listens between `start` and `stop` for the server called `what` in the log. One event loop.
 
-    Once MOST connections are open a new one takes the place of the oldest that was never served, else of the oldest
-    that waits; where all of them are being served, it is closed.
+    Once MAX_CONNECTIONS are open, a new one replaces the oldest that was never served, or else the oldest idle one;
+    where all of them are being served, the new one is closed.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._open: dict[asyncio.BaseTransport, _Visit] = {}  # the oldest first
+        self._open: dict[asyncio.BaseTransport, _Connection] = {}  # the oldest first
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._full, self._failed = Rarely(_LOG_SECONDS), Rarely(_LOG_SECONDS)
+        self._full, self._failed = OncePer(_LOG_SECONDS), OncePer(_LOG_SECONDS)
         self.address: tuple[str, int] = ("", 0)
 
     async def start(self, server: web.Server | None, host: str, port: int) -> None:
         """Listens; `address` is then where. `server` is a runner's. OSError: the port is taken, or no such host."""
         if server is None:
             raise ValueError("the runner has to be set up first")
-        self._sockets = await _bound(host, port, MOST)
+        self._sockets = await _bound(host, port, MAX_CONNECTIONS)
         self.address = self._sockets[0].getsockname()[:2]
         self._tasks = [asyncio.create_task(self._accept(server, each)) for each in self._sockets]
 
     async def stop(self) -> None:
-        """Takes no more; those that are open are the runner's to end."""
+        """Accepts no more; the runner closes those that are open."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -63,7 +63,7 @@ class Listener:
     def serving(self, request: web.Request) -> Iterator[None]:
         """Around the work for a request whose sender may ask: its connection stays meanwhile."""
         transport = request.transport
-        visit = self._open.setdefault(transport, _Visit()) if transport is not None else _Visit()
+        visit = self._open.setdefault(transport, _Connection()) if transport is not None else _Connection()
         visit.served = True
         visit.under_way += 1
         try:
@@ -91,16 +91,16 @@ class Listener:
             except OSError:
                 taken.close()
                 continue
-            self._open.setdefault(transport, _Visit())
+            self._open.setdefault(transport, _Connection())
             loop.call_later(HEAD_SECONDS, self._expire, transport)
 
     def _make_room(self) -> bool:
         """Whether one more may come."""
         self._open = {each: visit for each, visit in self._open.items() if _is_open(each)}
-        if len(self._open) < MOST:
+        if len(self._open) < MAX_CONNECTIONS:
             return True
         if self._full.now():
-            log.warning("%s: %d connections, and more want in: the idle ones are closed", self._what, MOST)
+            log.warning("%s: %d connections, and more want in: the idle ones are closed", self._what, MAX_CONNECTIONS)
         waiting = [each for each, visit in self._open.items() if not visit.under_way]
         if not waiting:
             return False
@@ -116,16 +116,16 @@ class Listener:
             _abort(transport)
 
 
-class _Visit:
-    """What of a connection decides who has to go."""
+class _Connection:
+    """What decides whether a connection gives way to a new one."""
 
     def __init__(self) -> None:
         self.served = False
         self.under_way = 0
 
 
-class Rarely:
-    """Says yes at most once in `seconds`."""
+class OncePer:
+    """True at most once in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -139,11 +139,11 @@ class Rarely:
 
 
 class _Quiet(logging.Filter):
-    """No word of requests that are none, and a traceback of other faults at most once a minute."""
+    """Drops malformed requests, and logs other faults at most once a minute."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._faults = Rarely(_LOG_SECONDS)
+        self._faults = OncePer(_LOG_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
         problem = record.exc_info[1] if record.exc_info else None
@@ -155,7 +155,7 @@ _server_log.addFilter(_Quiet())
 
 
 def server_options() -> dict[str, Any]:
-    """What an AppRunner behind a Listener is made with."""
+    """What an AppRunner behind a HttpListener is made with."""
     return {"access_log": None, "lingering_time": LINGERING_SECONDS, "logger": _server_log}
 
 

@@ -1,4 +1,4 @@
-"""Requests that come twice: the second gets the first one's answer. Bounded; gone after minutes or with the process."""
+"""Requests that arrive twice: the second gets the answer of the first. Bounded, and lost with the process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from edge.core import wire
-from query_service.queries.protocol import Answer, ErrorAnswer, ErrorCode, refusal
-
-Key = tuple[str, str]  # client id, request id
+Key = tuple[str, str]  # sender (or verb) and request id
 Verdict = Literal["new", "in_work", "other_body"]
-
-_PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
-
-
-def other_body(request_id: str, node: str) -> ErrorAnswer:
-    """The answer to a request whose id stood for another one."""
-    message = "id was used for another request; a new request needs a new one"
-    return refusal(request_id, node, "bad_request", message, "id")
 
 
 class _Seen(NamedTuple):
@@ -29,10 +18,11 @@ class _Seen(NamedTuple):
     answer: bytes | None
 
 
-class Replays:
-    """Remembers the requests of the last `seconds` and their answers, at most `entries` and about `answer_bytes`.
+class ReplayCache:
+    """Remembers the requests of the last `seconds` and their answers: at most `entries`, and about `answer_bytes`.
 
-    Who got no answer asks again within a minute or two; after that it is computed again, which harms nobody.
+    A sender without an answer asks again within a minute or two; after that the request counts as new. One thread at a
+    time.
     """
 
     def __init__(
@@ -48,6 +38,9 @@ class Replays:
         self._clock = clock
         self._seen: OrderedDict[Key, _Seen] = OrderedDict()  # the oldest first
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def begin(self, key: Key, body: bytes) -> Verdict | bytes:
         """Whether to answer this request; the answer itself where it was given before."""
         self._make_room()
@@ -61,17 +54,8 @@ class Replays:
             return "other_body"
         return "in_work" if seen.answer is None else seen.answer
 
-    def settle(self, key: Key, answer: Answer) -> bytes:
-        """The answer's bytes, kept for those who ask again; not of a trouble that passes: that is a new request."""
-        data = wire.encode(answer)
-        if isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING:
-            self.forget(key)
-        else:
-            self.finish(key, data)
-        return data
-
     def finish(self, key: Key, answer: bytes) -> None:
-        """Keeps the answer for those who ask again."""
+        """Keeps the answer for when the request is repeated."""
         seen = self._seen.get(key)
         if seen is not None and seen.answer is None:
             self._seen[key] = seen._replace(answer=answer)
@@ -79,7 +63,7 @@ class Replays:
             self._make_room()
 
     def forget(self, key: Key) -> None:
-        """Nothing worth keeping was answered: asked again, it is a new request."""
+        """The answer is not worth keeping: repeated, the request counts as new."""
         seen = self._seen.pop(key, None)
         self._room += len(seen.answer or b"") if seen else 0
 

@@ -1,4 +1,4 @@
-"""Why nobody answered, in plain words: what HTTP libraries say of it are their own matters. Pure."""
+"""Why a connection failed, in plain words instead of an HTTP library's. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import ssl
 from urllib.parse import urlsplit
 
 
-def why(problem: BaseException) -> str:
-    """`connection refused`; of an error that is none of a connection, its own text."""
+def explain(problem: BaseException) -> str:
+    """`connection refused`; for an error that is not about a connection, its own text."""
     cause = getattr(problem, "os_error", problem)  # aiohttp's ClientConnectorError
     match cause:
         case TimeoutError():
@@ -24,8 +24,8 @@ def why(problem: BaseException) -> str:
     return str(cause) or type(cause).__name__
 
 
-def is_here(url: str) -> bool:
-    """Whether that address is one of this machine alone, as those of `imhearing up` are."""
+def is_loopback_url(url: str) -> bool:
+    """Whether that address is on this machine alone, like those of `imhearing up`."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -1,13 +1,10 @@
-"""Answers straight from a node's data folder: what stands behind each of its doors, and a door without a network."""
+"""Answers straight from a node's data folder: behind each of its doors, and for `--via local` without any."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -17,43 +14,36 @@ from edge.core import wire
 from edge.core.errors import DoorError, SpoolError
 from edge.core.ids import is_chunk_id
 from edge.spool.spool import Spool
-from query_service.answer.facts import FactFinder
+from query_service.answer.clip import ClipMaker
+from query_service.answer.facts import FactReader
 from query_service.answer.presigning import Presigner
 from query_service.answer.responder import Responder
-from query_service.queries.protocol import Answer, ErrorAnswer, Request, read_request
-from query_service.sound.clips import ClipMaker
-
-T = TypeVar("T")
-
-
-class LocalFile(NamedTuple):
-    """A finished chunk on this machine, and what its bytes must be."""
-
-    path: Path
-    sha256: str
+from query_service.queries.protocol import Answer, Request, read_request
+from query_service.queries.values import ErrorAnswer
+from query_service.sound.local_files import LocalFile
 
 
-class LocalDoor:
-    """Asks the data folder that `settings` name. Its work is done in one thread: SQLite connections belong to one."""
+class NodeAnswers:
+    """Answers from the data folder in `settings`, in one thread: an SQLite connection belongs to one."""
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
         self._spool = Spool(settings.recorder.record_path, self.node)
         self._catalog = CatalogReader(settings.catalog.db_path)
-        finder = FactFinder(self._spool, self._catalog)
+        finder = FactReader(self._spool, self._catalog)
         self._responder = Responder(self.node, finder, Presigner(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
-        self._clips = ClipMaker(settings, lambda: LocalDoor(_from_inside(settings)))
+        self._clips = ClipMaker(settings, lambda: NodeAnswers(_from_inside(settings)))
 
     async def answer(self, request: Request) -> Answer:
         """The answer, however long it takes; never raises."""
         if request.type == "clip":
             return await self._clips.answer(request)
-        return await self._in_thread(self._responder.answer, request)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._responder.answer, request)
 
-    async def ask(self, request: Request, timeout: float = 10.0) -> Answer:
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError when it takes longer than `timeout` seconds."""
-        # as the other doors get it: what is wrong with a request is told in one place
+        # read like a request through any other door, so that one place checks it
         read = read_request(wire.encode(request), self.node)
         if isinstance(read, ErrorAnswer):
             return read
@@ -73,9 +63,6 @@ class LocalDoor:
             return None
         path = self._spool.layout.audio_path(chunk)
         return LocalFile(path, chunk.sha256) if path.exists() else None
-
-    async def _in_thread(self, work: Callable[[T], Answer], given: T) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, given)
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads

@@ -19,11 +19,12 @@ from edge.core.errors import QueryRefused
 from edge.core.instant import Instant
 from edge.core.values import Encryption
 from edge.embedded import ports
-from query_service.client import client
-from query_service.queries.paging import new_id
-from query_service.queries.protocol import Answer, ClipAnswer, ErrorAnswer, Gap, Request
-from query_service.sound import clips
-from query_service.sound.clips import LONGEST, ClipMaker
+from query_service import api
+from query_service.answer import clip as clips
+from query_service.answer.clip import LONGEST, ClipMaker
+from query_service.queries.clip import ClipAnswer
+from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.values import ErrorAnswer, Gap
 from query_service.sound.fetch import FetchReport
 from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode, running_service
@@ -52,7 +53,7 @@ def at(seconds: float) -> Instant:
 
 
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:
-    answer = client.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
+    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
     assert isinstance(answer, ClipAnswer)
     return answer
 
@@ -103,7 +104,7 @@ def test_a_remote_client_gets_one_too(node: QueryNode, store: RunningStore) -> N
     with server_in_thread() as server:
         settings = node.with_doors(server, s3=store.settings)
         with running_service(settings):
-            answer = client.query(settings, "ably", type="clip", start=at(0), end=at(3), timeout=DEADLINE)
+            answer = api.query(settings, "ably", type="clip", start=at(0), end=at(3), timeout=DEADLINE)
             assert isinstance(answer, ClipAnswer)
             assert answer.clip.frames == 3 * RATE
 
@@ -162,10 +163,10 @@ def test_a_store_that_does_not_answer_is_told(node: QueryNode, store: RunningSto
 
 def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Settings) -> None:
     async def run() -> list[Answer]:
-        async with client.open_door(settings, "local") as door:
+        async with api.connect(settings, "local") as door:
             asked = [Request(id=new_id(), type="clip", from_=at(0), to=at(5)) for _ in range(8)]
-            answering = [asyncio.create_task(door.ask(request, 30)) for request in asked]
-            await asyncio.wait_for(door.ask(Request(id=new_id(), type="status"), 5), DEADLINE)
+            answering = [asyncio.create_task(door.query(request, 30)) for request in asked]
+            await asyncio.wait_for(door.query(Request(id=new_id(), type="status"), 5), DEADLINE)
             return await asyncio.gather(*answering)
 
     answers = asyncio.run(run())

@@ -1,0 +1,72 @@
+"""The request pipeline for queries, behind the doors whose messages may arrive twice or late (Ably, MQTT)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from edge.core import wire
+from edge.messaging.replay_cache import ReplayCache
+from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket
+from query_service.queries.protocol import Answer, Request, read_request
+from query_service.queries.values import ErrorAnswer, ErrorCode
+
+AnswerQuery = Callable[[Request], Awaitable[Answer]]
+
+_PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
+
+
+class AdmittedQuery(NamedTuple):
+    """A query that will be answered."""
+
+    request: Request
+    ticket: Ticket
+
+
+class QueryPipeline:
+    """From the bytes of a request to the bytes of its answer. `answer` must not raise. `urls` as for `read_request`."""
+
+    def __init__(
+        self, node: str, answer: AnswerQuery, limit: int, limit_per_sender: int | None = None, *, urls: bool = True
+    ) -> None:
+        self._node = node
+        self._answer = answer
+        self._urls = urls
+        self._pipeline = RequestPipeline(limit, limit_per_sender, ReplayCache())
+
+    def admit(self, sender: str, data: bytes, seconds: float) -> AdmittedQuery | ErrorAnswer | None:
+        """A query to be answered and released, or what to answer at once; None: an earlier copy is being answered.
+
+        `sender` limits and separates clients; `seconds` is how long this one waits.
+        """
+        request = read_request(data, self._node, urls=self._urls)
+        if isinstance(request, ErrorAnswer):
+            return request
+        try:
+            ticket = self._pipeline.admit(sender, (sender, request.id), wire.encode(request), seconds)
+        except Refused as refused:
+            return self._error(request, refused)
+        return AdmittedQuery(request, ticket) if ticket is not None else None
+
+    async def answer(self, query: AdmittedQuery) -> bytes:
+        """The answer, or a refusal where it would come too late."""
+        try:
+            return await self._pipeline.answer(query.ticket, lambda: self._reply(query.request))
+        except Refused as refused:
+            return wire.encode(self._error(query.request, refused))
+
+    async def _reply(self, request: Request) -> Reply:
+        answer = await self._answer(request)
+        passes = isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING
+        return Reply(wire.encode(answer), is_final=not passes)
+
+    def release(self, query: AdmittedQuery) -> None:
+        """Call it once the answer has left."""
+        self._pipeline.release(query.ticket)
+
+    def withdraw(self, query: AdmittedQuery) -> None:
+        """Instead of an answer and a release, where the query cannot be answered after all."""
+        self._pipeline.withdraw(query.ticket)
+
+    def _error(self, request: Request, refused: Refused) -> ErrorAnswer:
+        return ErrorAnswer(id=request.id, node=self._node, error=refused.body)
