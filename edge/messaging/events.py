@@ -365,14 +365,6 @@ class DailyReport(Event, frozen=True, kw_only=True):
     ] = None
 
 
-class Request(Struct, frozen=True, kw_only=True):
-    """The fields of every command on `request/<verb>`. `id`: at least 64 random bits, chosen by the sender."""
-
-    VERB: ClassVar[str]
-
-    id: str
-
-
 class ErrorBody(Struct, frozen=True):
     """Why a request failed."""
 
