@@ -20,9 +20,8 @@ from commands.cli.common import (
 )
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via
-from commands.show.formats import clock
+from commands.show.formats import clock, level_bar
 from commands.show.node_view import describe
-from commands.up.screen import level_bar
 from edge.core import wire
 from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused, WireError

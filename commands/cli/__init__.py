@@ -1,4 +1,5 @@
 """The command line: options, help, times, output, logs.
 
-`parser` and `help_texts` import nothing of the project, so that `--help` is instant.
+May import `core`, `configuration` and `query_service`. Start with `parser`, which with `help_texts` imports nothing
+of the project, so that `--help` is instant.
 """

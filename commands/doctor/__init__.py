@@ -1,4 +1,5 @@
 """`imhearing doctor`: tests each part of the node, and says how to fix what fails.
 
-One file per part, one function per check; `checks` lists the parts. Start with `doctor`.
+One file per part, one function per check; `checks` lists the parts.
+May import `edge`, `query_service`, `cli`, `show` and `up`. Start with `doctor`.
 """

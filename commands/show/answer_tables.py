@@ -11,7 +11,6 @@ from rich.text import Text
 
 from commands.cli.logs import escaped
 from commands.show import formats as show
-from commands.up.screen import level_bar
 from edge.core.instant import Instant
 from query_service.queries.declaration import Bar, Cell, Listing
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer
@@ -68,7 +67,7 @@ def _table(answer: Any, listing: Listing[Any], utc: bool, bar: int) -> Table:
 def _text(cell: Cell, utc: bool, with_day: bool, bar: int, mark: str) -> Text:
     match cell:
         case Bar():
-            return Text(level_bar(cell.level, cell.unit, bar), style="green")
+            return Text(show.level_bar(cell.level, cell.unit, bar), style="green")
         case Instant():
             return Text(mark + show.precise(cell, utc, with_day))
         case timedelta():

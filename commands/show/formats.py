@@ -1,10 +1,13 @@
-"""Times, durations and counts in readable form. Local time unless `utc`."""
+"""Times, durations, counts and levels in readable form. Local time unless `utc`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from edge.core.instant import MICROSECONDS, Instant
+
+_FLOOR = {"dBFS": -90.0, "dBA": 20.0}  # the left end of the level bar
+_SPAN = 90.0  # dB from its left to its right end
 
 
 def local(moment: Instant, utc: bool = False) -> datetime:
@@ -73,3 +76,9 @@ def length(microseconds: int) -> str:
     if total < 86_400:
         return f"{total // 3_600} h {total // 60 % 60:02} min"
     return f"{total // 86_400} d {total // 3_600 % 24} h"
+
+
+def level_bar(laeq: float, unit: str, width: int) -> str:
+    """A bar from silence to the loudest possible level."""
+    full = max(0.0, min(1.0, (laeq - _FLOOR.get(unit, -90.0)) / _SPAN)) * width
+    return "█" * int(full) + ("▌" if full % 1 >= 0.5 else "")

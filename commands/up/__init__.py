@@ -1,4 +1,5 @@
 """`imhearing up`: a whole node in one terminal.
 
-`up` is the command: `plan` decides what to start, `local_node` runs it, `display` and `screen` show it.
+`plan` decides what to start, `local_node` runs it, `display` and `screen` show it.
+May import `edge`, `realtime`, `cli` and `show`. Start with `up`: the command.
 """

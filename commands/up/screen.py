@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from commands.cli.logs import escaped
-from commands.show.formats import clock
+from commands.show.formats import clock, level_bar
 from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
 from commands.up.display import NodeSnapshot
 from edge.core.instant import Instant
 
-_FLOOR = {"dBFS": -90.0, "dBA": 20.0}  # the left end of the level bar
-_SPAN = 90.0  # dB from its left to its right end
 _LEVEL_FRESH = 5_000_000  # µs after which a level is outdated
 _NO_MICROPHONE = "NOT A MICROPHONE"  # beside the state, or on a separate line if there is no room
 _STATE_STYLES = {"recording": "bold green", "paused": "bold yellow"}
@@ -50,12 +48,6 @@ def pasteable(command: Sequence[str], width: int) -> list[str]:
             line = "   "
         line += f" {word}"
     return [*lines, line]
-
-
-def level_bar(laeq: float, unit: str, width: int) -> str:
-    """A bar from silence to the loudest possible level."""
-    full = max(0.0, min(1.0, (laeq - _FLOOR.get(unit, -90.0)) / _SPAN)) * width
-    return "█" * int(full) + ("▌" if full % 1 >= 0.5 else "")
 
 
 def _headline(snapshot: NodeSnapshot, now: Instant) -> Text:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edge.archiver.pacing import Timer
 from edge.archiver.plan.plan import ArchivePlan
-from edge.catalog import Backlog, Catalog
+from edge.catalog import Catalog, UploadBacklog
 from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
@@ -32,7 +32,8 @@ class Reporter:
         self._spool, self._catalog, self._publish, self._clock = spool, catalog, publish, clock
         self._interval, self._timer = interval, Timer(clock)
         self._find_month_cost, self._heartbeat = month_cost, heartbeat
-        self._figures: tuple[Backlog, Archive | None, float | None] | None = None  # None: changed since the last report
+        # None: something has changed since the last report
+        self._figures: tuple[UploadBacklog, Archive | None, float | None] | None = None
 
     def on_change(self) -> None:
         """What the next report says may have changed."""

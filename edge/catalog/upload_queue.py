@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import chunk_values
 from edge.catalog.tables import count, greatest, least, select, total
-from edge.catalog.values import Backlog
+from edge.catalog.values import UploadBacklog
 from edge.core.instant import Instant
 from edge.core.values import Chunk
 
@@ -40,7 +40,7 @@ class UploadQueue:
             found = select(c for c in chunks for d in marks if c.state == "waiting" and d.chunk_id == c.chunk_id)
             return [row.chunk for row in chunk_values(found, limit, for_manifest=True)]
 
-    def backlog(self, *, planned_too: bool = True) -> Backlog:
+    def backlog(self, *, planned_too: bool = True) -> UploadBacklog:
         """What waits to be planned, and with `planned_too` what waits to be uploaded."""
         states = ["waiting", "planned"] if planned_too else ["waiting"]
         with self._file.session() as tables:
@@ -52,7 +52,7 @@ class UploadQueue:
             )
             chunks, size, duration, oldest, loudest = rows.first()
             since = None if oldest is None else Instant(oldest)
-            return Backlog(chunks, int(size or 0), int(duration or 0), since, loudest)
+            return UploadBacklog(chunks, int(size or 0), int(duration or 0), since, loudest)
 
     def set_aside(self, reasons: Mapping[str, str]) -> None:
         """These waiting chunks cannot be archived as they are, and why (one line each)."""

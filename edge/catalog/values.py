@@ -38,7 +38,7 @@ class CatalogSound(Struct, frozen=True):
     laeq: float
 
 
-class Backlog(Struct, frozen=True):
+class UploadBacklog(Struct, frozen=True):
     """The chunks that wait for an archive, or for their archive's upload; sizes in bytes, duration in µs."""
 
     chunks: int

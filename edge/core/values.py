@@ -30,6 +30,7 @@ HoleCause = Literal[
 ]
 EndReason = Literal["device_lost", "overrun", "paused", "stopped", "rotated", "disk_full", "finished", "crash"]
 LevelUnit = Literal["dBFS", "dBA"]
+Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]  # what a limit is set on
 GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is no longer anywhere
 ArchiveGone = Literal[
     "replaced",  # rewritten, under another name

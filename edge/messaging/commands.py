@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from edge.messaging.events import Metric, Request
+from edge.core.values import Metric
 from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds
@@ -32,9 +32,10 @@ _Seconds = Annotated[
 ]
 
 
-class Command(Request, frozen=True, kw_only=True):
-    """A request that one of the node's services carries out."""
+class Command(Struct, frozen=True, kw_only=True):
+    """A request on `request/<verb>`, which one of the node's services carries out."""
 
+    VERB: ClassVar[str]
     BY: ClassVar[Literal["recorder", "archiver"]] = "recorder"
     SENT_BY: ClassVar[tuple[Role, ...]] = ("control",)
     ON_COMMAND_LINE: ClassVar[bool] = True  # as `imhearing <verb>`

@@ -23,13 +23,12 @@ from edge.core.values import (
     HoleCause,
     Levels,
     LevelUnit,
+    Metric,
     Positive,
     Sha256,
     SoundSpan,
 )
 from edge.messaging import topics
-
-Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]
 
 _STREAM = "20261122T054408Z-k3f7"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -364,14 +363,6 @@ class DailyReport(Event, frozen=True, kw_only=True):
     month_cost: Annotated[
         float | None, _about("Cost of this calendar month's storage so far, in the currency of `price_per_gb`", 0.31)
     ] = None
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """The fields of every command on `request/<verb>`. `id`: at least 64 random bits, chosen by the sender."""
-
-    VERB: ClassVar[str]
-
-    id: str
 
 
 class ErrorBody(Struct, frozen=True):

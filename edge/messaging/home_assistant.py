@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from edge import __version__
 from edge.core import wire
-from edge.core.values import LevelUnit
+from edge.core.values import LevelUnit, Metric
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Rotate, SetLimit, SwitchRecording
@@ -20,7 +20,6 @@ from edge.messaging.events import (
     Event,
     LevelMeasured,
     LimitsSet,
-    Metric,
     RecorderState,
     RecorderStatus,
     SoundHeard,

@@ -1,4 +1,8 @@
-"""From sound card to finished chunk."""
+"""From sound card to finished chunk: the recorder process.
+
+May import `core`, `configuration`, `messaging`, `spool` and the packages below it.
+Start with `service`, which wires it; then `recorder` and `source_recorder` follow the sound.
+"""
 
 import os
 

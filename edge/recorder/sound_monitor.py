@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from edge.core.instant import Instant
-from edge.core.values import Levels, SoundSpan, Stream
+from edge.core.values import Levels, SoundSpan
 from edge.recorder.capture.blocks import Samples
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.signal.input_watch import InputWatch
-from edge.recorder.signal.levels import FULL_SCALE_16, FULL_SCALE_24, LevelMeter
+from edge.recorder.signal.levels import LevelMeter
 from edge.recorder.signal.sounds import SoundChange, SoundDetector
 
 TimeOf = Callable[[int], Instant]  # of a frame at or after the last knot
@@ -55,9 +55,3 @@ class SoundMonitor:
         for event, span in ((change.event, change.span) for change in changes):
             end = None if span.frames is None else time_of(span.first_frame + span.frames)
             self._observer.sound_changed(TimedSound(event, span, self._meter.unit, time_of(span.first_frame), end))
-
-
-def meter_for(stream: Stream) -> LevelMeter:
-    """A meter of the stream's format and calibration."""
-    full_scale = FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24
-    return LevelMeter(stream.rate, stream.channels, full_scale, stream.calibration_db)

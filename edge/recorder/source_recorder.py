@@ -17,8 +17,9 @@ from edge.recorder.context import RecordingContext
 from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt
 from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.signal.input_watch import InputWatch
+from edge.recorder.signal.levels import meter_for
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import SoundMonitor, meter_for
+from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Revision, StreamClock
 from edge.recorder.timing.continuity import Break, Continuity

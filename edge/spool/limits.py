@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.files import write_atomically
-from edge.messaging.events import Metric
+from edge.core.values import Metric
 from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from msgspec.structs import asdict, replace
 
 from edge.configuration.settings import Thresholds
 from edge.core.errors import WireError
-from edge.core.values import LevelUnit
-from edge.messaging.events import Metric
+from edge.core.values import LevelUnit, Metric
 
 MB = 1_000_000  # bytes
 METRICS: tuple[Metric, ...] = get_args(Metric)

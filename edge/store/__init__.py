@@ -1,2 +1,4 @@
-"""The object store: an interface with its own values and errors, and its implementation for S3. May import only core
-and configuration. Start with interface.py."""
+"""The object store: an interface with its own values and errors, and its implementation for S3.
+
+May import `core` and `configuration`. Start with `interface`.
+"""

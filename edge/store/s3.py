@@ -75,12 +75,12 @@ class S3Store:
         *,
         connect_timeout: float = 10,
         read_timeout: float = 60,
-        now: Callable[[], Instant] = KernelClock().now,  # noqa: B008
+        now: Callable[[], Instant] | None = None,
     ) -> None:
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._timeouts = connect_timeout, read_timeout
-        self._now = now
+        self._now = now or KernelClock().now
         self._clients: dict[str, S3Client] = {}
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
             logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key

@@ -1,4 +1,5 @@
-"""From spool and catalog to answers, behind each door: one file per query type, and the facts they share.
+"""From spool and catalog to answers: one computation for each query type, and the facts they share.
 
-May import `edge`, `queries` and, for clips, `sound` and `client.paging`. Start with `node_answers`, then `responder`.
+May import `core`, `configuration`, `catalog`, `spool`, `store`, `queries` and, for clips, `client` and `sound`.
+Start with `node_answers`, then `responder`: a request to an answer; `tiling` cuts time into intervals.
 """

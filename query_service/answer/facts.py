@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream, Where
 from edge.spool.spool import Spool
-from query_service.answer.spool_index import FoundSound, SpoolIndex
+from query_service.answer.spool_index import SpoolIndex
 from query_service.answer.spool_view import SpoolView, SpoolWatcher
-from query_service.answer.tiling import KnownChunk, RangeFacts, Running
+from query_service.answer.tiling import FoundSound, KnownChunk, RangeFacts, Running
 from query_service.queries.values import ExpiredCause
 
 

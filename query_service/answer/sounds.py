@@ -8,8 +8,7 @@ from edge.core import wire
 from edge.core.instant import Instant
 from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
-from query_service.answer.spool_index import FoundSound
-from query_service.answer.tiling import KnownChunk
+from query_service.answer.tiling import FoundSound, KnownChunk
 from query_service.queries.cursors import make_cursor, read_cursor
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer

@@ -13,6 +13,7 @@ from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, SoundSpan, Stream
 from edge.spool.spool import Spool
+from query_service.answer.tiling import FoundSound
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +31,6 @@ class SpoolEntry(NamedTuple):
     uncertain: bool
     before: tuple[Hole, ...]
     sounds: tuple[SoundSpan, ...]
-
-
-class FoundSound(NamedTuple):
-    """One sound; `chunk_id`: where it begins. `ended_at` is None while it lasts."""
-
-    sound_id: str
-    chunk_id: str
-    started_at: Instant
-    ended_at: Instant | None
-    lafmax: float
-    laeq: float
 
 
 class SpoolIndex:

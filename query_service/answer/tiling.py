@@ -23,6 +23,17 @@ class KnownChunk(Struct, frozen=True):
     ordinal: int
 
 
+class FoundSound(NamedTuple):
+    """One sound; `chunk_id`: where it begins. `ended_at` is None while it lasts."""
+
+    sound_id: str
+    chunk_id: str
+    started_at: Instant
+    ended_at: Instant | None
+    lafmax: float
+    laeq: float
+
+
 class Running(Struct, frozen=True):
     """Sound of a stream that no finished chunk holds yet."""
 

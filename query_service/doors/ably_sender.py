@@ -34,7 +34,7 @@ class AblySender:
     def __init__(self) -> None:
         self.opened = asyncio.Event()
         self.link: Link | None = None
-        self._rate = RateLimiter(_ANSWERS_PER_SECOND)
+        self._rate = PublishRateLimiter(_ANSWERS_PER_SECOND)
         self._reply_channels: OrderedDict[str, None] = OrderedDict()
         self._refusals: deque[tuple[str, ErrorAnswer]] = deque(maxlen=_REFUSALS)
         self._refused = asyncio.Event()
@@ -95,7 +95,7 @@ class AblySender:
 
     async def send_events(self, feed: EventFeed, node: str) -> None:
         """Until cancelled. Events are notice: one that does not get through is not sent again."""
-        rate = RateLimiter(_EVENTS_PER_SECOND)
+        rate = PublishRateLimiter(_EVENTS_PER_SECOND)
         while True:
             await self.opened.wait()
             event = await feed.next()
@@ -109,7 +109,7 @@ class AblySender:
                 log.debug("an event may not have left: %s", problem)
 
 
-class RateLimiter:
+class PublishRateLimiter:
     """At most `per_second` passes in any second."""
 
     def __init__(self, per_second: int) -> None:

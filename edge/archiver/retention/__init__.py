@@ -1,5 +1,5 @@
 """Everything that deletes sound: expiry, forget orders, room on the disk, copies of what the store has.
 
-Every deletion passes `Deletions`. Start with retention.py. May import the spool, the catalog, the store's interface,
-and the archiver's plans and jobs.
+Every deletion passes `Deletions`. May import `core`, `configuration`, `catalog`, `spool`, `store`, `plan`, and of
+its parent `jobs`, `log_once` and `pacing`. Start with `retention`.
 """

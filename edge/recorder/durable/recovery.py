@@ -20,8 +20,8 @@ from edge.recorder.capture.blocks import Samples, block_frames
 from edge.recorder.durable.chunk_writer import ChunkWriter, digest, read_valid_prefix, sync_and_digest, with_digest
 from edge.recorder.durable.draft import draft
 from edge.recorder.durable.sealing import Seal, seal_of
+from edge.recorder.signal.levels import meter_for
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import meter_for
 from edge.recorder.timing.correction import believed_end
 from edge.spool import limits, thresholds
 from edge.spool.chunks import PartFile

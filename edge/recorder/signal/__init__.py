@@ -1,1 +1,4 @@
-"""What is measured in samples."""
+"""Measurements of samples: levels, sounds, calibration, faults of the input.
+
+May import `core` and `configuration`. Start with `levels`: weighted levels per second; `sounds` detects with them.
+"""

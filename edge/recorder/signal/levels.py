@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from edge.core.values import Levels, LevelUnit
+from edge.core.values import Levels, LevelUnit, Stream
 from edge.recorder.signal.block_filter import ROW, BlockFilter, StateSpace, cascade, side_by_side
 from edge.recorder.signal.weighting import Floats, design
 
@@ -219,6 +219,12 @@ class _ChunkTally(_Tally):
         """Takes every so many of the fast-weighted squares that follow the frames added so far."""
         at = (self._step - 1 - self.frames) % self._step
         self.fast_samples.extend(loudest[at :: self._step].tolist())
+
+
+def meter_for(stream: Stream) -> LevelMeter:
+    """A meter of the stream's format and calibration."""
+    full_scale = FULL_SCALE_16 if stream.bits == 16 else FULL_SCALE_24
+    return LevelMeter(stream.rate, stream.channels, full_scale, stream.calibration_db)
 
 
 def level_unit(offset_db: float | None) -> LevelUnit:

@@ -23,7 +23,7 @@ from commands.show.answer_tables import print_listing
 from commands.show.coverage_bar import cells, legend, rows, totals
 from commands.show.node_view import NodeView, describe, size
 from commands.up.display import NodeSnapshot
-from commands.up.screen import draw, level_bar, pasteable
+from commands.up.screen import draw, pasteable
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import ClockStamp, Where
 from edge.messaging.events import (
@@ -363,7 +363,7 @@ def test_an_outdated_level_is_not_shown() -> None:
 
 @given(st.floats(-300, 300), st.sampled_from(["dBFS", "dBA"]), st.integers(0, 100))
 def test_a_level_bar_never_exceeds_its_width(level: float, unit: str, width: int) -> None:
-    assert len(level_bar(level, unit, width)) <= width
+    assert len(show.level_bar(level, unit, width)) <= width
 
 
 # events

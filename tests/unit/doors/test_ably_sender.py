@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from query_service.doors.ably_sender import RateLimiter
+from query_service.doors.ably_sender import PublishRateLimiter
 
 
 def test_at_most_so_many_pass_in_any_second() -> None:
     passed: list[float] = []
 
     async def run() -> None:
-        rate = RateLimiter(20)
+        rate = PublishRateLimiter(20)
 
         async def one() -> None:
             await rate.wait()

@@ -20,8 +20,9 @@ from edge.recorder.durable.journal import Journal
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.signal.input_watch import InputWatch
+from edge.recorder.signal.levels import meter_for
 from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import SoundMonitor, meter_for
+from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.configuration.settings import Thresholds
 from edge.core.errors import WireError
-from edge.messaging.events import Metric
+from edge.core.values import Metric
 from edge.spool.thresholds import (
     METRICS,
     Crossing,

@@ -1,0 +1,123 @@
+"""Which package may import which. A new package needs a row; a row that allows more than is used fails too.
+
+An entry names a package without those below it, `package.*` with them, or one module. Not listed, as it is always
+allowed: the package itself, the packages below it, the standard library, and `edge` for its version.
+"""
+
+from __future__ import annotations
+
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "edge": (),
+    "edge.core": (),
+    "edge.configuration": ("edge.core",),
+    "edge.messaging": ("edge.core", "edge.configuration"),
+    "edge.spool": ("edge.core", "edge.configuration"),
+    "edge.store": ("edge.core", "edge.configuration"),
+    "edge.catalog": ("edge.core",),
+    "edge.embedded": ("edge.core",),
+    "edge.recorder.signal": ("edge.core", "edge.configuration"),
+    "edge.recorder.capture": ("edge.core", "edge.configuration", "edge.recorder.signal"),
+    "edge.recorder.timing": ("edge.core", "edge.spool", "edge.recorder.capture"),
+    "edge.recorder.durable": (
+        "edge.core",
+        "edge.configuration",
+        "edge.spool",
+        "edge.recorder.capture",
+        "edge.recorder.signal",
+        "edge.recorder.timing",
+    ),
+    "edge.recorder": ("edge.core", "edge.configuration", "edge.messaging", "edge.spool"),
+    "edge.archiver.plan": ("edge.core", "edge.configuration", "edge.catalog", "edge.store"),
+    "edge.archiver.upload": (
+        "edge.core",
+        "edge.catalog",
+        "edge.store",
+        "edge.archiver.plan",
+        "edge.archiver.jobs",
+        "edge.archiver.pacing",
+        "edge.archiver.planner",
+        "edge.archiver.reporter",
+    ),
+    "edge.archiver.retention": (
+        "edge.core",
+        "edge.configuration",
+        "edge.catalog",
+        "edge.spool",
+        "edge.store",
+        "edge.archiver.plan",
+        "edge.archiver.jobs",
+        "edge.archiver.log_once",
+        "edge.archiver.pacing",
+    ),
+    "edge.archiver": (
+        "edge.core",
+        "edge.configuration",
+        "edge.messaging",
+        "edge.catalog",
+        "edge.spool",
+        "edge.store",
+    ),
+    "query_service.queries": ("edge.core", "edge.messaging"),
+    "query_service.realtime": ("edge.core", "edge.configuration"),
+    "query_service.client": (
+        "edge.core",
+        "edge.configuration",
+        "edge.messaging",
+        "query_service.queries",
+        "query_service.realtime",
+    ),
+    "query_service.sound": ("edge.core", "edge.configuration", "query_service.client", "query_service.queries"),
+    "query_service.answer": (
+        "edge.core",
+        "edge.configuration",
+        "edge.catalog",
+        "edge.spool",
+        "edge.store",
+        "query_service.client",
+        "query_service.queries",
+        "query_service.sound",
+    ),
+    "query_service.telemetry": (
+        "edge.core",
+        "edge.configuration",
+        "edge.messaging",
+        "edge.spool",
+        "query_service.client",
+        "query_service.queries",
+    ),
+    "query_service.doors": (
+        "edge.core",
+        "edge.configuration",
+        "edge.messaging",
+        "query_service.queries",
+        "query_service.realtime",
+        "query_service.telemetry",
+    ),
+    "query_service.loopback": (
+        "edge.core",
+        "edge.configuration",
+        "query_service.doors.http_listener",
+        "query_service.realtime",
+    ),
+    "query_service": ("edge.core", "edge.configuration", "edge.messaging"),
+    "commands.cli": ("edge.core", "edge.configuration", "query_service"),
+    "commands.show": ("edge.core", "edge.messaging", "query_service", "query_service.queries", "commands.cli"),
+    "commands.up": ("edge.*", "query_service.realtime", "commands.cli", "commands.show"),
+    "commands.doctor": ("edge.*", "query_service.*", "commands.cli", "commands.show", "commands.up"),
+    "commands": ("edge.*", "query_service.*"),
+    "imhearing": ("edge.core", "commands.cli"),
+}
+
+# (start, never reached from there, not even through other modules)
+NEVER_REACHES: tuple[tuple[str, str], ...] = (
+    ("edge", "query_service"),
+    ("edge", "commands"),
+    ("edge.recorder", "edge.archiver"),
+    ("edge.archiver", "edge.recorder"),
+    ("query_service", "edge.recorder"),
+    ("query_service", "edge.archiver"),
+    ("query_service", "commands"),
+    ("query_service.client", "query_service.answer"),
+    ("query_service.doors", "query_service.answer"),
+    ("commands", "imhearing"),
+)
