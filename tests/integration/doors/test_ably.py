@@ -319,7 +319,7 @@ def test_broken_sockets_lose_no_question() -> None:
             settings = _settings(server)
             async with client.open_door(settings, "ably") as door:
                 for round_ in range(6):
-                    asking = [asyncio.create_task(door.ask(coverage(), 15)) for _ in range(3)]
+                    asking = [asyncio.create_task(door.ask(coverage(), DEADLINE)) for _ in range(3)]
                     await asyncio.sleep(0)
                     server.cut_sockets(forget=round_ % 3 == 2)
                     for answer in await asyncio.gather(*asking):
@@ -348,7 +348,7 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
             running = asyncio.create_task(door.run())
             await asyncio.wait_for(door.opened(), DEADLINE)
         async with RealtimeServer(key, port) as second, client.open_door(_settings(second), "ably") as way:
-            got = await way.ask(coverage(), 40)
+            got = await way.ask(coverage(), DEADLINE)
             assert isinstance(got, ErrorAnswer)
             assert got.error.code == "encrypted"
         running.cancel()
@@ -528,7 +528,7 @@ def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> 
         settings.catalog.db_path.rename(away)
         with running_service(settings):
             with pytest.raises(QueryRefused) as refused:
-                client.query(settings, "ably", start=START, end=END, timeout=3)
+                client.query(settings, "ably", start=START, end=END, timeout=DEADLINE)
             assert refused.value.code == "busy"
             away.rename(settings.catalog.db_path)
             assert isinstance(client.query(settings, "ably", start=START, end=END), CoverageAnswer)
