@@ -79,9 +79,11 @@ async def _serve(
         collecting.cancel()
         if reporting is not None:
             reporting.cancel()
-        with suppress(asyncio.CancelledError, TimeoutError):
-            async with asyncio.timeout(2.0):
-                await doors
+        # not asyncio.timeout: its cancellation would be the second, which a task group ignores
+        ended, _ = await asyncio.wait({doors}, timeout=2.0)
+        with suppress(asyncio.CancelledError):
+            for each in ended:
+                each.result()
         await answers.close()
 
 

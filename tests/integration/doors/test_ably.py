@@ -45,7 +45,6 @@ from tests.support.broker import running_broker
 from tests.support.chunks import START
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import running_server, server_in_thread
-from tests.support.relay import counting_relay
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
 SECOND = 1_000_000
@@ -512,13 +511,22 @@ def test_the_service_says_online_and_in_the_end_offline(tmp_path: Path) -> None:
             bus.stop()
 
 
-def test_the_service_ends_although_the_server_has_fallen_silent(tmp_path: Path) -> None:
-    with server_in_thread() as server, counting_relay(f"http://{server.endpoint}") as relay:
+def test_the_service_ends_although_its_connection_does_not_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Link.close
+
+    async def close_when_cancelled(link: Link) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await close(link)
+
+    with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
-        settings = replace(settings, ably=replace(settings.ably, endpoint=relay.url.removeprefix("http://")))
         with running_service(settings):  # which asserts that it ends
             client.query(settings, "ably", type="status")
-            relay.silent = True
+            monkeypatch.setattr(Link, "close", close_when_cancelled)
 
 
 def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> None:
