@@ -1,4 +1,4 @@
-"""A TCP relay that counts the bytes received through it, and can fall silent."""
+"""A TCP relay that counts the bytes received through it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class CountingRelay:
-    """`url` leads to the upstream server, which has sent `received` bytes. While `silent`, nothing passes through."""
+    """`url` leads to the upstream server, which has sent `received` bytes."""
 
     def __init__(self, upstream: str) -> None:
         address = urlsplit(upstream)
@@ -18,7 +18,6 @@ class CountingRelay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.received = 0
-        self.silent = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -35,8 +34,6 @@ class CountingRelay:
     def _pass(self, source: socket.socket, target: socket.socket, count: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                if self.silent:
-                    continue
                 if count:
                     self.received += len(data)
                 target.sendall(data)

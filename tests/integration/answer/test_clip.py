@@ -165,8 +165,8 @@ def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Setting
     async def run() -> list[Answer]:
         async with api.connect(settings, "local") as door:
             asked = [Request(id=new_id(), type="clip", from_=at(0), to=at(5)) for _ in range(8)]
-            answering = [asyncio.create_task(door.query(request, 30)) for request in asked]
-            await asyncio.wait_for(door.query(Request(id=new_id(), type="status"), 5), DEADLINE)
+            answering = [asyncio.create_task(door.query(request, DEADLINE)) for request in asked]
+            await asyncio.wait_for(door.query(Request(id=new_id(), type="status"), DEADLINE), DEADLINE)
             return await asyncio.gather(*answering)
 
     answers = asyncio.run(run())

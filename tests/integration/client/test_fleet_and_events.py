@@ -106,7 +106,7 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
 def test_nobody_there_is_no_error() -> None:
     with server_in_thread() as server:
         settings = Settings(ably=replace(Settings().ably, api_key=server.api_key, endpoint=server.endpoint))
-        told = api.query_all(settings, type="status", timeout=2)
+        told = api.query_all(settings, type="status", timeout=DEADLINE)
         assert (told.answers, told.refused, told.silent) == ({}, {}, ())
 
 
@@ -210,7 +210,7 @@ async def test_who_asks_renews_its_token_too() -> None:
         )  # fmt: skip
         await asking.open()
         for _ in range(12):
-            await asking.query(Request(id=new_id(), type="status"), 5)
+            await asking.query(Request(id=new_id(), type="status"), DEADLINE)
             await asyncio.sleep(0.5)
         await asking.close()
         running.cancel()

@@ -40,7 +40,6 @@ from tests.support.broker import running_broker
 from tests.support.chunks import START
 from tests.support.query_node import QueryNode, running_service
 from tests.support.realtime import running_server, server_in_thread
-from tests.support.relay import counting_relay
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
 SECOND = 1_000_000
@@ -314,7 +313,7 @@ def test_broken_sockets_lose_no_question() -> None:
             settings = _settings(server)
             async with api.connect(settings, "ably") as door:
                 for round_ in range(6):
-                    asking = [asyncio.create_task(door.query(coverage(), 15)) for _ in range(3)]
+                    asking = [asyncio.create_task(door.query(coverage(), DEADLINE)) for _ in range(3)]
                     await asyncio.sleep(0)
                     server.cut_sockets(forget=round_ % 3 == 2)
                     for answer in await asyncio.gather(*asking):
@@ -343,7 +342,7 @@ def test_the_door_opens_again_when_the_server_is_back() -> None:
             running = asyncio.create_task(door.run())
             await asyncio.wait_for(door.opened(), DEADLINE)
         async with RealtimeServer(key, port) as second, api.connect(_settings(second), "ably") as way:
-            got = await way.query(coverage(), 40)
+            got = await way.query(coverage(), DEADLINE)
             assert isinstance(got, ErrorAnswer)
             assert got.error.code == "encrypted"
         running.cancel()
@@ -507,13 +506,22 @@ def test_the_service_says_online_and_in_the_end_offline(tmp_path: Path) -> None:
             bus.stop()
 
 
-def test_the_service_ends_although_the_server_has_fallen_silent(tmp_path: Path) -> None:
-    with server_in_thread() as server, counting_relay(f"http://{server.endpoint}") as relay:
+def test_the_service_ends_although_its_connection_does_not_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Link.close
+
+    async def close_when_cancelled(link: Link) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await close(link)
+
+    with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
-        settings = replace(settings, ably=replace(settings.ably, endpoint=relay.url.removeprefix("http://")))
         with running_service(settings):  # which asserts that it ends
             api.query(settings, "ably", type="status")
-            relay.silent = True
+            monkeypatch.setattr(Link, "close", close_when_cancelled)
 
 
 def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> None:
@@ -523,7 +531,7 @@ def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> 
         settings.catalog.db_path.rename(away)
         with running_service(settings):
             with pytest.raises(QueryRefused) as refused:
-                api.query(settings, "ably", start=START, end=END, timeout=3)
+                api.query(settings, "ably", start=START, end=END, timeout=DEADLINE)
             assert refused.value.code == "busy"
             away.rename(settings.catalog.db_path)
             assert isinstance(api.query(settings, "ably", start=START, end=END), CoverageAnswer)

@@ -194,7 +194,7 @@ async def test_a_node_cannot_answer_for_another() -> None:
         try:
             heard = await ann.query_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
             assert {name: getattr(told, "version", "") for name, told in heard.items()} == {"shed": "said by shed"}
-            told = await ann.query(Request(id=new_id(), type="status"), 5)
+            told = await ann.query(Request(id=new_id(), type="status"), DEADLINE)
             assert isinstance(told, StatusAnswer)
             assert told.node == "shed"
         finally:

@@ -132,9 +132,9 @@ def test_a_broker_that_hangs_blocks_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         bus = Bus(mqtt(silent.getsockname()[1]), "porch", "recorder", "a")
         bus.start()
-        silent.accept()
-        wait_for_return(lambda: bus.publish(sound()), "an event is published")
-        wait_for_return(lambda: bus.stop(timeout=0.5), "the bus has stopped", 20)  # paho waits 30 s
+        with silent.accept()[0]:
+            wait_for_return(lambda: bus.publish(sound()), "an event is published")
+            wait_for_return(lambda: bus.stop(timeout=0.5), "the bus has stopped", 20)  # paho waits 30 s
 
 
 def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(caplog: pytest.LogCaptureFixture) -> None:
