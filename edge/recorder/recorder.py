@@ -19,7 +19,8 @@ from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
-from edge.recorder.durable.repair import readable_stream, repair
+from edge.recorder.durable.recovery import readable
+from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
@@ -121,6 +122,6 @@ class Recorder:
 
     def _report_recovered(self, chunk: Chunk) -> None:
         self._observer.chunk_finished(chunk)
-        if (sound := sound_cut_off(chunk, readable_stream(self._spool, chunk.stream_id))) is not None:
+        if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
         self._limits.chunk_finished(chunk)

@@ -13,8 +13,7 @@ from edge.core.instant import Instant
 from edge.core.values import Chunk, EndReason, Hole, Stream
 from edge.recorder.capture.blocks import Block, Samples
 from edge.recorder.context import RecordingContext
-from edge.recorder.durable.chunk_writer import ChunkWriter, sync_and_digest, with_digest
-from edge.recorder.durable.draft import draft
+from edge.recorder.durable.chunk_writer import ChunkWriter, draft, finish_chunk
 from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.correction import believed, corrected_stream
@@ -170,11 +169,8 @@ class StreamRecorder:
     def _store(self, part: Path, unsealed: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then reports it."""
         context = self._context
-        if context.seal is not None:
-            chunk = context.seal.finish(context.spool, part, unsealed)
-        else:
-            chunk = with_digest(unsealed, sync_and_digest(part))
-            context.spool.chunks.finish(part, chunk)
+        finish = context.seal.finish if context.seal is not None else finish_chunk
+        chunk = finish(context.spool, part, unsealed)
         context.journal.knot_passed(frame, at)
         context.report_finished(chunk)
 

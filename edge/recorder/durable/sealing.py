@@ -19,7 +19,7 @@ from edge.configuration.settings import Recorder
 from edge.core.errors import ConfigError, SpoolError
 from edge.core.files import write_atomically
 from edge.core.values import Chunk, Encryption
-from edge.recorder.durable.chunk_writer import Sink, digest, sync_and_digest, with_digest
+from edge.recorder.durable.chunk_writer import Sink, digest, finish_chunk
 from edge.spool.spool import Spool
 
 _RECIPIENTS = "recipients"  # beside the parts: whom they are for, also once the configuration is another
@@ -42,8 +42,7 @@ class Seal(NamedTuple):
         target = spool.layout.sealing_path(draft)
         try:
             self.encrypt(part, target)
-            chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
-            spool.chunks.finish(target, chunk)
+            chunk = finish_chunk(spool, target, replace(draft, encryption=encryption))
         except (OSError, SpoolError):
             with contextlib.suppress(OSError):  # half of it is of no use, and others need the room
                 target.unlink()
