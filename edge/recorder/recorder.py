@@ -24,13 +24,11 @@ from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
-from edge.recorder.mode_reporter import ModeReporter
 from edge.recorder.pause import PauseWatch
-from edge.recorder.session import Controls, Session
+from edge.recorder.session import Controls, ModeReporter, Session
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
-from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +54,7 @@ class Recorder:
         self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule_of(settings)), stop, heartbeat)
         self._modes = ModeReporter(kernel, heartbeat, observer)
         active = limits.active(spool.path, thresholds.configured(settings.thresholds))
-        self._limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
-
-    @property
-    def limits(self) -> Limits:
-        """The active limits."""
-        return self._limits.active
-
-    def set_limits(self, active: Limits) -> None:
-        """From any thread: makes these limits active."""
-        self._limits.set(active)
+        self.limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
 
     def rotate(self) -> None:
         """From any thread: what is being recorded becomes a finished chunk now; recording continues without a gap."""
@@ -77,7 +66,7 @@ class Recorder:
 
         After a failed write or fsync nothing in memory is trusted: it starts again from what is on the disk.
         """
-        with self._limits.running():
+        with self.limits.store.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
                 cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
@@ -105,7 +94,7 @@ class Recorder:
         disk = Disk(self._settings.recorder.sync_seconds)
         context = RecordingContext(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._observer, self._limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
+            self._observer, self.limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
@@ -124,4 +113,4 @@ class Recorder:
         self._observer.chunk_finished(chunk)
         if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
-        self._limits.chunk_finished(chunk)
+        self.limits.store.chunk_finished(chunk)
