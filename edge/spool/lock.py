@@ -7,7 +7,6 @@ import fcntl
 from collections.abc import Iterator
 
 from edge.core.errors import SpoolBusy
-from edge.spool.disk_space import unavailable_error
 from edge.spool.layout import SpoolLayout
 
 
@@ -23,7 +22,7 @@ class RecorderLock:
         try:
             lock = self._layout.lock_path.open("a")
         except OSError as problem:
-            raise unavailable_error(self._layout, problem) from None
+            raise self._layout.unavailable_error(problem) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
