@@ -45,7 +45,7 @@ class SoundMonitor:
 
     def take_chunk(self) -> tuple[Levels, tuple[SoundSpan, ...]]:
         """The levels and sounds of the chunk that ends with the last samples added."""
-        return self._meter.take_chunk().levels, self._detector.take_chunk()
+        return self._meter.take_chunk(), self._detector.take_chunk()
 
     def finish(self, time_of: TimeOf) -> None:
         """The stream ends with the last samples added."""

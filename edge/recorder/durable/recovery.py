@@ -127,7 +127,7 @@ class _Remeasuring:
             self._measure()
         if not goes_on:
             self._detector.finish()
-        return self._meter.take_chunk().levels, self._detector.take_chunk()
+        return self._meter.take_chunk(), self._detector.take_chunk()
 
     def _measure(self) -> None:
         block: npt.NDArray[Any] = np.concatenate(self._held)
