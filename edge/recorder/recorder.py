@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
@@ -91,10 +90,11 @@ class Recorder:
         room.require_room_to_repair(self._spool, self._kernel)
         state, recovered = repair(self._spool, self._kernel, cause, self._settings)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
+        held = HeldBlocks(lambda: make_own(volatile_folder(self._settings.recorder, self._spool)))
         disk = Disk(self._settings.recorder.sync_seconds)
         context = RecordingContext(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._observer, self.limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
+            self._observer, self.limits, held, seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
@@ -103,11 +103,6 @@ class Recorder:
         finally:
             disk.close()
         return disk.failure
-
-    def _folder_on_tmpfs(self) -> Path:
-        folder = volatile_folder(self._settings.recorder, self._spool)
-        make_own(folder)
-        return folder
 
     def _report_recovered(self, chunk: Chunk) -> None:
         self._observer.chunk_finished(chunk)

@@ -18,9 +18,6 @@ from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt, dis
 from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.durable.sealing import Seal, make_own, volatile_folder
 from edge.recorder.signal.input_watch import InputWatch
-from edge.recorder.signal.levels import meter_for
-from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Revision, StreamClock
 from edge.recorder.timing.continuity import Break, Continuity
@@ -70,14 +67,10 @@ class SourceRecorder:
         at = None
         if self._stream is not None:
             at = StreamAt(0, self._stream.stream.stream_id, self._stream.frames - self._tail_frames)
-        form, context = self._form, self._context
+        context = self._context
         recipients = context.seal.recipients if context.seal else ()
-        node, boot_id = context.spool.node, context.timekeeper.boot_id
-        context.held.begin(
-            HeldForm(node, boot_id, form.device, form.rate, form.channels, form.bits, recipients),
-            at,
-            [*self._tail, *self._continuity.held],
-        )
+        form = HeldForm(context.spool.node, context.timekeeper.boot_id, *self._form, recipients)
+        context.held.begin(form, at, [*self._tail, *self._continuity.held])
         self._held_frame = self._tail_frames
 
     def replay(self, held: HeldSound) -> None:
@@ -221,10 +214,7 @@ class SourceRecorder:
         context.spool.streams.write(stream)
         context.journal.stream_opened(stream)
         context.observer.stream_opened(stream)
-        levels, sound_level = context.settings.levels, context.limits.active.sound_level
-        detector = SoundDetector(stream.stream_id, form.rate, sound_level, levels.hysteresis, levels.hold_seconds)
-        sound = SoundMonitor(meter_for(stream), detector, context.limits, self._input_watch, context.observer)
-        return StreamRecorder(stream, clock, sound, context)
+        return StreamRecorder(stream, clock, self._input_watch, context)
 
     def _new_stream(self, opening: Instant) -> Stream:
         context, form = self._context, self._form
