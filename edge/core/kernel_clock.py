@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 import time
 import uuid
@@ -10,30 +11,10 @@ from pathlib import Path
 
 from edge.core.instant import Instant
 
-_STA_UNSYNC = 0x0040  # adjtimex(2)
+_TIMEX = struct.Struct("@I4li")  # the head of struct timex, adjtimex(2): modes, four numbers, status
+_TIMEX_BYTES = 512  # more than all of it takes on any machine
+_STA_UNSYNC = 0x0040
 _APART = 1_000_000  # ns; reading three clocks takes less than a thousandth of it
-
-
-class _Timeval(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("microseconds", ctypes.c_long))
-
-
-class _Timex(ctypes.Structure):
-    """struct timex of adjtimex(2)."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("frequency", ctypes.c_long),
-        ("maximum_error", ctypes.c_long),
-        ("estimated_error", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("precision", ctypes.c_long),
-        ("tolerance", ctypes.c_long),
-        ("time", _Timeval),
-        ("rest", ctypes.c_int * 64),
-    )
 
 
 class KernelClock:
@@ -63,8 +44,11 @@ class KernelClock:
 
     def synchronised(self) -> bool:
         """The kernel's own view, whichever daemon keeps it (adjtimex, STA_UNSYNC)."""
-        timex = _Timex(modes=0)
-        return self._libc.adjtimex(ctypes.byref(timex)) >= 0 and not timex.status & _STA_UNSYNC
+        timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes 0: only reads
+        if self._libc.adjtimex(timex) < 0:
+            return False
+        *_, status = _TIMEX.unpack_from(timex)
+        return not status & _STA_UNSYNC
 
 
 def _boot_id() -> str:

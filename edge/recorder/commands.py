@@ -42,9 +42,9 @@ class RecorderCommands:
 
     def set_limit(self, command: SetLimit) -> dict[str, Any]:
         with self._lock:
-            changed = with_limit(self._recorder.limits, command.metric, command.limit)
+            changed = with_limit(self._recorder.limits.active, command.metric, command.limit)
             limits.save(self._spool.path, changed)
-            self._recorder.set_limits(changed)
+            self._recorder.limits.set(changed)
         return msgspec.structs.asdict(changed)
 
     def _pause(self, seconds: float | None) -> dict[str, Any]:

@@ -72,5 +72,5 @@ def sound_cut_off(chunk: Chunk, stream: Stream | None) -> TimedSound | None:
         return None
     frames = (span.first_frame, span.first_frame + span.frames)
     times = (Instant(chunk.started_at + (at - chunk.first_frame) * 1_000_000 // chunk.rate) for at in frames)
-    start, end = (believed(at, chunk.uncertain, stream) if stream is not None else at for at in times)
+    start, end = (believed(at, chunk.uncertain, stream) for at in times)
     return TimedSound("ended", span, chunk.levels.unit if chunk.levels else "dBFS", start, end)

@@ -29,32 +29,20 @@ class LimitWatch:
     def __init__(
         self, limits: Limits, hysteresis: float, spool: Spool, kernel: KernelClock, observer: RecorderObserver
     ) -> None:
-        self._limits = limits  # one reference, replaced as a whole: read and set in different threads
+        self.active = limits  # one reference, replaced as a whole: read and set in different threads
         self._observer = observer
         self._level_crossings = Crossings(hysteresis, metrics=("sound_level",))
-        self._store = StoreWatch(spool, kernel, lambda: self._limits, observer.threshold_crossed)
-
-    @property
-    def active(self) -> Limits:
-        return self._limits
+        self.store = StoreWatch(spool, kernel, lambda: self.active, observer.threshold_crossed)
 
     def set(self, limits: Limits) -> None:
         """Makes `limits` active. Any thread."""
-        self._limits = limits
+        self.active = limits
         self._observer.limits_changed(limits)
 
     def level_measured(self, level: float, unit: LevelUnit) -> None:
         """Holds a block's level against the limit. The recorder's thread."""
-        for crossing in self._level_crossings.update(self._limits, Measures(sound_level=level, level_unit=unit)):
+        for crossing in self._level_crossings.update(self.active, Measures(sound_level=level, level_unit=unit)):
             self._observer.threshold_crossed(crossing)
-
-    def chunk_finished(self, chunk: Chunk) -> None:
-        """One more chunk waits in the spool."""
-        self._store.chunk_finished(chunk)
-
-    def running(self) -> contextlib.AbstractContextManager[None]:
-        """Watches the spool meanwhile."""
-        return self._store.running()
 
 
 class _Waiting(NamedTuple):
@@ -74,7 +62,7 @@ class _Waiting(NamedTuple):
 
 
 class StoreWatch:
-    """Judges after each finished chunk, in a thread of its own: to list a large spool takes long.
+    """Judges the spool after each finished chunk, in a thread of its own: to list a large spool takes long.
 
     It counts what was finished since the last listing. That is never less than what waits, as the archiver only takes
     chunks away: so the spool is listed only while a limit is exceeded, or may be.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
@@ -19,17 +18,16 @@ from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
-from edge.recorder.durable.repair import readable_stream, repair
+from edge.recorder.durable.recovery import readable
+from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
-from edge.recorder.mode_reporter import ModeReporter
 from edge.recorder.pause import PauseWatch
-from edge.recorder.session import Controls, Session
+from edge.recorder.session import Controls, ModeReporter, Session
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
-from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +53,7 @@ class Recorder:
         self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule_of(settings)), stop, heartbeat)
         self._modes = ModeReporter(kernel, heartbeat, observer)
         active = limits.active(spool.path, thresholds.configured(settings.thresholds))
-        self._limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
-
-    @property
-    def limits(self) -> Limits:
-        """The active limits."""
-        return self._limits.active
-
-    def set_limits(self, active: Limits) -> None:
-        """From any thread: makes these limits active."""
-        self._limits.set(active)
+        self.limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
 
     def rotate(self) -> None:
         """From any thread: what is being recorded becomes a finished chunk now; recording continues without a gap."""
@@ -76,7 +65,7 @@ class Recorder:
 
         After a failed write or fsync nothing in memory is trusted: it starts again from what is on the disk.
         """
-        with self._limits.running():
+        with self.limits.store.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
                 cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
@@ -101,10 +90,11 @@ class Recorder:
         room.require_room_to_repair(self._spool, self._kernel)
         state, recovered = repair(self._spool, self._kernel, cause, self._settings)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
+        held = HeldBlocks(lambda: make_own(volatile_folder(self._settings.recorder, self._spool)))
         disk = Disk(self._settings.recorder.sync_seconds)
         context = RecordingContext(
             self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
-            self._observer, self._limits, HeldBlocks(self._folder_on_tmpfs), seal, self._tuning,
+            self._observer, self.limits, held, seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
@@ -114,13 +104,8 @@ class Recorder:
             disk.close()
         return disk.failure
 
-    def _folder_on_tmpfs(self) -> Path:
-        folder = volatile_folder(self._settings.recorder, self._spool)
-        make_own(folder)
-        return folder
-
     def _report_recovered(self, chunk: Chunk) -> None:
         self._observer.chunk_finished(chunk)
-        if (sound := sound_cut_off(chunk, readable_stream(self._spool, chunk.stream_id))) is not None:
+        if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
-        self._limits.chunk_finished(chunk)
+        self.limits.store.chunk_finished(chunk)

@@ -37,7 +37,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     bus = Bus(settings.mqtt, node, "recorder", identity, will=status("offline"))
     announcer, heartbeat = Announcer(settings, bus, kernel), Heartbeat()
     recorder = Recorder(settings, spool, SourceChoice(settings.recorder, kernel), kernel, announcer, stop, heartbeat)
-    announcer.limits_changed(recorder.limits)
+    announcer.limits_changed(recorder.limits.active)
     commands = RecorderCommands(spool, kernel, recorder)
     CommandServer(bus, node, command_handlers(commands), stray=True)
     NameGuard(bus, status("online"))

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from edge.core.backoff import Backoff
 from edge.core.errors import DeviceError, FileUnplayable, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
+from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.core.values import HoleCause
 from edge.recorder import room
 from edge.recorder.capture.blocks import EndOfSound, SoundSource
 from edge.recorder.context import RecordingContext
-from edge.recorder.mode_reporter import ModeReporter
+from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.facts import RecorderObserver
 from edge.recorder.pause import PauseWatch
-from edge.recorder.replay import record_held_blocks
-from edge.recorder.source_recorder import SourceRecorder, StreamEnding
+from edge.recorder.source_recorder import SourceRecorder, StreamEnding, record_held_blocks
 from edge.recorder.timing.correction import correct_streams
 from edge.spool.spool import Spool
 
@@ -36,6 +37,29 @@ class Controls:
     ) -> None:
         self.choose_source, self.pauses, self.stop, self.heartbeat = choose_source, pauses, stop, heartbeat
         self.rotate = threading.Event()
+
+
+class ModeReporter:
+    """Reports each mode once, to systemd and to the observer."""
+
+    def __init__(self, kernel: KernelClock, heartbeat: Heartbeat, observer: RecorderObserver) -> None:
+        self._kernel, self._heartbeat, self._observer = kernel, heartbeat, observer
+        self._reported: tuple[RecorderMode, str | None, Instant | None] | None = None
+
+    @property
+    def has_reported(self) -> bool:
+        return self._reported is not None
+
+    def report(
+        self, mode: RecorderMode, reason: str | None = None, since: Instant | None = None, until: Instant | None = None
+    ) -> bool:
+        """Reports a mode that is new, or has another reason or end; whether it did. `since`: now, where not given."""
+        if (mode, reason, until) == self._reported:
+            return False
+        self._reported = (mode, reason, until)
+        self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
+        self._observer.mode_changed(mode, since or self._kernel.now(), reason, until)
+        return True
 
 
 class Session:

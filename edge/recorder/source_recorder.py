@@ -8,18 +8,16 @@ from itertools import chain
 from typing import NamedTuple
 
 from edge.configuration import calibration_file
-from edge.core.errors import SpoolError
+from edge.core.errors import ConfigError, SpoolError
 from edge.core.ids import new_stream_id
 from edge.core.instant import Instant
 from edge.core.values import EndReason, HoleCause, Stream
 from edge.recorder.capture.blocks import Block, SourceFormat
 from edge.recorder.context import RecordingContext
-from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt
+from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt, discard, found_in
 from edge.recorder.durable.journal import RecorderMode
+from edge.recorder.durable.sealing import Seal, make_own, volatile_folder
 from edge.recorder.signal.input_watch import InputWatch
-from edge.recorder.signal.levels import meter_for
-from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Revision, StreamClock
 from edge.recorder.timing.continuity import Break, Continuity
@@ -69,14 +67,10 @@ class SourceRecorder:
         at = None
         if self._stream is not None:
             at = StreamAt(0, self._stream.stream.stream_id, self._stream.frames - self._tail_frames)
-        form, context = self._form, self._context
+        context = self._context
         recipients = context.seal.recipients if context.seal else ()
-        node, boot_id = context.spool.node, context.timekeeper.boot_id
-        context.held.begin(
-            HeldForm(node, boot_id, form.device, form.rate, form.channels, form.bits, recipients),
-            at,
-            [*self._tail, *self._continuity.held],
-        )
+        form = HeldForm(context.spool.node, context.timekeeper.boot_id, *self._form, recipients)
+        context.held.begin(form, at, [*self._tail, *self._continuity.held])
         self._held_frame = self._tail_frames
 
     def replay(self, held: HeldSound) -> None:
@@ -220,10 +214,7 @@ class SourceRecorder:
         context.spool.streams.write(stream)
         context.journal.stream_opened(stream)
         context.observer.stream_opened(stream)
-        levels, sound_level = context.settings.levels, context.limits.active.sound_level
-        detector = SoundDetector(stream.stream_id, form.rate, sound_level, levels.hysteresis, levels.hold_seconds)
-        sound = SoundMonitor(meter_for(stream), detector, context.limits, self._input_watch, context.observer)
-        return StreamRecorder(stream, clock, sound, context)
+        return StreamRecorder(stream, clock, self._input_watch, context)
 
     def _new_stream(self, opening: Instant) -> Stream:
         context, form = self._context, self._form
@@ -246,3 +237,37 @@ class SourceRecorder:
             earlier=state.earlier,
             calibration_db=calibration_file.offset_for(context.settings.catalog.db_path.parent, form.device),
         )
+
+
+def record_held_blocks(context: RecordingContext, cause: HoleCause | None) -> None:
+    """Records the blocks that an earlier life held back and a crash left on tmpfs into chunks of their own, if they are
+    of this boot. `cause`: why recording broke off."""
+    held = _find(context)
+    if held is None:
+        return
+    if (held.form.node, held.form.boot_id) != (context.spool.node, context.timekeeper.boot_id):
+        discard(held.path)
+        return
+    if held.form.recipients:
+        context = context._replace(seal=Seal(held.path.parent, held.form.recipients))
+    recorder = SourceRecorder(context, held.form.source)
+    try:
+        recorder.replay(held)
+        recorder.end(StreamEnding("crash", "stopped", cause or "crash"))
+    except (OSError, SpoolError) as problem:
+        context.disk.fail(problem)
+        recorder.abandon()
+
+
+def _find(context: RecordingContext) -> HeldSound | None:
+    try:
+        folder = volatile_folder(context.settings.recorder, context.spool)
+        if not folder.exists():
+            return None
+        make_own(folder)  # SpoolError where it is somebody else's: nothing of that is used
+        return found_in(folder)
+    except ConfigError:
+        return None  # there is no tmpfs, so nothing can lie there
+    except (OSError, SpoolError) as problem:
+        log.warning("cannot read the blocks held back before a crash: %s", problem)
+        return None

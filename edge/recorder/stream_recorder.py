@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -10,14 +11,18 @@ import msgspec
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
-from edge.core.values import Chunk, EndReason, Hole, Stream
+from edge.core.values import Chunk, EndReason, Hole, Levels, SoundSpan, Stream
 from edge.recorder.capture.blocks import Block, Samples
 from edge.recorder.context import RecordingContext
-from edge.recorder.durable.chunk_writer import ChunkWriter, sync_and_digest, with_digest
-from edge.recorder.durable.draft import draft
-from edge.recorder.sound_monitor import SoundMonitor
+from edge.recorder.durable.chunk_writer import ChunkWriter, draft, finish_chunk
+from edge.recorder.facts import MeasuredBlock, TimedSound
+from edge.recorder.signal.input_watch import InputWatch
+from edge.recorder.signal.levels import meter_for
+from edge.recorder.signal.sounds import SoundChange, SoundDetector
 from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.correction import believed, corrected_stream
+
+TimeOf = Callable[[int], Instant]  # of a frame at or after the last knot
 
 
 class StreamRecorder:
@@ -29,21 +34,16 @@ class StreamRecorder:
     Nothing here waits for the disk, except for what the operating system makes a plain write wait.
     """
 
-    def __init__(self, stream: Stream, clock: StreamClock, sound: SoundMonitor, context: RecordingContext) -> None:
+    def __init__(self, stream: Stream, clock: StreamClock, input_watch: InputWatch, context: RecordingContext) -> None:
         self.stream = stream
         self.clock = clock
-        self._sound = sound
+        self._sound = SoundMonitor(stream, input_watch, context)
         self._context = context
         self._utc_offset = stream.utc_offset  # of the knots to come
-        self._frames = 0  # of the stream
+        self.frames = 0  # recorded so far
         self._seq = 0
         self._opening_refined = False
         self._writer: ChunkWriter | None = None
-
-    @property
-    def frames(self) -> int:
-        """Recorded so far."""
-        return self._frames
 
     @property
     def is_within_chunk(self) -> bool:
@@ -52,7 +52,7 @@ class StreamRecorder:
 
     def has_room(self, frames: int) -> bool:
         """Whether that many more can be recorded before chunk numbers run out."""
-        return self._frames + frames <= (self._context.tuning.last_seq + 1) * self.stream.chunk_frames
+        return self.frames + frames <= (self._context.tuning.last_seq + 1) * self.stream.chunk_frames
 
     def to_utc(self, at: Instant) -> Instant:
         """A time of the clock, or of a manifest not yet written, as now believed."""
@@ -75,7 +75,7 @@ class StreamRecorder:
 
     def write(self, block: Block) -> None:
         """Records a block that joins the one before. OSError or SpoolError when the disk does not take it."""
-        self.clock.observe(self._frames, block.captured_at)
+        self.clock.observe(self.frames, block.captured_at)
         samples = block.samples
         while len(samples):
             room = self.stream.chunk_frames - self._chunk_frames
@@ -83,7 +83,7 @@ class StreamRecorder:
             samples = samples[room:]
             if self._chunk_frames == self.stream.chunk_frames:
                 self._finish_chunk(None)
-        if not self._opening_refined and self._frames >= self.stream.rate:
+        if not self._opening_refined and self.frames >= self.stream.rate:
             self._refine_opening()
 
     def end(self, reason: EndReason) -> None:
@@ -107,7 +107,7 @@ class StreamRecorder:
     @property
     def _chunk_frames(self) -> int:
         """Of the chunk being recorded, so far: all before are whole."""
-        return self._frames - self._seq * self.stream.chunk_frames
+        return self.frames - self._seq * self.stream.chunk_frames
 
     def _write_record(self, stream: Stream) -> None:
         self._context.disk.do(lambda: self._context.spool.streams.write(stream))
@@ -127,7 +127,7 @@ class StreamRecorder:
         if self._writer is None:
             self._writer = self._begin_chunk()
         self._writer.write(samples)
-        self._frames += len(samples)
+        self.frames += len(samples)
         self._sound.add(samples, self.time_of)
 
     def _begin_chunk(self) -> ChunkWriter:
@@ -144,7 +144,7 @@ class StreamRecorder:
         writer, self._writer = self._writer, None
         writer.close()  # here: what its encoder still holds must not wait for a slow disk thread
         unsealed = self._draft(reason)
-        frame, at = self._frames, self.to_utc(unsealed.ended_at)
+        frame, at = self.frames, self.to_utc(unsealed.ended_at)
         self._context.disk.do(lambda: self._store(writer.path, unsealed, frame, at))
         self._seq += 1
 
@@ -154,7 +154,7 @@ class StreamRecorder:
             self._refine_opening()
         stream = self.stream
         start = self.clock.knot.at
-        end = self.clock.advance(self._frames, self._utc_offset).at
+        end = self.clock.advance(self.frames, self._utc_offset).at
         levels, sounds = self._sound.take_chunk()
         return draft(
             stream,
@@ -170,11 +170,8 @@ class StreamRecorder:
     def _store(self, part: Path, unsealed: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then reports it."""
         context = self._context
-        if context.seal is not None:
-            chunk = context.seal.finish(context.spool, part, unsealed)
-        else:
-            chunk = with_digest(unsealed, sync_and_digest(part))
-            context.spool.chunks.finish(part, chunk)
+        finish = context.seal.finish if context.seal is not None else finish_chunk
+        chunk = finish(context.spool, part, unsealed)
         context.journal.knot_passed(frame, at)
         context.report_finished(chunk)
 
@@ -182,3 +179,42 @@ class StreamRecorder:
 def _ending_at(holes: tuple[Hole, ...], opening: Instant) -> tuple[Hole, ...]:
     """The holes before a stream, the last one up to where the stream begins."""
     return (*holes[:-1], msgspec.structs.replace(holes[-1], to=opening)) if holes else ()
+
+
+class SoundMonitor:
+    """Measures the samples of one stream, and reports what is in them: levels, sounds, crossings, input faults.
+
+    The active limits decide what counts as a sound, from block to block.
+    """
+
+    def __init__(self, stream: Stream, input_watch: InputWatch, context: RecordingContext) -> None:
+        self._limits, self._observer, self._input_watch = context.limits, context.observer, input_watch
+        level, by = context.limits.active.sound_level, context.settings.levels
+        self._meter = meter_for(stream)
+        self._detector = SoundDetector(stream.stream_id, stream.rate, level, by.hysteresis, by.hold_seconds)
+
+    def add(self, samples: Samples, time_of: TimeOf) -> None:
+        """The stream's next samples."""
+        levels, unit = self._meter.add(samples), self._meter.unit
+        self._detector.set_level(self._limits.active.sound_level)
+        for second in levels.seconds:
+            if self._input_watch.add(second):
+                self._observer.input_fault_changed(self._input_watch.fault)
+        ends = tuple([time_of(second.end_frame) for second in levels.seconds])
+        self._observer.block_measured(MeasuredBlock(levels, unit, ends))
+        self._limits.level_measured(self._detector.threshold_level(levels), unit)
+        self._report(self._detector.add(levels), time_of)
+
+    def take_chunk(self) -> tuple[Levels, tuple[SoundSpan, ...]]:
+        """The levels and sounds of the chunk that ends with the last samples added."""
+        return self._meter.take_chunk(), self._detector.take_chunk()
+
+    def finish(self, time_of: TimeOf) -> None:
+        """The stream ends with the last samples added."""
+        self._report(self._detector.finish(), time_of)
+
+    def _report(self, changes: Iterable[SoundChange], time_of: TimeOf) -> None:
+        for change in changes:
+            span, start = change.span, time_of(change.span.first_frame)
+            end = None if span.frames is None else time_of(span.first_frame + span.frames)
+            self._observer.sound_changed(TimedSound(change.event, span, self._meter.unit, start, end))

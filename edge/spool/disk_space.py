@@ -44,7 +44,7 @@ class DiskSpace:
         except FileNotFoundError:  # not begun, or done: checked in this order, because it may be renamed in between
             return 0 if encrypted.exists() else part.bytes
         except OSError as problem:
-            raise self.unavailable_error(problem) from None
+            raise self._layout.unavailable_error(problem) from None
 
     def ensure_room(self, size: int) -> None:
         """SpoolError unless half the reserve is left after `size` more bytes: finishing a chunk may use up the rest.
@@ -63,18 +63,8 @@ class DiskSpace:
             " make room, or let it be archived"
         )
 
-    def unavailable_error(self, problem: OSError) -> SpoolError:
-        return unavailable_error(self._layout, problem)
-
     def _statvfs(self) -> os.statvfs_result:
         try:
             return os.statvfs(self._layout.path)
         except OSError as problem:
-            raise self.unavailable_error(problem) from None
-
-
-def unavailable_error(layout: SpoolLayout, problem: OSError) -> SpoolError:
-    """The folder itself can no longer be used."""
-    return SpoolError(
-        f"{layout.path}: the spool is not available ({problem.strerror}); mount or create the folder again"
-    )
+            raise self._layout.unavailable_error(problem) from None

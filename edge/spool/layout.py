@@ -23,6 +23,12 @@ class SpoolLayout:
         self.pause_path = path / "pause.json"
         self._parts_link = path / "parts"
 
+    def unavailable_error(self, problem: OSError) -> SpoolError:
+        """The folder itself can no longer be used."""
+        return SpoolError(
+            f"{self.path}: the spool is not available ({problem.strerror}); mount or create the folder again"
+        )
+
     def audio_path(self, chunk: Chunk) -> Path:
         return self.path / chunk.member
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TypeVar
 
 from edge.core import wire
 from edge.core.errors import WireError
@@ -18,19 +19,13 @@ log = logging.getLogger(__name__)
 _SET = "settings.json"
 _REPORTED = "exceeded.json"
 
+T = TypeVar("T")
 Reported = dict[Metric, tuple[float, float]]  # limit, and value when it was reported
 
 
 def active(spool: Path, configured: Limits) -> Limits:
     """The limits set at run time, else `configured`; a file that cannot be read is logged."""
-    path = spool / _SET
-    try:
-        return wire.decode(path.read_bytes(), Limits)
-    except FileNotFoundError:
-        return configured
-    except (OSError, WireError) as problem:
-        log.warning("%s: cannot be used (%s); using the configured limits", path, problem)
-        return configured
+    return _read(spool / _SET, Limits, configured, "using the configured limits")
 
 
 def save(spool: Path, limits: Limits) -> None:
@@ -40,16 +35,19 @@ def save(spool: Path, limits: Limits) -> None:
 
 def reported(spool: Path) -> Reported:
     """The limits reported as exceeded and not yet as cleared; none where the file cannot be read."""
-    path = spool / _REPORTED
-    try:
-        return wire.decode(path.read_bytes(), Reported)
-    except FileNotFoundError:
-        return {}
-    except (OSError, WireError) as problem:
-        log.warning("%s: cannot be used (%s); exceeded limits will be reported again", path, problem)
-        return {}
+    return _read(spool / _REPORTED, Reported, {}, "exceeded limits will be reported again")
 
 
 def save_reported(spool: Path, over: Reported) -> None:
     """Raises OSError."""
     write_atomically(spool / _REPORTED, wire.encode(over))
+
+
+def _read(path: Path, wanted: type[T], otherwise: T, consequence: str) -> T:
+    try:
+        return wire.decode(path.read_bytes(), wanted)
+    except FileNotFoundError:
+        return otherwise
+    except (OSError, WireError) as problem:
+        log.warning("%s: cannot be used (%s); %s", path, problem, consequence)
+        return otherwise

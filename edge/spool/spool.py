@@ -5,15 +5,17 @@ The recorder alone adds to it, the archiver alone removes finished chunks, every
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from edge.core.errors import SpoolError
+from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
 from edge.spool.layout import SpoolLayout
-from edge.spool.lock import RecorderLock
 from edge.spool.state import PauseFile, StateFile, StreamRecords
 
 
@@ -45,3 +47,37 @@ class Spool:
                 f"{self.path}: the spool cannot be written ({problem.strerror});"
                 " fix its permissions or set [recorder] record_path"
             ) from None
+
+
+class RecorderLock:
+    """Only one recorder may add to a spool: it holds this for as long as it runs, whether it records or is paused."""
+
+    def __init__(self, layout: SpoolLayout) -> None:
+        self._layout = layout
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raises SpoolBusy while another recorder holds it."""
+        try:
+            lock = self._layout.lock_path.open("a")
+        except OSError as problem:
+            raise self._layout.unavailable_error(problem) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SpoolBusy(f"{self._layout.path}: another recorder is writing here; stop it first") from None
+            yield
+
+    def is_held(self) -> bool:
+        """Raises OSError."""
+        try:
+            lock = self._layout.lock_path.open("rb")
+        except FileNotFoundError:
+            return False
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who check do not disturb each other
+            except BlockingIOError:
+                return True
+        return False

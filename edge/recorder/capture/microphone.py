@@ -47,27 +47,25 @@ def list_devices() -> list[InputDevice]:
 
 def _input_devices(portaudio: pyaudio.PyAudio) -> list[InputDevice]:
     """DeviceError when PortAudio fails."""
+    default = None
+    with contextlib.suppress(OSError):  # there is none
+        default = portaudio.get_default_input_device_info()["index"]
     try:
-        return list(_each_input_device(portaudio))
+        infos = [portaudio.get_device_info_by_index(index) for index in range(portaudio.get_device_count())]
+        return [
+            InputDevice(
+                info["index"],
+                str(info["name"]),
+                str(portaudio.get_host_api_info_by_index(info["hostApi"])["name"]),
+                int(info["maxInputChannels"]),
+                round(float(info["defaultSampleRate"])),
+                info["index"] == default,
+            )
+            for info in infos
+            if info["maxInputChannels"] >= 1
+        ]
     except OSError as problem:
         raise DeviceError(f"the sound system cannot list its devices ({problem}); is one being reset?") from None
-
-
-def _each_input_device(portaudio: pyaudio.PyAudio) -> Iterator[InputDevice]:
-    try:
-        default = portaudio.get_default_input_device_info()["index"]
-    except OSError:
-        default = None
-    for index in range(portaudio.get_device_count()):
-        info = portaudio.get_device_info_by_index(index)
-        channels = int(info["maxInputChannels"])
-        if channels < 1:
-            continue
-        host_api = portaudio.get_host_api_info_by_index(info["hostApi"])["name"]
-        yield InputDevice(
-            index, str(info["name"]), str(host_api), channels, round(float(info["defaultSampleRate"])),
-            index == default,
-        )  # fmt: skip
 
 
 def choose_device(devices: list[InputDevice], wanted: str) -> InputDevice:

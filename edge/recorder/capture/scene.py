@@ -11,7 +11,8 @@ import random
 import numpy as np
 import numpy.typing as npt
 
-Samples = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+from edge.recorder.capture.blocks import Samples
+
 Tone = npt.NDArray[np.float32]  # relative to full scale
 
 _LOOP_FRAMES = 960_000  # of the noise: 20 s at 48 kHz, whole seconds at any rate, so that the hum closes the loop

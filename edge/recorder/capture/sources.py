@@ -67,18 +67,18 @@ class _Pacer:
         self._clock, self._rate, self._real = clock, rate, real
         self._started = clock.monotonic() - lead * 1_000_000 // rate
 
-    def times(self, first_frame: int, frames: int) -> tuple[int, int]:
-        """When the frames begin and end, in µs of the monotonic clock."""
-        begin = self._started + first_frame * 1_000_000 // self._rate
-        return begin, begin + frames * 1_000_000 // self._rate
+    def wait(self, first_frame: int, frames: int, timeout: float) -> int | None:
+        """Waits for the end of these frames, at most `timeout` seconds.
 
-    def wait(self, until: int, timeout: float) -> bool:
-        """Waits for `until`, at most `timeout` seconds; whether it has come."""
-        if not self._real:
-            return True
-        left = (until - self._clock.monotonic()) / 1e6
-        self._clock.sleep(min(left, timeout))
-        return left <= timeout
+        Returns when they begin, in µs of the monotonic clock; None: they have not ended yet.
+        """
+        begin = self._started + first_frame * 1_000_000 // self._rate
+        if self._real:
+            left = (begin + frames * 1_000_000 // self._rate - self._clock.monotonic()) / 1e6
+            self._clock.sleep(min(left, timeout))
+            if left > timeout:
+                return None
+        return begin
 
 
 class FileSource:
@@ -126,8 +126,7 @@ class FileSource:
     def read(self, timeout: float) -> Block | None:
         if self._file is None:
             raise EndOfSound
-        begin, end = self._pacer.times(self._next_frame, self._block_frames)
-        if not self._pacer.wait(end, timeout):
+        if (begin := self._pacer.wait(self._next_frame, self._block_frames, timeout)) is None:
             return None
         try:
             samples = self._file.read(self._block_frames)
@@ -170,8 +169,7 @@ class SyntheticSource:
 
     def read(self, timeout: float) -> Block | None:
         frames = block_frames(self._settings.block_ms, self._settings.sample_rate)
-        begin, end = self._pacer.times(self._next_frame, frames)
-        if not self._pacer.wait(end, timeout):
+        if (begin := self._pacer.wait(self._next_frame, frames, timeout)) is None:
             return None
         samples = self._scene.render(self._next_frame, frames)
         self._next_frame += frames

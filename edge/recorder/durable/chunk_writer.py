@@ -1,4 +1,4 @@
-"""Writes one chunk's audio file, FLAC or WAV, and reads back what a crash left of one. Fsync is the disk thread's."""
+"""One chunk: its audio file, FLAC or WAV, its manifest, and what a crash left of one. Fsync is the disk thread's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ import soundfile
 from msgspec.structs import replace
 
 from edge.core.errors import EncoderError
-from edge.core.values import AudioFormat, Chunk
+from edge.core.ids import chunk_id
+from edge.core.instant import Instant
+from edge.core.values import AudioFormat, Chunk, ClockStamp, EndReason, Levels, SoundSpan, Stream
 from edge.recorder.capture.blocks import Samples
+from edge.recorder.timing.correction import real_holes
+from edge.spool.spool import Spool
 
 _READ_BYTES = 1 << 16
 _FLAC_BLOCK = 4_096  # libFLAC's; reading in other sizes would lose a block more at a broken end
@@ -94,13 +98,6 @@ class Digest(NamedTuple):
     crc32: int
 
 
-def sync_and_digest(path: Path) -> Digest:
-    """Fsyncs a file that nobody writes any more, and reads it once. OSError: never try again on this file."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return digest(path)
-
-
 def digest(path: Path) -> Digest:
     """Of the file as it is."""
     sha256, crc32, size = hashlib.sha256(), 0, 0
@@ -112,9 +109,55 @@ def digest(path: Path) -> Digest:
     return Digest(size, sha256.hexdigest(), crc32)
 
 
-def with_digest(draft: Chunk, found: Digest) -> Chunk:
-    """The manifest of a file that is closed and fsynced."""
-    return replace(draft, bytes=found.bytes, sha256=found.sha256, crc32=found.crc32)
+def draft(
+    stream: Stream,
+    seq: int,
+    frames: int,
+    times: tuple[Instant, Instant],
+    *,
+    rate: float,
+    levels: Levels | None,
+    sounds: tuple[SoundSpan, ...],
+    end_reason: EndReason | None,
+    recovered: bool = False,
+) -> Chunk:
+    """Chunk `seq` of `stream`, begun and ended at `times`; `rate` as measured.
+
+    Lacks what only the finished file can say: `finish_chunk` adds it.
+    """
+    return Chunk(
+        chunk_id=chunk_id(stream.stream_id, seq),
+        node=stream.node,
+        stream_id=stream.stream_id,
+        seq=seq,
+        first_frame=seq * stream.chunk_frames,
+        frames=frames,
+        rate=stream.rate,
+        channels=stream.channels,
+        format=stream.format,
+        bytes=0,
+        sha256="0" * 64,
+        crc32=0,
+        started_at=times[0],
+        ended_at=times[1],
+        uncertain=stream.uncertain,
+        clock=ClockStamp(stream.boot_id, rate),
+        levels=levels,
+        sounds=sounds,
+        before=real_holes(stream.before) if seq == 0 else (),
+        recovered=recovered,
+        end_reason=end_reason,
+    )
+
+
+def finish_chunk(spool: Spool, audio: Path, unfinished: Chunk) -> Chunk:
+    """Makes `audio`, which nobody writes any more, durable as the finished chunk. OSError: never try again on it."""
+    with audio.open("rb") as file:
+        os.fsync(file.fileno())
+    found = digest(audio)
+    chunk = replace(unfinished, bytes=found.bytes, sha256=found.sha256, crc32=found.crc32)
+    spool.chunks.finish(audio, chunk)
+    return chunk
 
 
 def read_valid_prefix(path: Path, channels: int, bits: int) -> Iterator[Samples]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,7 @@ from edge.core.ids import seq_of, stream_of
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Levels, SoundSpan, SpoolState, Stream
 from edge.recorder.capture.blocks import Samples, block_frames
-from edge.recorder.durable.chunk_writer import ChunkWriter, digest, read_valid_prefix, sync_and_digest, with_digest
-from edge.recorder.durable.draft import draft
+from edge.recorder.durable.chunk_writer import ChunkWriter, digest, draft, finish_chunk, read_valid_prefix
 from edge.recorder.durable.sealing import Seal, seal_of
 from edge.recorder.signal.levels import meter_for
 from edge.recorder.signal.sounds import SoundDetector
@@ -28,6 +28,8 @@ from edge.spool.chunks import PartFile
 from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _HEADER_BYTES = 65_536  # more than any header; a FLAC block comes on top
 
@@ -72,10 +74,10 @@ def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings
     return chunk
 
 
-def readable_manifest(spool: Spool, chunk_id: str) -> Chunk | None:
-    """The manifest of a chunk of ours; None and a warning when it is missing, damaged or another's."""
+def readable(read: Callable[[str], T], name: str) -> T | None:
+    """What `read` finds under `name`; None and a warning when that is missing, damaged or another's."""
     try:
-        return spool.chunks.manifest(chunk_id)
+        return read(name)
     except SpoolError as problem:
         log.warning("%s", problem)
         return None
@@ -85,7 +87,7 @@ def _described(spool: Spool, part: PartFile) -> Chunk | None:
     """The manifest that already stands for exactly these bytes: only the last rename was missing."""
     if not spool.layout.manifest_path(part.chunk_id).exists():
         return None
-    chunk = readable_manifest(spool, part.chunk_id)
+    chunk = readable(spool.chunks.manifest, part.chunk_id)
     if chunk is None:
         return None
     expected = chunk.encryption.plain_sha256 if chunk.encryption else chunk.sha256
@@ -125,7 +127,7 @@ class _Remeasuring:
             self._measure()
         if not goes_on:
             self._detector.finish()
-        return self._meter.take_chunk().levels, self._detector.take_chunk()
+        return self._meter.take_chunk(), self._detector.take_chunk()
 
     def _measure(self) -> None:
         block: npt.NDArray[Any] = np.concatenate(self._held)
@@ -140,7 +142,7 @@ def _rescue(
     repaired = Path(f"{part.path}.repair")
     seq = seq_of(part.chunk_id)
     first_frame = seq * stream.chunk_frames
-    previous = readable_manifest(spool, name_chunk(stream.stream_id, seq - 1)) if seq else None
+    previous = readable(spool.chunks.manifest, name_chunk(stream.stream_id, seq - 1)) if seq else None
     level = limits.active(spool.path, thresholds.configured(settings.thresholds)).sound_level
     remeasuring = _Remeasuring(stream, first_frame, _lasting(previous), level, settings)
     frames = _rewrite(part, stream, repaired, remeasuring)
@@ -161,11 +163,8 @@ def _rescue(
         end_reason=None if is_whole else "crash",
         recovered=True,
     )
-    if seal is not None:
-        chunk = seal.finish(spool, repaired, unsealed)
-    else:
-        chunk = with_digest(unsealed, sync_and_digest(repaired))
-        spool.chunks.finish(repaired, chunk)
+    finish = seal.finish if seal is not None else finish_chunk
+    chunk = finish(spool, repaired, unsealed)
     part.path.unlink()
     log.info("recovered %s: %.1f s", chunk.chunk_id, frames / stream.rate)
     return chunk

@@ -18,7 +18,7 @@ from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import Chunk, Hole, HoleCause, OpenHole, SpoolState, Stream
-from edge.recorder.durable.recovery import readable_manifest, recover
+from edge.recorder.durable.recovery import readable, recover
 from edge.recorder.timing.clock import Belief
 from edge.recorder.timing.correction import believed_end, correct_streams
 from edge.recorder.timing.timekeeper import Timekeeper
@@ -58,11 +58,11 @@ def _sweep(spool: Spool) -> None:
     chunks, manifests = spool.chunks.finished(), spool.chunks.manifest_ids()
     parts = {part.chunk_id for part in spool.chunks.parts()}
     for chunk_id in sorted(manifests - chunks.keys() - parts):
-        if readable_manifest(spool, chunk_id) is not None:  # else it is damaged or another's: left as it is
+        if readable(spool.chunks.manifest, chunk_id) is not None:  # else it is damaged or another's: left as it is
             spool.layout.manifest_path(chunk_id).unlink(missing_ok=True)
     for chunk_id in sorted(chunks.keys() - manifests - parts):
         path = chunks[chunk_id].path
-        if path.suffix == ".age" or readable_stream(spool, stream_of(chunk_id)) is None:
+        if path.suffix == ".age" or readable(spool.streams.read, stream_of(chunk_id)) is None:
             log.warning("%s: has no manifest, and cannot be identified; left as it is", path)
         else:
             with contextlib.suppress(FileNotFoundError):  # the archiver was removing it while we listed
@@ -100,10 +100,9 @@ def _state_of_chunks(spool: Spool, kernel: KernelClock) -> SpoolState:
     streams = {stream.stream_id: stream for stream in _streams(spool)}
     ends = [at for stream in streams.values() for _, at in stream.knots]
     for chunk_id in spool.chunks.finished():
-        chunk = readable_manifest(spool, chunk_id)
+        chunk = readable(spool.chunks.manifest, chunk_id)
         if chunk is not None:
-            stream = streams.get(chunk.stream_id)
-            ends.append(believed_end(chunk, stream) if stream else chunk.ended_at)
+            ends.append(believed_end(chunk, streams.get(chunk.stream_id)))
     return SpoolState(
         state="stopped",
         since=kernel.now(),
@@ -145,11 +144,11 @@ def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole
     """Where the stream that was being recorded ended, and the holes before it that no chunk records."""
     assert state.stream_id is not None and state.knot is not None  # noqa: S101, PT018 - for the type checker
     frame, end = state.knot
-    stream = readable_stream(spool, state.stream_id)
+    stream = readable(spool.streams.read, state.stream_id)
     names = [chunk_id for chunk_id in spool.chunks.finished() if stream_of(chunk_id) == state.stream_id]
-    last = readable_manifest(spool, max(names)) if names else None
+    last = readable(spool.chunks.manifest, max(names)) if names else None
     if last is not None and last.end_frame > frame:
-        frame, end = last.end_frame, believed_end(last, stream) if stream else last.ended_at
+        frame, end = last.end_frame, believed_end(last, stream)
     if stream is None:
         return end, (), 0
     if frame:
@@ -159,17 +158,7 @@ def _end_of_stream(spool: Spool, state: SpoolState) -> tuple[Instant, tuple[Hole
     return end, stream.before, stream.earlier  # it has no chunk: keep the holes that the chunk would have recorded
 
 
-def readable_stream(spool: Spool, stream_id: str) -> Stream | None:
-    """The record of a stream of ours."""
-    try:
-        return spool.streams.read(stream_id)
-    except SpoolError as problem:
-        log.warning("%s", problem)
-        return None
-
-
 def _streams(spool: Spool) -> Iterable[Stream]:
     for stream_id in spool.streams.ids():
-        stream = readable_stream(spool, stream_id)
-        if stream is not None:
+        if (stream := readable(spool.streams.read, stream_id)) is not None:
             yield stream

@@ -19,7 +19,7 @@ from edge.configuration.settings import Recorder
 from edge.core.errors import ConfigError, SpoolError
 from edge.core.files import write_atomically
 from edge.core.values import Chunk, Encryption
-from edge.recorder.durable.chunk_writer import Sink, digest, sync_and_digest, with_digest
+from edge.recorder.durable.chunk_writer import Sink, digest, finish_chunk
 from edge.spool.spool import Spool
 
 _RECIPIENTS = "recipients"  # beside the parts: whom they are for, also once the configuration is another
@@ -42,8 +42,7 @@ class Seal(NamedTuple):
         target = spool.layout.sealing_path(draft)
         try:
             self.encrypt(part, target)
-            chunk = with_digest(replace(draft, encryption=encryption), sync_and_digest(target))
-            spool.chunks.finish(target, chunk)
+            chunk = finish_chunk(spool, target, replace(draft, encryption=encryption))
         except (OSError, SpoolError):
             with contextlib.suppress(OSError):  # half of it is of no use, and others need the room
                 target.unlink()
@@ -70,8 +69,7 @@ def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.
     if not settings.recipients.strip():
         return None
     recipients = checked_recipients(settings.recipients)
-    folder = volatile_folder(settings, spool, environ)
-    make_own(folder)
+    folder = make_own(volatile_folder(settings, spool, environ))
     spool.layout.set_parts_folder(folder)
     write_atomically(folder / _RECIPIENTS, "\n".join(recipients).encode(), 0o600)
     return Seal(folder, recipients)
@@ -142,12 +140,13 @@ def file_system(path: Path) -> str:
     return ""
 
 
-def make_own(folder: Path) -> None:
-    """Others may write where it lies: it must be ours, and nobody else's to look into."""
+def make_own(folder: Path) -> Path:
+    """Makes it. Others may write where it lies: SpoolError unless it is ours, and nobody else's to look into."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise SpoolError(f"{folder}: is not ours alone; remove it, or set [recorder] part_path")
+    return folder
 
 
 def _pyrage() -> Any:

@@ -6,13 +6,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from edge.configuration.calibration_file import Calibration, Method
 from edge.core.errors import CalibrationError
 from edge.core.instant import Instant
-from edge.recorder.signal.levels import BlockLevels, LevelMeter, Samples
+from edge.recorder.signal.levels import LevelMeter, Samples
 from edge.recorder.signal.weighting import Floats
 
 SHORTEST_KNOWN = 5  # seconds
@@ -59,7 +58,7 @@ def from_known_level(samples: Samples, rate: int, full_scale: float, laeq: float
     block = LevelMeter(rate, samples.shape[1], full_scale).add(samples)
     _check_clipped(block.clipped)
     _check_quiet(block.laeq)
-    deviation = _deviation(block)
+    deviation = float(np.std([second.laeq for second in block.seconds], ddof=1))
     if deviation > _LARGEST_DEVIATION:
         raise CalibrationError(
             f"the level is unsteady: its seconds differ by {deviation:.1f} dB (standard deviation),"
@@ -111,22 +110,19 @@ class _Window(NamedTuple):
 
 def _windows(samples: Samples, rate: int, full_scale: float) -> list[_Window]:
     count = rate // _WINDOWS_PER_SECOND
-    channels = range(samples.shape[1])
     by_channel = [
         [
             _window(number, samples[number * count : (number + 1) * count, channel], rate, full_scale)
             for number in range(len(samples) // count)
         ]
-        for channel in channels
+        for channel in range(samples.shape[1])
     ]
-    if not by_channel or not by_channel[0]:
+    if not by_channel[0]:
         raise CalibrationError(f"the recording is empty; record {SHORTEST_STEADY:g} s or more of the calibrator")
     return max(by_channel, key=lambda windows: max(window.level for window in windows))
 
 
-def _window(
-    number: int, samples: npt.NDArray[np.int16] | npt.NDArray[np.int32], rate: int, full_scale: float
-) -> _Window:
+def _window(number: int, samples: Samples, rate: int, full_scale: float) -> _Window:
     """The strongest tone by a Hann window: its power is that of the four bins about the peak and either side."""
     count = len(samples)
     hann: Floats = np.hanning(count + 1)[:-1]
@@ -191,10 +187,6 @@ def _check_quiet(level: float) -> None:
         raise CalibrationError(
             f"the sound is too quiet: {level:.0f} dBFS, {_QUIETEST_DBFS:g} is the least; turn the input's gain up"
         )
-
-
-def _deviation(block: BlockLevels) -> float:
-    return float(np.std([second.laeq for second in block.seconds], ddof=1))
 
 
 def _expanded(*standard: float) -> float:

@@ -55,13 +55,6 @@ class BlockLevels(Struct, frozen=True):
         return self.first_frame + self.frames
 
 
-class ChunkLevels(Struct, frozen=True):
-    """What a manifest says of one chunk, and how many of its samples were at full scale."""
-
-    levels: Levels
-    clipped: int
-
-
 class LevelMeter:
     """Measures one stream: `channels` channels at `rate` frames per second.
 
@@ -73,7 +66,10 @@ class LevelMeter:
         self.rate, self.channels = rate, channels
         self.unit = level_unit(offset_db)
         self._offset = offset_db or 0.0
-        self._scale = _Scale(full_scale)
+        self._full_scale = full_scale
+        self._factor = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
+        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
+        self._clip = int(full_scale * (1 - 2**-15))
         self._weighting = BlockFilter(side_by_side([cascade(design("A", rate)), cascade(design("C", rate))]), channels)
         self._fast = BlockFilter(_fast_weighting(rate), channels)
         self._frames = 0
@@ -85,7 +81,7 @@ class LevelMeter:
             raise ValueError(f"a block of shape {block.shape} is not (frames, {self.channels})")
         if self._frames == 0 and len(block):
             # A sound card's constant offset would else begin as a step, which is a bang
-            self._weighting.settle(block[0] * self._scale.factor)
+            self._weighting.settle(block[0] * self._factor)
         whole = _Tally(self.channels)
         seconds: list[SecondLevels] = []
         piece = max(1, _PIECE // self.channels // ROW) * ROW
@@ -96,7 +92,7 @@ class LevelMeter:
             first, len(block), self._db(whole.fast_max), self._db(whole.mean_square), whole.clipped, tuple(seconds)
         )
 
-    def take_chunk(self) -> ChunkLevels:
+    def take_chunk(self) -> Levels:
         """The chunk that ends with the last block added; the next chunk and its first second begin here.
 
         Call it where the chunk ends: split a block there first. A started second at the end is part of the chunk's
@@ -119,15 +115,15 @@ class LevelMeter:
             per_second=tuple(chunk.per_second),
         )
         self._second, self._chunk = _Tally(self.channels), _ChunkTally(self.rate, self.channels)
-        return ChunkLevels(levels, chunk.clipped)
+        return levels
 
     def _add_piece(self, piece: Samples, whole: _Tally, seconds: list[SecondLevels]) -> None:
-        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._scale.factor, dtype=np.float64))
+        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._factor, dtype=np.float64))
         squared = a_weighted * a_weighted
         fast = self._fast.run(squared)[0]
         loudest = fast[0] if self.channels == 1 else fast.max(axis=0)
         self._chunk.sample_fast(loudest)
-        clipped = self._scale.clipped(piece)
+        clipped = self._clipped(piece)
         start = 0
         while start < len(piece):
             part = slice(start, min(len(piece), start + self.rate - self._second.frames))
@@ -153,24 +149,14 @@ class LevelMeter:
         self._chunk.per_second.append(laeq)
         return SecondLevels(
             self._frames, laeq, lafmax, lcpeak, second.clipped,
-            offset=float(max(second.sums, key=abs)) / second.frames / self._scale.full_scale,
+            offset=float(max(second.sums, key=abs)) / second.frames / self._full_scale,
             silent=second.peak**2 <= _FLOOR_POWER,
         )  # fmt: skip
 
     def _db(self, mean_square: float) -> float:
         return 10 * math.log10(max(mean_square, _FLOOR_POWER)) + self._offset
 
-
-class _Scale:
-    """What the integer samples of one format mean."""
-
-    def __init__(self, full_scale: float) -> None:
-        self.full_scale = full_scale
-        self.factor = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
-        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
-        self._clip = int(full_scale * (1 - 2**-15))
-
-    def clipped(self, piece: Samples) -> npt.NDArray[np.bool_] | None:
+    def _clipped(self, piece: Samples) -> npt.NDArray[np.bool_] | None:
         """Which samples are at full scale; None where there are none, which is quicker to find out."""
         if piece.max() < self._clip and piece.min() > -self._clip:
             return None

@@ -48,11 +48,6 @@ class SoundDetector:
         past = BlockLevels(span.first_frame, max(1, end_frame - span.first_frame), span.lafmax, span.laeq)
         self._open = _OpenSound(span.sound_id, past, self._rate)
 
-    @property
-    def lasting(self) -> SoundSpan | None:
-        """The sound that lasts now."""
-        return self._open.span() if self._open else None
-
     def threshold_level(self, block: BlockLevels) -> float:
         """What to compare with the `sound_level` threshold: not below it while a sound lasts, so that the threshold is
         crossed once per sound, not once per chirp."""
@@ -92,15 +87,11 @@ class SoundDetector:
         return (self._end(self._open, self._open.heard_until),) if self._open else ()
 
     def _end(self, sound: _OpenSound, end_frame: int) -> SoundChange:
-        span = ended_at(sound.span(), end_frame)
+        span = sound.span()
+        span = replace(span, frames=max(0, end_frame - span.first_frame))
         self._open = None
         self._ended.append(span)
         return SoundChange("ended", span)
-
-
-def ended_at(span: SoundSpan, end_frame: int) -> SoundSpan:
-    """A sound that its stream's end cut off, also one found open in a manifest after a crash."""
-    return replace(span, frames=max(0, end_frame - span.first_frame))
 
 
 class _OpenSound:

@@ -62,12 +62,12 @@ def real_holes(holes: Sequence[Hole]) -> tuple[Hole, ...]:
     return tuple(hole for hole in holes if hole.from_ < hole.to)
 
 
-def believed(at: Instant, uncertain: bool, stream: Stream) -> Instant:
-    """A time from a manifest of `stream`, corrected by the stream's record; `uncertain` is the manifest's."""
-    return Instant(at + stream.shift) if uncertain else at
+def believed(at: Instant, uncertain: bool, stream: Stream | None) -> Instant:
+    """A time from a manifest, corrected by its stream's record, if there is one; `uncertain` is the manifest's."""
+    return Instant(at + stream.shift) if uncertain and stream is not None else at
 
 
-def believed_end(chunk: Chunk, stream: Stream) -> Instant:
+def believed_end(chunk: Chunk, stream: Stream | None) -> Instant:
     return believed(chunk.ended_at, chunk.uncertain, stream)
 
 

@@ -194,7 +194,7 @@ def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None
 
 def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
     loud, nothing = Limits(sound_level=-40.0), Limits()
-    rig.run(1.5, lambda: rig.recorder.set_limits(loud), 2.5, lambda: rig.recorder.set_limits(nothing), 4)
+    rig.run(1.5, lambda: rig.recorder.limits.set(loud), 2.5, lambda: rig.recorder.limits.set(nothing), 4)
     assert rig.heard.limits == [loud, nothing]
     ids = {sound.sound_id for chunk in rig.manifests() for sound in chunk.sounds}
     [sound] = [chunk.sounds[-1] for chunk in rig.manifests() if chunk.sounds][-1:]

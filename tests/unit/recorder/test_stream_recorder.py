@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.configuration.settings import Settings
+from edge.configuration.settings import Levels, Settings
 from edge.core.values import Chunk, Hole, SpoolState
 from edge.recorder.capture.blocks import Block
 from edge.recorder.context import RecordingContext, Tuning
@@ -20,9 +20,6 @@ from edge.recorder.durable.journal import Journal
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.signal.input_watch import InputWatch
-from edge.recorder.signal.levels import meter_for
-from edge.recorder.signal.sounds import SoundDetector
-from edge.recorder.sound_monitor import SoundMonitor
 from edge.recorder.stream_recorder import StreamRecorder
 from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
@@ -55,9 +52,8 @@ def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: obje
     spool.streams.write(stream)
     journal.stream_opened(stream)
     limits = LimitWatch(Limits(sound_level=level), 3.0, spool, clock, facts)
-    detector = SoundDetector(stream.stream_id, RATE, level, hold_seconds=0.1)
     context = RecordingContext(
-        Settings(),
+        Settings(levels=Levels(hold_seconds=0.1)),
         spool,
         disk,
         journal,
@@ -68,8 +64,7 @@ def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: obje
         None,
         Tuning(),
     )
-    sound = SoundMonitor(meter_for(stream), detector, limits, InputWatch(), facts)
-    return StreamRecorder(stream, StreamClock(RATE, 0, START), sound, context), disk
+    return StreamRecorder(stream, StreamClock(RATE, 0, START), InputWatch(), context), disk
 
 
 @settings(max_examples=30, deadline=None)

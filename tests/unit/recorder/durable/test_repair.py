@@ -18,7 +18,7 @@ from edge.core.ids import chunk_id
 from edge.core.instant import Instant
 from edge.core.values import AudioFormat, Chunk, Hole, OpenHole, SoundSpan, SpoolState
 from edge.recorder.capture.blocks import block_frames
-from edge.recorder.durable.chunk_writer import ChunkWriter, digest, with_digest
+from edge.recorder.durable.chunk_writer import ChunkWriter, digest, finish_chunk
 from edge.recorder.durable.repair import repair
 from edge.spool import limits
 from edge.spool.chunks import SpoolChunks
@@ -308,11 +308,15 @@ def test_a_spool_that_is_gone_is_said(spool: Spool) -> None:
         repair(Spool(spool.path / "nowhere", "porch"), KERNEL)
 
 
-def test_with_digest_keeps_the_rest(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"abc")
-    chunk = with_digest(make_chunk(0, b""), digest(tmp_path / "x"))
-    assert chunk.bytes == 3
-    assert chunk.chunk_id == make_chunk(0, b"").chunk_id
+def test_a_finished_chunk_has_the_digest_of_its_file_and_keeps_the_rest(spool: Spool) -> None:
+    part = spool.path / "x"
+    part.write_bytes(b"abc")
+    expected, unfinished = digest(part), make_chunk(0, b"")
+    chunk = finish_chunk(spool, part, unfinished)
+    assert (chunk.bytes, chunk.sha256, chunk.crc32) == expected
+    assert chunk.chunk_id == unfinished.chunk_id
+    assert spool.chunks.manifest(chunk.chunk_id) == chunk
+    assert spool.layout.audio_path(chunk).read_bytes() == b"abc"
 
 
 class EmptiedChunks(SpoolChunks):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.core.values import SoundSpan
 from edge.recorder.capture.scene import Scene
 from edge.recorder.signal.levels import FULL_SCALE_16, BlockLevels, LevelMeter
-from edge.recorder.signal.sounds import SoundChange, SoundDetector, ended_at
+from edge.recorder.signal.sounds import SoundChange, SoundDetector
 
 STREAM = "20260303T220000Z-k3f9"
 RATE = 10
@@ -119,7 +119,7 @@ def test_each_chunk_lists_its_sounds_and_the_last_says_it_all(blocks: Blocks, ho
 def test_a_level_of_0_detects_nothing() -> None:
     detecting = SoundDetector(STREAM, RATE, 0.0)
     assert detecting.add(BlockLevels(0, 10, 3.0, 0.0)) == ()
-    assert detecting.lasting is None
+    assert detecting.take_chunk() == ()
 
 
 def test_the_level_can_change_while_a_sound_lasts() -> None:
@@ -146,7 +146,10 @@ def test_the_threshold_is_held_while_the_sound_lasts() -> None:
 
 def test_an_open_sound_of_a_crashed_stream_is_ended() -> None:
     span = SoundSpan(f"{STREAM}-s100", 100, None, -20.0, -30.0)
-    assert ended_at(span, 350) == SoundSpan(f"{STREAM}-s100", 100, 250, -20.0, -30.0)
+    detecting = detector()
+    detecting.resume(span, 350)
+    (ended,) = detecting.finish()
+    assert ended.span == SoundSpan(f"{STREAM}-s100", 100, 250, -20.0, -30.0)
 
 
 def test_no_frames_change_nothing() -> None:
