@@ -20,8 +20,7 @@ from edge.archiver.upload.sending import PartSenders
 from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.core.kernel_clock import KernelClock
-from edge.store.interface import UploadTarget
-from edge.store.values import ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound, UploadTarget
 
 log = logging.getLogger(__name__)
 
