@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.core.errors import StoreError
+from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
-from edge.store.values import LifecycleRule
 
 _ADD_RULE = "add the rule from docs/storage.md, Lifecycle rules, to the bucket"
 

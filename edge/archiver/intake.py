@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from edge.archiver.log_once import WarnOnce
+from edge.archiver.pacing import WarnOnce
 from edge.catalog import Catalog
 from edge.core.errors import SpoolError
 from edge.core.ids import is_chunk_id

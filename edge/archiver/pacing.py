@@ -1,7 +1,8 @@
-"""When to do what again. Durations in seconds."""
+"""When to do what again, and which problems to log again. Durations in seconds."""
 
 from __future__ import annotations
 
+import logging
 import math
 
 from msgspec import Struct
@@ -63,3 +64,33 @@ class RetryTimer(Timer):
     def succeeded(self) -> None:
         self._backoff.reset()
         self.expire()
+
+
+class WarnOnce:
+    """Logs the first problem with each name: most come back with every rescan."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._names: set[str] = set()
+
+    def __call__(self, name: str, problem: Exception) -> None:
+        if name not in self._names:
+            self._names.add(name)
+            self._log.warning("%s", problem)
+
+
+class LogChanges:
+    """Logs a problem unless it is the one logged last."""
+
+    def __init__(self, log: logging.Logger, level: int = logging.WARNING) -> None:
+        self._log, self._level = log, level
+        self._last = ""
+
+    def __call__(self, problem: Exception) -> None:
+        if str(problem) != self._last:
+            self._log.log(self._level, "%s", problem)
+        self._last = str(problem)
+
+    def clear(self) -> None:
+        """The problem is over: it is logged again when it comes back."""
+        self._last = ""

@@ -44,8 +44,8 @@ from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, Thresho
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool
+from edge.store.interface import NO_BUCKET
 from edge.store.s3 import S3Store
-from edge.store.values import NO_BUCKET
 
 log = logging.getLogger(__name__)
 

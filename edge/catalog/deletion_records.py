@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.catalog.file import CatalogFile
-from edge.catalog.queries import batched_ids, chunk_values, longest
+from edge.catalog.queries import batched_ids, chunk_values, touching
 from edge.catalog.rows import give_up
 from edge.catalog.tables import count, select
 from edge.catalog.values import RemainingChunk
@@ -30,27 +30,16 @@ class DeletionRecords:
     def remaining_between(self, start: Instant, end: Instant, limit: int) -> list[RemainingChunk]:
         """At most `limit` chunks with sound in [start, end) that are not gone, by their start."""
         with self._file.session() as tables:
-            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
-            first, last = int(start), int(end)
-            rows = select(
-                (c.started_at, c.chunk_id, c.state, c.archive_id)
-                for c in table
-                if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.state != "gone"
-            ).order_by(1, 2)
+            chunks = touching(tables.Chunk, start, end)
+            rows = select((c.started_at, c.chunk_id, c.state, c.archive_id) for c in chunks if c.state != "gone")
+            rows = rows.order_by(1, 2)
             return [RemainingChunk(chunk_id, state, archive_id) for _, chunk_id, state, archive_id in rows[:limit]]
 
     def count_erased_between(self, start: Instant, end: Instant) -> int:
         """How many chunks with sound in [start, end) were erased."""
         with self._file.session() as tables:
-            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
-            first, last = int(start), int(end)
-            return int(
-                count(
-                    c
-                    for c in table
-                    if c.started_at < last and c.started_at > earliest and c.ended_at > first and c.reason == "erased"
-                )
-            )
+            chunks = touching(tables.Chunk, start, end)
+            return int(count(c for c in chunks if c.reason == "erased"))
 
     def given_up(self, chunk_ids: Iterable[str]) -> dict[str, str]:
         """Those of these chunks that were given up, with their SHA-256: a copy in the spool is a leftover."""

@@ -18,9 +18,10 @@ _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
 _IN_LENGTHS = (1, 8, 64, _BATCH)  # of `in`: Pony keeps its SQL for each, for ever (500 IDs: 400 kB)
 
 
-def longest(table: Any) -> int:
-    """The longest duration of all rows, in µs: one index lookup, which bounds every range query."""
-    return (greatest(row.duration for row in table) or 0) + 1
+def touching(table: Any, start: Instant, end: Instant) -> Any:
+    """The rows with a part in [start, end). Their longest duration is one index lookup, and bounds the search."""
+    first, last, earliest = int(start), int(end), int(start) - 1 - (greatest(row.duration for row in table) or 0)
+    return select(row for row in table if row.started_at < last and row.started_at > earliest and row.ended_at > first)
 
 
 def batched(items: Iterable[T]) -> Iterator[list[T]]:
@@ -114,5 +115,5 @@ def _instant(value: int | None) -> Instant | None:
 
 
 def sound_value(row: Any) -> CatalogSound:
-    ended_at = None if row.ended_at is None else Instant(row.ended_at)
-    return CatalogSound(row.sound_id, row.chunk_id, Instant(row.started_at), ended_at, row.lafmax, row.laeq)
+    start, end = Instant(row.started_at), _instant(row.ended_at)
+    return CatalogSound(row.sound_id, row.chunk_id, start, end, row.lafmax, row.laeq)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge.catalog.archive_records import ArchiveRecords
 from edge.catalog.file import CatalogFile
-from edge.catalog.queries import archive_value, batched_ids, chunk_values, longest, sound_value, stream_records
+from edge.catalog.queries import archive_value, batched_ids, chunk_values, sound_value, stream_records, touching
 from edge.catalog.tables import desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, unpack
 from edge.core.instant import Instant
@@ -34,10 +34,7 @@ class CatalogReader:
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> list[CatalogChunk]:
         """At most `limit` chunks with sound in [start, end), by their start, then their id."""
         with self.file.session() as tables:
-            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
-            first, last = int(start), int(end)
-            found = select(c for c in table if c.started_at < last and c.started_at > earliest and c.ended_at > first)
-            return chunk_values(found, limit)
+            return chunk_values(touching(tables.Chunk, start, end), limit)
 
     def chunk(self, chunk_id: str) -> CatalogChunk | None:
         """One chunk by its id; None where it is not known."""
@@ -49,13 +46,8 @@ class CatalogReader:
     def holes_between(self, start: Instant, end: Instant) -> list[Hole]:
         """The gaps and pauses with a part in [start, end), by their start."""
         with self.file.session() as tables:
-            table, earliest = tables.Hole, int(start) - longest(tables.Hole)
-            first, last = int(start), int(end)
-            found = select(
-                (h.started_at, h.ended_at, h.cause, h.id)
-                for h in table
-                if h.started_at < last and h.started_at > earliest and h.ended_at > first
-            ).order_by(1, 2, 4)
+            holes = touching(tables.Hole, start, end)
+            found = select((h.started_at, h.ended_at, h.cause, h.id) for h in holes).order_by(1, 2, 4)
             return [Hole(cause, Instant(began), Instant(ended)) for began, ended, cause, _ in found]
 
     def sounds_between(
@@ -120,16 +112,10 @@ class CatalogReader:
     def is_loud_between(self, start: Instant, end: Instant, level: float) -> bool:
         """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or was not measured."""
         with self.file.session() as tables:
-            table, earliest = tables.Chunk, int(start) - longest(tables.Chunk)
-            first, last, loudest_dbfs = int(start), int(end), _LOUDEST_DBFS if level > 0 else -math.inf
-            return bool(
-                select(
-                    c
-                    for c in table
-                    if c.started_at < last
-                    and c.started_at > earliest
-                    and c.ended_at > first
-                    and c.state != "gone"
-                    and (c.lafmax is None or c.lafmax >= level or c.lafmax < loudest_dbfs)
-                ).exists()
+            chunks, loudest_dbfs = touching(tables.Chunk, start, end), _LOUDEST_DBFS if level > 0 else -math.inf
+            loud = select(
+                c
+                for c in chunks
+                if c.state != "gone" and (c.lafmax is None or c.lafmax >= level or c.lafmax < loudest_dbfs)
             )
+            return bool(loud.exists())

@@ -9,6 +9,7 @@ from edge.catalog.queries import batched, batched_ids, stream_records
 from edge.catalog.rows import (
     add_chunk,
     archive_columns,
+    corrected,
     give_up,
     known_row,
     put_holes,
@@ -17,7 +18,6 @@ from edge.catalog.rows import (
     span_archive,
 )
 from edge.catalog.tables import select
-from edge.catalog.times import corrected
 from edge.catalog.values import pack, unpack
 from edge.core.values import Archive, Chunk, DiscardedChunk, PlannedMember, Stream
 

@@ -1,4 +1,4 @@
-"""Values -> rows, within a session of the writer."""
+"""Values -> rows, within a session of the writer; and what a clock correction does to times."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from edge.catalog.tables import Tables, greatest, least, select
-from edge.catalog.times import bounded, retimed
 from edge.catalog.values import pack, unpack
+from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
 
 
 def add_chunk(tables: Tables, chunk: Chunk, stream: Stream | None) -> None:
-    now = retimed(chunk, stream)
+    now = _retimed(chunk, stream)
     tables.Chunk(
         chunk_id=chunk.chunk_id,
         stream_id=chunk.stream_id,
@@ -103,7 +103,7 @@ def _put_sound(tables: Tables, chunk: Chunk, span: SoundSpan) -> None:
 def _frame_time(chunk: Chunk, frame: int) -> int:
     """Also a little before or after the chunk itself, at its own pace."""
     past = (frame - chunk.first_frame) * (chunk.ended_at - chunk.started_at) // chunk.frames
-    return int(bounded(chunk.started_at + past))
+    return int(_bounded(chunk.started_at + past))
 
 
 def retime(tables: Tables, stream: Stream) -> bool:
@@ -111,7 +111,7 @@ def retime(tables: Tables, stream: Stream) -> bool:
     table, stream_id, archives = tables.Chunk, stream.stream_id, set[str]()
     rows = list(select(c for c in table if c.stream_id == stream_id).order_by(table.first_frame))
     for row in rows:
-        now = retimed(unpack(row.manifest, Chunk), stream)
+        now = _retimed(unpack(row.manifest, Chunk), stream)
         if (row.started_at, row.ended_at, row.uncertain) == (now.started_at, now.ended_at, now.uncertain):
             continue
         if row.archive_id is not None:
@@ -127,6 +127,32 @@ def retime(tables: Tables, stream: Stream) -> bool:
     for archive_id in archives:
         span_archive(tables, archive_id)
     return bool(archives)
+
+
+def _retimed(chunk: Chunk, stream: Stream | None) -> Chunk:
+    """`chunk`, as its manifest has it, with the times that its stream's record now gives.
+
+    A manifest written while the clock could not be trusted says so, and has its times without its stream's `shift`,
+    which the record has; the record also knows whether they are still uncertain.
+    """
+    if stream is None or not chunk.uncertain:
+        return chunk
+    return replace(
+        chunk,
+        started_at=_bounded(chunk.started_at + stream.shift),
+        ended_at=_bounded(chunk.ended_at + stream.shift),
+        uncertain=stream.uncertain,
+    )
+
+
+def _bounded(moment: int) -> Instant:
+    """The nearest valid time: sums of numbers from outside may be out of range."""
+    return Instant(min(max(moment, FIRST), LAST))
+
+
+def corrected(old: Stream, new: Stream) -> bool:
+    """Whether `new` has other times than `old`; a stream that has merely ended does not."""
+    return (old.uncertain, old.shift, old.knots[:1]) != (new.uncertain, new.shift, new.knots[:1])
 
 
 def retire_superseded(tables: Tables, archive_id: str | None) -> None:

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import boto3
@@ -24,12 +24,11 @@ from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.store.values import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.interface import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-T = TypeVar("T")
 _PIECE = 262_144
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _DENIED = {
@@ -91,21 +90,19 @@ class S3Store:
         extra: dict[str, Any] = {}
         if not self._settings.endpoint_url and region != "us-east-1":  # only AWS needs it, and not for this region
             extra["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        with contextlib.suppress(ObjectExists):
-            self._do("make the bucket", lambda s3: s3.create_bucket(Bucket=self.bucket, **extra))
+        with contextlib.suppress(ObjectExists), self._request("make the bucket") as s3:
+            s3.create_bucket(Bucket=self.bucket, **extra)
 
     def check(self) -> None:
         """One cheap request; raises what would prevent uploading, as far as it can tell."""
-        self._do("look at the bucket", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+        with self._request("look at the bucket") as s3:
+            s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
 
     def lifecycle(self) -> list[LifecycleRule]:
         """The bucket's enabled rules, except those for certain tags or sizes. StoreError where it has no such rules."""
-
-        def ask(s3: S3Client) -> Any:
-            return s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
-
         try:
-            found = self._do("see the lifecycle rules", ask)
+            with self._request("see the lifecycle rules") as s3:
+                found: Any = s3.get_bucket_lifecycle_configuration(Bucket=self.bucket)
         except _Missing:
             return []
         if not found.get("Rules"):  # rclone mistakes the request for another one and lists the bucket
@@ -115,7 +112,8 @@ class S3Store:
     def head(self, key: str) -> StoredObject | None:
         """What the store has under `key`; None where it has nothing."""
         try:
-            found = self._do(f"look for {key}", lambda s3: s3.head_object(Bucket=self.bucket, Key=key))
+            with self._request(f"look for {key}") as s3:
+                found = s3.head_object(Bucket=self.bucket, Key=key)
         except _Missing:
             return None
         return StoredObject(found["ContentLength"], found["ETag"].strip('"'))
@@ -133,87 +131,70 @@ class S3Store:
 
         Raises ObjectExists, where the store supports that.
         """
-        extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
-        done = self._do(
-            f"store {key}",
-            lambda s3: s3.put_object(
+        with self._request(f"store {key}") as s3:
+            done = s3.put_object(
                 Bucket=self.bucket,
                 Key=key,
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
                 ContentType=media_type,
                 **self._put_options(),
-                **extra,
-            ),
-        )
+                **_condition(overwrite),
+            )
         return done.get("ETag", "").strip('"')
 
     def start_parts(self, key: str) -> str:
         """Opens a multipart upload; gives its id."""
-        return self._do(
-            f"begin {key}",
-            lambda s3: s3.create_multipart_upload(
+        with self._request(f"begin {key}") as s3:
+            begun = s3.create_multipart_upload(
                 Bucket=self.bucket, Key=key, ContentType="application/zip", **self._put_options()
-            ),
-        )["UploadId"]
+            )
+        return begun["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str:
         """Stores part `number` (from 1), whose MD5 in hex the store checks; gives its ETag."""
-        return self._do(
-            f"store part {number} of {key}",
-            lambda s3: s3.upload_part(
+        with self._request(f"store part {number} of {key}") as s3:
+            done = s3.upload_part(
                 Bucket=self.bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
-            ),
-        )["ETag"].strip('"')
+            )
+        return done["ETag"].strip('"')
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
         """The parts that the store already has; raises UploadNotFound."""
-
-        def every(s3: S3Client) -> list[Any]:
+        with self._request(f"list the parts of {key}") as s3:
             pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
-            return [part for page in pages for part in page.get("Parts", [])]
-
-        found = self._do(f"list the parts of {key}", every)
+            found = [part for page in pages for part in page.get("Parts", [])]
         return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
 
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
         """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
-        extra: dict[str, Any] = {} if overwrite else {"IfNoneMatch": "*"}
-        done = self._do(
-            f"complete {key}",
-            lambda s3: s3.complete_multipart_upload(
+        with self._request(f"complete {key}") as s3:
+            done = s3.complete_multipart_upload(
                 Bucket=self.bucket,
                 Key=key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                **extra,
-            ),
-        )
+                **_condition(overwrite),
+            )
         return done.get("ETag", "").strip('"')
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
-        with contextlib.suppress(UploadNotFound):
-            self._do(
-                f"abort {key}",
-                lambda s3: s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id),
-            )
+        with contextlib.suppress(UploadNotFound), self._request(f"abort {key}") as s3:
+            s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
         """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first."""
-
-        def every(s3: S3Client) -> list[Any]:
-            pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [upload for page in pages for upload in page.get("Uploads", [])]
-
         try:
-            found = self._do("list open uploads", every)
+            with self._request("list open uploads") as s3:
+                pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+                found = [upload for page in pages for upload in page.get("Uploads", [])]
         except UploadNotFound:  # how rclone answers when there are none
             return []
         # some stores treat the prefix as a whole key, and some ignore it
@@ -223,30 +204,26 @@ class S3Store:
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         """The bytes [offset, offset + length) in pieces; StoreError when there are fewer."""
-        span = f"bytes={offset}-{offset + length - 1}"
-        found = self._do(f"read {key}", lambda s3: s3.get_object(Bucket=self.bucket, Key=key, Range=span))
         left = length
-        pieces = found["Body"].iter_chunks(_PIECE)
-        while piece := self._do(f"read {key}", lambda _: next(pieces, b"")):
-            left -= len(piece)
-            yield piece
+        with self._request(f"read {key}") as s3:
+            found = s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
+            for piece in found["Body"].iter_chunks(_PIECE):
+                left -= len(piece)
+                yield piece
         if left:
             raise StoreError(f"{self._place}: {key} ended {left} bytes too early")
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below `prefix`, in the order of keys."""
-
-        def pages(s3: S3Client) -> Iterator[Any]:
-            return iter(s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix))
-
-        found = self._do(f"list {prefix}", pages)
-        while page := self._do(f"list {prefix}", lambda _: next(found, None)):
-            for item in page.get("Contents", []):
-                yield item["Key"], item["Size"]
+        with self._request(f"list {prefix}") as s3:
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield item["Key"], item["Size"]
 
     def delete(self, key: str) -> None:
         """Deletes an object; one that is not there is no fault."""
-        self._do(f"delete {key}", lambda s3: s3.delete_object(Bucket=self.bucket, Key=key))
+        with self._request(f"delete {key}") as s3:
+            s3.delete_object(Bucket=self.bucket, Key=key)
 
     def presigned_url(self, bucket: str, key: str, seconds: int) -> str:
         """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
@@ -304,11 +281,13 @@ class S3Store:
         )
         return self._clients[endpoint]
 
-    def _do(self, what: str, call: Callable[[S3Client], T]) -> T:
+    @contextlib.contextmanager
+    def _request(self, what: str) -> Iterator[S3Client]:
+        """The client, for requests that do `what`: their failures become ours."""
         if not self.bucket:
             raise StoreBlocked(NO_BUCKET, "no_bucket")
         try:
-            return call(self._client(self._settings.endpoint_url))
+            yield self._client(self._settings.endpoint_url)
         except faults.ClientError as problem:
             raise self._refusal(what, problem.response) from None
         except (faults.BotoCoreError, ValueError, OSError) as problem:
@@ -359,6 +338,11 @@ def _rule(rule: Any) -> LifecycleRule:
         expire_days=rule.get("Expiration", {}).get("Days"),
         abort_days=rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation"),
     )
+
+
+def _condition(overwrite: bool) -> Any:
+    """Unless it may overwrite, the store refuses where it has an object (RFC 9110)."""
+    return {} if overwrite else {"IfNoneMatch": "*"}
 
 
 def _content_md5(md5: str) -> str:

@@ -10,8 +10,7 @@ from edge.archiver.plan.plan import Destination
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.eraser import Eraser
 from edge.archiver.retention.policy import RetentionPolicy
-from edge.archiver.retention.retention import Retention
-from edge.archiver.retention.spool_cleanup import SpoolCleanup
+from edge.archiver.retention.retention import Retention, SpoolCleanup
 from edge.catalog import Catalog
 from edge.configuration.settings import Archive, Recorder
 from edge.core.kernel_clock import KernelClock

@@ -10,8 +10,7 @@ import logging
 from collections.abc import Callable
 
 from edge.archiver.jobs import Delete, DeleteClips, Job, JobResult, Rewrite
-from edge.archiver.log_once import LogChanges
-from edge.archiver.pacing import RetryTimer
+from edge.archiver.pacing import LogChanges, RetryTimer
 from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
 from edge.archiver.plan.stored_members import SourceArchive
 from edge.archiver.retention.deletions import Deletions

@@ -1,4 +1,4 @@
-"""Parts of an upload, two at a time: memory holds no more than those that are on their way."""
+"""How an upload sends its parts: two at a time, no faster than allowed, and with signs of life."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable
 
 from edge.archiver.upload.parts import Parts, TakenPart
-from edge.archiver.upload.progress_heartbeat import OnProgress
+from edge.core.kernel_clock import KernelClock
 
-_SENDERS = 2
+_SENDERS = 2  # memory holds no more parts than are on their way
+
+OnProgress = Callable[[int], None]  # bytes that the store has by now
 
 
 class PartSenders:
     """Threads that take the next part each and send it, until all are sent or one failed."""
 
     def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, on_progress: OnProgress) -> None:
-        self._send = send
-        self._parts = parts
-        self._on_progress = on_progress
+        self._send, self._parts, self._on_progress = send, parts, on_progress
         self._lock = threading.Lock()
         self._etags: dict[int, str] = {}
         self._done = 0
@@ -56,3 +56,44 @@ class PartSenders:
             self._done += len(part.body)
             self._on_progress(self._done)
         return True
+
+
+class ProgressHeartbeat:
+    """An `OnProgress` that also shows life while the store gets nothing: reading back, hashing, throttling.
+
+    Without any sign of life for long, the upload counts as stuck and the process ends.
+    """
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, done: int) -> None:
+        with self._lock:
+            self._done = done
+            self._on_progress(done)
+
+    def again(self) -> None:
+        """No more bytes than before, but still at work. For any thread."""
+        with self._lock:
+            self._on_progress(self._done)
+
+
+class RateLimiter:
+    """`[archive] max_rate`: lets `rate` bytes a second through on average; 0: any number. For several threads."""
+
+    def __init__(self, rate: float, stop: threading.Event, clock: KernelClock) -> None:
+        self._rate, self._stop, self._clock = rate, stop, clock
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def wait(self, size: int) -> None:
+        """Returns when `size` more bytes may be sent, or the process is stopping."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = self._clock.monotonic() / 1e6
+            start = max(now, self._free_at)
+            self._free_at = start + size / self._rate
+        self._stop.wait(start - now)

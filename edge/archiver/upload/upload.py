@@ -14,14 +14,11 @@ from typing import TypeVar
 from edge.archiver.plan.bundle import Bundle, OpenMember, check, offsets
 from edge.archiver.plan.stored_members import SourceArchive, stored_members
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
-from edge.archiver.upload.progress_heartbeat import OnProgress, ProgressHeartbeat
-from edge.archiver.upload.rate_limiter import RateLimiter
-from edge.archiver.upload.sending import PartSenders
+from edge.archiver.upload.sending import OnProgress, PartSenders, ProgressHeartbeat, RateLimiter
 from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.core.kernel_clock import KernelClock
-from edge.store.interface import UploadTarget
-from edge.store.values import ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound, UploadTarget
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +49,8 @@ class Uploader:
         rate: float = 0.0,
         clock: KernelClock | None = None,
     ) -> None:
-        self._store = store
-        self._open_member = open_member
-        self._stop = stop
-        self._part = part
-        self._retry_delay = retry_delay
+        self._store, self._open_member, self._stop = store, open_member, stop
+        self._part, self._retry_delay = part, retry_delay
         self._rate_limiter = RateLimiter(rate, stop, clock or KernelClock())
         self._step = max(1, int(rate * _LONGEST_PAUSE)) if rate else 1 << 62
 

@@ -16,7 +16,7 @@ from edge.core.errors import CatalogError, ChunkDamaged, ImHearingError, StoreBl
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import Archive
-from edge.store.values import NO_BUCKET
+from edge.store.interface import NO_BUCKET
 
 log = logging.getLogger(__name__)
 

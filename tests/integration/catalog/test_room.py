@@ -13,7 +13,7 @@ import pytest
 
 from edge.archiver.plan.plan import Destination, make_plan
 from edge.catalog import Catalog, CatalogReader
-from edge.catalog.reserve import RESERVE
+from edge.catalog.file import RESERVE
 from edge.core.errors import CatalogError
 from edge.core.instant import FIRST, LAST, Instant
 from tests.support.chunks import STREAM, audio_bytes, make_chunk, make_stream

@@ -15,8 +15,8 @@ from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import S3, Archive, Node, Secret, Settings
 from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
+from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
-from edge.store.values import LifecycleRule
 from tests.support.s3 import running_store
 
 # as the S3 API reference shows them: GetBucketLifecycleConfiguration, and its errors

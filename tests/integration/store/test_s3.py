@@ -22,8 +22,8 @@ from edge.archiver.upload.parts import Parts, part_size
 from edge.archiver.upload.upload import Stopped, Uploader
 from edge.configuration.settings import S3, Secret
 from edge.core.errors import ChunkDamaged, StoreBlocked, StoreError, StoreUnreachable
+from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound
 from edge.store.s3 import S3Store
-from edge.store.values import ObjectExists, StoredObject, StoredPart, UploadNotFound
 from tests.support.fault_proxy import FAULTS, Fault, FaultProxy, running_proxy
 from tests.support.s3 import RunningStore
 

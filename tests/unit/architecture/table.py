@@ -46,7 +46,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "edge.store",
         "edge.archiver.plan",
         "edge.archiver.jobs",
-        "edge.archiver.log_once",
         "edge.archiver.pacing",
     ),
     "edge.archiver": (

@@ -13,7 +13,7 @@ from commands.doctor.lifecycle import check_lifecycle, check_unfinished
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.settings import S3, Archive, Node, Settings
 from edge.core.kernel_clock import KernelClock
-from edge.store.values import LifecycleRule
+from edge.store.interface import LifecycleRule
 
 OWN = "imhearing/porch/"
 YEARS = f"{OWN}2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from edge.archiver.upload.rate_limiter import RateLimiter
+from edge.archiver.upload.sending import RateLimiter
 from tests.support.kernel import TurnedClock
 
 
