@@ -85,10 +85,6 @@ class Bus:
         return receipt is not None and receipt.wait(timeout)
 
     @property
-    def connected(self) -> bool:
-        return self._connected.is_set()
-
-    @property
     def trouble(self) -> Trouble | None:
         """Why there is no connection; None while there is one, or before the first attempt has failed."""
         return self._connector.trouble

@@ -277,13 +277,8 @@ class Connector:
         self._attempt: BrokerConnection | None = None
         self._stopping = threading.Event()
         self._away_until = 0.0
-        self._trouble: Trouble | None = None
+        self.trouble: Trouble | None = None  # why there is no connection, once an attempt has ended
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """Why there is no connection; None while there is one, or before the first attempt has ended."""
-        return self._trouble
 
     @property
     def is_stopping(self) -> bool:
@@ -310,7 +305,7 @@ class Connector:
 
     def opened(self) -> None:
         """The attempt succeeded: its next trouble is news."""
-        self._trouble = None
+        self.trouble = None
 
     def _close(self) -> None:
         if self._attempt is not None:
@@ -331,9 +326,9 @@ class Connector:
 
     def _note(self, trouble: Trouble | None) -> None:
         """Logs a trouble once, however often it comes again."""
-        if trouble is not None and trouble != self._trouble and not self._stopping.is_set():
+        if trouble is not None and trouble != self.trouble and not self._stopping.is_set():
             log.warning("%s", trouble.text)
-        self._trouble = trouble or self._trouble
+        self.trouble = trouble or self.trouble
 
 
 def crosses_network_in_clear(settings: Mqtt, login: Login) -> bool:
