@@ -5,25 +5,49 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from commands.cli import logs
 from commands.cli.common import data_dir, load_settings, now, print_json, print_message
 from commands.cli.logs import escaped
 from commands.show.formats import count
-from commands.up.local_store import local_store
+from commands.up.plan import load_state
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core.errors import CatalogBusy, ImHearingError
+from edge.embedded import ports
+from edge.embedded.store import store_process
+from edge.embedded.supervisor import Supervisor
 from edge.spool.spool import Spool
+
+_STORE_STOP_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1: verify found differences, or rebuild left something out."""
     logs.set_up_for_people()
     settings = load_settings(args)
-    with local_store(data_dir(args), settings):
+    with _local_store(data_dir(args), settings):
         return _verify(args, settings) if args.action == "verify" else _rebuild(args, settings)
+
+
+@contextlib.contextmanager
+def _local_store(folder: Path, settings: Settings) -> Iterator[None]:
+    """Serves the store of `imhearing up` in `folder` while `up` is stopped, if `settings` use it. ImHearingError."""
+    state = load_state(folder)
+    port = state.store_port
+    if port is None or settings.s3.endpoint_url != f"http://{ports.LOOPBACK}:{port}" or not ports.is_free(port):
+        yield
+        return
+    supervisor = Supervisor()
+    log = folder / "logs" / "store.log"
+    supervisor.start(store_process(port, folder / "store", state.store_key_id, state.store_secret, log))
+    try:
+        supervisor.wait_ready()
+        yield
+    finally:
+        supervisor.stop_all(_STORE_STOP_SECONDS)
 
 
 def _verify(args: argparse.Namespace, settings: Settings) -> int:

@@ -45,12 +45,8 @@ def pause(args: argparse.Namespace) -> int:
         raise UsageError("a pause lasts 1s to 31d, or, without a duration, until `imhearing resume`")
     seconds = None if length is None else length / MICROSECONDS
     until = None if length is None else Instant(now() + length)
-
-    def here(spool: Spool) -> dict[str, Any]:
-        spool.pause.order(until, KernelClock())
-        return {"until": None if until is None else str(until)}
-
-    data, taken_up = _order(args, chosen, Pause(id=new_id(), seconds=seconds), here)
+    command, in_spool = Pause(id=new_id(), seconds=seconds), {"until": None if until is None else str(until)}
+    data, taken_up = _order(args, chosen, command, lambda spool: spool.pause.order(until, KernelClock()), in_spool)
     told = data.get("until")
     end = clock(Instant.parse(told), args.utc) if told else "`imhearing resume`"
     if taken_up:
@@ -66,12 +62,7 @@ def pause(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """`imhearing resume`."""
     logs.set_up_for_people()
-
-    def here(spool: Spool) -> dict[str, Any]:
-        spool.pause.remove()
-        return {}
-
-    data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), here)
+    data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), lambda spool: spool.pause.remove(), {})
     _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
     return 0
 
@@ -98,31 +89,33 @@ def unannounce(args: argparse.Namespace) -> int:
     return 0
 
 
-def _order(args: argparse.Namespace, chosen: Settings, command: Command, here: Any) -> tuple[dict[str, Any], bool]:
-    """Over MQTT; where no broker can be reached and the node is this one, by its spool. And whether a recorder runs
-    that takes it up."""
+def _order(
+    args: argparse.Namespace,
+    chosen: Settings,
+    command: Command,
+    write: Callable[[Spool], object],
+    written: dict[str, Any],
+) -> tuple[dict[str, Any], bool]:
+    """Over MQTT; where no broker can be reached and the node is this one, `write` puts it into the spool.
+
+    Returns the answer, `written` for the spool, and whether a recorder runs that takes it up.
+    """
     node = chosen_node(args, chosen)
     spool = Spool(chosen.recorder.record_path, chosen.node.name)
     local = node == chosen.node.name and spool.path.is_dir()
-    if not chosen.mqtt.host and local:
-        return _in_spool(here, spool), spool.recorder_lock.is_held()
+    if chosen.mqtt.host or not local:
+        mqtt = load_settings_with_broker(args).mqtt
+        try:
+            return ask(mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
+        except DoorError as problem:
+            if not local:
+                raise
+            print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
     try:
-        return ask(
-            load_settings_with_broker(args).mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS
-        ), True
-    except DoorError as problem:
-        if not local:
-            raise
-        print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-        return _in_spool(here, spool), spool.recorder_lock.is_held()
-
-
-def _in_spool(here: Any, spool: Spool) -> dict[str, Any]:
-    try:
-        done: dict[str, Any] = here(spool)
+        write(spool)
     except OSError as problem:
         raise ImHearingError(f"{spool.path}: cannot be written ({problem.strerror}); mend its rights") from None
-    return done
+    return written, spool.recorder_lock.is_held()
 
 
 def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:

@@ -1,12 +1,16 @@
-"""`imhearing fetch`: saves the sound of a time range as one file, exact to the sample, and lists the gaps in it."""
+"""`imhearing fetch`: saves the sound of a time range, exact to the sample, and lists the gaps in it.
+
+As one file, or, with `--export DIR`, as one WAV file per chunk, for bioacoustics programs.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+import time
 from pathlib import Path
 
-from commands import export
 from commands.cli import logs
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
@@ -14,40 +18,96 @@ from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
 from commands.show.node_view import size
-from commands.show.progress import ProgressLine
+from edge.configuration.settings import Settings
 from edge.core.errors import UsageError
+from edge.core.instant import Instant
 from query_service import api
-from query_service.api import FetchReport
+from query_service.api import FetchProgress, FetchReport, Via
+from query_service.sound.export import ExportReport, export_sound
 
 _SUFFIXES = (".wav", ".flac", ".opus")
 _STATES = {"recording": "still being recorded", "paused": "paused", "future": "in the future"}
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.export is not None:
-        return export.run(args)
+    """FetchError, QueryRefused, DoorError."""
     logs.set_up_for_people()
-    output: Path = args.output.expanduser()
-    if output.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"-o {output}: the name must end in .wav, .flac or .opus")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"-o {output}: no such folder {output.absolute().parent}")
+    option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
+    target = target.expanduser()
+    _check_target(option, target)
     via = chosen_via(args.via)
     start, end = parse_range(args.start, args.end, args.last, now())
-    progress = ProgressLine(sys.stderr.isatty())
+    settings = load_settings_for_query(args)
+    progress = _ProgressLine()
+    report: FetchReport | ExportReport
     try:
-        with writing(f"-o {output}"):
-            report = api.fetch(
-                load_settings_for_query(args), via, start, end, output,
-                gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
-                identity=args.identity and args.identity.expanduser(),
-            )  # fmt: skip
+        with writing(f"{option} {target}"):
+            if args.export is None:
+                report = api.fetch(
+                    settings, via, start, end, target,
+                    gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
+                    identity=_identity(args),
+                )  # fmt: skip
+            else:
+                report = asyncio.run(_export(args, settings, via, start, end, target, progress))
     finally:
         progress.end()
-    _print_report(report, args.gaps, args.utc)
+    if isinstance(report, ExportReport):
+        _print_export_report(report, args.utc)
+    else:
+        _print_report(report, args.gaps, args.utc)
     if args.json:
         print_json(report)
     return 0
+
+
+def _check_target(option: str, target: Path) -> None:
+    if option == "--export":
+        if not target.is_dir():
+            raise UsageError(f"--export {target}: no such folder; create it first: mkdir -p {target}")
+        return
+    if target.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"-o {target}: the name must end in .wav, .flac or .opus")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"-o {target}: no such folder {target.absolute().parent}")
+
+
+def _identity(args: argparse.Namespace) -> Path | None:
+    identity: Path | None = args.identity
+    return identity and identity.expanduser()
+
+
+async def _export(
+    args: argparse.Namespace, settings: Settings, via: Via, start: Instant, end: Instant, folder: Path,
+    progress: _ProgressLine,
+) -> ExportReport:  # fmt: skip
+    keys = api.read_identity(_identity(args))
+    async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
+        return await export_sound(
+            door, start, end, folder, settings.node,
+            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
+        )  # fmt: skip
+
+
+class _ProgressLine:
+    """The progress, on one line of the terminal, updated up to four times a second; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._dirty = False
+
+    def __call__(self, progress: FetchProgress) -> None:
+        if not sys.stderr.isatty() or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.25
+        share = progress.done_us / progress.total_us if progress.total_us else 1.0
+        sys.stderr.write(f"\r{share:4.0%}  {size(progress.bytes_read)} from the store\x1b[K")
+        sys.stderr.flush()
+        self._dirty = True
+
+    def end(self) -> None:
+        if self._dirty:
+            sys.stderr.write("\r\x1b[K")
 
 
 def _print_report(report: FetchReport, gaps: str, utc: bool) -> None:
@@ -66,3 +126,16 @@ def _print_report(report: FetchReport, gaps: str, utc: bool) -> None:
 def _why(row: Row) -> str:
     state = _STATES.get(row.state, row.state)
     return f"{state}, {row.note}" if row.note else state
+
+
+def _print_export_report(report: ExportReport, utc: bool) -> None:
+    first, last = report.files[0], report.files[-1]
+    zone = show.zone(first.started_at, last.started_at, utc).replace("local,", "local time,")
+    print_message(
+        f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
+        f" ({size(report.bytes_read)} from the store); names in {zone}"
+    )
+    for row in rows(report.holes):
+        print_message(
+            f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}"
+        )

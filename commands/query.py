@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any, cast
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.text import Text
 from commands.cli import logs
 from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
-from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
+from commands.cli.nodes import chosen_via, query_every_node
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.answer_tables import UNCERTAIN, print_listing
@@ -22,7 +23,7 @@ from commands.status import print_report
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
 from query_service import api
-from query_service.api import Question, Via
+from query_service.api import Question
 from query_service.queries.clip import ClipAnswer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
@@ -37,29 +38,17 @@ def run(args: argparse.Namespace) -> int:
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
     question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": args.json}
     question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
+    show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
     timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
-        return _every_node(args, via, question, timeout)
+        _, is_complete = query_every_node(args, via, question, timeout, show_answer)
+        return 0 if is_complete else 1
     answer = api.query(load_settings_for_query(args), via, node=args.node, timeout=timeout, **question)
     if args.json:
         print_json(answer)
     else:
-        _print(answer, Console(highlight=False), args.utc)
+        show_answer(answer)
     return 0
-
-
-def _every_node(args: argparse.Namespace, via: Via, question: Question, timeout: float) -> int:
-    """1 where a node refused or stayed silent: then the answer is not whole."""
-    check_reaches_all_nodes(via)
-    fleet = api.query_all(load_settings_for_query(args), timeout=timeout, **question)
-    if args.json:
-        print_json(fleet)
-    else:
-        console = Console(highlight=False)
-        for answer in fleet.answers.values():
-            _print(answer, console, args.utc)
-            console.print()
-    return 0 if report_missing_nodes(fleet, timeout) else 1
 
 
 def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:

@@ -9,10 +9,10 @@ import threading
 from commands.cli import logs
 from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
-from commands.cli.nodes import check_reaches_all_nodes, chosen_via, report_missing_nodes
+from commands.cli.nodes import chosen_via, query_every_node
 from commands.show import formats as show
 from commands.show.node_view import NodeView, size
-from edge.configuration.settings import Mqtt, Settings
+from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
@@ -32,9 +32,10 @@ _ROLES = ("recorder", "archiver", "query-service")
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if the node (with `--node all`, every node) is recording, else 1."""
     logs.set_up_for_people()
-    via, settings = chosen_via(args.via), load_settings_for_query(args)
+    via = chosen_via(args.via)
     if args.node == EVERY_NODE:
-        return _every_node(args, via, settings)
+        return _every_node(args, via)
+    settings = load_settings_for_query(args)
     answer = api.query(settings, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
     has_broker = via in ("local", "mqtt")  # otherwise the node may use another broker
@@ -50,17 +51,12 @@ def run(args: argparse.Namespace) -> int:
     return 0 if _is_recording(report) else 1
 
 
-def _every_node(args: argparse.Namespace, via: Via, settings: Settings) -> int:
-    check_reaches_all_nodes(via)
-    fleet = api.query_all(settings, type="status", timeout=args.timeout)
-    if args.json:
-        print_json(fleet)
-    else:
-        for answer in fleet.answers.values():
-            print_report(_report(answer), args.utc)
-            print()
-    complete = report_missing_nodes(fleet, args.timeout)
-    return 0 if complete and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
+def _every_node(args: argparse.Namespace, via: Via) -> int:
+    def show(answer: GoodAnswer) -> None:
+        print_report(_report(answer), args.utc)
+
+    fleet, is_complete = query_every_node(args, via, {"type": "status"}, args.timeout, show)
+    return 0 if is_complete and all(_is_recording(_report(answer)) for answer in fleet.answers.values()) else 1
 
 
 def _report(answer: GoodAnswer) -> StatusAnswer:

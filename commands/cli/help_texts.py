@@ -122,7 +122,7 @@ examples:
     ),
     HelpText(
         "devices",
-        "commands.devices:run",
+        "commands.microphone:devices",
         "list input devices and show which one would be used",
         "examples:\n  imhearing devices\n",
     ),
@@ -153,7 +153,7 @@ examples:
     ),
     HelpText(
         "calibrate",
-        "commands.calibrate:run",
+        "commands.microphone:calibrate",
         "calibrate levels to dBA with a sound calibrator or a sound of known level",
         """\
 examples:
@@ -211,7 +211,7 @@ examples:
     ),
     HelpText(
         "hold",
-        "commands.hold:run",
+        "commands.retention:hold",
         "protect a time range from expiry and from `forget`",
         f"""\
 examples:
@@ -222,7 +222,7 @@ examples:
     ),
     HelpText(
         "forget",
-        "commands.forget:run",
+        "commands.retention:forget",
         "erase the sound of a time range everywhere: spool, store, clips",
         f"""\
 examples:

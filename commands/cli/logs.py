@@ -34,9 +34,7 @@ def set_up(settings: Log, service: str) -> None:
     if "JOURNAL_STREAM" not in os.environ:
         console.setFormatter(lines)
     else:
-        console.setFormatter(
-            JournalFormatter(service) if settings.format == "plain" else _JournalPriorityFormatter(lines)
-        )
+        console.setFormatter(JournalFormatter(TextFormatter() if settings.format == "plain" else lines))
     root.addHandler(console)
     if settings.log_file:
         root.addHandler(_file_handler(Path(settings.log_file), lines))
@@ -57,18 +55,10 @@ class _PlainFormatter(logging.Formatter):
         return f"imhearing: {escaped(record.getMessage())}{trace}"
 
 
-class LineFormatter(logging.Formatter):
-    """`2026-03-03T22:00:00.123Z WARNING recorder: text`; escapes newlines, so that no event can forge another."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__()
-        self._service = service
+class TextFormatter(logging.Formatter):
+    """The text alone; escapes newlines, so that no event can forge another."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{stamp}.{int(record.msecs):03d}Z {record.levelname} {self._service}: {self._text(record)}"
-
-    def _text(self, record: logging.LogRecord) -> str:
         text = escaped(record.getMessage())
         if record.exc_info:
             # a traceback keeps its lines, indented: only the values in it can come from outside
@@ -77,12 +67,27 @@ class LineFormatter(logging.Formatter):
         return text
 
 
-class JournalFormatter(LineFormatter):
-    """Like LineFormatter, for journald, which adds the time itself and reads the level from a prefix."""
+class LineFormatter(TextFormatter):
+    """`2026-03-03T22:00:00.123Z WARNING recorder: text`."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_stamp(record)} {record.levelname} {self._service}: {super().format(record)}"
+
+
+class JournalFormatter(logging.Formatter):
+    """Another formatter's lines, each with the prefix from which journald reads its level."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _PRIORITIES.get(record.levelno, "<6>")
-        return "\n".join(f"{priority}{line}" for line in self._text(record).splitlines())
+        return "\n".join(f"{priority}{line}" for line in self._lines.format(record).splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -93,9 +98,8 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         fields = {
-            "at": f"{stamp}.{int(record.msecs):03d}Z",
+            "at": _stamp(record),
             "level": record.levelname,
             "service": self._service,
             "message": record.getMessage(),
@@ -106,15 +110,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, separators=(",", ":"))  # ASCII, so also safe on a terminal
 
 
-class _JournalPriorityFormatter(logging.Formatter):
-    """Another formatter's lines, each with journald's priority prefix."""
-
-    def __init__(self, lines: logging.Formatter) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _PRIORITIES.get(record.levelno, "<6>") + self._lines.format(record)
+def _stamp(record: logging.LogRecord) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
 
 class SharedRotatingFileHandler(logging.handlers.RotatingFileHandler):

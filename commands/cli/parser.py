@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from commands.cli.help_texts import COMMANDS, EPILOG, HelpText
 
@@ -19,6 +20,8 @@ class _Parser(argparse.ArgumentParser):
         message = message.replace("expected one argument", "the value is missing, or starts with - like an option")
         self.exit(2, f"imhearing: {message}; see `{self.prog} --help`\n")
 
+
+_V = TypeVar("_V", int, float)
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[_Parser]
@@ -192,39 +195,22 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
 
 
-def _number(text: str) -> float:
-    value = _float_or_nan(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number")
-    return value
+def _value(parse: Callable[[str], _V], is_allowed: Callable[[_V], bool], what: str) -> Callable[[str], _V]:
+    """The `type` of an option whose value must be `what`."""
+
+    def convert(text: str) -> _V:
+        try:
+            value = parse(text)
+            if is_allowed(value):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {what}")
+
+    return convert
 
 
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
-
-
-def _float_or_nan(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _seconds(text: str) -> float:
-    value = _float_or_nan(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a positive number of seconds")
-    return value
-
-
-def _step(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of seconds from 1 to 86400")
-    return value
+_number = _value(float, math.isfinite, "a number")
+_seconds = _value(float, lambda value: 0 < value < 1e9, "a positive number of seconds")
+_integer = _value(int, lambda _: True, "a whole number")
+_step = _value(int, lambda value: 1 <= value <= 86_400, "a whole number of seconds from 1 to 86400")

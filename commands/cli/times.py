@@ -12,12 +12,11 @@ _EXAMPLES = "try 2026-03-03T22:00:00Z, '2026-03-03 22:00' (local time), 22:00 (t
 _DURATIONS = "try 10m, 90s, 2h, 1d or 1h30m"
 _LOCAL = re.compile(
     r"(?:(?P<day>\d{4}-\d\d-\d\d|today|yesterday)(?:[ T]+|$))?"
-    r"(?P<clock>\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?)?",
+    r"(?P<clock>(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))?)?)?",
     re.ASCII | re.IGNORECASE,
 )
 _NO_SECONDS = re.compile(r"(?<=[Tt ]\d\d:\d\d)(?=(?:[Zz]|[+-]\d\d:\d\d)$)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?", re.ASCII)
 _STEP = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?(s|m|h|d)", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -39,7 +38,7 @@ def parse_time(text: str, now: Instant, zone: tzinfo | None = None) -> Instant:
     if not match or not text:
         raise UsageError(f"{text[:60]!r} is not a time; {_EXAMPLES}")
     try:
-        local = datetime.combine(_day(match["day"], now, zone), _clock(match["clock"]), zone)
+        local = datetime.combine(_day(match["day"], now, zone), _clock(match), zone)
         moment = local.astimezone(UTC)
         if moment.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
             if match["clock"] is not None:
@@ -98,9 +97,6 @@ def _day(text: str | None, now: Instant, zone: tzinfo | None) -> date:
     return date.fromisoformat(text)
 
 
-def _clock(text: str | None) -> time:
-    match = _CLOCK.fullmatch(text or "0:00")
-    if not match:
-        raise ValueError(text)
-    hour, minute, second, fraction = match.groups()
-    return time(int(hour), int(minute), int(second or 0), int((fraction or "").ljust(6, "0")))
+def _clock(match: re.Match[str]) -> time:
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    return time(hour, minute, second, int((match["fraction"] or "").ljust(6, "0")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -9,8 +10,7 @@ import time
 from collections.abc import Iterator
 
 from commands.doctor import installed
-from commands.doctor.finding import Finding, fault, ok, warning
-from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.node_under_test import LOOPBACK, Finding, NodeUnderTest, fault, ok, warning
 from edge.configuration.settings import Mqtt
 from edge.core.errors import ConfigError
 from edge.messaging import topics
@@ -24,7 +24,6 @@ _ROLES: tuple[Role, ...] = ("recorder", "archiver", "query")
 _TCP_TIMEOUT = 3.0
 _LOGIN_TIMEOUT, _LOGIN_POLL = 6.0, 0.1
 _PUBLISH_ATTEMPTS, _ARRIVAL_TIMEOUT = 3, 0.7
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_broker(node: NodeUnderTest) -> Iterator[Finding]:
@@ -58,7 +57,7 @@ def _start(node: NodeUnderTest) -> str:
     host = node.settings.mqtt.host
     if node.by_up:
         return node.up()
-    if host in _LOOPBACK:
+    if host in LOOPBACK:
         return f"sudo systemctl enable --now {installed.broker_service()}"
     return f"ping -c 3 {host}  # start the broker there, or use another: {node.configure('mqtt.host=HOST')}"
 
@@ -66,25 +65,22 @@ def _start(node: NodeUnderTest) -> str:
 def check_login_and_rights(node: NodeUnderTest) -> Iterator[Finding]:
     """Logs in as each role, and checks that what it publishes reaches `control`, which may read everything."""
     settings, name = node.settings.mqtt, node.settings.node.name
-    refused: list[Finding] = []
-    arrivals: dict[str, threading.Event] = {}
+    arrivals = {topics.doctor(name, role): threading.Event() for role in _roles(settings)}
 
     def arrived(message: InboundMessage) -> None:
         if message.topic in arrivals:
             arrivals[message.topic].set()
 
-    with _Connections(node, refused) as connect_as:
-        control = connect_as("control")
-        buses = {role: connect_as(role) for role in _roles(settings)}
-        if refused:
-            yield refused[0]
+    with contextlib.ExitStack() as connections:
+        try:
+            control = _connect(node, "control", connections)
+            buses = {role: _connect(node, role, connections) for role in _roles(settings)}
+        except _LoginFailed as failed:
+            yield failed.finding
             return
         yield ok("broker.login", f"accepts {_users(settings)}")
-        assert control is not None  # noqa: S101 - for the type checker
         control.subscribe_raw(topics.doctor(name, "+"), arrived)
-        for role in buses:
-            arrivals[topics.doctor(name, role)] = threading.Event()
-        lost = [role for role, bus in buses.items() if bus and not _arrives(bus, topics.doctor(name, role), arrivals)]
+        lost = [role for role, bus in buses.items() if not _arrives(bus, topics.doctor(name, role), arrivals)]
     yield check_rights(node, lost)
 
 
@@ -122,51 +118,41 @@ def _users(settings: Mqtt) -> str:
     return ", ".join(names)
 
 
-class _Connections:
-    """Opens one connection per role, and closes them all. The first refusal goes into `refused`."""
+class _LoginFailed(Exception):
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
 
-    def __init__(self, node: NodeUnderTest, refused: list[Finding]) -> None:
-        self._node, self._refused = node, refused
-        self._buses: list[Bus] = []
 
-    def __enter__(self) -> _Connections:
-        return self
+def _connect(node: NodeUnderTest, role: Role, connections: contextlib.ExitStack) -> Bus:
+    """A bus that is connected, and closed with `connections`. _LoginFailed."""
+    try:
+        bus = Bus(node.settings.mqtt, node.settings.node.name, role, secrets.token_hex(4))
+    except ConfigError as problem:
+        key = "ca_file" if "ca_file" in str(problem) else "cert_file"
+        raise _LoginFailed(fault("broker.login", str(problem), node.configure(f"mqtt.{key}="))) from None
+    bus.start()
+    connections.callback(bus.stop, timeout=0.5)
+    deadline = time.monotonic() + _LOGIN_TIMEOUT
+    while bus.trouble is None and time.monotonic() < deadline:
+        if bus.wait_connected(_LOGIN_POLL):
+            return bus
+    raise _LoginFailed(_login_fault(node, role, bus.trouble))
 
-    def __call__(self, role: Role) -> Bus | None:
-        settings = self._node.settings.mqtt
-        if self._refused:
-            return None
-        try:
-            bus = Bus(settings, self._node.settings.node.name, role, secrets.token_hex(4))
-            bus.start()
-            self._buses.append(bus)
-            deadline = time.monotonic() + _LOGIN_TIMEOUT
-            while bus.trouble is None and time.monotonic() < deadline:
-                if bus.wait_connected(_LOGIN_POLL):
-                    return bus
-            self._refused.append(self._login_fault(role, bus.trouble))
-        except ConfigError as problem:
-            key = "ca_file" if "ca_file" in str(problem) else "cert_file"
-            self._refused.append(fault("broker.login", str(problem), self._node.configure(f"mqtt.{key}=")))
-        return None
 
-    def _login_fault(self, role: Role, trouble: Trouble | None) -> Finding:
-        check, node, settings = "broker.login", self._node, self._node.settings.mqtt
-        if trouble is not None and trouble.ending == "refused":
-            key = f"{role}_password" if getattr(settings, f"{role}_password").reveal() else "password"
-            user = credentials(settings, role)[0]
-            changes = [f"mqtt.{key}=-"] if user else ["mqtt.username=USER", "mqtt.password=-"]
-            return fault(check, trouble.text, node.configure(*changes))
-        if trouble is not None and "certificate" in trouble.text.lower():
-            return fault(check, trouble.text, node.configure("mqtt.ca_file=PATH/TO/ca.crt"))
-        if settings.tls == "on":
-            return fault(check, "it accepts connections, but does not speak TLS", node.configure("mqtt.tls=off"))
-        return fault(
-            check,
-            "it accepts connections, but does not respond as an MQTT broker: is this its TLS port?",
-            node.configure("mqtt.tls=on"),
-        )
-
-    def __exit__(self, *_: object) -> None:
-        for bus in self._buses:
-            bus.stop(timeout=0.5)
+def _login_fault(node: NodeUnderTest, role: Role, trouble: Trouble | None) -> Finding:
+    check, settings = "broker.login", node.settings.mqtt
+    if trouble is not None and trouble.ending == "refused":
+        key = f"{role}_password" if getattr(settings, f"{role}_password").reveal() else "password"
+        user = credentials(settings, role)[0]
+        changes = [f"mqtt.{key}=-"] if user else ["mqtt.username=USER", "mqtt.password=-"]
+        return fault(check, trouble.text, node.configure(*changes))
+    if trouble is not None and "certificate" in trouble.text.lower():
+        return fault(check, trouble.text, node.configure("mqtt.ca_file=PATH/TO/ca.crt"))
+    if settings.tls == "on":
+        return fault(check, "it accepts connections, but does not speak TLS", node.configure("mqtt.tls=off"))
+    return fault(
+        check,
+        "it accepts connections, but does not respond as an MQTT broker: is this its TLS port?",
+        node.configure("mqtt.tls=on"),
+    )

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from commands.cli.logs import escaped
-from commands.doctor.finding import Finding, fault, ok, warning
-from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
 from edge.configuration.settings import Recorder
 from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk

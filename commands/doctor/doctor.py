@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import queue
@@ -12,21 +13,27 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from commands.cli import logs
 from commands.cli.common import data_dir, load_settings, print_json, print_message
 from commands.cli.logs import escaped
 from commands.doctor import installed
-from commands.doctor.checks import PARTS, Part, checks_of
-from commands.doctor.finding import Finding, fault
-from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.node_under_test import Finding, NodeUnderTest, fault
 from commands.show.formats import count
 from commands.up.plan import MARKER
 from edge.core.errors import ConfigError
 from edge.core.kernel_clock import KernelClock
 
+Part = Literal["software", "files", "clock", "spool", "device", "catalog", "broker", "store", "realtime", "http"]
+PARTS: tuple[Part, ...] = get_args(Part)  # in the order of the report
+_MODULES: dict[Part, str] = {  # others have a module of their own name
+    "software": "machine", "files": "machine", "clock": "machine",
+    "spool": "local_data", "catalog": "local_data",
+    "realtime": "doors", "http": "doors",
+}  # fmt: skip
 _TIMEOUT = 13.0  # seconds for all checks; each has a shorter timeout of its own
 _LABELS = {"ok": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
@@ -78,6 +85,13 @@ def examine(node: NodeUnderTest, timeout: float = _TIMEOUT, parts: Sequence[Part
         message = f"the checks did not finish within {timeout:g} s: something does not respond"
         found[part].append(fault(f"{part}.time", message, node.command("doctor")))
     return [finding for part in parts for finding in found[part]]
+
+
+def checks_of(part: Part) -> Callable[[NodeUnderTest], Iterator[Finding]]:
+    """The checks of `part`, imported on demand: a missing library then fails this part alone. ImportError."""
+    module = importlib.import_module(f"commands.doctor.{_MODULES.get(part, part)}")
+    checks: Callable[[NodeUnderTest], Iterator[Finding]] = getattr(module, f"check_{part}")
+    return checks
 
 
 def _examine_part(part: Part, node: NodeUnderTest, results: queue.SimpleQueue[tuple[Part, Finding | None]]) -> None:

@@ -1,16 +1,47 @@
-"""The node that doctor checks, and the commands that fix it."""
+"""What every check uses: the node with the commands that fix it, the finding it returns, and HTTP requests."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shlex
+import urllib.request
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from commands.doctor import installed
 from edge.configuration.settings import Settings
 from edge.core.kernel_clock import KernelClock
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HTTP_TIMEOUT = 3.0
+
+State = Literal["ok", "warning", "fault"]
+
+
+class Finding(Struct, frozen=True):
+    """One check's result. `remedy` is a shell command, or advice if no command will do; empty if all is well."""
+
+    check: str  # part.check, as in `store.write`
+    state: State
+    message: str
+    remedy: str = ""
+
+
+def ok(check: str, message: str) -> Finding:
+    return Finding(check, "ok", message)
+
+
+def warning(check: str, message: str, remedy: str) -> Finding:
+    return Finding(check, "warning", message, remedy)
+
+
+def fault(check: str, message: str, remedy: str) -> Finding:
+    return Finding(check, "fault", message, remedy)
 
 
 class NodeUnderTest(NamedTuple):
@@ -99,3 +130,27 @@ class NodeUnderTest(NamedTuple):
         if pasted and self.installed:
             commands.append(installed.RESTART)
         return " && ".join(commands) + ("  # paste the secret, Enter, Ctrl-D" if pasted else "")
+
+    @property
+    def store_url(self) -> str:
+        s3 = self.settings.s3
+        return s3.endpoint_url or f"https://s3.{s3.s3_region}.amazonaws.com"
+
+    def reach_store(self) -> str:
+        """The remedy if the store does not respond."""
+        host = urlsplit(self.store_url).hostname
+        if host not in LOOPBACK:
+            return f"ping -c 3 {host}  # if the network is up: {self.configure('s3.endpoint_url=')}"
+        if self.by_up:
+            return self.up()
+        return f"start the store, or use another: {self.configure('s3.endpoint_url=https://HOST')}"
+
+
+def open_url(url: str) -> HTTPResponse:
+    """GETs an http(s) URL, through $http_proxy unless it is on this machine. OSError, ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("not an http URL")
+    proxies = urllib.request.ProxyHandler({} if parts.hostname in LOOPBACK else None)
+    response: HTTPResponse = urllib.request.build_opener(proxies).open(url, timeout=_HTTP_TIMEOUT)
+    return response

@@ -1,4 +1,4 @@
-"""The object store: does all that the node needs work? Write, read, read a range, follow a link, delete."""
+"""The object store: does all that the node needs work? Do the bucket's lifecycle rules fit `[archive] keep_remote`?"""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import contextlib
 import hashlib
 import secrets
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from commands.doctor import lifecycle
-from commands.doctor.finding import Finding, fault, ok, warning
-from commands.doctor.node_under_test import NodeUnderTest
-from commands.doctor.probes import open_url, reach_store, store_url
+from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, open_url, warning
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 3.0, 6.0
 _LINK_SECONDS = 60
 _CORRUPTS = "use another store: this one corrupts data"
+_ADD_RULE = "add the rule from docs/storage.md, Lifecycle rules, to the bucket"
 
 
 def check_store(node: NodeUnderTest) -> Iterator[Finding]:
@@ -42,7 +41,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
     yield check_link(node, storage, key, body)
     deleted = check_delete(storage, key)
     yield deleted
-    yield from lifecycle.check_lifecycle_rules(node, storage, may_delete=deleted.state == "ok")
+    yield from check_lifecycle_rules(node, storage, may_delete=deleted.state == "ok")
 
 
 def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> Finding:
@@ -52,9 +51,9 @@ def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) ->
     except StoreBlocked as problem:
         return fault(check, str(problem), _remedy_for(node, problem.reason, str(problem)))
     except StoreUnreachable as problem:
-        return fault(check, str(problem).removesuffix("; trying again"), reach_store(node))
+        return fault(check, str(problem).removesuffix("; trying again"), node.reach_store())
     except StoreError as problem:
-        return fault(check, str(problem), f"curl -sv {store_url(node.settings.s3)} 2>&1 | tail -20")
+        return fault(check, str(problem), f"curl -sv {node.store_url} 2>&1 | tail -20")
     return ok(check, f"{node.settings.s3.s3_bucket_name} accepts writes and checks their MD5")
 
 
@@ -81,14 +80,14 @@ def check_link(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> 
     remedy = node.configure("s3.public_endpoint_url=") if public else node.configure("s3.s3_region=REGION")
     try:
         url = storage.presigned_url(settings.s3_bucket_name, key, _LINK_SECONDS)
-        with open_url(url, _CONNECT_TIMEOUT) as response:
+        with open_url(url) as response:
             if response.read(len(body) + 1) != body:
                 return fault(check, f"a link to {urlsplit(url).netloc} returns something else", remedy)
     except urllib.error.HTTPError as refusal:
         refusal.close()
-        return fault(check, f"{public or store_url(settings)} rejects its own link ({refusal.code})", remedy)
+        return fault(check, f"{public or node.store_url} rejects its own link ({refusal.code})", remedy)
     except (StoreError, OSError, ValueError) as problem:
-        return fault(check, f"a link to {public or store_url(settings)} does not work ({problem})", remedy)
+        return fault(check, f"a link to {public or node.store_url} does not work ({problem})", remedy)
     return ok(check, f"a link to {urlsplit(url).netloc} works")
 
 
@@ -113,7 +112,7 @@ def _remedy_for(node: NodeUnderTest, reason: str, message: str) -> str:
         "no_credentials": set_keys,
         "clock_skew": "sudo timedatectl set-ntp true",
         "store_full": "free space in the store, or buy more",
-        "tls": f"curl -sv {store_url(node.settings.s3)} -o /dev/null  # shows what is wrong with its certificate",
+        "tls": f"curl -sv {node.store_url} -o /dev/null  # shows what is wrong with its certificate",
         "bad_settings": node.configure("s3.s3_bucket_name=BUCKET", "s3.endpoint_url=https://HOST"),
     }
     if reason == "denied" and ("access_key_id" in message or "secret_access_key" in message):
@@ -123,3 +122,63 @@ def _remedy_for(node: NodeUnderTest, reason: str, message: str) -> str:
 
 def _grant(permission: str) -> str:
     return f"grant the key {permission} on the bucket's prefix: docs/security.md has the policy to copy"
+
+
+def check_lifecycle_rules(node: NodeUnderTest, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:
+    """A store that does not reveal its rules is not at fault."""
+    try:
+        rules = storage.lifecycle()
+    except StoreError as problem:
+        yield ok("store.lifecycle", f"the bucket's lifecycle rules cannot be read ({problem})")
+        return
+    yield check_lifecycle(node, rules, may_delete=may_delete)
+    yield check_unfinished(node, rules)
+
+
+def check_lifecycle(node: NodeUnderTest, rules: Sequence[LifecycleRule], *, may_delete: bool) -> Finding:
+    """Whether archives are deleted after `keep_remote` days (0: never). `may_delete`: the archiver may do so itself."""
+    check, keep = "store.lifecycle", node.settings.archive.keep_remote
+    archives = f"{_node_prefix(node)}2"  # the prefix of all years, but not of clips and corrections
+    touching = [
+        rule.expire_days
+        for rule in rules
+        if rule.expire_days is not None and (archives.startswith(rule.prefix) or rule.prefix.startswith(archives))
+    ]
+    if touching and (not keep or min(touching) < keep):
+        expected = f"{keep:g} days" if keep else "0 (never)"
+        return fault(
+            check,
+            f"the bucket deletes archives after {min(touching)} days, but keep_remote is {expected}:"
+            " answers would list deleted archives",
+            node.configure(f"archive.keep_remote={min(touching)}"),
+        )
+    if not keep:
+        return ok(check, "no bucket rule deletes archives")
+    if may_delete:
+        return ok(check, f"the archiver deletes archives after {keep:g} days, and no bucket rule does so earlier")
+    covering = [rule.expire_days for rule in rules if rule.expire_days and archives.startswith(rule.prefix)]
+    if not covering:
+        message = f"keep_remote is {keep:g} days, but neither the key nor a bucket rule can delete: archives are kept"
+        return warning(check, message, _ADD_RULE)
+    if min(covering) > keep:
+        return warning(
+            check,
+            f"the key may not delete, and the bucket deletes after {min(covering)} days, not {keep:g}",
+            node.configure(f"archive.keep_remote={min(covering)}"),
+        )
+    return ok(check, f"a bucket rule deletes archives after {min(covering)} days, as set by keep_remote")
+
+
+def check_unfinished(node: NodeUnderTest, rules: Sequence[LifecycleRule]) -> Finding:
+    """Whether the parts of abandoned uploads, which cost money, are deleted eventually."""
+    check = "store.unfinished"
+    days = [rule.abort_days for rule in rules if rule.abort_days and _node_prefix(node).startswith(rule.prefix)]
+    if days:
+        return ok(check, f"a bucket rule aborts unfinished uploads after {min(days)} days")
+    message = "no bucket rule aborts unfinished uploads: those of a lost node cost money for ever"
+    return warning(check, message, _ADD_RULE)
+
+
+def _node_prefix(node: NodeUnderTest) -> str:
+    """The prefix of all keys of this node."""
+    return f"{node.settings.s3.prefix}{node.settings.node.name}/"

@@ -1,10 +1,10 @@
-"""How `imhearing up` shows what happens: here as plain lines; `screen_display` is for terminals."""
+"""How `imhearing up` shows what happens: here as plain lines; `screen` is for terminals."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from commands.cli.common import print_message
 from commands.show.formats import clock
@@ -30,9 +30,14 @@ class NodeSnapshot(NamedTuple):
     ends_in: float | None  # seconds, with --for
 
 
-class Display(Protocol):
-    def begin(self) -> None: ...
+class Display:
+    """Shows nothing; the base of those that do."""
+
+    def begin(self) -> None:
+        """Called once before everything else, as `end` is after it."""
+
     def end(self) -> None: ...
+
     def problem(self, text: str) -> None:
         """Shows something that went wrong."""
 
@@ -43,18 +48,12 @@ class Display(Protocol):
         """Redraws the current state, if it is time to."""
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """One line per event, for pipes, logs and tests."""
 
     def __init__(self) -> None:
         self._next_level = 0.0
         self._last_blocked: str | None = None
-
-    def begin(self) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
 
     def problem(self, text: str) -> None:
         print_message(f"! {text}")
@@ -70,9 +69,6 @@ class PlainDisplay:
             print_message(f"{clock(event.at)}  {text}")
             if isinstance(event, RecorderState) and event.state == "recording" and is_synthetic(event):
                 print_message("! not a microphone: recording a synthetic scene")
-
-    def refresh(self, view: NodeView, snapshot: Callable[[], NodeSnapshot]) -> None:
-        pass
 
     def _archiver(self, event: ArchiverState) -> None:
         blocked = event.reason if event.state == "blocked" else None

@@ -87,44 +87,55 @@ def _check_written_by_up(path: Path) -> None:
 
 def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
     """Creates the servers' folders but starts nothing. ImHearingError: a program is missing, a folder unwritable."""
-    state = load_state(data_dir)
+    state, folder_of_logs = load_state(data_dir), data_dir / "logs"
     servers: list[ProcessSpec] = []
     notes: list[str] = []
-    taken: frozenset[int] = frozenset()
+    taken: set[int] = set()
+
+    def choose(port: int | None, timeout: float = _PORT_TIMEOUT) -> int:
+        chosen = ports.choose(port, frozenset(taken), timeout)
+        taken.add(chosen)
+        return chosen
+
     if settings.mqtt.host:
         notes.append(f"broker    {settings.mqtt.host}:{settings.mqtt.port} (configured)")
     else:
-        timeout = _PORT_TIMEOUT if state.broker_port else 0.0
-        state = replace(state, broker_port=ports.choose(state.broker_port or 1883, taken, timeout))
-        settings, process, taken = _with_broker(data_dir, settings, state, taken)
-        servers.append(process)
-        notes.append(f"broker    Mosquitto on {settings.mqtt.host}:{settings.mqtt.port}")
+        port = choose(state.broker_port or 1883, _PORT_TIMEOUT if state.broker_port else 0.0)
+        state = replace(state, broker_port=port)
+        settings = replace(settings, mqtt=Mqtt(host=ports.LOOPBACK, port=port))
+        servers.append(broker_process(port, data_dir / "broker", folder_of_logs / "broker.log"))
+        notes.append(f"broker    Mosquitto on {settings.mqtt.host}:{port}")
     if settings.s3.s3_bucket_name:
         notes.append(f"archives  s3://{settings.s3.s3_bucket_name}/{settings.s3.prefix} (configured)")
     else:
-        state = replace(
-            state,
-            store_port=ports.choose(state.store_port, taken, _PORT_TIMEOUT),
-            store_key_id=state.store_key_id or f"local{secrets.token_hex(8)}",
-            store_secret=state.store_secret or secrets.token_hex(20),
+        port = choose(state.store_port)
+        key_id, secret = (
+            state.store_key_id or f"local{secrets.token_hex(8)}",
+            state.store_secret or secrets.token_hex(20),
         )
-        settings, process, taken = _with_store(data_dir, settings, state, taken)
-        servers.append(process)
-        notes.append(f"archives  {data_dir / 'store'}, served as S3 on port {process.port}")
+        state = replace(state, store_port=port, store_key_id=key_id, store_secret=secret)
+        s3 = replace(
+            settings.s3,
+            s3_bucket_name=BUCKET,
+            endpoint_url=f"http://{ports.LOOPBACK}:{port}",
+            public_endpoint_url="",
+            access_key_id=Secret(key_id),
+            secret_access_key=Secret(secret),
+        )
+        settings = replace(settings, s3=s3)
+        servers.append(store_process(port, data_dir / "store", key_id, secret, folder_of_logs / "store.log"))
+        notes.append(f"archives  {data_dir / 'store'}, served as S3 on port {port}")
     if settings.ably.api_key.reveal():
         notes.append(f"realtime  {settings.ably.endpoint or 'Ably'} (configured)")
     else:
-        state = replace(
-            state,
-            realtime_port=ports.choose(state.realtime_port, taken, _PORT_TIMEOUT),
-            realtime_key=state.realtime_key or new_api_key().reveal(),
-        )
-        settings = _with_realtime(settings, state)
-        servers.append(_own_process(data_dir, "realtime-server", state.realtime_port))
-        notes.append(f"realtime  local server on port {state.realtime_port}, this machine only")
-        taken |= {state.realtime_port or 0}
+        port, key = choose(state.realtime_port), state.realtime_key or new_api_key().reveal()
+        state = replace(state, realtime_port=port, realtime_key=key)
+        ably = replace(settings.ably, api_key=Secret(key), endpoint=f"{ports.LOOPBACK}:{port}")
+        settings = replace(settings, ably=ably)
+        servers.append(_own_process(data_dir, "realtime-server", port))
+        notes.append(f"realtime  local server on port {port}, this machine only")
     if not settings.http.port:
-        state = replace(state, http_port=ports.choose(state.http_port, taken, _PORT_TIMEOUT))
+        state = replace(state, http_port=choose(state.http_port))
         settings = replace(settings, http=replace(settings.http, port=state.http_port))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
@@ -170,37 +181,6 @@ def load_state(data_dir: Path) -> UpState:
         return wire.decode((data_dir / "up.json").read_bytes(), UpState)
     except (OSError, WireError):
         return UpState()
-
-
-def _with_broker(
-    data_dir: Path, settings: Settings, state: UpState, taken: frozenset[int]
-) -> tuple[Settings, ProcessSpec, frozenset[int]]:
-    port = state.broker_port or 0
-    process = broker_process(port, data_dir / "broker", data_dir / "logs" / "broker.log")
-    return replace(settings, mqtt=Mqtt(host=ports.LOOPBACK, port=port)), process, taken | {port}
-
-
-def _with_store(
-    data_dir: Path, settings: Settings, state: UpState, taken: frozenset[int]
-) -> tuple[Settings, ProcessSpec, frozenset[int]]:
-    port = state.store_port or 0
-    process = store_process(
-        port, data_dir / "store", state.store_key_id, state.store_secret, data_dir / "logs" / "store.log"
-    )
-    s3 = replace(
-        settings.s3,
-        s3_bucket_name=BUCKET,
-        endpoint_url=f"http://{ports.LOOPBACK}:{port}",
-        public_endpoint_url="",
-        access_key_id=Secret(state.store_key_id),
-        secret_access_key=Secret(state.store_secret),
-    )
-    return replace(settings, s3=s3), process, taken | {port}
-
-
-def _with_realtime(settings: Settings, state: UpState) -> Settings:
-    endpoint = f"{ports.LOOPBACK}:{state.realtime_port}"
-    return replace(settings, ably=replace(settings.ably, api_key=Secret(state.realtime_key), endpoint=endpoint))
 
 
 def _own_process(data_dir: Path, name: str, port: int | None = None) -> ProcessSpec:

@@ -1,21 +1,57 @@
-"""The screen of `imhearing up`: the node's state in lines that fit the terminal, from 80 x 24 up. Pure."""
+"""The screen of `imhearing up` on a terminal: the node's state in lines that fit it, from 80 x 24 up."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Callable, Sequence
 
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
 from commands.cli.logs import escaped
 from commands.show.formats import clock, level_bar
 from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
-from commands.up.display import NodeSnapshot
+from commands.up.display import Display, NodeSnapshot
 from edge.core.instant import Instant
+from edge.messaging.events import ArchiverState, Event
 
 _LEVEL_FRESH = 5_000_000  # µs after which a level is outdated
 _NO_MICROPHONE = "NOT A MICROPHONE"  # beside the state, or on a separate line if there is no room
 _STATE_STYLES = {"recording": "bold green", "paused": "bold yellow"}
+
+
+class ScreenDisplay(Display):
+    """A full screen, redrawn every second and soon after events; restores the terminal at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._next = 0.0
+
+    def begin(self) -> None:
+        self._live.start()
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def problem(self, text: str) -> None:  # noqa: ARG002 -- the snapshot has it
+        self._next = 0.0
+
+    def event(self, event: Event, text: str | None) -> None:  # noqa: ARG002 -- the view has it
+        if not isinstance(event, ArchiverState):
+            self._next = min(self._next, time.monotonic() + 0.1)
+
+    def refresh(self, view: NodeView, snapshot: Callable[[], NodeSnapshot]) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 1.0
+        width, height = shutil.get_terminal_size()
+        lines = draw(view, snapshot(), Instant.from_seconds(time.time()), width, height)
+        self._live.update(Group(*lines), refresh=True)
 
 
 def draw(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int, height: int) -> list[Text]:

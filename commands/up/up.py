@@ -71,7 +71,7 @@ def _display() -> Display:
         return PlainDisplay()
     from rich.console import Console  # noqa: PLC0415 -- not needed without a terminal
 
-    from commands.up.screen_display import ScreenDisplay  # noqa: PLC0415
+    from commands.up.screen import ScreenDisplay  # noqa: PLC0415
 
     return ScreenDisplay(Console())
 

@@ -25,8 +25,7 @@ from edge.messaging.connection import (
 )
 from edge.messaging.events import Event
 from edge.messaging.login import Role, credentials, tls_context
-from edge.messaging.messages import InboundMessage, OutboundMessage, message_of
-from edge.messaging.outbox import Outbox
+from edge.messaging.messages import InboundMessage, OutboundMessage, Outbox, message_of
 from edge.messaging.subscriptions import E, EventHandler, MessageHandler, Subscription, Subscriptions, guarded
 
 log = logging.getLogger(__name__)
@@ -55,11 +54,11 @@ class Bus:
         self._connection: BrokerConnection | None = None  # while it is open
         self._last_receipt: Receipt | None = None
         self._connected = threading.Event()
-
-        def connect() -> BrokerConnection:
-            return BrokerConnection(settings, login, self._opened, self._received)
-
-        self._connector = Connector(f"mqtt-{node}-{role}", connect, self._lost)
+        self._connector = Connector(
+            f"mqtt-{node}-{role}",
+            lambda: BrokerConnection(settings, login, self._opened, self._received),
+            self._lost,
+        )
 
     def start(self) -> None:
         """Connects in the background, again and again."""
@@ -84,10 +83,6 @@ class Bus:
         with self._lock:
             receipt = self._last_receipt
         return receipt is not None and receipt.wait(timeout)
-
-    @property
-    def connected(self) -> bool:
-        return self._connected.is_set()
 
     @property
     def trouble(self) -> Trouble | None:

@@ -48,7 +48,7 @@ def ask(
             patience = min(left, _AGAIN_SECONDS)
             bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=reply_to)
             with contextlib.suppress(queue.Empty):
-                return _data(_read(answers.get(timeout=patience), node))
+                return _data(answers.get(timeout=patience), node)
         raise DoorError(
             f"the {command.BY} of {node} did not answer within {timeout:g} s; is it running, and may this account send"
             " it commands?"
@@ -57,14 +57,11 @@ def ask(
         bus.stop()
 
 
-def _read(message: InboundMessage, node: str) -> Response:
+def _data(message: InboundMessage, node: str) -> dict[str, Any]:
     try:
-        return wire.decode(message.payload, Response)
+        response = wire.decode(message.payload, Response)
     except WireError as problem:
         raise DoorError(f"cannot read the answer of {node}: {problem}") from None
-
-
-def _data(response: Response) -> dict[str, Any]:
     if response.error is not None:
         raise QueryRefused(response.error.message, response.error.code, response.error.field)
     return response.data or {}

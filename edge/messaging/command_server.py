@@ -24,8 +24,7 @@ from edge.messaging.bus import Bus
 from edge.messaging.commands import EVERY_VERB, Command
 from edge.messaging.events import ErrorBody, Response
 from edge.messaging.messages import InboundMessage
-from edge.messaging.replay_cache import ReplayCache
-from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket, busy
+from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket, busy
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +133,8 @@ class CommandServer:
             command = read(incoming.payload, wanted)
             self._admit(incoming, command, handler)
         except Refused as refused:
-            self._refuse(incoming, refused.body)
+            error = Response(id=id_of(incoming.payload), ok=False, error=refused.body)
+            self._send(incoming, wire.encode(error))
 
     def _admit(self, incoming: Incoming, command: Command, handler: Handler) -> None:
         ticket = self._pipeline.admit(_EVERYBODY, (command.VERB, command.id), wire.encode(command))
@@ -148,9 +148,6 @@ class CommandServer:
             self._send(incoming, data)
         finally:
             self._pipeline.release(ticket)
-
-    def _refuse(self, incoming: Incoming, body: ErrorBody) -> None:
-        self._send(incoming, wire.encode(Response(id=id_of(incoming.payload), ok=False, error=body)))
 
     def _send(self, incoming: Incoming, data: bytes) -> None:
         self._bus.send(incoming.answer_topic, data, incoming.correlation, ANSWER_SECONDS)

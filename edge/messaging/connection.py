@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import random
 import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -20,8 +21,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.configuration.settings import Mqtt, Secret
+from edge.core.backoff import Backoff
 from edge.messaging.messages import InboundMessage, OutboundMessage
-from edge.messaging.outbox import Ending, ReconnectDelays
 from edge.messaging.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,15 @@ MAX_PAYLOAD = 65_536  # bytes of one inbound message; larger ones are dropped
 QUEUED_MESSAGES = 1_000  # while the broker is away
 _KEEPALIVE = 30  # seconds
 _TICK = 1.0  # seconds between looks at the keepalive
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds between two connections
+_SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
+_STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 topic_matches = paho.topic_matches_sub
+
+
+Ending = Literal["lost", "refused", "unreachable"]
 
 
 class Login(NamedTuple):
@@ -244,6 +251,21 @@ class _WakeUp:
         self._sender.close()
 
 
+class ReconnectDelays:
+    """How long to wait before the next connection: doubled up to 30 s, with jitter.
+
+    A connection that did not last counts as a failure: two clients that take over each other's session must not race.
+    """
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY, jitter=(0.5, 1.0), steady=_STEADY, chance=chance)
+
+    def after(self, ending: Ending, lasted: float) -> float:
+        """Seconds to wait after a connection that lasted so many seconds."""
+        at_least = _SLOW_DELAY if ending == "refused" else 0.0
+        return self._backoff.next_delay(lasted if ending == "lost" else 0.0, at_least=at_least)
+
+
 class Connector:
     """Keeps a connection up, in a thread of its own, until it is stopped: waits longer after each that failed.
 
@@ -255,13 +277,8 @@ class Connector:
         self._attempt: BrokerConnection | None = None
         self._stopping = threading.Event()
         self._away_until = 0.0
-        self._trouble: Trouble | None = None
+        self.trouble: Trouble | None = None  # why there is no connection, once an attempt has ended
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    @property
-    def trouble(self) -> Trouble | None:
-        """Why there is no connection; None while there is one, or before the first attempt has ended."""
-        return self._trouble
 
     @property
     def is_stopping(self) -> bool:
@@ -288,7 +305,7 @@ class Connector:
 
     def opened(self) -> None:
         """The attempt succeeded: its next trouble is news."""
-        self._trouble = None
+        self.trouble = None
 
     def _close(self) -> None:
         if self._attempt is not None:
@@ -309,9 +326,9 @@ class Connector:
 
     def _note(self, trouble: Trouble | None) -> None:
         """Logs a trouble once, however often it comes again."""
-        if trouble is not None and trouble != self._trouble and not self._stopping.is_set():
+        if trouble is not None and trouble != self.trouble and not self._stopping.is_set():
             log.warning("%s", trouble.text)
-        self._trouble = trouble or self._trouble
+        self.trouble = trouble or self.trouble
 
 
 def crosses_network_in_clear(settings: Mqtt, login: Login) -> bool:
@@ -332,9 +349,7 @@ def _connect_properties() -> Properties:
     return properties
 
 
-def _publish_properties(message: OutboundMessage) -> Properties | None:
-    if message.deadline is None and message.correlation is None and message.response_topic is None:
-        return None
+def _publish_properties(message: OutboundMessage) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if message.deadline is not None:
         properties.MessageExpiryInterval = max(1, math.ceil(message.deadline - time.monotonic()))

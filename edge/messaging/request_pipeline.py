@@ -5,16 +5,83 @@ The command server and the doors of the query service only carry: they hand in b
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from edge.messaging.events import ErrorBody
-from edge.messaging.replay_cache import Key, ReplayCache
+
+Key = tuple[str, str]  # sender (or verb) and request id
+Verdict = Literal["new", "in_work", "other_body"]
+
+
+class _Seen(NamedTuple):
+    at: float  # monotonic
+    digest: bytes
+    answer: bytes | None
+
+
+class ReplayCache:
+    """Remembers the requests of the last `seconds` and their answers: at most `entries`, and about `answer_bytes`.
+
+    A sender without an answer asks again within a minute or two; after that the request counts as new. Lost with the
+    process. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        entries: int = 1_024,
+        answer_bytes: int = 4_000_000,
+        seconds: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._entries = entries
+        self._room = answer_bytes
+        self._seconds = seconds
+        self._clock = clock
+        self._seen: OrderedDict[Key, _Seen] = OrderedDict()  # the oldest first
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def begin(self, key: Key, body: bytes) -> Verdict | bytes:
+        """Whether to answer this request; the answer itself where it was given before."""
+        self._make_room()
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        seen = self._seen.get(key)
+        if seen is None:
+            self._seen[key] = _Seen(self._clock(), digest, None)
+            self._make_room()
+            return "new"
+        if seen.digest != digest:
+            return "other_body"
+        return "in_work" if seen.answer is None else seen.answer
+
+    def finish(self, key: Key, answer: bytes) -> None:
+        """Keeps the answer for when the request is repeated."""
+        seen = self._seen.get(key)
+        if seen is not None and seen.answer is None:
+            self._seen[key] = seen._replace(answer=answer)
+            self._room -= len(answer)
+            self._make_room()
+
+    def forget(self, key: Key) -> None:
+        """The answer is not worth keeping: repeated, the request counts as new."""
+        seen = self._seen.pop(key, None)
+        self._room += len(seen.answer or b"") if seen else 0
+
+    def _make_room(self) -> None:
+        while self._seen and (len(self._seen) > self._entries or self._room < 0 or self._is_over()):
+            _, seen = self._seen.popitem(last=False)
+            self._room += len(seen.answer or b"")
+
+    def _is_over(self) -> bool:
+        return next(iter(self._seen.values())).at < self._clock() - self._seconds
 
 
 class Refused(Exception):
@@ -62,7 +129,7 @@ class RequestPipeline:
     ) -> None:
         self._limit = limit
         self._limit_per_sender = limit_per_sender or limit
-        self._replays = replays
+        self._replays = ReplayCache(entries=0) if replays is None else replays
         self._in_turn = in_turn
         self._clock = clock
         self._admitted: Counter[str] = Counter()  # by sender
@@ -74,7 +141,7 @@ class RequestPipeline:
         `key` identifies the request, `body` is its content, `seconds` how long its sender waits. Raises Refused.
         """
         with self._lock:
-            verdict = self._replays.begin(key, body) if self._replays is not None else "new"
+            verdict = self._replays.begin(key, body)
             if verdict == "other_body":
                 raise Refused("bad_request", "id was used for another request; use a new one for each request", "id")
             if verdict == "in_work" and not self._in_turn:
@@ -83,7 +150,7 @@ class RequestPipeline:
                 self._enter(sender)
             except Refused:
                 if verdict == "new":
-                    self._forget(key)
+                    self._replays.forget(key)
                 raise
         answer = verdict if isinstance(verdict, bytes) else None
         return Ticket(sender, key, body, self._clock() + seconds, answer, verdict != "new")
@@ -116,7 +183,7 @@ class RequestPipeline:
         """Releases a request that is not answered after all."""
         with self._lock:
             if not ticket.is_repeated:
-                self._forget(ticket.key)
+                self._replays.forget(ticket.key)
         self.release(ticket)
 
     async def answer(self, ticket: Ticket, compute: Callable[[], Awaitable[Reply]]) -> bytes:
@@ -139,26 +206,22 @@ class RequestPipeline:
         if ticket.answer is not None:
             return ticket.answer
         with self._lock:
-            if ticket.is_repeated and self._replays is not None:
+            if ticket.is_repeated:
                 verdict = self._replays.begin(ticket.key, ticket.body)
                 if isinstance(verdict, bytes):
                     return verdict
             if self._clock() > ticket.deadline:
-                self._forget(ticket.key)
+                self._replays.forget(ticket.key)
                 raise Refused("deadline", "the node was too busy to answer in time")
         return None
 
     def _settle(self, ticket: Ticket, reply: Reply) -> bytes:
         with self._lock:
-            if self._replays is not None and reply.is_final:
+            if reply.is_final:
                 self._replays.finish(ticket.key, reply.data)
             else:
-                self._forget(ticket.key)
+                self._replays.forget(ticket.key)
         return reply.data
-
-    def _forget(self, key: Key) -> None:
-        if self._replays is not None:
-            self._replays.forget(key)
 
 
 def busy() -> Refused:

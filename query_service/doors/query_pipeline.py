@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.messaging.replay_cache import ReplayCache
-from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket
+from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket
 from query_service.queries.protocol import Answer, Request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode
 

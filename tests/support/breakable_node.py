@@ -8,9 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from commands.doctor.checks import Part, checks_of
-from commands.doctor.finding import Finding
-from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.doctor import Part, checks_of
+from commands.doctor.node_under_test import Finding, NodeUnderTest
 from edge.configuration import loader as config
 from edge.configuration.settings import S3, Secret
 from edge.core.instant import Instant

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.doctor import clock, doctor, files, software
-from commands.doctor.finding import Finding
-from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor import doctor, machine
+from commands.doctor.node_under_test import Finding, NodeUnderTest
 from edge.catalog import Catalog
 from edge.configuration.settings import S3, Secret
 from edge.core.values import SpoolState
@@ -107,10 +106,10 @@ def test_03_a_certificate_key_readable_by_others(node: BreakableNode) -> None:
     key.write_text("secret")
     key.chmod(0o644)
     node.set("mqtt.key_file=client.key")
-    before = files.check_secrets(node.under_test())
+    before = machine.check_secrets(node.under_test())
     assert_fault(before, "client.key", "other users can read it")
     node.apply_remedy(before)
-    assert_ok(files.check_secrets(node.under_test()))
+    assert_ok(machine.check_secrets(node.under_test()))
 
 
 def test_04_a_spool_readable_by_every_user(node: BreakableNode) -> None:
@@ -134,12 +133,12 @@ def test_05_a_damaged_calibration(node: BreakableNode) -> None:
 def test_06_missing_libraries_or_untested_versions(node: BreakableNode, tmp_path: Path) -> None:
     pinned = tmp_path / "requirements.txt"
     pinned.write_text("nobody-has-this==1.0  # MIT\nnumpy==0.0.1\n")
-    assert_fault(missing := software.check_libraries(pinned), "nobody-has-this")
+    assert_fault(missing := machine.check_libraries(pinned), "nobody-has-this")
     assert missing.remedy == "scripts/setup"
     pinned.write_text("numpy==0.0.1\n")
-    other = software.check_libraries(pinned)
+    other = machine.check_libraries(pinned)
     assert (other.state, "instead of 0.0.1" in other.message) == ("warning", True)
-    assert_ok(software.check_libraries(software.ROOT / "requirements.txt"))
+    assert_ok(machine.check_libraries(machine.ROOT / "requirements.txt"))
 
 
 # spool
@@ -438,7 +437,7 @@ def test_23_a_store_that_is_not_running(node: BreakableNode) -> None:
     assert_fault(before := node.run_checks("store")["store.write"], f"127.0.0.1:{port}")
     offset = node.run_checks("clock")["clock.offset"]
     assert (offset.state, offset.remedy) == ("warning", before.remedy)
-    by_up = clock.check_offset(node.under_test()._replace(by_up=True))
+    by_up = machine.check_offset(node.under_test()._replace(by_up=True))
     assert by_up.remedy == f"imhearing up --data {node.data}"
     with running_store(port=port) as running:
         node.set_store(running.settings)
@@ -652,7 +651,7 @@ def test_a_check_that_hangs_is_itself_a_fault(node: BreakableNode, monkeypatch: 
         threading.Event().wait(3)
         return iter(())
 
-    monkeypatch.setattr("commands.doctor.spool.check_spool", never)
+    monkeypatch.setattr("commands.doctor.local_data.check_spool", never)
     found = {finding.check: finding for finding in doctor.examine(node.under_test(), 0.5, ("spool", "clock"))}
     assert_fault(found["spool.time"], "within 0.5 s")
     assert_ok(found["clock.synchronised"])

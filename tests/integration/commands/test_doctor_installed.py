@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from commands import broker_setup, configure
-from commands.doctor import broker, files, installed, realtime, software, spool
+from commands.doctor import broker, doors, installed, local_data, machine
 from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.loader import load
 from edge.configuration.settings import Ably, Mqtt, Secret, Settings
@@ -64,18 +64,18 @@ def test_fixed_files_belong_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, t
     assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing")
     assert (elsewhere(tmp_path).sudo, elsewhere(tmp_path).user) == ("", "$USER")
     (tmp_path / "spool").write_text("")
-    remedy = spool.check_writable(NODE, tmp_path / "spool").remedy
+    remedy = local_data.check_writable(NODE, tmp_path / "spool").remedy
     assert remedy == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
     (tmp_path / "calibration.json").write_text("[]")
     kept = Settings(catalog=replace(Settings().catalog, db_path=tmp_path / "catalog.db"))
-    remedy = files.check_calibration(NODE._replace(settings=kept)).remedy
+    remedy = machine.check_calibration(NODE._replace(settings=kept)).remedy
     assert remedy.startswith("sudo mv ")
     assert remedy.endswith(" && sudo imhearing calibrate")
 
 
 def test_libraries_are_installed_by_the_current_versions_setup(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("nobody-has-this==1.0\n")
-    found = software.check_libraries(tmp_path / "requirements.txt", NODE.setup())
+    found = machine.check_libraries(tmp_path / "requirements.txt", NODE.setup())
     assert found.remedy == "sudo /opt/imhearing/current/scripts/setup"
     assert elsewhere(tmp_path).setup() == "scripts/setup"
 
@@ -124,7 +124,7 @@ def test_broker_setup_explains_the_steps_for_the_nodes_own_broker(
 def test_a_secret_from_a_credential_is_fixed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMHEARING_ABLY_API_KEY", "no-key-at-all")
     node = NODE._replace(settings=Settings(ably=Ably(api_key=Secret("no-key-at-all"))))
-    remedy = realtime.check_key(node).remedy
+    remedy = doors.check_key(node).remedy
     assert remedy == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
     both = NODE.configure("ably.api_key=-", "mqtt.username=USER")
     asked = "sudo imhearing configure mqtt.username=USER"
@@ -240,5 +240,5 @@ def test_unsupported_and_leaky_pythons_are_reported(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str
 ) -> None:
     monkeypatch.setattr("sys.version_info", version)
-    found = software.check_python(NODE)
+    found = machine.check_python(NODE)
     assert (found.state, ".".join(map(str, version)) in found.message) == (state, True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from commands.doctor import lifecycle
 from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.store import check_lifecycle_rules
 from edge.configuration.settings import S3, Archive, Node, Secret, Settings
 from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
@@ -105,7 +105,7 @@ def test_a_store_that_does_not_reveal_its_rules_is_no_fault(fake_store: FakeStor
     fake_store.answer = (status, ERROR.format(code))
     with pytest.raises(StoreError):
         storage(fake_store).lifecycle()
-    [found] = lifecycle.check_lifecycle_rules(node(S3()), storage(fake_store), may_delete=False)
+    [found] = check_lifecycle_rules(node(S3()), storage(fake_store), may_delete=False)
     assert (found.check, found.state) == ("store.lifecycle", "ok")
     assert "cannot be read" in found.message
 
@@ -113,14 +113,14 @@ def test_a_store_that_does_not_reveal_its_rules_is_no_fault(fake_store: FakeStor
 def test_a_store_without_lifecycle_rules_is_no_fault() -> None:
     """rclone answers the question with a list of the bucket's objects."""
     with running_store() as store:
-        [found] = lifecycle.check_lifecycle_rules(node(store.settings), S3Store(store.settings), may_delete=True)
+        [found] = check_lifecycle_rules(node(store.settings), S3Store(store.settings), may_delete=True)
     assert found.state == "ok"
     assert "cannot be read" in found.message
 
 
 def test_rules_are_compared_with_keep_remote(fake_store: FakeStore) -> None:
-    found = list(lifecycle.check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
+    found = list(check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
     assert [(one.check, one.state) for one in found] == [("store.lifecycle", "ok"), ("store.unfinished", "ok")]
     fake_store.answer = (200, RULES.replace("365", "30"))
-    found = list(lifecycle.check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
+    found = list(check_lifecycle_rules(node(S3(prefix="imhearing/")), storage(fake_store), may_delete=False))
     assert found[0].state == "fault"

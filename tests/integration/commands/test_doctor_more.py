@@ -13,8 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from commands.doctor import device
-from commands.doctor.catalog import check_permissions
-from commands.doctor.finding import Finding
+from commands.doctor.local_data import check_permissions
+from commands.doctor.node_under_test import Finding
 from edge.catalog import Catalog
 from edge.catalog.tables import Tables
 from edge.core.values import SpoolState

@@ -106,7 +106,7 @@ def test_what_is_retained_is_said_again_to_a_broker_that_forgot_it(mortal: Morta
         assert bus.wait_connected(DEADLINE)
         bus.publish(limits(1))
         mortal.kill()
-        wait_until(lambda: not bus.connected, "the loss is noticed")
+        wait_until(lambda: not bus.wait_connected(0), "the loss is noticed")
         bus.publish(limits(2))
         mortal.start()
         assert bus.wait_connected(DEADLINE)
@@ -148,7 +148,7 @@ def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(ca
                 first.sendall(connack)
                 assert bus.wait_connected(DEADLINE)
                 first.sendall(broken_publish)
-                wait_until(lambda: not bus.connected, "it counts as lost")
+                wait_until(lambda: not bus.wait_connected(0), "it counts as lost")
                 second = server.accept()[0]
             with second:
                 second.recv(1_000)
@@ -279,7 +279,7 @@ def test_a_broker_that_nobody_vouches_for_gets_no_password(
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
     with running(Bus(settings, "porch", "recorder", "a")) as bus:
         wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is told")
-        assert not bus.connected
+        assert not bus.wait_connected(0)
 
 
 def test_a_password_in_clear_over_the_network_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
@@ -325,7 +325,7 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
         with running(newcomer):
             wait_until(lambda: f"instance {first}" in caplog.text, "the second names the first")
             wait_until(lambda: f"instance {second}" in caplog.text, "the first names the second")
-            wait_until(lambda: not newcomer.connected, "the second is off")
+            wait_until(lambda: not newcomer.wait_connected(0), "the second is off")
             assert "another node is already named porch" in caplog.text
             client.subscribe("imhearing/porch/recorder/+")
 
@@ -336,7 +336,7 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
             client.await_on("imhearing/porch/recorder/status", is_of_first)
             own = limits(int(first[0], 16))
             client.await_on("imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own)
-        assert holder.connected
+        assert holder.wait_connected(0)
 
 
 def test_what_is_retained_of_a_node_that_is_gone_keeps_nobody_out(broker: BrokerAddress) -> None:
@@ -346,4 +346,4 @@ def test_what_is_retained_of_a_node_that_is_gone_keeps_nobody_out(broker: Broker
             assert bus.wait_connected(DEADLINE)
             client.subscribe("imhearing/porch/recorder/status")
             client.await_on("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
-            assert bus.connected
+            assert bus.wait_connected(0)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from commands import export as command
+from commands import fetch as command
 from commands.cli.parser import build_parser
 from edge.configuration.settings import Node, Settings
 from edge.core.errors import FetchError, UsageError

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from commands.doctor.lifecycle import check_lifecycle, check_unfinished
 from commands.doctor.node_under_test import NodeUnderTest
+from commands.doctor.store import check_lifecycle, check_unfinished
 from edge.configuration.settings import S3, Archive, Node, Settings
 from edge.core.kernel_clock import KernelClock
 from edge.store.interface import LifecycleRule

@@ -47,7 +47,7 @@ def test_any_text_is_logged_as_one_printable_line(text: str) -> None:
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
 def test_journald_gets_a_priority_and_no_timestamp(level: int) -> None:
-    line = logs.JournalFormatter("recorder").format(record("a\nb", level=level))
+    line = logs.JournalFormatter(logs.TextFormatter()).format(record("a\nb", level=level))
     assert re.fullmatch(r"<[3-7]>a\\nb", line)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.messaging.messages import OutboundMessage
-from edge.messaging.outbox import Outbox, ReconnectDelays
+from edge.messaging.connection import ReconnectDelays
+from edge.messaging.messages import OutboundMessage, Outbox
 
 
 class Receipt:

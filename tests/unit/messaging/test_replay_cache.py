@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.messaging.replay_cache import ReplayCache
+from edge.messaging.request_pipeline import ReplayCache
 
 
 def test_a_request_is_new_then_in_work_then_answered() -> None:

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from edge.messaging.replay_cache import ReplayCache
-from edge.messaging.request_pipeline import Refused, Reply, RequestPipeline, Ticket
+from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket
 
 
 def admitted(pipeline: RequestPipeline, key: str = "1", body: bytes = b"body", sender: str = "ann") -> Ticket:

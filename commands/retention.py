@@ -1,7 +1,4 @@
-"""`imhearing forget`: erases the sound of a time range everywhere. Runs on the node itself, and needs no broker.
-
-It writes an order beside the catalog; the archiver carries it out, and resumes it after any interruption.
-"""
+"""`imhearing hold` and `forget`: protect or erase the sound of a time range, on the node itself, without a broker."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from commands.cli import logs
@@ -17,7 +16,7 @@ from commands.cli.times import parse_range
 from commands.show.formats import count, precise
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.catalog.erasures import ErasureResult, Erasures
-from edge.catalog.holds import read_holds
+from edge.catalog.holds import change_holds, read_holds
 from edge.configuration.settings import Settings
 from edge.core.errors import CatalogBusy, ImHearingError, UsageError
 from edge.core.instant import Instant
@@ -35,8 +34,36 @@ class ErasurePreview(NamedTuple):
     rewritten: int
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exit code 0 once erased; 1 if refused, or not done within `--timeout`."""
+def hold(args: argparse.Namespace) -> int:
+    """`imhearing hold`: protects a time range from deletion; without a range, lists the holds."""
+    logs.set_up_for_people()
+    catalog = load_settings_for_query(args).catalog.db_path
+    has_range = any((args.start, args.end, args.last))
+    if args.release and not has_range:
+        raise UsageError("--release needs a range; use --from and --to as shown by `imhearing hold`")
+    if not has_range:
+        holds = read_holds(catalog)
+    else:
+        start, end = parse_range(args.start, args.end, args.last, now())
+        with _writing(catalog.parent):
+            holds = change_holds(
+                catalog, lambda held: held.released(start, end) if args.release else held.added(start, end)
+            )
+    if args.json:
+        print_json(holds)
+        return 0
+    for held in holds.holds:
+        print(f"held: {precise(held.from_, args.utc, True)} to {precise(held.to, args.utc, True)}")
+    if not holds.holds:
+        print_message("no holds")
+    return 0
+
+
+def forget(args: argparse.Namespace) -> int:
+    """`imhearing forget`. Exit code 0 once erased; 1 if refused, or not done within `--timeout`.
+
+    It writes an order beside the catalog; the archiver carries it out, and resumes it after any interruption.
+    """
     logs.set_up_for_people()
     settings = load_settings_for_query(args)
     start, end = parse_range(args.start, args.end, args.last, now())
@@ -51,12 +78,8 @@ def run(args: argparse.Namespace) -> int:
         print_message("nothing was erased")
         return 1
     erasures = Erasures(settings.catalog.db_path)
-    try:
+    with _writing(settings.catalog.db_path.parent):
         order = erasures.give(start, end, now())
-    except OSError as problem:
-        raise ImHearingError(
-            f"{settings.catalog.db_path.parent}: cannot be written ({problem.strerror}); run this as the node's user"
-        ) from None
     result = _wait(erasures, order.id, args.timeout)
     if args.json:
         print_json(result or {"id": order.id, "state": "open"})
@@ -131,3 +154,11 @@ def _print_result(result: ErasureResult | None) -> int:
         return 1
     print_message(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
     return 0 if result.state == "done" else 1
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise ImHearingError(f"{folder}: cannot be written ({problem.strerror}); run this as the node's user") from None
