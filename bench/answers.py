@@ -187,7 +187,7 @@ def run(folder: Path, chunks: int, keep: bool) -> None:
 
     def ask(start: Instant, end: Instant, urls: bool = False) -> int:
         request = Request(id="bench", from_=start, to=end, urls=urls)
-        answer = answering.reply(wire.encode(request))
+        answer = answering.answer(request)
         assert isinstance(answer, CoverageAnswer), answer
         assert answer.next is None
         assert wire.encode(answer)

@@ -162,7 +162,13 @@ async def _opened(
 ) -> NodeClient:
     match via:
         case "local":
-            return await _local_door(settings, node)
+            from query_service.answer.node_answers import NodeAnswers  # noqa: PLC0415
+
+            if node != settings.node.name:
+                raise DoorError(
+                    f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http"
+                )
+            return NodeAnswers(settings)
         case "ably":
             return await _ably_door(settings, node, token, timeout)
         case "mqtt":
@@ -175,14 +181,6 @@ async def _opened(
             from query_service.client.http import HttpClient  # noqa: PLC0415
 
             return HttpClient(settings.http, node, any_node=any_node)
-
-
-async def _local_door(settings: Settings, node: str) -> NodeClient:
-    from query_service.answer.node_answers import NodeAnswers  # noqa: PLC0415
-
-    if node != settings.node.name:
-        raise DoorError(f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http")
-    return NodeAnswers(settings)
 
 
 async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> AblyClient:

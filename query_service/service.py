@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from edge import __version__
 from edge.configuration.settings import Settings
@@ -21,8 +22,7 @@ from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
 from query_service.answer.node_answers import NodeAnswers
 from query_service.doors.mqtt import MqttDoor
-from query_service.telemetry.node_watch import WATCHED, NodeWatch
-from query_service.telemetry.reporting import Metrics, report_daily
+from query_service.telemetry.reporting import WATCHED, Metrics, NodeWatch, report_daily
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
         from query_service.doors.http import check_settings  # noqa: PLC0415 - aiohttp, 20 MB
 
         check_settings(settings.http)
-    bus = _bus(settings) if settings.mqtt.host else None
+    bus = None
+    if settings.mqtt.host:
+        bus = Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
     watch = NodeWatch()
     if bus is not None:
         for event_type in WATCHED:
@@ -121,7 +123,7 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch)
 async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:
     # the SDK takes 30 MB that nodes without Ably need not pay
     from query_service.doors.ably import AblyDoor  # noqa: PLC0415
-    from query_service.doors.event_feed import FED, EventFeed  # noqa: PLC0415
+    from query_service.doors.ably_sender import FED, EventFeed  # noqa: PLC0415
     from query_service.realtime.link import Link  # noqa: PLC0415
     from query_service.realtime.tokens import node_token  # noqa: PLC0415
 
@@ -143,15 +145,11 @@ async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign]
     await door.run()
 
 
-def _bus(settings: Settings) -> Bus:
-    return Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
-
-
-def _status(settings: Settings, state: str) -> QueryStatus:
+def _status(settings: Settings, state: Literal["online", "offline"]) -> QueryStatus:
     return QueryStatus(
         at=_now(),
         node=settings.node.name,
-        state="online" if state == "online" else "offline",
+        state=state,
         instance=_instance(settings),
         version=__version__,
     )

@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from edge.configuration.settings import Settings
 from edge.core import wire
@@ -29,7 +29,7 @@ from edge.core.errors import (
 from edge.core.instant import MICROSECONDS
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.clip import Clip, ClipAnswer
-from query_service.queries.protocol import Answer, Request, new_id
+from query_service.queries.protocol import Answer, RangeRequest, Request, new_id, range_request
 from query_service.queries.values import (
     MAX_ANSWER,
     ArchivePlace,
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 
 LONGEST = 600  # seconds
 MOST_BYTES = 200_000_000  # of samples as of 24 bit, on disk and never in memory: ten minutes of 48 kHz stereo
-_PIECE = 1 << 20
 _AT_ONCE = 1
 _WAITING = 3  # clips that wait or are made; more are told `busy`
 _PATIENCE = 55.0  # seconds for one clip: no deadline of a request is longer than a minute
@@ -63,11 +62,6 @@ class _Refused(Exception):
         super().__init__(message)
         self.code = code
         self.field = field
-
-
-class _Encrypted(NamedTuple):
-    interval: Recorded | Pending
-    place: ArchivePlace | None
 
 
 class ClipMaker:
@@ -87,7 +81,7 @@ class ClipMaker:
         self._under_way += 1
         try:
             async with asyncio.timeout(_PATIENCE), self._turn:
-                return await self._make(request)
+                return await self._make(range_request(request, self._node))
         except _Refused as refused:
             return refusal(request.id, self._node, refused.code, str(refused), refused.field)
         except TimeoutError:
@@ -121,13 +115,11 @@ class ClipMaker:
                 text = "the node failed to answer; its log says why"
         return refusal(request_id, self._node, code, text)
 
-    async def _make(self, request: Request) -> ClipAnswer:
+    async def _make(self, request: RangeRequest) -> ClipAnswer:
         # NumPy and libsndfile: 40 MB that only those pay who ask for clips
         from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
 
         start, end = request.from_, request.to
-        if start is None or end is None:
-            raise _Refused("bad_request", "from and to are missing", "from")
         if end - start > LONGEST * MICROSECONDS:
             raise _Refused(
                 "bad_request", f"a clip is at most {LONGEST} s long; ask for parts, or fetch the range", "to"
@@ -151,10 +143,10 @@ class ClipMaker:
             holes_left_out=len(report.holes) - len(holes),
         )
 
-    async def _check(self, client: NodeClient, request: Request) -> None:
+    async def _check(self, client: NodeClient, request: RangeRequest) -> None:
         """Whether there is sound, all of one kind, that we can read. Raises _Refused."""
         kinds: dict[tuple[int, int], Recorded | Pending] = {}
-        encrypted: list[_Encrypted] = []
+        encrypted: list[tuple[Recorded | Pending, ArchivePlace | None]] = []
         asked = Request(id=new_id(), from_=request.from_, to=request.to, urls=False)
         async for page in coverage_pages(client, asked):
             for interval in page.intervals:
@@ -163,7 +155,7 @@ class ClipMaker:
                 kinds.setdefault((interval.rate, interval.channels), interval)
                 if interval.encrypted:
                     where = interval.where if isinstance(interval, Recorded) else None
-                    encrypted.append(_Encrypted(interval, page.archives.get(where.archive) if where else None))
+                    encrypted.append((interval, page.archives.get(where.archive) if where else None))
         if encrypted:
             raise _Refused("encrypted", _explained(encrypted))
         if not kinds:
@@ -171,14 +163,24 @@ class ClipMaker:
         if len(kinds) > 1:
             changed = list(kinds.values())[1].from_
             raise _Refused("bad_request", f"rate or channels change at {changed}; ask for the parts", "to")
-        _check_size(request, *next(iter(kinds)))
+        ((rate, channels),) = kinds
+        a_second = rate * channels * 3
+        if (request.to - request.from_) / MICROSECONDS * a_second > MOST_BYTES:
+            raise _Refused(
+                "bad_request",
+                f"a clip holds at most {MOST_BYTES // 1_000_000} MB of samples; at {rate} Hz and {channels} channels"
+                f" ask for at most {MOST_BYTES // a_second} s at a time, or fetch the range",
+                "to",
+            )
 
     def _store(self, report: FetchReport) -> Clip:
         """Puts the file into the store and checks that it came whole. Raises StoreError."""
         from edge.store.s3 import S3Store  # noqa: PLC0415 - 40 MB
 
-        size = report.path.stat().st_size
-        sha256, md5 = _digests(report.path)
+        with report.path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         s3 = self._settings.s3
         storage = S3Store(s3, connect_timeout=5, read_timeout=30)
         day = report.from_.datetime()
@@ -191,25 +193,11 @@ class ClipMaker:
             bucket=storage.bucket,
             key=key,
             url=url,
-            bytes=size,
+            bytes=report.path.stat().st_size,
             sha256=sha256,
             rate=report.rate,
             channels=report.channels,
             frames=report.frames,
-        )
-
-
-def _check_size(request: Request, rate: int, channels: int) -> None:
-    """Raises _Refused where the range would make more than a clip holds."""
-    if request.from_ is None or request.to is None:
-        return
-    a_second = rate * channels * 3
-    if (request.to - request.from_) / MICROSECONDS * a_second > MOST_BYTES:
-        raise _Refused(
-            "bad_request",
-            f"a clip holds at most {MOST_BYTES // 1_000_000} MB of samples; at {rate} Hz and {channels} channels ask"
-            f" for at most {MOST_BYTES // a_second} s at a time, or fetch the range",
-            "to",
         )
 
 
@@ -219,17 +207,7 @@ def _scratch() -> str | None:
     return disk if os.access(disk, os.W_OK | os.X_OK) else None
 
 
-def _digests(path: Path) -> tuple[str, str]:
-    """SHA-256 and MD5 of a file in hex."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            sha256.update(piece)
-            md5.update(piece)
-    return sha256.hexdigest(), md5.hexdigest()
-
-
-def _explained(encrypted: list[_Encrypted]) -> str:
+def _explained(encrypted: list[tuple[Recorded | Pending, ArchivePlace | None]]) -> str:
     """Where the encrypted bytes are, for who has the key."""
     named = []
     for interval, place in encrypted[:_NAMED]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from edge.core import wire
 from edge.core.errors import QueryRefused
 from edge.core.instant import LAST, Instant
-from edge.core.values import Archive, Chunk, HoleCause
+from edge.core.values import Archive, Chunk, GoneCause, HoleCause
 from query_service.answer.facts import FactReader
 from query_service.answer.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from query_service.queries.coverage import CoverageAnswer
@@ -18,7 +18,6 @@ from query_service.queries.values import (
     ArchivePlace,
     Cut,
     Expired,
-    ExpiredCause,
     Future,
     Gap,
     Interval,
@@ -187,7 +186,7 @@ def _gap(piece: Piece, cause: HoleCause) -> Gap:
     return Gap(from_=piece.start, to=piece.end, cause=cause)
 
 
-def _expired(piece: Piece, known: KnownChunk, cause: ExpiredCause) -> Expired:
+def _expired(piece: Piece, known: KnownChunk, cause: GoneCause) -> Expired:
     return Expired(
         from_=piece.start,
         to=piece.end,

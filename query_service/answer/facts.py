@@ -9,43 +9,13 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from edge.catalog import CatalogChunk, CatalogSound
 from edge.core.instant import Instant
-from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream, Where
+from edge.core.values import Archive, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.spool_index import SpoolIndex
 from query_service.answer.spool_view import SpoolView, SpoolWatcher
-from query_service.answer.tiling import FoundSound, KnownChunk, RangeFacts, Running
-from query_service.queries.values import ExpiredCause
-
-
-class CatalogEntry(Protocol):
-    """What the catalog says of one chunk."""
-
-    @property
-    def chunk(self) -> Chunk: ...
-    @property
-    def where(self) -> Where | None: ...
-    @property
-    def gone(self) -> ExpiredCause | None: ...
-    @property
-    def aside(self) -> str | None: ...
-
-
-class KnownSound(Protocol):
-    """What the catalog says of one sound; `chunk_id`: where it begins."""
-
-    @property
-    def sound_id(self) -> str: ...
-    @property
-    def chunk_id(self) -> str: ...
-    @property
-    def started_at(self) -> Instant: ...
-    @property
-    def ended_at(self) -> Instant | None: ...
-    @property
-    def lafmax(self) -> float: ...
-    @property
-    def laeq(self) -> float: ...
+from query_service.answer.tiling import KnownChunk, RangeFacts, Running
 
 
 class CatalogFacts(Protocol):
@@ -53,12 +23,12 @@ class CatalogFacts(Protocol):
 
     @property
     def path(self) -> Path: ...
-    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogEntry]: ...
-    def chunk(self, chunk_id: str) -> CatalogEntry | None: ...
+    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
+    def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
     def sounds_between(
         self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
-    ) -> Sequence[KnownSound]: ...
+    ) -> Sequence[CatalogSound]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
@@ -98,14 +68,15 @@ class FactReader:
         known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
         self._index.drop(known)
         archived = self._catalog.chunks_between(start, end, limit)
-        until = min(_reach(archived, limit, end), waiting[-1].started_at if len(waiting) == limit else end)
+        archived_until = archived[-1].chunk.started_at if len(archived) >= limit else end
+        until = min(archived_until, waiting[-1].started_at if len(waiting) == limit else end)
         intact = [entry for entry in archived if entry.aside is None]
         here = [entry for entry in intact if self._is_accounted_for(entry, view)]
-        chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone, 0) for entry in here}
+        chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone) for entry in here}
         for entry in waiting:
             chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
             if chunk is not None:
-                chunks.setdefault(entry.chunk_id, KnownChunk(chunk, None, None, 0))
+                chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
         facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
@@ -116,21 +87,16 @@ class FactReader:
         )
         return facts, len(here) == len(intact)
 
-    def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[FoundSound]:
+    def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[CatalogSound]:
         """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
         self._refreshed_view()
         archived = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
-        found = {
-            sound.sound_id: FoundSound(
-                sound.sound_id, sound.chunk_id, sound.started_at, sound.ended_at, sound.lafmax, sound.laeq
-            )
-            for sound in archived
-        }
+        found = {sound.sound_id: sound for sound in archived}
         for sound in self._index.sounds():
             before = found.get(sound.sound_id)
             if before is not None:  # the end of what began in a chunk that the catalog knows
-                found[sound.sound_id] = before._replace(
-                    ended_at=sound.ended_at, lafmax=max(before.lafmax, sound.lafmax), laeq=sound.laeq
+                found[sound.sound_id] = replace(
+                    before, ended_at=sound.ended_at, lafmax=max(before.lafmax, sound.lafmax), laeq=sound.laeq
                 )
             elif start <= sound.started_at < end:
                 found[sound.sound_id] = sound
@@ -140,9 +106,9 @@ class FactReader:
         """One chunk, wherever it is; None where it is not known or was found damaged."""
         entry = self._catalog.chunk(chunk_id)
         if entry is not None:
-            return None if entry.aside is not None else KnownChunk(entry.chunk, entry.where, entry.gone, 0)
+            return None if entry.aside is not None else KnownChunk(entry.chunk, entry.where, entry.gone)
         chunk = self._index.chunk_by_id(chunk_id)
-        return KnownChunk(chunk, None, None, 0) if chunk else None
+        return KnownChunk(chunk) if chunk else None
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         return dict(self._catalog.archives(ids))
@@ -168,7 +134,7 @@ class FactReader:
             self._indexed = seen
         return view
 
-    def _is_accounted_for(self, entry: CatalogEntry, view: SpoolView) -> bool:
+    def _is_accounted_for(self, entry: CatalogChunk, view: SpoolView) -> bool:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
             return True
         # finished and registered after the spool was listed, or lost
@@ -203,8 +169,7 @@ class FactReader:
         for stream_id, stream in self._catalog.streams(wanted).items():
             self._ordinals[stream_id] = stream.ordinal
         for stream_id in wanted - self._ordinals.keys():
-            stream_here = self._index.stream(stream_id)
-            if stream_here is not None:
+            if stream_here := self._index.stream(stream_id):
                 self._ordinals[stream_id] = stream_here.ordinal
         return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
 
@@ -225,10 +190,6 @@ def running(
     if until is None or until <= start:
         return None
     return Running(start, until, state.stream_id or "", state.ordinal, uncertain)
-
-
-def _reach(found: Sequence[CatalogEntry], limit: int, end: Instant) -> Instant:
-    return found[-1].chunk.started_at if len(found) >= limit else end
 
 
 def _overlap(chunks: list[KnownChunk], running: Running | None) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from edge.core import wire
 from edge.core.errors import QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
-from edge.core.values import Chunk, LevelUnit
+from edge.core.values import LevelUnit
 from query_service.answer.facts import FactReader
 from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
 from query_service.queries.cursors import make_cursor, start_of
@@ -52,11 +53,12 @@ def levels_page(request: RangeRequest, start: Instant, facts: RangeFacts, now: I
         return None
     steps: list[LevelStep] = []
     room = MAX_ANSWER - len(wire.encode(_answer(request, (), int(request.to))))
-    pieces = [piece for piece in tile(facts, start, reach, now) if _may_be_shown(piece)]
+    tiles = tile(facts, start, reach, now)
+    pieces = [piece for piece in tiles if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"]
     seconds = sorted(second for piece in pieces for second in _seconds(piece))
-    for first, inside in _by_step(seconds, start, size):
+    for first, inside in groupby(seconds, key=lambda second: Instant(second.start - (second.start - start) % size)):
         end = Instant(min(first + size, request.to))
-        step = _step(first, end, inside, pieces)
+        step = _step(first, end, list(inside), pieces)
         length = len(wire.encode(step)) + 1
         if length > room or len(steps) >= request.limit:
             return _answer(request, tuple(steps), int(first))
@@ -77,39 +79,16 @@ def _answer(request: RangeRequest, steps: tuple[LevelStep, ...], position: int |
     )
 
 
-def _may_be_shown(piece: Piece) -> bool:
-    return isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"
-
-
 def _seconds(piece: Piece) -> Iterator[_Second]:
     """Every second that was measured and begins in the piece."""
-    if isinstance(piece.owner, KnownChunk):
-        for second in _seconds_of(piece.owner.chunk):
-            if piece.start <= second.start < piece.end:
-                yield second
-
-
-def _seconds_of(chunk: Chunk) -> Iterator[_Second]:
-    if chunk.levels is None:
+    if not isinstance(piece.owner, KnownChunk) or piece.owner.chunk.levels is None:
         return
+    chunk, levels = piece.owner.chunk, piece.owner.chunk.levels
     length = chunk.ended_at - chunk.started_at
-    for number, laeq in enumerate(chunk.levels.per_second):
+    for number, laeq in enumerate(levels.per_second):
         begins = Instant(chunk.started_at + number * chunk.rate * length // chunk.frames)
-        yield _Second(begins, laeq, chunk.levels.unit)
-
-
-def _by_step(seconds: Iterable[_Second], start: Instant, size: int) -> Iterator[tuple[Instant, list[_Second]]]:
-    """Each step that has seconds, by its beginning."""
-    first, inside = start, list[_Second]()
-    for second in seconds:
-        begins = Instant(second.start - (second.start - start) % size)
-        if begins != first and inside:
-            yield first, inside
-            inside = []
-        first = begins
-        inside.append(second)
-    if inside:
-        yield first, inside
+        if piece.start <= begins < piece.end:
+            yield _Second(begins, laeq, levels.unit)
 
 
 def _step(start: Instant, end: Instant, seconds: list[_Second], pieces: list[Piece]) -> LevelStep:

@@ -18,9 +18,9 @@ from query_service.answer.clip import ClipMaker
 from query_service.answer.facts import FactReader
 from query_service.answer.presigning import Presigner
 from query_service.answer.responder import Responder
+from query_service.client.paging import LocalFile
 from query_service.queries.protocol import Answer, Request, read_request
 from query_service.queries.values import ErrorAnswer
-from query_service.sound.local_files import LocalFile
 
 
 class NodeAnswers:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
 from edge.core.values import Archive
 
+if TYPE_CHECKING:
+    from edge.store.s3 import S3Store
+
 log = logging.getLogger(__name__)
 
 _KEPT = 1_000
-
-
-class Signer(Protocol):
-    """What of the object store is used here."""
-
-    def presigned_url(self, bucket: str, key: str, seconds: int) -> str: ...
 
 
 class Presigner:
@@ -26,7 +24,6 @@ class Presigner:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._signer: Signer | None = None
         self._kept: dict[str, tuple[float, str]] = {}  # archive -> (monotonic time it was made, link)
         self._complained = False
 
@@ -38,7 +35,7 @@ class Presigner:
         if now - made < seconds / 10:
             return url
         try:
-            url = self._open().presigned_url(archive.bucket, archive.key, seconds)
+            url = self._store.presigned_url(archive.bucket, archive.key, seconds)
         except ImHearingError as problem:
             if not self._complained:
                 log.warning("answers carry no links: %s", problem)
@@ -49,10 +46,9 @@ class Presigner:
         self._kept[archive.archive_id] = (now, url)
         return url
 
-    def _open(self) -> Signer:
-        if self._signer is None:
-            # 40 MB and a quarter of a second that only those pay who ask for links
-            from edge.store.s3 import S3Store  # noqa: PLC0415
+    @cached_property
+    def _store(self) -> S3Store:
+        # 40 MB and a quarter of a second that only those pay who ask for links
+        from edge.store.s3 import S3Store  # noqa: PLC0415
 
-            self._signer = S3Store(self._settings.s3)
-        return self._signer
+        return S3Store(self._settings.s3)

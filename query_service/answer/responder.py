@@ -14,9 +14,8 @@ from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
-from query_service.queries.cursors import BadCursor
-from query_service.queries.protocol import Answer, Request, range_request, read_request
-from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
+from query_service.queries.protocol import Answer, Request, range_request
+from query_service.queries.values import ErrorCode, refusal
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +38,10 @@ class Responder:
         self._clock = clock
         self._started = time.monotonic()
 
-    def reply(self, data: bytes | str) -> Answer:
-        """The answer to what a door received."""
-        request = read_request(data, self.node)
-        if isinstance(request, ErrorAnswer):
-            return request
-        return self.answer(request)
-
     def answer(self, request: Request) -> Answer:
         """The answer to a request that `read_request` let pass."""
         try:
             return self._answer(request)
-        except BadCursor as problem:
-            return refusal(request.id, self.node, "bad_request", str(problem), problem.field)
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
         # those far away are not told of our folders

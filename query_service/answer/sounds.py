@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 
+from edge.catalog import CatalogSound
 from edge.core import wire
 from edge.core.instant import Instant
 from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
-from query_service.answer.tiling import FoundSound, KnownChunk
+from query_service.answer.tiling import KnownChunk
 from query_service.queries.cursors import make_cursor, read_cursor
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, ArchivePlace
 
 Key = tuple[float, int, str]  # what sounds are sorted by; unique
-Find = Callable[[Instant, int], list[FoundSound]]
-ChunkOf = Callable[[str], KnownChunk | None]
-PlaceOf = Callable[[str], ArchivePlace | None]
-
 FIRST_SOUNDS = 200
 _GROWTH = 4
 _LONGEST_KEY: Key = (-1.0e300, 2**62, "x" * 40)
 
 
 def answer_sounds(request: RangeRequest, finder: FactReader, presign: Presign) -> SoundsAnswer:
-    """One page. Raises BadCursor, CatalogError, SpoolError."""
-    chunks: dict[str, KnownChunk | None] = {}
+    """The page after the request's cursor; sounds whose chunk was erased are left out.
 
-    def find(start: Instant, limit: int) -> list[FoundSound]:
-        return finder.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
-
-    def chunk_of(chunk_id: str) -> KnownChunk | None:
-        if chunk_id not in chunks:
-            chunks[chunk_id] = finder.chunk(chunk_id)
-        return chunks[chunk_id]
-
-    def place_of(archive_id: str) -> ArchivePlace | None:
-        archive = finder.archives([archive_id]).get(archive_id)
-        return archive_place(archive, presign if request.urls else None) if archive else None
-
-    return sounds_page(request, find, chunk_of, place_of)
-
-
-def sounds_page(request: RangeRequest, find: Find, chunk_of: ChunkOf, place_of: PlaceOf) -> SoundsAnswer:
-    """The page after the request's cursor; sounds whose chunk was erased are left out. Raises BadCursor.
-
-    `find(start, limit)` gives the sounds that began from `start` to the request's end: in its order the first `limit`
-    of them at least, if there are so many.
+    Raises BadCursor, CatalogError, SpoolError.
     """
     after = None if request.cursor is None else read_cursor(request, tuple[float, int, str])
-    coming, more = _coming(request, find, after)
-    page = _Page(request, chunk_of, place_of)
+    coming, more = _coming(request, finder, after)
+    page = _Page(request, finder, presign)
     for sound in coming:
         if request.min_level is not None and sound.lafmax < request.min_level:
             if request.order == "loudest":
@@ -62,16 +39,17 @@ def sounds_page(request: RangeRequest, find: Find, chunk_of: ChunkOf, place_of: 
     return page.answer(after if more else None)
 
 
-def key_of(order: SoundOrder, sound: FoundSound) -> Key:
+def key_of(order: SoundOrder, sound: CatalogSound) -> Key:
     return (-sound.lafmax if order == "loudest" else 0.0, int(sound.started_at), sound.sound_id)
 
 
-def _coming(request: RangeRequest, find: Find, after: Key | None) -> tuple[list[FoundSound], bool]:
+def _coming(request: RangeRequest, finder: FactReader, after: Key | None) -> tuple[list[CatalogSound], bool]:
     """Sounds after that one, in order, and whether there may be more after them."""
     start = Instant(after[1]) if after is not None and request.order == "time" else request.from_
     limit = FIRST_SOUNDS
     while True:
-        found = sorted(find(start, limit), key=lambda sound: key_of(request.order, sound))
+        sounds = finder.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
+        found = sorted(sounds, key=lambda sound: key_of(request.order, sound))
         more = len(found) >= limit  # what comes after the first `limit` may not be all that there is
         coming = [sound for sound in found[:limit] if after is None or key_of(request.order, sound) > after]
         if coming or not more:
@@ -82,19 +60,20 @@ def _coming(request: RangeRequest, find: Find, after: Key | None) -> tuple[list[
 class _Page:
     """Collects sounds while they fit."""
 
-    def __init__(self, request: RangeRequest, chunk_of: ChunkOf, place_of: PlaceOf) -> None:
+    def __init__(self, request: RangeRequest, finder: FactReader, presign: Presign) -> None:
         self._request = request
-        self._chunk_of = chunk_of
-        self._place_of = place_of
+        self._finder = finder
+        self._presign = presign if request.urls else None
+        self._chunk = cache(finder.chunk)
         self._sounds: list[Sound] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._room = MAX_ANSWER - len(wire.encode(self.answer(_LONGEST_KEY)))
 
-    def add(self, found: FoundSound) -> bool:
+    def add(self, found: CatalogSound) -> bool:
         """Whether it found room, or needs none."""
         if len(self._sounds) >= self._request.limit:
             return False
-        known = self._chunk_of(found.chunk_id)
+        known = self._chunk(found.chunk_id)
         if known is None or known.expired == "erased":
             return True
         sound = _sound(found, known)
@@ -122,11 +101,11 @@ class _Page:
     def _new_archive(self, known: KnownChunk) -> dict[str, ArchivePlace]:
         if known.where is None or known.where.archive in self._archives:
             return {}
-        place = self._place_of(known.where.archive)
-        return {known.where.archive: place} if place else {}
+        archives = self._finder.archives([known.where.archive])
+        return {name: archive_place(archive, self._presign) for name, archive in archives.items()}
 
 
-def _sound(found: FoundSound, known: KnownChunk) -> Sound:
+def _sound(found: CatalogSound, known: KnownChunk) -> Sound:
     levels = known.chunk.levels
     return Sound(
         sound_id=found.sound_id,

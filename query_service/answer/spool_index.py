@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from edge.catalog import CatalogSound
 from edge.core.errors import SpoolError
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, SoundSpan, Stream
 from edge.spool.spool import Spool
-from query_service.answer.tiling import FoundSound
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,9 @@ class SpoolIndex:
         if new:
             self._elsewhere |= known(sorted(new))
         for chunk_id in sorted(new - self._elsewhere):
-            self._take_in(chunk_id)
+            chunk = self._manifest(chunk_id)
+            if chunk is not None:
+                self._entries[chunk_id] = SpoolEntry(**{name: getattr(chunk, name) for name in SpoolEntry._fields})
         self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
 
     def drop(self, chunk_ids: Iterable[str]) -> None:
@@ -89,7 +91,7 @@ class SpoolIndex:
         names = [name for name in self._entries if stream_of(name) == stream_id]
         return self._corrected[max(names)] if names else None
 
-    def sounds(self) -> Iterator[FoundSound]:
+    def sounds(self) -> Iterator[CatalogSound]:
         """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
         latest: dict[str, tuple[SpoolEntry, SoundSpan]] = {}
         first: dict[str, SpoolEntry] = {}
@@ -101,7 +103,7 @@ class SpoolIndex:
         for sound_id, (entry, span) in latest.items():
             started_at = _time_in(first[sound_id], span.first_frame)
             ended_at = None if span.frames is None else _time_in(entry, span.first_frame + span.frames)
-            yield FoundSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+            yield CatalogSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
 
     def chunk_by_id(self, chunk_id: str) -> Chunk | None:
         """As `chunk`, for one that was here when the spool was last looked at."""
@@ -126,21 +128,6 @@ class SpoolIndex:
         except (OSError, SpoolError):
             return None
         return kept[1]
-
-    def _take_in(self, chunk_id: str) -> None:
-        chunk = self._manifest(chunk_id)
-        if chunk is None:
-            return
-        self._entries[chunk_id] = SpoolEntry(
-            chunk_id,
-            chunk.first_frame,
-            chunk.end_frame,
-            chunk.started_at,
-            chunk.ended_at,
-            chunk.uncertain,
-            chunk.before,
-            chunk.sounds,
-        )
 
     def _manifest(self, chunk_id: str) -> Chunk | None:
         kept = self._manifests.get(chunk_id)

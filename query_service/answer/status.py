@@ -24,6 +24,9 @@ def status_report(request_id: str, node: str, finder: FactReader, now: Instant, 
         last = _last_chunk(finder, now)
     except CatalogError:
         catalog_ready = False
+    disk_free = None
+    with contextlib.suppress(OSError, SpoolError):
+        disk_free = finder.spool.disk.free_bytes()
     stream = finder.stream_here(view.state.stream_id) if view.state and view.state.stream_id else None
     return StatusAnswer(
         id=request_id,
@@ -37,9 +40,9 @@ def status_report(request_id: str, node: str, finder: FactReader, now: Instant, 
             bytes=sum(file.bytes for file in view.listed.values()),
             unknown_to_catalog=finder.unknown_to_catalog() if catalog_ready else None,
         ),
-        disk_free=_disk_free(finder),
+        disk_free=disk_free,
         last_chunk=last[0] if last else None,
-        clock=_clock(stream, last[1] if last else None),
+        clock=ClockReport(uncertain=stream.uncertain, measured_rate=last[1] if last else None) if stream else None,
         catalog="ready" if catalog_ready else "busy",
     )
 
@@ -71,16 +74,4 @@ def _last_chunk(finder: FactReader, now: Instant) -> tuple[LastChunk, float] | N
         if facts.chunks:
             chunk = max((known.chunk for known in facts.chunks), key=lambda chunk: chunk.ended_at)
             return LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate
-    return None
-
-
-def _clock(stream: Stream | None, measured_rate: float | None) -> ClockReport | None:
-    if stream is None:
-        return None
-    return ClockReport(uncertain=stream.uncertain, measured_rate=measured_rate)
-
-
-def _disk_free(finder: FactReader) -> int | None:
-    with contextlib.suppress(OSError, SpoolError):
-        return finder.spool.disk.free_bytes()
     return None

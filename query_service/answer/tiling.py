@@ -10,28 +10,16 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from edge.core.instant import Instant
-from edge.core.values import Archive, Chunk, Hole, Where
-from query_service.queries.values import ExpiredCause
+from edge.core.values import Archive, Chunk, GoneCause, Hole, Where
 
 
 class KnownChunk(Struct, frozen=True):
     """A finished chunk, its times corrected, and what became of it. `ordinal`: of its stream."""
 
     chunk: Chunk
-    where: Where | None
-    expired: ExpiredCause | None
-    ordinal: int
-
-
-class FoundSound(NamedTuple):
-    """One sound; `chunk_id`: where it begins. `ended_at` is None while it lasts."""
-
-    sound_id: str
-    chunk_id: str
-    started_at: Instant
-    ended_at: Instant | None
-    lafmax: float
-    laeq: float
+    where: Where | None = None
+    expired: GoneCause | None = None
+    ordinal: int = 0
 
 
 class Running(Struct, frozen=True):

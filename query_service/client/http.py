@@ -1,9 +1,13 @@
-"""The client's side of the HTTP door."""
+"""The client's side of the HTTP door, and plain words for why a connection failed."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
+import socket
+import ssl
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -11,7 +15,6 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.backoff import Backoff
 from edge.core.errors import ConfigError, DoorError, WireError
-from query_service.client.connection_errors import explain, is_loopback_url
 from query_service.queries.protocol import Answer, Request, read_answer
 from query_service.queries.values import MAX_ANSWER
 
@@ -85,3 +88,27 @@ def _base(settings: Http) -> str:
     if address.is_unspecified:  # it listens on every address, loopback included
         host = "::1" if address.version == 6 else "127.0.0.1"
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def explain(problem: BaseException) -> str:
+    """`connection refused`; for an error that is not about a connection, its own text."""
+    cause = getattr(problem, "os_error", problem)  # aiohttp's ClientConnectorError
+    match cause:
+        case TimeoutError():
+            return "it is silent"
+        case socket.gaierror():
+            return "no such name is known"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {cause.verify_message}"
+        case OSError(errno=int(number)) if number > 0 and not isinstance(cause, ssl.SSLError):
+            return os.strerror(number).lower()
+    return str(cause) or type(cause).__name__
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether that address is on this machine alone, like those of `imhearing up`."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

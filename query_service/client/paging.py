@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
@@ -25,6 +26,20 @@ class NodeClient(Protocol):
     def node(self) -> str: ...
     async def query(self, request: Request, timeout: float) -> Answer: ...
     async def close(self) -> None: ...
+
+
+class LocalFile(NamedTuple):
+    """A finished chunk's file on this machine, and the SHA-256 that its bytes must have."""
+
+    path: Path
+    sha256: str
+
+
+@runtime_checkable
+class LocalFiles(Protocol):
+    """A client with direct access to the node's own files: its chunks need no download."""
+
+    def local_file(self, chunk_id: str) -> LocalFile | None: ...
 
 
 async def query_node(

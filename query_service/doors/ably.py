@@ -14,8 +14,7 @@ from edge import __version__
 from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, ImHearingError
 from edge.core.ids import EVERY_NODE, is_client_id
-from query_service.doors.ably_sender import AblySender
-from query_service.doors.event_feed import EventFeed
+from query_service.doors.ably_sender import AblySender, EventFeed
 from query_service.doors.query_pipeline import AdmittedQuery, AnswerQuery, QueryPipeline
 from query_service.queries.values import ErrorAnswer
 from query_service.realtime.link import Delivery, Link

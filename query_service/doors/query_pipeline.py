@@ -63,9 +63,5 @@ class QueryPipeline:
         """Call it once the answer has left."""
         self._pipeline.release(query.ticket)
 
-    def withdraw(self, query: AdmittedQuery) -> None:
-        """Instead of an answer and a release, where the query cannot be answered after all."""
-        self._pipeline.withdraw(query.ticket)
-
     def _error(self, request: Request, refused: Refused) -> ErrorAnswer:
         return ErrorAnswer(id=request.id, node=self._node, error=refused.body)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from query_service.loopback import presence
-from query_service.loopback.attaching import attach, detach, narrow
 from query_service.loopback.auth import Authority, Grant
+from query_service.loopback.channel_actions import attach, change_presence, detach, leave_all, narrow, publish_frame
+from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, SocketQueue
 from query_service.loopback.limits import ServerLimits
-from query_service.loopback.presence import change_presence
 from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
-from query_service.loopback.publishing import publish_frame
-from query_service.loopback.state import State
 
 _UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)
 _EXPIRED = ErrorInfo("the token has expired", 40142, 401)
@@ -154,7 +151,7 @@ class Hub:
     def _forget(self, connection: Connection) -> None:
         """Ends the connection for good."""
         self._leave_socket(connection)
-        presence.leave_all(self.state, connection)
+        leave_all(self.state, connection)
         self.state.connections.remove(connection)
 
     def forget_all(self) -> None:
@@ -172,7 +169,7 @@ class Hub:
             elif now - connection.lost_at > limits.resume_seconds:
                 self._forget(connection)
             elif now - connection.lost_at > limits.leave_seconds:
-                presence.leave_all(self.state, connection)
+                leave_all(self.state, connection)
 
     def _maintain(self, connection: Connection, now: float) -> None:
         """Sends heartbeats, and has the token renewed."""

@@ -139,7 +139,6 @@ class Frame(Struct, rename="camel", omit_defaults=True, kw_only=True):
     flags: int | None = None
     params: dict[str, str] | None = None
     error: ErrorInfo | None = None
-    auth: AuthDetails | None = None
     messages: list[AblyMessage] | None = None
     presence: list[PresenceMessage] | None = None
 

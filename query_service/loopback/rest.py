@@ -9,10 +9,9 @@ import msgspec
 from aiohttp import web
 
 from query_service.loopback.auth import Grant, TokenRequest
-from query_service.loopback.channels import HistoryEntry
+from query_service.loopback.channel_actions import publish, stamp
+from query_service.loopback.channels import HistoryEntry, State
 from query_service.loopback.protocol import AblyMessage, Refusal, as_text
-from query_service.loopback.publishing import publish, stamp
-from query_service.loopback.state import State
 
 MSGPACK = "application/x-msgpack"
 _MAX_HISTORY = 1_000

@@ -8,7 +8,6 @@ import ipaddress
 import logging
 import signal
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
@@ -87,9 +86,7 @@ class RealtimeServer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     def cut_sockets(self, *, forget: bool = False) -> None:
@@ -178,23 +175,15 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-async def serve(host: str, port: int, api_key: Secret, limits: ServerLimits | None = None) -> None:
-    """Runs a server until cancelled; errors as for `RealtimeServer` and its `start`."""
-    async with RealtimeServer(api_key, port, host, limits):
-        await asyncio.Event().wait()
-
-
 def main(port: int, api_key: Secret) -> int:
     """Runs `imhearing realtime-server` until SIGINT or SIGTERM; returns the exit code."""
 
     async def run_until_signalled() -> None:
-        task = asyncio.current_task()
-        if task is None:
-            return
+        stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await serve(HOST, port, api_key)
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with RealtimeServer(api_key, port):
+            await stop.wait()
 
     asyncio.run(run_until_signalled())
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from typing import TypeVar
 
 from edge.core import wire
-from edge.core.errors import WireError
+from edge.core.errors import QueryRefused, WireError
 from edge.core.instant import Instant
 from query_service.queries.protocol import RangeRequest, Request
 
@@ -19,11 +18,11 @@ _BOUND = tuple(name for name in Request.__struct_fields__ if name not in _FREE)
 T = TypeVar("T")
 
 
-class BadCursor(WireError):
+class BadCursor(QueryRefused):
     """The cursor is made up, damaged, or belongs to another request or node."""
 
     def __init__(self) -> None:
-        super().__init__("cursor is not the `next` of an answer to this request", "cursor")
+        super().__init__("cursor is not the `next` of an answer to this request", "bad_request", "cursor")
 
 
 def make_cursor(request: RangeRequest, place: object) -> str:
@@ -40,7 +39,7 @@ def read_cursor(request: RangeRequest, wanted: type[T]) -> T:
         if packed[:_DIGEST] != _digest(request, packed[_DIGEST:]):
             raise BadCursor
         return wire.decode(packed[_DIGEST:], wanted)
-    except (binascii.Error, ValueError, WireError):
+    except (ValueError, WireError):
         raise BadCursor from None
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
-from msgspec import inspect
 
 from edge import __version__
 from edge.core.instant import Instant
@@ -83,27 +82,14 @@ def document() -> dict[str, Any]:
 
 def number_fields() -> dict[str, type[float]]:
     """The fields of a request that hold numbers: int or float."""
-    found = {field.encode_name: _number(field.type) for field in _request_fields()}
-    return {name: number for name, number in found.items() if number is not None}
-
-
-def _request_fields() -> tuple[inspect.Field, ...]:
-    info = inspect.type_info(Request)
-    return info.fields if isinstance(info, inspect.StructType) else ()
-
-
-def _number(kind: inspect.Type) -> type[float] | None:
-    match kind:
-        case inspect.FloatType():
-            return float
-        case inspect.IntType():
-            return int
-        case inspect.LiteralType(values=values):
-            return int if all(isinstance(value, int) for value in values) else None
-        case inspect.UnionType(types=types):
-            return next((number for part in types if (number := _number(part))), None)
-        case _:
-            return None
+    found: dict[str, type[float]] = {}
+    hints = get_type_hints(Request)
+    for name, in_json in zip(Request.__struct_fields__, Request.__struct_encode_fields__, strict=True):
+        parts = get_args(hints[name])  # of a union, or the values of a Literal
+        for number in (int, float):
+            if number in (hints[name], *parts, *map(type, parts)):
+                found[in_json] = number
+    return found
 
 
 def _post(answers: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:

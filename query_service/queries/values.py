@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from edge.core.ids import ChunkId, NodeName, StreamId
 from edge.core.instant import Instant
-from edge.core.values import AudioFormat, Count, HoleCause, LevelUnit, Positive, Where
+from edge.core.values import AudioFormat, Count, GoneCause, HoleCause, LevelUnit, Positive, Where
 from edge.messaging.events import ErrorBody
 
 VERSION: Literal[1] = 1
@@ -18,7 +18,6 @@ MAX_ANSWER = 48_000  # bytes of one page: what a message of 64 KiB carries besid
 ErrorCode = Literal[
     "bad_request", "unknown_type", "unknown_node", "forbidden", "busy", "deadline", "encrypted", "internal"
 ]
-ExpiredCause = Literal["quiet", "dropped", "lifecycle", "erased"]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, description="Random, made by the client")]
 
 
@@ -85,7 +84,7 @@ class Gap(Span, frozen=True, kw_only=True, tag_field="state", tag="gap"):
 class Expired(Span, frozen=True, kw_only=True, tag_field="state", tag="expired"):
     """Recorded once, and let go since. `where`: the last place, if it ever left the node."""
 
-    cause: ExpiredCause
+    cause: GoneCause
     uncertain: bool
     chunk_id: ChunkId
     where: Where | None

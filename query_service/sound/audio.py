@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,20 +48,15 @@ class JoinedSound:
         self.frames = 0
 
     def append(self, source: Path, first: int, frames: int, name: str) -> None:
-        """Adds `frames` frames of the file `source` from frame `first` on; `name` is for messages. FetchError."""
+        """Adds `frames` frames of the file `source` from frame `first` on; `name` is for messages. FetchError.
+
+        Even with 0 frames, the first one fixes the format.
+        """
         try:
             with soundfile.SoundFile(source) as chunk:
                 self._start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
                 chunk.seek(first)
                 self._copy(chunk, frames, name)
-        except soundfile.LibsndfileError as problem:
-            raise FetchError(f"{name}: cannot be decoded or written on ({problem})") from None
-
-    def start_like(self, source: Path, name: str) -> None:
-        """Begins in the format of the file `source`, with nothing of it yet. FetchError."""
-        try:
-            with soundfile.SoundFile(source) as chunk:
-                self._start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
         except soundfile.LibsndfileError as problem:
             raise FetchError(f"{name}: cannot be decoded or written on ({problem})") from None
 
@@ -111,14 +105,6 @@ class JoinedSound:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def __enter__(self) -> JoinedSound:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _check_opus(found: SoundFormat, name: str) -> None:

@@ -11,7 +11,6 @@ import pyrage
 
 from edge.core.errors import FetchError
 
-_PIECE = 1 << 20
 _MAX_KEYS = 1_000_000  # bytes; a file of keys takes some hundred
 
 
@@ -54,8 +53,11 @@ def decrypt_file(source: Path, target: Path, keys: Keys, plain_sha256: str | Non
     try:
         with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
             pyrage.decrypt_io(reader, writer, list(keys.identities))
-        if plain_sha256 is not None and _sha256(target) != plain_sha256:
-            raise FetchError(f"{source.name}: what comes out of it is not what its manifest says")
+        if plain_sha256 is not None:
+            with target.open("rb") as plain:
+                found = hashlib.file_digest(plain, "sha256").hexdigest()
+            if found != plain_sha256:
+                raise FetchError(f"{source.name}: what comes out of it is not what its manifest says")
     except (pyrage.DecryptError, OSError) as problem:
         target.unlink(missing_ok=True)
         if isinstance(problem, OSError) and problem.errno is not None:
@@ -64,11 +66,3 @@ def decrypt_file(source: Path, target: Path, keys: Keys, plain_sha256: str | Non
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -15,7 +15,7 @@ import aiohttp
 from edge.core.backoff import Backoff
 from edge.core.errors import FetchError, StoreSilent
 from edge.core.values import Where
-from query_service.client.connection_errors import explain, is_loopback_url
+from query_service.client.http import explain, is_loopback_url
 
 _PIECE = 262_144
 _TRIES = 3

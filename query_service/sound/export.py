@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,7 +172,7 @@ def _local(moment: Instant, utc: bool) -> datetime:
 def _write(sound: Path, path: Path, interval: Recorded | Pending, fields: dict[str, str]) -> None:
     unfinished = sound.with_suffix(".export")
     try:
-        with JoinedSound(unfinished, "WAV", interval.frames / interval.rate) as joined:
+        with closing(JoinedSound(unfinished, "WAV", interval.frames / interval.rate)) as joined:
             joined.append(sound, 0, interval.frames, interval.chunk_id)
         guano.append(unfinished, fields | {"Original Filename": path.name})
         put_in_place(unfinished, path)

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,12 +19,11 @@ from msgspec import Struct
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
-from query_service.client.paging import NodeClient, coverage_pages
+from query_service.client.paging import LocalFile, LocalFiles, NodeClient, coverage_pages
 from query_service.queries.protocol import Request, new_id
 from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
-from query_service.sound.local_files import LocalFile, LocalFiles
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
@@ -32,7 +33,6 @@ Gaps = Literal["silence", "skip", "refuse"]
 _AT_ONCE = 3  # chunks on their way
 _AHEAD = 6  # intervals looked at before they are written
 _FRESH_LINKS = 2  # how often a refused link is asked for anew
-_PIECE = 1 << 20
 
 
 class FetchProgress(Struct, frozen=True):
@@ -90,7 +90,7 @@ async def fetch_sound(
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
             fetching = Fetching(client, downloader, Path(folder), timeout, keys)
             unfinished = Path(folder) / f"joined{path.suffix}"
-            with JoinedSound(unfinished, kind, (end - start) / MICROSECONDS) as joined:
+            with closing(JoinedSound(unfinished, kind, (end - start) / MICROSECONDS)) as joined:
                 writing = _Writing(joined, start, gaps)
                 async for step in fetching.steps(start, end):
                     await writing.add(step)
@@ -106,14 +106,14 @@ async def _refuse_holes(client: NodeClient, start: Instant, end: Instant, timeou
     asked = Request(id=new_id(), from_=start, to=end, urls=False)
     async for page in coverage_pages(client, asked, timeout):
         for interval in page.intervals:
-            if not isinstance(interval, Recorded) and not _is_here(client, interval):
+            if not isinstance(interval, Recorded) and _local_file(client, interval) is None:
                 raise FetchError(f"{explained(interval)}; allow gaps, or choose another range")
 
 
-def _is_here(client: NodeClient, interval: Interval) -> bool:
-    return (
-        isinstance(interval, Pending) and isinstance(client, LocalFiles) and bool(client.local_file(interval.chunk_id))
-    )
+def _local_file(client: NodeClient, interval: Interval) -> LocalFile | None:
+    if not isinstance(interval, Recorded | Pending) or not isinstance(client, LocalFiles):
+        return None
+    return client.local_file(interval.chunk_id)
 
 
 def explained(interval: Interval) -> str:
@@ -147,22 +147,15 @@ class Fetching:
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:
-                        async for step in self._ready([started.popleft()]):
+                        async for step in _ready(started.popleft()):
                             yield step
             while started:
-                async for step in self._ready([started.popleft()]):
+                async for step in _ready(started.popleft()):
                     yield step
         finally:
             for step in started:
                 step.sound.cancel()
             await asyncio.gather(*(step.sound for step in started), return_exceptions=True)
-
-    async def _ready(self, steps: Iterable[Step]) -> AsyncIterator[Step]:
-        for step in steps:
-            path = await step.sound
-            yield step
-            if path is not None:
-                path.unlink()
 
     async def _sound(self, interval: Interval, archives: dict[str, ArchivePlace]) -> Path | None:
         if not isinstance(interval, Recorded | Pending):
@@ -180,7 +173,8 @@ class Fetching:
 
     async def _bring(self, interval: Interval, archives: dict[str, ArchivePlace], target: Path) -> bool:
         """Gets a chunk's file as it lies in the spool or the store; False when it is in neither."""
-        if isinstance(interval, Recorded | Pending) and await self._from_spool(interval.chunk_id, target):
+        here = _local_file(self._client, interval)
+        if here is not None and await asyncio.to_thread(_copied, here, target):
             return True
         for left in reversed(range(_FRESH_LINKS + 1)):
             if not isinstance(interval, Recorded):
@@ -204,11 +198,12 @@ class Fetching:
                     return now, page.archives
         raise FetchError(f"{interval.chunk_id}: was there a moment ago and is not any more; ask again")
 
-    async def _from_spool(self, chunk_id: str, target: Path) -> bool:
-        here = self._client.local_file(chunk_id) if isinstance(self._client, LocalFiles) else None
-        if here is None:
-            return False
-        return await asyncio.to_thread(_copied, here, target)
+
+async def _ready(step: Step) -> AsyncIterator[Step]:
+    path = await step.sound
+    yield step
+    if path is not None:
+        path.unlink()
 
 
 def _link(interval: Recorded, archives: dict[str, ArchivePlace]) -> str:
@@ -231,15 +226,12 @@ def _decrypted(source: Path, target: Path, keys: Keys, name: str) -> None:
 
 def _copied(here: LocalFile, target: Path) -> bool:
     """Copies a chunk out of the spool; False when it left or is damaged."""
-    digest = hashlib.sha256()
     try:
-        with here.path.open("rb") as source, target.open("wb") as copy:
-            while piece := source.read(_PIECE):
-                digest.update(piece)
-                copy.write(piece)
+        shutil.copyfile(here.path, target)
     except FileNotFoundError:
         return False
-    return digest.hexdigest() == here.sha256
+    with target.open("rb") as copy:
+        return hashlib.file_digest(copy, "sha256").hexdigest() == here.sha256
 
 
 class _Writing:
@@ -264,7 +256,7 @@ class _Writing:
             return
         name = f"{interval.from_}, {interval.chunk_id}"
         if self._leading:
-            await asyncio.to_thread(self._joined.start_like, sound, name)
+            await asyncio.to_thread(self._joined.append, sound, 0, 0, name)
             leading, self._leading = self._leading, []
             for hole in leading:
                 await self._silence(hole)
@@ -276,7 +268,9 @@ class _Writing:
         if self._joined.format is None:
             self._leading.append(hole)
             return
-        frames = _frames_until(hole.to - self._start, self._joined.format.rate) - self._joined.frames
+        # the first frame whose time is the hole's end or later
+        until = -((self._start - hole.to) * self._joined.format.rate // MICROSECONDS)
+        frames = until - self._joined.frames
         await asyncio.to_thread(self._joined.silence, max(0, frames))
 
     def report(self, path: Path, end: Instant, bytes_read: int) -> FetchReport:
@@ -295,11 +289,6 @@ class _Writing:
             bytes_read=bytes_read,
             holes=tuple(self._holes),
         )
-
-
-def _frames_until(microseconds: int, rate: int) -> int:
-    """Frames of the output before this time: the first whose time is this or later."""
-    return -(-microseconds * rate // MICROSECONDS)
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:

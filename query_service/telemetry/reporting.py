@@ -6,23 +6,36 @@ import asyncio
 import contextlib
 import logging
 import resource
+import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, SpoolError
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.bus import Bus
-from edge.messaging.events import ArchiverState, DailyReport, LevelMeasured, RecorderState
+from edge.messaging.events import (
+    ArchiveChanged,
+    ArchiverState,
+    ArchiverStatus,
+    DailyReport,
+    Event,
+    GapFound,
+    LevelMeasured,
+    RecorderState,
+    RecorderStatus,
+    ServiceStatus,
+)
 from edge.spool.spool import Spool
 from query_service.client.paging import NodeClient, coverage_pages, pages
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, new_id
 from query_service.queries.status import StatusAnswer
 from query_service.telemetry.metrics import NodeFacts, render
-from query_service.telemetry.node_watch import NodeWatch
 from query_service.telemetry.report import STEP, DayTally
 
 log = logging.getLogger(__name__)
@@ -32,6 +45,49 @@ _SETTLE_SECONDS = 300.0  # after midnight and after a start: what was recorded l
 _LOOK_SECONDS = 60.0
 _PAGE_BYTES = resource.getpagesize()
 _LEVEL_LASTS = 10_000_000  # µs
+
+E = TypeVar("E", bound=Event)
+
+WATCHED: tuple[type[Event], ...] = (
+    RecorderStatus, ArchiverStatus, RecorderState, ArchiverState, LevelMeasured, GapFound, ArchiveChanged,
+)  # fmt: skip
+
+
+class NodeWatch:
+    """The last event of each type, and counts of those that are no state, since this process started."""
+
+    def __init__(self) -> None:
+        self._last: dict[type[Event], Event] = {}
+        self._lock = threading.Lock()
+        self.gap_seconds: defaultdict[str, float] = defaultdict(float)  # by cause
+        self.archives: Counter[str] = Counter()  # by what became of them
+        self.uploaded_bytes = 0
+
+    def last(self, kind: type[E]) -> E | None:
+        """The last event of that kind; None when none was heard."""
+        found = self._last.get(kind)
+        return found if isinstance(found, kind) else None
+
+    def online(self) -> dict[str, bool]:
+        """Each service by its name; those that never said anything are not there."""
+        kinds: dict[str, type[ServiceStatus]] = {
+            "recorder": RecorderStatus, "archiver": ArchiverStatus,
+        }  # fmt: skip
+        found = {name: self.last(kind) for name, kind in kinds.items()}
+        others = {name: status.state == "online" for name, status in found.items() if status is not None}
+        return {**others, "query": True}  # that is us
+
+    def take(self, event: Event, retained: bool) -> None:
+        """Takes in one event of `WATCHED`. Any thread may call it."""
+        with self._lock:
+            self._last[type(event)] = event
+            if retained:
+                return
+            if isinstance(event, GapFound):
+                self.gap_seconds[event.cause] += max(0, event.ended_at - event.started_at) / 1e6
+            elif isinstance(event, ArchiveChanged):
+                self.archives[event.event] += 1
+                self.uploaded_bytes += event.bytes if event.event == "uploaded" else 0
 
 
 class Metrics:

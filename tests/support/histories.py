@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from edge.catalog import CatalogChunk, CatalogSound
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
@@ -19,20 +20,12 @@ from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
 from edge.spool.spool import Spool
 from edge.spool.state import StateFile, StreamRecords
-from query_service.answer.facts import KnownSound
 
 NODE = "porch"
 BOOT = "boot"
 LENGTH = 60  # of the time in which histories happen, µs
 CAUSES: tuple[HoleCause, ...] = ("restart", "crash", "paused", "device_lost")
 Place = Literal["spool", "both", "stored", "quiet", "erased", "aside", "unregistered"]
-
-
-class Entry(Struct, frozen=True):
-    chunk: Chunk
-    where: Where | None = None
-    gone: Literal["quiet", "dropped", "lifecycle", "erased"] | None = None
-    aside: str | None = None
 
 
 class History(Struct, frozen=True):
@@ -145,22 +138,22 @@ def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Inst
     return SpoolState(state="stopped", since=long_ago, boot_id=BOOT, ordinal=9, holes=waiting, open_hole=opened)
 
 
-def entry(chunk: Chunk, place: Place) -> Entry | None:
+def entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
     """What the catalog knows of a chunk in this place; None if nothing."""
     where = Where(f"{chunk.chunk_id}-00000000", chunk.member, 50, 1, chunk.sha256)
     match place:
         case "unregistered":
             return None
         case "spool":
-            return Entry(chunk)
+            return CatalogChunk(chunk)
         case "both" | "stored":
-            return Entry(chunk, where)
+            return CatalogChunk(chunk, where)
         case "quiet":
-            return Entry(chunk, None, "quiet")
+            return CatalogChunk(chunk, None, "quiet")
         case "erased":
-            return Entry(chunk, where, "erased")
+            return CatalogChunk(chunk, where, "erased")
         case "aside":
-            return Entry(chunk, None, None, "damaged")
+            return CatalogChunk(chunk, None, None, "damaged")
 
 
 class FakeCatalog:
@@ -174,16 +167,16 @@ class FakeCatalog:
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
 
-    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[Entry]:
+    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start]
         return inside[:limit]
 
-    def chunk(self, chunk_id: str) -> Entry | None:
+    def chunk(self, chunk_id: str) -> CatalogChunk | None:
         return next((known for known in self._entries if known.chunk.chunk_id == chunk_id), None)
 
     def sounds_between(
         self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
-    ) -> Sequence[KnownSound]:
+    ) -> Sequence[CatalogSound]:
         return []
 
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]:

@@ -27,7 +27,7 @@ from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiveChanged, ArchiverState, RecorderState, SoundHeard
 from query_service import api
 from query_service.doors.ably import AblyDoor
-from query_service.doors.event_feed import EventFeed
+from query_service.doors.ably_sender import EventFeed
 from query_service.loopback.limits import ServerLimits
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id

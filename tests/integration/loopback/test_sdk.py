@@ -17,9 +17,9 @@ from ably.types.tokendetails import TokenDetails
 from ably.util.exceptions import AblyException
 
 from edge.core.instant import MICROSECONDS, Instant
+from query_service.loopback.channel_actions import publish
 from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import AblyMessage as WireMessage
-from query_service.loopback.publishing import publish
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
 from tests.support.realtime import (

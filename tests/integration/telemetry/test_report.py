@@ -20,9 +20,8 @@ from edge.messaging.events import DailyReport
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.levels import LevelStep
 from query_service.queries.values import Cut, Expired, Gap, Interval, Paused, Pending, Recorded, Recording
-from query_service.telemetry.node_watch import NodeWatch
 from query_service.telemetry.report import DayTally
-from query_service.telemetry.reporting import Metrics, report_daily, report_on
+from query_service.telemetry.reporting import Metrics, NodeWatch, report_daily, report_on
 from tests.support.broker import running_broker
 from tests.support.chunks import STREAM
 from tests.support.kernel import TurnedClock

@@ -22,7 +22,7 @@ from query_service.answer import sounds as sounds_module
 from query_service.answer.facts import FactReader
 from query_service.answer.responder import Responder
 from query_service.queries.levels import LevelsAnswer, LevelStep
-from query_service.queries.protocol import Request
+from query_service.queries.protocol import Request, read_request
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer
 from tests.support.chunks import BOOT, RATE, START, STREAM, make_chunk, make_stream, put_chunk
@@ -85,7 +85,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
 def sound_pages(node: Node, request: Request) -> Iterator[SoundsAnswer]:
     while True:
-        answer = node.responder.reply(wire.encode(request))
+        answer = node.responder.answer(request)
         assert isinstance(answer, SoundsAnswer), answer
         assert len(wire.encode(answer)) <= MAX_ANSWER
         yield answer
@@ -152,7 +152,7 @@ def test_erased_sounds_are_not_told(node: Node) -> None:
 
 def level_pages(node: Node, request: Request) -> Iterator[LevelsAnswer]:
     while True:
-        answer = node.responder.reply(wire.encode(request))
+        answer = node.responder.answer(request)
         assert isinstance(answer, LevelsAnswer), answer
         assert len(wire.encode(answer)) <= MAX_ANSWER
         yield answer
@@ -211,9 +211,9 @@ def test_what_was_erased_has_no_levels(node: Node) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"step": 0}, {"step": 86_401}, {"order": "quietest"}, {"min_level": "loud"}])
-def test_faults_of_these_questions_are_named(node: Node, changes: dict[str, object]) -> None:
+def test_faults_of_these_questions_are_named(changes: dict[str, object]) -> None:
     asked = {"id": "x", "type": "levels", "from": str(at(0)), "to": str(at(1)), **changes}
-    answer = node.responder.reply(wire.encode(asked))
+    answer = read_request(wire.encode(asked), "porch")
     assert isinstance(answer, ErrorAnswer)
     assert (answer.error.code, answer.error.field) == ("bad_request", next(iter(changes)))
 
@@ -222,6 +222,6 @@ def test_a_cursor_of_another_type_is_refused(node: Node) -> None:
     request = Request(id="x", type="sounds", from_=at(0), to=at(1_000), limit=1)
     page = next(sound_pages(node, request))
     for other in (replace(request, type="levels"), replace(request, order="time"), replace(request, min_level=1.0)):
-        answer = node.responder.reply(wire.encode(replace(other, cursor=page.next)))
+        answer = node.responder.answer(replace(other, cursor=page.next))
         assert isinstance(answer, ErrorAnswer)
         assert answer.error.field == "cursor"

@@ -1,0 +1,278 @@
+"""What clients do on channels: ATTACH and DETACH, PRESENCE, and MESSAGE."""
+
+from __future__ import annotations
+
+import msgspec
+
+from query_service.loopback.auth import Grant, not_permitted
+from query_service.loopback.channels import Attachment, Channel, HistoryEntry, State, allowed_client_id, member_key
+from query_service.loopback.connections import Connection
+from query_service.loopback.protocol import (
+    MODES,
+    NO_FLAGS,
+    AblyMessage,
+    Action,
+    Encoded,
+    ErrorInfo,
+    Flag,
+    Frame,
+    Inbound,
+    Presence,
+    PresenceMessage,
+    Refusal,
+    as_bytes,
+    encode,
+    size_of,
+)
+
+_CONTINUITY_LOST = ErrorInfo("messages were dropped: the rate limit was exceeded", 80020, 429)
+
+
+def attach(state: State, connection: Connection, frame: Inbound) -> None:
+    """Attaches with the requested modes that are permitted, then sends missed messages and present members.
+
+    Refusal 40160 if no mode is permitted, 90010 for too many channels, 40003 for an invalid `rewind`.
+    """
+    name = frame.channel or ""
+    permitted = connection.grant.modes(name)
+    requested = Flag(frame.flags or 0) & MODES
+    modes = permitted & requested if requested else permitted
+    if not modes:
+        raise not_permitted("attach", name)
+    if name not in connection.attached and len(connection.attached) >= state.limits.attachments:
+        raise Refusal(f"no more than {state.limits.attachments} channels per connection", 90010)
+    channel = state.channels.open(name, state.monotonic())
+    backlog, number, flags = _backlog(state, connection, channel, frame)
+    channel.attachments[connection.id] = attachment = Attachment(connection, modes)
+    connection.attached.add(name)
+    rewind = (frame.params or {}).get("rewind")
+    send_attached(state, channel, attachment, number, flags=flags, params={"rewind": rewind} if rewind else None)
+    for entry in backlog:
+        if modes & Flag.SUBSCRIBE and (connection.echo or entry.frame.connection_id != connection.id):
+            state.send(connection, entry.frame)
+
+
+def _backlog(
+    state: State, connection: Connection, channel: Channel, frame: Inbound
+) -> tuple[list[HistoryEntry], int, Flag]:
+    """What to send after ATTACHED, the number to attach at, and flags.
+
+    The number is where the backlog starts, so that a socket that breaks in the middle can resume there.
+    """
+    number = state.channels.resumable(channel, frame.channel_serial)
+    if number is not None:
+        if channel.name in connection.attached:  # everything was already sent on this socket
+            return [], channel.head, Flag.RESUMED
+        return channel.since(number), number, Flag.RESUMED
+    rewind = (frame.params or {}).get("rewind")
+    if rewind is None or frame.channel_serial or (frame.flags or 0) & Flag.ATTACH_RESUME:
+        return [], channel.head, NO_FLAGS
+    backlog = channel.rewound(rewind, state.monotonic())
+    return (backlog, backlog[0].number - 1, Flag.HAS_BACKLOG) if backlog else ([], channel.head, NO_FLAGS)
+
+
+def send_attached(
+    state: State,
+    channel: Channel,
+    attachment: Attachment,
+    number: int,
+    *,
+    flags: Flag = NO_FLAGS,
+    params: dict[str, str] | None = None,
+    error: ErrorInfo | None = None,
+) -> None:
+    """Sends ATTACHED, and SYNC if there are members that the connection may see."""
+    members = _visible(channel, attachment)
+    attached = Frame(
+        action=Action.ATTACHED,
+        channel=channel.name,
+        channel_serial=state.channels.serial(number),
+        flags=int(attachment.modes | flags | (Flag.HAS_PRESENCE if members else 0)),
+        params=params,
+        error=error,
+    )
+    state.send(attachment.connection, attached)
+    if members:
+        state.send(attachment.connection, Frame(action=Action.SYNC, channel=channel.name, presence=members))
+
+
+def _visible(channel: Channel, attachment: Attachment) -> list[PresenceMessage]:
+    """All members, or only the connection's own if it may not see others."""
+    return [
+        msgspec.structs.replace(member, action=int(Presence.PRESENT))
+        for member in channel.members.values()
+        if attachment.modes & Flag.PRESENCE_SUBSCRIBE or member.connection_id == attachment.connection.id
+    ]
+
+
+def detach(state: State, connection: Connection, frame: Inbound) -> None:
+    """Ends the attachment, and the presence with it."""
+    name = frame.channel or ""
+    channel = state.channels.find(name)
+    if channel is not None:
+        leave(state, connection, channel)
+    state.detach(connection, name)
+    state.send(connection, Frame(action=Action.DETACHED, channel=name))
+
+
+def narrow(state: State, connection: Connection) -> None:
+    """Removes modes that a new token does not permit, and detaches channels that have none left."""
+    for name in list(connection.attached):
+        channel = state.channels.open(name, state.monotonic())
+        attachment = channel.attachments[connection.id]
+        attachment.modes &= connection.grant.modes(name)
+        if not attachment.modes:
+            state.detach(connection, name)
+            error = not_permitted("attach", name).info
+            state.send(connection, Frame(action=Action.ERROR, channel=name, error=error))
+
+
+def change_presence(state: State, connection: Connection, frame: Inbound) -> None:
+    """Enters, updates or leaves; Refusal 40160, 40012, 91000 (no client id), 91003 (full), 42911 or 40000."""
+    name = frame.channel or ""
+    state.require(connection, "presence", Flag.PRESENCE, name)
+    count = len(frame.presence or [])
+    state.count(connection, count)
+    changes = [_member(state, connection, frame, index) for index in range(count)]
+    channel = state.channels.open(name, state.monotonic())
+    for change in changes:
+        if change.action == Presence.LEAVE:
+            channel.members.pop(member_key(change), None)
+        else:
+            channel.enter(change, state.limits)
+            connection.present.add(name)
+        _announce(state, channel, change)
+
+
+def _member(state: State, connection: Connection, frame: Inbound, index: int) -> PresenceMessage:
+    item = as_bytes((frame.presence or [])[index])
+    if item.action not in (Presence.ENTER, Presence.UPDATE, Presence.LEAVE):
+        raise Refusal("presence action must be enter, update or leave", 40000)
+    client_id = allowed_client_id(connection.grant, item.client_id)
+    if not client_id:
+        raise Refusal("unable to enter presence channel (no clientId)", 91000)
+    # When entering again after a resume, the SDKs send the member's old id, so that others see no new entry.
+    own = item.id is not None and item.id.startswith(f"{connection.id}:")
+    member = PresenceMessage(
+        action=item.action,
+        id=item.id if own else f"{connection.id}:{frame.msg_serial}:{index}",
+        client_id=client_id,
+        connection_id=connection.id,
+        data=item.data,
+        encoding=item.encoding,
+        timestamp=state.now_ms,
+        extras=item.extras,
+    )
+    if size_of(member) > state.limits.message_bytes:
+        raise Refusal(f"maximum message length exceeded: more than {state.limits.message_bytes} bytes", 40009)
+    return member
+
+
+def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
+    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter."""
+    frame = Frame(
+        action=Action.PRESENCE,
+        channel=channel.name,
+        channel_serial=state.channels.serial(channel.head),
+        connection_id=change.connection_id,
+        timestamp=change.timestamp,
+        presence=[change],
+    )
+    for attachment in list(channel.attachments.values()):
+        if attachment.modes & Flag.PRESENCE_SUBSCRIBE or attachment.connection.id == change.connection_id:
+            state.send(attachment.connection, frame)
+
+
+def leave(state: State, connection: Connection, channel: Channel) -> None:
+    """Removes the connection's members from the channel, on behalf of the server."""
+    connection.present.discard(channel.name)
+    for key, member in list(channel.members.items()):
+        if member.connection_id == connection.id:
+            del channel.members[key]
+            at = max(state.now_ms, member.timestamp or 0)  # the SDKs ignore a leave older than the entry
+            _announce(
+                state,
+                channel,
+                msgspec.structs.replace(member, action=int(Presence.LEAVE), id=f"server:{at}:0", timestamp=at),
+            )
+
+
+def leave_all(state: State, connection: Connection) -> None:
+    """Removes the connection's members from every channel."""
+    for name in list(connection.present):
+        if channel := state.channels.find(name):
+            leave(state, connection, channel)
+
+
+def publish_frame(state: State, connection: Connection, frame: Inbound) -> None:
+    """Publishes what a client sent; Refusal as in `stamp` and `publish`, 40160 or 42911."""
+    name = frame.channel or ""
+    state.require(connection, "publish", Flag.PUBLISH, name)
+    messages = [stamp(connection.grant, message) for message in frame.messages or []]
+    state.count(connection, len(messages))
+    publish(state, name, messages, connection.id, f"{connection.id}:{frame.msg_serial}")
+
+
+def stamp(grant: Grant, message: AblyMessage) -> AblyMessage:
+    """The message as others may see it, without fields that a client must not set; Refusal (40000, 40012)."""
+    if message.action:
+        raise Refusal("this server cannot change published messages", 40000)
+    message = as_bytes(message)
+    return AblyMessage(
+        id=message.id,
+        name=message.name,
+        data=message.data,
+        encoding=message.encoding,
+        client_id=allowed_client_id(grant, message.client_id),
+        extras=message.extras,
+    )
+
+
+def publish(state: State, name: str, messages: list[AblyMessage], origin: str | None, frame_id: str) -> Frame:
+    """Adds stamped messages to a channel as one frame and sends it to subscribers. `origin`: a connection's id.
+
+    Refusal for an empty (40000) or too large (40009) publish, a bad channel name (40010), or too many (42910).
+    """
+    now = state.monotonic()
+    if not messages:
+        raise Refusal("nothing to publish: messages is empty", 40000)
+    size, limit = sum(map(size_of, messages)), state.limits.message_bytes
+    if size > limit:
+        raise Refusal(f"maximum message length exceeded: {size} of {limit} bytes", 40009)
+    channel = state.channels.open(name, now)
+    if not channel.rate.allow(now, len(messages)):
+        raise Refusal(f"no more than {state.limits.message_rate:g} messages per second into one channel", 42910, 429)
+    frame = Frame(
+        action=Action.MESSAGE,
+        id=frame_id,
+        channel=name,
+        connection_id=origin,
+        timestamp=state.now_ms,
+        messages=messages,
+    )
+    state.channels.record(channel, frame, now)
+    _fan_out(state, channel, frame)
+    return frame
+
+
+def _fan_out(state: State, channel: Channel, frame: Frame) -> None:
+    now = state.monotonic()
+    encoded: dict[str, Encoded] = {}
+    for attachment in channel.listeners(Flag.SUBSCRIBE):
+        connection = attachment.connection
+        if connection.id == frame.connection_id and not connection.echo:
+            continue
+        if not connection.messages_out.allow(now, len(frame.messages or ())):
+            _report_loss(state, channel, attachment)
+            continue
+        attachment.lossy = False
+        if connection.form not in encoded:
+            encoded[connection.form] = encode(frame, connection.form)
+        connection.send_encoded(encoded[connection.form], now)
+
+
+def _report_loss(state: State, channel: Channel, attachment: Attachment) -> None:
+    """Tells a subscriber that messages are dropped, once until the next delivery."""
+    if not attachment.lossy:
+        attachment.lossy = True
+        send_attached(state, channel, attachment, channel.head, error=_CONTINUITY_LOST)
