@@ -97,13 +97,12 @@ class Schedule:
         return ScheduleState(False, min(state.until for state in states))
 
     def _alternative_at(self, parts: tuple[_Part, ...], now: Instant) -> ScheduleState:
-        states = [self._part_at(part, now) for part in parts]
+        states = [
+            _duty_cycle_at(part, now) if isinstance(part, _DutyCycle) else self._window_at(part, now) for part in parts
+        ]
         if all(state.on for state in states):
             return ScheduleState(True, min(state.until for state in states))
         return ScheduleState(False, max(state.until for state in states if not state.on))
-
-    def _part_at(self, part: _Part, now: Instant) -> ScheduleState:
-        return _duty_cycle_at(part, now) if isinstance(part, _DutyCycle) else self._window_at(part, now)
 
     def _window_at(self, window: _Window, now: Instant) -> ScheduleState:
         today = now.datetime().astimezone(self._zone).date()

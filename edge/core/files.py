@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-
-_TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp", re.ASCII | re.DOTALL)
 
 
 def write_atomically(
@@ -43,11 +40,6 @@ def temporary_beside(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the original error matters more
             temporary.unlink(missing_ok=True)
         raise
-
-
-def is_temporary(name: str) -> bool:
-    """Whether this is the name of a temporary file, abandoned unless its writer is still running."""
-    return _TEMPORARY.fullmatch(name) is not None
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:

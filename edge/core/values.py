@@ -28,6 +28,7 @@ HoleCause = Literal[
     "paused",  # asked for: not a gap
     "unknown",
 ]
+RecorderMode = Literal["recording", "paused", "no_device", "disk_full", "stopped"]
 EndReason = Literal["device_lost", "overrun", "paused", "stopped", "rotated", "disk_full", "finished", "crash"]
 LevelUnit = Literal["dBFS", "dBA"]
 Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", "disk_free"]  # what a limit is set on
@@ -162,7 +163,7 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     `trusted` once the kernel has said that it is synchronised.
     """
 
-    state: Literal["recording", "paused", "no_device", "disk_full", "stopped"]
+    state: RecorderMode
     since: Instant
     boot_id: str
     ordinal: Count  # of the newest stream

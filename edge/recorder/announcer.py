@@ -10,7 +10,7 @@ import msgspec
 from edge.configuration.settings import Settings
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import Chunk, Hole, Stream
+from edge.core.values import Chunk, Hole, RecorderMode, Stream
 from edge.messaging.bus import Bus
 from edge.messaging.events import (
     ChunkCompleted,
@@ -24,7 +24,6 @@ from edge.messaging.events import (
     ThresholdCrossed,
 )
 from edge.messaging.home_assistant import Discovery
-from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
 from edge.recorder.signal.input_watch import InputFault
 from edge.recorder.signal.levels import level_unit

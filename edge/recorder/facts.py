@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from edge.core.instant import Instant
-from edge.core.values import Chunk, LevelUnit, SoundSpan, Stream
-from edge.recorder.durable.journal import RecorderMode
+from edge.core.values import Chunk, LevelUnit, RecorderMode, SoundSpan, Stream
 from edge.recorder.signal.input_watch import InputFault
 from edge.recorder.signal.levels import BlockLevels
 from edge.recorder.timing.correction import believed

@@ -11,11 +11,10 @@ from edge.core.errors import DeviceError, FileUnplayable, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
-from edge.core.values import HoleCause
+from edge.core.values import HoleCause, RecorderMode
 from edge.recorder import room
 from edge.recorder.capture.blocks import EndOfSound, SoundSource
 from edge.recorder.context import RecordingContext
-from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.facts import RecorderObserver
 from edge.recorder.pause import PauseWatch
 from edge.recorder.source_recorder import SourceRecorder, StreamEnding, record_held_blocks

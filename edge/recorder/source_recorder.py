@@ -11,11 +11,10 @@ from edge.configuration import calibration_file
 from edge.core.errors import ConfigError, SpoolError
 from edge.core.ids import new_stream_id
 from edge.core.instant import Instant
-from edge.core.values import EndReason, HoleCause, Stream
+from edge.core.values import EndReason, HoleCause, RecorderMode, Stream
 from edge.recorder.capture.blocks import Block, SourceFormat
 from edge.recorder.context import RecordingContext
 from edge.recorder.durable.held_blocks import HeldForm, HeldSound, StreamAt, discard, found_in
-from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.durable.sealing import Seal, make_own, volatile_folder
 from edge.recorder.signal.input_watch import InputWatch
 from edge.recorder.stream_recorder import StreamRecorder

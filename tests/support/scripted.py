@@ -15,10 +15,9 @@ from edge.configuration.loader import load
 from edge.configuration.settings import Settings
 from edge.core.errors import DeviceError
 from edge.core.instant import Instant
-from edge.core.values import Chunk, Hole, Stream
+from edge.core.values import Chunk, Hole, RecorderMode, Stream
 from edge.recorder.capture.blocks import Block, Samples, SoundSource, SourceFormat
 from edge.recorder.context import Tuning
-from edge.recorder.durable.journal import RecorderMode
 from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
 from edge.spool.spool import Spool

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec.structs import replace
 
 from edge.core.instant import Instant
-from edge.core.values import Hole, HoleCause, OpenHole, SpoolState, Stream
+from edge.core.values import Hole, HoleCause, OpenHole, RecorderMode, SpoolState, Stream
 from edge.recorder.timing.clock import Belief
 from edge.recorder.timing.correction import corrected_state
 from edge.spool.spool import Spool
-
-RecorderMode = Literal["recording", "paused", "no_device", "disk_full", "stopped"]
 
 
 class Journal:
