@@ -128,7 +128,7 @@ def make_plan(
     every = [*chunks, *(one.chunk for one in discarded)]
     used = dict.fromkeys(chunk.stream_id for chunk in every)
     records = tuple(streams[name] for name in used if name in streams)
-    placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
+    placed = b",".join(map(_placed, (*members, *discarded)))
     draft = _manifest_bytes(_PENDING_ID, destination.node, records, placed, replaces)
     # the ID cannot be part of what it hashes: the manifest is hashed with a placeholder
     archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
@@ -198,14 +198,12 @@ def _manifest_bytes(
     return head[:-1] + b',"chunks":[' + chunks + b"]}"
 
 
-def _placed(member: PlannedMember) -> bytes:
+def _placed(one: PlannedMember | DiscardedChunk) -> bytes:
     """A chunk's manifest with its place: one JSON object, joined as text, because a thousand dicts take much memory."""
-    place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
-    return wire.encode(member.chunk)[:-1] + b"," + place[1:]
-
-
-def _unplaced(one: DiscardedChunk) -> bytes:
-    place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
+    if isinstance(one, PlannedMember):
+        place = wire.encode({"member": one.member, "offset": one.offset, "length": one.length})
+    else:
+        place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
     return wire.encode(one.chunk)[:-1] + b"," + place[1:]
 
 
