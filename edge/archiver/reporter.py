@@ -44,11 +44,8 @@ class Reporter:
             return
         self._timer.start(self._interval)
         if self._figures is None:
-            self._figures = (
-                self._catalog.queue.backlog(),
-                self._catalog.archive_records.last_uploaded(),
-                self._find_month_cost(),
-            )
+            last = self._catalog.archive_records.last_uploaded()
+            self._figures = self._catalog.queue.backlog(), last, self._find_month_cost()
         backlog, last_archive, month_cost = self._figures
         waiting = f"{backlog.chunks} chunks waiting"
         self._heartbeat.status(f"{waiting}; {trouble}" if trouble is not None else waiting)
