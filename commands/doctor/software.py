@@ -12,8 +12,7 @@ from commands.doctor.finding import Finding, fault, ok, warning
 from commands.doctor.node_under_test import NodeUnderTest
 from edge import __version__
 from edge.core.errors import ImHearingError
-from edge.embedded.broker import find_mosquitto
-from edge.embedded.store import find_rclone
+from edge.embedded.servers import find_mosquitto, find_rclone
 
 ROOT = Path(__file__).parents[2]
 _LIBRARIES = (  # without a pinned list

@@ -9,7 +9,7 @@ from pathlib import Path
 from commands.up.plan import load_state
 from edge.configuration.settings import Settings
 from edge.embedded import ports
-from edge.embedded.store import store_process
+from edge.embedded.servers import store_process
 from edge.embedded.supervisor import Supervisor
 
 _STOP_SECONDS = 2.0
