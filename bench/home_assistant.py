@@ -36,8 +36,8 @@ from websockets.sync.client import connect
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.embedded.servers import broker_process
 from edge.messaging.home_assistant import discovery_payload
 from tests.support.s3 import running_store
 

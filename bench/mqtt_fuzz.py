@@ -28,8 +28,8 @@ from paho.mqtt.properties import Properties
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.embedded.servers import broker_process
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import COMMANDS, EVERY_VERB, Resume
 from edge.messaging.connection import MAX_PAYLOAD

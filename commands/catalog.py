@@ -17,7 +17,7 @@ from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core.errors import CatalogBusy, ImHearingError
 from edge.embedded import ports
-from edge.embedded.store import store_process
+from edge.embedded.servers import store_process
 from edge.embedded.supervisor import Supervisor
 from edge.spool.spool import Spool
 

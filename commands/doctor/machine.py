@@ -19,8 +19,7 @@ from edge.configuration import calibration_file
 from edge.configuration.schedule import schedule_of
 from edge.core.errors import CalibrationError, ImHearingError
 from edge.core.instant import Instant
-from edge.embedded.broker import find_mosquitto
-from edge.embedded.store import find_rclone
+from edge.embedded.servers import find_mosquitto, find_rclone
 
 ROOT = Path(__file__).parents[2]
 _LIBRARIES = (  # without a pinned list

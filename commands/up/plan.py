@@ -18,9 +18,8 @@ from edge.core import wire
 from edge.core.errors import ConfigError, ImHearingError, WireError
 from edge.core.files import write_atomically
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import ProcessSpec
-from edge.embedded.store import BUCKET, store_process
+from edge.embedded.servers import BUCKET, broker_process, store_process
 from query_service.realtime.tokens import new_api_key
 
 MARKER = "written by `imhearing up`, which rewrites it at every start"

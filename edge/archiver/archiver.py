@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from edge.archiver.intake import Intake
-from edge.archiver.jobs import Correction, Job, JobResult, Upload
+from edge.archiver.jobs import Correction, JobResult, Upload
 from edge.archiver.pacing import Pacing, Timer
 from edge.archiver.planner import Planner
 from edge.archiver.reporter import Reporter
@@ -113,16 +113,15 @@ class Archiver:
 
     def _start_next_job(self) -> bool:
         """False when there is nothing to do, not even later."""
-        job = self._retention.next_job() or self._next_upload()
+        job = self._retention.next_job()
+        if job is None:
+            self._planner.plan_ahead()
+            job = self._uploads.next_job()
         if job is None:
             return not self._uploads.retry.is_due()
         self._worker.submit(job)
         self._reporter.on_change()
         return True
-
-    def _next_upload(self) -> Job | None:
-        self._planner.plan_ahead()
-        return self._uploads.next_job()
 
 
 def _succeeds(call: Callable[[], None]) -> bool:

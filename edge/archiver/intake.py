@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge.archiver.pacing import WarnOnce
@@ -13,8 +14,6 @@ from edge.core.values import Chunk, Stream
 from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
-
-_BATCH = 500  # manifests in memory
 
 
 class Intake:
@@ -53,21 +52,18 @@ class Intake:
         files = set(self._spool.chunks.finished())
         self._register_streams()
         self.registered = self._catalog.known(files)
-        added = self._register_all(sorted(files - self.registered))
+        added = self._catalog.registration.add_chunks(self._manifests(files - self.registered))
         returned = self.registered - self._seen
         if returned and (aside := returned & self._catalog.queue.aside().keys()):
             self._catalog.queue.requeue(aside)  # after a restart, or a missing disk, they get another chance
         self._seen = files
         return added
 
-    def _register_all(self, chunk_ids: list[str]) -> int:
-        added = 0
-        for start in range(0, len(chunk_ids), _BATCH):
-            found = [self._manifest(chunk_id) for chunk_id in chunk_ids[start : start + _BATCH]]
-            chunks = [chunk for chunk in found if chunk is not None]
-            added += self._catalog.registration.add_chunks(chunks)
-            self.newest = chunks[-1] if chunks else self.newest
-        return added
+    def _manifests(self, chunk_ids: set[str]) -> Iterator[Chunk]:
+        for chunk_id in sorted(chunk_ids):
+            if (chunk := self._manifest(chunk_id)) is not None:
+                self.newest = chunk
+                yield chunk
 
     def _register_streams(self) -> None:
         ids = self._spool.streams.ids()

@@ -11,27 +11,24 @@ from edge.core.instant import Instant
 from edge.core.values import Archive
 
 
-class Upload(Struct, frozen=True):
-    """Upload a new archive. First, open uploads below `prefix` are dropped, except those to the keys in `keep`."""
-
+class _PlannedJob(Struct, frozen=True):
     plan: ArchivePlan
-    prefix: str
+
+    @property
+    def key(self) -> str:
+        return self.plan.key
+
+
+class Upload(_PlannedJob, frozen=True):
+    """Upload a new archive. First, open uploads of this node are dropped, except those to the keys in `keep`."""
+
     keep: frozenset[str]
 
-    @property
-    def key(self) -> str:
-        return self.plan.key
 
-
-class Rewrite(Struct, frozen=True):
+class Rewrite(_PlannedJob, frozen=True):
     """Upload an archive whose chunks are already in the store, in the archive that it replaces."""
 
-    plan: ArchivePlan
     source: SourceArchive
-
-    @property
-    def key(self) -> str:
-        return self.plan.key
 
 
 class Delete(Struct, frozen=True):

@@ -83,11 +83,10 @@ class Planner:
 
     def discard_plan(self, plan: ArchivePlan, damaged: dict[str, str], reason: str) -> None:
         """A plan with damaged chunks cannot be kept: others are made of what is intact."""
-        archive = self._catalog.archives([plan.archive_id]).get(plan.archive_id)
+        archive = self._catalog.archive(plan.archive_id)
         self._catalog.plans.discard(plan.archive_id)
         self._catalog.queue.set_aside(damaged)
-        if archive is not None:
-            self._reporter.archive_changed("failed", archive, plan, reason)
+        self._reporter.archive_changed("failed", archive, plan, reason)
 
     def discard_other_destinations(self) -> None:
         """Plans for another bucket or prefix than the configured one are made again."""

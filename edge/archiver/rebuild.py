@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
-from edge.archiver.plan.plan import Manifest, all_chunks, key_of, read_manifest
+from edge.archiver.plan.plan import Destination, Manifest, all_chunks, archive_record, key_of, read_manifest
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
 from edge.core import wire
@@ -22,7 +23,7 @@ from edge.core.errors import CatalogError, WireError
 from edge.core.files import sync_folder
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
-from edge.core.values import Archive, Stream
+from edge.core.values import Stream
 from edge.spool.spool import Spool
 from edge.store.interface import BucketReader
 
@@ -198,24 +199,10 @@ def _check_belongs(manifest: Manifest, prefix: str, node: str, key: str) -> None
 
 
 def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
-    chunks = all_chunks(manifest)
     for stream in manifest.streams:
         _take_stream(catalog, stream)
-    archive = Archive(
-        archive_id=manifest.archive_id,
-        node=manifest.node,
-        bucket=bucket,
-        key=key,
-        bytes=size,
-        sha256=None,  # only reading all of it would show
-        chunks=len(manifest.members),
-        started_at=min(chunk.started_at for chunk in chunks),
-        ended_at=max(chunk.ended_at for chunk in chunks),
-        planned_at=now,
-        uploaded_at=now,
-        replaces=manifest.replaces,
-    )
-    catalog.registration.restore_archive(archive, manifest.members, manifest.discarded)
+    archive = archive_record(manifest, Destination(bucket, "", manifest.node), key, size, now)
+    catalog.registration.restore_archive(replace(archive, uploaded_at=now), manifest.members, manifest.discarded)
 
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:

@@ -44,7 +44,8 @@ class Reporter:
             return
         self._timer.start(self._interval)
         if self._figures is None:
-            self._figures = self._catalog.queue.backlog(), self._newest_archive(), self._find_month_cost()
+            last = self._catalog.archive_records.last_uploaded()
+            self._figures = self._catalog.queue.backlog(), last, self._find_month_cost()
         backlog, last_archive, month_cost = self._figures
         waiting = f"{backlog.chunks} chunks waiting"
         self._heartbeat.status(f"{waiting}; {trouble}" if trouble is not None else waiting)
@@ -68,10 +69,13 @@ class Reporter:
     def archive_changed(
         self,
         event: Literal["planned", "uploaded", "failed"],
-        archive: Archive,
+        archive: Archive | None,
         plan: ArchivePlan,
         reason: str | None = None,
     ) -> None:
+        """Publishes nothing for an archive that the catalog no longer has."""
+        if archive is None:
+            return
         sounds = dict.fromkeys(span.sound_id for member in plan.members for span in member.chunk.sounds)
         self.on_change()
         self._publish(
@@ -91,10 +95,6 @@ class Reporter:
                 reason=reason,
             )
         )
-
-    def _newest_archive(self) -> Archive | None:
-        newest = self._catalog.archive_records.last_uploaded()
-        return self._catalog.archives([newest]).get(newest) if newest is not None else None
 
     def _disk_hours_left(self, newest: Chunk | None) -> float | None:
         """At the rate at which the newest chunk filled the disk."""

@@ -68,11 +68,10 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     """Makes room for a new catalog: it soon has what the spool holds; `imhearing catalog rebuild` restores the rest."""
     aside = path.with_name(f"{path.name}.damaged-{KernelClock().now().datetime():%Y%m%dT%H%M%SZ}")
     try:
-        if path.exists():
-            path.replace(aside)
-        journal = path.with_name(f"{path.name}-journal")
-        if journal.exists():
-            journal.replace(aside.with_name(f"{aside.name}-journal"))
+        for ending in ("", "-journal"):
+            file = path.with_name(path.name + ending)
+            if file.exists():
+                file.replace(aside.with_name(aside.name + ending))
     except OSError as problem:
         raise CatalogError(
             f"{path}: is damaged and cannot be moved away ({problem.strerror}); move it by hand"
@@ -94,9 +93,12 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
             inbox.put(lambda: archiver.on_job_result(result))
             garbage.free_reference_cycles()  # what the job left
 
+        def open_member(name: str) -> BinaryIO:
+            return (spool.path / name).open("rb")
+
         store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
         deletions = Deletions(spool, catalog, store)
-        uploader = Uploader(store, _opener(spool), stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        uploader = Uploader(store, open_member, stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
         worker = Worker(store, uploader, deletions, deliver, clock)
         archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
         _subscribe(bus, node, archiver, inbox)
@@ -180,13 +182,6 @@ def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:
         return {"archives": archives, "chunks": chunks}
 
     return {ArchiveNow: archive_now}
-
-
-def _opener(spool: Spool) -> Callable[[str], BinaryIO]:
-    def open_member(name: str) -> BinaryIO:
-        return (spool.path / name).open("rb")
-
-    return open_member
 
 
 def _warn_without_limits(settings: Settings) -> None:

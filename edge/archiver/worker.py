@@ -105,7 +105,9 @@ class Worker:
     def _do(self, job: Job) -> str | None:
         match job:
             case Upload():
-                self._sweep(job)
+                if not self._swept:  # uploads that earlier processes began and nobody will finish
+                    self._uploader.sweep(job.plan.destination.node_prefix, job.keep)
+                    self._swept = True
                 return self._uploader.upload(job.key, job.plan.bundle, self._on_progress)
             case Rewrite():
                 members = stored_members(self._store, job.source)
@@ -118,12 +120,6 @@ class Worker:
             case Correction():
                 self._uploader.put_document(job.key, job.record)
         return None
-
-    def _sweep(self, job: Upload) -> None:
-        """Once per process: drops uploads that earlier processes began and nobody will finish."""
-        if not self._swept:
-            self._uploader.sweep(job.prefix, job.keep)
-            self._swept = True
 
     def _on_progress(self, done: int) -> None:
         self._progress = _Progress(self._progress.began_at, self._clock.monotonic(), done)

@@ -46,12 +46,12 @@ class ArchiveRecords:
             )
             return [(int(before or 0), month), *((length, Instant(at)) for _, length, at in since)]
 
-    def last_uploaded(self) -> str | None:
-        """The ID of the archive that was uploaded last."""
+    def last_uploaded(self) -> Archive | None:
+        """The archive that was uploaded last."""
         with self._file.session() as tables:
             table = tables.Archive
             newest = select(a for a in table if a.uploaded_at is not None).order_by(desc(table.uploaded_at)).first()
-            return newest.archive_id if newest else None
+            return archive_value(newest) if newest else None
 
     def open_plans(self) -> list[Archive]:
         """The archives of waiting chunks that are planned and not uploaded, in the order of planning."""

@@ -58,7 +58,8 @@ class Erasures:
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o770)
             owner = self._folder.parent.stat()
-            _give_to(self._folder, owner.st_uid, owner.st_gid)
+            if os.geteuid() == 0:
+                os.chown(self._folder, owner.st_uid, owner.st_gid)
             sync_folder(self._folder.parent)
         write_for_owner(self._order(order.id), wire.encode(order))
         return order
@@ -121,8 +122,3 @@ def _read(path: Path, order_id: str) -> Erasure:
     if order.from_ >= order.to:
         raise WireError("from: is not before to", "from")
     return order
-
-
-def _give_to(folder: Path, uid: int, gid: int) -> None:
-    if os.geteuid() == 0:
-        os.chown(folder, uid, gid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -25,10 +26,10 @@ def touching(table: Any, start: Instant, end: Instant) -> Any:
 
 
 def batched(items: Iterable[T]) -> Iterator[list[T]]:
-    """Runs short enough for one query or one commit."""
-    everything = list(items)
-    for start in range(0, len(everything), _BATCH):
-        yield everything[start : start + _BATCH]
+    """Runs short enough for one query or one commit; no more than one is in memory."""
+    left = iter(items)
+    while some := list(islice(left, _BATCH)):
+        yield some
 
 
 def batched_ids(ids: Iterable[str]) -> Iterator[list[str]]:

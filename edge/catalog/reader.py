@@ -74,6 +74,10 @@ class CatalogReader:
                 )
         return found
 
+    def archive(self, archive_id: str) -> Archive | None:
+        """One archive by its id; None where it is not known."""
+        return self.archives([archive_id]).get(archive_id)
+
     def known(self, chunk_ids: Iterable[str]) -> set[str]:
         """Those of these chunks that the catalog has a row of."""
         found: set[str] = set()

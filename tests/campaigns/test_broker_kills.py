@@ -20,8 +20,8 @@ import imhearing
 from edge.catalog import CatalogReader
 from edge.core.instant import FIRST, LAST
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.embedded.servers import broker_process
 from edge.messaging import topics
 from edge.messaging.events import (
     ArchiverState,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.embedded.servers import broker_process
 from tests.support.wait import wait_until
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from edge.configuration.settings import S3, Secret
 from edge.embedded import ports
 from edge.embedded.child import Child
-from edge.embedded.store import BUCKET, store_process
+from edge.embedded.servers import BUCKET, store_process
 from tests.support.wait import wait_until
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import imhearing
 from edge.embedded import ports
-from edge.embedded.broker import find_mosquitto
 from edge.embedded.child import Child, ProcessSpec
+from edge.embedded.servers import find_mosquitto
 from edge.messaging.access import configuration
 from tests.support.wait import DEADLINE, wait_until
 

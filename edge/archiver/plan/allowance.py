@@ -40,7 +40,10 @@ class Allowance:
                 " raise it, or delete archives",
                 "budget",
             )
-        self._warn(cost)
+        near = cost >= _WARN_AT * self._budget
+        if near and not self._warned:
+            log.warning("this month's store will cost %.2f of the %g that [budget] allows", cost, self._budget)
+        self._warned = near
         return None
 
     def month_cost(self) -> float | None:
@@ -49,9 +52,3 @@ class Allowance:
             return None
         now = self._clock.now()
         return round(month_cost(self._catalog.archive_records.kept_bytes(month_of(now)[0]), now, self._price), 4)
-
-    def _warn(self, cost: float) -> None:
-        near = cost >= _WARN_AT * self._budget
-        if near and not self._warned:
-            log.warning("this month's store will cost %.2f of the %g that [budget] allows", cost, self._budget)
-        self._warned = near

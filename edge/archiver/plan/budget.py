@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import time, timedelta
 
 from msgspec import Struct
 
@@ -50,8 +50,4 @@ def month_of(now: Instant) -> tuple[Instant, Instant]:
     """The first instants of this month and of the next."""
     first = now.datetime().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     following = (first + timedelta(days=32)).replace(day=1)
-    return _instant(first), _instant(following)
-
-
-def _instant(moment: datetime) -> Instant:
-    return Instant.parse(moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return Instant.from_seconds(first.timestamp()), Instant.from_seconds(following.timestamp())

@@ -59,20 +59,7 @@ class ArchivePlan(Struct, frozen=True):
 
     def archive(self, planned_at: Instant) -> Archive:
         """The catalog's view of it, not uploaded yet."""
-        chunks = all_chunks(self)
-        return Archive(
-            archive_id=self.archive_id,
-            node=self.destination.node,
-            bucket=self.destination.bucket,
-            key=self.key,
-            bytes=self.bundle.size,
-            sha256=None,
-            chunks=len(self.members),
-            started_at=min(chunk.started_at for chunk in chunks),
-            ended_at=max(chunk.ended_at for chunk in chunks),
-            planned_at=planned_at,
-            replaces=self.replaces,
-        )
+        return archive_record(self, self.destination, self.key, self.bundle.size, planned_at)
 
 
 class Manifest(Struct, frozen=True):
@@ -89,6 +76,26 @@ class Manifest(Struct, frozen=True):
 def all_chunks(archive: ArchivePlan | Manifest) -> list[Chunk]:
     """Every chunk that an archive's manifest lists."""
     return [member.chunk for member in archive.members] + [one.chunk for one in archive.discarded]
+
+
+def archive_record(
+    listed: ArchivePlan | Manifest, destination: Destination, key: str, size: int, planned_at: Instant
+) -> Archive:
+    """The catalog's view of an archive of `size` bytes; its SHA-256 is not known."""
+    chunks = all_chunks(listed)
+    return Archive(
+        archive_id=listed.archive_id,
+        node=destination.node,
+        bucket=destination.bucket,
+        key=key,
+        bytes=size,
+        sha256=None,
+        chunks=len(listed.members),
+        started_at=min(chunk.started_at for chunk in chunks),
+        ended_at=max(chunk.ended_at for chunk in chunks),
+        planned_at=planned_at,
+        replaces=listed.replaces,
+    )
 
 
 def key_of(manifest: Manifest, prefix: str) -> str:
@@ -128,7 +135,7 @@ def make_plan(
     every = [*chunks, *(one.chunk for one in discarded)]
     used = dict.fromkeys(chunk.stream_id for chunk in every)
     records = tuple(streams[name] for name in used if name in streams)
-    placed = b",".join([*map(_placed, members), *map(_unplaced, discarded)])
+    placed = b",".join([*map(_placed, members), *map(_placed, discarded)])
     draft = _manifest_bytes(_PENDING_ID, destination.node, records, placed, replaces)
     # the ID cannot be part of what it hashes: the manifest is hashed with a placeholder
     archive_id = f"{every[0].chunk_id}-{hashlib.sha256(draft).hexdigest()[:8]}"
@@ -140,7 +147,7 @@ def make_plan(
 def plan_of(manifest: bytes, bucket: str, key: str) -> ArchivePlan:
     """The plan that a manifest made here belongs to. Raises WireError."""
     read = read_manifest(manifest)
-    prefix = key.removesuffix(_key(Destination("", "", read.node), all_chunks(read)[0], read.archive_id))
+    prefix = key.removesuffix(key_of(read, ""))
     destination = Destination(bucket, prefix, read.node)
     return ArchivePlan(read.archive_id, destination, key, read.members, manifest, read.discarded, read.replaces)
 
@@ -198,14 +205,12 @@ def _manifest_bytes(
     return head[:-1] + b',"chunks":[' + chunks + b"]}"
 
 
-def _placed(member: PlannedMember) -> bytes:
+def _placed(one: PlannedMember | DiscardedChunk) -> bytes:
     """A chunk's manifest with its place: one JSON object, joined as text, because a thousand dicts take much memory."""
-    place = wire.encode({"member": member.member, "offset": member.offset, "length": member.length})
-    return wire.encode(member.chunk)[:-1] + b"," + place[1:]
-
-
-def _unplaced(one: DiscardedChunk) -> bytes:
-    place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
+    if isinstance(one, PlannedMember):
+        place = wire.encode({"member": one.member, "offset": one.offset, "length": one.length})
+    else:
+        place = wire.encode({"member": None, "offset": None, "length": None, "gone": one.cause})
     return wire.encode(one.chunk)[:-1] + b"," + place[1:]
 
 

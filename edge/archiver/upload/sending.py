@@ -18,7 +18,9 @@ class PartSenders:
     """Threads that take the next part each and send it, until all are sent or one failed."""
 
     def __init__(self, send: Callable[[TakenPart, str], str], parts: Parts, on_progress: OnProgress) -> None:
-        self._send, self._parts, self._on_progress = send, parts, on_progress
+        self._send = send
+        self._parts = parts
+        self._on_progress = on_progress
         self._lock = threading.Lock()
         self._etags: dict[int, str] = {}
         self._done = 0
@@ -84,7 +86,9 @@ class RateLimiter:
     """`[archive] max_rate`: lets `rate` bytes a second through on average; 0: any number. For several threads."""
 
     def __init__(self, rate: float, stop: threading.Event, clock: KernelClock) -> None:
-        self._rate, self._stop, self._clock = rate, stop, clock
+        self._rate = rate
+        self._stop = stop
+        self._clock = clock
         self._lock = threading.Lock()
         self._free_at = 0.0
 

@@ -49,8 +49,11 @@ class Uploader:
         rate: float = 0.0,
         clock: KernelClock | None = None,
     ) -> None:
-        self._store, self._open_member, self._stop = store, open_member, stop
-        self._part, self._retry_delay = part, retry_delay
+        self._store = store
+        self._open_member = open_member
+        self._stop = stop
+        self._part = part
+        self._retry_delay = retry_delay
         self._rate_limiter = RateLimiter(rate, stop, clock or KernelClock())
         self._step = max(1, int(rate * _LONGEST_PAUSE)) if rate else 1 << 62
 

@@ -15,7 +15,6 @@ from edge.core import wire
 from edge.core.errors import CatalogError, ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import Archive
 from edge.store.interface import NO_BUCKET
 
 log = logging.getLogger(__name__)
@@ -54,7 +53,7 @@ class Uploads:
             return None
         plan = plan_of(self._catalog.plans.manifest(archive.archive_id), archive.bucket, archive.key)
         rewrites = self._catalog.archive_records.open_rewrites()
-        return Upload(plan, self._destination.node_prefix, frozenset(one.key for one in (*plans, *rewrites)))
+        return Upload(plan, frozenset(one.key for one in (*plans, *rewrites)))
 
     def _next_correction(self) -> Correction | None:
         for stream_id in self._catalog.registration.corrections_due()[:1]:
@@ -97,10 +96,8 @@ class Uploads:
         self._on_uploaded({member.chunk.chunk_id: now for member in plan.members})
         self._on_success()
         self._failures.pop(plan.archive_id, None)
-        archive = self._archive(plan)
-        if archive is not None:
-            log.info("uploaded %s: %d bytes in %.1f s", plan.archive_id, archive.bytes, result.seconds)
-            self._reporter.archive_changed("uploaded", archive, plan)
+        log.info("uploaded %s: %d bytes in %.1f s", plan.archive_id, plan.bundle.size, result.seconds)
+        self._reporter.archive_changed("uploaded", self._catalog.archive(plan.archive_id), plan)
 
     def _on_failure(self, job: Upload | Correction, result: JobResult) -> None:
         problem = result.problem or StoreError(f"{job.key}: failed with no error message")
@@ -116,9 +113,5 @@ class Uploads:
         if isinstance(job, Correction) or isinstance(problem, StoreUnreachable):  # without a link nothing was attempted
             return
         self._failures[job.plan.archive_id] = self._failures.get(job.plan.archive_id, 0) + 1
-        archive = self._archive(job.plan)
-        if archive is not None:
-            self._reporter.archive_changed("failed", archive, job.plan, str(problem))
-
-    def _archive(self, plan: ArchivePlan) -> Archive | None:
-        return self._catalog.archives([plan.archive_id]).get(plan.archive_id)
+        archive = self._catalog.archive(job.plan.archive_id)
+        self._reporter.archive_changed("failed", archive, job.plan, str(problem))

@@ -188,7 +188,9 @@ def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog
     member = plan.members[1]
     where = Where(plan.archive_id, member.member, member.offset, member.length, member.chunk.sha256)
     assert reader.chunks_between(_at(1), _at(2), 9)[0].where == where
-    assert catalog.archive_records.last_uploaded() == plan.archive_id
+    last = catalog.archive_records.last_uploaded()
+    assert last is not None
+    assert last.archive_id == plan.archive_id
     with pytest.raises(CatalogError, match="no open plan"):
         catalog.plans.manifest(plan.archive_id)
 

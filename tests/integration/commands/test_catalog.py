@@ -20,7 +20,7 @@ from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.instant import LAST, Instant
 from edge.embedded import ports
-from edge.embedded.store import BUCKET
+from edge.embedded.servers import BUCKET
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service.answer.node_answers import NodeAnswers

@@ -25,8 +25,8 @@ from edge.catalog import Catalog
 from edge.configuration.settings import S3, Secret
 from edge.core.values import SpoolState
 from edge.embedded import ports
-from edge.embedded.broker import find_mosquitto
 from edge.embedded.child import Child, ProcessSpec
+from edge.embedded.servers import find_mosquitto
 from edge.messaging.access import ETC
 from edge.spool.spool import Spool
 from tests.support.breakable_node import BreakableNode

@@ -17,9 +17,8 @@ import pytest
 from commands.up.log_watch import LogWatch
 from edge.core.errors import ImHearingError
 from edge.embedded import ports
-from edge.embedded.broker import broker_process, find_mosquitto
 from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
-from edge.embedded.store import BUCKET, store_process
+from edge.embedded.servers import BUCKET, broker_process, find_mosquitto, store_process
 from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
 from edge.store.s3 import S3Store
 from tests.support.broker import running_broker

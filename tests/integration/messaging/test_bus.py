@@ -21,8 +21,8 @@ from edge.configuration.settings import Mqtt, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
-from edge.embedded.broker import broker_process
 from edge.embedded.child import Child
+from edge.embedded.servers import broker_process
 from edge.messaging.bus import Bus
 from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard

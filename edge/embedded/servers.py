@@ -1,0 +1,98 @@
+"""The servers that `imhearing up` starts as child processes, for this machine only, where none is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from edge.core.errors import ImHearingError
+from edge.core.files import write_atomically
+from edge.embedded.child import ProcessSpec
+from edge.embedded.ports import LOOPBACK
+
+BUCKET = "imhearing"
+# Debian installs servers outside an ordinary user's PATH
+_SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
+
+
+def find_mosquitto(path: str | None = None) -> str:
+    """The path of Mosquitto; searches `path` instead of $PATH if given. ImHearingError."""
+    if path is None:
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SERVER_FOLDERS])
+    remedy = "set another broker with --set mqtt.host=HOST"
+    return _find("mosquitto", path, "the MQTT broker Mosquitto", remedy)
+
+
+def find_rclone() -> str:
+    """The path of rclone: in our Python environment (it is among the requirements), else in $PATH. ImHearingError."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    remedy = "set a bucket with --set s3.s3_bucket_name=BUCKET"
+    return _find("rclone", path, "the local S3 server rclone", remedy)
+
+
+def _find(program: str, path: str, description: str, remedy: str) -> str:
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise ImHearingError(f"{description} is not installed; run scripts/setup, or {remedy}")
+    return found
+
+
+def broker_process(port: int, folder: Path, log: Path) -> ProcessSpec:
+    """Mosquitto on loopback `port`; writes its configuration and stores its retained messages in `folder`."""
+    program = find_mosquitto()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    configuration = folder / "mosquitto.conf"
+    write_atomically(configuration, _configuration(port, folder).encode(), 0o600)
+    return ProcessSpec("broker", (program, "-c", str(configuration)), log, port=port)
+
+
+def _configuration(port: int, folder: Path) -> str:
+    lines = [
+        "# written by imhearing at every start",
+        f"listener {port} {LOOPBACK}",
+        "allow_anonymous true",  # listens on loopback only
+        "max_packet_size 262144",
+        "set_tcp_nodelay true",  # otherwise an answer waits 40 ms for an acknowledgement
+        "persistence true",
+        f"persistence_location {folder}/",
+        "autosave_interval 60",
+        "persistent_client_expiration 1d",
+        "log_dest stderr",
+        "log_type error",
+        "log_type warning",
+        "log_type notice",
+        "connection_messages false",
+    ]
+    if os.geteuid() == 0:
+        # Mosquitto would change its user, which clears the parent death signal and denies it its own folder
+        lines.append("user root")
+    return "\n".join(lines) + "\n"
+
+
+def store_process(port: int, folder: Path, key_id: str, secret: str, log: Path) -> ProcessSpec:
+    """rclone as an S3 server on loopback `port`, serving `folder` with one bucket, `imhearing`."""
+    bucket = folder / BUCKET
+    bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_abandoned_parts(bucket)
+    options = ("--addr", f"{LOOPBACK}:{port}", "--config", "", "--dir-cache-time", "5s", "--log-level", "NOTICE")
+    return ProcessSpec(
+        "store",
+        (find_rclone(), "serve", "s3", *options, str(folder)),
+        log,
+        # not an argument, which every user could read; quoted, as rclone parses it as CSV
+        environ={"RCLONE_AUTH_KEY": f'"{key_id},{secret}"', "GOMEMLIMIT": "64MiB"},
+        port=port,
+    )
+
+
+def _remove_abandoned_parts(bucket: Path) -> None:
+    """When it stops, rclone forgets unfinished uploads but leaves their data; clients start them again."""
+    for abandoned in bucket.rglob(".rclone_temp_multipart_*"):
+        if abandoned.is_dir() and not abandoned.is_symlink():
+            shutil.rmtree(abandoned, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                abandoned.unlink()
