@@ -30,8 +30,7 @@ from edge.core import wire
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactReader
-from query_service.answer.presigning import Presigner
-from query_service.answer.responder import Responder
+from query_service.answer.node_answers import Presigner, Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
 from tests.support.chunks import make_chunk

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from commands.show.formats import length
 from edge.core.instant import Instant
-from query_service.queries.values import Expired, Future, Gap, Interval, Pending, Recorded, Recording
+from query_service.queries.values import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording
 
 _SOUND = (Recorded, Pending, Recording)
 _MIXED = "mixed"
@@ -114,27 +114,23 @@ def _kind(row: Row) -> tuple[object, ...]:
 
 
 def _row(interval: Interval) -> Row:
-    where = getattr(interval, "where", None)
-    return Row(
-        state=state_of(interval),
-        start=interval.from_,
-        end=interval.to,
-        chunks=int(isinstance(interval, Recorded | Pending | Expired)),
-        archive=where.archive if where else None,
-        lafmax=getattr(interval, "lafmax", None),
-        unit=getattr(interval, "unit", None) or "",
-        note=_note(interval),
-        uncertain=getattr(interval, "uncertain", False),
-    )
-
-
-def _note(interval: Interval) -> str:
+    state, start, end = state_of(interval), interval.from_, interval.to
+    uncertain = getattr(interval, "uncertain", False)
     match interval:
-        case Recorded(encrypted=True):
-            return "encrypted"
-        case Gap() | Expired():
-            return interval.cause.replace("_", " ")
-    return ""
+        case Recorded():
+            return Row(
+                state, start, end, 1, interval.where.archive, interval.lafmax, interval.unit or "",
+                "encrypted" if interval.encrypted else "", uncertain,
+            )  # fmt: skip
+        case Pending():
+            return Row(state, start, end, 1, None, interval.lafmax, interval.unit or "", "", uncertain)
+        case Gap():
+            return Row(state, start, end, 0, None, None, "", interval.cause.replace("_", " "), uncertain)
+        case Expired():
+            archive = interval.where.archive if interval.where else None
+            return Row(state, start, end, 1, archive, None, "", interval.cause, uncertain)
+        case Recording() | Paused() | Future():
+            return Row(state, start, end, 0, None, None, "", "", uncertain)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -29,7 +29,7 @@ from edge.core.errors import (
 from edge.core.instant import MICROSECONDS
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.clip import Clip, ClipAnswer
-from query_service.queries.protocol import Answer, RangeRequest, Request, new_id, range_request
+from query_service.queries.protocol import Answer, RangeRequest, Request, range_request
 from query_service.queries.values import (
     MAX_ANSWER,
     ArchivePlace,
@@ -147,8 +147,7 @@ class ClipMaker:
         """Whether there is sound, all of one kind, that we can read. Raises _Refused."""
         kinds: dict[tuple[int, int], Recorded | Pending] = {}
         encrypted: list[tuple[Recorded | Pending, ArchivePlace | None]] = []
-        asked = Request(id=new_id(), from_=request.from_, to=request.to, urls=False)
-        async for page in coverage_pages(client, asked):
+        async for page in coverage_pages(client, request.from_, request.to):
             for interval in page.intervals:
                 if not isinstance(interval, Recorded | Pending):
                     continue

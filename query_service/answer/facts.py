@@ -13,8 +13,7 @@ from edge.catalog import CatalogChunk, CatalogSound
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
-from query_service.answer.spool_index import SpoolIndex
-from query_service.answer.spool_view import SpoolView, SpoolWatcher
+from query_service.answer.spool_view import SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.tiling import KnownChunk, RangeFacts, Running
 
 

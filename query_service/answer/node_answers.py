@@ -4,23 +4,126 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, assert_never, cast
 
 from msgspec.structs import replace
 
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, SpoolError
+from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError
 from edge.core.ids import is_chunk_id
+from edge.core.instant import Instant
+from edge.core.values import Archive
 from edge.spool.spool import Spool
 from query_service.answer.clip import ClipMaker
+from query_service.answer.coverage import Presign, answer_coverage
 from query_service.answer.facts import FactReader
-from query_service.answer.presigning import Presigner
-from query_service.answer.responder import Responder
+from query_service.answer.levels import answer_levels
+from query_service.answer.sounds import answer_sounds
+from query_service.answer.status import status_report
 from query_service.client.paging import LocalFile
-from query_service.queries.protocol import Answer, Request, read_request
-from query_service.queries.values import ErrorAnswer
+from query_service.queries.protocol import Answer, Request, range_request, read_request
+from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
+
+if TYPE_CHECKING:
+    from edge.store.s3 import S3Store
+
+log = logging.getLogger(__name__)
+
+_KEPT_LINKS = 1_000
+_FAILED = "the node failed to answer; its log says why"
+
+
+class Presigner:
+    """Gives links that work for at least nine tenths of `[query] url_seconds`. One thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kept: dict[str, tuple[float, str]] = {}  # archive -> (monotonic time it was made, link)
+        self._complained = False
+
+    def __call__(self, archive: Archive) -> str | None:
+        """None where no link can be made; the log says why, once."""
+        now = time.monotonic()
+        seconds = self._settings.query.url_seconds
+        made, url = self._kept.get(archive.archive_id, (float("-inf"), ""))
+        if now - made < seconds / 10:
+            return url
+        try:
+            url = self._store.presigned_url(archive.bucket, archive.key, seconds)
+        except ImHearingError as problem:
+            if not self._complained:
+                log.warning("answers carry no links: %s", problem)
+            self._complained = True
+            return None
+        if len(self._kept) >= _KEPT_LINKS:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[archive.archive_id] = (now, url)
+        return url
+
+    @cached_property
+    def _store(self) -> S3Store:
+        # 40 MB and a quarter of a second that only those pay who ask for links
+        from edge.store.s3 import S3Store  # noqa: PLC0415
+
+        return S3Store(self._settings.s3)
+
+
+class Responder:
+    """Answers for one node; never raises. Not for several threads at once."""
+
+    def __init__(
+        self,
+        node: str,
+        finder: FactReader,
+        presign: Presign,
+        clock: Callable[[], Instant] = lambda: Instant.from_seconds(time.time()),
+    ) -> None:
+        self.node = node
+        self._finder = finder
+        self._presign = presign
+        self._clock = clock
+        self._started = time.monotonic()
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to a request that `read_request` let pass."""
+        try:
+            return self._answer(request)
+        except QueryRefused as problem:
+            return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
+        # those far away are not told of our folders
+        except CatalogBusy as problem:
+            log.info("a %s request was put off: %s", request.type, problem)
+            return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+        except ImHearingError as problem:
+            log.warning("a %s request could not be answered: %s", request.type, problem)
+            return refusal(request.id, self.node, "internal", _FAILED)
+        except Exception:  # the edge of a message: one bad question must not end the service
+            log.exception("a %s request could not be answered", request.type)
+            return refusal(request.id, self.node, "internal", _FAILED)
+
+    def _answer(self, request: Request) -> Answer:
+        finder, now = self._finder, self._clock()
+        match request.type:
+            case "status":
+                uptime = round(time.monotonic() - self._started, 1)
+                return status_report(request.id, self.node, finder, now, uptime)
+            case "coverage":
+                return answer_coverage(range_request(request, self.node), finder, self._presign, now)
+            case "sounds":
+                return answer_sounds(range_request(request, self.node), finder, self._presign)
+            case "levels":
+                return answer_levels(range_request(request, self.node), finder, now)
+            case "clip":
+                raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
+            case _:
+                assert_never(request.type)
 
 
 class NodeAnswers:

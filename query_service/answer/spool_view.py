@@ -1,21 +1,26 @@
-"""What lies in the spool at one moment. A folder of many thousand chunks is listed again only after it changed."""
+"""What lies in the spool, without listing a folder or reading a manifest twice that has not changed."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from edge.catalog import CatalogSound
 from edge.core.errors import SpoolError
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
-from edge.core.values import SpoolState
+from edge.core.values import Chunk, Hole, SoundSpan, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
 from edge.spool.spool import Spool
 
 log = logging.getLogger(__name__)
 
 _ALIVE_SECONDS = 10  # a recorder flushes every second: one that wrote nothing for so long is none
+_KEPT_MANIFESTS = 512
 _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave a folder's time as it is
 
 
@@ -89,3 +94,155 @@ class SpoolWatcher:
 def _now(part: PartFile) -> PartFile:
     stat = part.path.stat()
     return part._replace(bytes=stat.st_size, modified_at=Instant(stat.st_mtime_ns // 1000))
+
+
+class SpoolEntry(NamedTuple):
+    """One chunk as its manifest tells it; times may since have been corrected."""
+
+    chunk_id: str
+    first_frame: int
+    end_frame: int
+    started_at: Instant
+    ended_at: Instant
+    uncertain: bool
+    before: tuple[Hole, ...]
+    sounds: tuple[SoundSpan, ...]
+
+
+class SpoolIndex:
+    """Kept between questions; one thread. The number of entries is that of chunks that wait for the archiver."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._entries: dict[str, SpoolEntry] = {}
+        self._corrected: dict[str, SpoolEntry] = {}
+        self._elsewhere: set[str] = set()  # the catalog answers for them
+        self._unreadable: set[str] = set()
+        self._manifests: dict[str, Chunk] = {}
+        self._streams: dict[str, tuple[int, Stream]] = {}  # with the file's mtime, ns
+        self._catalog: object = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
+        """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
+        listed = set(listed)
+        if catalog != self._catalog:
+            self._elsewhere, self._catalog = set(), catalog
+        self._entries = {name: entry for name, entry in self._entries.items() if name in listed}
+        self._elsewhere &= listed
+        self._unreadable &= listed
+        new = listed - self._entries.keys() - self._elsewhere - self._unreadable
+        if new:
+            self._elsewhere |= known(sorted(new))
+        for chunk_id in sorted(new - self._elsewhere):
+            chunk = self._manifest(chunk_id)
+            if chunk is not None:
+                self._entries[chunk_id] = SpoolEntry(**{name: getattr(chunk, name) for name in SpoolEntry._fields})
+        self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
+
+    def drop(self, chunk_ids: Iterable[str]) -> None:
+        """The catalog answers for these from now on."""
+        for chunk_id in chunk_ids:
+            self._entries.pop(chunk_id, None)
+            self._corrected.pop(chunk_id, None)
+            self._elsewhere.add(chunk_id)
+
+    def between(self, start: Instant, end: Instant, limit: int) -> list[SpoolEntry]:
+        """At most `limit` entries with sound in [start, end), by their start, then their id."""
+        found = [entry for entry in self._corrected.values() if entry.started_at < end and entry.ended_at > start]
+        found.sort(key=lambda entry: (entry.started_at, entry.chunk_id))
+        return found[:limit]
+
+    def holes(self) -> Iterator[Hole]:
+        """What lay before the streams that begin with one of these chunks."""
+        for entry in self._entries.values():
+            if entry.before:
+                stream = self.stream(stream_of(entry.chunk_id))  # whose holes are corrected with its knots
+                yield from stream.before if stream else entry.before
+
+    def of_stream(self, stream_id: str) -> SpoolEntry | None:
+        """The last of a stream's chunks here."""
+        names = [name for name in self._entries if stream_of(name) == stream_id]
+        return self._corrected[max(names)] if names else None
+
+    def sounds(self) -> Iterator[CatalogSound]:
+        """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
+        latest: dict[str, tuple[SpoolEntry, SoundSpan]] = {}
+        first: dict[str, SpoolEntry] = {}
+        for name in sorted(self._corrected):
+            entry = self._corrected[name]
+            for span in entry.sounds:
+                first.setdefault(span.sound_id, entry)
+                latest[span.sound_id] = (entry, span)
+        for sound_id, (entry, span) in latest.items():
+            started_at = _time_in(first[sound_id], span.first_frame)
+            ended_at = None if span.frames is None else _time_in(entry, span.first_frame + span.frames)
+            yield CatalogSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+
+    def chunk_by_id(self, chunk_id: str) -> Chunk | None:
+        """As `chunk`, for one that was here when the spool was last looked at."""
+        entry = self._corrected.get(chunk_id)
+        return self.chunk(entry) if entry else None
+
+    def chunk(self, entry: SpoolEntry, *, each_second: bool = False) -> Chunk | None:
+        """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
+        asked for: those are not kept in memory."""
+        chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
+        if chunk is None:
+            return None
+        return replace(chunk, started_at=entry.started_at, ended_at=entry.ended_at, uncertain=entry.uncertain)
+
+    def stream(self, stream_id: str) -> Stream | None:
+        """A stream's record in the spool, as it is now; None where it is missing or damaged."""
+        try:
+            changed = self._spool.layout.stream_path(stream_id).stat().st_mtime_ns
+            kept = self._streams.get(stream_id)
+            if kept is None or kept[0] != changed:
+                kept = self._streams[stream_id] = (changed, self._spool.streams.read(stream_id))
+        except (OSError, SpoolError):
+            return None
+        return kept[1]
+
+    def _manifest(self, chunk_id: str) -> Chunk | None:
+        kept = self._manifests.get(chunk_id)
+        if kept is not None:
+            return kept
+        chunk = self._read(chunk_id)
+        if chunk is None:
+            return None
+        if chunk.levels is not None:
+            chunk = replace(chunk, levels=replace(chunk.levels, per_second=()))
+        if len(self._manifests) >= _KEPT_MANIFESTS:
+            self._manifests.pop(next(iter(self._manifests)))
+        self._manifests[chunk_id] = chunk
+        return chunk
+
+    def _read(self, chunk_id: str) -> Chunk | None:
+        try:
+            return self._spool.chunks.manifest(chunk_id)
+        except SpoolError as problem:
+            if self._spool.layout.manifest_path(chunk_id).exists():
+                log.warning("left out of answers: %s", problem)
+                self._unreadable.add(chunk_id)
+            return None
+
+    def _corrected_entry(self, entry: SpoolEntry) -> SpoolEntry:
+        # manifests of an uncertain stream tell their times without its shift, and are never written again
+        if not entry.uncertain:
+            return entry
+        stream = self.stream(stream_of(entry.chunk_id))
+        if stream is None:
+            return entry
+        return entry._replace(
+            started_at=Instant(entry.started_at + stream.shift),
+            ended_at=Instant(entry.ended_at + stream.shift),
+            uncertain=stream.uncertain,
+        )
+
+
+def _time_in(entry: SpoolEntry, frame: int) -> Instant:
+    """The time of a frame of the chunk's stream, also one a little before or after it."""
+    length, frames = entry.ended_at - entry.started_at, entry.end_frame - entry.first_frame
+    return Instant(entry.started_at + (frame - entry.first_frame) * length // frames)

@@ -101,9 +101,11 @@ def _tiled_until(node: str, request: Request, page: CoverageAnswer, reached: Ins
     return reached
 
 
-async def coverage_pages(client: NodeClient, request: Request, timeout: float = 10.0) -> AsyncIterator[CoverageAnswer]:
-    """As `pages`, for a coverage query."""
-    async for page in pages(client, request, timeout):
+async def coverage_pages(
+    client: NodeClient, start: Instant, end: Instant, timeout: float = 10.0, *, urls: bool = False
+) -> AsyncIterator[CoverageAnswer]:
+    """As `pages`, for the coverage of [start, end)."""
+    async for page in pages(client, Request(id=new_id(), from_=start, to=end, urls=urls), timeout):
         if isinstance(page, CoverageAnswer):
             yield page
 

@@ -103,10 +103,9 @@ class _PolledEvents:
         ]  # fmt: skip
 
     async def _gaps(self, client: NodeClient, start: Instant, end: Instant, timeout: float) -> list[Event]:
-        asked = Request(id=new_id(), from_=start, to=end, urls=False)
         return [
             GapFound(at=part.to, node=page.node, started_at=part.from_, ended_at=part.to, cause=part.cause)
-            async for page in coverage_pages(client, asked, timeout)
+            async for page in coverage_pages(client, start, end, timeout)
             for part in page.intervals
             if isinstance(part, Gap)
         ]

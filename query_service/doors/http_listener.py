@@ -119,9 +119,8 @@ class HttpListener:
 class _Connection:
     """What decides whether a connection gives way to a new one."""
 
-    def __init__(self) -> None:
-        self.served = False
-        self.under_way = 0
+    served = False
+    under_way = 0
 
 
 class OncePer:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from query_service.loopback.auth import Authority, Grant, not_permitted
-from query_service.loopback.connections import Connection, Connections
-from query_service.loopback.limits import Rate, ServerLimits
+from query_service.loopback.connections import Connection, Connections, Rate, ServerLimits
 from query_service.loopback.protocol import Flag, Frame, PresenceMessage, Refusal, size_of
 
 _NAME = re.compile(r"[^\[:\x00-\x1f][^\x00-\x1f]{0,254}")

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from query_service.loopback.auth import Authority, Grant
 from query_service.loopback.channel_actions import attach, change_presence, detach, leave_all, narrow, publish_frame
 from query_service.loopback.channels import State
-from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, SocketQueue
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
 from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
 
 _UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)

@@ -15,9 +15,8 @@ from edge.configuration.settings import Secret
 from edge.core.errors import DoorError
 from query_service.doors.http_listener import HttpListener, server_options
 from query_service.loopback.auth import Authority
-from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, SocketQueue
+from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, ServerLimits, SocketQueue
 from query_service.loopback.hub import Hub
-from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Action, Encoded, Frame, Refusal, encode, format_of
 from query_service.loopback.rest import Rest, refusals
 

@@ -1,9 +1,15 @@
-"""Exports the chunks of a range as WAV files that bioacoustics programs read: whole chunks, named by their time."""
+"""Exports the chunks of a range as WAV files that bioacoustics programs read: whole chunks, named by their time.
+
+Their metadata is GUANO 1.0 (github.com/riggsd/guano-spec): UTF-8 lines `Key: value` in a RIFF chunk `guan`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import struct
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +23,7 @@ from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import FIRST, MICROSECONDS, Instant
 from query_service.client.paging import NodeClient, coverage_pages
-from query_service.queries.protocol import Request, new_id
 from query_service.queries.values import Interval, Pending, Recorded
-from query_service.sound import guano
 from query_service.sound.audio import JoinedSound
 from query_service.sound.download import downloads
 from query_service.sound.fetch import Fetching, FetchProgress, OnProgress, explained, put_in_place
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 _LONGEST_CHUNK = 3_600 * MICROSECONDS  # what [recorder] record_period allows
 _MARGIN = 60 * MICROSECONDS
+_RIFF_HEADER = struct.Struct("<4sI4s")
+_CHUNK_HEADER = struct.Struct("<4sI")
+_LARGEST_RIFF = 2**32 - 1
 
 
 class ExportedFile(Struct, frozen=True, kw_only=True):
@@ -124,8 +131,7 @@ class _Export:
         if interval.cut.first == 0:
             return interval.from_
         earliest = Instant(max(FIRST, interval.from_ - _LONGEST_CHUNK - _MARGIN))
-        asked = Request(id=new_id(), from_=earliest, to=interval.to, urls=False)
-        async for page in coverage_pages(self._client, asked, self._timeout):
+        async for page in coverage_pages(self._client, earliest, interval.to, self._timeout):
             for part in page.intervals:
                 if isinstance(part, Recorded | Pending) and part.chunk_id == interval.chunk_id and not part.cut.first:
                     return part.from_
@@ -174,9 +180,43 @@ def _write(sound: Path, path: Path, interval: Recorded | Pending, fields: dict[s
     try:
         with closing(JoinedSound(unfinished, "WAV", interval.frames / interval.rate)) as joined:
             joined.append(sound, 0, interval.frames, interval.chunk_id)
-        guano.append(unfinished, fields | {"Original Filename": path.name})
+        append_guano(unfinished, fields | {"Original Filename": path.name})
         put_in_place(unfinished, path)
     except OSError as problem:
         raise FetchError(f"{path}: cannot be written ({problem.strerror})") from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def guano_chunk(fields: Mapping[str, str]) -> bytes:
+    """The metadata as the chunk's bytes, an even number of them; `GUANO|Version` goes before `fields`.
+
+    A newline in a value becomes `\\n`, as the specification has it; other control characters become spaces.
+    """
+    lines = [f"{_plain(key).replace(':', ' ')}: {_plain(value)}\n" for key, value in fields.items() if value]
+    data = ("GUANO|Version: 1.0\n" + "".join(lines)).encode()
+    return data + b" " * (len(data) % 2)
+
+
+def append_guano(path: Path, fields: Mapping[str, str]) -> None:
+    """Adds the metadata to the WAV file `path`, after all that is there. FetchError, OSError."""
+    data = guano_chunk(fields)
+    with path.open("r+b") as file:
+        kind, _, form = _RIFF_HEADER.unpack(file.read(_RIFF_HEADER.size).ljust(_RIFF_HEADER.size, b"\0"))
+        if (kind, form) != (b"RIFF", b"WAVE"):
+            raise FetchError(f"{path.name}: is too large for a WAV file with metadata; use a shorter record_period")
+        length = file.seek(0, os.SEEK_END)
+        if length % 2:
+            file.write(b"\0")
+            length += 1
+        whole = length + _CHUNK_HEADER.size + len(data)
+        if whole - 8 > _LARGEST_RIFF:
+            raise FetchError(f"{path.name}: is too large for a WAV file with metadata; use a shorter record_period")
+        file.write(_CHUNK_HEADER.pack(b"guan", len(data)) + data)
+        file.seek(4)
+        file.write(struct.pack("<I", whole - 8))
+
+
+def _plain(text: str) -> str:
+    text = text.strip().replace("\r\n", "\n").replace("\n", "\\n")
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -20,7 +20,6 @@ from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.client.paging import LocalFile, LocalFiles, NodeClient, coverage_pages
-from query_service.queries.protocol import Request, new_id
 from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
@@ -103,8 +102,7 @@ async def fetch_sound(
 
 
 async def _refuse_holes(client: NodeClient, start: Instant, end: Instant, timeout: float) -> None:
-    asked = Request(id=new_id(), from_=start, to=end, urls=False)
-    async for page in coverage_pages(client, asked, timeout):
+    async for page in coverage_pages(client, start, end, timeout):
         for interval in page.intervals:
             if not isinstance(interval, Recorded) and _local_file(client, interval) is None:
                 raise FetchError(f"{explained(interval)}; allow gaps, or choose another range")
@@ -142,8 +140,7 @@ class Fetching:
         """The intervals in order, their sound ready. A file is removed once the next step is asked for."""
         started: deque[Step] = deque()
         try:
-            asked = Request(id=new_id(), from_=start, to=end, urls=True)
-            async for page in coverage_pages(self._client, asked, self._timeout):
+            async for page in coverage_pages(self._client, start, end, self._timeout, urls=True):
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:
@@ -191,8 +188,7 @@ class Fetching:
 
     async def _located_again(self, interval: Recorded) -> tuple[Interval, dict[str, ArchivePlace]]:
         """Where that sound is now: the link ran out, or it was moved to another archive."""
-        asked = Request(id=new_id(), from_=interval.from_, to=interval.to, urls=True)
-        async for page in coverage_pages(self._client, asked, self._timeout):
+        async for page in coverage_pages(self._client, interval.from_, interval.to, self._timeout, urls=True):
             for now in page.intervals:
                 if isinstance(now, Recorded) and now.chunk_id == interval.chunk_id and now.cut == interval.cut:
                     return now, page.archives

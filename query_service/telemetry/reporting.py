@@ -149,8 +149,7 @@ async def report_on(client: NodeClient, day: date, now: Instant, month_cost: flo
     """The report of one local day. Raises DoorError, QueryRefused."""
     start, end = _midnight(day), _midnight(day + timedelta(days=1))
     tally = DayTally(start, end)
-    coverage = Request(id=new_id(), from_=start, to=end, urls=False)
-    async for page in coverage_pages(client, coverage, _ASK_SECONDS):
+    async for page in coverage_pages(client, start, end, _ASK_SECONDS):
         tally.add_coverage(page.intervals)
     levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
     async for answer in pages(client, levels, _ASK_SECONDS):

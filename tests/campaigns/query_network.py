@@ -23,7 +23,7 @@ from edge.core.errors import DoorError
 from edge.core.instant import Instant
 from query_service.client.ably import AblyClient
 from query_service.doors.ably import AblyDoor
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.values import ErrorAnswer, refusal

@@ -14,7 +14,7 @@ from ably import AblyRealtime
 from ably.types.tokendetails import TokenDetails
 
 from edge.core.instant import Instant
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key, node_token
 from tests.support.wait import DEADLINE

@@ -28,7 +28,7 @@ from edge.messaging.events import ArchiveChanged, ArchiverState, RecorderState, 
 from query_service import api
 from query_service.doors.ably import AblyDoor
 from query_service.doors.ably_sender import EventFeed
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.status import StatusAnswer

@@ -27,7 +27,7 @@ from edge.messaging.events import QueryStatus
 from query_service import api
 from query_service.client.paging import query_node
 from query_service.doors.ably import AblyDoor
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Answer, Request, new_id, read_answer

@@ -273,7 +273,7 @@ def unfit(name: str) -> MadeUp:
 async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, tmp_path: Path) -> None:
     question = Request(id="x", from_=at(0), to=at(2))
     with pytest.raises(DoorError, match="node porch"):
-        _ = [page async for page in coverage_pages(unfit(name), question)]
+        _ = [page async for page in coverage_pages(unfit(name), at(0), at(2))]
     with pytest.raises(DoorError, match="node porch"):
         await query_node(unfit(name), question)
     with pytest.raises(DoorError, match="node porch"):

@@ -18,7 +18,7 @@ from ably.util.exceptions import AblyException
 
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.loopback.channel_actions import publish
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.loopback.protocol import AblyMessage as WireMessage
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token

@@ -21,7 +21,7 @@ import pytest
 
 from edge.configuration.settings import Secret
 from edge.core.errors import ConfigError, DoorError
-from query_service.loopback.limits import ServerLimits
+from query_service.loopback.connections import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key
 from tests.support.realtime import client, in_loop, node, now, running_server, server_in_thread

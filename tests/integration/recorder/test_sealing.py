@@ -27,7 +27,7 @@ from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactReader
-from query_service.answer.responder import Responder
+from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
 from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at

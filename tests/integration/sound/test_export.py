@@ -23,8 +23,7 @@ from edge.configuration.settings import Node, Settings
 from edge.core.errors import FetchError, UsageError
 from edge.core.instant import Instant
 from query_service import api
-from query_service.sound import guano
-from query_service.sound.export import ExportReport, export_sound
+from query_service.sound.export import ExportReport, append_guano, export_sound, guano_chunk
 from tests.integration.sound.test_fetch import at
 from tests.support.chunks import RATE, STREAM, audio_bytes, make_chunk, put_chunk
 from tests.support.query_node import QueryNode
@@ -159,7 +158,7 @@ VALUES = st.text(st.characters(codec="utf-8"), max_size=40)
 
 @given(st.dictionaries(st.sampled_from(["Note", "ImHearing|A", "ImHearing|B", "Make"]), VALUES))
 def test_no_value_makes_another_line(fields: dict[str, str]) -> None:
-    data = guano.encode(fields)
+    data = guano_chunk(fields)
     assert len(data) % 2 == 0
     lines = data.decode().rstrip(" ").splitlines()
     assert len(lines) == 1 + sum(bool(value) for value in fields.values())
@@ -170,4 +169,4 @@ def test_metadata_does_not_go_into_what_is_no_wav(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(b"RF64" + bytes(40))
     with pytest.raises(FetchError, match="too large"):
-        guano.append(path, {})
+        append_guano(path, {})

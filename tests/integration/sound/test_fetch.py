@@ -17,7 +17,7 @@ from edge.configuration.settings import Query, Settings
 from edge.core.errors import FetchError, ImHearingError, QueryRefused
 from edge.core.instant import Instant
 from query_service import api
-from query_service.answer.presigning import Presigner
+from query_service.answer.node_answers import Presigner
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
 from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk

@@ -20,7 +20,7 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState
 from query_service.answer.coverage import first_frame_at
 from query_service.answer.facts import FactReader
-from query_service.answer.responder import Responder
+from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request, read_answer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded

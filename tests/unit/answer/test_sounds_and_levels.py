@@ -20,7 +20,7 @@ from edge.spool.spool import Spool
 from query_service.answer import levels as levels_module
 from query_service.answer import sounds as sounds_module
 from query_service.answer.facts import FactReader
-from query_service.answer.responder import Responder
+from query_service.answer.node_answers import Responder
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request, read_request
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from query_service.loopback.channels import Channel, Channels
-from query_service.loopback.limits import Rate, ServerLimits
+from query_service.loopback.connections import Rate, ServerLimits
 from query_service.loopback.protocol import AblyMessage, Action, Frame, PresenceMessage, Refusal
 
 LIMITS = ServerLimits(

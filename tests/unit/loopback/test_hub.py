@@ -11,9 +11,8 @@ import pytest
 from edge.configuration.settings import Secret
 from edge.core.instant import Instant
 from query_service.loopback.auth import Authority
-from query_service.loopback.connections import SocketQueue
+from query_service.loopback.connections import ServerLimits, SocketQueue
 from query_service.loopback.hub import Hub
-from query_service.loopback.limits import ServerLimits
 from query_service.loopback.protocol import Action, Flag, Refusal
 from query_service.realtime import tokens
 from query_service.realtime.tokens import client_token, node_token
