@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import secrets
 import shutil
 import sys
 import time
@@ -40,7 +39,7 @@ class NodeMessages:
     def __init__(self, settings: Settings, since: Instant) -> None:
         self.view = NodeView()
         self._since = since
-        self._bus = Bus(settings.mqtt, settings.node.name, "control", secrets.token_hex(4))
+        self._bus = Bus(settings.mqtt, settings.node.name, "control")
         self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(_CAPACITY)
 
     def start(self) -> None:
@@ -115,7 +114,6 @@ class LocalNode:
         return killed
 
     def summary(self) -> str:
-        """What was recorded and uploaded, in one line."""
         view = self._messages.view
         return f"{count(view.chunks, 'chunk')} finished, {count(view.archives, 'archive')} uploaded"
 

@@ -77,7 +77,6 @@ class Receipt:
             return False
 
     def wait(self, timeout: float) -> bool:
-        """Waits for the broker's acknowledgement."""
         try:
             self._info.wait_for_publish(timeout)
         except (RuntimeError, ValueError):
@@ -261,7 +260,6 @@ class ReconnectDelays:
         self._backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY, jitter=(0.5, 1.0), steady=_STEADY, chance=chance)
 
     def after(self, ending: Ending, lasted: float) -> float:
-        """Seconds to wait after a connection that lasted so many seconds."""
         at_least = _SLOW_DELAY if ending == "refused" else 0.0
         return self._backoff.next_delay(lasted if ending == "lost" else 0.0, at_least=at_least)
 
@@ -343,7 +341,6 @@ def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
 
 
 def _connect_properties() -> Properties:
-    """What the broker need not even send us."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = 2 * MAX_PAYLOAD
     return properties

@@ -43,8 +43,10 @@ def discovery_payload(node: str, unit: LevelUnit) -> dict[str, Any]:
     components = {**_sound(node, unit), **_recording(node, unit), **_archiving(node)}
     slug = node.replace("-", "_")
     for key, component in components.items():
+        if "json_attributes_template" in component:
+            component["json_attributes_topic"] = component["state_topic"]
         component["unique_id"] = f"imhearing_{node}_{key}"
-        object_id = component.pop("object_id", _slug(component["name"]))
+        object_id = component.pop("object_id", component["name"].lower().replace(" ", "_"))
         component["default_entity_id"] = f"{component['platform']}.im_hearing_{slug}_{object_id}"
     return {
         "device": {
@@ -122,7 +124,6 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
             "device_class": "sound",
             "state_topic": SoundingChanged.topic_of(node),
             "value_template": "{{ 'ON' if value_json.sounding else 'OFF' }}",
-            "json_attributes_topic": SoundingChanged.topic_of(node),
             "json_attributes_template": "{{ {'since': value_json.since, 'sound_id': value_json.sound_id} | tojson }}",
             "availability": _while_recording(node),
             "availability_mode": "all",
@@ -187,7 +188,6 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "entity_category": "diagnostic",
             "value_template": "{{ 'OFF' if value_json.state in ('recording', 'paused') and not value_json.input_fault"
             " else 'ON' }}",
-            "json_attributes_topic": state,
             "json_attributes_template": "{{ {'state': value_json.state,"
             " 'reason': value_json.reason or value_json.hint, 'input_fault': value_json.input_fault,"
             " 'since': value_json.since, 'device': value_json.device} | tojson }}",
@@ -208,7 +208,6 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "device_class": "timestamp",
             "entity_category": "diagnostic",
             "value_template": "{{ value_json.last_gap.to if value_json.last_gap else None }}",
-            "json_attributes_topic": state,
             "json_attributes_template": "{{ (value_json.last_gap or {}) | tojson }}",
         },
         "rotate": {
@@ -247,7 +246,6 @@ def _archiving(node: str) -> dict[str, Component]:
             "icon": "mdi:archive-check",
             "device_class": "timestamp",
             "value_template": "{{ value_json.last_archive_at }}",
-            "json_attributes_topic": common["state_topic"],
             "json_attributes_template": "{{ {'archive_id': value_json.last_archive} | tojson }}",
         },
         "backlog": {
@@ -288,7 +286,6 @@ def _archiving(node: str) -> dict[str, Component]:
             "name": "Upload blocked",
             "device_class": "problem",
             "value_template": "{{ 'ON' if value_json.state == 'blocked' else 'OFF' }}",
-            "json_attributes_topic": common["state_topic"],
             "json_attributes_template": "{{ {'reason': value_json.reason} | tojson }}",
         },
         "month_cost": {
@@ -349,7 +346,3 @@ def _while_running(node: str, status: type[Event]) -> list[dict[str, str]]:
 def _while_recording(node: str) -> list[dict[str, str]]:
     recording = "{{ 'online' if value_json.state == 'recording' else 'offline' }}"
     return [*_while_running(node, RecorderStatus), {"topic": RecorderState.topic_of(node), "value_template": recording}]
-
-
-def _slug(name: str) -> str:
-    return name.lower().replace(" ", "_")
