@@ -90,7 +90,7 @@ class NodeUnderTest(NamedTuple):
         return f"imhearing up --data {shlex.quote(str(self.data_dir))}"
 
     def setup(self) -> str:
-        return installed.setup(self.installed)
+        return f"sudo {installed.SETUP}" if self.installed else "scripts/setup"
 
     def give_back(self, path: Path) -> str:
         """The command that makes `path` and its contents the node's own again. Not by $USER, which sudo changes."""

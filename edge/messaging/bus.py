@@ -21,7 +21,6 @@ from edge.messaging.connection import (
     Login,
     Receipt,
     Trouble,
-    crosses_network_in_clear,
     topic_matches,
 )
 from edge.messaging.events import Event
@@ -30,6 +29,8 @@ from edge.messaging.messages import InboundMessage, OutboundMessage, Outbox, mes
 from edge.messaging.subscriptions import E, EventHandler, MessageHandler, Subscription, Subscriptions, guarded
 
 log = logging.getLogger(__name__)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Bus:
@@ -47,7 +48,7 @@ class Bus:
             None if will is None else message_of(will),
         )
         self._node = node
-        self._in_clear = crosses_network_in_clear(settings, login)
+        self._in_clear = bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
         self._outbox = Outbox(QUEUED_MESSAGES)
         self._subscriptions = Subscriptions(topic_matches)
         self._on_connected: list[Callable[[], object]] = []

@@ -34,7 +34,6 @@ _TICK = 1.0  # seconds between looks at the keepalive
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds between two connections
 _SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 topic_matches = paho.topic_matches_sub
 
@@ -119,7 +118,9 @@ class BrokerConnection:
             log.exception("the MQTT library failed")
             self._failure = repr(problem)
         finally:
-            self._close_sockets()
+            if (broker := self._client.socket()) is not None:
+                broker.close()
+            self._wake_up.close()
         if self._ending == "refused":
             text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
             return Trouble("refused", text)
@@ -144,15 +145,6 @@ class BrokerConnection:
             if writable:
                 self._client.loop_write()
             self._client.loop_misc()  # keepalive
-
-    def _close_sockets(self) -> None:
-        if (broker := self._client.socket()) is not None:
-            broker.close()
-        self._wake_up.close()
-
-    def _wants_to_write(self, _client: Any, _userdata: Any, _socket: Any) -> None:
-        """Called in the thread that publishes, which must not write itself: it would wait for the broker."""
-        self._wake_up.set()
 
     def close(self) -> None:
         """Leaves the broker in good order: no last will is published."""
@@ -192,7 +184,8 @@ class BrokerConnection:
         if login.will is not None:
             client.will_set(login.will.topic, login.will.payload, login.will.qos, login.will.retain)
         client.on_socket_open = _send_at_once
-        client.on_socket_register_write = self._wants_to_write
+        # called in the thread that publishes, which must not write itself: it would wait for the broker
+        client.on_socket_register_write = lambda _client, _userdata, _socket: self._wake_up.set()
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._received
@@ -327,11 +320,6 @@ class Connector:
         if trouble is not None and trouble != self.trouble and not self._stopping.is_set():
             log.warning("%s", trouble.text)
         self.trouble = trouble or self.trouble
-
-
-def crosses_network_in_clear(settings: Mqtt, login: Login) -> bool:
-    """Whether anybody on the network could read the password."""
-    return bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
 
 
 def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:

@@ -69,7 +69,8 @@ class Outbox:
             self._waiting.append(message)
 
     def sent(self, message: OutboundMessage, receipt: Acknowledgement) -> None:
-        self._forget_acknowledged()
+        while self._unacknowledged and self._unacknowledged[0][0].is_published():
+            self._unacknowledged.popleft()
         if message.qos and not message.retain:
             self._unacknowledged.append((receipt, message))
 
@@ -84,7 +85,3 @@ class Outbox:
         messages = [message for message in self._waiting if message.deadline is None or now < message.deadline]
         self._waiting.clear()
         return messages
-
-    def _forget_acknowledged(self) -> None:
-        while self._unacknowledged and self._unacknowledged[0][0].is_published():
-            self._unacknowledged.popleft()
