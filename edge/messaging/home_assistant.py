@@ -43,10 +43,8 @@ def discovery_payload(node: str, unit: LevelUnit) -> dict[str, Any]:
     components = {**_sound(node, unit), **_recording(node, unit), **_archiving(node)}
     slug = node.replace("-", "_")
     for key, component in components.items():
-        if "json_attributes_template" in component:
-            component["json_attributes_topic"] = component["state_topic"]
         component["unique_id"] = f"imhearing_{node}_{key}"
-        object_id = component.pop("object_id", component["name"].lower().replace(" ", "_"))
+        object_id = component.pop("object_id", _slug(component["name"]))
         component["default_entity_id"] = f"{component['platform']}.im_hearing_{slug}_{object_id}"
     return {
         "device": {
@@ -124,6 +122,7 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
             "device_class": "sound",
             "state_topic": SoundingChanged.topic_of(node),
             "value_template": "{{ 'ON' if value_json.sounding else 'OFF' }}",
+            "json_attributes_topic": SoundingChanged.topic_of(node),
             "json_attributes_template": "{{ {'since': value_json.since, 'sound_id': value_json.sound_id} | tojson }}",
             "availability": _while_recording(node),
             "availability_mode": "all",
@@ -145,20 +144,19 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
 
 def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
     state, running = RecorderState.topic_of(node), _while_running(node, RecorderStatus)
-    common = {"state_topic": state, "availability": running}
     minutes = "((as_timestamp(value_json.until) - as_timestamp(value_json.since)) / 60) | round | int"
     return {
         "recording": {
-            **common,
             "platform": "switch",
             "name": "Recording",
             "icon": "mdi:microphone",
+            "state_topic": state,
             "value_template": "{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
             "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{" + _ID + ", \"on\": {{ 'true' if value == 'ON' else 'false' }}}",
+            "availability": running,
         },
         "pause_for": {
-            **common,
             "platform": "number",
             "name": "Pause for",
             "icon": "mdi:timer-pause",
@@ -167,30 +165,35 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "step": 1,
             "mode": "box",
             "unit_of_measurement": "min",
+            "state_topic": state,
             "value_template": "{{ " + minutes + " if value_json.state == 'paused' and value_json.until else 0 }}",
             "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{% set m = value | float(0) %}{" + _ID + ", \"on\": {{ 'false' if m else 'true' }}"
             '{% if m %}, "seconds": {{ (m * 60) | round | int }}{% endif %}}',
+            "availability": running,
         },
         "paused_until": {
-            **common,
             "platform": "sensor",
             "name": "Paused until",
             "icon": "mdi:timer-sand",
             "device_class": "timestamp",
+            "state_topic": state,
             "value_template": "{{ value_json.until if value_json.state == 'paused' else None }}",
+            "availability": running,
         },
         "problem": {
-            **common,
             "platform": "binary_sensor",
             "name": "Recording problem",
             "device_class": "problem",
             "entity_category": "diagnostic",
+            "state_topic": state,
             "value_template": "{{ 'OFF' if value_json.state in ('recording', 'paused') and not value_json.input_fault"
             " else 'ON' }}",
+            "json_attributes_topic": state,
             "json_attributes_template": "{{ {'state': value_json.state,"
             " 'reason': value_json.reason or value_json.hint, 'input_fault': value_json.input_fault,"
             " 'since': value_json.since, 'device': value_json.device} | tojson }}",
+            "availability": running,
         },
         "running": {
             "platform": "binary_sensor",
@@ -201,14 +204,16 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "value_template": "{{ 'ON' if value_json.state == 'online' else 'OFF' }}",
         },
         "last_gap": {
-            **common,
             "platform": "sensor",
             "name": "Last gap",
             "icon": "mdi:map-marker-path",
             "device_class": "timestamp",
             "entity_category": "diagnostic",
+            "state_topic": state,
             "value_template": "{{ value_json.last_gap.to if value_json.last_gap else None }}",
+            "json_attributes_topic": state,
             "json_attributes_template": "{{ (value_json.last_gap or {}) | tojson }}",
+            "availability": running,
         },
         "rotate": {
             "platform": "button",
@@ -246,6 +251,7 @@ def _archiving(node: str) -> dict[str, Component]:
             "icon": "mdi:archive-check",
             "device_class": "timestamp",
             "value_template": "{{ value_json.last_archive_at }}",
+            "json_attributes_topic": common["state_topic"],
             "json_attributes_template": "{{ {'archive_id': value_json.last_archive} | tojson }}",
         },
         "backlog": {
@@ -286,6 +292,7 @@ def _archiving(node: str) -> dict[str, Component]:
             "name": "Upload blocked",
             "device_class": "problem",
             "value_template": "{{ 'ON' if value_json.state == 'blocked' else 'OFF' }}",
+            "json_attributes_topic": common["state_topic"],
             "json_attributes_template": "{{ {'reason': value_json.reason} | tojson }}",
         },
         "month_cost": {
@@ -346,3 +353,7 @@ def _while_running(node: str, status: type[Event]) -> list[dict[str, str]]:
 def _while_recording(node: str) -> list[dict[str, str]]:
     recording = "{{ 'online' if value_json.state == 'recording' else 'offline' }}"
     return [*_while_running(node, RecorderStatus), {"topic": RecorderState.topic_of(node), "value_template": recording}]
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "_")
