@@ -49,15 +49,18 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _guarded(args: argparse.Namespace) -> int:
     """Runs the command, turning failures into a message and an exit code."""
+    from commands.cli import logs  # noqa: PLC0415 -- keeps --help fast
+
+    run = next(text.run for text in COMMANDS if text.name == args.command)
+    if not run.startswith("commands.services:"):  # those set up their own log
+        logs.set_up_for_people()
     try:
-        return _load_handler(args.command)(args)
+        return _load_handler(run)(args)
     except (OutputError, BrokenPipeError):
         raise
     except ImHearingError as problem:
-        from commands.cli.logs import escaped  # noqa: PLC0415
-
         for line in str(problem).rstrip("\n").split("\n"):
-            print(f"imhearing: {escaped(line)}", file=sys.stderr)
+            print(f"imhearing: {logs.escaped(line)}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
         return 130
@@ -70,9 +73,9 @@ def _guarded(args: argparse.Namespace) -> int:
         return 1
 
 
-def _load_handler(command: str) -> Callable[[argparse.Namespace], int]:
+def _load_handler(run: str) -> Callable[[argparse.Namespace], int]:
     """The function that runs the command, imported on demand, so that no command pays for another's libraries."""
-    module, _, name = next(text.run for text in COMMANDS if text.name == command).partition(":")
+    module, _, name = run.partition(":")
     handler: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
     return handler
 

@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from commands.cli import logs
 from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
 from edge.configuration.settings import Settings
@@ -33,7 +32,6 @@ Passwords = dict[Account, str]
 
 
 def run(args: argparse.Namespace) -> int:
-    logs.set_up_for_people()
     os.umask(0o077)
     settings = load_settings(args)
     node = settings.node.name

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from commands.cli import logs
 from commands.cli.common import data_dir, load_settings, now, print_json, print_message
 from commands.cli.logs import escaped
 from commands.show.formats import count
@@ -26,7 +25,6 @@ _STORE_STOP_SECONDS = 2.0
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1: verify found differences, or rebuild left something out."""
-    logs.set_up_for_people()
     settings = load_settings(args)
     with _local_store(data_dir(args), settings):
         return _verify(args, settings) if args.action == "verify" else _rebuild(args, settings)

@@ -10,7 +10,6 @@ import stat
 import sys
 from pathlib import Path
 
-from commands.cli import logs
 from commands.cli.common import data_dir, print_message
 from commands.doctor import installed
 from commands.up.plan import MARKER
@@ -25,7 +24,6 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def run(args: argparse.Namespace) -> int:
     """Changes nothing unless every value is valid. UsageError, ConfigError."""
-    logs.set_up_for_people()
     changes = [_parsed(text) for text in args.changes]
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"

@@ -7,11 +7,9 @@ recorder looks at each block.
 from __future__ import annotations
 
 import argparse
-import secrets
 from collections.abc import Callable
 from typing import Any
 
-from commands.cli import logs
 from commands.cli.common import chosen_node, load_settings, load_settings_with_broker, now, print_json, print_message
 from commands.cli.times import parse_duration
 from commands.show.formats import clock
@@ -37,8 +35,6 @@ _STOPPED = "the recorder does not run;"
 
 
 def pause(args: argparse.Namespace) -> int:
-    """`imhearing pause [DURATION]`."""
-    logs.set_up_for_people()
     chosen = load_settings(args)
     length = parse_duration(args.duration) if args.duration is not None else None
     if length is not None and not MICROSECONDS <= length <= LONGEST_PAUSE * MICROSECONDS:
@@ -60,8 +56,6 @@ def pause(args: argparse.Namespace) -> int:
 
 
 def resume(args: argparse.Namespace) -> int:
-    """`imhearing resume`."""
-    logs.set_up_for_people()
     data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), lambda spool: spool.pause.remove(), {})
     _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
     return 0
@@ -69,7 +63,6 @@ def resume(args: argparse.Namespace) -> int:
 
 def send(args: argparse.Namespace) -> int:
     """`imhearing rotate`, `imhearing archive`: what has neither options nor another way than the broker."""
-    logs.set_up_for_people()
     chosen = load_settings_with_broker(args)
     command_type, done = SENT[args.command]
     data = ask(chosen.mqtt, chosen_node(args, chosen), command_type(id=new_id()))
@@ -79,7 +72,6 @@ def send(args: argparse.Namespace) -> int:
 
 def unannounce(args: argparse.Namespace) -> int:
     """`imhearing unannounce`: nothing of the node stays retained on the broker, and Home Assistant forgets it."""
-    logs.set_up_for_people()
     chosen = load_settings_with_broker(args)
     node = chosen_node(args, chosen)
     _take_back(chosen, node, "recorder", RecorderStatus)
@@ -129,7 +121,7 @@ def _take_back(chosen: Settings, node: str, role: Role, status_type: type[Servic
     retained = [event.topic_of(node) for event in EVENTS if event.RETAINED and event.TOPIC.startswith(f"{role}/")]
     if role == "recorder":
         retained.append(topics.discovery(node, chosen.mqtt.discovery or topics.HOME_ASSISTANT))
-    bus = Bus(chosen.mqtt, node, role, secrets.token_hex(4))
+    bus = Bus(chosen.mqtt, node, role)
     running: list[str] = []
 
     def heard(status: ServiceStatus, _retained: bool) -> None:

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-from commands.cli import logs
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
 from commands.cli.times import parse_range
@@ -31,7 +30,6 @@ _STATES = {"recording": "still being recorded", "paused": "paused", "future": "i
 
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
-    logs.set_up_for_people()
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
     target = target.expanduser()
     _check_target(option, target)

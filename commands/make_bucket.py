@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from commands.cli import logs
 from commands.cli.common import load_settings, print_message
 from edge.core.errors import ConfigError
 
@@ -13,7 +12,6 @@ def run(args: argparse.Namespace) -> int:
     """StoreError if the store refuses."""
     from edge.store.s3 import S3Store  # noqa: PLC0415 -- boto3, 40 MB
 
-    logs.set_up_for_people()
     settings = load_settings(args).s3
     if not settings.s3_bucket_name:
         raise ConfigError(["no bucket is configured; set [s3] s3_bucket_name"])

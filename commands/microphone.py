@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from commands.cli import logs
 from commands.cli.common import load_settings, now, print_json, print_message
 from commands.cli.logs import escaped
 from edge.configuration import calibration_file
@@ -25,7 +24,6 @@ def devices(args: argparse.Namespace) -> int:
     from edge.recorder.capture.gain import read_gain  # noqa: PLC0415
     from edge.recorder.capture.microphone import choose_device, list_devices  # noqa: PLC0415 -- PortAudio, which prints messages
 
-    logs.set_up_for_people()
     configured = load_settings(args).recorder.device
     found = list_devices()
     used = _used(found, configured)
@@ -63,7 +61,6 @@ def calibrate(args: argparse.Namespace) -> int:
     # NumPy and PortAudio, which only some commands need
     from edge.recorder.signal.calibration import from_calibrator, from_known_level  # noqa: PLC0415
 
-    logs.set_up_for_people()
     settings = load_settings(args)
     heard = _record(settings, args.seconds or _DEFAULT_SECONDS, args.gain)
     samples, rate = heard.samples, heard.form.rate

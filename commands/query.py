@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.cli import logs
 from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via, query_every_node
@@ -32,7 +31,6 @@ from query_service.queries.status import StatusAnswer
 
 
 def run(args: argparse.Namespace) -> int:
-    logs.set_up_for_people()
     via = chosen_via(args.via)
     query_type = _chosen_type(args.type)
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)

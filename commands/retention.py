@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from commands.cli import logs
 from commands.cli.common import load_settings_for_query, now, print_json, print_message
 from commands.cli.times import parse_range
 from commands.show.formats import count, precise
@@ -36,7 +35,6 @@ class ErasurePreview(NamedTuple):
 
 def hold(args: argparse.Namespace) -> int:
     """`imhearing hold`: protects a time range from deletion; without a range, lists the holds."""
-    logs.set_up_for_people()
     catalog = load_settings_for_query(args).catalog.db_path
     has_range = any((args.start, args.end, args.last))
     if args.release and not has_range:
@@ -64,7 +62,6 @@ def forget(args: argparse.Namespace) -> int:
 
     It writes an order beside the catalog; the archiver carries it out, and resumes it after any interruption.
     """
-    logs.set_up_for_people()
     settings = load_settings_for_query(args)
     start, end = parse_range(args.start, args.end, args.last, now())
     if end > now():

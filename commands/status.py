@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import threading
 
-from commands.cli import logs
 from commands.cli.common import load_settings_for_query, print_json
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via, query_every_node
@@ -31,7 +29,6 @@ _ROLES = ("recorder", "archiver", "query-service")
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if the node (with `--node all`, every node) is recording, else 1."""
-    logs.set_up_for_people()
     via = chosen_via(args.via)
     if args.node == EVERY_NODE:
         return _every_node(args, via)
@@ -135,7 +132,7 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
         if view.archiver is not None and all(role in view.services for role in _ROLES):
             complete.set()
 
-    bus = Bus(mqtt, node, "control", secrets.token_hex(4))
+    bus = Bus(mqtt, node, "control")
     bus.subscribe_all(take)
     bus.start()
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from commands.cli import logs
 from commands.cli.common import load_settings, now, print_message
 from commands.cli.times import parse_duration
 from commands.show import formats as show
@@ -16,7 +15,6 @@ from edge.embedded.ports import LOOPBACK
 def run(args: argparse.Namespace) -> int:
     from query_service.realtime.tokens import MAX_TTL_SECONDS, client_token  # noqa: PLC0415
 
-    logs.set_up_for_people()
     settings = load_settings(args)
     if not settings.ably.api_key.reveal():
         raise ConfigError(

@@ -6,11 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import queue
-import secrets
 import sys
 from typing import Any, NoReturn
 
-from commands.cli import logs
 from commands.cli.common import (
     chosen_node,
     load_settings_for_query,
@@ -41,7 +39,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a lost line is made an
 
 
 def run(args: argparse.Namespace) -> NoReturn:
-    logs.set_up_for_people()
     via = chosen_via(args.via)
     if via == "mqtt":
         _over_mqtt(args)
@@ -53,7 +50,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     settings = load_settings_with_broker(args)
     node = chosen_node(args, settings)
     inbox: queue.Queue[InboundMessage] = queue.Queue(10_000)
-    bus = Bus(settings.mqtt, node, "control", secrets.token_hex(4))
+    bus = Bus(settings.mqtt, node, "control")
     bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:

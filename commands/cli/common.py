@@ -112,6 +112,5 @@ def print_message(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Prints one line of JSON on standard output."""
     sys.stdout.write(wire.encode(value).decode() + "\n")
     sys.stdout.flush()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from edge.core.errors import OutputError
@@ -16,22 +14,16 @@ class _Output(io.TextIOWrapper):
     """Raises OutputError if it cannot be written, and BrokenPipeError, as usual, if the reader has closed the pipe."""
 
     def write(self, text: str) -> int:
-        with _reporting():
+        try:
             return super().write(text)
+        except OSError as problem:
+            raise _output_error(problem) from None
 
     def flush(self) -> None:
-        with _reporting():
+        try:
             super().flush()
-
-
-@contextlib.contextmanager
-def _reporting() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        raise OutputError(f"cannot write the output: {problem.strerror}") from None
+        except OSError as problem:
+            raise _output_error(problem) from None
 
 
 def install() -> None:
@@ -51,3 +43,9 @@ def install() -> None:
 def discard() -> None:
     """Redirects what is still buffered to /dev/null; Python would fail again on it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_error(problem: OSError) -> Exception:
+    if isinstance(problem, BrokenPipeError):
+        return problem
+    return OutputError(f"cannot write the output: {problem.strerror}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 import threading
 import time
@@ -127,7 +126,7 @@ class _LoginFailed(Exception):
 def _connect(node: NodeUnderTest, role: Role, connections: contextlib.ExitStack) -> Bus:
     """A bus that is connected, and closed with `connections`. _LoginFailed."""
     try:
-        bus = Bus(node.settings.mqtt, node.settings.node.name, role, secrets.token_hex(4))
+        bus = Bus(node.settings.mqtt, node.settings.node.name, role)
     except ConfigError as problem:
         key = "ca_file" if "ca_file" in str(problem) else "cert_file"
         raise _LoginFailed(fault("broker.login", str(problem), node.configure(f"mqtt.{key}="))) from None

@@ -168,5 +168,4 @@ def _describe(heard: Excerpt) -> str:
 
 
 def uses_microphone(recorder: Recorder) -> bool:
-    """Whether the recorder uses a sound card at all."""
     return recorder.source in ("auto", "microphone")

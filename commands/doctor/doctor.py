@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from commands.cli import logs
 from commands.cli.common import data_dir, load_settings, print_json, print_message
 from commands.cli.logs import escaped
 from commands.doctor import installed
@@ -40,13 +39,14 @@ _LABELS = {"ok": "ok     ", "warning": "WARNING", "fault": "FAULT  "}
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 if there is a fault; warnings alone give 0."""
-    logs.set_up_for_people()
     warnings.simplefilter("ignore")  # of libraries, which would appear between our lines
     for name in ("edge", "query_service", "commands"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the findings say the same
     try:
         node = _node(args)
-        found = examine(node) if _exists(node) else [_missing_node(node)]
+        # a node has a folder, even if nothing was recorded yet
+        exists = node.data_dir.is_dir() or node.settings.recorder.record_path.is_dir()
+        found = examine(node) if exists else [_missing_node(node)]
     except ConfigError as problem:
         found = [_settings_fault(text, args) for text in problem.faults]
     numbers = Counter(finding.state for finding in found)
@@ -111,11 +111,6 @@ def _node(args: argparse.Namespace) -> NodeUnderTest:
     default = folder / "config.ini"
     file: Path | None = args.config or (default if default.exists() else None)
     return NodeUnderTest(load_settings(args), folder, file, _is_written_by_up(default), KernelClock())
-
-
-def _exists(node: NodeUnderTest) -> bool:
-    """Whether the node has a folder at all, even if nothing was recorded yet."""
-    return node.data_dir.is_dir() or node.settings.recorder.record_path.is_dir()
 
 
 def _missing_node(node: NodeUnderTest) -> Finding:

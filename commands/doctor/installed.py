@@ -22,11 +22,6 @@ def is_installed(data_dir: Path, config_file: Path | None) -> bool:
     return data_dir == DATA and config_file == CONFIG
 
 
-def setup(installed: bool) -> str:
-    """The command that installs missing libraries and programs."""
-    return f"sudo {SETUP}" if installed else "scripts/setup"
-
-
 def broker_service() -> str:
     """The broker's service on this machine: the node's own if installed (it replaces Debian's), else Debian's."""
     return OWN_BROKER if (UNITS / f"{OWN_BROKER}.service").exists() else "mosquitto"

@@ -65,11 +65,9 @@ class NodeUnderTest(NamedTuple):
 
     @property
     def user(self) -> str:
-        """The node's user, as a shell word."""
         return installed.USER if self.installed else "$USER"
 
     def command(self, arguments: str) -> str:
-        """An `imhearing` command on this node."""
         if self.installed:
             return f"sudo imhearing {arguments}"
         options = f" --data {shlex.quote(str(self.data_dir))}"
@@ -92,8 +90,7 @@ class NodeUnderTest(NamedTuple):
         return f"imhearing up --data {shlex.quote(str(self.data_dir))}"
 
     def setup(self) -> str:
-        """The command that installs missing libraries and programs."""
-        return installed.setup(self.installed)
+        return f"sudo {installed.SETUP}" if self.installed else "scripts/setup"
 
     def give_back(self, path: Path) -> str:
         """The command that makes `path` and its contents the node's own again. Not by $USER, which sudo changes."""

@@ -180,5 +180,4 @@ def check_unfinished(node: NodeUnderTest, rules: Sequence[LifecycleRule]) -> Fin
 
 
 def _node_prefix(node: NodeUnderTest) -> str:
-    """The prefix of all keys of this node."""
     return f"{node.settings.s3.prefix}{node.settings.node.name}/"

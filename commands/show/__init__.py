@@ -1,4 +1,4 @@
 """Answers and messages as people read them.
 
-May import `core`, `messaging`, `query_service`, `queries` and `cli`. Start with `formats`: times, sizes, levels.
+May import `core`, `messaging`, `queries` and `cli`. Start with `formats`: times, sizes, levels.
 """

@@ -49,19 +49,19 @@ class NodeView:
         self.archiver: ArchiverState | None = None
         self.level: LevelMeasured | None = None
         self.last_chunk: ChunkCompleted | None = None
-        self.last_archive: ArchiveChanged | None = None
         self.chunks = 0
         self.archives = 0
         self.recent_events: deque[EventLine] = deque(maxlen=20)
 
     def apply(self, event: Event) -> str | None:
         """Updates the view; returns a line of text if the event is news."""
-        repeated = self._is_repeated(event)
+        known: Event | None = None
         match event:
             case ServiceStatus():
-                self.services[_ROLES[type(event)]] = event
+                role = _ROLES[type(event)]
+                known, self.services[role] = self.services.get(role), event
             case RecorderState():
-                self.recorder = event
+                known, self.recorder = self.recorder, event
             case ArchiverState():
                 self.archiver = event
             case LevelMeasured():
@@ -71,22 +71,11 @@ class NodeView:
                 self.last_chunk = event
             case ArchiveChanged(event="uploaded"):
                 self.archives += 1
-                self.last_archive = event
-        text = None if repeated else describe(event)
-        if text is not None:
-            self.recent_events.append(EventLine(event.at, text))
+        text = describe(event)
+        if text is None or (known is not None and describe(known) == text):  # repeated, as after each connection
+            return None
+        self.recent_events.append(EventLine(event.at, text))
         return text
-
-    def _is_repeated(self, event: Event) -> bool:
-        """Whether a state was merely repeated, as after each connection."""
-        match event:
-            case ServiceStatus():
-                known = self.services.get(_ROLES[type(event)])
-                return known is not None and known.state == event.state
-            case RecorderState():
-                known_state = self.recorder
-                return known_state is not None and describe(known_state) == describe(event)
-        return False
 
     def online(self, role: str) -> bool:
         status = self.services.get(role)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import secrets
 import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from commands.cli.common import print_message
@@ -20,7 +19,6 @@ from commands.up.display import Display, NodeSnapshot
 from commands.up.log_watch import LogWatch, without_stamp
 from commands.up.plan import ENTRY_POINT, StartPlan
 from edge import __version__
-from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError
 from edge.core.instant import Instant
 from edge.embedded.supervisor import ChildExit, Supervisor, describe_exit
@@ -34,37 +32,6 @@ _POLL_SECONDS = 0.25  # between checks of the children
 _RECORDER_SECONDS, _SERVICES_SECONDS, _SERVERS_SECONDS = 2.0, 3.3, 4.7
 
 
-class NodeMessages:
-    """Receives on the bus's thread, and hands the events to the main thread in `take`; `view` sums them up."""
-
-    def __init__(self, settings: Settings, since: Instant) -> None:
-        self.view = NodeView()
-        self._since = since
-        self._bus = Bus(settings.mqtt, settings.node.name, "control", secrets.token_hex(4))
-        self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(_CAPACITY)
-
-    def start(self) -> None:
-        self._bus.subscribe_all(self._receive)
-        self._bus.start()
-
-    def stop(self) -> None:
-        self._bus.stop()
-
-    def take(self, timeout: float) -> Iterator[tuple[Event, str | None]]:
-        """All events received, waiting up to `timeout` seconds for the first, each with its text if it is news."""
-        with contextlib.suppress(queue.Empty):
-            event, retained = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
-            while True:
-                # a retained event of an earlier run says nothing about now
-                if not retained or event.at >= self._since:
-                    yield event, self.view.apply(event)
-                event, retained = self._inbox.get_nowait()
-
-    def _receive(self, event: Event, retained: bool) -> None:
-        with contextlib.suppress(queue.Full):
-            self._inbox.put_nowait((event, retained))
-
-
 class LocalNode:
     """Call all methods from the main thread: children live only as long as the thread that started them."""
 
@@ -72,7 +39,10 @@ class LocalNode:
         self._folder, self._plan, self._display, self._deadline = folder, plan, display, deadline
         self._started = Instant.from_seconds(time.time())
         self._supervisor = Supervisor()
-        self._messages = NodeMessages(plan.settings, self._started)
+        self._view = NodeView()
+        self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(_CAPACITY)
+        self._bus = Bus(plan.settings.mqtt, plan.settings.node.name, "control")
+        self._bus.subscribe_all(self._receive)
         self._logs = LogWatch({})
         self._problems: deque[str] = deque(maxlen=8)
 
@@ -85,7 +55,7 @@ class LocalNode:
         if stopping():
             return
         self._logs = LogWatch({process.name: process.log for process in self._plan.processes})
-        self._messages.start()
+        self._bus.start()
         for process in self._plan.services:
             print_message(f"starting {process.name}")
             self._supervisor.start(process)
@@ -100,7 +70,7 @@ class LocalNode:
                 if time.monotonic() >= next_check:
                     next_check = time.monotonic() + _POLL_SECONDS
                     self._check_children()
-                self._display.refresh(self._messages.view, self._snapshot)
+                self._display.refresh(self._view, self._snapshot)
         finally:
             self._display.end()
 
@@ -109,19 +79,28 @@ class LocalNode:
         began = time.monotonic()
         killed = self._supervisor.stop(["recorder"], _RECORDER_SECONDS)
         killed += self._supervisor.stop(["archiver", "query-service"], began + _SERVICES_SECONDS - time.monotonic())
-        self._messages.stop()
+        self._bus.stop()
         self._show_events(0)  # published while stopping
         killed += self._supervisor.stop_all(began + _SERVERS_SECONDS - time.monotonic())
         return killed
 
     def summary(self) -> str:
-        """What was recorded and uploaded, in one line."""
-        view = self._messages.view
-        return f"{count(view.chunks, 'chunk')} finished, {count(view.archives, 'archive')} uploaded"
+        return f"{count(self._view.chunks, 'chunk')} finished, {count(self._view.archives, 'archive')} uploaded"
+
+    def _receive(self, event: Event, retained: bool) -> None:
+        """Called in the bus's thread."""
+        with contextlib.suppress(queue.Full):
+            self._inbox.put_nowait((event, retained))
 
     def _show_events(self, timeout: float) -> None:
-        for event, text in self._messages.take(timeout):
-            self._display.event(event, text)
+        """Shows all events received, waiting up to `timeout` seconds for the first."""
+        with contextlib.suppress(queue.Empty):
+            event, retained = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
+            while True:
+                # a retained event of an earlier run says nothing about now
+                if not retained or event.at >= self._started:
+                    self._display.event(event, self._view.apply(event))
+                event, retained = self._inbox.get_nowait()
 
     def _check_children(self) -> None:
         # logs first: they were written before the exit

@@ -27,7 +27,6 @@ class ScreenDisplay(Display):
     """A full screen, redrawn every second and soon after events; restores the terminal at the end."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._next = 0.0
 

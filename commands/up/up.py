@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from commands.cli import logs
 from commands.cli.common import data_dir, print_message
 from commands.up.display import Display, PlainDisplay
 from commands.up.local_node import LocalNode, commands_to_try
@@ -41,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
     """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
     settings = user_settings(folder, args.config, args.overrides)
-    logs.set_up_for_people()
     _check_source(settings)
     _make_folder(folder)
     with _lock(folder):

@@ -79,7 +79,6 @@ def _verbs_sent_by(account: Account | None) -> list[str]:
 
 
 def user_of(account: Account, node: str) -> str:
-    """The user name of an account."""
     return f"{node}-{account}"
 
 

@@ -7,6 +7,7 @@ bounded queue while the broker is away, those with an expiry no longer than that
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from edge.messaging.connection import (
     Login,
     Receipt,
     Trouble,
-    crosses_network_in_clear,
     topic_matches,
 )
 from edge.messaging.events import Event
@@ -30,23 +30,25 @@ from edge.messaging.subscriptions import E, EventHandler, MessageHandler, Subscr
 
 log = logging.getLogger(__name__)
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 class Bus:
     """One node's messages over one connection, which is kept up in the background. Raises ConfigError.
 
-    `role` is who we log in as, `will` what the broker publishes when we vanish. Handlers run in the connection's
-    thread, so they only enqueue. Nothing connects before `start`.
+    `role` is who we log in as, `instance` tells connections of one role apart, and the broker publishes `will` when we
+    vanish. Handlers run in the connection's thread, so they only enqueue. Nothing connects before `start`.
     """
 
-    def __init__(self, settings: Mqtt, node: str, role: Role, instance: str, will: Event | None = None) -> None:
+    def __init__(self, settings: Mqtt, node: str, role: Role, instance: str = "", will: Event | None = None) -> None:
         login = Login(
-            f"imhearing-{node}-{role}-{instance}",
+            f"imhearing-{node}-{role}-{instance or secrets.token_hex(4)}",
             *credentials(settings, role),
             tls_context(settings),
             None if will is None else message_of(will),
         )
         self._node = node
-        self._in_clear = crosses_network_in_clear(settings, login)
+        self._in_clear = bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
         self._outbox = Outbox(QUEUED_MESSAGES)
         self._subscriptions = Subscriptions(topic_matches)
         self._on_connected: list[Callable[[], object]] = []
@@ -61,7 +63,6 @@ class Bus:
         )
 
     def start(self) -> None:
-        """Connects in the background, again and again."""
         if self._in_clear:
             log.warning("the MQTT password crosses the network in clear text; set [mqtt] tls = on")
         self._connector.start()

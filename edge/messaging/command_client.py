@@ -31,7 +31,7 @@ def ask(
     settings: Mqtt, node: str, command: Command, timeout: float = 10.0, connect: float = _CONNECT_SECONDS
 ) -> dict[str, Any]:
     """Sends `command` to `node` and returns the answer's data. Raises DoorError without an answer, QueryRefused."""
-    bus = Bus(settings, node, "control", secrets.token_hex(4))
+    bus = Bus(settings, node, "control")
     answers: queue.Queue[InboundMessage] = queue.Queue(100)
     reply_to = topics.response(node, f"{command.VERB}/{secrets.token_hex(8)}")
     bus.subscribe_raw(reply_to, answers.put_nowait)

@@ -42,8 +42,6 @@ Call = Callable[[], None]
 
 
 class Incoming(NamedTuple):
-    """A request as it came, and where its answer goes."""
-
     verb: str
     payload: bytes
     answer_topic: str

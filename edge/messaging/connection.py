@@ -34,7 +34,6 @@ _TICK = 1.0  # seconds between looks at the keepalive
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds between two connections
 _SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 topic_matches = paho.topic_matches_sub
 
@@ -77,7 +76,6 @@ class Receipt:
             return False
 
     def wait(self, timeout: float) -> bool:
-        """Waits for the broker's acknowledgement."""
         try:
             self._info.wait_for_publish(timeout)
         except (RuntimeError, ValueError):
@@ -120,7 +118,9 @@ class BrokerConnection:
             log.exception("the MQTT library failed")
             self._failure = repr(problem)
         finally:
-            self._close_sockets()
+            if (broker := self._client.socket()) is not None:
+                broker.close()
+            self._wake_up.close()
         if self._ending == "refused":
             text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
             return Trouble("refused", text)
@@ -145,15 +145,6 @@ class BrokerConnection:
             if writable:
                 self._client.loop_write()
             self._client.loop_misc()  # keepalive
-
-    def _close_sockets(self) -> None:
-        if (broker := self._client.socket()) is not None:
-            broker.close()
-        self._wake_up.close()
-
-    def _wants_to_write(self, _client: Any, _userdata: Any, _socket: Any) -> None:
-        """Called in the thread that publishes, which must not write itself: it would wait for the broker."""
-        self._wake_up.set()
 
     def close(self) -> None:
         """Leaves the broker in good order: no last will is published."""
@@ -193,7 +184,8 @@ class BrokerConnection:
         if login.will is not None:
             client.will_set(login.will.topic, login.will.payload, login.will.qos, login.will.retain)
         client.on_socket_open = _send_at_once
-        client.on_socket_register_write = self._wants_to_write
+        # called in the thread that publishes, which must not write itself: it would wait for the broker
+        client.on_socket_register_write = lambda _client, _userdata, _socket: self._wake_up.set()
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._received
@@ -261,7 +253,6 @@ class ReconnectDelays:
         self._backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY, jitter=(0.5, 1.0), steady=_STEADY, chance=chance)
 
     def after(self, ending: Ending, lasted: float) -> float:
-        """Seconds to wait after a connection that lasted so many seconds."""
         at_least = _SLOW_DELAY if ending == "refused" else 0.0
         return self._backoff.next_delay(lasted if ending == "lost" else 0.0, at_least=at_least)
 
@@ -331,11 +322,6 @@ class Connector:
         self.trouble = trouble or self.trouble
 
 
-def crosses_network_in_clear(settings: Mqtt, login: Login) -> bool:
-    """Whether anybody on the network could read the password."""
-    return bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
-
-
 def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
     """Else what follows an acknowledgement of ours waits 40 ms for the broker to acknowledge that (RFC 896, 1122)."""
     if isinstance(opened, socket.socket):  # of a WebSocket we are given paho's own wrapper
@@ -343,7 +329,6 @@ def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
 
 
 def _connect_properties() -> Properties:
-    """What the broker need not even send us."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = 2 * MAX_PAYLOAD
     return properties

@@ -144,20 +144,19 @@ def _sound(node: str, unit: LevelUnit) -> dict[str, Component]:
 
 def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
     state, running = RecorderState.topic_of(node), _while_running(node, RecorderStatus)
-    common = {"state_topic": state, "availability": running}
     minutes = "((as_timestamp(value_json.until) - as_timestamp(value_json.since)) / 60) | round | int"
     return {
         "recording": {
-            **common,
             "platform": "switch",
             "name": "Recording",
             "icon": "mdi:microphone",
+            "state_topic": state,
             "value_template": "{{ 'OFF' if value_json.state == 'paused' else 'ON' }}",
             "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{" + _ID + ", \"on\": {{ 'true' if value == 'ON' else 'false' }}}",
+            "availability": running,
         },
         "pause_for": {
-            **common,
             "platform": "number",
             "name": "Pause for",
             "icon": "mdi:timer-pause",
@@ -166,31 +165,35 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "step": 1,
             "mode": "box",
             "unit_of_measurement": "min",
+            "state_topic": state,
             "value_template": "{{ " + minutes + " if value_json.state == 'paused' and value_json.until else 0 }}",
             "command_topic": topics.request(node, SwitchRecording.VERB),
             "command_template": "{% set m = value | float(0) %}{" + _ID + ", \"on\": {{ 'false' if m else 'true' }}"
             '{% if m %}, "seconds": {{ (m * 60) | round | int }}{% endif %}}',
+            "availability": running,
         },
         "paused_until": {
-            **common,
             "platform": "sensor",
             "name": "Paused until",
             "icon": "mdi:timer-sand",
             "device_class": "timestamp",
+            "state_topic": state,
             "value_template": "{{ value_json.until if value_json.state == 'paused' else None }}",
+            "availability": running,
         },
         "problem": {
-            **common,
             "platform": "binary_sensor",
             "name": "Recording problem",
             "device_class": "problem",
             "entity_category": "diagnostic",
+            "state_topic": state,
             "value_template": "{{ 'OFF' if value_json.state in ('recording', 'paused') and not value_json.input_fault"
             " else 'ON' }}",
             "json_attributes_topic": state,
             "json_attributes_template": "{{ {'state': value_json.state,"
             " 'reason': value_json.reason or value_json.hint, 'input_fault': value_json.input_fault,"
             " 'since': value_json.since, 'device': value_json.device} | tojson }}",
+            "availability": running,
         },
         "running": {
             "platform": "binary_sensor",
@@ -201,15 +204,16 @@ def _recording(node: str, unit: LevelUnit) -> dict[str, Component]:
             "value_template": "{{ 'ON' if value_json.state == 'online' else 'OFF' }}",
         },
         "last_gap": {
-            **common,
             "platform": "sensor",
             "name": "Last gap",
             "icon": "mdi:map-marker-path",
             "device_class": "timestamp",
             "entity_category": "diagnostic",
+            "state_topic": state,
             "value_template": "{{ value_json.last_gap.to if value_json.last_gap else None }}",
             "json_attributes_topic": state,
             "json_attributes_template": "{{ (value_json.last_gap or {}) | tojson }}",
+            "availability": running,
         },
         "rotate": {
             "platform": "button",

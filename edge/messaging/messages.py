@@ -33,14 +33,11 @@ class OutboundMessage(NamedTuple):
 
 
 def message_of(event: Event) -> OutboundMessage:
-    """The message that carries `event`."""
     deadline = None if event.EXPIRY is None else time.monotonic() + event.EXPIRY
     return OutboundMessage(event.topic, wire.encode(event), event.QOS, event.RETAINED, deadline)
 
 
 class Acknowledgement(Protocol):
-    """Whether the broker has acknowledged a message."""
-
     def is_published(self) -> bool: ...
 
 
@@ -72,8 +69,8 @@ class Outbox:
             self._waiting.append(message)
 
     def sent(self, message: OutboundMessage, receipt: Acknowledgement) -> None:
-        """Notes that a message was handed to the connection."""
-        self._forget_acknowledged()
+        while self._unacknowledged and self._unacknowledged[0][0].is_published():
+            self._unacknowledged.popleft()
         if message.qos and not message.retain:
             self._unacknowledged.append((receipt, message))
 
@@ -88,7 +85,3 @@ class Outbox:
         messages = [message for message in self._waiting if message.deadline is None or now < message.deadline]
         self._waiting.clear()
         return messages
-
-    def _forget_acknowledged(self) -> None:
-        while self._unacknowledged and self._unacknowledged[0][0].is_published():
-            self._unacknowledged.popleft()

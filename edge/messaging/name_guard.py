@@ -35,9 +35,6 @@ class Claim:
     def connected(self, now: float) -> None:
         self._connected_at = now
 
-    def is_settled(self, now: float) -> bool:
-        return self._connected_at is not None and now - self._connected_at >= SETTLED_SECONDS
-
     def heard(self, status: ServiceStatus, retained: bool, now: float) -> Move:
         """What to do about a status under our name."""
         if status.instance == self._instance:
@@ -47,7 +44,7 @@ class Claim:
             return "none"
         if status.state == "offline":
             return "insist"
-        if self.is_settled(now):
+        if self._connected_at is not None and now - self._connected_at >= SETTLED_SECONDS:
             # both held it, on brokers that were then joined: one must yield
             return "yield" if status.holds_name and status.instance < self._instance else "insist"
         if status.holds_name or status.instance < self._instance:

@@ -63,7 +63,6 @@ class ReplayCache:
         return "in_work" if seen.answer is None else seen.answer
 
     def finish(self, key: Key, answer: bytes) -> None:
-        """Keeps the answer for when the request is repeated."""
         seen = self._seen.get(key)
         if seen is not None and seen.answer is None:
             self._seen[key] = seen._replace(answer=answer)
@@ -176,7 +175,6 @@ class RequestPipeline:
             self._admitted += Counter()  # drops senders that have none
 
     def release(self, ticket: Ticket) -> None:
-        """Makes room for another request."""
         self._leave(ticket.sender)
 
     def withdraw(self, ticket: Ticket) -> None:

@@ -100,7 +100,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "query_service": ("edge.core", "edge.configuration", "edge.messaging"),
     "commands.cli": ("edge.core", "edge.configuration", "query_service"),
-    "commands.show": ("edge.core", "edge.messaging", "query_service", "query_service.queries", "commands.cli"),
+    "commands.show": ("edge.core", "edge.messaging", "query_service.queries", "commands.cli"),
     "commands.up": ("edge.*", "query_service.realtime", "commands.cli", "commands.show"),
     "commands.doctor": ("edge.*", "query_service.*", "commands.cli", "commands.show", "commands.up"),
     "commands": ("edge.*", "query_service.*"),
