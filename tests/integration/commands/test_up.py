@@ -232,23 +232,27 @@ def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
     environment.pop("COLUMNS", None)
     environment.pop("LINES", None)
     up = subprocess.Popen(
-        command(fresh(tmp_path), "--for", "6"), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
+        command(fresh(tmp_path)), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
     )
     os.close(theirs)
-    seen = _read_all(ours, 20)
+    seen = _read_until(
+        ours, ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal")
+    )
+    up.send_signal(signal.SIGINT)
+    seen += _read_until(ours, None)
+    os.close(ours)
     assert up.wait(DEADLINE) == 0
-    for words in ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal"):
-        assert words in seen
     assert "\x1b[?1049h" in seen  # a screen of its own,
     assert "\x1b[?1049l" in seen  # which gives back what was there
     lines = re.split(r"\x1b\[H|\r?\n", seen)
     assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in lines)
 
 
-def _read_all(descriptor: int, timeout: float) -> str:
-    data = b""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+def _read_until(descriptor: int, words: tuple[str, ...] | None) -> str:
+    """What is shown until all of `words` have been; None: until the other end is closed."""
+    data, deadline = b"", time.monotonic() + DEADLINE
+    while words is None or any(word not in data.decode("utf-8", "replace") for word in words):
+        assert time.monotonic() < deadline, data
         ready, _, _ = select.select([descriptor], [], [], 0.5)
         if not ready:
             continue
@@ -259,5 +263,4 @@ def _read_all(descriptor: int, timeout: float) -> str:
         if not more:
             break
         data += more
-    os.close(descriptor)
     return data.decode("utf-8", "replace")

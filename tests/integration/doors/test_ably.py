@@ -548,10 +548,10 @@ def test_the_real_service(tmp_path: Path) -> None:
 
 def test_twenty_clients_at_once_each_get_their_own_answers(settings: Settings) -> None:
     async def one(number: int) -> None:
-        async with api.connect(settings, "ably") as door:
+        async with api.connect(settings, "ably", timeout=DEADLINE) as door:
             for turn in range(3):
                 start = Instant(START + number * 1_000 + turn)
-                answer = await query_node(door, coverage(from_=start))
+                answer = await query_node(door, coverage(from_=start), DEADLINE)
                 assert isinstance(answer, CoverageAnswer)
                 assert answer.from_ == start
                 assert wire.encode(answer)

@@ -191,13 +191,15 @@ def test_a_sound_that_is_old_by_then_is_not_told_and_an_answer_is(mortal: Mortal
 def test_what_an_idle_connection_publishes_leaves_at_once(broker: BrokerAddress) -> None:
     with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
         client.subscribe("imhearing/porch/recorder/sound")
-        assert bus.wait_connected(5)
-        begin = time.monotonic()
-        for _ in range(20):
-            client.heard.clear()
-            bus.publish(sound())
-            client.await_on("imhearing/porch/recorder/sound")
-        assert time.monotonic() - begin < 5  # one that waits for the loop's next tick takes up to a second
+        assert bus.wait_connected(DEADLINE)
+
+        def publish_one_by_one() -> None:
+            for _ in range(150):  # one that waits for the loop's next tick takes up to a second
+                client.heard.clear()
+                bus.publish(sound())
+                client.await_on("imhearing/porch/recorder/sound")
+
+        wait_for_return(publish_one_by_one, "150 events have arrived one by one")
 
 
 def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
