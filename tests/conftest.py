@@ -20,23 +20,31 @@ settings.register_profile("imhearing", deadline=None, print_blob=True)
 settings.register_profile("campaign", parent=settings.get_profile("imhearing"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "imhearing"))
 
-OURS = ("edge", "query_service", "commands")  # the loggers of the product
+
+def _levels() -> dict[str, tuple[int, bool, bool]]:
+    loggers = {name: each for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    return {name: (each.level, each.disabled, each.propagate) for name, each in loggers.items()}
+
+
+_AT_FIRST = _levels()
+
+
+def _restore_loggers() -> None:
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger):
+            level, logger.disabled, logger.propagate = _AT_FIRST.get(name, (logging.NOTSET, False, True))
+            logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Commands set up logging for their process; here the process goes on with other tests."""
-    manager = logging.root.manager
-    for name in list(manager.loggerDict):  # a fixture of a whole module may have run a command
-        if name.partition(".")[0] in OURS:
-            logging.getLogger(name).setLevel(logging.NOTSET)
-    loggers = {name: logger for name, logger in manager.loggerDict.items() if isinstance(logger, logging.Logger)}
-    before = {name: (logger.level, logger.disabled, logger.propagate) for name, logger in loggers.items()}
-    root_level, disabled = logging.root.level, manager.disable
+    """Commands set up logging for their process; here the process goes on with other tests.
+
+    Before each test too: a fixture of a whole module may have run a command.
+    """
+    root_level, disabled = logging.root.level, logging.root.manager.disable
+    _restore_loggers()
     yield
-    for name, logger in manager.loggerDict.items():
-        if isinstance(logger, logging.Logger):
-            level, logger.disabled, logger.propagate = before.get(name, (logging.NOTSET, False, True))
-            logger.setLevel(level)
+    _restore_loggers()
     logging.root.setLevel(root_level)
     logging.disable(disabled)
