@@ -531,7 +531,7 @@ def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> 
         settings.catalog.db_path.rename(away)
         with running_service(settings):
             with pytest.raises(QueryRefused) as refused:
-                api.query(settings, "ably", start=START, end=END, timeout=DEADLINE)
+                api.query(settings, "ably", start=START, end=END, timeout=6)
             assert refused.value.code == "busy"
             away.rename(settings.catalog.db_path)
             assert isinstance(api.query(settings, "ably", start=START, end=END), CoverageAnswer)
