@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 
 from edge.configuration.settings import Recorder
-from tests.support.microphone import VirtualMicrophone, virtual_microphone
-from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.recording.recorder_process import RecorderProcess, running_recorder
 
 _SPEECH_DB, _NOISE_DB, _FULL_SCALE_DB = 60, 45, 94
 _TEXT = (

@@ -39,7 +39,7 @@ from edge.embedded import ports
 from edge.embedded.child import Child
 from edge.embedded.servers import broker_process
 from edge.messaging.home_assistant import discovery_payload
-from tests.support.s3 import running_store
+from tests.support.store.s3 import running_store
 
 NODE = "porch"
 ROOT = Path(__file__).parents[1]

@@ -23,9 +23,9 @@ from edge.spool.spool import Spool
 from query_service import api
 from query_service.api import Via
 from tests.campaigns.archiver_kill_points import PROCESS
-from tests.support.chunks import fill_spool, make_chunk, put_chunk
-from tests.support.node import running_node
-from tests.support.s3 import running_store
+from tests.support.nodes.running_node import running_node
+from tests.support.spool.chunks import fill_spool, make_chunk, put_chunk
+from tests.support.store.s3 import running_store
 from tests.support.wait import wait_until
 
 _TOGETHER = 30  # chunks of an archive

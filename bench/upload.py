@@ -30,8 +30,8 @@ from edge.configuration.settings import S3
 from edge.core import wire
 from edge.core.values import Encryption, SpoolState
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore, running_store
 
 MEGABYTE = 1_000_000
 

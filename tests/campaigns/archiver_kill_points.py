@@ -35,8 +35,8 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
 CALLS = ("fdatasync", "fsync", "pwrite64", "unlink", "sendto", "fcntl")

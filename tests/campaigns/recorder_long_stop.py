@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.core.values import Hole
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.recorded import Sound, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import Sound, holes_of, sound_of, streams_of
 
 RATE = 48_000
 _NEAR = 0.3  # seconds of sound: three blocks, of each of which a full server keeps a bit

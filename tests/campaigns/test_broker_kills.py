@@ -33,7 +33,7 @@ from edge.messaging.events import (
     SoundingChanged,
 )
 from edge.spool.spool import Spool
-from tests.support.mqtt import connected
+from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
 ROUNDS = int(os.environ.get("IMHEARING_ROUNDS", "4"))

@@ -25,10 +25,10 @@ from botocore.config import Config
 
 import imhearing
 from tests.compatibility.fixture import BUCKET, NODE, PART, first_part
-from tests.support.broker import running_broker
-from tests.support.fault_proxy import FaultProxy, running_proxy
-from tests.support.mqtt import Client, connected
-from tests.support.s3 import RunningStore, running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.mqtt import Client, connected
+from tests.support.store.fault_proxy import FaultProxy, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
 _ROOT = Path(__file__).parents[2]

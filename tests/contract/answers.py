@@ -11,7 +11,7 @@ from tests.contract import doors
 from tests.contract.fixed_spool import at
 from tests.contract.output import Output
 from tests.contract.redaction import plain_text, without_moment
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:

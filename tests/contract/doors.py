@@ -11,7 +11,7 @@ from ably import AblyRealtime
 from ably.types.message import Message
 from ably.types.tokendetails import TokenDetails
 
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 _TOPIC = "imhearing/porch/{}/query"

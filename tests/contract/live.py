@@ -14,7 +14,7 @@ from tests.contract.fixed_spool import DAY
 from tests.contract.output import Output
 from tests.contract.redaction import shape, without_moment
 from tests.contract.traffic import Seen
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:

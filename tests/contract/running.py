@@ -17,7 +17,7 @@ from typing import Any
 from tests.contract import answers, command, fixed_spool, live, storage, traffic
 from tests.contract.output import Output
 from tests.contract.redaction import shape
-from tests.support.mqtt import connected
+from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
 _ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from edge.core.instant import Instant
-from tests.support.microphone import VirtualMicrophone, find_run, virtual_microphone, write_noise
-from tests.support.node import RunningNode, running_node
+from tests.support.nodes.running_node import RunningNode, running_node
+from tests.support.recording.microphone import VirtualMicrophone, find_run, virtual_microphone, write_noise
 from tests.support.wait import wait_until
 
 RATE = 48_000

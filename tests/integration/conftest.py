@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.s3 import RunningStore, running_store
+from tests.support.store.s3 import RunningStore, running_store
 
 
 @pytest.fixture(scope="module")

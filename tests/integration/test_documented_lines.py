@@ -20,9 +20,9 @@ from edge.messaging.commands import COMMANDS
 from edge.messaging.events import EVENTS, Response
 from edge.messaging.topics import ROOT
 from edge.recorder import service
-from tests.support.broker import running_broker
-from tests.support.json_schema import faults
-from tests.support.mqtt import Client, connected
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.json_schema import faults
+from tests.support.messaging.mqtt import Client, connected
 from tests.support.wait import DEADLINE, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"

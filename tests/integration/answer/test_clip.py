@@ -26,10 +26,10 @@ from query_service.queries.clip import ClipAnswer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.values import ErrorAnswer, Gap
 from query_service.sound.fetch import FetchReport
-from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import server_in_thread
-from tests.support.s3 import RunningStore
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
+from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000

@@ -32,8 +32,8 @@ from edge.messaging.events import ArchiveChanged, ArchiverState, ArchiverStatus,
 from edge.messaging.messages import InboundMessage
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.chunks import (
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.spool.chunks import (
     BOOT,
     RATE,
     START,
@@ -44,8 +44,8 @@ from tests.support.chunks import (
     make_stream,
     put_chunk,
 )
-from tests.support.fault_proxy import FAULTS, Fault, running_proxy
-from tests.support.s3 import RunningStore, running_store
+from tests.support.store.fault_proxy import FAULTS, Fault, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
 FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)

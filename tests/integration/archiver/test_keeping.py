@@ -35,11 +35,11 @@ from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
 from query_service.queries.values import Expired
-from tests.support.archiver import make_eraser, make_policy
-from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
-from tests.support.fault_proxy import running_proxy
-from tests.support.s3 import RunningStore, running_store
-from tests.support.small_disk import SpoolOnSmallDisk
+from tests.support.archiver.parts import make_eraser, make_policy
+from tests.support.spool.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
+from tests.support.spool.small_disk import SpoolOnSmallDisk
+from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
 SECOND = 1_000_000

@@ -28,9 +28,9 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import DiscardedChunk, Hole, SoundSpan
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from tests.support.archiver import make_cleanup, make_deletions
-from tests.support.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.archiver.parts import make_cleanup, make_deletions
+from tests.support.spool.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore, running_store
 
 PREFIX, NODE = "imhearing/", "porch"
 STREAMS = ("20260303T220000Z-abcd", "20260303T221000Z-efgh")

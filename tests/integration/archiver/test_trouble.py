@@ -29,10 +29,10 @@ from edge.core.values import Hole
 from edge.messaging.events import ArchiveChanged, ArchiverState, Event, Progress
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
-from tests.support.archiver import make_cleanup, make_deletions, make_eraser, make_policy, make_retention
-from tests.support.chunks import START, audio_bytes, fill_spool, make_chunk, make_stream
+from tests.support.archiver.parts import make_cleanup, make_deletions, make_eraser, make_policy, make_retention
 from tests.support.kernel import TurnedClock
-from tests.support.small_disk import SpoolOnSmallDisk
+from tests.support.spool.chunks import START, audio_bytes, fill_spool, make_chunk, make_stream
+from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000

@@ -24,7 +24,7 @@ from edge.catalog.values import pack, unpack
 from edge.core.errors import CatalogBusy, CatalogDamaged, CatalogError
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Levels, SoundSpan, Where
-from tests.support.chunks import START, STREAM, make_chunk, make_stream
+from tests.support.spool.chunks import START, STREAM, make_chunk, make_stream
 from tests.support.wait import DEADLINE, wait_until
 
 TARGET = Destination("sounds", "imhearing/", "porch")
@@ -472,7 +472,7 @@ _WRITER = """
 import sys
 from pathlib import Path
 from edge.catalog import Catalog
-from tests.support.chunks import make_chunk
+from tests.support.spool.chunks import make_chunk
 catalog = Catalog(Path(sys.argv[1]))
 for seq in range(100_000):
     catalog.registration.add_chunks([make_chunk(seq, b"x")])

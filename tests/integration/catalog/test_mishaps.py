@@ -30,8 +30,8 @@ from edge.core.errors import CatalogDamaged, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Chunk, SoundSpan, Stream
 from edge.spool.spool import Spool
-from tests.support.archiver import make_eraser
-from tests.support.chunks import START, STREAM, fill_spool, make_chunk, make_stream
+from tests.support.archiver.parts import make_eraser
+from tests.support.spool.chunks import START, STREAM, fill_spool, make_chunk, make_stream
 from tests.support.wait import DEADLINE, wait_until
 
 TARGET = Destination("sounds", "imhearing/", "porch")

@@ -16,7 +16,7 @@ from edge.catalog import Catalog, CatalogReader
 from edge.catalog.file import RESERVE
 from edge.core.errors import CatalogError
 from edge.core.instant import FIRST, LAST, Instant
-from tests.support.chunks import STREAM, audio_bytes, make_chunk, make_stream
+from tests.support.spool.chunks import STREAM, audio_bytes, make_chunk, make_stream
 
 
 @pytest.fixture

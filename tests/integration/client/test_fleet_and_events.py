@@ -35,11 +35,11 @@ from query_service.queries.status import StatusAnswer
 from query_service.queries.values import refusal
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import claims_of, client_token, node_token
-from tests.support import realtime
-from tests.support.broker import running_broker
-from tests.support.chunks import START, STREAM
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import in_loop, running_server, server_in_thread
+from tests.support.messaging import realtime
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import in_loop, running_server, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import START, STREAM
 from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000

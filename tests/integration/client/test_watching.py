@@ -37,10 +37,10 @@ from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import node_token
 from tests.integration.doors.test_ably import RawClient, body, raw_client
-from tests.support.broker import running_broker
-from tests.support.chunks import BOOT, RATE, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import in_loop, now, running_server, server_in_thread
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import in_loop, now, running_server, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import BOOT, RATE, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000

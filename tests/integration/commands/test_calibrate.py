@@ -17,8 +17,8 @@ from edge.configuration import calibration_file
 from edge.core.errors import CalibrationError
 from edge.core.instant import Instant
 from edge.recorder.capture import gain
-from tests.support.microphone import VirtualMicrophone, virtual_microphone
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.recording.recorder_process import running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
 MADE = calibration_file.Calibration(

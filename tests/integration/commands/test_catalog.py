@@ -26,8 +26,8 @@ from edge.store.s3 import S3Store
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.protocol import Request
 from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
-from tests.support.chunks import START, fill_spool, make_chunk
-from tests.support.s3 import RunningStore
+from tests.support.spool.chunks import START, fill_spool, make_chunk
+from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE
 
 __all__ = ["settings", "store"]  # fixtures

@@ -29,13 +29,13 @@ from edge.embedded.child import Child, ProcessSpec
 from edge.embedded.servers import find_mosquitto
 from edge.messaging.access import ETC
 from edge.spool.spool import Spool
-from tests.support.breakable_node import BreakableNode
-from tests.support.broker import running_broker
-from tests.support.chunks import BOOT, START, STREAM, fill_spool
-from tests.support.fault_proxy import Request, running_proxy
-from tests.support.microphone import VirtualMicrophone, virtual_microphone, write_noise
-from tests.support.realtime import server_in_thread
-from tests.support.s3 import RunningStore, running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.breakable_node import BreakableNode
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone, write_noise
+from tests.support.spool.chunks import BOOT, START, STREAM, fill_spool
+from tests.support.store.fault_proxy import Request, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, or another user")

@@ -17,7 +17,7 @@ from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
 from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
-from tests.support.s3 import running_store
+from tests.support.store.s3 import running_store
 
 # as the S3 API reference shows them: GetBucketLifecycleConfiguration, and its errors
 RULES = """<?xml version="1.0" encoding="UTF-8"?>

@@ -20,11 +20,11 @@ from edge.catalog.tables import Tables
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from query_service.realtime import tokens
-from tests.support.breakable_node import BreakableNode
-from tests.support.chunks import BOOT, START, STREAM, fill_spool, make_stream
-from tests.support.realtime import server_in_thread
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.rights import not_as_root
-from tests.support.s3 import RunningStore
+from tests.support.spool.chunks import BOOT, START, STREAM, fill_spool, make_stream
+from tests.support.store.s3 import RunningStore
 
 CARD = "USB Audio: - (hw:1,0)"
 FAKE_AMIXER = """#!/bin/sh

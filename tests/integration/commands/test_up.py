@@ -22,7 +22,7 @@ import pytest
 
 from commands.up.plan import load_state
 from edge.embedded import ports
-from tests.support.node import ROLES, RunningNode, running_node
+from tests.support.nodes.running_node import ROLES, RunningNode, running_node
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow

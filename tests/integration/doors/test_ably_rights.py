@@ -21,8 +21,8 @@ from query_service.queries.protocol import Request, new_id
 from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
 from query_service.queries.values import ErrorAnswer
 from query_service.realtime.tokens import client_token
-from tests.support import realtime
-from tests.support.realtime import in_loop, running_server
+from tests.support.messaging import realtime
+from tests.support.messaging.realtime import in_loop, running_server
 from tests.support.wait import DEADLINE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"

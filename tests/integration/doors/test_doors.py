@@ -35,12 +35,12 @@ from query_service.queries.protocol import Answer, Request, new_id, read_answer,
 from query_service.queries.status import StatusAnswer
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
 from tests.integration.doors.test_ably import raw_client, serving
-from tests.support import realtime
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.chunks import START
-from tests.support.mqtt import connected
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import in_loop, server_in_thread
+from tests.support.messaging import realtime
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.mqtt import connected
+from tests.support.messaging.realtime import in_loop, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE
 
 SECOND = 1_000_000

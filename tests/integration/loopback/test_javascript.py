@@ -16,9 +16,9 @@ from edge.core.instant import Instant
 from query_service import api
 from query_service.queries.protocol import GoodAnswer, read_answer
 from query_service.realtime.tokens import client_token, node_token
-from tests.support.chunks import START
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import now, server_in_thread
+from tests.support.messaging.realtime import now, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import START
 
 # one process for all of this file: `npm ci` is not for two at once
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("javascript")]

@@ -22,7 +22,7 @@ from query_service.loopback.connections import ServerLimits
 from query_service.loopback.protocol import AblyMessage as WireMessage
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
-from tests.support.realtime import (
+from tests.support.messaging.realtime import (
     client,
     client_auth,
     connected,

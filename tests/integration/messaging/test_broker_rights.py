@@ -16,8 +16,8 @@ from edge.messaging import topics
 from edge.messaging.access import ACCOUNTS, Account, user_of
 from edge.messaging.commands import EVERY_VERB
 from edge.messaging.events import EVENTS
-from tests.support.mqtt import connected
-from tests.support.secure_broker import SecureBroker, secure_broker, set_up
+from tests.support.messaging.mqtt import connected
+from tests.support.messaging.secure_broker import SecureBroker, secure_broker, set_up
 
 OWN = "imhearing/porch"
 MARKER = f"{OWN}/recorder/status"  # which every account may read

@@ -28,9 +28,9 @@ from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.mqtt import Heard, connected
-from tests.support.secure_broker import SecureBroker, secure_broker
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.mqtt import Heard, connected
+from tests.support.messaging.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
 

@@ -28,9 +28,9 @@ from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
 from edge.recorder import service
 from edge.spool.spool import Spool
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.json_schema import faults
-from tests.support.mqtt import Client, Heard, connected
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.json_schema import faults
+from tests.support.messaging.mqtt import Client, Heard, connected
 from tests.support.wait import DEADLINE, wait_until
 
 OWN = "imhearing/porch"

@@ -21,8 +21,8 @@ from edge.configuration import loader as config
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.spool.spool import Spool
-from tests.support.recorded import chunks_of, holes_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, holes_of, streams_of
 from tests.support.wait import wait_until
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.recorded import chunks_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, streams_of
 from tests.support.wait import wait_until
 
 

@@ -14,7 +14,7 @@ import pytest
 from edge.core.values import PauseOrder
 from edge.recorder.durable.sealing import file_system
 from tests.support.kernel import NOON
-from tests.support.scripted import FRAMES, RATE, Rig
+from tests.support.recording.scripted import FRAMES, RATE, Rig
 
 pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.recorded import aligned, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import aligned, holes_of, sound_of, streams_of
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("recorder.source=microphone", "recorder.record_period=60", "mqtt.host=127.0.0.1", "mqtt.port=1")

@@ -16,9 +16,9 @@ import pytest
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder
 from edge.spool.spool import Spool
-from tests.support.microphone import VirtualMicrophone, virtual_microphone, write_noise
-from tests.support.recorded import Sound, aligned, chunks_of, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import Sound, aligned, chunks_of, holes_of, sound_of, streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from edge.core.values import Chunk, Hole, PauseOrder
 from edge.recorder.context import Tuning
 from edge.spool.thresholds import Limits
 from tests.support.kernel import NOON, TurnedClock
-from tests.support.scripted import LOST, RATE, Rig
+from tests.support.recording.scripted import LOST, RATE, Rig
 
 HOUR = 3_600
 DAY = 86_400

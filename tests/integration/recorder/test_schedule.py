@@ -12,7 +12,7 @@ from edge.core.values import Hole, PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
 from tests.support.kernel import NOON, TurnedClock
-from tests.support.scripted import Rig
+from tests.support.recording.scripted import Rig
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
-from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
 from tests.support.kernel import TurnedClock
-from tests.support.recorded import holes_of, streams_of
-from tests.support.recorder_process import running_recorder
-from tests.support.scripted import Rig
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.recording.scripted import Rig
+from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
+from tests.support.spool.recorded import holes_of, streams_of
 from tests.support.wait import wait_until
 
 KEY = pyrage.x25519.Identity.generate()

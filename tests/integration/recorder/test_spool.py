@@ -19,9 +19,9 @@ import soundfile
 from edge.core.values import SpoolState
 from edge.recorder.durable.sealing import file_system
 from edge.spool.spool import Spool
-from tests.support.microphone import write_noise
-from tests.support.recorded import holes_of, sound_of, streams_of
-from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.recording.microphone import write_noise
+from tests.support.recording.recorder_process import RecorderProcess, running_recorder
+from tests.support.spool.recorded import holes_of, sound_of, streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ import soundfile
 from edge.core.ids import chunk_id
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from tests.support.breakable_node import BreakableNode
-from tests.support.chunks import BOOT, START, STREAM, make_stream
-from tests.support.recorded import streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.nodes.breakable_node import BreakableNode
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.chunks import BOOT, START, STREAM, make_stream
+from tests.support.spool.recorded import streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 ALONE = ("mqtt.host=127.0.0.1", "mqtt.port=1")

@@ -20,10 +20,10 @@ from query_service import api
 from query_service.answer.node_answers import Presigner
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
-from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
-from tests.support.query_node import QueryNode
-from tests.support.relay import counting_relay
-from tests.support.s3 import RunningStore
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
+from tests.support.store.relay import counting_relay
+from tests.support.store.s3 import RunningStore
 
 SECOND = 1_000_000
 

@@ -21,10 +21,10 @@ from edge.core.instant import Instant
 from edge.core.values import Encryption
 from query_service import api
 from query_service.sound.export import export_sound
-from tests.support.chunks import START, put_chunk
-from tests.support.query_node import QueryNode
-from tests.support.realtime import in_loop
-from tests.support.s3 import RunningStore
+from tests.support.messaging.realtime import in_loop
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import START, put_chunk
+from tests.support.store.s3 import RunningStore
 
 KEY = pyrage.x25519.Identity.generate()
 END = Instant(START + 4_000_000)

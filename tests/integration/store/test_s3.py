@@ -24,8 +24,8 @@ from edge.configuration.settings import S3, Secret
 from edge.core.errors import ChunkDamaged, StoreBlocked, StoreError, StoreUnreachable
 from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound
 from edge.store.s3 import S3Store
-from tests.support.fault_proxy import FAULTS, Fault, FaultProxy, running_proxy
-from tests.support.s3 import RunningStore
+from tests.support.store.fault_proxy import FAULTS, Fault, FaultProxy, running_proxy
+from tests.support.store.s3 import RunningStore
 
 PART = 5 * 1024 * 1024  # the least that S3 takes
 KEY = "imhearing/porch/2026/03/03/20260303T220000Z-abcd-000000-01234567.zip"

@@ -22,11 +22,11 @@ from query_service.queries.levels import LevelStep
 from query_service.queries.values import Cut, Expired, Gap, Interval, Paused, Pending, Recorded, Recording
 from query_service.telemetry.report import DayTally
 from query_service.telemetry.reporting import Metrics, NodeWatch, report_daily, report_on
-from tests.support.broker import running_broker
-from tests.support.chunks import STREAM
 from tests.support.kernel import TurnedClock
-from tests.support.query_node import QueryNode
-from tests.support.realtime import in_loop
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import in_loop
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import STREAM
 
 DAY = Instant.parse("2026-03-03T00:00:00Z")
 HOUR = 3_600_000_000

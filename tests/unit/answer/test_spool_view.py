@@ -13,7 +13,7 @@ from edge.core.instant import Instant
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from query_service.answer.spool_view import SpoolWatcher
-from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
+from tests.support.spool.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
 
 
 def begun_chunk(folder: Path) -> tuple[Spool, Path]:

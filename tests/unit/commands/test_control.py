@@ -16,7 +16,7 @@ from edge.core.kernel_clock import KernelClock
 from edge.core.values import SpoolState
 from edge.embedded import ports
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START
+from tests.support.spool.chunks import BOOT, START
 
 
 @pytest.fixture

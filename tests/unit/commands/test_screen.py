@@ -9,7 +9,7 @@ from commands.show.node_view import NodeView, describe
 from commands.up.screen import draw
 from edge.core.instant import MICROSECONDS, Instant
 from edge.messaging.events import RecorderState, ThresholdCrossed
-from tests.support.chunks import START
+from tests.support.spool.chunks import START
 from tests.unit.commands.test_show import every_event, snapshot
 
 SYNTHETIC = RecorderState(at=START, node="porch", state="recording", since=START, device="synthetic scene")

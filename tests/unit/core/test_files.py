@@ -19,7 +19,7 @@ from edge.core.files import temporary_beside, write_atomically
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
-from tests.support.chunks import audio_bytes, make_chunk
+from tests.support.spool.chunks import audio_bytes, make_chunk
 
 _PROCESSES = 3
 _ROUNDS = 200

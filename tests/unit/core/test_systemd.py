@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.core.systemd import Heartbeat
-from tests.support.fake_systemd import FakeSystemd
+from tests.support.nodes.fake_systemd import FakeSystemd
 
 
 class Clock:

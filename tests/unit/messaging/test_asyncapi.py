@@ -14,7 +14,7 @@ from edge.core import wire
 from edge.messaging.commands import COMMANDS
 from edge.messaging.events import EVENTS, Response
 from tests import asyncapi
-from tests.support.json_schema import faults
+from tests.support.messaging.json_schema import faults
 
 STRUCTS: list[type[Any]] = [*EVENTS, *COMMANDS, Response]
 

@@ -20,8 +20,8 @@ from edge.recorder.facts import MeasuredBlock, sound_cut_off
 from edge.recorder.signal.input_watch import InputFault
 from edge.recorder.signal.levels import BlockLevels, SecondLevels
 from edge.spool.thresholds import Limits
-from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream
 from tests.support.kernel import TurnedClock
+from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream
 
 
 class Memory:

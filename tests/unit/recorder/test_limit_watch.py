@@ -11,8 +11,8 @@ from edge.recorder.limit_watch import StoreWatch
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
-from tests.support.chunks import START, audio_bytes, make_chunk, put_chunk
 from tests.support.kernel import TurnedClock
+from tests.support.spool.chunks import START, audio_bytes, make_chunk, put_chunk
 from tests.support.wait import wait_until
 
 

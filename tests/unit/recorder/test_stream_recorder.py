@@ -25,8 +25,8 @@ from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.chunks import BOOT, RATE, START, make_stream
 from tests.support.kernel import TurnedClock
+from tests.support.spool.chunks import BOOT, RATE, START, make_stream
 
 
 class RecordedFacts(RecorderObserver):

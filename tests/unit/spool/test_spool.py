@@ -11,8 +11,8 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder, SpoolState
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.rights import not_as_root
+from tests.support.spool.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
 
 HOSTILE = [
     "20260303T220000Z-abcd-000000.flac\n", "20260303T220000Z-abcd-000000.flac.bak",

@@ -15,7 +15,7 @@ from edge.core.errors import WireError
 from edge.core.ids import ArchiveId
 from edge.core.instant import Instant
 from edge.core.values import Chunk, DiscardedChunk, GoneCause, SoundSpan, Stream
-from tests.support.chunks import STREAM, make_chunk, make_stream
+from tests.support.spool.chunks import STREAM, make_chunk, make_stream
 
 TARGET = Destination("sounds", "imhearing/", "porch")
 sizes = st.lists(st.integers(0, 100), max_size=40)

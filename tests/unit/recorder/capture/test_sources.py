@@ -15,7 +15,7 @@ from edge.core.errors import FileUnplayable
 from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import EndOfSound, Samples, SoundSource, block_frames
 from edge.recorder.capture.sources import SourceChoice
-from tests.support.microphone import write_noise
+from tests.support.recording.microphone import write_noise
 
 
 def recorder_settings(folder: Path, source: Path) -> Recorder:

@@ -14,7 +14,7 @@ from edge.recorder.durable.journal import Journal
 from edge.recorder.timing.clock import Belief
 from edge.recorder.timing.correction import believed_end, correct_streams, corrected_state, corrected_stream, real_holes
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, make_chunk, make_stream
+from tests.support.spool.chunks import BOOT, START, make_chunk, make_stream
 
 HOUR = 3_600_000_000
 

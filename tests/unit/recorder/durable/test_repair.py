@@ -24,8 +24,8 @@ from edge.spool import limits
 from edge.spool.chunks import SpoolChunks
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.kernel import TurnedClock
+from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 
 KERNEL = TurnedClock()
 

@@ -18,7 +18,7 @@ from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service import service
 from query_service.loopback.server import RealtimeServer
-from tests.support.chunks import STREAM, fill_spool
+from tests.support.spool.chunks import STREAM, fill_spool
 from tests.support.wait import DEADLINE
 
 

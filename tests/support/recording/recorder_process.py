@@ -1,4 +1,4 @@
-"""The recorder as a separate process: `python -m tests.support.recorder_process DATA [SECTION.KEY=VALUE]...`."""
+"""The recorder as a process: `python -m tests.support.recording.recorder_process DATA [SECTION.KEY=VALUE]...`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge.spool.chunks import PartFile
 from edge.spool.spool import Spool
 from tests.support.wait import DEADLINE, wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class RecorderProcess:
@@ -76,7 +76,7 @@ class RecorderProcess:
 
 
 def command(data: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.support.recorder_process", str(data), "node.name=porch"]
+    return [sys.executable, "-m", "tests.support.recording.recorder_process", str(data), "node.name=porch"]
 
 
 @contextlib.contextmanager

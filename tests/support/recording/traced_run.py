@@ -12,7 +12,7 @@ from typing import Literal
 
 from edge.core.values import AudioFormat
 from edge.spool.spool import Spool
-from tests.support.recorder_run import record_file
+from tests.support.recording.recorder_run import record_file
 from tests.support.wait import DEADLINE, wait_until
 
 Who = Literal["recorder", "disk"]  # the recorder's own thread, or that of the disk

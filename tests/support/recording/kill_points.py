@@ -15,9 +15,9 @@ from edge.core.ids import stream_of
 from edge.core.values import AudioFormat
 from edge.recorder.durable.chunk_writer import digest
 from edge.spool.spool import Spool
-from tests.support.recorded import chunks_of, sound_of, streams_of
-from tests.support.recorder_run import BLOCK_FRAMES, RunProgress, read_progress, record_file
-from tests.support.traced_run import Who, run_traced
+from tests.support.recording.recorder_run import BLOCK_FRAMES, RunProgress, read_progress, record_file
+from tests.support.recording.traced_run import Who, run_traced
+from tests.support.spool.recorded import chunks_of, sound_of, streams_of
 
 CALLS = ("write", "openat", "fsync", "rename", "unlink")
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling, or writing
