@@ -30,17 +30,11 @@ from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from tests.support.archiver.parts import make_cleanup, make_deletions
 from tests.support.spool.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.store.s3 import RunningStore, running_store
+from tests.support.store.s3 import RunningStore
 
 PREFIX, NODE = "imhearing/", "porch"
 STREAMS = ("20260303T220000Z-abcd", "20260303T221000Z-efgh")
 HOUR = 3_600_000_000
-
-
-@pytest.fixture
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture

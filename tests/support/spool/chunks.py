@@ -20,6 +20,7 @@ BOOT = "6e1c2a9e-3c6f-4a54-9a52-0d6c3f1f8f11"
 STREAM = "20260303T220000Z-abcd"
 START = Instant.parse("2026-03-03T22:00:00Z")
 RATE = 8_000
+SECOND = 1_000_000  # in microseconds
 
 
 def audio_bytes(seed: int, frames: int = RATE, audio_format: str = "flac") -> bytes:
