@@ -1,10 +1,9 @@
-"""A full disk does not keep the catalog from saying what may go; an older schema is brought up to date."""
+"""A full disk does not keep the catalog from recording what may be deleted."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,7 @@ def _fill(folder: Path) -> None:
     assert os.statvfs(folder).f_bavail == 0
 
 
-def _planned(catalog: Catalog) -> str:
+def _commit_large_plan(catalog: Catalog) -> str:
     chunks = [make_chunk(seq, audio_bytes(seq)) for seq in range(50)]
     catalog.registration.put_stream(make_stream())
     catalog.registration.add_chunks(chunks)
@@ -52,7 +51,7 @@ def _planned(catalog: Catalog) -> str:
 def test_on_a_full_disk_the_catalog_still_commits(small_disk: Path) -> None:
     path = small_disk / "catalog.db"
     with contextlib.closing(Catalog(path)) as catalog:
-        archive_id = _planned(catalog)
+        archive_id = _commit_large_plan(catalog)
         assert path.with_name("catalog.db.reserve").stat().st_blocks * 512 >= RESERVE
         _fill(small_disk)
         catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
@@ -67,7 +66,7 @@ def test_without_the_reserve_it_could_not(small_disk: Path) -> None:
     """What the test above proves nothing without."""
     path = small_disk / "catalog.db"
     with contextlib.closing(Catalog(path)) as catalog:
-        archive_id = _planned(catalog)
+        archive_id = _commit_large_plan(catalog)
         _fill(small_disk)
         path.with_name("catalog.db.reserve").unlink()
         _fill(small_disk)
@@ -75,19 +74,3 @@ def test_without_the_reserve_it_could_not(small_disk: Path) -> None:
             catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
     with contextlib.closing(CatalogReader(path)) as reader:
         assert not any(row.where for row in reader.chunks_between(FIRST, LAST, 99))
-
-
-def test_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.db"
-    with contextlib.closing(Catalog(path)) as catalog:
-        archive_id = _planned(catalog)
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        for column in ("replaces", "gone", "deleted_at"):
-            connection.execute(f'ALTER TABLE "archives" DROP COLUMN "{column}"')
-        connection.execute("PRAGMA user_version = 1")
-    with contextlib.closing(Catalog(path)) as catalog:
-        [archive] = catalog.archive_records.open_plans()
-        assert (archive.archive_id, archive.gone) == (archive_id, None)
-        catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
-        catalog.deletions.expire_archive(archive_id)
-        assert [doomed.archive_id for doomed in catalog.archive_records.pending_deletion()] == [archive_id]
