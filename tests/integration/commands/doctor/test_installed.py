@@ -20,7 +20,7 @@ from edge.core.kernel_clock import KernelClock
 from edge.messaging.access import ACCOUNTS, ETC
 from tests.support.wait import DEADLINE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NODE = NodeUnderTest(Settings(), installed.DATA, installed.CONFIG, by_up=False, kernel=KernelClock())
 RESTART = "sudo systemctl restart imhearing.target"
 CREDSTORE = "sudo install -m 600 /dev/stdin /etc/credstore"
