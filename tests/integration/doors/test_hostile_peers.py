@@ -27,7 +27,7 @@ from query_service.queries.protocol import Answer, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
-from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
+from tests.support.messaging.http_door import JSON, TOKEN, get, made_up_door
 from tests.support.messaging.realtime import in_loop, running_server
 from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE
