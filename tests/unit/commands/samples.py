@@ -21,6 +21,7 @@ from edge.messaging.events import (
 from tests.support.spool.chunks import START, STREAM
 
 ARCHIVE = f"{STREAM}-000000-0123abcd"
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
 
 
 def snapshot(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> NodeSnapshot:

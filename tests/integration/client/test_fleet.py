@@ -1,0 +1,68 @@
+"""One query to several nodes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec.structs import replace
+
+from edge.configuration.settings import Settings
+from query_service import api
+from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.protocol import Request, new_id
+from query_service.queries.status import StatusAnswer
+from query_service.realtime.link import Link
+from query_service.realtime.tokens import node_token
+from tests.support.messaging.realtime import now, server_in_thread
+from tests.support.nodes.all_doors import END
+from tests.support.spool.chunks import START
+from tests.support.wait import DEADLINE
+
+
+def test_every_node_answers_one_question(fleet: Settings) -> None:
+    told = api.query_all(fleet, start=START, end=END)
+    assert (sorted(told.answers), told.refused, told.silent) == (["porch", "shed"], {}, ())
+    for name, chunks in (("porch", 5), ("shed", 3)):
+        answer = told.answers[name]
+        assert isinstance(answer, CoverageAnswer)
+        assert answer.node == name
+        assert sum(type(interval).__name__ == "Pending" for interval in answer.intervals) == chunks
+    statuses = api.query_all(fleet, type="status").answers
+    assert all(isinstance(answer, StatusAnswer) and answer.node == name for name, answer in statuses.items())
+
+
+def test_each_node_goes_on_with_its_own_pages(fleet: Settings) -> None:
+    whole = api.query_all(fleet, start=START, end=END).answers
+    paged = api.query_all(fleet, start=START, end=END, limit=1).answers
+    for name in ("porch", "shed"):
+        assert paged[name].intervals == whole[name].intervals  # type: ignore[union-attr]
+
+
+def test_a_refusal_is_told_of_each_node(fleet: Settings) -> None:
+    told = api.query_all(fleet, start=END, end=START)
+    assert not told.answers
+    assert {name: error.code for name, error in told.refused.items()} == {"porch": "bad_request", "shed": "bad_request"}
+
+
+def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
+    async def run() -> None:
+        token = node_token(fleet.ably.api_key, "attic", 60, now())
+        link = Link(fleet.ably.endpoint, lambda: token, 60)
+        await link.open()
+        await link.enter("imhearing:nodes", {"node": "attic"})
+        try:
+            async with api.connect_fleet(fleet) as door:
+                async with asyncio.timeout(DEADLINE):
+                    told = await api.query_fleet(door, Request(id=new_id(), type="status"), 5)
+                assert (sorted(told.answers), told.silent) == (["porch", "shed"], ("attic",))
+        finally:
+            await link.close()
+
+    asyncio.run(run())
+
+
+def test_nobody_there_is_no_error() -> None:
+    with server_in_thread() as server:
+        settings = Settings(ably=replace(Settings().ably, api_key=server.api_key, endpoint=server.endpoint))
+        told = api.query_all(settings, type="status", timeout=DEADLINE)
+        assert (told.answers, told.refused, told.silent) == ({}, {}, ())
