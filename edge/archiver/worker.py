@@ -59,6 +59,7 @@ class Worker:
         self._thread.join(timeout)
 
     def submit(self, job: Job) -> None:
+        """For the thread to run; only while none is running."""
         self.job, self._progress = job, _Progress(self._clock.monotonic(), self._clock.monotonic())
         self._jobs.put(job)
 

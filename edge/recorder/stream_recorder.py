@@ -97,7 +97,7 @@ class StreamRecorder:
         )  # fmt: skip
         self._write_record(ended)
 
-    def abandon(self) -> None:
+    def leave_to_repair(self) -> None:
         """The disk failed: closes the file, and leaves what it holds to the repair."""
         if self._writer is not None:
             writer, self._writer = self._writer, None

@@ -105,7 +105,7 @@ class AblySender:
         self.opened.clear()
         return was_open
 
-    def refuse(self, client_id: str, answer: ErrorAnswer) -> None:
+    def queue_refusal(self, client_id: str, answer: ErrorAnswer) -> None:
         """Takes in a refusal for `send_refusals`; the oldest gives way."""
         if len(self._refusals) == _REFUSALS:
             log.warning("too many refusals to send: %s gets none", self._refusals[0][0])
