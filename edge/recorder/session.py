@@ -77,7 +77,7 @@ class Session:
         backoff = Backoff(tuning.device_retry, tuning.longest_device_retry)
         while not self._controls.stop.is_set() and not self._finished and context.disk.failure is None:
             self._follow_clock(None)
-            if self._wait_while_blocked():
+            if self._wait_while_not_recording():
                 continue
             try:
                 source = self._controls.choose_source()
@@ -95,7 +95,7 @@ class Session:
             finally:
                 source.close()
 
-    def _wait_while_blocked(self) -> bool:
+    def _wait_while_not_recording(self) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
         until: Instant | None = None
         if (pause := self._controls.pauses.active()) is not None:

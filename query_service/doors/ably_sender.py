@@ -74,7 +74,7 @@ class EventFeed:
             await self._arrived.wait()
 
     def _is_news(self, event: Event) -> bool:
-        """Whether a state differs from the last one; the archiver repeats its own every few seconds."""
+        """Whether a state differs from the last one; the archiver repeats its own every second while it uploads."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
         known, state = self._last_states.get(event.TOPIC), (event.state, event.reason)
