@@ -45,8 +45,8 @@ def presign(archive: Archive) -> str | None:
 
 
 def responder(history: History) -> Responder:
-    finder = FactReader(FakeSpool(history), FakeCatalog(history))
-    return Responder(NODE, finder, presign, clock=lambda: history.now)
+    reader = FactReader(FakeSpool(history), FakeCatalog(history))
+    return Responder(NODE, reader, presign, clock=lambda: history.now)
 
 
 def ask(node: Responder, request: Request) -> CoverageAnswer:

@@ -63,8 +63,8 @@ class Node:
         self.catalog.open()
         self.catalog.registration.put_stream(make_stream())
         self.catalog.registration.add_chunks(self.chunks[: COUNT // 2])
-        finder = FactReader(spool, CatalogReader(folder / "catalog.db"))
-        self.responder = Responder("porch", finder, lambda _: None, clock=lambda: at(10_000))
+        reader = FactReader(spool, CatalogReader(folder / "catalog.db"))
+        self.responder = Responder("porch", reader, lambda _: None, clock=lambda: at(10_000))
 
     @property
     def sounds(self) -> list[tuple[Instant, SoundSpan]]:

@@ -108,7 +108,7 @@ def test_each_command_is_a_subcommand_or_says_that_it_is_none(command: type[Comm
 
 
 @pytest.mark.parametrize("subcommand", help_texts.COMMANDS, ids=lambda each: each.name)
-def test_each_subcommand_names_a_function(subcommand: help_texts.HelpText) -> None:
+def test_each_subcommand_names_a_function(subcommand: help_texts.Subcommand) -> None:
     module, _, name = subcommand.run.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.recorder.limit_watch import StoreWatch
+from edge.recorder.limit_watch import SpoolWatch
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
@@ -46,7 +46,7 @@ def add(spool: Spool, *numbers: int) -> None:
 def finish(spool: Spool, limits: Limits, number: int = 3, clock: TurnedClock | None = None) -> list[Crossing]:
     """What one life of the watch reports once chunk `number` is finished."""
     found: list[Crossing] = []
-    watch = StoreWatch(spool, clock or TurnedClock(), lambda: limits, found.append)
+    watch = SpoolWatch(spool, clock or TurnedClock(), lambda: limits, found.append)
     with watch.running():
         watch.chunk_finished(make_chunk(number))
     return found
@@ -93,7 +93,7 @@ def test_each_metric_of_the_spool_is_judged(spool: Spool) -> None:
 def test_without_a_finished_chunk_nothing_is_reported(spool: Spool) -> None:
     add(spool, 1, 2, 3)
     found: list[Crossing] = []
-    with StoreWatch(spool, TurnedClock(), lambda: Limits(records_count=1), found.append).running():
+    with SpoolWatch(spool, TurnedClock(), lambda: Limits(records_count=1), found.append).running():
         pass
     assert found == []
 
@@ -106,7 +106,7 @@ class Life:
         self.clock.set_by((START - self.clock.now()) / 1e6)
         self.found: list[Crossing] = []
         self.judged = threading.Event()
-        self.watch = StoreWatch(spool, self.clock, self._limits, self.found.append, rescan_seconds)
+        self.watch = SpoolWatch(spool, self.clock, self._limits, self.found.append, rescan_seconds)
         self.limits = limits
 
     def _limits(self) -> Limits:

@@ -91,15 +91,15 @@ def _allowance(budget: Budget, window: str = "") -> Allowance:
 
 
 def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture) -> None:
-    assert _allowance(Budget(price_per_gb=1, budget_cost=0)).reason_to_wait(GB) is None
-    assert _allowance(Budget(price_per_gb=0, budget_cost=1)).reason_to_wait(GB) is None
-    assert _allowance(Budget(price_per_gb=1, budget_cost=20)).reason_to_wait(GB) is None
+    assert _allowance(Budget(price_per_gb=1, budget_cost=0)).obstacle(GB) is None
+    assert _allowance(Budget(price_per_gb=0, budget_cost=1)).obstacle(GB) is None
+    assert _allowance(Budget(price_per_gb=1, budget_cost=20)).obstacle(GB) is None
     assert not caplog.records
     near = _allowance(Budget(price_per_gb=1, budget_cost=10.6))
-    assert near.reason_to_wait(GB) is None  # 10 for what is kept, 0.5 for the half month
-    assert near.reason_to_wait(GB) is None
+    assert near.obstacle(GB) is None  # 10 for what is kept, 0.5 for the half month
+    assert near.obstacle(GB) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]  # once
-    over = near.reason_to_wait(2 * GB)
+    over = near.obstacle(2 * GB)
     assert isinstance(over, StoreBlocked)
     assert over.reason == "budget"
     assert "11.00" in str(over)
@@ -108,7 +108,7 @@ def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture
 def test_outside_the_window_nothing_goes() -> None:
     local = datetime.fromtimestamp(MIDDLE / 1e6)
     inside, outside = f"{local:%H:%M}-{(local.hour + 1) % 24:02d}:00", f"{(local.hour + 1) % 24:02d}:00-{local:%H:%M}"
-    assert _allowance(Budget(), inside).reason_to_wait(1) is None
-    reason = _allowance(Budget(), outside).reason_to_wait(1)
+    assert _allowance(Budget(), inside).obstacle(1) is None
+    reason = _allowance(Budget(), outside).obstacle(1)
     assert not isinstance(reason, StoreBlocked)
     assert "upload window" in str(reason)
