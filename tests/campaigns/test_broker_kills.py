@@ -64,7 +64,7 @@ class Broker:
 
 
 @pytest.mark.slow
-def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
+def test_killing_the_broker_and_deleting_its_database_loses_nothing(tmp_path: Path) -> None:
     sound = tmp_path / "noise.wav"
     seconds = ROUNDS * 5 + 15
     noise = np.random.default_rng(6).integers(-9_000, 9_000, RATE * seconds, dtype=np.int16)

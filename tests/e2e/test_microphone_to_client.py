@@ -59,7 +59,9 @@ def time_of(interval: dict[str, Any], fraction: float) -> str:
     return str(Instant(begin + int((end - begin) * fraction)))
 
 
-def test_a_remote_client_hears_to_the_sample_what_was_played(tmp_path: Path, microphone: VirtualMicrophone) -> None:
+def test_a_remote_client_receives_exactly_the_samples_that_were_played(
+    tmp_path: Path, microphone: VirtualMicrophone
+) -> None:
     played = write_noise(tmp_path / "noise.wav", 60, seed=7)
     data = tmp_path / "node"
     with running_node(data, *SETTINGS, environment=microphone.environment) as node:
@@ -112,9 +114,7 @@ def kill_and_wait(node: RunningNode, role: str) -> None:
     wait_until(lambda: process() not in (None, killed), f"the {role} is back")
 
 
-def test_every_process_killed_once_loses_nothing_that_was_finished(
-    tmp_path: Path, microphone: VirtualMicrophone
-) -> None:
+def test_killing_each_process_once_loses_no_finished_chunk(tmp_path: Path, microphone: VirtualMicrophone) -> None:
     played = write_noise(tmp_path / "noise.wav", 120, seed=8)
     data = tmp_path / "node"
     with running_node(data, *SETTINGS, environment=microphone.environment) as node:

@@ -80,7 +80,7 @@ def run(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_sub")] + INLINE)
-def test_what_is_listened_to_is_said(node: tuple[Client, dict[str, str]], line: str) -> None:
+def test_documented_subscriptions_receive_messages(node: tuple[Client, dict[str, str]], line: str) -> None:
     done = run(line, node[1])
     assert done.returncode in (0, _TIMED_OUT), done.stderr
     if line.endswith("response/#'") or any(f"/{rare}" in line for rare in _RARE):
@@ -92,7 +92,7 @@ def test_what_is_listened_to_is_said(node: tuple[Client, dict[str, str]], line: 
 
 
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_pub")])
-def test_what_is_ordered_is_answered(node: tuple[Client, dict[str, str]], line: str) -> None:
+def test_documented_commands_are_executed_and_answered(node: tuple[Client, dict[str, str]], line: str) -> None:
     client, environment = node
     match = re.search(r"request/(\w+)", line)
     assert match
@@ -108,7 +108,7 @@ def test_what_is_ordered_is_answered(node: tuple[Client, dict[str, str]], line: 
 
 
 @pytest.mark.parametrize(("line", "output"), [each for each in LINES if each[0].startswith("mosquitto_rr")])
-def test_what_is_asked_with_mqtt_5_gives_what_stands_there(
+def test_documented_mqtt_5_requests_get_the_documented_responses(
     node: tuple[Client, dict[str, str]], line: str, output: str
 ) -> None:
     done = run(line, node[1])
@@ -117,14 +117,14 @@ def test_what_is_asked_with_mqtt_5_gives_what_stands_there(
     assert told | {"id": ""} == written | {"id": ""}
 
 
-def test_each_topic_and_each_verb_has_its_line() -> None:
+def test_every_topic_and_verb_has_a_documented_command_line() -> None:
     lines = "\n".join(line for line, _ in LINES)
     assert all(f"porch/{event.TOPIC}\n" in lines + "\n" for event in EVENTS)
     assert all(f"request/{command.VERB} " in lines for command in COMMANDS)
     assert len(INLINE) == 1
 
 
-def test_the_outputs_that_stand_there_fit() -> None:
+def test_documented_outputs_match_the_schemas() -> None:
     for line, output in LINES:
         for event in EVENTS:
             if line.endswith(f"/{event.TOPIC}"):

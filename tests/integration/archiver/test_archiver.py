@@ -24,7 +24,9 @@ from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
 
-def test_a_due_batch_ends_up_in_the_store(settings: Settings, store: RunningStore, listener: EventListener) -> None:
+def test_chunks_that_exceed_a_limit_are_archived_to_the_store(
+    settings: Settings, store: RunningStore, listener: EventListener
+) -> None:
     files = fill(settings, 5)
     with running_archiver(settings):
         wait_until(all_stored(settings, 5), "all is stored")
@@ -43,7 +45,7 @@ def test_a_due_batch_ends_up_in_the_store(settings: Settings, store: RunningStor
     assert "online" in states
 
 
-def test_below_the_limits_nothing_is_archived_until_asked(
+def test_below_the_limits_nothing_is_archived_until_an_archive_command(
     settings: Settings, store: RunningStore, listener: EventListener
 ) -> None:
     fill(settings, 2)
@@ -61,7 +63,9 @@ def test_below_the_limits_nothing_is_archived_until_asked(
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"id":7}', b'{"id":"short"}', b"\xff", b"[" * 5_000])
-def test_a_bad_request_is_answered(settings: Settings, listener: EventListener, payload: bytes) -> None:
+def test_an_invalid_archive_command_is_refused_as_bad_request(
+    settings: Settings, listener: EventListener, payload: bytes
+) -> None:
     with running_archiver(settings):
         wait_until(lambda: listener.heard(ArchiverState), "it runs")
         listener.bus.send(f"imhearing/{settings.node.name}/request/archive", payload)
@@ -81,13 +85,13 @@ def test_a_bad_request_is_answered(settings: Settings, listener: EventListener, 
     ],
     ids=["storage_usage", "oldest_age", "sound_level"],
 )
-def test_each_limit_archives(settings: Settings, limits: Thresholds, seconds: int) -> None:
+def test_exceeding_any_one_limit_triggers_archiving(settings: Settings, limits: Thresholds, seconds: int) -> None:
     fill(settings, 1)
     with running_archiver(replace(settings, thresholds=limits)):
         wait_until(all_stored(settings, 1), "it is stored")
 
 
-def test_limits_set_at_run_time_count(settings: Settings) -> None:
+def test_limits_set_at_run_time_trigger_archiving(settings: Settings) -> None:
     fill(settings, 2)
     with running_archiver(settings):
         path = settings.recorder.record_path / "settings.json"
@@ -95,7 +99,7 @@ def test_limits_set_at_run_time_count(settings: Settings) -> None:
         wait_until(all_stored(settings, 2), "all is stored")
 
 
-def test_a_backlog_leaves_in_as_many_archives_as_the_limits_ask_for(settings: Settings, store: RunningStore) -> None:
+def test_a_backlog_is_split_into_archives_of_the_configured_size(settings: Settings, store: RunningStore) -> None:
     files = fill(settings, 11)
     with running_archiver(replace(settings, archive=Archive(archive_max_chunks=4))):
         wait_until(all_stored(settings, 11), "all is stored")
@@ -103,7 +107,9 @@ def test_a_backlog_leaves_in_as_many_archives_as_the_limits_ask_for(settings: Se
     assert archived(store) == files
 
 
-def test_an_event_is_quicker_than_the_rescan(settings: Settings, store: RunningStore, listener: EventListener) -> None:
+def test_chunk_events_trigger_archiving_before_the_next_rescan(
+    settings: Settings, store: RunningStore, listener: EventListener
+) -> None:
     with running_archiver(settings, replace(FAST, rescan=3_600.0)):
         wait_until(lambda: listener.heard(ArchiverState), "it runs")
         wait_until(lambda: "connected" if listener.heard(ArchiverStatus) else "", "it is connected")
@@ -120,7 +126,9 @@ def _completed(settings: Settings, chunk_id: str) -> ChunkCompleted:
     return ChunkCompleted(**{"at": Instant(0), **values})
 
 
-def test_forged_events_change_nothing(settings: Settings, listener: EventListener, tmp_path: Path) -> None:
+def test_forged_chunk_events_change_neither_catalog_nor_files(
+    settings: Settings, listener: EventListener, tmp_path: Path
+) -> None:
     files = fill(settings, 2)
     outside = tmp_path / "outside.json"
     outside.write_bytes(b"{}")
@@ -139,13 +147,13 @@ def test_forged_events_change_nothing(settings: Settings, listener: EventListene
     assert outside.exists()
 
 
-def test_it_works_without_a_broker(settings: Settings) -> None:
+def test_archiving_works_without_a_broker(settings: Settings) -> None:
     fill(settings, 3)
     with running_archiver(replace(settings, mqtt=Mqtt(host="127.0.0.1", port=1))):
         wait_until(all_stored(settings, 3), "all is stored")
 
 
-def test_records_of_ended_streams_leave_and_others_stay(settings: Settings) -> None:
+def test_only_records_of_ended_streams_are_removed_from_the_spool(settings: Settings) -> None:
     node = settings.node.name
     fill(settings, 3)
     spool = Spool(settings.recorder.record_path, node)
@@ -166,7 +174,7 @@ def test_records_of_ended_streams_leave_and_others_stay(settings: Settings) -> N
     reader.close()
 
 
-def test_a_clock_correction_reaches_the_store(settings: Settings, store: RunningStore) -> None:
+def test_a_clock_correction_is_uploaded_and_moves_the_catalog_rows(settings: Settings, store: RunningStore) -> None:
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
@@ -187,7 +195,7 @@ def test_a_clock_correction_reaches_the_store(settings: Settings, store: Running
     }
 
 
-def test_sounds_are_named_with_their_archive(settings: Settings, listener: EventListener) -> None:
+def test_an_uploaded_event_lists_the_archives_sounds_once(settings: Settings, listener: EventListener) -> None:
     spool = Spool(settings.recorder.record_path, settings.node.name)
     spool.create()
     span = SoundSpan(f"{STREAM}-s100", 100, 200, -20.0, -25.0)
@@ -201,7 +209,7 @@ def test_sounds_are_named_with_their_archive(settings: Settings, listener: Event
     assert uploaded.sounds == (span.sound_id,)
 
 
-def test_a_second_archiver_says_so_and_ends(settings: Settings) -> None:
+def test_a_second_archiver_ends_with_an_error_that_names_the_reason(settings: Settings) -> None:
     fill(settings, 1)
     with running_archiver(settings):
         wait_until(lambda: settings.catalog.db_path.exists() and catalog_rows(settings), "the first one runs")

@@ -19,7 +19,9 @@ from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
 
-def test_a_damaged_chunk_holds_up_nothing(settings: Settings, store: RunningStore, listener: EventListener) -> None:
+def test_damaged_chunks_are_set_aside_and_archived_once_they_are_readable(
+    settings: Settings, store: RunningStore, listener: EventListener
+) -> None:
     files = fill(settings, 5)
     ids = list(files)
     spool = settings.recorder.record_path
@@ -41,7 +43,9 @@ def test_a_damaged_chunk_holds_up_nothing(settings: Settings, store: RunningStor
     assert archived(store) == files
 
 
-def test_a_damaged_manifest_holds_up_nothing(settings: Settings, store: RunningStore) -> None:
+def test_a_damaged_manifest_does_not_keep_other_chunks_from_being_archived(
+    settings: Settings, store: RunningStore
+) -> None:
     files = fill(settings, 4)
     bad = next(iter(files))
     (settings.recorder.record_path / f"{bad}.json").write_bytes(b"{not json")
@@ -50,7 +54,9 @@ def test_a_damaged_manifest_holds_up_nothing(settings: Settings, store: RunningS
     assert archived(store).keys() == files.keys() - {bad}
 
 
-def test_a_chunk_that_differs_from_the_stored_one_of_its_name_stays(settings: Settings, store: RunningStore) -> None:
+def test_a_chunk_that_differs_from_the_archived_one_of_its_name_is_kept(
+    settings: Settings, store: RunningStore
+) -> None:
     files = fill(settings, 3)
     with running_archiver(settings):
         wait_until(all_stored(settings, 3), "all is stored")
@@ -65,7 +71,7 @@ def test_a_chunk_that_differs_from_the_stored_one_of_its_name_stays(settings: Se
     assert archived(store) == files
 
 
-def test_a_manifest_that_a_crash_left_alone_goes(settings: Settings) -> None:
+def test_a_manifest_left_behind_by_a_crash_is_removed(settings: Settings) -> None:
     files = fill(settings, 3)
     first = next(iter(files))
     path = settings.recorder.record_path / f"{first}.json"
@@ -81,7 +87,9 @@ def test_a_manifest_that_a_crash_left_alone_goes(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5_000], ids=["at start", "inside"])
-def test_a_damaged_catalog_is_set_aside_and_sound_goes_on(settings: Settings, store: RunningStore, place: int) -> None:
+def test_a_damaged_catalog_is_set_aside_and_archiving_continues(
+    settings: Settings, store: RunningStore, place: int
+) -> None:
     fill(settings, 3)
     with running_archiver(settings):
         wait_until(all_stored(settings, 3), "all is stored")
@@ -96,7 +104,7 @@ def test_a_damaged_catalog_is_set_aside_and_sound_goes_on(settings: Settings, st
     assert len(archived(store)) == 6
 
 
-def test_a_catalog_that_vanishes_is_made_anew(settings: Settings, store: RunningStore) -> None:
+def test_a_deleted_catalog_is_recreated_while_running(settings: Settings, store: RunningStore) -> None:
     fill(settings, 3)
     with running_archiver(settings):
         wait_until(all_stored(settings, 3), "all is stored")
@@ -110,7 +118,9 @@ def test_a_catalog_that_vanishes_is_made_anew(settings: Settings, store: Running
 OTHER = "20250101T000000Z-bbbb"
 
 
-def test_a_damaged_stream_record_stops_nothing(node: SteppedArchiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_stream_record_is_logged_once_and_planning_continues(
+    node: SteppedArchiver, caplog: pytest.LogCaptureFixture
+) -> None:
     record = node.spool.layout.stream_path(OTHER)
     record.write_bytes(b"")
     for _ in range(3):
@@ -120,7 +130,9 @@ def test_a_damaged_stream_record_stops_nothing(node: SteppedArchiver, caplog: py
     assert sum(record.name in message for message in caplog.messages) == 1
 
 
-def test_a_damaged_state_stops_nothing(node: SteppedArchiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_state_is_logged_once_and_planning_continues(
+    node: SteppedArchiver, caplog: pytest.LogCaptureFixture
+) -> None:
     node.spool.streams.write(make_stream(OTHER))
     (node.spool.path / "state.json").write_bytes(b"{")
     for _ in range(3):
@@ -131,7 +143,9 @@ def test_a_damaged_state_stops_nothing(node: SteppedArchiver, caplog: pytest.Log
 
 
 @pytest.mark.parametrize(("inside", "owner"), [(OTHER, "attic"), ("20250101T000000Z-cccc", "porch")])
-def test_a_stream_record_that_is_not_ours_is_left_alone(node: SteppedArchiver, inside: str, owner: str) -> None:
+def test_a_stream_record_of_another_node_or_stream_is_ignored_and_kept(
+    node: SteppedArchiver, inside: str, owner: str
+) -> None:
     hole = Hole("power", Instant(START - 5 * SECOND), START)
     record = node.spool.layout.stream_path(OTHER)
     node.spool.streams.write(make_stream(inside, node=owner, before=(hole,)))
@@ -145,7 +159,9 @@ def test_a_stream_record_that_is_not_ours_is_left_alone(node: SteppedArchiver, i
         node.spool.streams.read(OTHER)
 
 
-def test_forged_events_are_forgotten(node: SteppedArchiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_forged_chunk_ids_are_ignored_without_a_log_line(
+    node: SteppedArchiver, caplog: pytest.LogCaptureFixture
+) -> None:
     intake = Intake(node.spool, node.catalog)
     for number in range(50):
         assert not intake.register(f"20260101T000000Z-aaaa-{number:06d}")

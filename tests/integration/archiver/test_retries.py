@@ -21,7 +21,7 @@ from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 
 
-def test_a_plan_that_was_taken_back_can_be_made_again(node: SteppedArchiver) -> None:
+def test_a_discarded_plan_can_be_committed_again(node: SteppedArchiver) -> None:
     """The eraser took it back and was killed before it marked the chunk as erased."""
     node.turn()
     plan = node.plan()
@@ -43,7 +43,7 @@ def plan_ids(plan: ArchivePlan) -> list[str]:
     return [member.chunk.chunk_id for member in plan.members]
 
 
-def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: SteppedArchiver) -> None:
+def test_a_deletion_in_progress_does_not_remove_a_recommitted_plan(node: SteppedArchiver) -> None:
     node.turn()
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
@@ -59,14 +59,14 @@ def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: S
     assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
 
 
-def test_one_file_that_cannot_be_removed_holds_up_no_other(node: SteppedArchiver) -> None:
+def test_a_file_that_cannot_be_removed_does_not_keep_others_from_being_removed(node: SteppedArchiver) -> None:
     ids = sorted(node.spool.chunks.finished())
     with failing(node.spool.chunks, "remove", read_only()), pytest.raises(SpoolError):
         make_deletions(node.spool, node.catalog).remove_chunks(ids)
     assert sorted(node.spool.chunks.finished()) == ids[:1]
 
 
-def test_a_chunk_that_could_not_be_registered_is_tried_again(node: SteppedArchiver) -> None:
+def test_a_chunk_that_could_not_be_registered_is_registered_by_the_next_rescan(node: SteppedArchiver) -> None:
     intake = Intake(node.spool, node.catalog)
     name = min(node.spool.chunks.finished())
     with failing(node.catalog.registration, "add_chunks", CatalogBusy("busy")), pytest.raises(CatalogBusy):
@@ -75,7 +75,7 @@ def test_a_chunk_that_could_not_be_registered_is_tried_again(node: SteppedArchiv
     assert name in node.catalog.known([name])
 
 
-def test_what_could_not_be_removed_after_its_upload_goes_later(node: SteppedArchiver) -> None:
+def test_an_uploaded_chunk_that_could_not_be_removed_is_removed_later(node: SteppedArchiver) -> None:
     node.turn()
     with failing(node.spool.chunks, "remove", read_only(), times=3):
         node.end()
@@ -86,7 +86,7 @@ def test_what_could_not_be_removed_after_its_upload_goes_later(node: SteppedArch
     assert node.told("uploaded") == 1
 
 
-def test_copies_that_are_kept_are_read_once(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+def test_manifests_of_local_copies_are_read_only_once(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = SteppedArchiver(tmp_path, spool, Archive(keep_local=1e6))
     with contextlib.closing(node.catalog):
         node.turn()
@@ -99,7 +99,7 @@ def test_copies_that_are_kept_are_read_once(tmp_path: Path, spool: SpoolOnSmallD
 
 
 @pytest.mark.parametrize("wish", ["quiet", "dropped"])
-def test_what_was_discarded_and_could_not_be_removed_goes_later(node: SteppedArchiver, wish: str) -> None:
+def test_a_discarded_chunk_that_could_not_be_removed_is_removed_later(node: SteppedArchiver, wish: str) -> None:
     intake, cleanup = Intake(node.spool, node.catalog), make_cleanup(node.spool, node.catalog)
     intake.rescan()
     names = sorted(node.spool.chunks.finished())[:2]
@@ -111,7 +111,7 @@ def test_what_was_discarded_and_could_not_be_removed_goes_later(node: SteppedArc
     assert len(node.spool.chunks.finished()) == 1
 
 
-def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+def test_a_catalog_failure_after_an_upload_is_retried_after_a_delay(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = SteppedArchiver(tmp_path, spool, Archive(), Pacing(rescan=0.0))
     with contextlib.closing(node.catalog):
         node.turn()
@@ -127,7 +127,7 @@ def test_the_catalog_failing_after_an_upload_is_waited_out(tmp_path: Path, spool
         assert node.worker.job is not None
 
 
-def test_without_its_spool_the_archiver_goes_on(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+def test_the_archiver_keeps_running_while_its_spool_is_missing(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = SteppedArchiver(tmp_path, spool, Archive(), Pacing(rescan=1e6, report=0.0))
     node.turn()
     shutil.rmtree(node.spool.path)

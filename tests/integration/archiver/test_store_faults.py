@@ -29,7 +29,9 @@ from tests.support.wait import wait_until
 _BEFORE_THE_STORE_TIMES_OUT = 30.0  # seconds; the store may take 60 for each answer
 
 
-def test_the_link_being_down_is_waited_out(settings: Settings, store: RunningStore, listener: EventListener) -> None:
+def test_uploads_wait_while_the_link_is_down_and_then_resume(
+    settings: Settings, store: RunningStore, listener: EventListener
+) -> None:
     files = fill(settings, 3)
     with running_proxy(store.settings) as (proxy, through), running_archiver(replace(settings, s3=through)):
         proxy.fail_always("reset_body")
@@ -42,7 +44,7 @@ def test_the_link_being_down_is_waited_out(settings: Settings, store: RunningSto
     assert listener.archives("failed") == []
 
 
-def test_what_a_person_must_mend_is_blocked_and_then_goes_on(
+def test_a_store_that_needs_a_person_blocks_uploads_until_it_is_fixed(
     settings: Settings, store: RunningStore, listener: EventListener
 ) -> None:
     files = fill(settings, 3)
@@ -58,7 +60,9 @@ def test_what_a_person_must_mend_is_blocked_and_then_goes_on(
     assert listener.archives("failed")
 
 
-def test_a_store_that_fails_one_time_in_five_gets_everything_once(settings: Settings, store: RunningStore) -> None:
+def test_every_archive_arrives_once_at_a_store_that_fails_one_request_in_five(
+    settings: Settings, store: RunningStore
+) -> None:
     count = int(os.environ.get("IMHEARING_FAULTY_ARCHIVES", "12"))
     faults: tuple[Fault, ...] = (*FAULTS, "denied", "skewed", "no_bucket")
     dice = random.Random(11)
@@ -73,7 +77,7 @@ def test_a_store_that_fails_one_time_in_five_gets_everything_once(settings: Sett
     assert S3Store(store.settings).open_uploads("imhearing/") == []
 
 
-def test_over_the_budget_it_is_blocked_and_recording_goes_on(settings: Settings, listener: EventListener) -> None:
+def test_exceeding_the_budget_blocks_uploads_and_keeps_the_chunks(settings: Settings, listener: EventListener) -> None:
     fill(settings, 3)
     tight = replace(settings, budget=Budget(price_per_gb=1e9, budget_cost=0.001))
     with running_archiver(tight):
@@ -84,7 +88,9 @@ def test_over_the_budget_it_is_blocked_and_recording_goes_on(settings: Settings,
         wait_until(all_stored(settings, 3), "all is stored")
 
 
-def test_wrong_credentials_do_not_end_it(settings: Settings, listener: EventListener) -> None:
+def test_wrong_credentials_block_uploads_without_ending_the_archiver(
+    settings: Settings, listener: EventListener
+) -> None:
     fill(settings, 3)
     with running_archiver(replace(settings, s3=replace(settings.s3, secret_access_key=Secret("wrong")))):
         blocked = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.state == "blocked"], "it is told")
@@ -92,7 +98,9 @@ def test_wrong_credentials_do_not_end_it(settings: Settings, listener: EventList
     assert len(spooled(settings)) == 3
 
 
-def test_plans_for_another_bucket_are_made_anew(settings: Settings, store: RunningStore) -> None:
+def test_plans_for_another_bucket_are_replaced_after_the_bucket_changes(
+    settings: Settings, store: RunningStore
+) -> None:
     files = fill(settings, 3)
     elsewhere = replace(settings, s3=replace(settings.s3, s3_bucket_name="elsewhere"))
     with running_archiver(elsewhere):
@@ -102,7 +110,7 @@ def test_plans_for_another_bucket_are_made_anew(settings: Settings, store: Runni
     assert archived(store) == files
 
 
-def test_it_ends_although_the_store_never_answers(settings: Settings, store: RunningStore) -> None:
+def test_the_archiver_stops_although_the_store_never_responds(settings: Settings, store: RunningStore) -> None:
     fill(settings, 3)
     with running_proxy(store.settings) as (proxy, through):
         proxy.fail_always("stall")
@@ -146,7 +154,7 @@ def archiver_process(settings: Settings, folder: Path) -> Iterator[subprocess.Po
         process.wait()
 
 
-def test_killed_again_and_again_nothing_is_lost_or_doubled(
+def test_an_archiver_killed_repeatedly_loses_and_duplicates_nothing(
     settings: Settings, store: RunningStore, tmp_path: Path
 ) -> None:
     """Kills on the way at moments that follow from what it has reached, and lets the last one finish."""

@@ -20,7 +20,7 @@ from tests.support.catalog import TARGET, after_start, commit_plan, ids_of, make
 from tests.support.spool.chunks import SECOND, START, STREAM, make_chunk, make_stream
 
 
-def test_a_corrected_clock_moves_what_was_uncertain(catalog: Catalog) -> None:
+def test_a_corrected_clock_moves_uncertain_chunks_and_sounds(catalog: Catalog) -> None:
     sound = SoundSpan(f"{STREAM}-s4000", 4_000, 2_000, -20.0, -25.0)
     early = make_chunk(0, b"x", uncertain=True, sounds=(sound,))
     assert catalog.registration.put_stream(make_stream(uncertain=True)) is False
@@ -38,7 +38,7 @@ def test_a_corrected_clock_moves_what_was_uncertain(catalog: Catalog) -> None:
     assert catalog.chunks_between(after_start(1), after_start(2), 9)[0].chunk == late
 
 
-def test_a_clock_set_by_hand_moves_what_stays_uncertain(catalog: Catalog) -> None:
+def test_a_clock_set_by_hand_moves_chunks_that_stay_uncertain(catalog: Catalog) -> None:
     early = make_chunk(0, b"x", uncertain=True)
     catalog.registration.put_stream(make_stream(uncertain=True))
     catalog.registration.add_chunks([early])
@@ -52,7 +52,7 @@ def test_a_clock_set_by_hand_moves_what_stays_uncertain(catalog: Catalog) -> Non
     assert found.chunk == replace(early, started_at=after_start(7_200), ended_at=after_start(7_201), uncertain=False)
 
 
-def test_a_correction_of_what_is_archived_is_due_to_the_store(catalog: Catalog) -> None:
+def test_a_correction_of_an_archived_stream_is_queued_for_upload(catalog: Catalog) -> None:
     catalog.registration.put_stream(make_stream(uncertain=True))
     commit_plan(catalog, [make_chunk(0, b"x", uncertain=True)])
     assert catalog.registration.corrections_due() == []
@@ -77,7 +77,7 @@ def _starts(catalog: CatalogReader) -> list[int]:
     return [row.chunk.started_at - START for row in catalog.chunks_between(FIRST, LAST, 9)]
 
 
-def test_a_plan_tells_unsure_times_as_the_recorder_did(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_plan_contains_uncertain_times_as_recorded(catalog: Catalog, tmp_path: Path) -> None:
     moved = _set_by_hand(catalog)
     plan = commit_plan(catalog, catalog.queue.due(9))
     assert plan.members[0].chunk == make_chunk(0, b"x", uncertain=True)
@@ -92,20 +92,20 @@ def test_a_plan_tells_unsure_times_as_the_recorder_did(catalog: Catalog, tmp_pat
         assert _starts(again) == [3_000 * SECOND]
 
 
-def test_a_plan_tells_times_that_are_sure_by_now(catalog: Catalog) -> None:
+def test_a_plan_contains_times_that_have_become_certain(catalog: Catalog) -> None:
     _set_by_hand(catalog)
     catalog.registration.put_stream(make_stream(shift=20 * SECOND, knots=((0, Instant(START + 20 * SECOND)),)))
     (chunk,) = catalog.queue.due(9)
     assert (chunk.uncertain, chunk.started_at) == (False, START + 20 * SECOND)
 
 
-def test_a_discarded_chunk_is_told_with_its_unsure_times_too(catalog: Catalog) -> None:
+def test_a_discarded_chunk_is_listed_with_its_uncertain_time_as_recorded(catalog: Catalog) -> None:
     _set_by_hand(catalog)
     catalog.deletions.mark_gone(ids_of(make_chunks(1)), "quiet")
     assert [one.chunk.started_at for one in catalog.deletions.not_in_manifest(9)] == [START]
 
 
-def test_a_rewritten_archive_tells_unsure_times_as_the_first_did(catalog: Catalog, tmp_path: Path) -> None:
+def test_a_rewritten_archive_keeps_the_uncertain_times_of_the_first(catalog: Catalog, tmp_path: Path) -> None:
     _set_by_hand(catalog)
     catalog.registration.add_chunks([make_chunk(1, b"x", uncertain=True)])
     plan = commit_plan(catalog, [make_chunk(seq, b"x", uncertain=True) for seq in range(2)])
@@ -121,7 +121,7 @@ def test_a_rewritten_archive_tells_unsure_times_as_the_first_did(catalog: Catalo
     assert [one.chunk.started_at for one in job.plan.discarded] == [START + SECOND]
 
 
-def test_an_archive_moves_with_its_chunks(catalog: Catalog) -> None:
+def test_an_archives_time_span_moves_with_its_chunks(catalog: Catalog) -> None:
     """Else a hold on the time that is believed now would not keep it from expiring."""
     moved = _set_by_hand(catalog)
     plan = commit_plan(catalog, catalog.queue.due(9))

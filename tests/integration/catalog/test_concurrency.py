@@ -20,12 +20,12 @@ from tests.support.spool.chunks import START, make_chunk
 from tests.support.wait import DEADLINE, wait_until
 
 
-def test_a_second_archiver_says_so(catalog: Catalog, path: Path) -> None:
+def test_a_second_writer_is_refused(catalog: Catalog, path: Path) -> None:
     with pytest.raises(CatalogError, match="another archiver"):
         Catalog(path).open()
 
 
-def test_a_missing_catalog_is_busy_and_then_read(path: Path, reader: CatalogReader) -> None:
+def test_a_missing_catalog_is_busy_until_it_is_created(path: Path, reader: CatalogReader) -> None:
     with pytest.raises(CatalogBusy):
         reader.known(["x"])
     catalog = Catalog(path)
@@ -34,7 +34,7 @@ def test_a_missing_catalog_is_busy_and_then_read(path: Path, reader: CatalogRead
     catalog.close()
 
 
-def test_a_half_made_catalog_is_busy(path: Path, reader: CatalogReader) -> None:
+def test_an_empty_catalog_file_is_busy(path: Path, reader: CatalogReader) -> None:
     path.touch()
     with pytest.raises(CatalogBusy):
         reader.known(["x"])
@@ -46,7 +46,7 @@ def test_a_reader_cannot_write(catalog: Catalog) -> None:
     assert catalog.queue.waiting(9) == []
 
 
-def test_commits_are_durable_and_leave_no_log_beside(catalog: Catalog, path: Path) -> None:
+def test_commits_are_synchronous_and_leave_no_journal_behind(catalog: Catalog, path: Path) -> None:
     catalog.registration.add_chunks(make_chunks(1))
     with catalog.file.session() as tables:
         connection: sqlite3.Connection = tables.db.get_connection()
@@ -70,7 +70,7 @@ def test_a_locked_catalog_is_busy(catalog: Catalog, path: Path, reader: CatalogR
     assert reader.known(["x"]) == set()
 
 
-def test_a_replaced_catalog_is_opened_again(path: Path, tmp_path: Path, reader: CatalogReader) -> None:
+def test_a_reader_reopens_a_replaced_catalog(path: Path, tmp_path: Path, reader: CatalogReader) -> None:
     for name in ("catalog.db", "other.db"):
         catalog = Catalog(tmp_path / name)
         catalog.registration.add_chunks(make_chunks(1, first=0 if name == "catalog.db" else 5))
@@ -104,7 +104,7 @@ def _known_in_the_end(reader: CatalogReader, ids: set[str]) -> set[str]:
     return wait_until(ask, "the catalog is not busy")
 
 
-def test_a_killed_writer_loses_nothing_that_it_reported(path: Path, reader: CatalogReader) -> None:
+def test_a_killed_writer_loses_no_committed_chunk(path: Path, reader: CatalogReader) -> None:
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None

@@ -27,7 +27,7 @@ from tests.support.spool.chunks import START, STREAM, fill_spool, make_chunk, ma
 from tests.support.wait import wait_until
 
 
-def test_damage_is_told(path: Path, reader: CatalogReader) -> None:
+def test_a_file_that_is_not_a_database_is_reported_as_damaged(path: Path, reader: CatalogReader) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(CatalogDamaged):
         reader.known(["x"])
@@ -56,7 +56,7 @@ def _flip(path: Path, table: str, column: str) -> None:
         ),
     ],
 )
-def test_a_damaged_row_is_a_damaged_catalog(
+def test_a_damaged_row_raises_catalog_damaged(
     catalog: Catalog, path: Path, table: str, column: str, ask: Callable[[Catalog], object]
 ) -> None:
     catalog.registration.put_stream(make_stream())
@@ -68,7 +68,7 @@ def test_a_damaged_row_is_a_damaged_catalog(
         ask(catalog)
 
 
-def test_any_byte_of_a_row_may_be_wrong(catalog: Catalog, path: Path) -> None:
+def test_any_wrong_byte_in_a_row_is_harmless_or_raises_catalog_damaged(catalog: Catalog, path: Path) -> None:
     catalog.registration.add_chunks(make_chunks(1))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         (value,) = connection.execute("SELECT manifest FROM chunks").fetchone()
@@ -100,7 +100,7 @@ def _known(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("at_start", [True, False], ids=["at start", "while running"])
-def test_a_catalog_with_a_damaged_row_is_set_aside(settings: Settings, path: Path, at_start: bool) -> None:
+def test_a_catalog_with_a_damaged_row_is_set_aside_and_rebuilt(settings: Settings, path: Path, at_start: bool) -> None:
     folder = settings.recorder.record_path
     files = fill_spool(folder, 2)
     asked = replace(settings, recorder=replace(settings.recorder, keep="sounds"))  # looks at every manifest
@@ -120,7 +120,9 @@ def test_a_catalog_with_a_damaged_row_is_set_aside(settings: Settings, path: Pat
 
 
 @pytest.mark.parametrize("changes", [{"shift": 10**30}, {"utc_offset": 10**30}, {"knots": [[10**30, str(START)]]}])
-def test_absurd_numbers_in_a_record_end_nothing(settings: Settings, path: Path, changes: dict[str, object]) -> None:
+def test_absurd_numbers_in_a_stream_record_do_not_end_the_archiver(
+    settings: Settings, path: Path, changes: dict[str, object]
+) -> None:
     folder = settings.recorder.record_path
     files = fill_spool(folder, 3)
     record = Spool(folder, "porch").layout.stream_path(STREAM)
@@ -130,7 +132,7 @@ def test_absurd_numbers_in_a_record_end_nothing(settings: Settings, path: Path, 
 
 
 @pytest.mark.parametrize("place", ["first_frame", "frames", "bytes", "seq"])
-def test_absurd_numbers_in_a_manifest_end_nothing(settings: Settings, path: Path, place: str) -> None:
+def test_absurd_numbers_in_a_manifest_affect_only_that_chunk(settings: Settings, path: Path, place: str) -> None:
     folder = settings.recorder.record_path
     files = fill_spool(folder, 3)
     bad = next(iter(files))
@@ -142,7 +144,7 @@ def test_absurd_numbers_in_a_manifest_end_nothing(settings: Settings, path: Path
         wait_until(lambda: _known(path) == files.keys() - {bad}, "the others are known")
 
 
-def test_absurd_shifts_and_sounds_end_nothing(catalog: Catalog) -> None:
+def test_absurd_shifts_and_sounds_are_registered_and_read_without_an_error(catalog: Catalog) -> None:
     """Each number is one that fits; what they add up to is not."""
     far = 2**63 - 1
     span = SoundSpan(f"{STREAM}-s100", far, far, -20.0, -25.0)
@@ -153,7 +155,7 @@ def test_absurd_shifts_and_sounds_end_nothing(catalog: Catalog) -> None:
         assert [str(sound.started_at) for sound in catalog.sounds_between(FIRST, Instant(LAST + 1), 9)]
 
 
-def test_a_plan_of_rubbish_is_a_damaged_catalog(catalog: Catalog, path: Path) -> None:
+def test_a_plan_of_garbage_raises_catalog_damaged(catalog: Catalog, path: Path) -> None:
     plan = commit_plan(catalog, make_chunks(1))
     for rubbish in (b"", b"\0", zlib.compress(plan.manifest)[:-1]):
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:

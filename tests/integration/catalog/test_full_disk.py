@@ -48,7 +48,7 @@ def _commit_large_plan(catalog: Catalog) -> str:
     return plan.archive_id
 
 
-def test_on_a_full_disk_the_catalog_still_commits(small_disk: Path) -> None:
+def test_the_catalog_still_commits_on_a_full_disk(small_disk: Path) -> None:
     path = small_disk / "catalog.db"
     with contextlib.closing(Catalog(path)) as catalog:
         archive_id = _commit_large_plan(catalog)
@@ -62,7 +62,7 @@ def test_on_a_full_disk_the_catalog_still_commits(small_disk: Path) -> None:
         assert path.with_name("catalog.db.reserve").exists()
 
 
-def test_without_the_reserve_it_could_not(small_disk: Path) -> None:
+def test_without_its_reserve_the_catalog_cannot_commit_on_a_full_disk(small_disk: Path) -> None:
     """What the test above proves nothing without."""
     path = small_disk / "catalog.db"
     with contextlib.closing(Catalog(path)) as catalog:

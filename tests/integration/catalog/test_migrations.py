@@ -18,7 +18,7 @@ from edge.core.instant import Instant
 from tests.support.catalog import TARGET, commit_plan, make_chunks
 
 
-def test_a_catalog_with_the_attempts_of_earlier_versions_is_continued(path: Path) -> None:
+def test_a_catalog_with_the_attempts_table_of_earlier_versions_still_works(path: Path) -> None:
     with contextlib.closing(Catalog(path)) as catalog:
         catalog.registration.add_chunks(make_chunks(2))
         plan = make_plan(catalog.queue.waiting(9), {}, TARGET)
@@ -38,7 +38,7 @@ def test_a_catalog_with_the_attempts_of_earlier_versions_is_continued(path: Path
         assert connection.execute('SELECT "cause" FROM "attempts"').fetchall() == [("slow",)]
 
 
-def test_a_newer_schema_is_refused(catalog: Catalog, path: Path, reader: CatalogReader) -> None:
+def test_a_catalog_with_a_newer_schema_is_refused(catalog: Catalog, path: Path, reader: CatalogReader) -> None:
     catalog.close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -82,14 +82,14 @@ def _first_schema(path: Path, *without: str) -> ArchivePlan:
     return plan
 
 
-def test_a_migration_that_an_earlier_version_left_half_done_is_ended(path: Path) -> None:
+def test_a_migration_left_half_done_by_an_earlier_version_is_completed(path: Path) -> None:
     plan = _first_schema(path, "gone", "deleted_at")
     with contextlib.closing(Catalog(path)) as catalog:
         assert [archive.archive_id for archive in catalog.archive_records.open_plans()] == [plan.archive_id]
 
 
 @pytest.mark.parametrize("done", range(len(MIGRATIONS[1]) + 1))
-def test_a_migration_that_was_killed_leaves_nothing_half_done(path: Path, done: int) -> None:
+def test_a_killed_migration_leaves_nothing_half_done(path: Path, done: int) -> None:
     plan = _first_schema(path, "replaces", "gone", "deleted_at")
     killed = subprocess.run([sys.executable, "-c", _KILLED, path, str(done)], check=False)
     assert killed.returncode == 9
@@ -100,7 +100,7 @@ def test_a_migration_that_was_killed_leaves_nothing_half_done(path: Path, done: 
         assert [archive.archive_id for archive in catalog.archive_records.open_plans()] == [plan.archive_id]
 
 
-def test_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_the_first_schema_is_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
     with contextlib.closing(Catalog(path)) as catalog:
         archive_id = commit_plan(catalog, make_chunks(3)).archive_id

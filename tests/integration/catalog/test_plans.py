@@ -37,7 +37,7 @@ def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog
         catalog.plans.manifest(plan.archive_id)
 
 
-def test_what_is_kept_is_summed_before_a_month(catalog: Catalog) -> None:
+def test_archives_uploaded_before_the_month_are_summed(catalog: Catalog) -> None:
     plans = []
     for seq, at in ((0, 10), (1, 20), (2, 30), (3, 40)):
         plans.append(commit_plan(catalog, [make_chunk(seq, b"x")]))
@@ -51,7 +51,7 @@ def test_what_is_kept_is_summed_before_a_month(catalog: Catalog) -> None:
     assert catalog.archive_records.kept_bytes(Instant(5))[0] == (0, Instant(5))
 
 
-def test_a_discarded_plan_leaves_its_chunks_waiting(catalog: Catalog) -> None:
+def test_chunks_of_a_discarded_plan_wait_again(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
     catalog.plans.discard(plan.archive_id)
     assert catalog.queue.waiting(9) == make_chunks(3)
@@ -59,7 +59,7 @@ def test_a_discarded_plan_leaves_its_chunks_waiting(catalog: Catalog) -> None:
     assert catalog.archives([plan.archive_id]) == {}
 
 
-def test_a_chunk_is_planned_once(catalog: Catalog) -> None:
+def test_a_chunk_cannot_be_planned_twice(catalog: Catalog) -> None:
     chunks = make_chunks(3)
     commit_plan(catalog, chunks[:2])
     again = make_plan(chunks[1:], {}, TARGET)
@@ -70,7 +70,7 @@ def test_a_chunk_is_planned_once(catalog: Catalog) -> None:
     assert catalog.queue.waiting(9) == chunks[2:]
 
 
-def test_what_is_stored_is_told_with_its_hash(catalog: Catalog) -> None:
+def test_uploaded_chunks_are_returned_with_their_sha256(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(2))
     ids = [member.chunk.chunk_id for member in plan.members]
     assert catalog.plans.uploaded_chunks(ids) == {}
@@ -80,7 +80,7 @@ def test_what_is_stored_is_told_with_its_hash(catalog: Catalog) -> None:
     }
 
 
-def test_the_same_plan_can_be_made_again_after_it_was_taken_back(catalog: Catalog) -> None:
+def test_a_discarded_plan_is_committed_again_under_the_same_id(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
     catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     assert [archive.archive_id for archive in catalog.archive_records.pending_deletion()] == [plan.archive_id]
@@ -93,7 +93,7 @@ def test_the_same_plan_can_be_made_again_after_it_was_taken_back(catalog: Catalo
     assert all(row.where for row in catalog.chunks_between(FIRST, LAST, 9))
 
 
-def test_a_late_word_of_its_deletion_leaves_the_new_plan_alone(catalog: Catalog) -> None:
+def test_a_late_deletion_report_does_not_affect_a_recommitted_plan(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
     catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     commit_plan(catalog, catalog.queue.waiting(9))

@@ -12,7 +12,7 @@ from tests.support.catalog import after_start, commit_plan, ids_of, make_chunks
 from tests.support.spool.chunks import SECOND, START, make_chunk, make_stream
 
 
-def test_damaged_chunks_stand_aside_and_may_come_back(catalog: Catalog) -> None:
+def test_chunks_set_aside_can_be_requeued(catalog: Catalog) -> None:
     chunks = make_chunks(3)
     catalog.registration.add_chunks(chunks)
     catalog.queue.set_aside({chunks[1].chunk_id: "is missing"})
@@ -23,7 +23,7 @@ def test_damaged_chunks_stand_aside_and_may_come_back(catalog: Catalog) -> None:
     assert catalog.queue.waiting(9) == chunks
 
 
-def test_what_is_due_stays_due_and_newer_chunks_wait(catalog: Catalog, path: Path) -> None:
+def test_due_chunks_stay_due_and_newer_chunks_wait(catalog: Catalog, path: Path) -> None:
     assert catalog.queue.mark_due() == 0
     catalog.registration.add_chunks(make_chunks(3))
     assert catalog.queue.due(9) == []
@@ -38,7 +38,7 @@ def test_what_is_due_stays_due_and_newer_chunks_wait(catalog: Catalog, path: Pat
     again.close()
 
 
-def test_gone_chunks_say_why(catalog: Catalog) -> None:
+def test_a_deleted_chunk_keeps_the_cause_of_its_deletion(catalog: Catalog) -> None:
     chunks = make_chunks(2)
     catalog.registration.add_chunks(chunks)
     catalog.deletions.mark_gone([chunks[0].chunk_id], "dropped")
@@ -46,7 +46,7 @@ def test_gone_chunks_say_why(catalog: Catalog) -> None:
     assert catalog.queue.waiting(9) == chunks[1:]
 
 
-def test_the_backlog_adds_up(catalog: Catalog) -> None:
+def test_the_backlog_counts_planned_and_waiting_chunks(catalog: Catalog) -> None:
     assert catalog.queue.backlog().chunks == 0
     commit_plan(catalog, make_chunks(2))
     catalog.registration.add_chunks(make_chunks(3, first=2))
@@ -56,7 +56,7 @@ def test_the_backlog_adds_up(catalog: Catalog) -> None:
     assert (waiting.chunks, waiting.oldest, waiting.loudest) == (3, after_start(3), -30.25)
 
 
-def test_a_clock_far_ahead_makes_later_chunks_no_more_due(catalog: Catalog) -> None:
+def test_a_chunk_from_a_clock_far_ahead_does_not_make_later_chunks_due(catalog: Catalog) -> None:
     far = make_chunk(0, b"x", stream_id="20270303T220000Z-abcd", start=Instant(START + 365 * 86_400 * SECOND))
     catalog.registration.add_chunks([far])
     catalog.queue.mark_due()
@@ -64,7 +64,7 @@ def test_a_clock_far_ahead_makes_later_chunks_no_more_due(catalog: Catalog) -> N
     assert catalog.queue.due(9) == [far]
 
 
-def test_a_correction_leaves_due_what_was_asked_for(catalog: Catalog) -> None:
+def test_a_clock_correction_leaves_due_chunks_due(catalog: Catalog) -> None:
     catalog.registration.put_stream(make_stream(uncertain=True))
     catalog.registration.add_chunks([make_chunk(0, b"x", uncertain=True)])
     catalog.queue.mark_due()
@@ -72,7 +72,7 @@ def test_a_correction_leaves_due_what_was_asked_for(catalog: Catalog) -> None:
     assert ids_of(catalog.queue.due(9)) == ids_of(make_chunks(1))
 
 
-def test_what_a_plan_gives_back_is_due_again(catalog: Catalog) -> None:
+def test_chunks_of_a_discarded_plan_are_due_again(catalog: Catalog) -> None:
     catalog.registration.add_chunks(make_chunks(3))
     catalog.queue.mark_due()
     plan = commit_plan(catalog, catalog.queue.due(9))
@@ -82,7 +82,7 @@ def test_what_a_plan_gives_back_is_due_again(catalog: Catalog) -> None:
     assert catalog.queue.due(9) == make_chunks(3)
 
 
-def test_what_an_earlier_version_noted_as_due_is_due(catalog: Catalog, path: Path) -> None:
+def test_chunks_that_an_earlier_version_marked_as_due_are_due(catalog: Catalog, path: Path) -> None:
     catalog.registration.add_chunks(make_chunks(3))
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -93,7 +93,7 @@ def test_what_an_earlier_version_noted_as_due_is_due(catalog: Catalog, path: Pat
             assert again.queue.due(9) == make_chunks(2)
 
 
-def test_marks_do_not_pile_up(catalog: Catalog, path: Path) -> None:
+def test_due_marks_do_not_accumulate(catalog: Catalog, path: Path) -> None:
     for seq in range(4):
         catalog.registration.add_chunks(make_chunks(1, first=seq))
         catalog.queue.mark_due()

@@ -27,7 +27,7 @@ PACKED = (
 )
 
 
-def test_a_chunk_comes_back_as_it_was_registered(catalog: Catalog, reader: CatalogReader) -> None:
+def test_a_registered_chunk_is_read_back_unchanged(catalog: Catalog, reader: CatalogReader) -> None:
     chunk = make_chunk(
         0,
         b"x",
@@ -43,7 +43,7 @@ noise = st.floats(-120, 120, allow_nan=False)
 
 
 @given(st.lists(noise, max_size=70), st.integers(1, 2**62), st.text(max_size=30), st.booleans())
-def test_packing_loses_nothing(levels: list[float], frames: int, boot: str, recovered: bool) -> None:
+def test_a_packed_manifest_unpacks_unchanged(levels: list[float], frames: int, boot: str, recovered: bool) -> None:
     chunk = make_chunk(3, b"x")
     assert chunk.levels is not None
     clock = replace(chunk.clock, boot_id=boot)
@@ -52,13 +52,13 @@ def test_packing_loses_nothing(levels: list[float], frames: int, boot: str, reco
     assert unpack(pack(chunk), Chunk) == chunk
 
 
-def test_packed_rows_of_the_first_version_can_be_read_for_ever() -> None:
+def test_packed_rows_of_the_first_version_can_still_be_read() -> None:
     """The bytes below were made by the first version; a changed dictionary would lose every catalog there is."""
     packed = bytes.fromhex(PACKED)
     assert unpack(packed, Chunk) == make_chunk(7, b"seven")
 
 
-def test_registering_again_changes_nothing(catalog: Catalog) -> None:
+def test_registering_a_chunk_again_changes_nothing(catalog: Catalog) -> None:
     assert catalog.registration.add_chunks(make_chunks(3)) == 3
     plan = make_plan(catalog.queue.waiting(9), {}, TARGET)
     catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
@@ -68,7 +68,7 @@ def test_registering_again_changes_nothing(catalog: Catalog) -> None:
     assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [3]
 
 
-def test_ranges_take_their_start_and_not_their_end(catalog: Catalog) -> None:
+def test_a_range_includes_its_start_and_excludes_its_end(catalog: Catalog) -> None:
     catalog.registration.add_chunks(make_chunks(10))
 
     def found(start: float, end: float, limit: int = 99) -> list[int]:
@@ -87,7 +87,7 @@ spans = st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 4_000)), max_s
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(spans, st.integers(0, 12_000), st.integers(1, 3_000))
-def test_a_range_finds_what_a_look_at_everything_finds(
+def test_a_range_query_finds_what_a_full_scan_finds(
     tmp_path_factory: pytest.TempPathFactory, all_spans: list[tuple[int, int]], start: int, length: int
 ) -> None:
     catalog = Catalog(tmp_path_factory.mktemp("catalog") / "catalog.db")
@@ -102,7 +102,7 @@ def test_a_range_finds_what_a_look_at_everything_finds(
     catalog.close()
 
 
-def test_a_range_takes_no_longer_in_a_large_catalog(catalog: Catalog) -> None:
+def test_a_range_query_takes_no_more_steps_in_a_large_catalog(catalog: Catalog) -> None:
     def steps(newest: int) -> int:
         """Virtual machine steps of SQLite for one hour out of all: time would depend on the machine."""
         catalog.chunks_between(START, after_start(1), 1)
@@ -127,7 +127,7 @@ def test_a_range_takes_no_longer_in_a_large_catalog(catalog: Catalog) -> None:
     assert steps(3_100) <= few * 1.2
 
 
-def test_holes_are_kept_with_the_stream_that_ends_them(catalog: Catalog, reader: CatalogReader) -> None:
+def test_gaps_are_stored_with_the_stream_that_ends_them(catalog: Catalog, reader: CatalogReader) -> None:
     hole, pause = Hole("crash", after_start(-60), after_start(-20)), Hole("paused", after_start(-20), START)
     catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
     assert reader.holes_between(after_start(-99), after_start(99)) == [hole, pause]
@@ -156,7 +156,7 @@ def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:
     assert catalog.sounds_between(after_start(1), after_start(9), 9) == [quiet]
 
 
-def test_everything_is_there_after_closing(path: Path) -> None:
+def test_plans_and_streams_survive_closing_the_catalog(path: Path) -> None:
     with_stream = make_stream()
     catalog = Catalog(path)
     plan = commit_plan(catalog, make_chunks(2))
@@ -168,7 +168,7 @@ def test_everything_is_there_after_closing(path: Path) -> None:
     again.close()
 
 
-def test_questions_for_ever_more_chunks_leave_no_memory_behind(catalog: Catalog) -> None:
+def test_queries_for_growing_numbers_of_ids_leak_no_memory(catalog: Catalog) -> None:
     """A backlog that grows by a chunk a minute is asked for with one id more each time; each number of ids would leave
     its own SQL behind, 400 kB for 400 ids."""
     chunks = make_chunks(440)

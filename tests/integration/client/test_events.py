@@ -38,7 +38,7 @@ EVENTS: list[Any] = [
 ]  # fmt: skip
 
 
-def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None:
+def test_events_are_published_on_ably_if_configured(tmp_path: Path) -> None:
     with server_in_thread() as server, running_broker() as broker:
         mqtt = Mqtt(host=broker.host, port=broker.port)
         settings = QueryNode(tmp_path).with_doors(server, mqtt)
@@ -73,7 +73,7 @@ def test_what_happens_is_told_on_ably_where_it_is_wanted(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_what_nobody_takes_is_bounded_and_the_newest_stay() -> None:
+async def test_the_event_queue_is_bounded_and_keeps_the_newest_events() -> None:
     feed = EventFeed()
     for number in range(1_000):
         feed.put(replace(EVENTS[1], lafmax=float(number)), False)

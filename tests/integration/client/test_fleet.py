@@ -19,7 +19,7 @@ from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE
 
 
-def test_every_node_answers_one_question(fleet: Settings) -> None:
+def test_every_node_answers_a_query_to_the_fleet(fleet: Settings) -> None:
     told = api.query_all(fleet, start=START, end=END)
     assert (sorted(told.answers), told.refused, told.silent) == (["porch", "shed"], {}, ())
     for name, chunks in (("porch", 5), ("shed", 3)):
@@ -31,20 +31,20 @@ def test_every_node_answers_one_question(fleet: Settings) -> None:
     assert all(isinstance(answer, StatusAnswer) and answer.node == name for name, answer in statuses.items())
 
 
-def test_each_node_goes_on_with_its_own_pages(fleet: Settings) -> None:
+def test_pages_of_a_fleet_query_are_joined_per_node(fleet: Settings) -> None:
     whole = api.query_all(fleet, start=START, end=END).answers
     paged = api.query_all(fleet, start=START, end=END, limit=1).answers
     for name in ("porch", "shed"):
         assert paged[name].intervals == whole[name].intervals  # type: ignore[union-attr]
 
 
-def test_a_refusal_is_told_of_each_node(fleet: Settings) -> None:
+def test_a_fleet_query_returns_each_nodes_refusal(fleet: Settings) -> None:
     told = api.query_all(fleet, start=END, end=START)
     assert not told.answers
     assert {name: error.code for name, error in told.refused.items()} == {"porch": "bad_request", "shed": "bad_request"}
 
 
-def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
+def test_a_fleet_query_names_the_node_that_did_not_answer(fleet: Settings) -> None:
     async def run() -> None:
         token = node_token(fleet.ably.api_key, "attic", 60, now())
         link = Link(fleet.ably.endpoint, lambda: token, 60)
@@ -61,7 +61,7 @@ def test_a_node_that_stays_silent_is_named(fleet: Settings) -> None:
     asyncio.run(run())
 
 
-def test_nobody_there_is_no_error() -> None:
+def test_a_fleet_query_without_nodes_returns_no_answers_and_no_error() -> None:
     with server_in_thread() as server:
         settings = Settings(ably=replace(Settings().ably, api_key=server.api_key, endpoint=server.endpoint))
         told = api.query_all(settings, type="status", timeout=DEADLINE)

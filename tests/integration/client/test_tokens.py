@@ -39,7 +39,7 @@ def run_imhearing(*arguments: str, **environment: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Path) -> None:
+def test_the_token_command_prints_a_token_that_can_query(fleet: Settings, tmp_path: Path) -> None:
     here = ["--data", str(tmp_path), "--set", f"ably.endpoint={fleet.ably.endpoint}"]
     key = fleet.ably.api_key.reveal()
     made = run_imhearing("token", "--client", "grandma", "--ttl", "90s", *here, IMHEARING_ABLY_API_KEY=key)
@@ -67,21 +67,23 @@ def test_the_token_command_gives_a_token_that_asks(fleet: Settings, tmp_path: Pa
         ([], 2, "--client"),
     ],
 )
-def test_what_no_token_is_made_for(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
+def test_the_token_command_rejects_invalid_clients_and_lifetimes(
+    arguments: list[str], code: int, said: str, tmp_path: Path
+) -> None:
     done = run_imhearing("token", *arguments, "--data", str(tmp_path), IMHEARING_ABLY_API_KEY="app.key:secret")
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "secret" not in done.stderr
 
 
-def test_without_a_key_no_token(tmp_path: Path) -> None:
+def test_the_token_command_needs_an_ably_key(tmp_path: Path) -> None:
     done = run_imhearing("token", "--client", "x", "--data", str(tmp_path), IMHEARING_ABLY_API_KEY="")
     assert (done.returncode, done.stdout) == (78, "")
     assert "api_key" in done.stderr
 
 
 @in_loop
-async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
+async def test_a_nodes_expiring_token_is_renewed_repeatedly_on_the_open_connection() -> None:
     """On the open connection, which lives on: what is sent to it meanwhile arrives."""
     made: list[float] = []
     heard: list[Delivery] = []
@@ -113,7 +115,7 @@ async def test_a_token_of_three_seconds_is_renewed_again_and_again() -> None:
 
 
 @in_loop
-async def test_who_asks_renews_its_token_too() -> None:
+async def test_a_clients_expiring_token_is_renewed_too() -> None:
     async with running_server(ServerLimits(reauth_seconds=0)) as server:
 
         async def answer(request: Request) -> Answer:
@@ -139,7 +141,7 @@ async def test_who_asks_renews_its_token_too() -> None:
         await asyncio.gather(running, return_exceptions=True)
 
 
-def test_an_outage_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_does_not_flood_the_log_with_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
     """The SDK leaves a failed task behind at each attempt: not a traceback for each."""
 
     async def run() -> None:
@@ -167,7 +169,7 @@ def test_an_outage_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     assert ["a fault of our own" in (record.exc_text or str(record.exc_info)) for record in told] == [True]
 
 
-def test_a_token_that_is_none_is_refused_before_anything_is_sent() -> None:
+def test_a_malformed_token_is_refused_before_anything_is_sent() -> None:
     for text in ("", "a.b.c", "a", "e30.e30.x", "\x00.\x00.\x00"):
         with pytest.raises(DoorError, match="imhearing token"):
             claims_of(text)

@@ -112,7 +112,7 @@ async def first(heard: AsyncIterator[NodeEvent], kind: Any, count: int) -> list[
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
 @pytest.mark.parametrize("via", VIAS)
-def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> None:
+def test_watch_reports_new_gaps_and_sounds_through_every_door(porch: Porch, via: Via) -> None:
     async def run() -> None:
         porch.finishes_chunk(0)
         async with api.connect(porch.settings, via) as door:
@@ -136,7 +136,7 @@ def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> 
 
 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
-def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
+def test_watch_over_ably_receives_events_without_polling(porch: Porch) -> None:
     async def run() -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
@@ -152,7 +152,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
 
 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
-def test_a_lost_line_ends_the_watch_with_a_reason(porch: Porch) -> None:
+def test_a_lost_connection_ends_the_watch_with_its_reason(porch: Porch) -> None:
     async def run() -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
@@ -191,7 +191,9 @@ def run(porch: Porch, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_status_works_through_every_door(
+    porch: Porch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for via, name in (("ably", "porch"), ("mqtt", "porch"), ("http", "porch"), ("http", None), ("ably", "all")):
         node = ("--node", name) if name else ()
@@ -216,7 +218,7 @@ def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factor
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
 @pytest.mark.parametrize("via", VIAS)
-def test_the_watch_command_shows_the_state_and_ends_at_ctrl_c(
+def test_the_watch_command_shows_the_state_and_stops_on_ctrl_c(
     porch: Porch, via: Via, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path if via == "local" else tmp_path_factory.mktemp("elsewhere")
@@ -242,7 +244,7 @@ def test_the_watch_command_shows_the_state_and_ends_at_ctrl_c(
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_watching_nobody_fails_at_once(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_watching_an_unknown_node_fails_at_once(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for via in ("ably", "http", "mqtt"):
         words = ("watch", "--via", via, "--timeout", "1", "--node", "attic" if via != "mqtt" else "a/#")
@@ -253,7 +255,9 @@ def test_watching_nobody_fails_at_once(porch: Porch, tmp_path_factory: pytest.Te
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_a_name_that_the_broker_never_heard_is_told(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_watching_a_node_unknown_to_the_broker_prints_a_hint(
+    porch: Porch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     words = command(porch, tmp_path_factory.mktemp("elsewhere"), "watch", "--node", "attic")
     with subprocess.Popen(
         words, env=environment(porch), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -323,7 +327,7 @@ async def opened(door: AblyDoor, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_the_second_node_of_a_name_stays_off_until_the_first_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_node_with_the_same_name_stays_off_until_the_first_leaves(caplog: pytest.LogCaptureFixture) -> None:
     @in_loop
     async def run() -> None:
         async with namesakes() as (made, ann):
@@ -344,7 +348,7 @@ def test_the_second_node_of_a_name_stays_off_until_the_first_is_gone(caplog: pyt
 
 
 @in_loop
-async def test_of_two_that_come_at_once_one_gets_the_name() -> None:
+async def test_of_two_nodes_that_start_at_once_one_gets_the_name() -> None:
     async with namesakes() as (made, ann):
         doors = [made.start(name) for name in ("one", "two")]
         waiting = [asyncio.create_task(opened(door, 20)) for door in doors]
@@ -355,7 +359,7 @@ async def test_of_two_that_come_at_once_one_gets_the_name() -> None:
 
 
 @in_loop
-async def test_a_node_that_comes_back_is_no_namesake_of_its_own_lingering_connection() -> None:
+async def test_a_restarted_node_is_not_blocked_by_its_own_lingering_connection() -> None:
     async with namesakes() as (made, _ann):
         assert await opened(made.start("one"))
         lingering = made._running.pop("one")

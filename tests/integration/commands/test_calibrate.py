@@ -53,7 +53,7 @@ def imhearing(room: VirtualMicrophone, *words: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
-def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp_path: Path) -> None:
+def test_levels_are_in_dba_after_a_calibration(tone: VirtualMicrophone, tmp_path: Path) -> None:
     data = tmp_path / "data"
     done = imhearing(tone, "calibrate", "--data", str(data), "--seconds", "4", "--json", "--set",
                      "recorder.source=microphone")  # fmt: skip
@@ -72,7 +72,7 @@ def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp
     assert recorder.spool.streams.read(manifest.stream_id).calibration_db == kept["offset_db"]
 
 
-def test_without_the_tone_nothing_is_kept(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_a_calibration_without_the_tone_saves_nothing(room: VirtualMicrophone, tmp_path: Path) -> None:
     done = imhearing(
         room, "calibrate", "--data", str(tmp_path), "--seconds", "1", "--set", "recorder.source=microphone"
     )
@@ -83,7 +83,7 @@ def test_without_the_tone_nothing_is_kept(room: VirtualMicrophone, tmp_path: Pat
     assert (done.returncode, "no microphone to calibrate" in done.stderr) == (2, True)
 
 
-def test_the_gain_is_shown_and_set(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_the_input_gain_is_shown_and_can_be_set(room: VirtualMicrophone, tmp_path: Path) -> None:
     done = imhearing(room, "devices", "--data", str(tmp_path))
     assert "gain 100 %\n" in done.stdout
     imhearing(room, "calibrate", "--data", str(tmp_path), "--gain", "50", "--seconds", "1", "--set",
@@ -92,7 +92,7 @@ def test_the_gain_is_shown_and_set(room: VirtualMicrophone, tmp_path: Path) -> N
     room.run("pactl", "set-source-volume", "room.monitor", "100%")
 
 
-def test_the_gain_of_a_usb_card() -> None:
+def test_the_capture_gain_of_a_usb_card_is_parsed() -> None:
     told = """\
 Simple mixer control 'Speaker',0
   Capabilities: pvolume pswitch
@@ -109,14 +109,14 @@ Simple mixer control 'Mic',0
     assert gain.read_gain("no card at all") is None
 
 
-def test_a_card_is_known_again_whatever_its_number(tmp_path: Path) -> None:
+def test_a_calibration_follows_its_card_to_another_number(tmp_path: Path) -> None:
     calibration_file.save(tmp_path, MADE)
     assert calibration_file.offset_for(tmp_path, "USB Audio (hw:1,0)") == 114.2
     assert calibration_file.offset_for(tmp_path, "USB Audio (hw:3,0)") == 114.2
     assert calibration_file.offset_for(tmp_path, "Other Audio (hw:1,0)") is None
 
 
-def test_each_microphone_keeps_its_own(tmp_path: Path) -> None:
+def test_each_microphone_keeps_its_own_calibration(tmp_path: Path) -> None:
     other = calibration_file.Calibration(
         device="USB Audio (hw:2,0)", at=Instant(1), method="known_level", offset_db=90.0, uncertainty_db=1.5
     )

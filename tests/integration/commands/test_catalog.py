@@ -138,7 +138,7 @@ def test_a_key_unknown_to_the_store_is_reported(tmp_path: Path, archived: Settin
     assert "Traceback" not in done.stderr
 
 
-def test_the_local_store_is_served_while_up_is_stopped(tmp_path: Path) -> None:
+def test_rebuild_starts_the_local_store_while_up_is_stopped(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 3)
     port = ports.choose(None)
     (tmp_path / "up.json").write_bytes(wire.encode(UpState(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
@@ -192,7 +192,7 @@ def test_chunks_not_archived_yet_affect_no_archive(tmp_path: Path, settings: Set
     assert re.fullmatch("2 chunks with sound from .* to .*; not archived yet:", done.stderr.splitlines()[0])
 
 
-def test_a_held_range_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
+def test_a_range_on_hold_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
     span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
     assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
     refused = imhearing(tmp_path, "forget", *span, "--yes")

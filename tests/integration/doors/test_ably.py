@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
             yield made
 
 
-def test_the_answer_is_the_same_as_at_home(settings: Settings) -> None:
+def test_an_answer_over_ably_equals_the_local_one(settings: Settings) -> None:
     here = api.query(settings, "local", start=Instant(START - SECOND), end=END)
     there = api.query(settings, "ably", start=Instant(START - SECOND), end=END)
     assert isinstance(here, CoverageAnswer)
@@ -51,7 +51,7 @@ def test_the_answer_is_the_same_as_at_home(settings: Settings) -> None:
     assert len(there.intervals) == 6
 
 
-def test_a_long_answer_comes_in_pages(settings: Settings) -> None:
+def test_pages_over_ably_join_to_the_whole_answer(settings: Settings) -> None:
     paged = api.query(settings, "ably", start=START, end=END, limit=1)
     whole = api.query(settings, "ably", start=START, end=END)
     assert isinstance(paged, CoverageAnswer)
@@ -59,20 +59,20 @@ def test_a_long_answer_comes_in_pages(settings: Settings) -> None:
     assert paged.intervals == whole.intervals
 
 
-def test_status_tells_how_the_node_is(settings: Settings) -> None:
+def test_status_over_ably_describes_the_node(settings: Settings) -> None:
     answer = api.query(settings, "ably", type="status")
     assert isinstance(answer, StatusAnswer)
     assert (answer.node, answer.spool.chunks, answer.recorder.device) == ("porch", 5, "noise")
     assert answer.disk_free
 
 
-def test_a_refusal_reaches_the_caller(settings: Settings) -> None:
+def test_a_refusal_over_ably_is_raised_with_its_code_and_field(settings: Settings) -> None:
     with pytest.raises(QueryRefused, match="from must be before to") as refused:
         api.query(settings, "ably", start=END, end=START)
     assert (refused.value.code, refused.value.field) == ("bad_request", "from")
 
 
-def test_a_silent_node_is_named(settings: Settings) -> None:
+def test_a_node_that_does_not_answer_over_ably_is_named(settings: Settings) -> None:
     def ask_attic() -> object:
         return api.query(settings, "ably", start=START, end=END, node="attic", timeout=1.5)
 
@@ -80,7 +80,7 @@ def test_a_silent_node_is_named(settings: Settings) -> None:
         wait_for_return(ask_attic, "the client gives up")
 
 
-def test_a_client_token_is_enough(settings: Settings) -> None:
+def test_a_client_token_is_enough_to_query(settings: Settings) -> None:
     token = client_token(settings.ably.api_key, "visitor", 60, Instant.from_seconds(time.time()))
     answer = api.query(settings, "ably", start=START, end=END, token=token)
     assert isinstance(answer, CoverageAnswer)
@@ -102,7 +102,7 @@ def test_a_client_token_is_enough(settings: Settings) -> None:
         (b" " * 20_000, "", "bad_request"),
     ],
 )
-def test_whatever_comes_gets_one_clear_answer(data: Any, request_id: str, code: str) -> None:
+def test_malformed_messages_over_ably_get_one_clear_answer(data: Any, request_id: str, code: str) -> None:
     async def run() -> None:
         async with running_server() as server, serving(server), raw_client(server, "visitor") as raw:
             await raw.send(data)
@@ -113,7 +113,7 @@ def test_whatever_comes_gets_one_clear_answer(data: Any, request_id: str, code: 
     asyncio.run(run())
 
 
-def test_the_same_id_is_answered_once_worked_out_and_sent_again() -> None:
+def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
     async def run() -> None:
         asked = []
 
@@ -136,7 +136,7 @@ def test_the_same_id_is_answered_once_worked_out_and_sent_again() -> None:
     asyncio.run(run())
 
 
-def test_two_clients_of_the_same_id_get_their_own() -> None:
+def test_two_clients_with_the_same_request_id_get_their_own_answers() -> None:
     async def run() -> None:
         async def answer(request: Request) -> Answer:
             return refusal(request.id, "porch", "encrypted", f"limit {request.limit}")
@@ -156,7 +156,7 @@ def test_two_clients_of_the_same_id_get_their_own() -> None:
     asyncio.run(run())
 
 
-def test_a_question_without_a_client_id_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_query_without_a_valid_client_id_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with running_server() as server, serving(server) as door:
             for client_id in (None, "", "*", "a:b", "x" * 65, "a\n"):
@@ -167,7 +167,7 @@ def test_a_question_without_a_client_id_is_not_answered(caplog: pytest.LogCaptur
     assert caplog.text.count("without a client id") == 6
 
 
-def test_a_flood_is_answered_to_the_last_request() -> None:
+def test_a_flood_is_answered_completely_and_does_not_starve_other_clients() -> None:
     async def run() -> None:
         async with (
             running_server() as server,
@@ -187,7 +187,7 @@ def test_a_flood_is_answered_to_the_last_request() -> None:
     asyncio.run(run())
 
 
-def test_too_many_at_once_are_told_busy_and_may_ask_again() -> None:
+def test_too_many_requests_at_once_over_ably_are_refused_as_busy_and_can_be_repeated() -> None:
     async def run() -> None:
         go_on = asyncio.Event()
 
@@ -212,7 +212,7 @@ def test_too_many_at_once_are_told_busy_and_may_ask_again() -> None:
     asyncio.run(run())
 
 
-def test_what_waits_too_long_is_told_so() -> None:
+def test_requests_that_wait_too_long_are_answered_with_a_deadline_error() -> None:
     async def run() -> None:
         async def slow(request: Request) -> Answer:
             await asyncio.sleep(0.3)
@@ -228,7 +228,7 @@ def test_what_waits_too_long_is_told_so() -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("ABLY_API_KEY"), reason="needs a real key in ABLY_API_KEY")
-def test_the_real_service(tmp_path: Path) -> None:
+def test_the_node_works_with_the_real_ably_service(tmp_path: Path) -> None:
     settings = QueryNode(tmp_path).with_doors()
     settings = replace(settings, ably=replace(settings.ably, api_key=Secret(os.environ["ABLY_API_KEY"])))
     with running_service(settings):
@@ -236,7 +236,7 @@ def test_the_real_service(tmp_path: Path) -> None:
     assert isinstance(answer, CoverageAnswer)
 
 
-def test_twenty_clients_at_once_each_get_their_own_answers(settings: Settings) -> None:
+def test_twenty_concurrent_clients_each_get_their_own_answers(settings: Settings) -> None:
     async def one(number: int) -> None:
         async with api.connect(settings, "ably", timeout=DEADLINE) as door:
             for turn in range(3):

@@ -34,7 +34,7 @@ from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE, wait_until
 
 
-def test_broken_sockets_lose_no_question() -> None:
+def test_broken_sockets_lose_no_query() -> None:
     async def run() -> None:
         async with running_server() as server, serving(server):
             settings = ably_settings(server)
@@ -50,7 +50,7 @@ def test_broken_sockets_lose_no_question() -> None:
     asyncio.run(run())
 
 
-def test_the_door_opens_again_when_the_server_is_back() -> None:
+def test_the_ably_door_reopens_when_the_server_is_back() -> None:
     async def run() -> None:
         async with running_server() as first:
             port, key = first.port, first.api_key
@@ -103,7 +103,7 @@ class Relay:
         target.close()
 
 
-def test_tokens_are_renewed_before_they_end() -> None:
+def test_the_nodes_token_is_renewed_before_it_expires() -> None:
     """The server, which would end the connection with its token, sees no other one."""
 
     async def run() -> None:
@@ -130,7 +130,7 @@ def test_tokens_are_renewed_before_they_end() -> None:
     asyncio.run(run())
 
 
-def test_a_dead_socket_is_noticed() -> None:
+def test_a_dead_socket_is_detected_by_a_missing_ping_reply() -> None:
     async def run() -> None:
         async with running_server() as server, Relay(server.port) as relay:
 
@@ -150,7 +150,7 @@ def test_a_dead_socket_is_noticed() -> None:
     asyncio.run(run())
 
 
-def test_a_channel_that_was_lost_is_noticed() -> None:
+def test_a_channel_detached_by_the_server_is_detected() -> None:
     async def run() -> None:
         async with running_server() as server:
 
@@ -172,7 +172,7 @@ def test_a_channel_that_was_lost_is_noticed() -> None:
     asyncio.run(run())
 
 
-def test_a_right_that_is_missing_is_said() -> None:
+def test_a_missing_capability_is_reported_with_the_channel() -> None:
     async def run() -> None:
         async with running_server() as server:
 
@@ -190,7 +190,7 @@ def test_a_right_that_is_missing_is_said() -> None:
     asyncio.run(run())
 
 
-def test_a_wrong_key_is_said(tmp_path: Path) -> None:
+def test_wrong_and_malformed_ably_keys_are_reported(tmp_path: Path) -> None:
     with server_in_thread() as server:
         settings = ably_settings(server)
         key = Secret("local.abcdef:a-secret-that-this-server-does-not-know")
@@ -202,7 +202,7 @@ def test_a_wrong_key_is_said(tmp_path: Path) -> None:
             api.query(shapeless, "ably", start=START, end=END, timeout=5)
 
 
-def test_the_node_is_present_with_its_version() -> None:
+def test_the_node_enters_presence_with_its_name() -> None:
     async def run() -> None:
         async with running_server() as server, serving(server), realtime.client(server, "visitor") as ably:
             members = await ably.channels.get("imhearing:nodes").presence.get()
@@ -211,7 +211,7 @@ def test_the_node_is_present_with_its_version() -> None:
     asyncio.run(run())
 
 
-def test_the_service_says_online_and_in_the_end_offline(tmp_path: Path) -> None:
+def test_the_query_service_announces_itself_online_and_then_offline(tmp_path: Path) -> None:
     with server_in_thread() as server, running_broker() as broker:
         mqtt = Mqtt(host=broker.host, port=broker.port)
         settings = QueryNode(tmp_path).with_doors(server, mqtt)
@@ -229,7 +229,7 @@ def test_the_service_says_online_and_in_the_end_offline(tmp_path: Path) -> None:
             bus.stop()
 
 
-def test_the_service_ends_although_its_connection_does_not_close(
+def test_the_query_service_stops_although_its_ably_connection_does_not_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = Link.close
@@ -247,7 +247,7 @@ def test_the_service_ends_although_its_connection_does_not_close(
             monkeypatch.setattr(Link, "close", close_when_cancelled)
 
 
-def test_a_catalog_that_is_missing_is_busy_until_it_is_there(tmp_path: Path) -> None:
+def test_queries_are_refused_as_busy_until_the_catalog_exists(tmp_path: Path) -> None:
     with server_in_thread() as server:
         settings = QueryNode(tmp_path).with_doors(server)
         away = tmp_path / "catalog.away"

@@ -93,7 +93,7 @@ async def tried(ably: Any, channel_name: str, operation: str) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_do_what_it_needs_and_no_more(role: str) -> None:
+def test_each_ably_role_has_exactly_the_documented_rights(role: str) -> None:
     @in_loop
     async def run() -> None:
         found: dict[str, set[str]] = {}
@@ -110,7 +110,7 @@ def test_each_role_may_do_what_it_needs_and_no_more(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_hears_what_is_not_for_it(role: str) -> None:
+def test_each_ably_role_receives_only_what_it_may_subscribe_to(role: str) -> None:
     """Subscribing without the right succeeds in the SDK: what counts is what arrives."""
 
     @in_loop
@@ -142,7 +142,7 @@ def test_nobody_hears_what_is_not_for_it(role: str) -> None:
     run()
 
 
-def test_a_client_cannot_speak_for_another() -> None:
+def test_a_client_cannot_publish_under_another_client_id() -> None:
     @in_loop
     async def run() -> None:
         async with running_server() as server, realtime.client(server, "ann") as ann:
@@ -156,7 +156,7 @@ def test_a_client_cannot_speak_for_another() -> None:
 
 
 @in_loop
-async def test_a_node_cannot_answer_for_another() -> None:
+async def test_a_client_ignores_an_answer_in_another_nodes_name() -> None:
     """It may publish on any client's channel, and hears what is asked of all: so whose word it is must be held to."""
 
     def status(request: Any, node: str) -> StatusAnswer:
@@ -211,7 +211,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_document_has_the_table() -> None:
+def test_the_ably_rights_in_security_md_are_up_to_date() -> None:
     assert table() in DOCUMENT.read_text(), "put this into docs/security.md:\n" + table()
 
 

@@ -53,7 +53,7 @@ def clear(data: bytes, sent: bytes) -> None:
 
 @FUZZ
 @given(body=BODIES)
-def test_whatever_comes_over_http_gets_one_clear_answer(node: NodeWithDoors, body: bytes) -> None:
+def test_any_http_body_gets_one_clear_answer(node: NodeWithDoors, body: bytes) -> None:
     status, _, answer = get(f"{node.url}/query", body, **JSON)
     assert status in (200, 400)
     clear(answer, body)
@@ -61,12 +61,12 @@ def test_whatever_comes_over_http_gets_one_clear_answer(node: NodeWithDoors, bod
 
 @FUZZ
 @given(names=st.dictionaries(st.sampled_from(["from", "to", "limit", "id", "urls", "x", "step"]), st.text(max_size=30)))
-def test_whatever_stands_in_the_address_gets_one_clear_answer(node: NodeWithDoors, names: dict[str, str]) -> None:
+def test_any_http_query_string_gets_one_clear_answer(node: NodeWithDoors, names: dict[str, str]) -> None:
     encoded = {name: text.encode("utf-8", "replace") for name, text in names.items()}
     clear(get(f"{node.url}/coverage?{urlencode(encoded)}")[2], b"")
 
 
-def test_whatever_comes_over_mqtt_gets_one_clear_answer(node: NodeWithDoors) -> None:
+def test_any_mqtt_payload_gets_one_clear_answer(node: NodeWithDoors) -> None:
     with connected(node.broker.port) as mqtt:
         mqtt.subscribe("imhearing/porch/response/query/fuzz/+")
         count = 0
@@ -85,7 +85,7 @@ def test_whatever_comes_over_mqtt_gets_one_clear_answer(node: NodeWithDoors) -> 
 
 
 @in_loop
-async def test_whatever_comes_over_ably_gets_one_clear_answer() -> None:
+async def test_any_ably_message_gets_one_clear_answer() -> None:
     """As above, with all bodies on their way at once; what cannot be told apart by its id is counted."""
     bodies: list[bytes] = []
 

@@ -34,7 +34,7 @@ def test_the_answer_is_the_same_through_every_door(node: NodeWithDoors, via: Via
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_no_reaches_the_caller_through_every_door(node: NodeWithDoors, via: Via) -> None:
+def test_a_refusal_is_raised_through_every_door(node: NodeWithDoors, via: Via) -> None:
     with pytest.raises(QueryRefused, match="from must be before to") as refused:
         api.query(node.settings, via, start=END, end=START)
     assert (refused.value.code, refused.value.field) == ("bad_request", "from")
@@ -42,7 +42,7 @@ def test_a_no_reaches_the_caller_through_every_door(node: NodeWithDoors, via: Vi
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_ten_years_and_a_billion_are_no_trouble(node: NodeWithDoors, via: Via) -> None:
+def test_a_range_of_ten_years_with_a_limit_of_a_billion_is_answered(node: NodeWithDoors, via: Via) -> None:
     end = Instant(START + 10 * 365 * 86_400 * SECOND)
     answer = api.query(node.settings, via, start=START, end=end, limit=10**9)
     assert isinstance(answer, CoverageAnswer)
@@ -50,7 +50,7 @@ def test_ten_years_and_a_billion_are_no_trouble(node: NodeWithDoors, via: Via) -
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_cursors_made_up_or_of_another_question_are_refused(node: NodeWithDoors, via: Via) -> None:
+def test_invalid_cursors_and_those_of_another_query_are_refused(node: NodeWithDoors, via: Via) -> None:
     async def run() -> None:
         async with api.connect(node.settings, via) as door:
             page = await door.query(Request(id=new_id(), from_=START, to=END, limit=1), 10)
@@ -64,7 +64,7 @@ def test_cursors_made_up_or_of_another_question_are_refused(node: NodeWithDoors,
     asyncio.run(run())
 
 
-def test_the_status_tells_until_when_a_pause_lasts(tmp_path: Path) -> None:
+def test_status_shows_until_when_a_pause_lasts(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=0)
     until = Instant(END + 600 * SECOND)
     told = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
@@ -79,7 +79,7 @@ def test_the_status_tells_until_when_a_pause_lasts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_twenty_questions_at_once_each_get_their_own_answer(node: NodeWithDoors, via: Via) -> None:
+def test_concurrent_queries_each_get_their_own_answer(node: NodeWithDoors, via: Via) -> None:
     async def run() -> None:
         async with api.connect(node.settings, via) as door:
             starts = [Instant(START + number * 1_000) for number in range(12)]

@@ -76,7 +76,7 @@ async def status_of(url: str, **headers: str) -> int:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: "])
 @in_loop
-async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
+async def test_a_flood_of_connections_does_not_block_the_http_door(sent: bytes) -> None:
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}"}
     async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
         async with kept.get(f"{url}/status") as response:
@@ -92,7 +92,7 @@ async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
 
 
 @in_loop
-async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
+async def test_a_flood_of_connections_does_not_block_the_realtime_server() -> None:
     async with running_server() as server, flood(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
         async with asyncio.timeout(DEADLINE):
             assert await status_of(f"http://{server.endpoint}/time") == 200
@@ -101,7 +101,9 @@ async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
 @in_loop
-async def test_who_says_nothing_that_counts_goes_soon(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_without_a_valid_request_are_closed_soon(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.2)
     async with made_up_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
         async with asyncio.timeout(DEADLINE):
@@ -110,7 +112,7 @@ async def test_who_says_nothing_that_counts_goes_soon(sent: bytes, monkeypatch: 
 
 
 @in_loop
-async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with made_up_door(Http()) as url, running_server() as server:
         for port in (int(url.rpartition(":")[2]), server.port):
@@ -124,7 +126,7 @@ async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCa
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_fault_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_fault_is_logged_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     told = http_listener.OncePer(60)
     assert [told.now() for _ in range(3)] == [True, False, False]
     later = time.monotonic() + 61
@@ -133,7 +135,7 @@ def test_a_fault_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @in_loop
-async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
+async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> None:
     asked: list[Request] = []
 
     async def answer(request: Request) -> Answer:
@@ -174,7 +176,7 @@ async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
 
 
 @in_loop
-async def test_with_a_token_other_pages_may_ask() -> None:
+async def test_a_foreign_web_page_with_the_token_may_query() -> None:
     """The token is not the browser's to add: who sends it was given it."""
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}", "Origin": "https://home.example"}
     async with made_up_door(Http(token=TOKEN)) as url:
@@ -184,7 +186,7 @@ async def test_with_a_token_other_pages_may_ask() -> None:
 @pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 30, "1" + "0" * 5_000, "-1" + "0" * 400, "1e999"])
 @pytest.mark.parametrize("field", ["limit", "step", "v", "min_level"])
 @in_loop
-async def test_numbers_beyond_all_bounds_are_refused_by_name(
+async def test_absurdly_large_numbers_are_refused_with_their_field(
     number: str, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with made_up_door(Http()) as url:
@@ -270,7 +272,7 @@ def unfit(name: str) -> MadeUp:
 
 @pytest.mark.parametrize("name", UNFIT)
 @in_loop
-async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, tmp_path: Path) -> None:
+async def test_coverage_that_does_not_match_the_query_is_rejected(name: str, tmp_path: Path) -> None:
     question = Request(id="x", from_=at(0), to=at(2))
     with pytest.raises(DoorError, match="node porch"):
         _ = [page async for page in coverage_pages(unfit(name), at(0), at(2))]
@@ -283,7 +285,7 @@ async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, t
 
 
 @in_loop
-async def test_pages_that_fit_are_taken() -> None:
+async def test_coverage_pages_that_match_the_query_are_accepted() -> None:
     told: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
     question = Request(id="x", from_=at(0), to=at(2))
     answer = await query_node(MadeUp(lambda request, number: coverage(request, *told[number])), question)
@@ -299,7 +301,7 @@ async def test_pages_that_fit_are_taken() -> None:
 
 @pytest.mark.parametrize("kind", ["sounds", "levels"])
 @in_loop
-async def test_cursors_in_a_circle_end(kind: Any) -> None:
+async def test_cursors_that_repeat_are_rejected_instead_of_followed_forever(kind: Any) -> None:
     def answer(request: Request, number: int) -> Answer:
         cursor = f"c{number % 3}"
         if kind == "sounds":

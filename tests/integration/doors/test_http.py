@@ -23,7 +23,7 @@ from tests.support.nodes.all_doors import END, NodeWithDoors
 from tests.support.spool.chunks import START
 
 
-def test_get_is_for_the_hand(node: NodeWithDoors) -> None:
+def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> None:
     status, headers, body = get(f"{node.url}/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T23:00:05%2B01:00&limit=2")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert len(json.loads(body)["intervals"]) == 2
@@ -44,14 +44,14 @@ def test_get_is_for_the_hand(node: NodeWithDoors) -> None:
         assert (status, answer.error.field) == (code, field), address
 
 
-def test_metrics_are_told(node: NodeWithDoors) -> None:
+def test_metrics_are_served_over_http(node: NodeWithDoors) -> None:
     status, headers, body = get(f"{node.url}/metrics")
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
     assert b'imhearing_info{node="porch"' in body
     assert b"imhearing_spool_chunks 5" in body
 
 
-def test_what_openapi_says_holds(node: NodeWithDoors) -> None:
+def test_real_answers_match_the_openapi_document(node: NodeWithDoors) -> None:
     status, _, body = get(f"{node.url}/openapi.json")
     described = json.loads(body)
     assert (status, described["openapi"]) == (200, "3.1.0")
@@ -70,7 +70,7 @@ def test_what_openapi_says_holds(node: NodeWithDoors) -> None:
     assert names == {"from", "to", "limit", "cursor", "urls"}
 
 
-def test_a_page_in_a_browser_cannot_ask_by_another_name(node: NodeWithDoors) -> None:
+def test_requests_with_a_foreign_host_header_are_rejected(node: NodeWithDoors) -> None:
     assert get(f"{node.url}/status", Host="evil.example.org")[0] == 403
     for host in ("localhost:80", "[::1]:80", "127.0.0.1"):
         status, headers, _ = get(f"{node.url}/status", Host=host)
@@ -79,7 +79,7 @@ def test_a_page_in_a_browser_cannot_ask_by_another_name(node: NodeWithDoors) -> 
 
 
 @in_loop
-async def test_without_the_token_nothing_is_told() -> None:
+async def test_http_requests_without_the_token_are_rejected() -> None:
     async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession() as session:
         for given in (None, "", "Bearer", "Bearer wrong", "Basic " + TOKEN.reveal(), "Bearer \udcff", TOKEN.reveal()):
             headers = {} if given is None else {"Authorization": given}
@@ -102,7 +102,7 @@ async def test_without_the_token_nothing_is_told() -> None:
 
 
 @in_loop
-async def test_a_node_that_is_not_there_is_told_in_plain_words() -> None:
+async def test_an_unreachable_http_door_is_reported_with_the_remedy() -> None:
     port = ports.choose(None)
     async with api.connect(Settings(http=Http(port=port)), "http", node="porch") as way:
         with pytest.raises(DoorError) as caught:
@@ -113,7 +113,7 @@ async def test_a_node_that_is_not_there_is_told_in_plain_words() -> None:
     )
 
 
-def test_beyond_loopback_a_token_is_needed() -> None:
+def test_an_http_door_beyond_loopback_needs_a_token() -> None:
     for host in ("0.0.0.0", "192.168.1.5", "::", "porch.local"):  # noqa: S104
         with pytest.raises(ConfigError, match=r"\[http\] host"):
             check_settings(Http(host=host))
@@ -127,7 +127,7 @@ def test_beyond_loopback_a_token_is_needed() -> None:
 
 
 @in_loop
-async def test_too_many_at_once_are_told_busy() -> None:
+async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
     go_on = asyncio.Event()
 
     async def slow(request: Request) -> Answer:
@@ -154,7 +154,7 @@ async def test_too_many_at_once_are_told_busy() -> None:
 
 
 @in_loop
-async def test_a_body_too_large_is_refused() -> None:
+async def test_an_http_body_that_is_too_large_is_refused() -> None:
     async with made_up_door(Http()) as url, aiohttp.ClientSession() as session:
         for size in (MAX_REQUEST + 1, 10 * MAX_REQUEST):
             async with session.post(f"{url}/query", data=b" " * size, headers=JSON) as response:

@@ -18,7 +18,7 @@ from tests.support.nodes.all_doors import END, QUERY_TOPIC, NodeWithDoors
 from tests.support.spool.chunks import START
 
 
-def test_an_mqtt_answer_goes_where_it_is_wanted(node: NodeWithDoors) -> None:
+def test_an_mqtt_answer_goes_to_the_response_topic(node: NodeWithDoors) -> None:
     with connected(node.broker.port) as mqtt:
         mqtt.subscribe("imhearing/porch/response/#")
         question = {"id": secrets.token_hex(8), "from": str(START), "to": str(END)}
@@ -50,7 +50,7 @@ def test_an_mqtt_answer_goes_where_it_is_wanted(node: NodeWithDoors) -> None:
         assert not [each for each in mqtt.heard if b'"retained"' in each.payload]
 
 
-def test_links_cross_mqtt_only_when_they_are_asked_for() -> None:
+def test_presigned_links_are_sent_over_mqtt_only_on_request() -> None:
     text = json.dumps({"id": "x", "from": str(START), "to": str(END)})
     for urls in (True, False):
         request = read_request(text, "porch", urls=urls)
@@ -61,7 +61,7 @@ def test_links_cross_mqtt_only_when_they_are_asked_for() -> None:
     assert asked.urls
 
 
-def test_a_broker_that_is_away_is_named(node: NodeWithDoors) -> None:
+def test_an_unreachable_broker_and_a_missing_node_are_reported(node: NodeWithDoors) -> None:
     gone = replace(node.settings, mqtt=Mqtt(host="127.0.0.1", port=ports.choose(None)))
     with pytest.raises(DoorError, match="cannot connect to the MQTT broker"):
         api.query(gone, "mqtt", type="status", timeout=1)

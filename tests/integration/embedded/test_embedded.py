@@ -282,7 +282,7 @@ def test_the_store_accepts_only_its_own_keys(tmp_path: Path) -> None:
         child.end(5)
 
 
-def test_deleting_objects_shows_no_problem(tmp_path: Path) -> None:
+def test_deleting_objects_from_the_embedded_store_reports_no_problem(tmp_path: Path) -> None:
     with running_store(tmp_path) as store:
         watch = LogWatch({"store": tmp_path / "store.log"})
         storage = S3Store(store.settings)

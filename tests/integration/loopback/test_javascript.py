@@ -47,7 +47,7 @@ def node_js() -> str:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
-def test_the_javascript_sdk_is_served(node_js: str, binary: bool) -> None:
+def test_the_javascript_sdk_works_with_the_realtime_server(node_js: str, binary: bool) -> None:
     with server_in_thread() as server:
         tokens = {
             "ann": client_token(server.api_key, "ann", 3_600, now()),

@@ -40,7 +40,7 @@ def grows(spool: Spool, by: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [3 * 3600, -2 * 86_400])
-def test_a_clock_set_by_hand_takes_the_whole_boot_along(tmp_path: Path, seconds: int) -> None:
+def test_setting_the_clock_moves_all_recordings_of_the_boot(tmp_path: Path, seconds: int) -> None:
     setting = tmp_path / "faketime"
     setting.write_text("+0")
     environment = {
@@ -102,8 +102,6 @@ def _query(data: Path, start: str, end: str, environment: Mapping[str, str]) -> 
     ("start", "end", "hours"),
     [("2026-10-25 00:00", "2026-10-25 06:00", 7), ("2026-03-29 00:00", "2026-03-29 06:00", 5)],
 )
-def test_a_night_in_which_the_clock_is_changed_has_all_its_hours(
-    tmp_path: Path, start: str, end: str, hours: int
-) -> None:
+def test_a_query_across_a_dst_change_covers_every_hour(tmp_path: Path, start: str, end: str, hours: int) -> None:
     told = _query(tmp_path / "data", start, end, {"TZ": "Europe/Berlin"})
     assert Instant.parse(told["to"]) - Instant.parse(told["from"]) == hours * 3_600_000_000

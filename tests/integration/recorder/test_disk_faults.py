@@ -62,7 +62,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_root
-def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_recording_resumes_by_itself(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_and_recording_goes_on_by_itself(small_disk: Path, t
 
 
 @needs_root
-def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Path, tmp_path: Path) -> None:
+def test_a_disk_filled_to_the_last_byte_by_others_costs_no_chunk(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
@@ -100,7 +100,7 @@ def test_a_disk_that_others_fill_to_the_last_byte_costs_no_chunk(small_disk: Pat
 
 @needs_root
 @pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
-def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, tmp_path: Path) -> None:
+def test_a_chunk_that_grows_on_tmpfs_does_not_use_the_disk_reserve(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     recipient = pyrage.x25519.Identity.generate().to_public()
     with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as memory:
@@ -120,7 +120,7 @@ def test_the_reserve_is_kept_from_a_chunk_that_grows_on_tmpfs(small_disk: Path, 
 
 
 @needs_root
-def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Path) -> None:
+def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp_path: Path) -> None:
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
@@ -137,7 +137,7 @@ def test_a_disk_that_turns_read_only_is_survived(small_disk: Path, tmp_path: Pat
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("fault", ["fsync:error=EIO", "write:error=EIO", "fsync:delay_exit=3000000"])
-def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: str) -> None:
+def test_disk_errors_damage_no_finished_chunk(tmp_path: Path, fault: str) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool = recorder.spool
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 2, "two chunks")
@@ -169,7 +169,7 @@ def test_trouble_with_the_disk_costs_no_finished_chunk(tmp_path: Path, fault: st
         sound_of(spool, stream.stream_id)
 
 
-def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) -> None:
+def test_recording_resumes_when_a_missing_spool_is_back(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool, aside = recorder.spool, tmp_path / "aside"
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
@@ -183,7 +183,7 @@ def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) ->
     all_readable(spool)
 
 
-def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_second_recorder_process_is_refused_without_a_traceback(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         recorder.wait_recording()
         second = RecorderProcess(tmp_path / "second", f"recorder.record_path={recorder.spool.path}", *OPTIONS)
@@ -193,7 +193,7 @@ def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:
         assert recorder.process.poll() is None
 
 
-def test_a_device_that_matches_none_lists_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_device_is_reported_and_recorded_as_a_gap(tmp_path: Path) -> None:
     options = ("recorder.source=microphone", "recorder.device=no such thing", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(tmp_path / "data", *options) as recorder:
         wait_until(lambda: "no_device" in recorder.log, "it says so")
@@ -205,7 +205,7 @@ def test_a_device_that_matches_none_lists_those_there_are(tmp_path: Path) -> Non
         assert "Traceback" not in recorder.log
 
 
-def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_path: Path) -> None:
+def test_a_sound_file_is_recorded_bit_exactly_and_foreign_files_are_left_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "data" / "spool", "porch")
     spool.create()
     strangers = {
@@ -230,7 +230,7 @@ def test_a_file_through_the_process_comes_back_and_strangers_are_left_alone(tmp_
     assert len(list(spool.path.glob("state.json.damaged-*"))) == 1
 
 
-def test_a_file_that_is_not_there_ends_the_recorder(tmp_path: Path) -> None:
+def test_a_missing_sound_file_ends_the_recorder(tmp_path: Path) -> None:
     options = (f"recorder.source={tmp_path / 'nothing.wav'}", *OPTIONS[1:])
     with running_recorder(tmp_path, *options) as recorder:
         assert recorder.process.wait(DEADLINE) == 1

@@ -72,7 +72,7 @@ def holes(rig: Rig) -> list[tuple[str, float, float]]:
     ]
 
 
-def test_a_kill_soon_after_a_loss_costs_no_sample(rig: Rig, shared_memory: Path) -> None:
+def test_a_kill_soon_after_a_loss_loses_no_held_sample(rig: Rig, shared_memory: Path) -> None:
     played = killed(rig, 5.0, lose(rig), 0.5)
     assert list(shared_memory.glob("*/held"))
     rig.clock.pass_time(20)
@@ -84,7 +84,7 @@ def test_a_kill_soon_after_a_loss_costs_no_sample(rig: Rig, shared_memory: Path)
 
 @pytest.mark.parametrize("blocks", [1, 60, 99, 100, 101, 104, 110, 121])
 @pytest.mark.parametrize("again", [None, 0, 1, 7, 20])
-def test_a_kill_while_held_blocks_are_recorded_costs_at_most_the_block_being_encoded(
+def test_a_kill_while_held_blocks_are_written_loses_at_most_the_block_being_encoded(
     rig: Rig, shared_memory: Path, blocks: int, again: int | None
 ) -> None:
     """At any block, in the life that held them or in the one that finds them."""
@@ -106,7 +106,7 @@ def test_a_kill_while_held_blocks_are_recorded_costs_at_most_the_block_being_enc
     assert not list(shared_memory.iterdir())
 
 
-def test_what_was_held_for_a_pause_is_forgotten_at_once(rig: Rig, shared_memory: Path) -> None:
+def test_a_pause_discards_held_blocks_at_once(rig: Rig, shared_memory: Path) -> None:
     def pause() -> None:
         assert list(shared_memory.glob("*/held"))
         rig.spool.pause.write(PauseOrder())
@@ -115,13 +115,13 @@ def test_what_was_held_for_a_pause_is_forgotten_at_once(rig: Rig, shared_memory:
     assert not list(shared_memory.iterdir())
 
 
-def test_without_a_loss_nothing_is_left_on_tmpfs(rig: Rig, shared_memory: Path) -> None:
+def test_held_blocks_are_removed_from_tmpfs_once_recorded(rig: Rig, shared_memory: Path) -> None:
     rig.run(3.0, lose(rig), 3.0)
     assert not list(shared_memory.iterdir())
     assert np.array_equal(rig.sound(), np.concatenate(rig.played))
 
 
-def test_what_another_boot_held_back_is_dropped(rig: Rig, shared_memory: Path) -> None:
+def test_blocks_held_in_another_boot_are_discarded(rig: Rig, shared_memory: Path) -> None:
     killed(rig, 5.0, lose(rig), 0.5)
     rig.clock.pass_time(9)
     rig.clock.boot("boot-2", synchronised=True)

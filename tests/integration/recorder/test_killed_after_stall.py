@@ -19,7 +19,7 @@ STALL = 8.0  # seconds
 KILL = 0.5  # seconds later
 
 
-def test_a_kill_soon_after_a_stall_costs_no_more_than_the_block_being_encoded(tmp_path: Path) -> None:
+def test_a_kill_soon_after_a_stall_loses_at_most_the_block_being_encoded(tmp_path: Path) -> None:
     with virtual_microphone() as room:
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
             recorder.wait_recording()

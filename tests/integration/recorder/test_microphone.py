@@ -42,7 +42,7 @@ def play(room: VirtualMicrophone, folder: Path, seconds: float, seed: int) -> tu
     return samples, room.play(path)
 
 
-def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_recording_is_bit_exact_even_if_the_process_stalls(room: VirtualMicrophone, tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
         recorder.wait_recording()
         played, player = play(room, tmp_path, 16, 1)
@@ -65,7 +65,9 @@ def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, t
     )
 
 
-def test_kill_restart_unplugging_and_pause_are_told_apart(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_gaps_by_kill_restart_unplugging_and_pause_have_their_own_causes(
+    room: VirtualMicrophone, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     played, player = play(room, tmp_path, 90, 2)
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
@@ -120,7 +122,7 @@ def sound_server(room: VirtualMicrophone, socket: Path) -> Iterator[None]:
         server.wait(DEADLINE)
 
 
-def test_a_sound_server_that_is_restarted_is_a_device_loss_that_ends(tmp_path: Path) -> None:
+def test_a_sound_server_restart_is_a_temporary_device_loss(tmp_path: Path) -> None:
     room, socket = VirtualMicrophone(tmp_path), tmp_path / "pulse" / "native"
     with contextlib.ExitStack() as first:
         first.enter_context(sound_server(room, socket))

@@ -49,7 +49,7 @@ def hole(cause: str, start: float, end: float) -> Hole:
 # capture
 
 
-def test_chunks_are_adjacent_and_hold_every_sample(rig: Rig) -> None:
+def test_chunks_are_adjacent_and_contain_every_sample(rig: Rig) -> None:
     rig.run(3.5)
     chunks = rig.manifests()
     assert [chunk.frames for chunk in chunks] == [RATE, RATE, RATE, RATE // 2]
@@ -62,7 +62,7 @@ def test_chunks_are_adjacent_and_hold_every_sample(rig: Rig) -> None:
     assert not rig.spool.chunks.leftovers()
 
 
-def test_an_orderly_restart_leaves_a_hole_called_restart(rig: Rig) -> None:
+def test_a_clean_restart_leaves_a_gap_with_cause_restart(rig: Rig) -> None:
     rig.run(1.5)
     rig.clock.pass_time(10)
     rig.run(1)
@@ -71,7 +71,7 @@ def test_an_orderly_restart_leaves_a_hole_called_restart(rig: Rig) -> None:
     assert is_all_there(rig)
 
 
-def test_a_crash_leaves_a_recovered_chunk_and_a_hole_called_crash(rig: Rig) -> None:
+def test_a_crash_leaves_a_recovered_chunk_and_a_gap_with_cause_crash(rig: Rig) -> None:
     rig.crash(2.6)
     rig.clock.pass_time(7)
     rig.run(1)
@@ -90,7 +90,7 @@ def test_a_crash_leaves_a_recovered_chunk_and_a_hole_called_crash(rig: Rig) -> N
     assert np.array_equal(recorded[kept:], sound[-RATE:])
 
 
-def test_a_crash_before_the_first_chunk_forgets_no_hole(rig: Rig) -> None:
+def test_a_crash_before_the_first_chunk_loses_no_gap(rig: Rig) -> None:
     rig.run(1)
     rig.clock.pass_time(5)
     rig.crash(0.2)  # less than the encoder holds back
@@ -101,14 +101,14 @@ def test_a_crash_before_the_first_chunk_forgets_no_hole(rig: Rig) -> None:
     assert rig.holes()[1].to == at(11.2)
 
 
-def test_a_rotation_right_where_a_chunk_ends_is_told_by_the_next_one(rig: Rig) -> None:
+def test_a_rotation_at_a_chunk_boundary_is_recorded_in_the_next_chunk(rig: Rig) -> None:
     """Else nobody would learn why the stream ended."""
     rig.run(2, rig.rotate, 2)
     assert "rotated" in [chunk.end_reason for chunk in rig.manifests()]
     assert sum(chunk.frames for chunk in rig.manifests()) == 4 * RATE
 
 
-def test_a_rotation_ends_the_stream_and_loses_no_sample(rig: Rig) -> None:
+def test_a_rotation_ends_the_chunk_and_loses_no_sample(rig: Rig) -> None:
     rig.run(1.5, rig.rotate, 2)
     assert is_all_there(rig)
     assert spans(rig) == [(0, 1), (1, 1.5), (1.5, 2.5), (2.5, 3.5)]
@@ -116,7 +116,7 @@ def test_a_rotation_ends_the_stream_and_loses_no_sample(rig: Rig) -> None:
     assert rig.holes() == []
 
 
-def test_a_lost_device_is_announced_and_its_hole_told(rig: Rig) -> None:
+def test_a_lost_device_is_announced_and_leaves_a_gap_with_cause_device_lost(rig: Rig) -> None:
     rig.run(1.5, lambda: rig.clock.pass_time(2), LOST, 1)
     assert rig.heard.modes == ["recording", "no_device", "recording", "stopped"]
     assert rig.holes() == [hole("device_lost", 1.5, 3.5)]
@@ -124,7 +124,7 @@ def test_a_lost_device_is_announced_and_its_hole_told(rig: Rig) -> None:
     assert is_all_there(rig)
 
 
-def test_samples_lost_by_the_driver_are_a_hole_called_overrun(rig: Rig) -> None:
+def test_samples_lost_by_the_driver_leave_a_gap_with_cause_overrun(rig: Rig) -> None:
     rig.run(5, lambda: rig.clock.pass_time(3), 5)
     [told] = rig.holes()
     assert told.cause == "overrun"
@@ -133,7 +133,7 @@ def test_samples_lost_by_the_driver_are_a_hole_called_overrun(rig: Rig) -> None:
     assert is_all_there(rig)
 
 
-def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
+def test_no_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
     def pause() -> None:
         rig.spool.pause.write(PauseOrder())
 
@@ -149,7 +149,7 @@ def test_not_a_sample_of_a_pause_reaches_the_disk(rig: Rig) -> None:
     assert of_the_pause.tobytes() not in rig.sound().tobytes()
 
 
-def test_blocks_held_back_when_a_pause_comes_are_dropped(rig: Rig) -> None:
+def test_blocks_held_back_when_a_pause_begins_are_discarded(rig: Rig) -> None:
     def pause() -> None:
         rig.spool.pause.write(PauseOrder())
 
@@ -169,13 +169,13 @@ def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
     assert rig.holes() == [hole("paused", 0, 25)]
 
 
-def test_a_damaged_pause_order_is_a_pause(rig: Rig) -> None:
+def test_a_damaged_pause_order_counts_as_a_pause(rig: Rig) -> None:
     (rig.spool.path / "pause.json").write_text("{")
     rig.run(1, waits=[rig.spool.pause.remove])
     assert rig.heard.modes[0] == "paused"
 
 
-def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None:
+def test_a_new_stream_continues_when_sequence_numbers_run_out(rig: Rig) -> None:
     """Ids have six digits: chunk 1,000,000 would be invisible."""
     rig.tuning = Tuning(last_seq=3)
     rig.configure(record_period=0.12)  # cut within blocks
@@ -192,7 +192,7 @@ def test_a_stream_whose_numbers_are_used_up_goes_on_as_another(rig: Rig) -> None
 # limits
 
 
-def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
+def test_a_changed_limit_applies_from_the_next_block(rig: Rig) -> None:
     loud, nothing = Limits(sound_level=-40.0), Limits()
     rig.run(1.5, lambda: rig.recorder.limits.set(loud), 2.5, lambda: rig.recorder.limits.set(nothing), 4)
     assert rig.heard.limits == [loud, nothing]
@@ -206,7 +206,7 @@ def test_a_limit_that_is_set_applies_from_the_next_block_on(rig: Rig) -> None:
     ]  # fmt: skip
 
 
-def test_the_limits_of_the_spool_are_judged_as_chunks_are_finished(rig: Rig) -> None:
+def test_spool_limits_are_checked_as_chunks_are_finished(rig: Rig) -> None:
     thresholds = replace(rig.settings.thresholds, records_count=3)
     rig.settings = replace(rig.settings, thresholds=thresholds)
     rig.run(2)
@@ -224,7 +224,7 @@ def uncertain_rig(folder: Path) -> Rig:
     return Rig(folder, TurnedClock(synchronised=False))
 
 
-def test_while_nothing_keeps_the_clock_times_are_uncertain(tmp_path: Path) -> None:
+def test_times_are_uncertain_while_the_clock_is_not_synchronised(tmp_path: Path) -> None:
     rig = uncertain_rig(tmp_path)
     rig.run(2)
     assert all(chunk.uncertain for chunk in rig.manifests())
@@ -232,7 +232,7 @@ def test_while_nothing_keeps_the_clock_times_are_uncertain(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("wrong_by", [3 * HOUR, -2 * DAY, 0])
-def test_a_correction_moves_all_streams_of_the_boot_and_jumps_nowhere(tmp_path: Path, wrong_by: float) -> None:
+def test_a_clock_correction_moves_all_streams_of_the_boot_without_a_jump(tmp_path: Path, wrong_by: float) -> None:
     rig = uncertain_rig(tmp_path)
     rig.run(2.5)
     rig.clock.pass_time(10)
@@ -259,7 +259,7 @@ def test_a_correction_moves_all_streams_of_the_boot_and_jumps_nowhere(tmp_path: 
     assert len(rig.heard.corrected) == 2
 
 
-def test_a_clock_set_by_hand_moves_the_boot_and_leaves_it_uncertain(tmp_path: Path) -> None:
+def test_a_clock_set_by_hand_moves_the_boots_streams_and_leaves_them_uncertain(tmp_path: Path) -> None:
     rig = uncertain_rig(tmp_path)
     rig.run(1.5, lambda: rig.clock.set_by(3 * HOUR), 2, lambda: rig.clock.set_by(-2 * DAY), 2)
     by = 3 * HOUR - 2 * DAY
@@ -274,7 +274,7 @@ def test_a_clock_set_by_hand_moves_the_boot_and_leaves_it_uncertain(tmp_path: Pa
     assert [told.cause for told in rig.holes()] == ["restart"]
 
 
-def test_where_the_stream_is_stands_on_disk_as_now_believed(tmp_path: Path) -> None:
+def test_the_saved_stream_position_uses_the_corrected_time(tmp_path: Path) -> None:
     rig = uncertain_rig(tmp_path)
     rig.crash(1.5, lambda: rig.clock.set_by(3 * HOUR), 2)
     state = rig.spool.state.read()
@@ -282,7 +282,7 @@ def test_where_the_stream_is_stands_on_disk_as_now_believed(tmp_path: Path) -> N
     assert state.knot == (3 * RATE, at(3 * HOUR + 3))
 
 
-def test_a_correction_cut_off_by_a_crash_is_made_good(tmp_path: Path) -> None:
+def test_a_clock_correction_interrupted_by_a_crash_is_completed(tmp_path: Path) -> None:
     rig = uncertain_rig(tmp_path)
     rig.run(1)
     rig.clock.pass_time(5)
@@ -298,7 +298,7 @@ def test_a_correction_cut_off_by_a_crash_is_made_good(tmp_path: Path) -> None:
     assert rig.spool.streams.read(first).shift == HOUR * 1_000_000
 
 
-def test_a_boot_in_the_past_has_its_hole_once_corrected(tmp_path: Path) -> None:
+def test_a_gap_hidden_by_a_clock_in_the_past_appears_after_the_correction(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.run(2)
     rig.clock.boot("boot-2", wrong_by=-DAY, off_for=60)
@@ -314,7 +314,7 @@ def test_a_boot_in_the_past_has_its_hole_once_corrected(tmp_path: Path) -> None:
     assert spans(rig)[2] == (62, 63)
 
 
-def test_a_synchronised_clock_that_jumps_begins_a_stream(rig: Rig) -> None:
+def test_a_jump_of_a_synchronised_clock_begins_a_new_stream(rig: Rig) -> None:
     rig.run(2.5, lambda: rig.clock.set_by(HOUR), 1.5)
     assert is_all_there(rig)
     assert spans(rig)[0] == (0, 1)
@@ -325,14 +325,14 @@ def test_a_synchronised_clock_that_jumps_begins_a_stream(rig: Rig) -> None:
     assert ends.count("rotated") == 1
 
 
-def test_a_pause_is_not_cut_short_by_setting_the_clock(rig: Rig) -> None:
+def test_setting_the_clock_does_not_shorten_a_pause(rig: Rig) -> None:
     rig.spool.pause.write(PauseOrder(at(100)))
     rig.run(1, waits=[lambda: rig.clock.set_by(HOUR), lambda: rig.clock.pass_time(101)])
     assert len(rig.manifests()) == 1
     assert spans(rig)[0][0] >= HOUR + 101
 
 
-def test_a_full_disk_is_told_once_however_the_room_changes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_announced_once_while_free_space_fluctuates(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([10**9] * 4 + list(range(15_000_000, 35_000_000, 777_777)))
 
     def told() -> int:

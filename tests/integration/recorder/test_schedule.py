@@ -24,7 +24,7 @@ def at(seconds: float) -> Instant:
     return Instant(NOON + round(seconds * 1e6))
 
 
-def test_a_duty_cycle_records_its_share_and_the_rest_is_paused(rig: Rig) -> None:
+def test_a_duty_cycle_records_its_part_and_pauses_for_the_rest(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
     rig.run(5, 3)
     # a block that ends with the time to record is not all of that time: it is let go
@@ -33,7 +33,7 @@ def test_a_duty_cycle_records_its_share_and_the_rest_is_paused(rig: Rig) -> None
     assert rig.heard.modes == ["recording", "paused", "recording", "stopped"]
 
 
-def test_a_pause_that_was_ordered_goes_before_the_schedule(tmp_path: Path) -> None:
+def test_the_schedule_pauses_and_resumes_recording(tmp_path: Path) -> None:
     clock, spool = TurnedClock(), Spool(tmp_path, "porch")
     watch = PauseWatch(spool, clock, parse("60s/300s"))
     assert watch.active() is None
@@ -45,7 +45,7 @@ def test_a_pause_that_was_ordered_goes_before_the_schedule(tmp_path: Path) -> No
     assert watch.active() is None
 
 
-def test_the_schedule_follows_a_clock_that_is_set(tmp_path: Path) -> None:
+def test_the_schedule_follows_clock_changes(tmp_path: Path) -> None:
     clock = TurnedClock()
     watch = PauseWatch(Spool(tmp_path, "porch"), clock, parse("00:00-01:00, 23:00-24:00"))
     assert watch.active() is not None
@@ -55,7 +55,7 @@ def test_the_schedule_follows_a_clock_that_is_set(tmp_path: Path) -> None:
     assert watch.active() is not None
 
 
-def test_what_is_missing_after_the_end_of_a_pause_is_a_gap(rig: Rig) -> None:
+def test_sound_missed_after_the_end_of_a_scheduled_pause_is_a_gap(rig: Rig) -> None:
     """The node was off when it should have recorded again: no schedule hides that."""
     rig.configure(schedule="5s/10s")
     rig.run(5, 1, waits=[rig.stop])  # ends within the pause
@@ -64,7 +64,7 @@ def test_what_is_missing_after_the_end_of_a_pause_is_a_gap(rig: Rig) -> None:
     assert rig.holes() == [Hole("paused", at(4.95), at(10)), Hole("restart", at(10), at(60))]
 
 
-def test_a_power_cut_within_a_pause_is_told_from_its_end_on(rig: Rig) -> None:
+def test_a_power_cut_within_a_scheduled_pause_is_a_gap_from_its_end(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
     rig.run(5, 1, waits=[rig.stop])
     rig.clock.boot("boot-2", off_for=55, synchronised=True)
@@ -72,7 +72,7 @@ def test_a_power_cut_within_a_pause_is_told_from_its_end_on(rig: Rig) -> None:
     assert rig.holes() == [Hole("paused", at(4.95), at(10)), Hole("power", at(10), at(60))]
 
 
-def test_a_restart_within_a_pause_changes_nothing(rig: Rig) -> None:
+def test_a_restart_within_a_scheduled_pause_adds_no_gap(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
     rig.run(5, 1, waits=[rig.stop])
     rig.clock.pass_time(2)

@@ -73,7 +73,7 @@ def _headers(recording: Recording, settings: S3) -> list[dict[str, str]]:
     return recording.seen
 
 
-def test_what_is_wished_is_asked_for(recording: Recording) -> None:
+def test_configured_put_options_are_sent_with_every_object(recording: Recording) -> None:
     wishes = replace(
         recording.settings,
         storage_class="STANDARD_IA",
@@ -88,12 +88,12 @@ def test_what_is_wished_is_asked_for(recording: Recording) -> None:
         assert headers["x-amz-tagging"] == "project=garden+and+pond&kind=sound"
 
 
-def test_without_a_kms_key_the_account_s_own_is_used(recording: Recording) -> None:
+def test_the_kms_key_is_sent_only_with_kms_encryption(recording: Recording) -> None:
     for headers in _headers(recording, replace(recording.settings, encryption="AES256", kms_key="alias/other")):
         assert headers["x-amz-server-side-encryption"] == "AES256"
         assert "x-amz-server-side-encryption-aws-kms-key-id" not in headers
 
 
-def test_without_wishes_nothing_is_asked_for(recording: Recording) -> None:
+def test_without_put_options_no_such_headers_are_sent(recording: Recording) -> None:
     for headers in _headers(recording, recording.settings):
         assert not [name for name in headers if name.startswith(("x-amz-storage", "x-amz-server", "x-amz-tag"))]

@@ -26,7 +26,7 @@ from tests.support.store.uploads import SMALL, make_uploader, md5_of, unique_key
         ("no_bucket", "no_bucket", "no bucket 'imhearing'"),
     ],
 )
-def test_what_a_person_must_mend_is_blocked(
+def test_errors_that_only_a_person_can_fix_raise_store_blocked(
     through: tuple[FaultProxy, S3Store], fault: Fault, reason: str, words: str
 ) -> None:
     proxy, storage = through
@@ -36,7 +36,7 @@ def test_what_a_person_must_mend_is_blocked(
     assert caught.value.reason == reason
 
 
-def test_what_the_real_store_refuses(store: RunningStore) -> None:
+def test_a_missing_bucket_a_wrong_key_and_a_wrong_md5_raise_their_errors(store: RunningStore) -> None:
     md5 = md5_of(b"x")
     with pytest.raises(StoreBlocked) as caught:
         S3Store(replace(store.settings, s3_bucket_name="elsewhere")).put("x", b"x", md5)
@@ -49,7 +49,7 @@ def test_what_the_real_store_refuses(store: RunningStore) -> None:
     assert S3Store(store.settings).head("imhearing/bad") is None
 
 
-def test_no_store_at_all_is_unreachable() -> None:
+def test_a_refused_connection_raises_store_unreachable() -> None:
     settings = S3(
         s3_bucket_name="sounds",
         endpoint_url="http://127.0.0.1:1",
@@ -60,14 +60,14 @@ def test_no_store_at_all_is_unreachable() -> None:
         S3Store(settings).head("x")
 
 
-def test_a_stalled_store_is_unreachable(store: RunningStore) -> None:
+def test_a_stalled_store_raises_store_unreachable(store: RunningStore) -> None:
     with running_proxy(store.settings) as (proxy, settings):
         proxy.fail_always("stall")
         with pytest.raises(StoreUnreachable):
             S3Store(settings, read_timeout=0.2).head("x")
 
 
-def test_a_range_is_read_and_a_short_answer_is_noticed(
+def test_a_byte_range_can_be_read_and_a_short_response_is_detected(
     store: RunningStore, through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -79,9 +79,7 @@ def test_a_range_is_read_and_a_short_answer_is_noticed(
         list(storage.read(key, 100, 1_000))
 
 
-def test_a_presigned_link_gives_the_object_to_whoever_has_it(
-    store: RunningStore, request: pytest.FixtureRequest
-) -> None:
+def test_a_presigned_link_serves_the_object_without_a_key(store: RunningStore, request: pytest.FixtureRequest) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
     make_uploader(storage, SMALL).upload(key, SMALL.bundle)
     with urllib.request.urlopen(storage.presigned_url(storage.bucket, key, 60)) as answer:  # noqa: S310
@@ -90,7 +88,7 @@ def test_a_presigned_link_gives_the_object_to_whoever_has_it(
     assert public.presigned_url("imhearing", key, 60).startswith(f"https://sounds.example.com/imhearing/{key}?")
 
 
-def test_keys_are_listed_and_buckets_made(store: RunningStore) -> None:
+def test_keys_can_be_listed_and_buckets_created(store: RunningStore) -> None:
     storage = S3Store(replace(store.settings, s3_bucket_name="another"))
     storage.create_bucket()
     storage.create_bucket()
@@ -101,7 +99,7 @@ def test_keys_are_listed_and_buckets_made(store: RunningStore) -> None:
     assert list(storage.keys("listed/")) == [("listed/b", 1)]
 
 
-def test_nothing_secret_is_logged(store: RunningStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_s3_store_logs_no_secret(store: RunningStore, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     storage = S3Store(store.settings)
     make_uploader(storage, SMALL).upload("imhearing/logged.zip", SMALL.bundle)
@@ -112,7 +110,7 @@ def test_nothing_secret_is_logged(store: RunningStore, caplog: pytest.LogCapture
     assert "Signature" not in caplog.text
 
 
-def test_an_object_that_must_not_be_overwritten_is_a_distinct_error(
+def test_an_existing_object_raises_object_exists(
     through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through

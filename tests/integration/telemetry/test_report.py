@@ -52,7 +52,7 @@ def step(hour: float, laeq: float | None) -> LevelStep:
     )  # fmt: skip
 
 
-def test_a_day_adds_up() -> None:
+def test_the_hours_of_a_daily_report_add_up() -> None:
     tally = DayTally(DAY, at(24))
     tally.add_coverage(
         [
@@ -79,7 +79,7 @@ def test_a_day_adds_up() -> None:
     assert wire.decode(wire.encode(report), DailyReport) == report
 
 
-def test_the_loudest_minutes_are_told_loudest_first() -> None:
+def test_the_daily_report_lists_the_loudest_minutes_loudest_first() -> None:
     tally = DayTally(DAY, at(24))
     tally.add_levels([step(hour, level) for hour, level in enumerate([-50.0, -20.0, None, -40.0, -30.0, -20.0, -45.0])])
     tally.add_levels([step(8, -10.0)])
@@ -96,7 +96,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("utc")
 @in_loop
-async def test_a_node_reports_its_day(tmp_path: Path) -> None:
+async def test_a_node_reports_its_day_from_its_own_answers(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=5)
     door = NodeAnswers(made.settings)
     try:
@@ -110,7 +110,7 @@ async def test_a_node_reports_its_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("utc")
-def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None:
+def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=2)
     heard: queue.SimpleQueue[DailyReport] = queue.SimpleQueue()
 
@@ -140,7 +140,7 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_metrics_of_a_node_without_a_broker(tmp_path: Path) -> None:
+async def test_metrics_are_served_without_a_broker(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=3)
     door = NodeAnswers(made.settings)
     metrics = Metrics(made.settings, door, NodeWatch(), TurnedClock(synchronised=False))

@@ -34,10 +34,10 @@ def test_no_module_imports_itself_through_others() -> None:
         {"edge/__init__.py": "from .a import x", "edge/a.py": "from . import y"},
     ],
 )
-def test_a_circle_is_found(sources: dict[str, str]) -> None:
+def test_an_import_cycle_is_found(sources: dict[str, str]) -> None:
     (breach,) = circles(parse(sources))
     assert breach.startswith("a circle of imports: ")
 
 
-def test_an_import_for_the_type_checker_closes_no_circle() -> None:
+def test_an_import_for_the_type_checker_closes_no_cycle() -> None:
     assert circles(parse({"edge/a.py": "if TYPE_CHECKING:\n    import edge.b", "edge/b.py": "import edge.a"})) == []

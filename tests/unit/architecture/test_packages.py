@@ -81,11 +81,11 @@ def test_packages_and_files_have_a_readable_size() -> None:
     assert sizes(product()) == []
 
 
-def test_test_folders_and_test_files_have_a_readable_size() -> None:
+def test_folders_and_files_of_tests_have_a_readable_size() -> None:
     assert sizes(tests(), may_be_small=True) == []
 
 
-def test_every_package_says_what_it_is_for_what_it_may_import_and_where_to_start() -> None:
+def test_every_package_docstring_states_its_purpose_imports_and_start() -> None:
     assert docstrings(product()) == []
 
 
@@ -98,7 +98,7 @@ def test_every_package_says_what_it_is_for_what_it_may_import_and_where_to_start
         ({"x.py": "# Longer than 400 lines because \n" + "\n" * 400}, "x.py has 401 lines"),
     ],
 )
-def test_a_wrong_size_is_found(sources: dict[str, str], expected: str) -> None:
+def test_a_package_or_file_of_the_wrong_size_is_found(sources: dict[str, str], expected: str) -> None:
     (breach,) = sizes(parse(sources))
     assert expected in breach
 

@@ -18,7 +18,7 @@ def _delay(timer: RetryTimer, clock: TurnedClock, problem: ImHearingError) -> fl
     return (clock.monotonic() - began) / 1e6
 
 
-def test_delays_double_up_to_a_cap_and_have_jitter() -> None:
+def test_retry_delays_double_up_to_a_cap_and_have_jitter() -> None:
     clock = TurnedClock()
     timer = RetryTimer(PACING, clock)
     delays = [_delay(timer, clock, StoreError("x")) for _ in range(12)]
@@ -32,7 +32,7 @@ def test_delays_double_up_to_a_cap_and_have_jitter() -> None:
     assert _delay(timer, clock, StoreError("x")) <= 2.01
 
 
-def test_a_success_ends_the_delay() -> None:
+def test_a_success_ends_the_retry_delay() -> None:
     timer = RetryTimer(PACING, TurnedClock())
     timer.failed(StoreError("x"))
     assert not timer.is_due()

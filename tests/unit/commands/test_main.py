@@ -273,7 +273,7 @@ def test_a_closed_pipe_ends_a_command_silently(buffered: str) -> None:
     assert (process.returncode, complaint) == (141, b"")
 
 
-def test_devices_as_json(tmp_path: Path) -> None:
+def test_devices_are_listed_as_json(tmp_path: Path) -> None:
     done = run("devices", "--json", "--data", str(tmp_path))
     assert done.returncode == 0, done.stderr
     for device in json.loads(done.stdout):

@@ -85,7 +85,7 @@ def test_a_missing_socket_is_ignored(address: str) -> None:
     heartbeat.stopping()
 
 
-def test_a_systemd_that_does_not_read_blocks_nothing(fake_systemd: FakeSystemd) -> None:
+def test_a_systemd_that_does_not_read_blocks_no_service(fake_systemd: FakeSystemd) -> None:
     heartbeat = Heartbeat(fake_systemd.environ)
     for number in range(2_000):  # more than the socket's queue
         heartbeat.status(f"chunk {number}")

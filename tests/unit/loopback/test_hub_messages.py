@@ -133,14 +133,14 @@ def test_the_message_rate_limit_is_ablys(world: World) -> None:
     assert ann.publish(REQUESTS)["action"] == Action.ACK
 
 
-def test_rate_limit_of_one_channel(world: World) -> None:
+def test_the_message_rate_of_one_channel_is_limited(world: World) -> None:
     peers = [world.client(name) for name in ("ann", "bob")]
     answers = [peer.publish(REQUESTS, str(index)) for index in range(30) for peer in peers]
     refused = [answer["error"]["code"] for answer in answers if answer["action"] == Action.NACK]
     assert refused == [42910] * 10
 
 
-def test_a_subscriber_above_its_rate_is_told_about_dropped_messages(world: World) -> None:
+def test_a_subscriber_above_its_rate_is_notified_of_dropped_messages(world: World) -> None:
     listener = world.keyholder(clientId="all")
     for channel in ("a", "b"):
         listener.attach(channel)

@@ -42,7 +42,7 @@ def test_a_client_cannot_impersonate_a_node(world: World) -> None:
     lambda porch: porch.send(Action.CLOSE),
     lambda porch: (porch.lose(), porch.world.pass_time(16)),
 ], ids=["leave", "detach", "close", "lost"])  # fmt: skip
-def test_members_leave(world: World, leave: Callable[[Peer], object]) -> None:
+def test_a_leaving_member_is_announced(world: World, leave: Callable[[Peer], object]) -> None:
     ann, porch = world.client(), world.node()
     for peer in (ann, porch):
         peer.attach(NODES)

@@ -53,7 +53,7 @@ def _default(answer: type[AnswerHead], name: str) -> object:
     return next((field.default for field in fields(answer) if field.name == name), None)
 
 
-def test_every_query_type_is_whole() -> None:
+def test_every_query_type_is_complete() -> None:
     assert forgotten(QUERY_TYPES) == []
     assert tuple(QUERY_TYPES) == get_args(QueryName)
 
@@ -71,7 +71,7 @@ class WeatherAnswer(AnswerHead, frozen=True, kw_only=True):
     next: str | None = None
 
 
-def test_what_was_forgotten_of_a_new_type_is_named() -> None:
+def test_everything_that_a_new_query_type_lacks_is_named() -> None:
     lacks = forgotten({"weather": QueryType("weather", WeatherAnswer, fields=("rain",))})
     assert [line.removeprefix("weather lacks ").split(":")[0] for line in lacks] == [
         "query_service/queries/weather.py", "query_service/answer/weather.py", "QueryName in queries/protocol.py",
@@ -81,13 +81,13 @@ def test_what_was_forgotten_of_a_new_type_is_named() -> None:
     ]  # fmt: skip
 
 
-def test_pages_are_joined_as_declared() -> None:
+def test_pages_are_joined_by_the_declared_fields() -> None:
     weather = QueryType("weather", WeatherAnswer, joins=("drops",))
     parts = [WeatherAnswer(id=str(n), node="porch", drops=(n, n), next="more") for n in (1, 2, 3)]
     assert weather.join(parts, "asked") == WeatherAnswer(id="asked", node="porch", drops=(1, 1, 2, 2, 3, 3))
 
 
-def test_a_link_alone_may_ask_for_what_costs_little() -> None:
+def test_only_cheap_queries_are_available_by_http_get() -> None:
     assert {path for path in document()["paths"] if "get" in document()["paths"][path]} == {
         "/coverage", "/sounds", "/levels", "/status", "/metrics",
     }  # fmt: skip

@@ -75,7 +75,7 @@ LIVES = st.lists(
 
 
 @given(length=st.integers(1, 4 * HOUR), first=st.integers(0, 4 * HOUR), lives=LIVES)
-def test_it_is_never_early_and_never_late_by_more_than_the_machine_was_off(
+def test_a_pause_never_ends_early_and_late_at_most_by_the_time_switched_off(
     tmp_path_factory: pytest.TempPathFactory, length: int, first: int, lives: list[Life]
 ) -> None:
     clock, spool = TurnedClock(), Spool(tmp_path_factory.mktemp("spool"), "porch")
@@ -97,7 +97,7 @@ def test_it_is_never_early_and_never_late_by_more_than_the_machine_was_off(
             elapsed += 10
 
 
-def test_after_a_boot_with_a_clock_days_behind_it_ends_on_time_once_that_is_mended(spool: Spool) -> None:
+def test_a_pause_ends_on_time_once_a_clock_days_behind_is_corrected(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=-3 * DAY, off_for=60)
@@ -108,7 +108,7 @@ def test_after_a_boot_with_a_clock_days_behind_it_ends_on_time_once_that_is_mend
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 90, abs=10)
 
 
-def test_after_a_boot_with_a_clock_days_ahead_it_does_not_end_early(spool: Spool) -> None:
+def test_a_clock_days_ahead_after_a_boot_does_not_end_a_pause_early(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY, off_for=60)
@@ -120,9 +120,7 @@ def test_after_a_boot_with_a_clock_days_ahead_it_does_not_end_early(spool: Spool
 
 
 @pytest.mark.parametrize("wrong_by", [-3 * DAY, 0, 3 * DAY])
-def test_where_nothing_ever_mends_the_clock_it_is_longer_by_what_the_machine_was_off(
-    spool: Spool, wrong_by: float
-) -> None:
+def test_with_an_unsynchronised_clock_a_pause_is_longer_by_the_time_switched_off(spool: Spool, wrong_by: float) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, HOUR / 2) == HOUR / 2
@@ -130,7 +128,7 @@ def test_where_nothing_ever_mends_the_clock_it_is_longer_by_what_the_machine_was
     assert watched(PauseWatch(spool, clock), clock, 10 * HOUR) == pytest.approx(HOUR / 2, abs=90)
 
 
-def test_each_boot_goes_on_from_what_the_one_before_saw_of_it(spool: Spool) -> None:
+def test_a_pause_accumulates_its_time_over_many_boots(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     seen = 0.0
@@ -144,7 +142,7 @@ def test_each_boot_goes_on_from_what_the_one_before_saw_of_it(spool: Spool) -> N
 
 
 @pytest.mark.parametrize("by", [3 * DAY, -3 * DAY])
-def test_a_clock_set_within_the_boot_changes_nothing_for_a_recorder_started_later(spool: Spool, by: float) -> None:
+def test_setting_the_clock_does_not_change_a_pause_for_a_recorder_started_later(spool: Spool, by: float) -> None:
     clock = TurnedClock(synchronised=False)
     order(spool, clock, HOUR)
     clock.set_by(by)
@@ -153,7 +151,7 @@ def test_a_clock_set_within_the_boot_changes_nothing_for_a_recorder_started_late
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
 
 
-def test_what_was_ordered_by_a_clock_that_nothing_kept_is_a_length(spool: Spool) -> None:
+def test_a_pause_ordered_with_an_unsynchronised_clock_keeps_its_length(spool: Spool) -> None:
     """Its end, three days behind, has long passed by the true clock of the next boot."""
     clock = TurnedClock(synchronised=False)
     clock.set_by(-3 * DAY)
@@ -162,7 +160,7 @@ def test_what_was_ordered_by_a_clock_that_nothing_kept_is_a_length(spool: Spool)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
 
 
-def test_once_the_clock_is_right_setting_it_changes_no_pause(spool: Spool) -> None:
+def test_setting_a_synchronised_clock_does_not_change_a_pause(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", synchronised=True)
@@ -172,7 +170,7 @@ def test_once_the_clock_is_right_setting_it_changes_no_pause(spool: Spool) -> No
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 60, abs=10)
 
 
-def test_the_contract_s_own_two_fields_are_enough(spool: Spool) -> None:
+def test_a_pause_order_with_only_the_documented_fields_lasts_its_time(spool: Spool) -> None:
     clock = TurnedClock(synchronised=False)
     spool.pause.write(PauseOrder(at(HOUR)))
     bear_time(spool, clock)
@@ -184,14 +182,14 @@ def test_the_contract_s_own_two_fields_are_enough(spool: Spool) -> None:
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 300, abs=10)
 
 
-def test_one_without_an_end_lasts_whatever_the_clock_says(spool: Spool) -> None:
+def test_a_pause_without_an_end_lasts_at_any_clock_time(spool: Spool) -> None:
     clock = TurnedClock()
     spool.pause.order(None, clock)
     clock.boot("boot-2", wrong_by=400 * DAY, synchronised=True)
     assert lasts(spool, clock)
 
 
-def test_one_that_was_over_stays_over(spool: Spool) -> None:
+def test_a_pause_that_has_ended_does_not_resume_after_a_boot(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
@@ -201,7 +199,7 @@ def test_one_that_was_over_stays_over(spool: Spool) -> None:
     assert not lasts(spool, clock)
 
 
-def test_a_new_order_is_not_taken_for_the_old_one(spool: Spool) -> None:
+def test_a_new_pause_order_replaces_the_old_one(spool: Spool) -> None:
     clock = TurnedClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY)

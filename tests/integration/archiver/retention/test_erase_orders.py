@@ -24,7 +24,7 @@ from tests.support.spool.chunks import SECOND, START, audio_bytes, fill_spool, m
 from tests.support.wait import wait_until
 
 
-def test_an_order_ends_once_the_sound_is_off_the_disk(node: SteppedArchiver) -> None:
+def test_an_erase_order_ends_only_once_the_sound_is_off_the_disk(node: SteppedArchiver) -> None:
     node.turn()
     node.end(problem=StoreUnreachable("down"))
     order = node.erase(0, 1)
@@ -45,7 +45,7 @@ def test_an_order_ends_once_the_sound_is_off_the_disk(node: SteppedArchiver) -> 
     assert (result.state, result.chunks) == ("done", 1)
 
 
-def test_what_an_order_left_behind_goes_before_its_end_is_told(node: SteppedArchiver) -> None:
+def test_files_that_an_erase_order_could_not_remove_are_removed_before_it_ends(node: SteppedArchiver) -> None:
     """Also where no rescan comes in between."""
     Intake(node.spool, node.catalog).rescan()
     eraser = make_eraser(node.spool, node.catalog, Destination("", "p/", "porch"), PACE)
@@ -60,7 +60,7 @@ def test_what_an_order_left_behind_goes_before_its_end_is_told(node: SteppedArch
     assert len(node.spool.chunks.finished()) == 2
 
 
-def test_while_an_order_cannot_be_carried_out_uploads_go_on(node: SteppedArchiver) -> None:
+def test_uploads_continue_while_an_erase_order_cannot_be_executed(node: SteppedArchiver) -> None:
     Intake(node.spool, node.catalog).rescan()
     node.erase(0, 1)
     with failing(node.spool.chunks, "remove", read_only(), times=1):
@@ -69,7 +69,7 @@ def test_while_an_order_cannot_be_carried_out_uploads_go_on(node: SteppedArchive
 
 
 @pytest.mark.parametrize("damage", ["folder", "text", "other"])
-def test_an_order_that_cannot_be_read_stops_nothing(
+def test_an_unreadable_erase_order_is_logged_once_and_blocks_nothing(
     node: SteppedArchiver, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = node.erase(60, 61)
@@ -88,7 +88,9 @@ def test_an_order_that_cannot_be_read_stops_nothing(
     assert sum(bad.name in message for message in caplog.messages) == 1
 
 
-def test_orders_that_cannot_be_listed_stop_no_upload(node: SteppedArchiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_uploads_continue_while_erase_orders_cannot_be_listed(
+    node: SteppedArchiver, caplog: pytest.LogCaptureFixture
+) -> None:
     node.catalog.path.with_name("orders").mkdir()
     with failing(Erasures, "open", PermissionError(errno.EACCES, "Permission denied")):
         node.turn()
@@ -97,7 +99,9 @@ def test_orders_that_cannot_be_listed_stop_no_upload(node: SteppedArchiver, capl
 
 
 @pytest.mark.parametrize(("start", "state"), [(60, "done"), (0, "refused")])
-def test_what_lies_in_another_bucket_is_not_waited_for(node: SteppedArchiver, start: int, state: str) -> None:
+def test_an_erase_order_does_not_wait_for_an_archive_in_another_bucket(
+    node: SteppedArchiver, start: int, state: str
+) -> None:
     node.turn()
     plan = node.plan()
     node.end()
@@ -128,7 +132,7 @@ class JustFinished(SpoolChunks):
         return found
 
 
-def test_a_chunk_that_is_finished_meanwhile_is_not_missed(tmp_path: Path) -> None:
+def test_a_chunk_finished_during_an_erasure_is_erased_too(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 1)
     spool = Spool(tmp_path / "spool", "porch")
     spool.chunks = chunks = JustFinished(spool.layout, "porch")

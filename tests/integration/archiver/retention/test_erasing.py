@@ -45,7 +45,9 @@ def put(store: RunningStore, key: str) -> None:
     S3Store(store.settings).put(key, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
-def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
+def test_forget_erases_a_range_in_spool_store_catalog_and_clips(
+    tmp_path: Path, settings: Settings, store: RunningStore
+) -> None:
     files = fill_spool(settings.recorder.record_path, 7)
     clips = [f"imhearing/porch/clips/20260303T{time}Z-0123456789abcdef.flac" for time in ("220002", "230000")]
     with running_archiver(settings):
@@ -90,7 +92,7 @@ def _rebuilt_is_equal(tmp_path: Path, settings: Settings) -> None:
         assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST)
 
 
-def test_what_waits_is_erased_and_told_by_the_next_archive(
+def test_an_erased_waiting_chunk_is_listed_in_the_next_archives_manifest(
     tmp_path: Path, settings: Settings, store: RunningStore
 ) -> None:
     fill_spool(settings.recorder.record_path, 3)
@@ -105,7 +107,7 @@ def test_what_waits_is_erased_and_told_by_the_next_archive(
     _rebuilt_is_equal(tmp_path, settings)
 
 
-def test_a_whole_archive_can_be_erased(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
+def test_erasing_all_chunks_of_an_archive_deletes_it(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with running_archiver(settings):
         wait_stored(settings, 3)
@@ -115,7 +117,7 @@ def test_a_whole_archive_can_be_erased(tmp_path: Path, settings: Settings, store
 
 
 @pytest.mark.parametrize("request_name", ["PUT", "DELETE", "GET"])
-def test_an_erasure_goes_on_after_trouble(
+def test_an_erasure_is_retried_until_the_store_recovers(
     tmp_path: Path, settings: Settings, store: RunningStore, request_name: str
 ) -> None:
     files = fill_spool(settings.recorder.record_path, 3)
@@ -135,7 +137,9 @@ def test_an_erasure_goes_on_after_trouble(
     _rebuilt_is_equal(tmp_path, settings)
 
 
-def test_both_archives_in_the_store_count_as_erased(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
+def test_a_rebuild_does_not_restore_sound_from_an_archive_that_was_replaced(
+    tmp_path: Path, settings: Settings, store: RunningStore
+) -> None:
     """The old archive could not be deleted yet: a rebuild must not bring the sound back."""
     fill_spool(settings.recorder.record_path, 3)
     with running_archiver(settings):
@@ -163,7 +167,7 @@ def eraser(settings: Settings) -> Iterator[tuple[Eraser, Catalog, Spool]]:
         yield make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan), catalog, spool
 
 
-def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Catalog, Spool]) -> None:
+def test_an_erasure_waits_for_the_chunk_that_is_being_written(eraser: tuple[Eraser, Catalog, Spool]) -> None:
     erasing, catalog, spool = eraser
     data = audio_bytes(3)
     chunk = make_chunk(3, data)
@@ -186,7 +190,7 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     assert orders.result(order.id) == ErasureResult(order.id, "done", None, 4)
 
 
-def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, Catalog, Spool]) -> None:
+def test_a_plan_that_contains_an_erased_chunk_is_discarded(eraser: tuple[Eraser, Catalog, Spool]) -> None:
     erasing, catalog, _ = eraser
     plan = make_plan(catalog.queue.waiting(3), {}, Destination("bucket", "imhearing/", "porch"))
     catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)

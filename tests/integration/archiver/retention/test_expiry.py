@@ -23,7 +23,7 @@ from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
 
-def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: Settings) -> None:
+def test_local_copies_are_kept_for_keep_local_and_removed_early_when_the_disk_is_low(settings: Settings) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with running_archiver(replace(settings, archive=replace(settings.archive, keep_local=3600.0))):
         wait_stored(settings, 3)
@@ -45,7 +45,7 @@ def test_local_copies_stay_for_their_time_and_go_when_the_disk_is_low(settings: 
 
 
 @pytest.mark.parametrize(("wish", "left"), [("stop", 30), ("drop_oldest", 10)])
-def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int) -> None:
+def test_the_oldest_chunks_are_dropped_only_with_drop_oldest(tmp_path: Path, wish: str, left: int) -> None:
     fill_spool(tmp_path / "spool", 30)
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10
@@ -59,7 +59,9 @@ def test_only_who_chose_it_loses_the_oldest(tmp_path: Path, wish: str, left: int
     assert [seq for seq, gone in found.items() if gone == "dropped"] == list(range(1, 1 + 30 - left))
 
 
-def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, store: RunningStore) -> None:
+def test_with_a_key_that_may_not_delete_expiry_is_left_to_the_buckets_rules(
+    settings: Settings, store: RunningStore
+) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with running_proxy(settings.s3) as (proxy, through):
         chosen = replace(settings, s3=through, archive=replace(settings.archive, keep_remote=1e-9))
@@ -72,7 +74,7 @@ def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, s
     assert len(list(store.folder.rglob("*.zip"))) == 1
 
 
-def test_no_more_is_given_up_than_can_be_removed(tmp_path: Path) -> None:
+def test_no_more_chunks_are_marked_as_dropped_than_could_be_removed(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 50)
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.disk.room_for = 10

@@ -25,7 +25,7 @@ from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
 
-def test_what_is_held_is_not_erased(settings: Settings, store: RunningStore) -> None:
+def test_a_chunk_on_hold_is_not_erased(settings: Settings, store: RunningStore) -> None:
     files = fill_spool(settings.recorder.record_path, 3)
     change_holds(settings.catalog.db_path, lambda holds: holds.added(START, Instant(START + SECOND)))
     with running_archiver(settings):
@@ -35,7 +35,7 @@ def test_what_is_held_is_not_erased(settings: Settings, store: RunningStore) -> 
     assert archived(store) == files
 
 
-def test_holds_join_and_split() -> None:
+def test_adjacent_holds_merge_and_a_partial_release_splits_them() -> None:
     at = [Instant(n) for n in range(10)]
     holds = Holds().added(at[1], at[3]).added(at[5], at[7]).added(at[3], at[5])
     assert holds.holds == (Hold(at[1], at[7]),)
@@ -46,7 +46,9 @@ def test_holds_join_and_split() -> None:
     assert split.released(at[0], at[9]).holds == ()
 
 
-def test_while_holds_cannot_be_read_nothing_goes(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
+def test_nothing_is_erased_while_the_holds_cannot_be_read(
+    tmp_path: Path, settings: Settings, store: RunningStore
+) -> None:
     (tmp_path / "holds.json").write_text("{")
     with pytest.raises(HoldsUnreadable):
         read_holds(settings.catalog.db_path)
@@ -60,7 +62,7 @@ def test_while_holds_cannot_be_read_nothing_goes(tmp_path: Path, settings: Setti
     assert archived(store) == {}
 
 
-def test_archives_expire_but_held_ones_stay(settings: Settings, store: RunningStore) -> None:
+def test_archives_expire_after_keep_remote_unless_they_are_on_hold(settings: Settings, store: RunningStore) -> None:
     fill_spool(settings.recorder.record_path, 6)
     with running_archiver(settings):
         wait_stored(settings, 6)
@@ -76,7 +78,7 @@ def test_archives_expire_but_held_ones_stay(settings: Settings, store: RunningSt
         assert len(catalog.archive_records.uploaded_ids()) == 1
 
 
-def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+def test_a_full_disk_does_not_discard_a_plan_of_chunks_on_hold(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
     node = SteppedArchiver(tmp_path, spool, Archive(when_full="drop_oldest"))
     with contextlib.closing(node.catalog):
         change_holds(node.catalog.path, lambda holds: holds.added(FIRST, LAST))
@@ -90,7 +92,7 @@ def test_a_plan_of_held_chunks_alone_is_not_taken_back(tmp_path: Path, spool: Sp
         assert len(spool.chunks.finished()) == 3
 
 
-def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> None:
+def test_many_chunks_on_hold_do_not_keep_later_chunks_from_being_dropped(tmp_path: Path) -> None:
     spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
     spool.create()
     spool.disk.room_for = -1
@@ -101,7 +103,9 @@ def test_more_held_chunks_than_one_look_takes_hide_no_others(tmp_path: Path) -> 
         assert [chunk.seq for chunk in catalog.queue.waiting(2_000)] == list(range(1_000))
 
 
-def test_more_held_archives_than_one_look_takes_hide_no_others(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+def test_many_archives_on_hold_do_not_keep_later_archives_from_expiring(
+    tmp_path: Path, spool: SpoolOnSmallDisk
+) -> None:
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         held = make_plan([make_chunk(0, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)
         free = make_plan([make_chunk(1, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)

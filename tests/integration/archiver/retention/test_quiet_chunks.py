@@ -31,7 +31,9 @@ from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
 
-def test_quiet_chunks_are_discarded_around_sounds(tmp_path: Path, settings: Settings, store: RunningStore) -> None:
+def test_only_chunks_within_the_rolls_of_a_sound_are_kept(
+    tmp_path: Path, settings: Settings, store: RunningStore
+) -> None:
     spool = Spool(settings.recorder.record_path, "porch")
     spool.create()
     spool.streams.write(make_stream())
@@ -54,7 +56,7 @@ def test_quiet_chunks_are_discarded_around_sounds(tmp_path: Path, settings: Sett
     assert {getattr(i, "cause", None) for i in coverage_of(settings, 12).intervals} == {None, "quiet"}
 
 
-def test_without_a_sound_level_nothing_is_quiet(settings: Settings) -> None:
+def test_without_a_sound_level_every_chunk_is_kept(settings: Settings) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with running_archiver(replace(settings, recorder=replace(settings.recorder, keep="sounds"))):
         wait_stored(settings, 3)
@@ -70,7 +72,7 @@ def test_without_a_sound_level_nothing_is_quiet(settings: Settings) -> None:
         (0.0, {0, 1, 2, 3, 4, 5, 6, 7}),
     ],
 )
-def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
+def test_a_chunk_recorded_without_sound_detection_is_judged_by_its_own_level(
     tmp_path: Path, sound_level: float, kept: set[int]
 ) -> None:
     spool = Spool(tmp_path / "spool", "porch")
@@ -88,7 +90,7 @@ def test_what_was_recorded_while_nothing_listened_is_judged_by_its_own_level(
         assert {row.chunk.seq for row in catalog.chunks_between(FIRST, LAST, 99) if row.gone is None} == kept
 
 
-def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tmp_path: Path) -> None:
+def test_the_post_roll_counts_from_a_loud_chunk_that_is_already_planned(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", "porch")
     spool.create()
     recorder = Recorder(record_path=spool.path, keep="sounds", pre_roll=0, post_roll=0.5, record_period=1.0)
@@ -108,7 +110,7 @@ def test_what_follows_a_loud_chunk_is_kept_though_that_one_was_planned_before(tm
         assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, None, "quiet", "quiet"]
 
 
-def test_what_was_never_measured_is_kept(tmp_path: Path) -> None:
+def test_a_chunk_without_levels_is_kept(tmp_path: Path) -> None:
     spool, recorder = Spool(tmp_path / "spool", "porch"), Recorder(keep="sounds")
     spool.create()
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:

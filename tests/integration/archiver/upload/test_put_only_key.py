@@ -17,7 +17,7 @@ from tests.support.store.s3 import RunningStore
 from tests.support.store.uploads import LARGE, SMALL, Files, make_uploader, md5_of, stored_bytes, unique_key
 
 
-def test_a_key_that_may_only_put_is_enough(
+def test_a_key_that_may_only_put_can_upload(
     store: RunningStore, through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -60,7 +60,7 @@ class _PutOnly(S3Store):
 
 
 @pytest.mark.parametrize(("files", "name"), [(SMALL, "PUT"), (LARGE, "POST complete")], ids=["whole", "in parts"])
-def test_a_lost_answer_does_not_block_a_key_that_may_only_put(
+def test_a_put_only_key_can_upload_although_a_response_was_lost(
     store: RunningStore, files: Files, name: str, request: pytest.FixtureRequest
 ) -> None:
     key, digest = unique_key(request), None
@@ -74,7 +74,7 @@ def test_a_lost_answer_does_not_block_a_key_that_may_only_put(
     assert stored_bytes(store, key) == files.whole
 
 
-def test_killed_before_the_commit_a_key_that_may_only_put_goes_on(
+def test_a_put_only_key_accepts_its_own_object_after_a_kill_before_the_commit(
     store: RunningStore, request: pytest.FixtureRequest
 ) -> None:
     key = unique_key(request)

@@ -21,9 +21,7 @@ from tests.support.store.uploads import LARGE, PART, SMALL, Files, make_uploader
 
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
-def test_what_is_uploaded_is_what_was_planned(
-    store: RunningStore, files: Files, request: pytest.FixtureRequest
-) -> None:
+def test_an_uploaded_archive_equals_its_plan(store: RunningStore, files: Files, request: pytest.FixtureRequest) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
     seen: list[int] = []
     assert (
@@ -36,7 +34,7 @@ def test_what_is_uploaded_is_what_was_planned(
 
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
-def test_what_is_there_already_is_not_sent_again(
+def test_an_archive_that_the_store_already_has_is_not_sent_again(
     through: tuple[FaultProxy, S3Store], files: Files, request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -47,7 +45,9 @@ def test_what_is_there_already_is_not_sent_again(
     assert proxy.names() == (["HEAD"] if files is SMALL else ["HEAD", "GET list"])
 
 
-def test_other_bytes_under_our_key_are_replaced(store: RunningStore, request: pytest.FixtureRequest) -> None:
+def test_different_bytes_under_the_archives_key_are_replaced(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
     other = bytes(SMALL.bundle.size)
     storage.put(key, other, md5_of(other))
@@ -55,7 +55,7 @@ def test_other_bytes_under_our_key_are_replaced(store: RunningStore, request: py
     assert stored_bytes(store, key) == SMALL.whole
 
 
-def test_an_upload_goes_on_with_the_parts_that_are_there(
+def test_an_upload_resumes_with_the_parts_the_store_already_has(
     store: RunningStore, through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -72,7 +72,7 @@ def test_an_upload_goes_on_with_the_parts_that_are_there(
     assert storage.open_uploads("imhearing/") == []
 
 
-def test_a_part_that_is_not_ours_is_not_trusted(store: RunningStore, request: pytest.FixtureRequest) -> None:
+def test_a_part_with_different_bytes_is_not_reused(store: RunningStore, request: pytest.FixtureRequest) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
     parts, upload_id = Parts(LARGE.bundle, LARGE.open, PART), storage.start_parts(key)
     part = parts.take(parts.buffer())
@@ -86,7 +86,7 @@ def test_a_part_that_is_not_ours_is_not_trusted(store: RunningStore, request: py
     assert storage.open_uploads("imhearing/") == []
 
 
-def test_left_open_uploads_are_swept_but_for_those_to_keep(store: RunningStore) -> None:
+def test_abandoned_uploads_are_aborted_except_those_to_keep(store: RunningStore) -> None:
     storage = S3Store(store.settings)
     for key in ("imhearing/porch/a.zip", "imhearing/porch/b.zip", "imhearing/other/c.zip"):
         storage.start_parts(key)
@@ -97,7 +97,9 @@ def test_left_open_uploads_are_swept_but_for_those_to_keep(store: RunningStore) 
         storage.abort(key, upload_id)
 
 
-def test_an_upload_that_the_store_forgot_begins_anew(store: RunningStore, request: pytest.FixtureRequest) -> None:
+def test_an_upload_that_the_store_no_longer_knows_starts_over(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
     upload_id = storage.start_parts(key)
     storage.abort(key, upload_id)
@@ -119,7 +121,9 @@ class _Vague(S3Store):
         return replace(found, etag="0" * 32) if found else None
 
 
-def test_reading_back_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
+def test_progress_is_reported_while_an_archive_is_read_back(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
     """Whoever watches an upload hears of it while bytes come back, and while they are read from the files again."""
     storage = _Vague(store.settings)
     key, seen = unique_key(request), list[int]()
@@ -133,7 +137,9 @@ def test_reading_back_is_getting_on(store: RunningStore, request: pytest.Fixture
     assert seen[-1] == size
 
 
-def test_a_slow_rate_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
+def test_progress_is_reported_regularly_at_a_low_upload_rate(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
     """However little a second is allowed, the time between two signs stays short."""
     seen: list[int | float] = []
 
@@ -151,9 +157,7 @@ def test_a_slow_rate_is_getting_on(store: RunningStore, request: pytest.FixtureR
     assert waits[-1] > SMALL.bundle.size / 100 - 60
 
 
-def test_told_to_end_it_leaves_the_upload_to_be_resumed(
-    through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
-) -> None:
+def test_a_stopped_upload_can_be_resumed(through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest) -> None:
     proxy, storage = through
     key, stop = unique_key(request), threading.Event()
 
@@ -170,7 +174,7 @@ def test_told_to_end_it_leaves_the_upload_to_be_resumed(
     assert storage.open_uploads(key) == []
 
 
-def test_parts_stay_below_the_limit_of_s3() -> None:
+def test_part_sizes_stay_within_the_part_limit_of_s3() -> None:
     mebibyte = 1024 * 1024
     assert part_size(1) == part_size(80_000 * mebibyte) == 8 * mebibyte
     assert part_size(80_000 * mebibyte + 1) == 9 * mebibyte

@@ -42,7 +42,7 @@ WAYS = [
 @pytest.mark.parametrize(
     ("files", "name", "fault"), WAYS, ids=[f"{name}-{fault}".replace(" ", "_") for _, name, fault in WAYS]
 )
-def test_one_fault_anywhere_changes_nothing(
+def test_an_upload_survives_one_fault_in_any_request(
     store: RunningStore,
     through: tuple[FaultProxy, S3Store],
     files: Files,
@@ -67,7 +67,7 @@ def test_one_fault_anywhere_changes_nothing(
 
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
-def test_damage_is_noticed_before_anything_is_complete(
+def test_a_damaged_chunk_is_detected_before_the_upload_completes(
     store: RunningStore, files: Files, request: pytest.FixtureRequest
 ) -> None:
     storage, key = S3Store(store.settings), unique_key(request)
@@ -100,7 +100,7 @@ class _Lying(S3Store):
 
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
-def test_bytes_that_differ_in_the_store_are_a_failure(
+def test_different_bytes_in_the_store_fail_the_upload(
     store: RunningStore, files: Files, request: pytest.FixtureRequest
 ) -> None:
     with pytest.raises(StoreError, match="different bytes"):
@@ -108,7 +108,7 @@ def test_bytes_that_differ_in_the_store_are_a_failure(
 
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
-def test_an_answer_that_tells_is_enough(
+def test_a_matching_etag_is_not_verified_with_another_request(
     through: tuple[FaultProxy, S3Store], files: Files, request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -116,7 +116,7 @@ def test_an_answer_that_tells_is_enough(
     assert proxy.names().count("HEAD") == 1  # whether it was there before
 
 
-def test_an_etag_that_is_no_md5_is_read_back(
+def test_an_object_whose_etag_is_not_an_md5_is_read_back(
     through: tuple[FaultProxy, S3Store], request: pytest.FixtureRequest
 ) -> None:
     proxy, storage = through
@@ -127,7 +127,7 @@ def test_an_etag_that_is_no_md5_is_read_back(
 
 @pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
 @pytest.mark.parametrize("tells", [True, False], ids=["ETag tells", "read back"])
-def test_what_is_stored_already_counts_though_it_was_damaged_here(
+def test_an_archive_already_in_the_store_counts_although_the_local_chunks_are_damaged(
     store: RunningStore,
     through: tuple[FaultProxy, S3Store],
     files: Files,

@@ -16,7 +16,7 @@ from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok
 
 
-def test_29_a_malformed_ably_key(node: BreakableNode) -> None:
+def test_a_malformed_ably_key_is_reported_and_fixed(node: BreakableNode) -> None:
     with server_in_thread() as server:
         node.set("ably.api_key=no-key-at-all", f"ably.endpoint={server.endpoint}")
         before = node.run_checks("realtime")["realtime.key"]
@@ -27,7 +27,7 @@ def test_29_a_malformed_ably_key(node: BreakableNode) -> None:
     assert {finding.state for finding in found.values()} == {"ok"}, found
 
 
-def test_30_a_rejected_ably_key(node: BreakableNode) -> None:
+def test_a_rejected_ably_key_is_reported_and_fixed(node: BreakableNode) -> None:
     with server_in_thread() as server:
         right = server.api_key.reveal()
         node.set(f"ably.api_key={right[:-3]}xyz", f"ably.endpoint={server.endpoint}")
@@ -38,7 +38,7 @@ def test_30_a_rejected_ably_key(node: BreakableNode) -> None:
         assert_ok(node.run_checks("realtime")["realtime.rights"])
 
 
-def test_31_a_realtime_server_that_is_not_running(node: BreakableNode) -> None:
+def test_a_realtime_server_that_is_not_running_is_reported_and_fixed(node: BreakableNode) -> None:
     with server_in_thread() as server:
         node.set(f"ably.api_key={server.api_key.reveal()}", f"ably.endpoint=127.0.0.1:{ports.choose(None)}")
         before = node.run_checks("realtime")["realtime.connect"]
@@ -50,7 +50,7 @@ def test_31_a_realtime_server_that_is_not_running(node: BreakableNode) -> None:
         assert_ok(node.run_checks("realtime")["realtime.connect"])
 
 
-def test_34_an_http_port_in_use(node: BreakableNode) -> None:
+def test_an_http_port_in_use_is_reported_and_fixed(node: BreakableNode) -> None:
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         with contextlib.suppress(OSError, OverflowError):  # then somebody has the next one anyway
@@ -62,7 +62,7 @@ def test_34_an_http_port_in_use(node: BreakableNode) -> None:
         assert_ok(node.run_checks("http")["http.door"])
 
 
-def test_35_an_http_door_open_to_the_network_without_a_token(node: BreakableNode) -> None:
+def test_an_http_door_open_to_the_network_without_a_token_is_reported_and_fixed(node: BreakableNode) -> None:
     node.set("http.host=0.0.0.0", f"http.port={ports.choose(None)}")
     before = node.run_checks("http")["http.settings"]
     assert_fault(before, "token")

@@ -22,7 +22,7 @@ from tests.support.nodes.doctor import assert_fault, assert_ok, run_doctor
 from tests.support.wait import wait_until
 
 
-def test_17_no_broker_running(node: BreakableNode) -> None:
+def test_a_broker_that_is_not_running_is_reported_and_fixed(node: BreakableNode) -> None:
     port = ports.choose(None)
     node.set("mqtt.host=127.0.0.1", f"mqtt.port={port}")
     before = node.run_checks("broker")["broker.connect"]
@@ -34,7 +34,7 @@ def test_17_no_broker_running(node: BreakableNode) -> None:
     assert {finding.state for finding in found.values()} == {"ok"}, found
 
 
-def test_18_a_broker_name_that_does_not_resolve(node: BreakableNode) -> None:
+def test_a_broker_name_that_does_not_resolve_is_reported_and_fixed(node: BreakableNode) -> None:
     with running_broker() as (host, port):
         node.set("mqtt.host=no-such-host.invalid", f"mqtt.port={port}")
         before = node.run_checks("broker")["broker.connect"]
@@ -43,7 +43,7 @@ def test_18_a_broker_name_that_does_not_resolve(node: BreakableNode) -> None:
         assert_ok(node.run_checks("broker")["broker.connect"])
 
 
-def test_19_tls_with_a_broker_that_does_not_speak_it(node: BreakableNode) -> None:
+def test_tls_with_a_broker_that_does_not_speak_it_is_reported_and_fixed(node: BreakableNode) -> None:
     with running_broker() as (host, port):
         node.set(f"mqtt.host={host}", f"mqtt.port={port}", "mqtt.tls=on")
         before = Finding(**run_doctor(node)[1]["broker.login"])  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def guarded(node: BreakableNode) -> Iterator[tuple[BreakableNode, Path, Child]]:
         yield node, folder, child
 
 
-def test_20_a_role_with_a_wrong_password(guarded: tuple[BreakableNode, Path, Child]) -> None:
+def test_a_wrong_password_of_one_role_is_reported_and_fixed(guarded: tuple[BreakableNode, Path, Child]) -> None:
     node, _, _ = guarded
     assert {finding.state for finding in node.run_checks("broker").values()} == {"ok"}
     right = node.under_test().settings.mqtt.archiver_password.reveal()
@@ -100,7 +100,7 @@ def test_20_a_role_with_a_wrong_password(guarded: tuple[BreakableNode, Path, Chi
     assert {finding.state for finding in node.run_checks("broker").values()} == {"ok"}
 
 
-def test_21_an_acl_that_lacks_a_role(guarded: tuple[BreakableNode, Path, Child]) -> None:
+def test_an_acl_that_lacks_a_role_is_reported_and_fixed(guarded: tuple[BreakableNode, Path, Child]) -> None:
     node, folder, child = guarded
     acl = folder / "acl"
     acl.write_text(acl.read_text().replace("topic write imhearing/porch/archiver/#\n", ""))
@@ -121,7 +121,7 @@ def mosquitto_of(child: Child) -> int:
     return int(children[0]) if children else child.pid
 
 
-def test_22_an_unknown_ca_and_no_tls_at_all(guarded: tuple[BreakableNode, Path, Child]) -> None:
+def test_missing_tls_and_an_unknown_ca_are_reported_and_fixed(guarded: tuple[BreakableNode, Path, Child]) -> None:
     node, folder, _ = guarded
     with guarded_broker(folder, f"certfile {folder}/server.crt", f"keyfile {folder}/server.key") as (port, _):
         node.set(f"mqtt.port={port}", "mqtt.tls=off")

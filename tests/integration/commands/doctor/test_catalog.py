@@ -38,7 +38,9 @@ def with_bucket(node: BreakableNode, store: RunningStore, catalog: Path) -> Path
 
 
 @pytest.mark.parametrize("damage", [overwrite_middle, no_database])
-def test_32_a_damaged_catalog(node: BreakableNode, with_bucket: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_catalog_is_reported_and_fixed(
+    node: BreakableNode, with_bucket: Path, damage: Callable[[Path], None]
+) -> None:
     damage(with_bucket)
     before = node.run_checks("catalog")["catalog.integrity"]
     assert_fault(before, "is damaged")
@@ -46,7 +48,7 @@ def test_32_a_damaged_catalog(node: BreakableNode, with_bucket: Path, damage: Ca
     assert {finding.state for finding in node.run_checks("catalog").values()} == {"ok"}
 
 
-def test_33_a_catalog_written_by_a_newer_version(node: BreakableNode, with_bucket: Path) -> None:
+def test_a_catalog_written_by_a_newer_version_is_reported_and_fixed(node: BreakableNode, with_bucket: Path) -> None:
     with contextlib.closing(sqlite3.connect(with_bucket)) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = node.run_checks("catalog")["catalog.version"]

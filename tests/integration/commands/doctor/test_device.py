@@ -45,7 +45,7 @@ def sound(
         room.run("pactl", "set-source-volume", "room.monitor", "100%")
 
 
-def test_13_a_misspelt_microphone(sound: BreakableNode) -> None:
+def test_a_misspelt_microphone_is_reported_and_fixed(sound: BreakableNode) -> None:
     sound.set("recorder.device=Blue Yeti")
     before = sound.run_checks("device")["device.records"]
     assert_fault(before, "'Blue Yeti'")
@@ -55,7 +55,7 @@ def test_13_a_misspelt_microphone(sound: BreakableNode) -> None:
     assert "48000 Hz, mono, 16 bits" in found["device.records"].message
 
 
-def test_14_a_muted_microphone(sound: BreakableNode, room: VirtualMicrophone) -> None:
+def test_a_muted_microphone_is_reported_and_fixed(sound: BreakableNode, room: VirtualMicrophone) -> None:
     room.run("pactl", "set-source-mute", "room.monitor", "1")
     before = sound.run_checks("device")["device.level"]
     assert_fault(before, "digital silence")
@@ -63,7 +63,7 @@ def test_14_a_muted_microphone(sound: BreakableNode, room: VirtualMicrophone) ->
     assert_ok(sound.run_checks("device")["device.level"])
 
 
-def test_15_clipping_because_of_a_high_gain(sound: BreakableNode, room: VirtualMicrophone) -> None:
+def test_clipping_because_of_a_high_gain_is_reported_and_fixed(sound: BreakableNode, room: VirtualMicrophone) -> None:
     room.run("pactl", "set-source-volume", "room.monitor", "400%")
     before = sound.run_checks("device")["device.clipping"]
     assert_fault(before, "at full scale", "gain is too high")
@@ -71,7 +71,7 @@ def test_15_clipping_because_of_a_high_gain(sound: BreakableNode, room: VirtualM
     assert_ok(sound.run_checks("device")["device.clipping"])
 
 
-def test_16_a_missing_sound_file(node: BreakableNode) -> None:
+def test_a_missing_sound_file_is_reported_and_fixed(node: BreakableNode) -> None:
     node.set(f"recorder.source={node.data}/garden.wav")
     before = node.run_checks("device")["device.records"]
     assert_fault(before, "garden.wav")

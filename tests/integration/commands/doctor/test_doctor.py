@@ -53,7 +53,7 @@ def test_servers_that_never_respond_are_reported(node: BreakableNode) -> None:
     )
 
 
-def test_a_check_that_hangs_is_itself_a_fault(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_check_is_reported_as_a_fault(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(_node: NodeUnderTest) -> Iterator[Finding]:
         threading.Event().wait(3)
         return iter(())

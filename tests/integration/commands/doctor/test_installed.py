@@ -42,7 +42,7 @@ def test_commands_use_sudo_and_omit_the_default_paths() -> None:
 
 
 @pytest.mark.parametrize(("data", "config"), [("/var/lib/imhearing", None), ("/var/lib/imhearing", "/root/my.ini")])
-def test_another_config_file_means_another_node(data: str, config: str | None) -> None:
+def test_remedies_for_another_config_file_name_the_data_folder(data: str, config: str | None) -> None:
     node = NODE._replace(data_dir=Path(data), config_file=Path(config) if config else None)
     assert node.command("status").startswith("imhearing status --data /var/lib/imhearing")
     assert node.as_root("status").startswith("sudo imhearing status --data")
@@ -58,7 +58,7 @@ def test_the_archiver_is_restarted_even_if_the_command_fails(tmp_path: Path) -> 
     assert elsewhere(tmp_path, by_up=True).while_archiver_stopped("catalog rebuild").startswith(f"{plain}  # stop")
 
 
-def test_fixed_files_belong_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_remedies_give_fixed_files_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("USER", "root")
     assert NODE.give_back(Path("/var/lib/imhearing/spool")) == "sudo chown -R imhearing: /var/lib/imhearing/spool"
     assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing")
@@ -73,7 +73,7 @@ def test_fixed_files_belong_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, t
     assert remedy.endswith(" && sudo imhearing calibrate")
 
 
-def test_libraries_are_installed_by_the_current_versions_setup(tmp_path: Path) -> None:
+def test_the_remedy_for_libraries_runs_the_installed_versions_setup(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("nobody-has-this==1.0\n")
     found = machine.check_libraries(tmp_path / "requirements.txt", NODE.setup())
     assert found.remedy == "sudo /opt/imhearing/current/scripts/setup"
@@ -92,7 +92,7 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_the_nodes_own_broker_is_preferred_over_debians(units: Path, own: bool) -> None:
+def test_remedies_prefer_the_nodes_own_broker_service_over_debians(units: Path, own: bool) -> None:
     name = "imhearing-broker" if own else "mosquitto"
     if own:
         (units / "imhearing-broker.service").touch()
@@ -121,7 +121,9 @@ def test_broker_setup_explains_the_steps_for_the_nodes_own_broker(
 # secrets that do not come from config.ini
 
 
-def test_a_secret_from_a_credential_is_fixed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_remedy_for_a_secret_from_a_credential_changes_the_credential(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("IMHEARING_ABLY_API_KEY", "no-key-at-all")
     node = NODE._replace(settings=Settings(ably=Ably(api_key=Secret("no-key-at-all"))))
     remedy = doors.check_key(node).remedy
@@ -133,7 +135,9 @@ def test_a_secret_from_a_credential_is_fixed_there(monkeypatch: pytest.MonkeyPat
     assert here == f"unset IMHEARING_ABLY_API_KEY && imhearing configure ably.api_key=- --data {tmp_path}"
 
 
-def test_a_credential_of_another_service_is_fixed_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_remedy_for_another_services_credential_changes_that_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert "configure" in elsewhere(tmp_path).configure("ably.api_key=-")
     (tmp_path / "imhearing_ably_api_key").write_text("x")
@@ -210,7 +214,7 @@ def wrapper(tmp_path: Path) -> Wrapper:
 
 @pytest.mark.parametrize("place", [[], ["--data", "{}"], ["--data={}/"], ["--data", "{}", "--data=var"]])
 @pytest.mark.parametrize("config", [[], ["--config", "{}/../etc/config.ini"]])
-def test_naming_the_default_folder_runs_as_the_nodes_user(
+def test_a_command_on_the_default_folder_runs_as_the_nodes_user(
     wrapper: Wrapper, place: list[str], config: list[str]
 ) -> None:
     named = [word.format(wrapper.data) for word in (*place, *config)]
@@ -225,7 +229,7 @@ def test_naming_the_default_folder_runs_as_the_nodes_user(
 @pytest.mark.parametrize(
     "place", [["--data", "/elsewhere"], ["--data=/elsewhere"], ["--data"], ["--data", "{}", "--data=/x"]]
 )
-def test_another_folder_runs_as_the_caller(wrapper: Wrapper, place: list[str]) -> None:
+def test_a_command_on_another_folder_runs_as_the_caller(wrapper: Wrapper, place: list[str]) -> None:
     ran = wrapper("status", *(word.format(wrapper.data) for word in place))
     assert ran.startswith("caller|status|--data")
     assert "config" not in ran
@@ -236,7 +240,7 @@ def test_another_folder_runs_as_the_caller(wrapper: Wrapper, place: list[str]) -
     ("version", "state"),
     [((3, 10, 9), "fault"), ((3, 11, 2), "ok"), ((3, 12, 6), "warning"), ((3, 12, 7), "ok"), ((3, 14, 0), "fault")],
 )
-def test_unsupported_and_leaky_pythons_are_reported(
+def test_unsupported_and_memory_leaking_python_versions_are_reported(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], state: str
 ) -> None:
     monkeypatch.setattr("sys.version_info", version)

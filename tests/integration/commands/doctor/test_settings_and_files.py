@@ -12,7 +12,7 @@ from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok, run_doctor
 
 
-def test_01_a_configuration_with_secrets_readable_by_others(node: BreakableNode) -> None:
+def test_secrets_in_a_config_file_readable_by_others_are_reported_and_fixed(node: BreakableNode) -> None:
     node.set("mqtt.password=hush-hush")
     node.config.chmod(0o644)
     code, found = run_doctor(node)
@@ -24,7 +24,7 @@ def test_01_a_configuration_with_secrets_readable_by_others(node: BreakableNode)
     assert "hush" not in json.dumps(found)
 
 
-def test_02_an_unknown_setting(node: BreakableNode) -> None:
+def test_an_unknown_setting_is_reported_and_fixed(node: BreakableNode) -> None:
     node.set("recorder.devise=USB")
     code, found = run_doctor(node, EDITOR="nano")
     assert code == 1
@@ -34,7 +34,7 @@ def test_02_an_unknown_setting(node: BreakableNode) -> None:
     assert "settings" not in run_doctor(node)[1]
 
 
-def test_03_a_certificate_key_readable_by_others(node: BreakableNode) -> None:
+def test_a_certificate_key_readable_by_others_is_reported_and_fixed(node: BreakableNode) -> None:
     key = node.data / "client.key"
     key.write_text("secret")
     key.chmod(0o644)
@@ -45,7 +45,7 @@ def test_03_a_certificate_key_readable_by_others(node: BreakableNode) -> None:
     assert_ok(machine.check_secrets(node.under_test()))
 
 
-def test_04_a_spool_readable_by_every_user(node: BreakableNode) -> None:
+def test_a_spool_readable_by_every_user_is_reported_and_fixed(node: BreakableNode) -> None:
     Spool(node.data / "spool", "porch").create()
     (node.data / "spool").chmod(0o755)
     before = node.run_checks("files")["files.data"]
@@ -54,7 +54,7 @@ def test_04_a_spool_readable_by_every_user(node: BreakableNode) -> None:
     assert_ok(node.run_checks("files")["files.data"])
 
 
-def test_05_a_damaged_calibration(node: BreakableNode) -> None:
+def test_a_damaged_calibration_is_reported_and_fixed(node: BreakableNode) -> None:
     (node.data / "calibration.json").write_text('{"calibrations": [{}]}')
     before = node.run_checks("files")["files.calibration"]
     assert_fault(before, "is damaged")
@@ -63,7 +63,7 @@ def test_05_a_damaged_calibration(node: BreakableNode) -> None:
     assert_ok(node.run_checks("files")["files.calibration"])
 
 
-def test_06_missing_libraries_or_untested_versions(node: BreakableNode, tmp_path: Path) -> None:
+def test_missing_libraries_and_untested_versions_are_reported(node: BreakableNode, tmp_path: Path) -> None:
     pinned = tmp_path / "requirements.txt"
     pinned.write_text("nobody-has-this==1.0  # MIT\nnumpy==0.0.1\n")
     assert_fault(missing := machine.check_libraries(pinned), "nobody-has-this")

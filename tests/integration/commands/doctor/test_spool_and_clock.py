@@ -22,7 +22,7 @@ from tests.support.store.s3 import RunningStore
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, or another user")
 
 
-def test_07_a_file_in_place_of_the_spool(node: BreakableNode) -> None:
+def test_a_file_in_place_of_the_spool_is_reported_and_fixed(node: BreakableNode) -> None:
     (node.data / "spool").write_text("")
     before = node.run_checks("spool")["spool.writable"]
     assert_fault(before, "is not a folder")
@@ -32,7 +32,7 @@ def test_07_a_file_in_place_of_the_spool(node: BreakableNode) -> None:
 
 
 @AS_ROOT
-def test_08_a_spool_owned_by_another_user(node: BreakableNode) -> None:
+def test_a_spool_owned_by_another_user_is_reported_and_fixed(node: BreakableNode) -> None:
     """Checked by a root that cannot write to the files of others. It still reads the code, wherever it is cloned."""
     spool = node.data / "spool"
     Spool(spool, "porch").create()
@@ -53,7 +53,7 @@ def test_08_a_spool_owned_by_another_user(node: BreakableNode) -> None:
 
 
 @AS_ROOT
-def test_09_a_nearly_full_disk(node: BreakableNode) -> None:
+def test_a_nearly_full_disk_is_reported_with_what_uses_it(node: BreakableNode) -> None:
     disk = node.data / "spool"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
@@ -75,7 +75,7 @@ def test_09_a_nearly_full_disk(node: BreakableNode) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_10_a_slow_sd_card(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_sd_card_is_reported(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def slow(descriptor: int) -> None:
@@ -92,7 +92,7 @@ def test_10_a_slow_sd_card(node: BreakableNode, monkeypatch: pytest.MonkeyPatch)
     assert_ok(node.run_checks("spool")["spool.speed"])
 
 
-def test_11_a_clock_that_is_not_synchronised(node: BreakableNode) -> None:
+def test_a_clock_that_is_not_synchronised_is_reported_and_fixed(node: BreakableNode) -> None:
     node.clock.is_synchronised = False
     assert node.run_checks("clock")["clock.synchronised"].state == "warning"
     node.clock.offset = -40 * 365 * 86_400.0
@@ -104,7 +104,7 @@ def test_11_a_clock_that_is_not_synchronised(node: BreakableNode) -> None:
     assert_ok(node.run_checks("clock")["clock.synchronised"])
 
 
-def test_12_a_clock_too_far_off_for_the_store(node: BreakableNode, store: RunningStore) -> None:
+def test_a_clock_too_far_off_for_the_store_is_reported(node: BreakableNode, store: RunningStore) -> None:
     node.set_store(store.settings)
     node.clock.offset = -1_200
     before = node.run_checks("clock")["clock.offset"]

@@ -13,7 +13,7 @@ from tests.support.store.fault_proxy import Request, running_proxy
 from tests.support.store.s3 import RunningStore, running_store
 
 
-def test_23_a_store_that_is_not_running(node: BreakableNode) -> None:
+def test_a_store_that_is_not_running_is_reported(node: BreakableNode) -> None:
     port = ports.choose(None)
     node.set_store(S3("garden", endpoint_url=f"http://127.0.0.1:{port}"))
     node.set("s3.access_key_id=a", "s3.secret_access_key=b")
@@ -29,7 +29,7 @@ def test_23_a_store_that_is_not_running(node: BreakableNode) -> None:
         assert [path for path in running.folder.rglob("*") if path.is_file()] == []
 
 
-def test_24_a_wrong_secret_key(node: BreakableNode, store: RunningStore) -> None:
+def test_a_wrong_secret_key_is_reported_and_fixed(node: BreakableNode, store: RunningStore) -> None:
     node.set_store(store.settings)
     node.set("s3.secret_access_key=wrong")
     before = node.run_checks("store")["store.write"]
@@ -39,7 +39,7 @@ def test_24_a_wrong_secret_key(node: BreakableNode, store: RunningStore) -> None
     assert_ok(node.run_checks("store")["store.write"])
 
 
-def test_25_a_missing_bucket(node: BreakableNode, store: RunningStore) -> None:
+def test_a_missing_bucket_is_reported_and_fixed(node: BreakableNode, store: RunningStore) -> None:
     node.set_store(store.settings)
     node.set("s3.s3_bucket_name=garden")
     before = node.run_checks("store")["store.write"]
@@ -48,7 +48,7 @@ def test_25_a_missing_bucket(node: BreakableNode, store: RunningStore) -> None:
     assert_ok(node.run_checks("store")["store.write"])
 
 
-def test_26_presigned_links_that_do_not_work(node: BreakableNode, store: RunningStore) -> None:
+def test_presigned_links_that_do_not_work_are_reported_and_fixed(node: BreakableNode, store: RunningStore) -> None:
     node.set_store(store.settings)
     node.set(f"s3.public_endpoint_url=http://127.0.0.1:{ports.choose(None)}")
     before = node.run_checks("store")["store.link"]
@@ -60,7 +60,7 @@ def test_26_presigned_links_that_do_not_work(node: BreakableNode, store: Running
 @pytest.mark.parametrize(
     ("request_name", "check", "state"), [("GET", "store.read", "fault"), ("DELETE", "store.delete", "warning")]
 )
-def test_27_a_key_without_all_permissions(
+def test_a_key_without_all_permissions_is_reported(
     node: BreakableNode, store: RunningStore, request_name: str, check: str, state: str
 ) -> None:
     with running_proxy(store.settings) as (proxy, settings):
@@ -73,7 +73,7 @@ def test_27_a_key_without_all_permissions(
         assert_ok(node.run_checks("store")[check])
 
 
-def test_28_a_store_that_rejects_our_clock(node: BreakableNode, store: RunningStore) -> None:
+def test_a_store_that_rejects_the_nodes_clock_is_reported(node: BreakableNode, store: RunningStore) -> None:
     with running_proxy(store.settings) as (proxy, settings):
         node.set_store(settings)
 

@@ -18,7 +18,7 @@ class _RecordedWaits(threading.Event):
         return False
 
 
-def test_bytes_pass_at_the_rate_on_average() -> None:
+def test_the_average_upload_rate_stays_at_the_limit() -> None:
     stop, clock = _RecordedWaits(), TurnedClock()
     limiter = RateLimiter(1_000, stop, clock)
     for _ in range(4):
@@ -28,7 +28,7 @@ def test_bytes_pass_at_the_rate_on_average() -> None:
     assert stop.seconds == [0, 0.5, 1.0, 1.5, 0]
 
 
-def test_a_rate_of_zero_is_no_limit() -> None:
+def test_an_upload_rate_of_zero_means_no_limit() -> None:
     stop = _RecordedWaits()
     RateLimiter(0, stop, TurnedClock()).wait(10**12)
     assert stop.seconds == []

@@ -71,7 +71,7 @@ def tilings(draw_: st.DrawFn) -> list[Interval]:
 
 
 @given(tilings(), st.integers(1, 120))
-def test_a_bar_fills_its_width_and_shows_every_gap(intervals: list[Interval], width: int) -> None:
+def test_a_coverage_bar_fills_its_width_and_shows_every_gap(intervals: list[Interval], width: int) -> None:
     start, end = intervals[0].from_, intervals[-1].to
     bar = cells(intervals, start, end, width)
     assert len(bar) == width
@@ -87,7 +87,7 @@ def test_a_bar_fills_its_width_and_shows_every_gap(intervals: list[Interval], wi
         assert touched <= {"mixed", "gap", "paused", "expired"}
 
 
-def test_a_bar_distinguishes_states() -> None:
+def test_a_coverage_bar_distinguishes_states() -> None:
     second = MICROSECONDS
     kinds = ["recorded", "gap", "recorded", "pending", "future"]
     intervals = [interval(kind, n * second, (n + 1) * second) for n, kind in enumerate(kinds)]
@@ -111,7 +111,7 @@ def test_chunks_of_one_archive_are_one_row() -> None:
 
 
 @pytest.mark.parametrize(("hole", "expected"), [(1, "99.99 %"), (60 * MICROSECONDS, "99.93 %")])
-def test_a_share_is_never_rounded_to_all_or_nothing(hole: int, expected: str) -> None:
+def test_a_percentage_is_never_rounded_to_0_or_100(hole: int, expected: str) -> None:
     day = 86_400 * MICROSECONDS
     intervals = [interval("recorded", 0, day - hole), interval("gap", day - hole, day)]
     (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
@@ -122,7 +122,7 @@ def test_a_share_is_never_rounded_to_all_or_nothing(hole: int, expected: str) ->
 @pytest.mark.parametrize(
     ("hole", "expected"), [(1, "(< 0.01 %)"), (MICROSECONDS, "(< 0.01 %)"), (9 * MICROSECONDS, "(0.01042 %)")]
 )
-def test_a_tiny_share_is_shown_as_less_than(hole: int, expected: str) -> None:
+def test_a_tiny_percentage_is_shown_as_less_than(hole: int, expected: str) -> None:
     day = 86_400 * MICROSECONDS
     intervals = [interval("recorded", 0, day - hole), interval("gap", day - hole, day)]
     (recorded, _), (gap, _) = legend(intervals, START, Instant(START + day))
@@ -130,7 +130,7 @@ def test_a_tiny_share_is_shown_as_less_than(hole: int, expected: str) -> None:
     assert ("(> 99.99 %)" in recorded) == ("<" in expected)
 
 
-def test_the_table_names_archives_and_causes() -> None:
+def test_the_coverage_table_names_archives_and_causes() -> None:
     answer = CoverageAnswer(
         id="x",
         node="porch",

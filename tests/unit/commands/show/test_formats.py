@@ -43,12 +43,12 @@ def test_a_level_bar_never_exceeds_its_width(level: float, unit: str, width: int
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_234_567, "1.2 MB"), (8e10, "80.0 GB")]
 )
-def test_sizes(count: float, text: str) -> None:
+def test_byte_counts_are_shown_with_a_readable_unit(count: float, text: str) -> None:
     assert size(count) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 chunks"), (1, "1 chunk"), (2, "2 chunks")])
-def test_counts(number: int, text: str) -> None:
+def test_counts_use_singular_and_plural(number: int, text: str) -> None:
     assert show.count(number, "chunk") == text
 
 
@@ -57,7 +57,7 @@ def test_counts(number: int, text: str) -> None:
     [(0.25, "0.250 s"), (12.34, "12.3 s"), (59.99, "1 min 00 s"), (303, "5 min 03 s"), (3_599.9, "1 h 00 min"),
      (7_500, "2 h 05 min"), (86_400 * 3 + 4 * 3_600, "3 d 4 h")],
 )  # fmt: skip
-def test_lengths(seconds: float, text: str) -> None:
+def test_durations_are_shown_with_readable_units(seconds: float, text: str) -> None:
     assert show.length(round(seconds * MICROSECONDS)) == text
 
 

@@ -55,7 +55,7 @@ def test_thresholds_are_shown_in_readable_numbers(value: float, limit: float, te
     ("value", "unit", "text"),
     [(0, "chunks", "0 chunks "), (1, "chunks", "1 chunk "), (2, "chunks", "2 chunks "), (1, "s", "1 s ")],
 )
-def test_one_chunk_is_singular(value: float, unit: str, text: str) -> None:
+def test_a_crossing_of_one_chunk_is_shown_in_the_singular(value: float, unit: str, text: str) -> None:
     crossed = ThresholdCrossed(
         at=START, node="porch", event="cleared", metric="records_count", value=value, limit=3, unit=unit
     )

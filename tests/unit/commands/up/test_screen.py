@@ -23,7 +23,9 @@ from tests.unit.commands.samples import every_event, filled_view, snapshot
     st.integers(0, 9),
     st.sampled_from(["/tmp/try", "/a/" + "long-" * 12 + "folder"]),
 )
-def test_the_screen_fits_and_shows_what_matters(width: int, height: int, problems: int, folder: str) -> None:
+def test_the_screen_fits_the_terminal_and_shows_the_essentials(
+    width: int, height: int, problems: int, folder: str
+) -> None:
     lines = draw(filled_view(), snapshot(problems=problems, folder=folder), Instant(START + 61_000_000), width, height)
     assert len(lines) <= height
     assert all(line.cell_len <= width for line in lines)
@@ -83,5 +85,5 @@ def test_a_synthetic_scene_is_always_announced_once(state: RecorderState, width:
     assert all(len(line) <= width for line in lines)
 
 
-def test_the_warning_is_beside_the_state_if_there_is_room() -> None:
+def test_the_synthetic_warning_is_beside_the_state_if_there_is_room() -> None:
     assert any("recording from synthetic scene" in line and WARNING in line for line in drawn(SYNTHETIC, 80))

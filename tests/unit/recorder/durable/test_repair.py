@@ -30,7 +30,7 @@ def names(spool: Spool) -> set[str]:
     return {path.name for path in spool.path.iterdir()}
 
 
-def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
+def test_an_empty_spool_needs_no_repair(spool: Spool) -> None:
     state, recovered = repair(spool, KERNEL)
     assert (state.state, state.ordinal, state.open_hole, state.holes, recovered) == ("stopped", 0, None, (), [])
     assert spool.state.read() == state
@@ -39,7 +39,7 @@ def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(0, 60_000), audio_format=st.sampled_from(["flac", "wav"]))
-def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
+def test_any_prefix_of_a_part_is_recovered_with_correct_samples(
     tmp_path_factory: pytest.TempPathFactory, length: int, audio_format: AudioFormat
 ) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
@@ -70,7 +70,7 @@ def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
     assert replace(again, since=state.since) == state
 
 
-def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool) -> None:
+def test_a_chunk_that_lacked_only_its_rename_is_kept_unchanged(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     data = audio_bytes(0)
@@ -81,7 +81,7 @@ def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool
     assert spool.layout.audio_path(chunk).read_bytes() == data
 
 
-def test_two_parts_of_one_stream_join(spool: Spool) -> None:
+def test_two_parts_of_one_stream_are_recovered_as_adjacent_chunks(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     whole = audio_bytes(0)
@@ -93,7 +93,7 @@ def test_two_parts_of_one_stream_join(spool: Spool) -> None:
     assert first.ended_at == second.started_at
 
 
-def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) -> None:
+def test_a_recovered_chunk_after_lost_samples_keeps_its_time(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
@@ -103,7 +103,7 @@ def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) 
     assert second.started_at == at(1)
 
 
-def test_holes_of_a_stream_that_never_had_a_chunk_are_not_forgotten(spool: Spool) -> None:
+def test_gaps_of_a_stream_without_chunks_are_kept(spool: Spool) -> None:
     before = (Hole("paused", at(-9), at(-5)), Hole("crash", at(-5), at(0)))
     spool.streams.write(make_stream(before=before, earlier=1))
     recording(spool, (0, START))
@@ -112,7 +112,7 @@ def test_holes_of_a_stream_that_never_had_a_chunk_are_not_forgotten(spool: Spool
     assert spool.streams.ids() == []
 
 
-def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
+def test_the_record_of_a_stream_that_was_never_opened_is_removed(spool: Spool) -> None:
     data = audio_bytes(0)
     spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0, data), data)
@@ -123,7 +123,7 @@ def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
     assert state.ordinal == 1
 
 
-def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
+def test_a_state_older_than_its_streams_is_updated(spool: Spool) -> None:
     data = audio_bytes(0)
     spool.streams.write(make_stream(ordinal=9))
     put_chunk(spool, make_chunk(0, data), data)
@@ -132,7 +132,7 @@ def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
     assert spool.streams.ids() == [STREAM]
 
 
-def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
+def test_after_another_boot_the_cause_of_the_gap_is_power(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
@@ -142,13 +142,13 @@ def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
     assert (state.earlier, state.boot_id) == (1, KERNEL.boot_id)
 
 
-def test_a_cause_that_is_known_is_told(spool: Spool) -> None:
+def test_a_known_cause_is_recorded_for_the_gap(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (RATE, at(1)))
     assert repair(spool, KERNEL, "disk_full")[0].open_hole == OpenHole("disk_full", at(1))
 
 
-def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: Spool) -> None:
+def test_recovered_chunks_of_an_uncertain_stream_use_its_original_clock(spool: Spool) -> None:
     spool.streams.write(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
     recording(spool, (0, at(3_600)))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
@@ -159,7 +159,7 @@ def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"state": "dancing"}', b"x" * 2_000_000])
-def test_a_damaged_state_is_set_aside_and_made_anew_from_the_chunks(spool: Spool, content: bytes) -> None:
+def test_a_damaged_state_is_set_aside_and_rebuilt_from_the_chunks(spool: Spool, content: bytes) -> None:
     spool.streams.write(make_stream(ordinal=7))
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
@@ -178,7 +178,7 @@ FOREIGN = {
 }  # fmt: skip
 
 
-def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_repair_leaves_foreign_files_untouched(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, data in FOREIGN.items():
         (spool.path / name).write_bytes(data)
     attic = Spool(spool.path, "attic")
@@ -203,7 +203,7 @@ def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest
         assert name in caplog.text
 
 
-def test_our_own_leftovers_go(spool: Spool) -> None:
+def test_repair_removes_the_recorders_own_leftovers(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (RATE, at(1)))
     ours = [
@@ -220,7 +220,7 @@ def test_our_own_leftovers_go(spool: Spool) -> None:
     assert names(spool) == {"state.json", f"{STREAM}.stream.json"}
 
 
-def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
+def test_audio_without_a_manifest_gets_one(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
@@ -230,7 +230,7 @@ def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
     assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
-def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
+def test_an_interrupted_repair_can_be_repeated(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     data = part_bytes(spool.path, 5_000)
@@ -242,7 +242,7 @@ def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
     assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
-def test_much_that_cannot_be_read_is_set_aside_and_not_deleted(spool: Spool) -> None:
+def test_a_large_unreadable_part_is_set_aside_instead_of_deleted(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
@@ -250,12 +250,12 @@ def test_much_that_cannot_be_read_is_set_aside_and_not_deleted(spool: Spool) -> 
     assert (spool.path / f"{STREAM}-000000.flac.part.damaged").stat().st_size == 200_000
 
 
-def test_a_spool_that_is_gone_is_said(spool: Spool) -> None:
+def test_repairing_a_missing_spool_raises_an_error(spool: Spool) -> None:
     with pytest.raises((SpoolError, OSError)):
         repair(Spool(spool.path / "nowhere", "porch"), KERNEL)
 
 
-def test_a_finished_chunk_has_the_digest_of_its_file_and_keeps_the_rest(spool: Spool) -> None:
+def test_finishing_a_chunk_adds_only_the_digest_of_its_file(spool: Spool) -> None:
     part = spool.path / "x"
     part.write_bytes(b"abc")
     expected, unfinished = digest(part), make_chunk(0, b"")
@@ -275,7 +275,7 @@ class EmptiedChunks(SpoolChunks):
         return super().manifest_ids()
 
 
-def test_a_chunk_that_the_archiver_removes_meanwhile_is_no_fault(spool: Spool) -> None:
+def test_a_chunk_removed_by_the_archiver_during_repair_causes_no_error(spool: Spool) -> None:
     spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0), audio_bytes(0))
     spool.chunks = EmptiedChunks(spool.layout, spool.node)

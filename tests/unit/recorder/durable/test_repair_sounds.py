@@ -20,7 +20,7 @@ from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_ch
 from tests.unit.recorder.durable.crashed_spool import KERNEL, at, part_bytes, recording
 
 
-def test_a_sound_that_lasted_ends_with_what_was_recovered(spool: Spool) -> None:
+def test_an_open_sound_ends_with_the_recovered_chunk(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -30.0)
@@ -46,7 +46,7 @@ def part_of(spool: Spool, seq: int, *loud: tuple[int, int], frames: int = RATE) 
     soundfile.write(path, samples, RATE, format="FLAC", subtype="PCM_16")
 
 
-def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
+def test_sounds_within_a_recovered_chunk_are_detected(spool: Spool) -> None:
     spool.streams.write(make_stream(chunk_frames=10 * RATE))
     recording(spool, (0, START))
     part_of(spool, 0, (8_000, 12_000), (28_000, 32_000), frames=32_000)
@@ -60,7 +60,7 @@ def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
     assert second.frames == 32_000 - second.first_frame
 
 
-def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: Spool) -> None:
+def test_a_limit_set_at_run_time_applies_to_recovered_chunks(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     limits.save(spool.path, Limits(sound_level=-30.0))
@@ -69,7 +69,7 @@ def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: S
     assert len(chunk.sounds) == 1
 
 
-def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> None:
+def test_an_open_sound_can_end_within_a_recovered_chunk(spool: Spool) -> None:
     whole = 4 * RATE
     spool.streams.write(make_stream(chunk_frames=whole))
     data = audio_bytes(0)
@@ -85,7 +85,7 @@ def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> 
     assert second.frames == whole + 22_000 - second.first_frame
 
 
-def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> None:
+def test_a_sound_continues_from_one_recovered_chunk_into_the_next(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     part_of(spool, 0, (6_000, 8_000))
@@ -97,7 +97,7 @@ def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> N
     assert ended.frames == RATE + 5_000 - lasting.first_frame
 
 
-def test_what_was_quiet_is_recovered_without_a_sound(spool: Spool) -> None:
+def test_a_quiet_chunk_is_recovered_without_sounds(spool: Spool) -> None:
     spool.streams.write(make_stream())
     recording(spool, (0, START))
     part_of(spool, 0, frames=7_000)

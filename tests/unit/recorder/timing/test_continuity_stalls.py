@@ -122,7 +122,7 @@ def _groups(borders: list[int], breaks: list[Break]) -> list[tuple[list[int], fl
     return groups
 
 
-def test_two_long_stalls_a_moment_apart_are_two_losses() -> None:
+def test_two_long_stalls_in_quick_succession_are_two_gaps() -> None:
     """A server that keeps 22 s of stereo, stopped for 28 s, running for 0.3 s, stopped for 28 s."""
     delivery = deliver(22.0, 500.0, [Stall(0, 28), Stall(0.3, 28)], [0])
     assert faults_of(delivery) == []
@@ -141,13 +141,13 @@ STALLS = st.lists(st.builds(Stall, SECONDS, SECONDS), max_size=6)
     stalls=STALLS,
     lateness=st.lists(st.integers(0, JITTER), min_size=1, max_size=5),
 )
-def test_what_is_missing_is_told_where_it_is_missing_whatever_stalls_there_were(
+def test_every_loss_is_reported_where_it_happened_after_any_sequence_of_stalls(
     room: float, speed: float, stalls: list[Stall], lateness: list[int]
 ) -> None:
     assert faults_of(deliver(room, speed, stalls, lateness)) == []
 
 
-def test_a_stall_without_a_loss_moves_no_time_of_its_stream() -> None:
+def test_a_stall_without_a_loss_does_not_shift_stream_time() -> None:
     """The rate of the card is fitted against what blocks tell of their capture: not against how long they waited."""
     delivery = deliver(50.0, 500.0, [Stall(120, 40), Stall(200, 0)], [0, 3, 9])
     continuity, clock, frame, off = Continuity(RATE), StreamClock(RATE, 0, 0), 0, 0
