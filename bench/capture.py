@@ -101,7 +101,7 @@ def main() -> None:
             (folder / "asound.conf").write_text(_PLAIN_ALSA)
             environment["ALSA_CONFIG_PATH"] = str(folder / "asound.conf")
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             _measure(options, folder, room, recorder)
 
 

@@ -57,7 +57,7 @@ def main() -> None:
             except ImHearingError as problem:
                 raise SystemExit(f"{problem}") from None
             with running_recorder(Path(name), *settings) as recorder:
-                recorder.wait_recording()
+                recorder.wait_until_recording()
                 cost = _cost(recorder, options.seconds)
                 stalls = _stall(recorder, options.stalls)
         _report(milliseconds, delivery, cost, stalls)

@@ -71,7 +71,7 @@ def main() -> None:
         # is no sound card's either
         player = room.play(folder / "bursts.wav", holds=_PLAYER_HOLDS) if room else None
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             print(f"{options.events} events take {seconds:.0f} s", flush=True)
             if player is not None:
                 player.wait()

@@ -33,7 +33,7 @@ def main() -> int:
         if options.block_ms:
             settings.append(f"recorder.block_ms={options.block_ms}")
         with running_recorder(folder / "data", *settings, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             loads = []
             with busy_cores(options.burners):
                 player = room.play(folder / "noise.wav", holds=_PLAYER_HOLDS)

@@ -41,7 +41,7 @@ def main() -> int:
         played = write_noise(folder / "noise.wav", options.stops * (options.stop + options.between) + 40, 1)
         channels = f"recorder.channels={options.channels}"
         with running_recorder(folder / "data", *OPTIONS, channels, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             player = room.play(folder / "noise.wav")
             time.sleep(10)
             stops = [_stop(recorder.process, options.stop)]

@@ -79,7 +79,7 @@ def test_killing_the_broker_and_deleting_its_database_loses_nothing(tmp_path: Pa
             _retained_is_right(broker.port)
         with connected(broker.port) as client:
             client.subscribe("imhearing/porch/recorder/state")
-            client.await_on(
+            client.wait_for_message(
                 "imhearing/porch/recorder/state", lambda heard: b'"stopped"' in heard.payload, timeout=seconds + 20
             )
         spool = Spool(tmp_path / "node" / "spool", "porch")
@@ -117,10 +117,10 @@ def _retained_is_right(port: int) -> None:
         client.subscribe("imhearing/#", "homeassistant/#")
         for event, wanted in RETAINED.items():
             topic = f"imhearing/porch/{event.TOPIC}"
-            client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
-        client.await_on(topics.discovery("porch"), timeout=30)
+            client.wait_for_message(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
+        client.wait_for_message(topics.discovery("porch"), timeout=30)
         # a connection that lasts two seconds makes the next one quick; there is a level each second
-        wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels")
+        wait_until(lambda: len(client.messages_on("imhearing/porch/recorder/level")) >= 3, "three levels")
 
 
 def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

@@ -245,8 +245,8 @@ def _orders(data: Path) -> list[dict[str, Any]]:
 
 def _paused(data: Path, mqtt: Client) -> dict[str, Any]:
     """Every state published so far, and the state file."""
-    mqtt.await_on(f"{_TOPIC}/recorder/state", timeout=_PATIENCE)
-    published = [json.loads(message.payload) for message in mqtt.on(f"{_TOPIC}/recorder/state")]
+    mqtt.wait_for_message(f"{_TOPIC}/recorder/state", timeout=_PATIENCE)
+    published = [json.loads(message.payload) for message in mqtt.messages_on(f"{_TOPIC}/recorder/state")]
     return {"published": sorted({each["state"] for each in published}), "noted": _state(data)}
 
 
@@ -258,7 +258,9 @@ def _state(data: Path) -> dict[str, Any]:
 
 def _instances(data: Path, mqtt: Client) -> dict[str, str]:
     """The instance id, as published and as kept in the data folder."""
-    messages = {role: mqtt.await_on(f"{_TOPIC}/{role}/status", timeout=_PATIENCE) for role in ("recorder", "archiver")}
+    messages = {
+        role: mqtt.wait_for_message(f"{_TOPIC}/{role}/status", timeout=_PATIENCE) for role in ("recorder", "archiver")
+    }
     published = {role: json.loads(message.payload)["instance"] for role, message in messages.items()}
     return {**published, "kept": (data / "instance").read_text()}
 

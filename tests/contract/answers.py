@@ -103,7 +103,7 @@ def wait_until_noticed(node: Node, mqtt: Client, chunks: list[dict[str, Any]]) -
             notice = {"at": manifest["ended_at"], **manifest, "levels": levels}
             mqtt.publish("imhearing/porch/recorder/chunk", json.dumps(notice))
         answer = json.loads(_post(node, _encoded(f"wait-{number}", {"type": "status"})))
-        states = [json.loads(each.payload) for each in mqtt.on("imhearing/porch/archiver/state")]
+        states = [json.loads(each.payload) for each in mqtt.messages_on("imhearing/porch/archiver/state")]
         spool = {"chunks": 2, "bytes": answer["spool"]["bytes"], "unknown_to_catalog": 0}
         paused = answer["recorder"]["state"] == "paused"
         return bool(paused and answer["spool"] == spool and states and states[-1]["backlog_chunks"] == 2)

@@ -49,7 +49,7 @@ def over_mqtt(client: Client, questions: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _answers(client: Client) -> dict[str, bytes]:
-    return {(each.correlation or b"").decode(): each.payload for each in client.on(_TOPIC.format("response"))}
+    return {(each.correlation or b"").decode(): each.payload for each in client.messages_on(_TOPIC.format("response"))}
 
 
 def over_ably(endpoint: str, token: str, client_id: str, questions: dict[str, bytes]) -> dict[str, bytes]:

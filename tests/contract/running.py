@@ -101,7 +101,7 @@ def _write_other_node(output: Output, node: Node, mqtt: Any, scratch: Path) -> N
     sets = [part for setting in settings for part in ("--set", setting)]
     ended = command.run("unannounce", "--data", str(data), *sets)
     output.text("home-assistant/unannounce.txt", f"exit code {ended.code}\n{ended.out}{ended.err}")
-    mqtt.await_on("home/device/imhearing_back-porch/config", lambda each: not each.payload)
+    mqtt.wait_for_message("home/device/imhearing_back-porch/config", lambda each: not each.payload)
 
 
 def _fill(data: Path) -> None:

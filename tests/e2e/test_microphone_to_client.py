@@ -15,7 +15,7 @@ import soundfile
 
 from edge.core.instant import Instant
 from tests.support.nodes.running_node import RunningNode, running_node
-from tests.support.recording.microphone import VirtualMicrophone, find_run, virtual_microphone, write_noise
+from tests.support.recording.microphone import VirtualMicrophone, find_samples, virtual_microphone, write_noise
 from tests.support.wait import wait_until
 
 RATE = 48_000
@@ -86,7 +86,7 @@ def test_a_remote_client_receives_exactly_the_samples_that_were_played(
     assert rate == RATE
     frames = sum(interval["frames"] for interval in inside[1:-1])
     assert frames < len(heard) < frames + 10 * RATE
-    position = find_run(played, heard)
+    position = find_samples(played, heard)
     assert position >= 0
     np.testing.assert_array_equal(heard, played[position : position + len(heard)])
 
@@ -134,7 +134,7 @@ def test_killing_each_process_once_loses_no_finished_chunk(tmp_path: Path, micro
             )
             assert fetched.returncode == 0, fetched.stderr
             heard, _ = soundfile.read(target, dtype="int16")
-            position = find_run(played, heard)
+            position = find_samples(played, heard)
             assert position >= 0
             np.testing.assert_array_equal(heard, played[position : position + len(heard)])
         player.terminate()

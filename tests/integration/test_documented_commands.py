@@ -64,8 +64,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
             stderr=subprocess.DEVNULL,
         )
         try:
-            client.await_on("imhearing/porch/archiver/state")
-            client.await_on("imhearing/porch/recorder/chunk")
+            client.wait_for_message("imhearing/porch/archiver/state")
+            client.wait_for_message("imhearing/porch/recorder/chunk")
             yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder)}
         finally:
             archiver.terminate()
@@ -97,13 +97,13 @@ def test_documented_commands_are_executed_and_answered(node: tuple[Client, dict[
     match = re.search(r"request/(\w+)", line)
     assert match
     verb = match[1]
-    before = len(client.on(f"{ROOT}/porch/response/{verb}"))
+    before = len(client.messages_on(f"{ROOT}/porch/response/{verb}"))
     done = run(line, environment)
     assert done.returncode == 0, done.stderr
     if verb not in {command.VERB for command in COMMANDS}:
         return  # the query service's
-    wait_until(lambda: len(client.on(f"{ROOT}/porch/response/{verb}")) > before, f"{verb} is answered")
-    answer = wire.decode(client.on(f"{ROOT}/porch/response/{verb}")[before].payload, Response)
+    wait_until(lambda: len(client.messages_on(f"{ROOT}/porch/response/{verb}")) > before, f"{verb} is answered")
+    answer = wire.decode(client.messages_on(f"{ROOT}/porch/response/{verb}")[before].payload, Response)
     assert answer.ok, answer
 
 

@@ -30,7 +30,7 @@ from tests.support.nodes.fake_systemd import FakeSystemd, fake_systemd
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.recording.microphone import virtual_microphone, write_noise
 from tests.support.recording.recorder_process import running_recorder
-from tests.support.recording.scripted import LOST, RATE, Rig, ScriptedStop
+from tests.support.recording.rig import LOST, RATE, Rig, ScriptedStop
 from tests.support.spool.chunks import fill_spool
 from tests.support.store.fault_proxy import running_proxy
 from tests.support.store.s3 import running_store
@@ -75,7 +75,7 @@ class DeafSource:
         if self._blocks:
             self._blocks -= 1
             block = Block(np.zeros((400, 1), np.int16), self._rig.clock.monotonic())
-            self._rig.clock.pass_time(400 / RATE)
+            self._rig.clock.advance(400 / RATE)
             return block
         self._looks -= 1
         if not self._looks:
@@ -101,7 +101,7 @@ class CountedHeartbeat(Heartbeat):
 
 def run_recorder(rig: Rig, source: SoundSource, stop: threading.Event) -> CountedHeartbeat:
     heartbeat = CountedHeartbeat()
-    Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
+    Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.facts, stop, heartbeat).run()
     return heartbeat
 
 

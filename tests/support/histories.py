@@ -110,13 +110,13 @@ def histories(draw: st.DrawFn) -> History:
         tuple(streams),
         tuple(places),
         tuple(draw(st.lists(holes(), max_size=3))),
-        a_state(draw, streams, at, now),
+        spool_states(draw, streams, at, now),
         None if flushed is None else Instant(flushed),
         now,
     )
 
 
-def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Instant) -> SpoolState:
+def spool_states(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Instant) -> SpoolState:
     # `since` long ago: what is alive is told by the file being written
     long_ago = Instant(-60_000_000)
     waiting = tuple(draw(st.lists(holes(), max_size=1)))
@@ -138,7 +138,7 @@ def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Inst
     return SpoolState(state="stopped", since=long_ago, boot_id=BOOT, ordinal=9, holes=waiting, open_hole=opened)
 
 
-def entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
+def catalog_entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
     """What the catalog knows of a chunk in this place; None if nothing."""
     where = Where(f"{chunk.chunk_id}-00000000", chunk.member, 50, 1, chunk.sha256)
     match place:
@@ -162,7 +162,7 @@ class FakeCatalog:
     def __init__(self, history: History) -> None:
         self.path = Path("/nonexistent/catalog.db")
         self._history = history
-        found = (entry(chunk, place) for chunk, place in history.places)
+        found = (catalog_entry(chunk, place) for chunk, place in history.places)
         self._entries = sorted(
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
@@ -267,7 +267,7 @@ class _FakeStreams(StreamRecords):
         raise SpoolError("no such stream")
 
 
-def account(history: History, moment: int) -> tuple[str, ...]:
+def expected_state(history: History, moment: int) -> tuple[str, ...]:
     """The state at one instant, and its chunk or cause. Slow, and written exactly as the rules are stated."""
     ordinals = {stream.stream_id: stream.ordinal for stream in history.streams}
     best: tuple[tuple[bool, int, int], tuple[str, ...]] | None = None
@@ -298,14 +298,14 @@ def account(history: History, moment: int) -> tuple[str, ...]:
         return best[1]
     if moment >= history.now:
         return ("future",)
-    inside = [hole for hole in _told_holes(history) if hole.from_ <= moment < hole.to]
+    inside = [hole for hole in _reported_holes(history) if hole.from_ <= moment < hole.to]
     if not inside:
         return ("gap", "unknown")
     hole = min(inside, key=lambda hole: (-hole.from_, hole.to, hole.cause))
     return ("paused",) if hole.cause == "paused" else ("gap", hole.cause)
 
 
-def _told_holes(history: History) -> list[Hole]:
+def _reported_holes(history: History) -> list[Hole]:
     told = [*history.holes, *history.state.holes]
     for chunk, _ in history.places:
         told += chunk.before

@@ -30,9 +30,9 @@ def test_chunks_that_exceed_a_limit_are_archived_to_the_store(
     files = fill(settings, 5)
     with running_archiver(settings):
         wait_until(all_stored(settings, 5), "all is stored")
-        (uploaded,) = wait_until(lambda: listener.archives("uploaded"), "it is told")
+        (uploaded,) = wait_until(lambda: listener.archive_events("uploaded"), "it is published")
     assert archived(store) == files
-    (planned,) = listener.archives("planned")
+    (planned,) = listener.archive_events("planned")
     assert (planned.archive_id, planned.chunks, planned.sha256) == (uploaded.archive_id, 5, None)
     (path,) = store.folder.rglob("*.zip")
     assert f"{uploaded.bucket}/{uploaded.key}" == str(path.relative_to(store.folder.parent))
@@ -40,7 +40,7 @@ def test_chunks_that_exceed_a_limit_are_archived_to_the_store(
     data = path.read_bytes()
     for chunk_id, row in catalog_rows(settings).items():
         assert data[row.where.offset :][: row.where.length] == files[chunk_id]
-    states = [status.state for status in listener.heard(ArchiverStatus)]
+    states = [status.state for status in listener.events_of(ArchiverStatus)]
     assert states[-1] == "offline"
     assert "online" in states
 
@@ -50,7 +50,9 @@ def test_below_the_limits_nothing_is_archived_until_an_archive_command(
 ) -> None:
     fill(settings, 2)
     with running_archiver(settings):
-        state = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.backlog_chunks == 2], "it is told")
+        state = wait_until(
+            lambda: [s for s in listener.events_of(ArchiverState) if s.backlog_chunks == 2], "it is published"
+        )
         assert state[-1].state == "idle"
         topic = f"imhearing/{settings.node.name}/request/archive"
         listener.bus.send(topic, b'{"id":"0123456789abcdef"}')
@@ -59,7 +61,7 @@ def test_below_the_limits_nothing_is_archived_until_an_archive_command(
     response = wire.decode(listener.responses[0].payload, Response)
     assert (response.id, response.ok) == ("0123456789abcdef", True)
     assert response.data is not None
-    assert response.data["archives"] == [listener.archives("uploaded")[0].archive_id]
+    assert response.data["archives"] == [listener.archive_events("uploaded")[0].archive_id]
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"id":7}', b'{"id":"short"}', b"\xff", b"[" * 5_000])
@@ -67,7 +69,7 @@ def test_an_invalid_archive_command_is_refused_as_bad_request(
     settings: Settings, listener: EventListener, payload: bytes
 ) -> None:
     with running_archiver(settings):
-        wait_until(lambda: listener.heard(ArchiverState), "it runs")
+        wait_until(lambda: listener.events_of(ArchiverState), "it runs")
         listener.bus.send(f"imhearing/{settings.node.name}/request/archive", payload)
         answer = wait_until(lambda: listener.responses, "it is answered")[0]
     response = wire.decode(answer.payload, Response)
@@ -111,8 +113,8 @@ def test_chunk_events_trigger_archiving_before_the_next_rescan(
     settings: Settings, store: RunningStore, listener: EventListener
 ) -> None:
     with running_archiver(settings, replace(FAST, rescan=3_600.0)):
-        wait_until(lambda: listener.heard(ArchiverState), "it runs")
-        wait_until(lambda: "connected" if listener.heard(ArchiverStatus) else "", "it is connected")
+        wait_until(lambda: listener.events_of(ArchiverState), "it runs")
+        wait_until(lambda: "connected" if listener.events_of(ArchiverStatus) else "", "it is connected")
         files = fill(settings, 3)
         for chunk_id in files:
             listener.bus.publish(_completed(settings, chunk_id))
@@ -134,7 +136,7 @@ def test_forged_chunk_events_change_neither_catalog_nor_files(
     outside.write_bytes(b"{}")
     good = _completed(settings, next(iter(files)))
     with running_archiver(settings):
-        wait_until(lambda: listener.heard(ArchiverState), "it runs")
+        wait_until(lambda: listener.events_of(ArchiverState), "it runs")
         topic = good.topic
         for chunk_id in ("../outside", "/etc/passwd", f"{STREAM}-000099", f"{STREAM}-000001\n", "", "x" * 60_000):
             listener.bus.send(topic, wire.encode({**wire.to_plain(good), "chunk_id": chunk_id}))
@@ -205,7 +207,7 @@ def test_an_uploaded_event_lists_the_archives_sounds_once(settings: Settings, li
         chunk = make_chunk(seq, data, node=settings.node.name, sounds=(span,) if seq == 0 else (), before=(hole,))
         put_chunk(spool, chunk, data)
     with running_archiver(settings):
-        (uploaded,) = wait_until(lambda: listener.archives("uploaded"), "it is told")
+        (uploaded,) = wait_until(lambda: listener.archive_events("uploaded"), "it is published")
     assert uploaded.sounds == (span.sound_id,)
 
 

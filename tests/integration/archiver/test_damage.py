@@ -30,8 +30,8 @@ def test_damaged_chunks_are_set_aside_and_archived_once_they_are_readable(
     whole = {chunk_id: files[chunk_id] for chunk_id in (ids[0], ids[2], ids[4])}
     with running_archiver(settings):
         wait_until(lambda: archived(store) == whole, "what is whole is stored")
-        wait_until(lambda: len(listener.archives("uploaded")) == 1, "it is told")
-    assert len(listener.archives("failed")) == 1
+        wait_until(lambda: len(listener.archive_events("uploaded")) == 1, "it is published")
+    assert len(listener.archive_events("failed")) == 1
     assert spooled(settings) == {ids[1], ids[3]}
     rows = catalog_rows(settings)
     assert "CRC-32" in rows[ids[1]].aside

@@ -17,7 +17,7 @@ from edge.core.errors import CatalogBusy, SpoolError, StoreUnreachable
 from edge.messaging.events import ArchiverState
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_cleanup, make_deletions, make_retention
-from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only
+from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only_error
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 
 
@@ -26,14 +26,14 @@ def test_a_discarded_plan_can_be_committed_again(node: SteppedArchiver) -> None:
     node.turn()
     plan = node.plan()
     node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
-    again = node.restarted()
+    again = node.restart()
     for _ in range(4):
         again.turn()
         if isinstance(again.worker.job, Upload):
             break
         again.end()
     assert again.plan().archive_id == plan.archive_id
-    assert again.told("planned") <= 1
+    assert again.event_count("planned") <= 1
     again.end()
     assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
     assert again.catalog.archive_records.pending_deletion() == []
@@ -48,12 +48,12 @@ def test_a_deletion_in_progress_does_not_remove_a_recommitted_plan(node: Stepped
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
     node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
-    again = node.restarted()
+    again = node.restart()
     doomed = again.catalog.archive_records.pending_deletion()[0]
     again.worker.submit(Delete(doomed))
     again.turn()  # plans, while the worker deletes
     again.end()
-    again.turns_until(lambda: again.worker.job is not None, "the next job")
+    again.run_until(lambda: again.worker.job is not None, "the next job")
     assert again.plan().key == plan.key
     again.end()
     assert sorted(again.catalog.plans.uploaded_chunks(plan_ids(plan))) == plan_ids(plan)
@@ -61,7 +61,7 @@ def test_a_deletion_in_progress_does_not_remove_a_recommitted_plan(node: Stepped
 
 def test_a_file_that_cannot_be_removed_does_not_keep_others_from_being_removed(node: SteppedArchiver) -> None:
     ids = sorted(node.spool.chunks.finished())
-    with failing(node.spool.chunks, "remove", read_only()), pytest.raises(SpoolError):
+    with failing(node.spool.chunks, "remove", read_only_error()), pytest.raises(SpoolError):
         make_deletions(node.spool, node.catalog).remove_chunks(ids)
     assert sorted(node.spool.chunks.finished()) == ids[:1]
 
@@ -77,13 +77,13 @@ def test_a_chunk_that_could_not_be_registered_is_registered_by_the_next_rescan(n
 
 def test_an_uploaded_chunk_that_could_not_be_removed_is_removed_later(node: SteppedArchiver) -> None:
     node.turn()
-    with failing(node.spool.chunks, "remove", read_only(), times=3):
+    with failing(node.spool.chunks, "remove", read_only_error(), times=3):
         node.end()
-    assert node.told("uploaded") == 1
+    assert node.event_count("uploaded") == 1
     assert len(node.spool.chunks.finished()) == 3
     node.turn()
     assert node.spool.chunks.finished() == {}
-    assert node.told("uploaded") == 1
+    assert node.event_count("uploaded") == 1
 
 
 def test_manifests_of_local_copies_are_read_only_once(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
@@ -104,7 +104,7 @@ def test_a_discarded_chunk_that_could_not_be_removed_is_removed_later(node: Step
     intake.rescan()
     names = sorted(node.spool.chunks.finished())[:2]
     node.catalog.deletions.mark_gone(names, wish)  # type: ignore[arg-type]
-    with failing(node.spool.chunks, "remove", read_only(), times=2):
+    with failing(node.spool.chunks, "remove", read_only_error(), times=2):
         cleanup.run(intake.registered)
     assert len(node.spool.chunks.finished()) == 3
     cleanup.run(intake.registered)
@@ -119,10 +119,10 @@ def test_a_catalog_failure_after_an_upload_is_retried_after_a_delay(tmp_path: Pa
             node.end()
         node.turn()
         assert node.worker.job is None, "it is looked for and read again at once"
-        node.clock.pass_time(0.9)
+        node.clock.advance(0.9)
         node.turn()
         assert node.worker.job is None
-        node.clock.pass_time(1.1)
+        node.clock.advance(1.1)
         node.turn()
         assert node.worker.job is not None
 

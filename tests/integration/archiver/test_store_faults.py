@@ -35,13 +35,15 @@ def test_uploads_wait_while_the_link_is_down_and_then_resume(
     files = fill(settings, 3)
     with running_proxy(store.settings) as (proxy, through), running_archiver(replace(settings, s3=through)):
         proxy.fail_always("reset_body")
-        state = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.reason], "the trouble is told")
+        state = wait_until(
+            lambda: [s for s in listener.events_of(ArchiverState) if s.reason], "the problem is published"
+        )
         assert state[-1].state != "blocked"
         assert spooled(settings) == set(files)
         proxy.heal()
         wait_until(all_stored(settings, 3), "all is stored")
     assert archived(store) == files
-    assert listener.archives("failed") == []
+    assert listener.archive_events("failed") == []
 
 
 def test_a_store_that_needs_a_person_blocks_uploads_until_it_is_fixed(
@@ -50,14 +52,16 @@ def test_a_store_that_needs_a_person_blocks_uploads_until_it_is_fixed(
     files = fill(settings, 3)
     with running_proxy(store.settings) as (proxy, through), running_archiver(replace(settings, s3=through)):
         proxy.fail_always("no_bucket", "PUT")
-        blocked = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.state == "blocked"], "it is told")
+        blocked = wait_until(
+            lambda: [s for s in listener.events_of(ArchiverState) if s.state == "blocked"], "it is published"
+        )
         assert "there is no bucket" in (blocked[0].reason or "")
         proxy.heal()
         wait_until(all_stored(settings, 3), "all is stored")
-        wait_until(lambda: listener.heard(ArchiverState)[-1].state == "idle", "it is idle again")
-    assert listener.heard(ArchiverState)[-1].reason is None
+        wait_until(lambda: listener.events_of(ArchiverState)[-1].state == "idle", "it is idle again")
+    assert listener.events_of(ArchiverState)[-1].reason is None
     assert archived(store) == files
-    assert listener.archives("failed")
+    assert listener.archive_events("failed")
 
 
 def test_every_archive_arrives_once_at_a_store_that_fails_one_request_in_five(
@@ -81,7 +85,9 @@ def test_exceeding_the_budget_blocks_uploads_and_keeps_the_chunks(settings: Sett
     fill(settings, 3)
     tight = replace(settings, budget=Budget(price_per_gb=1e9, budget_cost=0.001))
     with running_archiver(tight):
-        blocked = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.state == "blocked"], "it is told")
+        blocked = wait_until(
+            lambda: [s for s in listener.events_of(ArchiverState) if s.state == "blocked"], "it is published"
+        )
         assert "budget_cost" in (blocked[0].reason or "")
     assert len(spooled(settings)) == 3
     with running_archiver(settings):
@@ -93,7 +99,9 @@ def test_wrong_credentials_block_uploads_without_ending_the_archiver(
 ) -> None:
     fill(settings, 3)
     with running_archiver(replace(settings, s3=replace(settings.s3, secret_access_key=Secret("wrong")))):
-        blocked = wait_until(lambda: [s for s in listener.heard(ArchiverState) if s.state == "blocked"], "it is told")
+        blocked = wait_until(
+            lambda: [s for s in listener.events_of(ArchiverState) if s.state == "blocked"], "it is published"
+        )
         assert "secret_access_key" in (blocked[0].reason or "")
     assert len(spooled(settings)) == 3
 

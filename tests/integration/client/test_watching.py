@@ -36,7 +36,7 @@ from query_service.queries.protocol import Answer, Request
 from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import node_token
-from tests.support.messaging.ably_door import RawClient, body, raw_client
+from tests.support.messaging.ably_door import RawClient, raw_client, request_body
 from tests.support.messaging.broker import running_broker
 from tests.support.messaging.realtime import in_loop, now, running_server, server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
@@ -314,7 +314,7 @@ async def namesakes() -> AsyncIterator[tuple[Namesakes, RawClient]]:
 
 
 async def answered(ann: RawClient, number: int) -> str:
-    await ann.send(body(f"question-{number}"))
+    await ann.send(request_body(f"question-{number}"))
     answer = (await ann.until(number))[-1]
     assert isinstance(answer, ErrorAnswer)
     return answer.error.message

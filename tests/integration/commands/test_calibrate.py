@@ -62,7 +62,7 @@ def test_levels_are_in_dba_after_a_calibration(tone: VirtualMicrophone, tmp_path
     assert kept["offset_db"] == pytest.approx(120, abs=0.2)
     options = ("recorder.source=microphone", "recorder.record_period=2", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(data, *options, environment=tone.environment) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         wait_until(lambda: len(recorder.spool.chunks.finished()) >= 2, "two chunks")
         manifest = recorder.spool.chunks.manifest(sorted(recorder.spool.chunks.finished())[1])
         assert recorder.end() == 0

@@ -25,7 +25,7 @@ from query_service.queries.status import StatusAnswer
 from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Delivery
 from query_service.realtime.tokens import client_token
-from tests.support.messaging.ably_door import body, raw_client, serving
+from tests.support.messaging.ably_door import fake_ably_door, raw_client, request_body
 from tests.support.messaging.realtime import running_server, server_in_thread
 from tests.support.nodes.all_doors import END, coverage_request
 from tests.support.nodes.query_node import QueryNode, running_service
@@ -97,14 +97,14 @@ def test_a_client_token_is_enough_to_query(settings: Settings) -> None:
         (None, "", "bad_request"),
         ({"id": "as-an-object", "type": "status"}, "as-an-object", "encrypted"),
         ('{"id": "as-text", "type": "status"}', "as-text", "encrypted"),
-        (body("x1", v=3), "x1", "bad_request"),
-        (body("x2", type="song"), "x2", "unknown_type"),
+        (request_body("x1", v=3), "x1", "bad_request"),
+        (request_body("x2", type="song"), "x2", "unknown_type"),
         (b" " * 20_000, "", "bad_request"),
     ],
 )
 def test_malformed_messages_over_ably_get_one_clear_answer(data: Any, request_id: str, code: str) -> None:
     async def run() -> None:
-        async with running_server() as server, serving(server), raw_client(server, "visitor") as raw:
+        async with running_server() as server, fake_ably_door(server), raw_client(server, "visitor") as raw:
             await raw.send(data)
             (answer,) = await raw.until(1)
             assert isinstance(answer, ErrorAnswer)
@@ -121,14 +121,14 @@ def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
             asked.append(request.id)
             return refusal(request.id, "porch", "encrypted", f"made {len(asked)} times")
 
-        async with running_server() as server, serving(server, answer), raw_client(server, "visitor") as raw:
-            await raw.send(body("again"))
+        async with running_server() as server, fake_ably_door(server, answer), raw_client(server, "visitor") as raw:
+            await raw.send(request_body("again"))
             await raw.until(1)
-            await raw.send(body("again"))
+            await raw.send(request_body("again"))
             await raw.until(2)
             assert raw.raw[0] == raw.raw[1]
             assert asked == ["again"]
-            await raw.send(body("again", limit=7))
+            await raw.send(request_body("again", limit=7))
             last = (await raw.until(3))[-1]
             assert isinstance(last, ErrorAnswer)
             assert (last.error.code, last.error.field) == ("bad_request", "id")
@@ -143,11 +143,13 @@ def test_two_clients_with_the_same_request_id_get_their_own_answers() -> None:
 
         async with (
             running_server() as server,
-            serving(server, answer),
+            fake_ably_door(server, answer),
             raw_client(server, "one") as one,
             raw_client(server, "two") as two,
         ):
-            await asyncio.gather(one.send(body("same", limit=1)), two.send(body("same", limit=2), node="all"))
+            await asyncio.gather(
+                one.send(request_body("same", limit=1)), two.send(request_body("same", limit=2), node="all")
+            )
             (first,), (second,) = await one.until(1), await two.until(1)
             assert isinstance(first, ErrorAnswer)
             assert isinstance(second, ErrorAnswer)
@@ -158,9 +160,9 @@ def test_two_clients_with_the_same_request_id_get_their_own_answers() -> None:
 
 def test_a_query_without_a_valid_client_id_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        async with running_server() as server, serving(server) as door:
+        async with running_server() as server, fake_ably_door(server) as door:
             for client_id in (None, "", "*", "a:b", "x" * 65, "a\n"):
-                door._receive(Delivery(client_id, "query", body("x"), {}))
+                door._receive(Delivery(client_id, "query", request_body("x"), {}))
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
@@ -171,12 +173,12 @@ def test_a_flood_is_answered_completely_and_does_not_starve_other_clients() -> N
     async def run() -> None:
         async with (
             running_server() as server,
-            serving(server),
+            fake_ably_door(server),
             raw_client(server, "flood") as raw,
             raw_client(server, "quiet") as quiet,
         ):
-            sending = [asyncio.create_task(raw.send(body(f"f{n}"))) for n in range(45)]
-            await quiet.send(body("q"))
+            sending = [asyncio.create_task(raw.send(request_body(f"f{n}"))) for n in range(45)]
+            await quiet.send(request_body("q"))
             (answer,) = await quiet.until(1, 5)
             assert isinstance(answer, ErrorAnswer)
             assert answer.error.code == "encrypted"
@@ -195,8 +197,8 @@ def test_too_many_requests_at_once_over_ably_are_refused_as_busy_and_can_be_repe
             await go_on.wait()
             return refusal(request.id, "porch", "encrypted", "made up")
 
-        async with running_server() as server, serving(server, slow), raw_client(server, "flood") as raw:
-            await asyncio.gather(*(raw.send(body(f"f{n}")) for n in range(40)))
+        async with running_server() as server, fake_ably_door(server, slow), raw_client(server, "flood") as raw:
+            await asyncio.gather(*(raw.send(request_body(f"f{n}")) for n in range(40)))
             busy = await raw.until(1)
             assert isinstance(busy[0], ErrorAnswer)
             assert busy[0].error.code == "busy"
@@ -204,7 +206,7 @@ def test_too_many_requests_at_once_over_ably_are_refused_as_busy_and_can_be_repe
             answers = await raw.until(40)
             again = [a.id for a in answers if isinstance(a, ErrorAnswer) and a.error.code == "busy"]
             assert again
-            await raw.send(body(again[0]))
+            await raw.send(request_body(again[0]))
             last = (await raw.until(41))[-1]
             assert isinstance(last, ErrorAnswer)
             assert (last.id, last.error.code) == (again[0], "encrypted")
@@ -218,8 +220,8 @@ def test_requests_that_wait_too_long_are_answered_with_a_deadline_error() -> Non
             await asyncio.sleep(0.3)
             return refusal(request.id, "porch", "encrypted", "made up")
 
-        async with running_server() as server, serving(server, slow), raw_client(server, "visitor") as raw:
-            await asyncio.gather(*(raw.send(body(f"f{n}"), headers={"deadline": 0.2}) for n in range(12)))
+        async with running_server() as server, fake_ably_door(server, slow), raw_client(server, "visitor") as raw:
+            await asyncio.gather(*(raw.send(request_body(f"f{n}"), headers={"deadline": 0.2}) for n in range(12)))
             answers = await raw.until(12)
             codes = {answer.error.code for answer in answers if isinstance(answer, ErrorAnswer)}
             assert codes == {"encrypted", "deadline"}

@@ -25,7 +25,7 @@ from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import client_token, node_token
 from tests.support.messaging import realtime
-from tests.support.messaging.ably_door import ably_settings, serving
+from tests.support.messaging.ably_door import ably_settings, fake_ably_door
 from tests.support.messaging.broker import running_broker
 from tests.support.messaging.realtime import running_server, server_in_thread
 from tests.support.nodes.all_doors import END, coverage_request
@@ -36,7 +36,7 @@ from tests.support.wait import DEADLINE, wait_until
 
 def test_broken_sockets_lose_no_query() -> None:
     async def run() -> None:
-        async with running_server() as server, serving(server):
+        async with running_server() as server, fake_ably_door(server):
             settings = ably_settings(server)
             async with api.connect(settings, "ably") as door:
                 for round_ in range(6):
@@ -204,7 +204,7 @@ def test_wrong_and_malformed_ably_keys_are_reported(tmp_path: Path) -> None:
 
 def test_the_node_enters_presence_with_its_name() -> None:
     async def run() -> None:
-        async with running_server() as server, serving(server), realtime.client(server, "visitor") as ably:
+        async with running_server() as server, fake_ably_door(server), realtime.client(server, "visitor") as ably:
             members = await ably.channels.get("imhearing:nodes").presence.get()
             assert [(member.client_id, member.data["node"]) for member in members] == [("porch", "porch")]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from query_service.queries.protocol import read_answer
 from query_service.queries.values import ErrorAnswer
 from tests.support.messaging import realtime
-from tests.support.messaging.ably_door import raw_client, serving
-from tests.support.messaging.http_door import JSON, get
+from tests.support.messaging.ably_door import fake_ably_door, raw_client
+from tests.support.messaging.http_door import JSON, http_request
 from tests.support.messaging.mqtt import connected
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.all_doors import END, QUERY_TOPIC, NodeWithDoors
@@ -54,7 +54,7 @@ def clear(data: bytes, sent: bytes) -> None:
 @FUZZ
 @given(body=BODIES)
 def test_any_http_body_gets_one_clear_answer(node: NodeWithDoors, body: bytes) -> None:
-    status, _, answer = get(f"{node.url}/query", body, **JSON)
+    status, _, answer = http_request(f"{node.url}/query", body, **JSON)
     assert status in (200, 400)
     clear(answer, body)
 
@@ -63,7 +63,7 @@ def test_any_http_body_gets_one_clear_answer(node: NodeWithDoors, body: bytes) -
 @given(names=st.dictionaries(st.sampled_from(["from", "to", "limit", "id", "urls", "x", "step"]), st.text(max_size=30)))
 def test_any_http_query_string_gets_one_clear_answer(node: NodeWithDoors, names: dict[str, str]) -> None:
     encoded = {name: text.encode("utf-8", "replace") for name, text in names.items()}
-    clear(get(f"{node.url}/coverage?{urlencode(encoded)}")[2], b"")
+    clear(http_request(f"{node.url}/coverage?{urlencode(encoded)}")[2], b"")
 
 
 def test_any_mqtt_payload_gets_one_clear_answer(node: NodeWithDoors) -> None:
@@ -78,8 +78,8 @@ def test_any_mqtt_payload_gets_one_clear_answer(node: NodeWithDoors) -> None:
             count += 1
             topic = f"imhearing/porch/response/query/fuzz/{count}"
             mqtt.publish(QUERY_TOPIC, body, response_topic=topic)
-            clear(mqtt.await_on(topic).payload, body)
-            assert len(mqtt.on(topic)) == 1
+            clear(mqtt.wait_for_message(topic).payload, body)
+            assert len(mqtt.messages_on(topic)) == 1
 
         fuzz()
 
@@ -96,7 +96,7 @@ async def test_any_ably_message_gets_one_clear_answer() -> None:
 
     collect()
     bodies = list(dict.fromkeys(body for body in bodies if len(body) < 8_000))
-    async with realtime.running_server() as server, serving(server), raw_client(server, "visitor") as raw:
+    async with realtime.running_server() as server, fake_ably_door(server), raw_client(server, "visitor") as raw:
         for number, body in enumerate(bodies, 1):
             await raw.send(body)
             await raw.until(number)

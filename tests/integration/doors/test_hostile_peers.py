@@ -27,7 +27,7 @@ from query_service.queries.protocol import Answer, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
-from tests.support.messaging.http_door import JSON, TOKEN, get, made_up_door
+from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_request
 from tests.support.messaging.realtime import in_loop, running_server
 from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE
@@ -78,7 +78,7 @@ async def status_of(url: str, **headers: str) -> int:
 @in_loop
 async def test_a_flood_of_connections_does_not_block_the_http_door(sent: bytes) -> None:
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}"}
-    async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
+    async with fake_http_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
         async with kept.get(f"{url}/status") as response:
             assert response.status == 422
         async with flood(int(url.rpartition(":")[2]), 250, sent) as readers:
@@ -105,7 +105,7 @@ async def test_connections_without_a_valid_request_are_closed_soon(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.2)
-    async with made_up_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
+    async with fake_http_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
         async with asyncio.timeout(DEADLINE):
             with contextlib.suppress(ConnectionError):
                 await reader.read()
@@ -114,7 +114,7 @@ async def test_connections_without_a_valid_request_are_closed_soon(
 @in_loop
 async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with made_up_door(Http()) as url, running_server() as server:
+    async with fake_http_door(Http()) as url, running_server() as server:
         for port in (int(url.rpartition(":")[2]), server.port):
             for sent in (
                 b"\x16\x03\x01" + b"\0" * 80,
@@ -142,7 +142,7 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
         asked.append(request)
         return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
 
-    async with made_up_door(Http(), answer) as url:
+    async with fake_http_door(Http(), answer) as url:
         port = url.rpartition(":")[2]
         foreign: list[dict[str, str]] = [
             {"Origin": "https://evil.example"},
@@ -154,13 +154,15 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
             {"Sec-Fetch-Site": "same-site", "Origin": f"http://localhost:{port}"},
         ]
         for headers in foreign:
-            assert (await asyncio.to_thread(get, f"{url}/status", None, **headers))[0] == 403, headers
-            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **JSON, **headers))[0] == 403, headers
+            assert (await asyncio.to_thread(http_request, f"{url}/status", None, **headers))[0] == 403, headers
+            assert (await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **JSON, **headers))[0] == 403, (
+                headers
+            )
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-            status, _, body = await asyncio.to_thread(get, f"{url}/query", QUESTION, **{"Content-Type": kind})
+            status, _, body = await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **{"Content-Type": kind})
             assert (status, json.loads(body)["error"]["code"]) == (415, "bad_request")
         clip = f"{url}/clip?from={at(0)}&to={at(1)}"
-        assert (await asyncio.to_thread(get, clip))[0] == 404
+        assert (await asyncio.to_thread(http_request, clip))[0] == 404
         assert asked == []
 
         own: list[dict[str, str]] = [
@@ -171,7 +173,9 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
             {"Content-Type": "application/json; charset=utf-8"},
         ]
         for headers in own:
-            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, headers
+            assert (await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, (
+                headers
+            )
         assert len(asked) == len(own)
 
 
@@ -179,7 +183,7 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
 async def test_a_foreign_web_page_with_the_token_may_query() -> None:
     """The token is not the browser's to add: who sends it was given it."""
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}", "Origin": "https://home.example"}
-    async with made_up_door(Http(token=TOKEN)) as url:
+    async with fake_http_door(Http(token=TOKEN)) as url:
         assert await status_of(f"{url}/status", **ours) == 422
 
 
@@ -189,9 +193,9 @@ async def test_a_foreign_web_page_with_the_token_may_query() -> None:
 async def test_absurdly_large_numbers_are_refused_with_their_field(
     number: str, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with made_up_door(Http()) as url:
+    async with fake_http_door(Http()) as url:
         address = f"{url}/sounds?from={at(0)}&to={at(1)}&{field}={number}"
-        status, _, body = await asyncio.to_thread(get, address)
+        status, _, body = await asyncio.to_thread(http_request, address)
         if field == "min_level" and number == "1" + "0" * 30:
             assert status == 422  # it reached who answers
             return

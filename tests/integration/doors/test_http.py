@@ -17,17 +17,21 @@ from query_service import api
 from query_service.doors.http import check_settings
 from query_service.queries.protocol import Answer, Request, read_answer
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
-from tests.support.messaging.http_door import JSON, TOKEN, get, made_up_door
+from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_request
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.all_doors import END, NodeWithDoors
 from tests.support.spool.chunks import START
 
 
 def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> None:
-    status, headers, body = get(f"{node.url}/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T23:00:05%2B01:00&limit=2")
+    status, headers, body = http_request(
+        f"{node.url}/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T23:00:05%2B01:00&limit=2"
+    )
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert len(json.loads(body)["intervals"]) == 2
-    unescaped, _, body = get(f"{node.url}/levels?from=2026-03-03T23:00:00+01:00&to=2026-03-03T22:00:05Z&step=1&urls=no")
+    unescaped, _, body = http_request(
+        f"{node.url}/levels?from=2026-03-03T23:00:00+01:00&to=2026-03-03T22:00:05Z&step=1&urls=no"
+    )
     assert unescaped == 200
     assert len(json.loads(body)["levels"]) == 5
     for address, code, field in (
@@ -38,21 +42,21 @@ def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> N
         ("/nothing", 404, None),
         ("/query", 405, None),
     ):
-        status, _, body = get(node.url + address)
+        status, _, body = http_request(node.url + address)
         answer = read_answer(body)
         assert isinstance(answer, ErrorAnswer)
         assert (status, answer.error.field) == (code, field), address
 
 
 def test_metrics_are_served_over_http(node: NodeWithDoors) -> None:
-    status, headers, body = get(f"{node.url}/metrics")
+    status, headers, body = http_request(f"{node.url}/metrics")
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
     assert b'imhearing_info{node="porch"' in body
     assert b"imhearing_spool_chunks 5" in body
 
 
 def test_real_answers_match_the_openapi_document(node: NodeWithDoors) -> None:
-    status, _, body = get(f"{node.url}/openapi.json")
+    status, _, body = http_request(f"{node.url}/openapi.json")
     described = json.loads(body)
     assert (status, described["openapi"]) == (200, "3.1.0")
     assert set(described["paths"]) == {
@@ -60,7 +64,7 @@ def test_real_answers_match_the_openapi_document(node: NodeWithDoors) -> None:
     }
     schemas = described["components"]["schemas"]
     assert set(re.findall(r"#/components/schemas/(\w+)", body.decode())) <= schemas.keys()
-    answer = json.loads(get(f"{node.url}/coverage?from={START}&to={END}")[2])
+    answer = json.loads(http_request(f"{node.url}/coverage?from={START}&to={END}")[2])
     schema = described["paths"]["/coverage"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     whole = schemas[schema["$ref"].rpartition("/")[2]]
     assert set(whole["required"]) <= answer.keys() == whole["properties"].keys()
@@ -71,16 +75,16 @@ def test_real_answers_match_the_openapi_document(node: NodeWithDoors) -> None:
 
 
 def test_requests_with_a_foreign_host_header_are_rejected(node: NodeWithDoors) -> None:
-    assert get(f"{node.url}/status", Host="evil.example.org")[0] == 403
+    assert http_request(f"{node.url}/status", Host="evil.example.org")[0] == 403
     for host in ("localhost:80", "[::1]:80", "127.0.0.1"):
-        status, headers, _ = get(f"{node.url}/status", Host=host)
+        status, headers, _ = http_request(f"{node.url}/status", Host=host)
         assert status == 200
         assert not [name for name in headers if name.lower().startswith("access-control")]
 
 
 @in_loop
 async def test_http_requests_without_the_token_are_rejected() -> None:
-    async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession() as session:
+    async with fake_http_door(Http(token=TOKEN)) as url, aiohttp.ClientSession() as session:
         for given in (None, "", "Bearer", "Bearer wrong", "Basic " + TOKEN.reveal(), "Bearer \udcff", TOKEN.reveal()):
             headers = {} if given is None else {"Authorization": given}
             for path in ("/status", "/metrics", "/openapi.json", "/nothing"):
@@ -135,7 +139,7 @@ async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
         return refusal(request.id, "porch", "encrypted", "made up")
 
     async with (
-        made_up_door(Http(), slow) as url,
+        fake_http_door(Http(), slow) as url,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
 
@@ -155,7 +159,7 @@ async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
 
 @in_loop
 async def test_an_http_body_that_is_too_large_is_refused() -> None:
-    async with made_up_door(Http()) as url, aiohttp.ClientSession() as session:
+    async with fake_http_door(Http()) as url, aiohttp.ClientSession() as session:
         for size in (MAX_REQUEST + 1, 10 * MAX_REQUEST):
             async with session.post(f"{url}/query", data=b" " * size, headers=JSON) as response:
                 answer = read_answer(await response.read())

@@ -23,31 +23,31 @@ def test_an_mqtt_answer_goes_to_the_response_topic(node: NodeWithDoors) -> None:
         mqtt.subscribe("imhearing/porch/response/#")
         question = {"id": secrets.token_hex(8), "from": str(START), "to": str(END)}
         mqtt.publish(QUERY_TOPIC, json.dumps(question), correlation=b"mine")
-        heard = mqtt.await_on("imhearing/porch/response/query")
+        heard = mqtt.wait_for_message("imhearing/porch/response/query")
         plain = json.loads(heard.payload)
         assert (plain["id"], plain["ok"], len(plain["intervals"])) == (question["id"], True, 5)
         assert (heard.correlation, heard.retained) == (b"mine", False)
 
         own = "imhearing/porch/response/query/me"
         mqtt.publish(QUERY_TOPIC, json.dumps(question), response_topic=own, correlation=b"\x00\xff")
-        assert mqtt.await_on(own).payload == heard.payload
-        assert mqtt.await_on(own).correlation == b"\x00\xff"
+        assert mqtt.wait_for_message(own).payload == heard.payload
+        assert mqtt.wait_for_message(own).correlation == b"\x00\xff"
 
         mqtt.publish(QUERY_TOPIC, json.dumps({**question, "limit": 1}), response_topic=own)
-        refused = mqtt.await_on(own, lambda each: b"another request" in each.payload)
+        refused = mqtt.wait_for_message(own, lambda each: b"another request" in each.payload)
         assert json.loads(refused.payload)["error"]["code"] == "bad_request"
 
         mqtt.publish(
             QUERY_TOPIC, json.dumps({**question, "id": "elsewhere"}), response_topic="imhearing/attic/response/query"
         )
-        refused = mqtt.await_on("imhearing/porch/response/query", lambda each: b"elsewhere" in each.payload)
+        refused = mqtt.wait_for_message("imhearing/porch/response/query", lambda each: b"elsewhere" in each.payload)
         assert json.loads(refused.payload)["error"]["field"] == "response_topic"
 
         mqtt.publish(QUERY_TOPIC, json.dumps({**question, "id": "retained"}), retain=True)
         mqtt.publish(QUERY_TOPIC, b"", retain=True)
         mqtt.publish(QUERY_TOPIC, json.dumps({**question, "id": "the last"}))
-        mqtt.await_on("imhearing/porch/response/query", lambda each: b"the last" in each.payload)
-        assert not [each for each in mqtt.heard if b'"retained"' in each.payload]
+        mqtt.wait_for_message("imhearing/porch/response/query", lambda each: b"the last" in each.payload)
+        assert not [each for each in mqtt.received if b'"retained"' in each.payload]
 
 
 def test_presigned_links_are_sent_over_mqtt_only_on_request() -> None:

@@ -84,8 +84,8 @@ def test_an_account_receives_only_the_topics_it_may_read(broker: SecureBroker, a
             if not topic.startswith("$SYS"):
                 admin.publish(topic, b"said")
         admin.publish(MARKER, b"the end")
-        client.await_on(MARKER, lambda heard: heard.payload == b"the end")
-        assert {heard.topic for heard in client.heard} == {
+        client.wait_for_message(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in client.received} == {
             topic for topic in TOPICS if allowed(account, "read", topic)
         }  # fmt: skip
 
@@ -101,8 +101,8 @@ def test_an_account_can_publish_only_on_the_topics_it_may_write(broker: SecureBr
         taken = {topic for topic, reason in answers.items() if reason != NOT_ALLOWED}
         assert taken == {topic for topic in TOPICS if allowed(account, "write", topic)}
         admin.publish(MARKER, b"the end")
-        admin.await_on(MARKER, lambda heard: heard.payload == b"the end")
-        assert {heard.topic for heard in admin.heard if heard.payload == b"mine"} == taken
+        admin.wait_for_message(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in admin.received if heard.payload == b"mine"} == taken
 
 
 def test_every_account_can_read_some_topics_and_none_can_read_all() -> None:

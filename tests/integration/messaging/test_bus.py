@@ -29,7 +29,7 @@ from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.messaging.broker import BrokerAddress, running_broker
-from tests.support.messaging.mqtt import Heard, connected
+from tests.support.messaging.mqtt import ReceivedMessage, connected
 from tests.support.messaging.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
@@ -112,7 +112,7 @@ def test_retained_events_are_published_again_to_a_broker_that_lost_them(mortal: 
         assert bus.wait_connected(DEADLINE)
         with connected(mortal.port) as client:
             client.subscribe("#")
-            heard = client.await_on("imhearing/porch/recorder/limits")
+            heard = client.wait_for_message("imhearing/porch/recorder/limits")
             assert heard.retained
             assert wire.decode(heard.payload, LimitsSet).records_count == 2
 
@@ -182,7 +182,7 @@ def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(mortal
     with connected(mortal.port) as client:
         client.subscribe("#")
         with running(bus):
-            heard = client.await_on("imhearing/porch/response/x")
+            heard = client.wait_for_message("imhearing/porch/response/x")
         assert heard.payload == b"fresh"
         assert heard.expiry is not None
         assert 50 < heard.expiry < 60
@@ -195,9 +195,9 @@ def test_an_idle_connection_publishes_at_once(broker: BrokerAddress) -> None:
 
         def publish_one_by_one() -> None:
             for _ in range(150):  # one that waits for the loop's next tick takes up to a second
-                client.heard.clear()
+                client.received.clear()
                 bus.publish(sound())
-                client.await_on("imhearing/porch/recorder/sound")
+                client.wait_for_message("imhearing/porch/recorder/sound")
 
         wait_for_return(publish_one_by_one, "150 events have arrived one by one")
 
@@ -207,7 +207,7 @@ def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
         client.subscribe("#")
         assert bus.wait_connected(DEADLINE)
         bus.publish(sound())
-        assert client.await_on("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
+        assert client.wait_for_message("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
 
 
 def test_messages_that_are_too_large_are_dropped_and_others_arrive(broker: BrokerAddress) -> None:
@@ -250,7 +250,7 @@ def test_a_refused_login_is_logged_once_and_retried_slowly(
     with running(
         Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch", "recorder", "a")
     ) as bus:
-        wait_until(lambda: "refused the login" in caplog.text, "the refusal is told")
+        wait_until(lambda: "refused the login" in caplog.text, "the refusal is logged")
         bus.publish(limits(1))
         assert not bus.wait_connected(1.5)
     told = [record for record in caplog.records if "refused the login" in record.message]
@@ -272,7 +272,7 @@ def test_a_foreign_broker_with_tls_needs_only_configuration(
         assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))
-        client.await_on("imhearing/porch/recorder/limits")
+        client.wait_for_message("imhearing/porch/recorder/limits")
 
 
 def test_no_password_is_sent_to_a_broker_with_an_unverified_certificate(
@@ -280,7 +280,7 @@ def test_no_password_is_sent_to_a_broker_with_an_unverified_certificate(
 ) -> None:
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
     with running(Bus(settings, "porch", "recorder", "a")) as bus:
-        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is told")
+        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is logged")
         assert not bus.wait_connected(0)
 
 
@@ -331,13 +331,15 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_logs_why(
             assert "another node is already named porch" in caplog.text
             client.subscribe("imhearing/porch/recorder/+")
 
-            def is_of_first(message: Heard) -> bool:
+            def is_of_first(message: ReceivedMessage) -> bool:
                 kept = wire.decode(message.payload, RecorderStatus)
                 return (kept.instance, kept.state) == (first, "online")
 
-            client.await_on("imhearing/porch/recorder/status", is_of_first)
+            client.wait_for_message("imhearing/porch/recorder/status", is_of_first)
             own = limits(int(first[0], 16))
-            client.await_on("imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own)
+            client.wait_for_message(
+                "imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own
+            )
         assert holder.wait_connected(0)
 
 
@@ -347,5 +349,5 @@ def test_a_retained_status_of_a_vanished_node_does_not_block_its_name(broker: Br
         with running(guarded(broker.port, "f" * 16)) as bus:
             assert bus.wait_connected(DEADLINE)
             client.subscribe("imhearing/porch/recorder/status")
-            client.await_on("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
+            client.wait_for_message("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
             assert bus.wait_connected(0)

@@ -30,7 +30,7 @@ from edge.recorder import service
 from edge.spool.spool import Spool
 from tests.support.messaging.broker import BrokerAddress, running_broker
 from tests.support.messaging.json_schema import faults
-from tests.support.messaging.mqtt import Client, Heard, connected
+from tests.support.messaging.mqtt import Client, ReceivedMessage, connected
 from tests.support.wait import DEADLINE, wait_until
 
 OWN = "imhearing/porch"
@@ -64,7 +64,7 @@ def heard(broker: BrokerAddress, settings: Settings) -> Iterator[Client]:
         recorder = threading.Thread(target=service.run, args=(settings, stop))
         recorder.start()
         try:
-            client.await_on(f"{OWN}/recorder/chunk")
+            client.wait_for_message(f"{OWN}/recorder/chunk")
             yield client
         finally:
             stop.set()
@@ -80,17 +80,17 @@ def _records_again(heard: Client, settings: Settings) -> Iterator[None]:
 
 
 def state(client: Client) -> str:
-    return wire.decode(client.on(f"{OWN}/recorder/state")[-1].payload, RecorderState).state
+    return wire.decode(client.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState).state
 
 
 def order(client: Client, verb: str, **fields: Any) -> Response:
     """Sends as `mosquitto_pub` would; the answer comes on the verb's own topic."""
     fields.setdefault("id", new_id())
-    topic, count = f"{OWN}/response/{verb}", len(client.on(f"{OWN}/response/{verb}"))
+    topic, count = f"{OWN}/response/{verb}", len(client.messages_on(f"{OWN}/response/{verb}"))
     client.publish(f"{OWN}/request/{verb}", json.dumps(fields))
 
     def answers() -> list[Response]:
-        told = [wire.decode(each.payload, Response) for each in client.on(topic)[count:]]
+        told = [wire.decode(each.payload, Response) for each in client.messages_on(topic)[count:]]
         return [answer for answer in told if answer.id == fields["id"]]
 
     return wait_until(answers, f"{verb} is answered")[0]
@@ -102,7 +102,7 @@ def order(client: Client, verb: str, **fields: Any) -> Response:
 def test_pause_and_resume_commands_change_the_recorder_state(heard: Client, settings: Settings) -> None:
     answer = ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=600))
     wait_until(lambda: state(heard) == "paused", "it is paused")
-    told = wire.decode(heard.on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
+    told = wire.decode(heard.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
     assert str(told.until) == answer["until"]
     assert ask(settings.mqtt, "porch", Resume(id=new_id())) == {}
     wait_until(lambda: state(heard) == "recording", "it records again")
@@ -121,11 +121,13 @@ def test_the_recording_switch_pauses_and_resumes(heard: Client, settings: Settin
 
 
 def test_rotate_ends_the_chunk_without_losing_samples(heard: Client, settings: Settings) -> None:
-    count = len(heard.on(f"{OWN}/recorder/chunk"))
+    count = len(heard.messages_on(f"{OWN}/recorder/chunk"))
     ask(settings.mqtt, "porch", Rotate(id=new_id()))
 
     def rotated() -> list[ChunkCompleted]:
-        chunks = [wire.decode(each.payload, ChunkCompleted) for each in heard.on(f"{OWN}/recorder/chunk")[count:]]
+        chunks = [
+            wire.decode(each.payload, ChunkCompleted) for each in heard.messages_on(f"{OWN}/recorder/chunk")[count:]
+        ]
         ended = next((number for number, chunk in enumerate(chunks) if chunk.end_reason == "rotated"), None)
         return [] if ended is None else chunks[ended : ended + 2]
 
@@ -138,7 +140,7 @@ def test_a_limit_set_by_command_applies_and_is_saved(heard: Client, settings: Se
     answer = ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=250))
     assert answer["storage_usage"] == 250
     assert answer["records_count"] == 3
-    told = heard.await_on(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
+    told = heard.wait_for_message(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
     assert wire.decode(told.payload, LimitsSet).storage_usage == 250
     assert json.loads((settings.recorder.record_path / "settings.json").read_bytes())["storage_usage"] == 250
 
@@ -160,11 +162,11 @@ def test_without_a_response_topic_the_response_arrives_under_the_verb(heard: Cli
 
 
 def test_a_response_topic_outside_the_nodes_own_is_refused(heard: Client) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     for topic in ("imhearing/garden/response/x", f"{OWN}/recorder/state", "homeassistant/status"):
         heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), response_topic=topic, correlation=b"c")
-    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) == before + 3, "each is answered")
-    for answer in heard.on(f"{OWN}/response/pause")[before:]:
+    wait_until(lambda: len(heard.messages_on(f"{OWN}/response/pause")) == before + 3, "each is answered")
+    for answer in heard.messages_on(f"{OWN}/response/pause")[before:]:
         error = wire.decode(answer.payload, Response).error
         assert error is not None
         assert (error.code, error.field) == ("bad_request", "response_topic")
@@ -173,10 +175,10 @@ def test_a_response_topic_outside_the_nodes_own_is_refused(heard: Client) -> Non
 
 
 def test_a_retained_command_over_mqtt_is_ignored(heard: Client, broker: BrokerAddress) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), retain=True)
     assert order(heard, "resume").ok  # which came later and is done
-    assert len(heard.on(f"{OWN}/response/pause")) == before
+    assert len(heard.messages_on(f"{OWN}/response/pause")) == before
     assert state(heard) == "recording"
     heard.publish(f"{OWN}/request/pause", b"", retain=True)
 
@@ -190,10 +192,10 @@ def test_a_command_repeated_a_hundred_times_is_executed_once(heard: Client) -> N
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 7_000, b"null", b'{"id":7}', b"x" * MAX_PAYLOAD])
 def test_a_malformed_command_is_refused_as_bad_request(heard: Client, payload: bytes) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     heard.publish(f"{OWN}/request/pause", payload)
-    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) > before, "it is answered")
-    answer = wire.decode(heard.on(f"{OWN}/response/pause")[before].payload, Response)
+    wait_until(lambda: len(heard.messages_on(f"{OWN}/response/pause")) > before, "it is answered")
+    answer = wire.decode(heard.messages_on(f"{OWN}/response/pause")[before].payload, Response)
     assert answer.error is not None
     assert answer.error.code == "bad_request"
 
@@ -278,8 +280,8 @@ def test_unannounce_removes_all_retained_messages_of_a_node(
     assert done.returncode == 0, done.stderr
     with connected(broker.port) as later:
         later.subscribe("#")
-        later.await_on(f"{OWN}/recorder/status")
-        assert not [each.topic for each in later.heard if "old" in each.topic]
+        later.wait_for_message(f"{OWN}/recorder/status")
+        assert not [each.topic for each in later.received if "old" in each.topic]
 
 
 # what it says: the last, so that everything above is in it
@@ -287,9 +289,9 @@ def test_unannounce_removes_all_retained_messages_of_a_node(
 
 def test_all_published_messages_match_the_asyncapi_document(heard: Client) -> None:
     for topic in ("sound", "sounding", "threshold"):
-        heard.await_on(f"{OWN}/recorder/{topic}")
+        heard.wait_for_message(f"{OWN}/recorder/{topic}")
     seen = set()
-    for each in list(heard.heard):
+    for each in list(heard.received):
         if each.topic in BY_TOPIC:
             _fits(each, BY_TOPIC[each.topic].__name__)
             seen.add(each.topic.removeprefix(f"{OWN}/recorder/"))
@@ -302,7 +304,7 @@ def test_all_published_messages_match_the_asyncapi_document(heard: Client) -> No
     assert seen >= {"status", "state", "level", "chunk", "sound", "sounding", "threshold", "limits"}
 
 
-def _fits(each: Heard, name: str) -> None:
+def _fits(each: ReceivedMessage, name: str) -> None:
     assert not faults(json.loads(each.payload), name), each
 
 
@@ -310,11 +312,11 @@ def test_a_new_subscriber_receives_the_retained_state_at_once(broker: BrokerAddr
     with connected(broker.port) as stranger:
         stranger.subscribe("#")
         for topic in ("recorder/status", "recorder/state", "recorder/limits", "recorder/sounding"):
-            assert stranger.await_on(f"{OWN}/{topic}").retained
-        assert stranger.await_on(topics.discovery("porch")).retained
+            assert stranger.wait_for_message(f"{OWN}/{topic}").retained
+        assert stranger.wait_for_message(topics.discovery("porch")).retained
 
 
 def test_the_birth_message_of_home_assistant_triggers_discovery(heard: Client) -> None:
-    before = len(heard.on(topics.discovery("porch")))
+    before = len(heard.messages_on(topics.discovery("porch")))
     heard.publish("homeassistant/status", b"online")
-    wait_until(lambda: len(heard.on(topics.discovery("porch"))) > before, "it is announced again")
+    wait_until(lambda: len(heard.messages_on(topics.discovery("porch"))) > before, "it is announced again")

@@ -185,7 +185,7 @@ def test_recording_resumes_when_a_missing_spool_is_back(tmp_path: Path) -> None:
 
 def test_a_second_recorder_process_is_refused_without_a_traceback(tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         second = RecorderProcess(tmp_path / "second", f"recorder.record_path={recorder.spool.path}", *OPTIONS)
         assert second.process.wait(DEADLINE) == 1
         assert "another recorder is writing here; stop it first" in second.log

@@ -13,8 +13,8 @@ import pytest
 
 from edge.core.values import PauseOrder
 from edge.recorder.durable.sealing import file_system
-from tests.support.kernel import NOON
-from tests.support.recording.scripted import FRAMES, RATE, Rig
+from tests.support.kernel_clock import NOON
+from tests.support.recording.rig import FRAMES, RATE, Rig
 
 pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling
@@ -36,7 +36,7 @@ def rig(tmp_path: Path, shared_memory: Path) -> Rig:
 
 
 def lose(rig: Rig) -> Callable[[], None]:
-    return lambda: rig.clock.pass_time(LOST)
+    return lambda: rig.clock.advance(LOST)
 
 
 def die() -> None:
@@ -52,7 +52,7 @@ def killed(rig: Rig, *script: Step, dying_at: int | None = None) -> np.ndarray:
     if not pid:
         if dying_at is not None:
             left = iter(range(dying_at))
-            rig.heard.block_measured = lambda *_: None if next(left, None) is not None else die()  # type: ignore[method-assign]
+            rig.facts.block_measured = lambda *_: None if next(left, None) is not None else die()  # type: ignore[method-assign]
         try:
             rig.run(*script, die)
         finally:
@@ -75,7 +75,7 @@ def holes(rig: Rig) -> list[tuple[str, float, float]]:
 def test_a_kill_soon_after_a_loss_loses_no_held_sample(rig: Rig, shared_memory: Path) -> None:
     played = killed(rig, 5.0, lose(rig), 0.5)
     assert list(shared_memory.glob("*/held"))
-    rig.clock.pass_time(20)
+    rig.clock.advance(20)
     rig.run(1)
     assert np.array_equal(rig.sound(), np.concatenate([played, *rig.played]))
     assert holes(rig) == [("overrun", 5.0, 8.0), ("crash", 8.5, 20.0)]
@@ -89,10 +89,10 @@ def test_a_kill_while_held_blocks_are_written_loses_at_most_the_block_being_enco
 ) -> None:
     """At any block, in the life that held them or in the one that finds them."""
     played = killed(rig, 5.0, lose(rig), 3.0, dying_at=blocks)
-    rig.clock.pass_time(20)
+    rig.clock.advance(20)
     if again is not None and list(shared_memory.glob("*/held")):
         killed(rig, 1.0, dying_at=again)
-        rig.clock.pass_time(20)
+        rig.clock.advance(20)
     rig.run(1)
     sound = rig.sound()[: -len(rig.played) * FRAMES]
     assert np.array_equal(rig.sound()[len(sound) :], np.concatenate(rig.played))
@@ -123,7 +123,7 @@ def test_held_blocks_are_removed_from_tmpfs_once_recorded(rig: Rig, shared_memor
 
 def test_blocks_held_in_another_boot_are_discarded(rig: Rig, shared_memory: Path) -> None:
     killed(rig, 5.0, lose(rig), 0.5)
-    rig.clock.pass_time(9)
+    rig.clock.advance(9)
     rig.clock.boot("boot-2", synchronised=True)
     rig.run(1)
     assert [cause for cause, _, _ in holes(rig)] == ["power"]

@@ -22,7 +22,7 @@ KILL = 0.5  # seconds later
 def test_a_kill_soon_after_a_stall_loses_at_most_the_block_being_encoded(tmp_path: Path) -> None:
     with virtual_microphone() as room:
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             played = write_noise(tmp_path / "noise.wav", 20, 1)
             player = room.play(tmp_path / "noise.wav")
             time.sleep(3)  # of sound before the stall
@@ -33,7 +33,7 @@ def test_a_kill_soon_after_a_stall_loses_at_most_the_block_being_encoded(tmp_pat
             recorder.kill()
             killed_at = time.time()
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             assert recorder.end() == 0
         player.terminate()
         player.wait()

@@ -44,7 +44,7 @@ def play(room: VirtualMicrophone, folder: Path, seconds: float, seed: int) -> tu
 
 def test_recording_is_bit_exact_even_if_the_process_stalls(room: VirtualMicrophone, tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         played, player = play(room, tmp_path, 16, 1)
         wait_until(lambda: len(recorder.spool.chunks.finished()) >= 1, "the first chunk")
         for seconds in (0.3, 5.0):
@@ -71,26 +71,26 @@ def test_gaps_by_kill_restart_unplugging_and_pause_have_their_own_causes(
     data = tmp_path / "data"
     played, player = play(room, tmp_path, 90, 2)
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         recorder.kill()
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         assert recorder.end() == 0
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
         spool = recorder.spool
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         ordered = Instant.from_seconds(time.time())
         spool.pause.write(PauseOrder())
         wait_until(lambda: mode_is(spool, "paused"), "the pause is noted")
         paused_from = spool.state.read().open_hole.from_  # type: ignore[union-attr]
         spool.pause.remove()
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         player.terminate()
         player.wait()
         room.unplug()
         wait_until(lambda: mode_is(spool, "no_device"), "the loss is noticed")
         room.plug_in()
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         again, player = play(room, tmp_path, 4, 3)
         assert player.wait(DEADLINE) == 0
         assert recorder.end() == 0
@@ -127,11 +127,11 @@ def test_a_sound_server_restart_is_a_temporary_device_loss(tmp_path: Path) -> No
     with contextlib.ExitStack() as first:
         first.enter_context(sound_server(room, socket))
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             first.close()
             wait_until(lambda: mode_is(recorder.spool, "no_device"), "the loss is noticed")
             with sound_server(room, socket):
-                recorder.wait_recording()
+                recorder.wait_until_recording()
                 assert recorder.end() == 0
     [hole] = holes_of(recorder.spool)
     assert hole.cause == "device_lost"

@@ -11,8 +11,8 @@ from edge.core.instant import Instant
 from edge.core.values import Hole, PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
-from tests.support.kernel import NOON, TurnedClock
-from tests.support.recording.scripted import Rig
+from tests.support.kernel_clock import NOON, ManualClock
+from tests.support.recording.rig import Rig
 
 
 @pytest.fixture
@@ -30,28 +30,28 @@ def test_a_duty_cycle_records_its_part_and_pauses_for_the_rest(rig: Rig) -> None
     # a block that ends with the time to record is not all of that time: it is let go
     assert [(one.started_at, one.ended_at) for one in rig.manifests()][4:6] == [(at(4), at(4.95)), (at(10), at(11))]
     assert rig.holes() == [Hole("paused", at(4.95), at(10))]
-    assert rig.heard.modes == ["recording", "paused", "recording", "stopped"]
+    assert rig.facts.modes == ["recording", "paused", "recording", "stopped"]
 
 
 def test_the_schedule_pauses_and_resumes_recording(tmp_path: Path) -> None:
-    clock, spool = TurnedClock(), Spool(tmp_path, "porch")
+    clock, spool = ManualClock(), Spool(tmp_path, "porch")
     watch = PauseWatch(spool, clock, parse("60s/300s"))
     assert watch.active() is None
-    clock.pass_time(60)
+    clock.advance(60)
     paused = watch.active()
     assert paused is not None
     assert (paused.until, paused.reason) == (at(300), "the schedule says so")
-    clock.pass_time(240)
+    clock.advance(240)
     assert watch.active() is None
 
 
 def test_the_schedule_follows_clock_changes(tmp_path: Path) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     watch = PauseWatch(Spool(tmp_path, "porch"), clock, parse("00:00-01:00, 23:00-24:00"))
     assert watch.active() is not None
-    clock.set_by(-NOON / 1e6 + 10)  # 1970: never set, so everything is recorded
+    clock.step_by(-NOON / 1e6 + 10)  # 1970: never set, so everything is recorded
     assert watch.active() is None
-    clock.set_by(NOON / 1e6 - 10)
+    clock.step_by(NOON / 1e6 - 10)
     assert watch.active() is not None
 
 
@@ -59,7 +59,7 @@ def test_sound_missed_after_the_end_of_a_scheduled_pause_is_a_gap(rig: Rig) -> N
     """The node was off when it should have recorded again: no schedule hides that."""
     rig.configure(schedule="5s/10s")
     rig.run(5, 1, waits=[rig.stop])  # ends within the pause
-    rig.clock.pass_time(55)
+    rig.clock.advance(55)
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10)), Hole("restart", at(10), at(60))]
 
@@ -75,7 +75,7 @@ def test_a_power_cut_within_a_scheduled_pause_is_a_gap_from_its_end(rig: Rig) ->
 def test_a_restart_within_a_scheduled_pause_adds_no_gap(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
     rig.run(5, 1, waits=[rig.stop])
-    rig.clock.pass_time(2)
+    rig.clock.advance(2)
     rig.run(2)
     assert rig.holes() == [Hole("paused", at(4.95), at(10))]
 

@@ -30,10 +30,10 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.recording.recorder_process import running_recorder
-from tests.support.recording.scripted import Rig
-from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
+from tests.support.recording.rig import Rig
+from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream, set_mtime
 from tests.support.spool.recorded import holes_of, streams_of
 from tests.support.wait import wait_until
 
@@ -99,12 +99,12 @@ def test_sound_left_on_tmpfs_by_a_killed_recorder_is_encrypted(tmp_path: Path, s
         f"recorder.recipients={PUBLIC}", f"recorder.part_path={shared_memory}",
     ]  # fmt: skip
     with running_recorder(tmp_path, *options) as recorder:
-        recorder.wait_recording(40_000)
+        recorder.wait_until_recording(40_000)
         recorder.kill()
     spool = recorder.spool
     assert [part.is_in(spool.path) for part in spool.chunks.parts()] == [False]
     with running_recorder(tmp_path, *options) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         recorder.end(signal.SIGTERM)
     first, _ = streams_of(spool)
     chunks = {name: spool.chunks.manifest(name) for name in spool.chunks.finished()}
@@ -141,7 +141,7 @@ def test_a_crash_between_manifest_and_rename_is_repaired(spool: Spool, shared_me
     chunk = seal.finish(spool, part, make_chunk(0))
     spool.layout.audio_path(chunk).rename(spool.layout.sealing_path(chunk))
     kept.rename(part)
-    repair(spool, TurnedClock())
+    repair(spool, ManualClock())
     assert not spool.chunks.leftovers()
     assert not spool.chunks.parts()
     assert np.array_equal(opened(spool, spool.chunks.manifest(chunk.chunk_id)), samples)
@@ -154,7 +154,7 @@ def test_a_crash_before_the_part_was_removed_duplicates_nothing(spool: Spool, sh
     shutil.copy(part, kept)
     chunk = seal.finish(spool, part, make_chunk(0))
     kept.rename(part)
-    repair(spool, TurnedClock())
+    repair(spool, ManualClock())
     assert not spool.chunks.parts()
     assert np.array_equal(opened(spool, chunk), samples)
 
@@ -162,14 +162,14 @@ def test_a_crash_before_the_part_was_removed_duplicates_nothing(spool: Spool, sh
 def test_recovered_sound_is_encrypted_to_the_recipients_it_was_recorded_for(spool: Spool, shared_memory: Path) -> None:
     _, samples, _ = part_on_tmpfs(spool, shared_memory)
     assert open_seal(Recorder(), spool) is None  # encryption was switched off since
-    _, [chunk] = repair(spool, TurnedClock())
+    _, [chunk] = repair(spool, ManualClock())
     assert np.array_equal(opened(spool, chunk), samples)
 
 
 def test_a_part_without_known_recipients_is_left_in_place(spool: Spool, shared_memory: Path) -> None:
     part, _, _ = part_on_tmpfs(spool, shared_memory)
     (part.parent / "recipients").unlink()
-    _, recovered = repair(spool, TurnedClock())
+    _, recovered = repair(spool, ManualClock())
     assert not recovered
     assert part.exists()
     assert not spool.chunks.finished()
@@ -178,7 +178,7 @@ def test_a_part_without_known_recipients_is_left_in_place(spool: Spool, shared_m
 def test_a_power_cut_that_cleared_tmpfs_is_repaired_as_a_gap(spool: Spool, shared_memory: Path) -> None:
     part, _, _ = part_on_tmpfs(spool, shared_memory)
     shutil.rmtree(part.parent)
-    state, recovered = repair(spool, TurnedClock())
+    state, recovered = repair(spool, ManualClock())
     assert not recovered
     assert state.open_hole is not None
 
@@ -260,7 +260,7 @@ def test_one_failed_write_while_encrypting_raises_the_disks_error(
     assert part.exists()
     assert not spool.chunks.finished()
     assert not spool.chunks.leftovers()  # half a file would keep the room that is missed
-    _, [chunk] = repair(spool, TurnedClock())
+    _, [chunk] = repair(spool, ManualClock())
     assert np.array_equal(opened(spool, chunk), samples)
 
 
@@ -317,7 +317,7 @@ def test_a_recovery_without_free_space_waits_without_rewriting_files(
     rig.run(1)
     assert seen[10][:2] == ("disk_full", STREAM)
     assert all(one == seen[10] for one in seen[10:])
-    assert rig.heard.modes == ["disk_full", "recording", "stopped"]
+    assert rig.facts.modes == ["disk_full", "recording", "stopped"]
     assert caplog.text.count("recording resumes once 40") == 1
     assert np.array_equal(opened(rig.spool, rig.spool.chunks.manifest(make_chunk(0).chunk_id)), samples)
 
@@ -331,7 +331,7 @@ def test_a_recovery_waiting_for_free_space_is_reported_accurately(
     rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
     part, _, _ = part_on_tmpfs(rig.spool, shared_memory)
     flushed = Instant(START + 1_000_000)
-    written_at(part, flushed)
+    set_mtime(part, flushed)
     looks: list[int] = []
 
     def free() -> int:

@@ -22,7 +22,7 @@ from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
 from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
-from tests.support.store.relay import counting_relay
+from tests.support.store.counting_relay import counting_relay
 from tests.support.store.s3 import RunningStore
 
 SECOND = 1_000_000

@@ -22,7 +22,7 @@ from query_service.queries.levels import LevelStep
 from query_service.queries.values import Cut, Expired, Gap, Interval, Paused, Pending, Recorded, Recording
 from query_service.telemetry.report import DayTally
 from query_service.telemetry.reporting import Metrics, NodeWatch, report_daily, report_on
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.messaging.broker import running_broker
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.query_node import QueryNode
@@ -143,7 +143,7 @@ def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None
 async def test_metrics_are_served_without_a_broker(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=3)
     door = NodeAnswers(made.settings)
-    metrics = Metrics(made.settings, door, NodeWatch(), TurnedClock(synchronised=False))
+    metrics = Metrics(made.settings, door, NodeWatch(), ManualClock(synchronised=False))
     try:
         page = await metrics.text()
         assert page is await metrics.text()

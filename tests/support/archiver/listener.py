@@ -12,7 +12,7 @@ from edge.messaging.messages import InboundMessage
 
 
 class EventListener:
-    """Hears what the node publishes."""
+    """Collects all events and responses of a node."""
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
@@ -22,8 +22,8 @@ class EventListener:
         self.bus.subscribe_raw(topics.response(self.node, "+"), self.responses.append)
         self.bus.subscribe_all(lambda event, _: self.events.append(event))
 
-    def heard(self, event: type[Event]) -> list[Any]:
+    def events_of(self, event: type[Event]) -> list[Any]:
         return [each for each in list(self.events) if isinstance(each, event)]
 
-    def archives(self, kind: str) -> list[ArchiveChanged]:
-        return [event for event in self.heard(ArchiveChanged) if event.event == kind]
+    def archive_events(self, kind: str) -> list[ArchiveChanged]:
+        return [event for event in self.events_of(ArchiveChanged) if event.event == kind]

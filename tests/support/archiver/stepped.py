@@ -24,7 +24,7 @@ from edge.core.systemd import Heartbeat
 from edge.messaging.events import ArchiveChanged, Event, Progress
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_deletions
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import SECOND, START
 from tests.support.wait import wait_until
 
@@ -52,13 +52,13 @@ class IdleWorker:
 
 
 class SteppedArchiver:
-    """An archiver whose turns a test takes, on a real spool and catalog; `restarted` gives the next process's."""
+    """An archiver that a test runs turn by turn, on a real spool and catalog; `restart` returns the next process's."""
 
     def __init__(self, folder: Path, spool: Spool, archive: Archive, pacing: Pacing = PACE) -> None:
         self.spool, self.folder, self.archive = spool, folder, archive
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
-        self.worker, self.events, self.clock = IdleWorker(), list[Event](), TurnedClock()
+        self.worker, self.events, self.clock = IdleWorker(), list[Event](), ManualClock()
         self.inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self.orders = Erasures(self.catalog.path)
         settings = Settings(
@@ -81,7 +81,7 @@ class SteppedArchiver:
 
     def turn(self) -> None:
         """As `run` takes it, in which what goes wrong is logged; fails where it takes for ever."""
-        self.clock.pass_time(0.02)
+        self.clock.advance(0.02)
         with _deadline(self.catalog):
             self.archiver.request_rescan()
             with contextlib.suppress(ImHearingError):
@@ -97,14 +97,14 @@ class SteppedArchiver:
             )
         return job
 
-    def turns_until(self, condition: Callable[[], object], what: str) -> None:
+    def run_until(self, condition: Callable[[], object], what: str) -> None:
         def holds() -> bool:
             self.turn()
             return bool(condition())
 
         wait_until(holds, what)
 
-    def told(self, kind: str) -> int:
+    def event_count(self, kind: str) -> int:
         return sum(isinstance(event, ArchiveChanged) and event.event == kind for event in self.events)
 
     def erase(self, start: int, end: int) -> str:
@@ -115,7 +115,7 @@ class SteppedArchiver:
         assert isinstance(self.worker.job, Upload)
         return self.worker.job.plan
 
-    def restarted(self) -> SteppedArchiver:
+    def restart(self) -> SteppedArchiver:
         self.catalog.close()
         return SteppedArchiver(self.folder, self.spool, self.archive)
 
@@ -156,5 +156,5 @@ def failing(owner: object, name: str, problem: Exception, times: int = 1) -> Ite
     setattr(owner, name, real)
 
 
-def read_only() -> OSError:
+def read_only_error() -> OSError:
     return OSError(errno.EROFS, "Read-only file system")

@@ -62,7 +62,7 @@ async def raw_client(server: Any, client_id: str) -> AsyncIterator[RawClient]:
 
 
 @asynccontextmanager
-async def serving(server: Any, answer: Any = None) -> AsyncIterator[AblyDoor]:
+async def fake_ably_door(server: Any, answer: Any = None) -> AsyncIterator[AblyDoor]:
     """An Ably door in this event loop whose answers are made up."""
 
     async def made_up(request: Request) -> Answer:
@@ -82,7 +82,7 @@ async def serving(server: Any, answer: Any = None) -> AsyncIterator[AblyDoor]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-def body(request_id: str, **changes: Any) -> bytes:
+def request_body(request_id: str, **changes: Any) -> bytes:
     return json.dumps({"id": request_id, "type": "status", **changes}).encode()
 
 

@@ -18,7 +18,7 @@ from tests.support.wait import DEADLINE
 JSON = {"Content-Type": "application/json"}
 
 
-def get(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def http_request(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
     try:
         asked = urllib.request.Request(url, data, headers)  # noqa: S310
         with urllib.request.urlopen(asked, timeout=DEADLINE) as response:  # noqa: S310
@@ -28,7 +28,7 @@ def get(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[
 
 
 @contextlib.asynccontextmanager
-async def made_up_door(settings: Http, answer: Any = None) -> Any:
+async def fake_http_door(settings: Http, answer: Any = None) -> Any:
     async def made_up(request: Request) -> Answer:
         return refusal(request.id, "porch", "encrypted", "made up")
 

@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from tests.support.wait import DEADLINE, wait_until
 
 
-class Heard(NamedTuple):
+class ReceivedMessage(NamedTuple):
     topic: str
     payload: bytes
     retained: bool
@@ -29,10 +29,10 @@ class Client:
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
-        self.heard: list[Heard] = []
+        self.received: list[ReceivedMessage] = []
         self._acknowledged: dict[int, int] = {}
-        client.on_message = self._received
-        client.on_publish = self._taken
+        client.on_message = self._on_message
+        client.on_publish = self._on_acknowledged
 
     def subscribe(self, *topics: str) -> None:
         done = threading.Event()
@@ -58,24 +58,24 @@ class Client:
         wait_until(lambda: mid in self._acknowledged, f"the broker took {topic}")
         return self._acknowledged.pop(mid)
 
-    def on(self, topic: str) -> list[Heard]:
-        return [each for each in self.heard if each.topic == topic]
+    def messages_on(self, topic: str) -> list[ReceivedMessage]:
+        return [each for each in self.received if each.topic == topic]
 
-    def await_on(
-        self, topic: str, condition: Callable[[Heard], Any] = lambda _: True, timeout: float = DEADLINE
-    ) -> Heard:
+    def wait_for_message(
+        self, topic: str, condition: Callable[[ReceivedMessage], Any] = lambda _: True, timeout: float = DEADLINE
+    ) -> ReceivedMessage:
         """The first message on `topic` that meets the condition."""
         found = wait_until(
-            lambda: [each for each in list(self.heard) if each.topic == topic and condition(each)],
-            f"something fits on {topic}; heard: {[each.topic for each in self.heard][-20:]}",
+            lambda: [each for each in list(self.received) if each.topic == topic and condition(each)],
+            f"a message on {topic} meets the condition; received on: {[each.topic for each in self.received][-20:]}",
             timeout,
         )
         return found[0]
 
-    def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         properties = message.properties
-        self.heard.append(
-            Heard(
+        self.received.append(
+            ReceivedMessage(
                 message.topic,
                 bytes(message.payload),
                 bool(message.retain),
@@ -84,7 +84,7 @@ class Client:
             )
         )
 
-    def _taken(self, _client: Any, _userdata: Any, mid: int, reason: Any, _properties: Any) -> None:
+    def _on_acknowledged(self, _client: Any, _userdata: Any, mid: int, reason: Any, _properties: Any) -> None:
         self._acknowledged[mid] = reason.value
 
 
@@ -98,13 +98,13 @@ def connected(
         raw.username_pw_set(user, password)
     if ca_file is not None:
         raw.tls_set_context(ssl.create_default_context(cafile=ca_file))
-    told: list[Any] = []
-    raw.on_connect = lambda _client, _userdata, _flags, reason, _properties: told.append(reason)
+    reasons: list[Any] = []
+    raw.on_connect = lambda _client, _userdata, _flags, reason, _properties: reasons.append(reason)
     raw.connect("127.0.0.1", port)
     raw.loop_start()
     try:
-        wait_until(lambda: told, "the broker says yes or no")
-        assert not told[0].is_failure, str(told[0])
+        wait_until(lambda: reasons, "the broker accepts or refuses the connection")
+        assert not reasons[0].is_failure, str(reasons[0])
         yield Client(raw)
     finally:
         raw.disconnect()

@@ -20,7 +20,7 @@ _PLAIN_STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"{log}"\n'
 _SUDO = '#!/bin/sh\nexec "$@"\n'
 
 
-class SetClock(KernelClock):
+class AdjustableClock(KernelClock):
     """The kernel's clock, with its synchronisation and offset (seconds) set by the test."""
 
     def __init__(self, synchronised: bool = True, offset: float = 0.0) -> None:
@@ -41,7 +41,7 @@ class BreakableNode:
         self.data = folder / "data"
         self.data.mkdir()
         self.config = self.data / "config.ini"
-        self.clock = SetClock()
+        self.clock = AdjustableClock()
         self._bin = folder / "bin"
         self._bin.mkdir()
         self._log = folder / "called"
@@ -91,7 +91,7 @@ class BreakableNode:
             env={**os.environ, "PATH": path}, timeout=DEADLINE,
         )  # fmt: skip
 
-    def called(self) -> list[str]:
+    def stub_calls(self) -> list[str]:
         """The calls of stubs, with their arguments."""
         return self._log.read_text().splitlines() if self._log.exists() else []
 

@@ -22,7 +22,7 @@ class FakeSystemd:
         self._socket.bind(address.replace("@", "\0", 1))
         self._socket.setblocking(False)
 
-    def listen(self) -> list[str]:
+    def receive(self) -> list[str]:
         """The messages received since the last call."""
         new: list[str] = []
         with contextlib.suppress(BlockingIOError):
@@ -34,19 +34,19 @@ class FakeSystemd:
         return new
 
     def is_ready(self) -> bool:
-        self.listen()
+        self.receive()
         return any("READY=1" in state for state in self.states)
 
     def would_kill(self) -> bool:
         """Whether the service has sent no keep-alive for the watchdog interval."""
-        self.listen()
+        self.receive()
         return self.is_ready() and time.monotonic() - self._beat_at > self.seconds
 
     def status(self) -> str:
         """The last status reported."""
-        self.listen()
-        told = [line for state in self.states for line in state.splitlines() if line.startswith("STATUS=")]
-        return told[-1].removeprefix("STATUS=") if told else ""
+        self.receive()
+        statuses = [line for state in self.states for line in state.splitlines() if line.startswith("STATUS=")]
+        return statuses[-1].removeprefix("STATUS=") if statuses else ""
 
     def close(self) -> None:
         self._socket.close()

@@ -87,12 +87,12 @@ class KillPointCheck:
         record_file(spool, self.sound, folder / "whole.progress", self._format)
         lives.append(read_progress(folder / "whole.progress"))
         try:
-            self._hold_against(spool, [life for life in lives if life.stream_id], killed)
+            self._compare_with_source(spool, [life for life in lives if life.stream_id], killed)
         except AssertionError as problem:
             return str(problem) or "not as it should be"
         return ""
 
-    def _hold_against(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
+    def _compare_with_source(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
         assert not spool.chunks.parts(), "a part is left"
         assert not spool.chunks.leftovers(), "a temporary file is left"
         assert not list(spool.path.glob("*.damaged*")), "something is damaged"
@@ -101,10 +101,10 @@ class KillPointCheck:
         assert {stream_of(chunk_id) for chunk_id in spool.chunks.finished()} <= known, "a stream that nobody recorded"
         for number, life in enumerate(lives):
             whole = number == len(lives) - 1
-            self._hold_stream(spool, life, 0 if whole else ENCODING, len(self.samples) if whole else life.frames)
-        self._hold_holes(spool, lives, killed)
+            self._compare_stream(spool, life, 0 if whole else ENCODING, len(self.samples) if whole else life.frames)
+        self._compare_gaps(spool, lives, killed)
 
-    def _hold_stream(self, spool: Spool, life: RunProgress, may_lack: int, given: int) -> None:
+    def _compare_stream(self, spool: Spool, life: RunProgress, may_lack: int, given: int) -> None:
         sound = sound_of(spool, life.stream_id)
         # between the encoder and the note of it lies one block
         assert given - may_lack <= len(sound) <= given + BLOCK_FRAMES, f"{len(sound)} of {given} frames are there"
@@ -112,14 +112,14 @@ class KillPointCheck:
         for chunk in chunks_of(spool, life.stream_id):
             assert digest(spool.layout.audio_path(chunk)).sha256 == chunk.sha256, "a manifest tells of other bytes"
 
-    def _hold_holes(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
+    def _compare_gaps(self, spool: Spool, lives: list[RunProgress], killed: bool) -> None:
         *killed_ones, last = streams_of(spool)
         assert last.stream_id == lives[-1].stream_id, "the last stream is not the last"
-        told = [hole.cause for stream in (*killed_ones, last) for hole in stream.before]
+        reported = [hole.cause for stream in (*killed_ones, last) for hole in stream.before]
         deaths = {"crash"} if killed else {"restart", "crash"}
         begun = [life for life in lives[:-1] if life.frames]
-        assert len(told) >= len(begun), f"{len(begun)} lives ended, told are {told}"
-        assert set(told) <= deaths | {"restart"}, f"told are {told}"
+        assert len(reported) >= len(begun), f"{len(begun)} lives ended, reported: {reported}"
+        assert set(reported) <= deaths | {"restart"}, f"reported: {reported}"
 
     def _run(self, spool: Path, progress: Path, point: KillPoint) -> bool:
         """One run, killed; False if it finished first."""

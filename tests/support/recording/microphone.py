@@ -38,10 +38,6 @@ class VirtualMicrophone:
         latency = [] if holds is None else [f"--latency-msec={holds}"]
         return subprocess.Popen(["paplay", "--device=room", *latency, str(sound)], env=os.environ | self.environment)
 
-    def is_recorded(self) -> bool:
-        """Whether a program records from the room."""
-        return bool(self.run("pactl", "list", "short", "source-outputs").strip())
-
     def unplug(self) -> None:
         self.run("pactl", "unload-module", "module-null-sink")
 
@@ -78,7 +74,7 @@ def write_noise(path: Path, seconds: float, seed: int, rate: int = 48_000) -> np
     return samples
 
 
-def find_run(recorded: np.ndarray, played: np.ndarray) -> int:
+def find_samples(recorded: np.ndarray, played: np.ndarray) -> int:
     """Where in `recorded` the first samples of `played` start, bit for bit; -1 if nowhere. Both shape (frames,)."""
     needle = played[:64].tobytes()
     position = recorded.tobytes().find(needle)

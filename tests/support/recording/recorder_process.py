@@ -52,7 +52,7 @@ class RecorderProcess:
         """Its output so far."""
         return self._log.read_text()
 
-    def wait_recording(self, written: int = 1, timeout: float = DEADLINE) -> None:
+    def wait_until_recording(self, written: int = 1, timeout: float = DEADLINE) -> None:
         """Waits until it records a new stream, into a file of `written` bytes; the next call, until it does
         another."""
         part = wait_until(lambda: self._part(written), "the recorder records", timeout)

@@ -93,7 +93,7 @@ def put_chunk(spool: Spool, chunk: Chunk, data: bytes) -> None:
     """Adds `chunk` to the spool as the recorder does, at the time its sound ended."""
     part = spool.layout.part_path(chunk.chunk_id, chunk.format)
     part.write_bytes(data)
-    written_at(part, chunk.ended_at)
+    set_mtime(part, chunk.ended_at)
     spool.chunks.finish(part, chunk)
 
 
@@ -103,7 +103,7 @@ def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", f
     spool.create()
     spool.streams.write(make_stream(node=node))
     spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
-    written_at(path / "state.json", START)
+    set_mtime(path / "state.json", START)
     files = {}
     for seq in range(first, first + count):
         data = audio_bytes(seq, frames)
@@ -113,6 +113,6 @@ def fill_spool(path: Path, count: int, *, first: int = 0, node: str = "porch", f
     return files
 
 
-def written_at(path: Path, at: Instant) -> None:
+def set_mtime(path: Path, at: Instant) -> None:
     """Sets the time at which `path` was last written."""
     os.utime(path, ns=(at * 1000, at * 1000))

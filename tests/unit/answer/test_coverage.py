@@ -31,7 +31,7 @@ from tests.support.histories import (
     FakeSpool,
     History,
     Place,
-    account,
+    expected_state,
     histories,
     make_chunk,
     make_stream,
@@ -93,7 +93,7 @@ def test_every_instant_has_exactly_one_state(history: History, span: tuple[int, 
     assert_tiles(intervals, start, end)
     for interval in intervals:
         for moment in range(interval.from_, interval.to):
-            assert described(interval) == account(history, moment), moment
+            assert described(interval) == expected_state(history, moment), moment
     for before, after in pairwise(intervals):
         assert described(before) != described(after)
 

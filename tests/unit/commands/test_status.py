@@ -30,7 +30,7 @@ def a_status(recorder: RecorderReport, version: str = "1") -> StatusAnswer:
 
 
 NOON = Instant.parse("2026-03-03T12:00:00Z")
-SAID_BY_THE_RECORDER = RecorderReport(
+RECORDER_REPORT = RecorderReport(
     state="paused", since=NOON, alive=True, stream_id=None, device=None, rate=None, channels=None
 )
 
@@ -44,24 +44,24 @@ SAID_BY_THE_RECORDER = RecorderReport(
     ],
 )
 def test_status_shows_when_a_pause_ends(until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(a_status(replace(SAID_BY_THE_RECORDER, until=until)), utc=True)
+    print_report(a_status(replace(RECORDER_REPORT, until=until)), utc=True)
     assert capsys.readouterr().out.splitlines()[1] == f"recorder  {words}"
 
 
 def test_status_shows_why_the_recorder_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     """Its process may run on: a file that was played to its end is not played again."""
-    report = a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False))
+    report = a_status(replace(RECORDER_REPORT, state="stopped", alive=False))
     print_report(report, utc=True, reason="the file has been\x1b[2J played")
     output = capsys.readouterr().out.splitlines()[1]
     assert output == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
 
 
 def test_status_distinguishes_a_vanished_recorder_from_a_stopped_one(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(a_status(replace(SAID_BY_THE_RECORDER, state="recording", alive=False)), utc=True)
+    print_report(a_status(replace(RECORDER_REPORT, state="recording", alive=False)), utc=True)
     assert "not running (last: recording)" in capsys.readouterr().out
 
 
-def told_by_the_broker(state: str, online: str = "online") -> NodeView:
+def view_from_broker(state: str, online: str = "online") -> NodeView:
     view = NodeView()
     view.apply(RecorderStatus(at=NOON, node="porch", state=online, instance="x", version="1"))  # type: ignore[arg-type]
     view.apply(
@@ -74,13 +74,13 @@ def told_by_the_broker(state: str, online: str = "online") -> NodeView:
     ("view", "reason"),
     [
         (None, None),
-        (told_by_the_broker("stopped"), "it ended"),
-        (told_by_the_broker("recording"), None),
-        (told_by_the_broker("stopped", "offline"), None),
+        (view_from_broker("stopped"), "it ended"),
+        (view_from_broker("recording"), None),
+        (view_from_broker("stopped", "offline"), None),
     ],
 )
 def test_the_reason_is_shown_only_if_broker_and_spool_agree(view: NodeView | None, reason: str | None) -> None:
-    assert reason_of(a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False)), view) == reason
+    assert reason_of(a_status(replace(RECORDER_REPORT, state="stopped", alive=False)), view) == reason
 
 
 def test_control_characters_in_a_status_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from edge.configuration import loader as config
 from edge.configuration.loader import _SECRETS, _SECTIONS, example_ini, load, to_ini
 from edge.configuration.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
 from edge.core.errors import ConfigError
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
 
 ROOT = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}
@@ -70,7 +70,7 @@ def credentials() -> Iterator[Path]:
 
 
 def unreadable(folder: Path) -> str:
-    with not_as_root(), pytest.raises(ConfigError) as caught:
+    with without_root_privileges(), pytest.raises(ConfigError) as caught:
         load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
     [fault] = caught.value.faults
     return fault

@@ -32,7 +32,7 @@ class World:
     def instant(self) -> Instant:
         return Instant.from_seconds(self.now)
 
-    def pass_time(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
         self.hub.tick()
 

@@ -14,22 +14,22 @@ from tests.unit.loopback.hub_world import KEY, REPLIES, REQUESTS, World, actions
 def test_a_new_token_is_requested_and_can_remove_modes(world: World) -> None:
     ann = world.client(ttl=100)
     ann.attach(REPLIES)
-    world.pass_time(69)
+    world.advance(69)
     assert Action.AUTH not in actions(ann.read())
-    world.pass_time(1)
+    world.advance(1)
     assert Action.AUTH in actions(ann.read())
-    world.pass_time(1)
+    world.advance(1)
     assert Action.AUTH not in actions(ann.read())  # once
     token = client_token(KEY, "ann", 1_000, world.instant)
     [connected] = ann.send(Action.AUTH, auth={"accessToken": token})
     assert connected["connectionId"] == ann.connection.id
-    world.pass_time(100)
+    world.advance(100)
     assert ann.outbox.close_code is None
 
 
 def test_an_expired_token_closes_the_socket(world: World) -> None:
     ann = world.client(ttl=100)
-    world.pass_time(100)
+    world.advance(100)
     assert ann.read()[-1]["error"]["code"] == 40142
     assert ann.outbox.close_code == 1000
     again = world.client(resume=ann.key)
@@ -61,9 +61,9 @@ def test_an_invalid_new_token_closes_the_socket(world: World, auth: Any) -> None
 def test_heartbeats_are_echoed_and_sent_when_idle(world: World) -> None:
     ann = world.client()
     assert ann.send(Action.HEARTBEAT, id="7") == [{"action": 0, "id": "7"}]
-    world.pass_time(5)
+    world.advance(5)
     assert ann.read() == []
-    world.pass_time(5)
+    world.advance(5)
     assert ann.read() == [{"action": 0}]
 
 

@@ -129,7 +129,7 @@ def test_the_message_rate_limit_is_ablys(world: World) -> None:
     answers = [ann.publish(REQUESTS, str(index)) for index in range(51)]
     assert actions(answers) == [Action.ACK] * 50 + [Action.NACK]
     assert answers[-1]["error"]["code"] == 42911
-    world.pass_time(1.0)
+    world.advance(1.0)
     assert ann.publish(REQUESTS)["action"] == Action.ACK
 
 

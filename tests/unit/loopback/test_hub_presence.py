@@ -40,7 +40,7 @@ def test_a_client_cannot_impersonate_a_node(world: World) -> None:
     lambda porch: porch.enter(NODES, action=3),
     lambda porch: porch.send(Action.DETACH, channel=NODES),
     lambda porch: porch.send(Action.CLOSE),
-    lambda porch: (porch.lose(), porch.world.pass_time(16)),
+    lambda porch: (porch.lose(), porch.world.advance(16)),
 ], ids=["leave", "detach", "close", "lost"])  # fmt: skip
 def test_a_leaving_member_is_announced(world: World, leave: Callable[[Peer], object]) -> None:
     ann, porch = world.client(), world.node()
@@ -60,10 +60,10 @@ def test_a_short_break_does_not_end_presence(world: World) -> None:
     member = porch.enter(NODES)[0]["presence"][0]
     ann.read()
     porch.lose()
-    world.pass_time(10)
+    world.advance(10)
     again = world.node(resume=porch.key)
     again.attach(NODES)
     again.enter(NODES, id=member["id"])
-    world.pass_time(20)
+    world.advance(20)
     seen = [item for frame in ann.read() for item in frame.get("presence", [])]
     assert [(item["action"], item["id"]) for item in seen] == [(2, member["id"])]  # the same entry: nothing new

@@ -37,11 +37,11 @@ def test_reattaching_on_the_same_socket_delivers_nothing_twice(world: World) -> 
 def test_a_connection_cannot_be_resumed_after_two_minutes(world: World) -> None:
     ann = world.client()
     ann.lose()
-    world.pass_time(119)
+    world.advance(119)
     assert "error" not in world.client(resume=ann.key).greeting
     bob = world.client("bob")
     bob.lose()
-    world.pass_time(121)
+    world.advance(121)
     again = world.client("bob", resume=bob.key)
     assert again.greeting["error"]["code"] == 80018
     assert again.greeting["connectionId"] != bob.connection.id

@@ -20,7 +20,7 @@ from edge.recorder.facts import MeasuredBlock, sound_cut_off
 from edge.recorder.signal.input_watch import InputFault
 from edge.recorder.signal.levels import BlockLevels, SecondLevels
 from edge.spool.thresholds import Limits
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream
 
 
@@ -49,7 +49,7 @@ def bus() -> Memory:
 @pytest.fixture
 def announcer(tmp_path: Path, bus: Memory) -> Announcer:
     settings = load(tmp_path, overrides=["node.name=porch"], environ={})
-    announcer = Announcer(settings, cast(Bus, bus), TurnedClock())
+    announcer = Announcer(settings, cast(Bus, bus), ManualClock())
     bus.published.clear()
     return announcer
 

@@ -11,7 +11,7 @@ from edge.recorder.limit_watch import SpoolWatch
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import START, audio_bytes, make_chunk, put_chunk
 from tests.support.wait import wait_until
 
@@ -43,10 +43,10 @@ def add(spool: Spool, *numbers: int) -> None:
         put_chunk(spool, make_chunk(number, data), data)
 
 
-def finish(spool: Spool, limits: Limits, number: int = 3, clock: TurnedClock | None = None) -> list[Crossing]:
+def finish(spool: Spool, limits: Limits, number: int = 3, clock: ManualClock | None = None) -> list[Crossing]:
     """What one life of the watch reports once chunk `number` is finished."""
     found: list[Crossing] = []
-    watch = SpoolWatch(spool, clock or TurnedClock(), lambda: limits, found.append)
+    watch = SpoolWatch(spool, clock or ManualClock(), lambda: limits, found.append)
     with watch.running():
         watch.chunk_finished(make_chunk(number))
     return found
@@ -82,8 +82,8 @@ def test_an_exceeded_limit_whose_record_is_damaged_is_reported_again(spool: Spoo
 
 def test_each_spool_metric_is_checked(spool: Spool) -> None:
     add(spool, 1, 2)
-    clock = TurnedClock()
-    clock.set_by((make_chunk(1).ended_at - clock.now()) / 1e6 + 90)
+    clock = ManualClock()
+    clock.step_by((make_chunk(1).ended_at - clock.now()) / 1e6 + 90)
     limits = Limits(records_count=2, storage_usage=1e-6, oldest_age=80, disk_free=1e12)
     found = {one.metric: one.value for one in finish(spool, limits, clock=clock)}
     assert found.keys() == {"records_count", "storage_usage", "oldest_age", "disk_free"}
@@ -93,7 +93,7 @@ def test_each_spool_metric_is_checked(spool: Spool) -> None:
 def test_without_a_finished_chunk_nothing_is_reported(spool: Spool) -> None:
     add(spool, 1, 2, 3)
     found: list[Crossing] = []
-    with SpoolWatch(spool, TurnedClock(), lambda: Limits(records_count=1), found.append).running():
+    with SpoolWatch(spool, ManualClock(), lambda: Limits(records_count=1), found.append).running():
         pass
     assert found == []
 
@@ -102,8 +102,8 @@ class Life:
     """A watch whose judgement of each chunk is waited for."""
 
     def __init__(self, spool: CountedSpool, limits: Limits, rescan_seconds: float = 60.0) -> None:
-        self.spool, self.clock, self.number = spool, TurnedClock(), 0
-        self.clock.set_by((START - self.clock.now()) / 1e6)
+        self.spool, self.clock, self.number = spool, ManualClock(), 0
+        self.clock.step_by((START - self.clock.now()) / 1e6)
         self.found: list[Crossing] = []
         self.judged = threading.Event()
         self.watch = SpoolWatch(spool, self.clock, self._limits, self.found.append, rescan_seconds)
@@ -150,11 +150,11 @@ def test_the_chunk_count_includes_chunks_of_earlier_runs(spool: CountedSpool) ->
 def test_an_old_chunk_is_detected_when_the_next_one_is_finished(spool: CountedSpool) -> None:
     life = Life(spool, Limits(oldest_age=3_600))
     assert life.finish() == []
-    life.clock.pass_time(3_700)
+    life.clock.advance(3_700)
     assert life.finish() == ["exceeded"]
     for chunk_id in list(spool.chunks.finished()):
         spool.chunks.remove(chunk_id)
-    life.clock.pass_time(10)
+    life.clock.advance(10)
     life.number = 3_700  # so new
     assert life.finish() == ["cleared"]
 

@@ -14,7 +14,7 @@ from edge.core.instant import Instant
 from edge.core.values import PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
-from tests.support.kernel import NOON, TurnedClock
+from tests.support.kernel_clock import NOON, ManualClock
 
 HOUR = 3_600
 DAY = 86_400
@@ -32,27 +32,27 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
-def order(spool: Spool, clock: TurnedClock, seconds: float) -> None:
+def order(spool: Spool, clock: ManualClock, seconds: float) -> None:
     """A pause from now on, ordered the way the services do; the file bears the time of the clock under test."""
     spool.pause.order(Instant(clock.now() + round(seconds * 1e6)), clock)
     bear_time(spool, clock)
 
 
-def bear_time(spool: Spool, clock: TurnedClock) -> None:
+def bear_time(spool: Spool, clock: ManualClock) -> None:
     os.utime(spool.path / "pause.json", ns=(clock.now() * 1_000, clock.now() * 1_000))
 
 
-def lasts(spool: Spool, clock: TurnedClock) -> bool:
+def lasts(spool: Spool, clock: ManualClock) -> bool:
     """Asked by a recorder that has just been started."""
     return PauseWatch(spool, clock).active() is not None
 
 
-def watched(watch: PauseWatch, clock: TurnedClock, seconds: float) -> float:
+def watched(watch: PauseWatch, clock: ManualClock, seconds: float) -> float:
     """Lets at most `seconds` pass in steps of ten; how many of them were a pause."""
     for passed in range(0, round(seconds), 10):
         if watch.active() is None:
             return passed
-        clock.pass_time(10)
+        clock.advance(10)
     return seconds
 
 
@@ -78,7 +78,7 @@ LIVES = st.lists(
 def test_a_pause_never_ends_early_and_late_at_most_by_the_time_switched_off(
     tmp_path_factory: pytest.TempPathFactory, length: int, first: int, lives: list[Life]
 ) -> None:
-    clock, spool = TurnedClock(), Spool(tmp_path_factory.mktemp("spool"), "porch")
+    clock, spool = ManualClock(), Spool(tmp_path_factory.mktemp("spool"), "porch")
     order(spool, clock, length)
     elapsed = off = wrong = 0
     for number, life in enumerate([Life(0, 0, 0, first), *lives]):
@@ -88,40 +88,40 @@ def test_a_pause_never_ends_early_and_late_at_most_by_the_time_switched_off(
         watch = PauseWatch(spool, clock)
         for passed in range(0, life.runs + 1, 10):
             if number and life.mended_after is not None and wrong and passed >= life.mended_after:
-                clock.set_by(-wrong)
+                clock.step_by(-wrong)
                 clock.is_synchronised, wrong = True, 0
             lasts = watch.active() is not None
             assert lasts or elapsed >= length
             assert not lasts or elapsed < length + (0 if clock.is_synchronised else off)
-            clock.pass_time(10)
+            clock.advance(10)
             elapsed += 10
 
 
 def test_a_pause_ends_on_time_once_a_clock_days_behind_is_corrected(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=-3 * DAY, off_for=60)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 30) == 30
-    clock.set_by(3 * DAY)
+    clock.step_by(3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 90, abs=10)
 
 
 def test_a_clock_days_ahead_after_a_boot_does_not_end_a_pause_early(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY, off_for=60)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 300) == 300
-    clock.set_by(-3 * DAY)
+    clock.step_by(-3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 360, abs=10)
 
 
 @pytest.mark.parametrize("wrong_by", [-3 * DAY, 0, 3 * DAY])
 def test_with_an_unsynchronised_clock_a_pause_is_longer_by_the_time_switched_off(spool: Spool, wrong_by: float) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, HOUR / 2) == HOUR / 2
     clock.boot("boot-2", wrong_by=wrong_by, off_for=600)
@@ -129,7 +129,7 @@ def test_with_an_unsynchronised_clock_a_pause_is_longer_by_the_time_switched_off
 
 
 def test_a_pause_accumulates_its_time_over_many_boots(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     seen = 0.0
     for number in range(2, 100):
@@ -143,9 +143,9 @@ def test_a_pause_accumulates_its_time_over_many_boots(spool: Spool) -> None:
 
 @pytest.mark.parametrize("by", [3 * DAY, -3 * DAY])
 def test_setting_the_clock_does_not_change_a_pause_for_a_recorder_started_later(spool: Spool, by: float) -> None:
-    clock = TurnedClock(synchronised=False)
+    clock = ManualClock(synchronised=False)
     order(spool, clock, HOUR)
-    clock.set_by(by)
+    clock.step_by(by)
     clock.is_synchronised = True
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
@@ -153,54 +153,54 @@ def test_setting_the_clock_does_not_change_a_pause_for_a_recorder_started_later(
 
 def test_a_pause_ordered_with_an_unsynchronised_clock_keeps_its_length(spool: Spool) -> None:
     """Its end, three days behind, has long passed by the true clock of the next boot."""
-    clock = TurnedClock(synchronised=False)
-    clock.set_by(-3 * DAY)
+    clock = ManualClock(synchronised=False)
+    clock.step_by(-3 * DAY)
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY, synchronised=True)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
 
 
 def test_setting_a_synchronised_clock_does_not_change_a_pause(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", synchronised=True)
     watch = PauseWatch(spool, clock)
     assert watch.active() is not None
-    clock.set_by(DAY)
+    clock.step_by(DAY)
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 60, abs=10)
 
 
 def test_a_pause_order_with_only_the_documented_fields_lasts_its_time(spool: Spool) -> None:
-    clock = TurnedClock(synchronised=False)
+    clock = ManualClock(synchronised=False)
     spool.pause.write(PauseOrder(at(HOUR)))
     bear_time(spool, clock)
-    clock.set_by(3 * DAY)
+    clock.step_by(3 * DAY)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 300) == 300
-    clock.set_by(-3 * DAY)
+    clock.step_by(-3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 300, abs=10)
 
 
 def test_a_pause_without_an_end_lasts_at_any_clock_time(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     spool.pause.order(None, clock)
     clock.boot("boot-2", wrong_by=400 * DAY, synchronised=True)
     assert lasts(spool, clock)
 
 
 def test_a_pause_that_has_ended_does_not_resume_after_a_boot(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
-    clock.pass_time(DAY)
+    clock.advance(DAY)
     assert not lasts(spool, clock)
     clock.boot("boot-2", wrong_by=-HOUR, off_for=60)
     assert not lasts(spool, clock)
 
 
 def test_a_new_pause_order_replaces_the_old_one(spool: Spool) -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY)
     watch = PauseWatch(spool, clock)

@@ -25,7 +25,7 @@ from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import BOOT, RATE, START, make_stream
 
 
@@ -47,7 +47,7 @@ class RecordedFacts(RecorderObserver):
 
 def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: object) -> tuple[StreamRecorder, Disk]:
     stream = make_stream(**{"utc_offset": int(START), **changes})  # type: ignore[arg-type]
-    disk, clock = Disk(2), TurnedClock()
+    disk, clock = Disk(2), ManualClock()
     journal = Journal(spool, SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=0))
     spool.streams.write(stream)
     journal.stream_opened(stream)

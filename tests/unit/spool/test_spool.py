@@ -11,7 +11,7 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder, SpoolState
 from edge.spool.spool import Spool
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
 from tests.support.spool.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
 
 HOSTILE = [
@@ -156,5 +156,5 @@ def test_free_and_total_bytes_are_those_of_the_disk(spool: Spool) -> None:
 def test_an_unreadable_spool_raises_spool_error(spool: Spool) -> None:
     spool.state.write(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
     spool.path.chmod(0)
-    with not_as_root(), pytest.raises(SpoolError, match="cannot be read"):
+    with without_root_privileges(), pytest.raises(SpoolError, match="cannot be read"):
         spool.state.read()

@@ -19,7 +19,7 @@ from edge.core.instant import Instant
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_eraser
-from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only
+from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only_error
 from tests.support.spool.chunks import SECOND, START, audio_bytes, fill_spool, make_chunk
 from tests.support.wait import wait_until
 
@@ -37,7 +37,7 @@ def test_an_erase_order_ends_only_once_the_sound_is_off_the_disk(node: SteppedAr
             jobs.append(node.end())
         return node.orders.result(order) is not None
 
-    with failing(node.spool.chunks, "remove", read_only(), times=4):
+    with failing(node.spool.chunks, "remove", read_only_error(), times=4):
         wait_until(work, "the order ends")
     assert name not in node.spool.chunks.finished()
     result = node.orders.result(order)
@@ -55,7 +55,7 @@ def test_files_that_an_erase_order_could_not_remove_are_removed_before_it_ends(n
         assert eraser.next_job() is None
         return node.orders.result(order) is not None
 
-    with failing(node.spool.chunks, "remove", read_only(), times=2):
+    with failing(node.spool.chunks, "remove", read_only_error(), times=2):
         wait_until(is_done, "the order ends")
     assert len(node.spool.chunks.finished()) == 2
 
@@ -63,7 +63,7 @@ def test_files_that_an_erase_order_could_not_remove_are_removed_before_it_ends(n
 def test_uploads_continue_while_an_erase_order_cannot_be_executed(node: SteppedArchiver) -> None:
     Intake(node.spool, node.catalog).rescan()
     node.erase(0, 1)
-    with failing(node.spool.chunks, "remove", read_only(), times=1):
+    with failing(node.spool.chunks, "remove", read_only_error(), times=1):
         node.turn()
     assert len(node.plan().members) == 2
 

@@ -15,7 +15,7 @@ from edge.core.errors import SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from tests.support.archiver.parts import make_policy
 from tests.support.archiver.running import rows_by_number, running_archiver, wait_stored
-from tests.support.archiver.stepped import failing, read_only
+from tests.support.archiver.stepped import failing, read_only_error
 from tests.support.spool.chunks import SECOND, START, fill_spool
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.store.fault_proxy import running_proxy
@@ -81,7 +81,7 @@ def test_no_more_chunks_are_marked_as_dropped_than_could_be_removed(tmp_path: Pa
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.registration.add_chunks(spool.chunks.manifest(name) for name in spool.chunks.finished())
         policy = make_policy(spool, catalog, Archive(when_full="drop_oldest"))
-        with failing(spool.chunks, "remove", read_only(), times=40):
+        with failing(spool.chunks, "remove", read_only_error(), times=40):
             for _ in range(2):
                 with pytest.raises(SpoolError):
                     policy.apply(START)

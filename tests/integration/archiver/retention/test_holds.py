@@ -87,7 +87,7 @@ def test_a_full_disk_does_not_discard_a_plan_of_chunks_on_hold(tmp_path: Path, s
         spool.disk.room_for = 0
         for _ in range(3):
             node.turn()
-        assert node.told("planned") == 1
+        assert node.event_count("planned") == 1
         assert node.catalog.archive_records.pending_deletion() == []
         assert len(spool.chunks.finished()) == 3
 

@@ -28,7 +28,7 @@ def test_a_broker_that_is_not_running_is_reported_and_fixed(node: BreakableNode)
     before = node.run_checks("broker")["broker.connect"]
     assert_fault(before, "no broker at 127.0.0.1")
     node.apply_remedy(before, stubs=("systemctl",))
-    assert node.called() == ["systemctl enable --now mosquitto"]
+    assert node.stub_calls() == ["systemctl enable --now mosquitto"]
     with running_broker(port):
         found = node.run_checks("broker")
     assert {finding.state for finding in found.values()} == {"ok"}, found
@@ -110,7 +110,7 @@ def test_an_acl_that_lacks_a_role_is_reported_and_fixed(guarded: tuple[Breakable
     assert_fault(before, "porch-archiver", "imhearing/porch/archiver/doctor", "ACL")
     done = node.apply_remedy(before, stubs=("systemctl",), placeholders={ETC: str(folder)})
     assert done.returncode == 0, done.stderr
-    assert node.called() == ["systemctl reload mosquitto"]
+    assert node.stub_calls() == ["systemctl reload mosquitto"]
     os.kill(mosquitto_of(child), 1)
     wait_until(lambda: node.run_checks("broker")["broker.rights"].state == "ok" or None, "the new rights hold")
 

@@ -15,7 +15,7 @@ from edge.catalog.tables import Tables
 from edge.spool.spool import Spool
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
 from tests.support.store.s3 import RunningStore
 
 
@@ -112,9 +112,9 @@ def test_a_catalog_owned_by_another_user_is_a_fault(node: BreakableNode, catalog
     catalog.chmod(0o644)
     node.data.parent.chmod(0o755)
     for place in (catalog, catalog.parent):  # SQLite's journal needs the folder
-        with not_as_root():
+        with without_root_privileges():
             before = check_permissions(catalog)
         assert (before.state, before.message) == ("fault", f"{place} is not writable")
         assert node.apply_remedy(before).returncode == 0
-    with not_as_root():
+    with without_root_privileges():
         assert check_permissions(catalog).state == "ok"

@@ -59,7 +59,7 @@ def test_a_damaged_calibration_is_reported_and_fixed(node: BreakableNode) -> Non
     before = node.run_checks("files")["files.calibration"]
     assert_fault(before, "is damaged")
     node.apply_remedy(before, stubs=("imhearing",))
-    assert node.called() == [f"imhearing calibrate --data {node.data}"]
+    assert node.stub_calls() == [f"imhearing calibrate --data {node.data}"]
     assert_ok(node.run_checks("files")["files.calibration"])
 
 

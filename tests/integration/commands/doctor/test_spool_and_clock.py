@@ -99,7 +99,7 @@ def test_a_clock_that_is_not_synchronised_is_reported_and_fixed(node: BreakableN
     before = node.run_checks("clock")["clock.synchronised"]
     assert_fault(before, "the clock shows 19")
     node.apply_remedy(before, stubs=("timedatectl",))
-    assert node.called() == ["timedatectl set-ntp true"]
+    assert node.stub_calls() == ["timedatectl set-ntp true"]
     node.clock.is_synchronised, node.clock.offset = True, 0.0
     assert_ok(node.run_checks("clock")["clock.synchronised"])
 

@@ -13,7 +13,7 @@ from edge.archiver.plan.budget import Window, month_cost, month_of
 from edge.configuration.settings import Archive, Budget, Settings
 from edge.core.errors import StoreBlocked
 from edge.core.instant import Instant
-from tests.support.kernel import NOON, TurnedClock
+from tests.support.kernel_clock import NOON, ManualClock
 
 GB = 1_000_000_000
 MIDDLE = Instant.parse("2026-06-16T00:00:00Z")
@@ -86,8 +86,8 @@ class _Catalog:
 
 
 def _allowance(budget: Budget, window: str = "") -> Allowance:
-    clock = TurnedClock()
-    clock.set_by((MIDDLE - NOON) / 1e6)
+    clock = ManualClock()
+    clock.step_by((MIDDLE - NOON) / 1e6)
     settings = Settings(budget=budget, archive=Archive(upload_window=window))
     return Allowance(settings, _Catalog(), clock)  # type: ignore[arg-type]
 

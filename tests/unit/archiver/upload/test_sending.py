@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from edge.archiver.upload.sending import RateLimiter
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 
 class _RecordedWaits(threading.Event):
@@ -19,16 +19,16 @@ class _RecordedWaits(threading.Event):
 
 
 def test_the_average_upload_rate_stays_at_the_limit() -> None:
-    stop, clock = _RecordedWaits(), TurnedClock()
+    stop, clock = _RecordedWaits(), ManualClock()
     limiter = RateLimiter(1_000, stop, clock)
     for _ in range(4):
         limiter.wait(500)
-    clock.pass_time(10.0)
+    clock.advance(10.0)
     limiter.wait(500)
     assert stop.seconds == [0, 0.5, 1.0, 1.5, 0]
 
 
 def test_an_upload_rate_of_zero_means_no_limit() -> None:
     stop = _RecordedWaits()
-    RateLimiter(0, stop, TurnedClock()).wait(10**12)
+    RateLimiter(0, stop, ManualClock()).wait(10**12)
     assert stop.seconds == []

@@ -14,7 +14,7 @@ from edge.core.errors import DeviceError
 from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, BlockQueue, Samples
 from edge.recorder.capture.microphone import Microphone, list_devices
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 BOTH = (pyaudio.paInt16, pyaudio.paInt32)
 
@@ -130,7 +130,7 @@ def test_samples_arrive_as_the_card_delivered_them(card: Card, bits: int, sample
     assert block.samples.tolist() == frames.tolist()
 
 
-class WaitClock(TurnedClock):
+class WaitClock(ManualClock):
     """Time passes only in waits for a block."""
 
     stopped_for = 0.0  # how long the process is stopped within each wait, in seconds
@@ -142,7 +142,7 @@ class WaitClock(TurnedClock):
             def get(self, timeout: float) -> Block | None:
                 block = super().get(0)
                 if block is None:
-                    clock.pass_time(timeout + clock.stopped_for)
+                    clock.advance(timeout + clock.stopped_for)
                 return block
 
         return Queue(max_bytes)
@@ -192,7 +192,7 @@ def test_a_stall_of_the_process_between_two_reads_is_no_device_loss(
     card: Card, clock: WaitClock, microphone: Microphone
 ) -> None:
     deliver(card, microphone)
-    clock.pass_time(60)
+    clock.advance(60)
     assert silence_until_lost(microphone, clock) == 2.5
 
 

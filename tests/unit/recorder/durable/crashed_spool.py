@@ -10,17 +10,17 @@ from edge.core.instant import Instant
 from edge.core.values import AudioFormat, SpoolState
 from edge.recorder.durable.chunk_writer import ChunkWriter
 from edge.spool.spool import Spool
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import RATE, START, STREAM
 
-KERNEL = TurnedClock()
+KERNEL = ManualClock()
 
 
 def at(seconds: float) -> Instant:
     return Instant(START + round(seconds * 1e6))
 
 
-def recording(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
+def leave_recording_state(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
     """The state of a recorder that died while it recorded."""
     spool.state.write(
         SpoolState(state="recording", since=START, boot_id=boot_id, ordinal=1, stream_id=STREAM, knot=knot)

@@ -19,7 +19,7 @@ from edge.recorder.durable.repair import repair
 from edge.spool.chunks import SpoolChunks
 from edge.spool.spool import Spool
 from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.unit.recorder.durable.crashed_spool import KERNEL, at, noise, part_bytes, recording
+from tests.unit.recorder.durable.crashed_spool import KERNEL, at, leave_recording_state, noise, part_bytes
 
 
 def sound_of(spool: Spool, chunk: Chunk) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_any_prefix_of_a_part_is_recovered_with_correct_samples(
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
     frames = 3 * 4_096 + 700
     spool.streams.write(make_stream(chunk_frames=2 * RATE, format=audio_format))
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = part_bytes(spool.path, frames, audio_format)[:length]
     spool.layout.part_path(chunk_id(STREAM, 0), audio_format).write_bytes(data)
     state, recovered = repair(spool, KERNEL)
@@ -72,7 +72,7 @@ def test_any_prefix_of_a_part_is_recovered_with_correct_samples(
 
 def test_a_chunk_that_lacked_only_its_rename_is_kept_unchanged(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = audio_bytes(0)
     chunk = make_chunk(0, data)
     put_chunk(spool, chunk, data)
@@ -83,7 +83,7 @@ def test_a_chunk_that_lacked_only_its_rename_is_kept_unchanged(spool: Spool) -> 
 
 def test_two_parts_of_one_stream_are_recovered_as_adjacent_chunks(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     whole = audio_bytes(0)
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(whole)
     spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
@@ -95,7 +95,7 @@ def test_two_parts_of_one_stream_are_recovered_as_adjacent_chunks(spool: Spool) 
 
 def test_a_recovered_chunk_after_lost_samples_keeps_its_time(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
     spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     first, second = repair(spool, KERNEL)[1]
@@ -106,7 +106,7 @@ def test_a_recovered_chunk_after_lost_samples_keeps_its_time(spool: Spool) -> No
 def test_gaps_of_a_stream_without_chunks_are_kept(spool: Spool) -> None:
     before = (Hole("paused", at(-9), at(-5)), Hole("crash", at(-5), at(0)))
     spool.streams.write(make_stream(before=before, earlier=1))
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     state, _ = repair(spool, KERNEL)
     assert (state.holes, state.open_hole, state.earlier) == (before, OpenHole("crash", START), 1)
     assert spool.streams.ids() == []
@@ -136,7 +136,7 @@ def test_after_another_boot_the_cause_of_the_gap_is_power(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
-    recording(spool, (RATE, at(1)), boot_id="the boot before")
+    leave_recording_state(spool, (RATE, at(1)), boot_id="the boot before")
     state, _ = repair(spool, KERNEL)
     assert state.open_hole == OpenHole("power", at(1))
     assert (state.earlier, state.boot_id) == (1, KERNEL.boot_id)
@@ -144,13 +144,13 @@ def test_after_another_boot_the_cause_of_the_gap_is_power(spool: Spool) -> None:
 
 def test_a_known_cause_is_recorded_for_the_gap(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (RATE, at(1)))
+    leave_recording_state(spool, (RATE, at(1)))
     assert repair(spool, KERNEL, "disk_full")[0].open_hole == OpenHole("disk_full", at(1))
 
 
 def test_recovered_chunks_of_an_uncertain_stream_use_its_original_clock(spool: Spool) -> None:
     spool.streams.write(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
-    recording(spool, (0, at(3_600)))
+    leave_recording_state(spool, (0, at(3_600)))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
     state, [chunk] = repair(spool, KERNEL)
     assert chunk.uncertain
@@ -192,7 +192,7 @@ def test_repair_leaves_foreign_files_untouched(spool: Spool, tmp_path: Path, cap
     (tmp_path / "target").write_bytes(b"precious")
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").symlink_to(tmp_path / "target")
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     before = {path.name: path.read_bytes() for path in spool.path.iterdir()}
     assert repair(spool, KERNEL)[1] == []
     after = {path.name: path.read_bytes() for path in spool.path.iterdir()}
@@ -205,7 +205,7 @@ def test_repair_leaves_foreign_files_untouched(spool: Spool, tmp_path: Path, cap
 
 def test_repair_removes_the_recorders_own_leftovers(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (RATE, at(1)))
+    leave_recording_state(spool, (RATE, at(1)))
     ours = [
         "state.json.tmp",
         f"{STREAM}.stream.json.tmp",
@@ -232,7 +232,7 @@ def test_audio_without_a_manifest_gets_one(spool: Spool) -> None:
 
 def test_an_interrupted_repair_can_be_repeated(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = part_bytes(spool.path, 5_000)
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)
     [chunk] = repair(spool, KERNEL)[1]
@@ -244,7 +244,7 @@ def test_an_interrupted_repair_can_be_repeated(spool: Spool) -> None:
 
 def test_a_large_unreadable_part_is_set_aside_instead_of_deleted(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
     assert repair(spool, KERNEL)[1] == []
     assert (spool.path / f"{STREAM}-000000.flac.part.damaged").stat().st_size == 200_000

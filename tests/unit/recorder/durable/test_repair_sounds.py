@@ -17,7 +17,7 @@ from edge.spool import limits
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
 from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.unit.recorder.durable.crashed_spool import KERNEL, at, part_bytes, recording
+from tests.unit.recorder.durable.crashed_spool import KERNEL, at, leave_recording_state, part_bytes
 
 
 def test_an_open_sound_ends_with_the_recovered_chunk(spool: Spool) -> None:
@@ -25,7 +25,7 @@ def test_an_open_sound_ends_with_the_recovered_chunk(spool: Spool) -> None:
     data = audio_bytes(0)
     lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -30.0)
     put_chunk(spool, make_chunk(0, data, sounds=(lasting,)), data)
-    recording(spool, (RATE, at(1)))
+    leave_recording_state(spool, (RATE, at(1)))
     spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     [chunk] = repair(spool, KERNEL)[1]
     [sound] = chunk.sounds
@@ -48,7 +48,7 @@ def part_of(spool: Spool, seq: int, *loud: tuple[int, int], frames: int = RATE) 
 
 def test_sounds_within_a_recovered_chunk_are_detected(spool: Spool) -> None:
     spool.streams.write(make_stream(chunk_frames=10 * RATE))
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     part_of(spool, 0, (8_000, 12_000), (28_000, 32_000), frames=32_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]
     first, second = chunk.sounds
@@ -62,7 +62,7 @@ def test_sounds_within_a_recovered_chunk_are_detected(spool: Spool) -> None:
 
 def test_a_limit_set_at_run_time_applies_to_recovered_chunks(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     limits.save(spool.path, Limits(sound_level=-30.0))
     part_of(spool, 0, (2_000, 4_000), frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening("thresholds.sound_level=0"))[1]
@@ -75,7 +75,7 @@ def test_an_open_sound_can_end_within_a_recovered_chunk(spool: Spool) -> None:
     data = audio_bytes(0)
     lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -4.0, -5.0)
     put_chunk(spool, make_chunk(0, data, seconds=4, sounds=(lasting,)), data)
-    recording(spool, (whole, at(4)))
+    leave_recording_state(spool, (whole, at(4)))
     part_of(spool, 1, (0, 2_000), (20_000, 22_000), frames=22_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]
     first, second = chunk.sounds
@@ -87,7 +87,7 @@ def test_an_open_sound_can_end_within_a_recovered_chunk(spool: Spool) -> None:
 
 def test_a_sound_continues_from_one_recovered_chunk_into_the_next(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     part_of(spool, 0, (6_000, 8_000))
     part_of(spool, 1, (0, 5_000), frames=5_000)
     first, second = repair(spool, KERNEL, None, listening())[1]
@@ -99,7 +99,7 @@ def test_a_sound_continues_from_one_recovered_chunk_into_the_next(spool: Spool) 
 
 def test_a_quiet_chunk_is_recovered_without_sounds(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     part_of(spool, 0, frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]
     assert chunk.sounds == ()

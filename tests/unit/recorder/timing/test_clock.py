@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.recorder.timing.clock import SLEW_PPM, Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 RATE = 48_000
 BLOCK = 2_048
@@ -103,14 +103,14 @@ def test_the_believed_offset_follows_clock_steps_and_synchronisation(
 
 
 def test_the_timekeeper_checks_the_clock_once_a_second() -> None:
-    kernel = TurnedClock(synchronised=False)
+    kernel = ManualClock(synchronised=False)
     keeper = Timekeeper(kernel, None)
     assert keeper.revise() is None
-    kernel.set_by(-2 * 86_400)
+    kernel.step_by(-2 * 86_400)
     before = keeper.now()
     assert keeper.revise() is None
     assert keeper.now() == before
-    kernel.pass_time(1)
+    kernel.advance(1)
     assert keeper.revise() == "set"
     assert keeper.now() == kernel.now()
     assert math.isclose(keeper.now() - before, -2 * 86_400e6 + 1e6)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def not_as_root() -> Iterator[None]:
+def without_root_privileges() -> Iterator[None]:
     """Drops root's privileges, as root can read every file."""
     before = os.geteuid()
     if before == 0:

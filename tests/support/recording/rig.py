@@ -22,7 +22,7 @@ from edge.recorder.facts import RecorderObserver
 from edge.recorder.recorder import Recorder
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 from tests.support.wait import wait_until
 
 RATE = 8_000
@@ -34,7 +34,7 @@ Step = float | Callable[[], None] | Exception  # seconds of sound, something to 
 class ScriptedSource:
     """Plays seeded noise by `clock`, and keeps what it delivered in `played`. Calls `at_end` at the script's end."""
 
-    def __init__(self, clock: TurnedClock, script: Iterable[Step], at_end: Callable[[], None]) -> None:
+    def __init__(self, clock: ManualClock, script: Iterable[Step], at_end: Callable[[], None]) -> None:
         self._clock, self._at_end = clock, at_end
         self._steps = list(script)
         self._blocks = 0
@@ -59,7 +59,7 @@ class ScriptedSource:
         self._blocks -= 1
         samples = self._dice.integers(-9_000, 9_000, (FRAMES, 1), dtype=np.int16)
         block = Block(samples, self._clock.monotonic())
-        self._clock.pass_time(FRAMES / RATE)
+        self._clock.advance(FRAMES / RATE)
         self.played.append(samples)
         return block
 
@@ -70,7 +70,7 @@ class ScriptedSource:
 class ScriptedStop(threading.Event):
     """The event that stops a recorder. Waiting takes no time: it does an act of the script, or turns the clock."""
 
-    def __init__(self, clock: TurnedClock, acts: Iterable[Callable[[], None]]) -> None:
+    def __init__(self, clock: ManualClock, acts: Iterable[Callable[[], None]]) -> None:
         super().__init__()
         self._clock, self.acts = clock, list(acts)
         self._left = 10_000
@@ -81,7 +81,7 @@ class ScriptedStop(threading.Event):
         if self.acts:
             self.acts.pop(0)()
         else:
-            self._clock.pass_time(timeout or 0.0)
+            self._clock.advance(timeout or 0.0)
         return self.is_set()
 
 
@@ -118,12 +118,12 @@ class RecordedFacts(RecorderObserver):
 class Rig:
     """A spool, a clock and a recorder: each `run` is one run of the recorder process."""
 
-    def __init__(self, folder: Path, clock: TurnedClock | None = None) -> None:
-        self.clock = clock or TurnedClock()
+    def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
         self.spool = Spool(folder / "spool", "porch")
         self.spool.create()
         self.settings: Settings = load(folder, overrides=["node.name=porch", "recorder.record_period=1"], environ={})
-        self.heard = RecordedFacts()
+        self.facts = RecordedFacts()
         self.tuning = Tuning()
         self.played: list[Samples] = []
         self._recorder: Recorder | None = None
@@ -141,7 +141,7 @@ class Rig:
         def choose() -> SoundSource:
             return source
 
-        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.heard, stop, tuning=self.tuning)
+        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.facts, stop, tuning=self.tuning)
         self._recorder.run()
         self.played += source.played
 
@@ -161,10 +161,10 @@ class Rig:
     def crash(self, *script: Step) -> None:
         """One run that crashes: leaves the spool as the kernel has it at the script's end."""
         kept = self.spool.path.with_name("as-it-was")
-        finished = len(self.heard.chunks) + int(sum(step for step in script if isinstance(step, int | float)))
+        finished = len(self.facts.chunks) + int(sum(step for step in script if isinstance(step, int | float)))
 
         def photograph() -> None:
-            wait_until(lambda: len(self.heard.chunks) >= finished, "the disk thread has done its part")
+            wait_until(lambda: len(self.facts.chunks) >= finished, "the disk thread has done its part")
             shutil.copytree(self.spool.path, kept)
 
         self.run(*script, photograph)

@@ -8,8 +8,8 @@ from edge.core.kernel_clock import KernelClock
 NOON = Instant.parse("2026-11-22T12:00:00Z")
 
 
-class TurnedClock(KernelClock):
-    """Starts at noon, synchronised, 1,000 s after boot; `set_by`, `pass_time` and `boot` change it."""
+class ManualClock(KernelClock):
+    """Starts at noon, synchronised, 1,000 s after boot; `step_by`, `advance` and `boot` change it."""
 
     def __init__(self, synchronised: bool = True) -> None:
         self.boot_id = "boot-1"
@@ -30,12 +30,12 @@ class TurnedClock(KernelClock):
         return self.is_synchronised
 
     def sleep(self, seconds: float) -> None:
-        self.pass_time(max(0.0, seconds))
+        self.advance(max(0.0, seconds))
 
-    def pass_time(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.uptime += round(seconds * 1_000_000)
 
-    def set_by(self, seconds: float) -> None:
+    def step_by(self, seconds: float) -> None:
         """Sets the wall clock forward, or back if negative."""
         self.offset += round(seconds * 1_000_000)
 
