@@ -1,4 +1,4 @@
-"""Kills the archiver at every system call that changes something, starts it again, and looks what became of the sound.
+"""Kills the archiver at every system call that changes something, restarts it, and checks what became of the sound.
 
     python -m tests.campaigns.archiver_kill_points [--every N] [--jobs N] [--results FILE]
 

@@ -1,4 +1,4 @@
-"""The broker killed and its database deleted, again and again, while a node records: nobody misses anything.
+"""The broker is killed and its database deleted repeatedly while a node records: nothing is lost.
 
 Fifty rounds:  IMHEARING_ROUNDS=50 pytest tests/campaigns/test_broker_kills.py
 """

@@ -1,4 +1,4 @@
-"""What many of these tests talk to."""
+"""A real S3 server, directly and through a proxy that makes requests fail."""
 
 from __future__ import annotations
 

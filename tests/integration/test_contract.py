@@ -1,4 +1,4 @@
-"""What others depend on is as tests/contract/expected says; `scripts/contract --help` tells how to update that."""
+"""The public contract equals tests/contract/expected; `scripts/contract --help` says how to update it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who does its work pets the dog, and who is deaf, stuck or cut off does not; what was finished is kept."""
+"""Services that work send keep-alives to systemd; those that hang do not, and lose no finished chunk."""
 
 from __future__ import annotations
 

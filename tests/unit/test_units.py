@@ -1,4 +1,4 @@
-"""The systemd units: what they promise, and that they fit the code and scripts/install."""
+"""The systemd units: their promises, and that they match the code and scripts/install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What most tests of the archiver start from."""
+"""A broker, a store, settings and an archiver for most tests of the archiver."""
 
 from __future__ import annotations
 

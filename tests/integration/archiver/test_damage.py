@@ -1,4 +1,4 @@
-"""Damaged chunks, manifests, records and catalogs: they hold up nothing else."""
+"""Damaged chunks, manifests, records and catalogs do not keep other sound from being archived."""
 
 from __future__ import annotations
 

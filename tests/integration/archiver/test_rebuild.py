@@ -1,4 +1,4 @@
-"""The catalog from bucket and spool alone equals the one that was lost; what differs from the store is told."""
+"""A catalog rebuilt from store and spool equals the lost one; verify reports what differs from the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures of the spool and the catalog are retried, turn by turn: neither broker nor store, and no job is done."""
+"""Failures of the spool and the catalog are retried. There is neither broker nor store, and no job is executed."""
 
 from __future__ import annotations
 

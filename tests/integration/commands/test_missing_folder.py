@@ -1,4 +1,4 @@
-"""A folder that is not there, named by mistake: refused in plain words, and not made."""
+"""A missing data folder is refused with a clear message, and not created."""
 
 from __future__ import annotations
 

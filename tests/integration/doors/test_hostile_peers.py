@@ -1,4 +1,4 @@
-"""Peers that mean harm: floods of the doors, pages in a browser, and nodes whose answers do not fit the question."""
+"""Hostile peers: floods of connections, foreign web pages, and nodes whose answers do not match the query."""
 
 from __future__ import annotations
 

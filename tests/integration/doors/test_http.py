@@ -1,4 +1,4 @@
-"""The HTTP door: addresses, OpenAPI, metrics, tokens, and whom it refuses."""
+"""The HTTP door: addresses, OpenAPI, metrics, tokens, and rejected requests."""
 
 from __future__ import annotations
 

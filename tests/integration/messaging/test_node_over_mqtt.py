@@ -1,4 +1,4 @@
-"""A running recorder as home automation sees it: what it says fits docs/asyncapi.yaml, what it is told it does."""
+"""A running recorder as home automation sees it: messages match docs/asyncapi.yaml, commands are executed."""
 
 from __future__ import annotations
 

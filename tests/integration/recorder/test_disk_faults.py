@@ -1,4 +1,4 @@
-"""The recorder as a process, and a spool that gives trouble: full, gone, read-only, taken, full of strangers."""
+"""The recorder as a process, with a spool that is full, missing, read-only, in use, or contains foreign files."""
 
 from __future__ import annotations
 

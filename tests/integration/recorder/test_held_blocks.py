@@ -1,4 +1,4 @@
-"""Blocks held back to judge a stall survive the recorder's death: they lie on tmpfs until they are in their chunks."""
+"""Blocks held back during a stall survive a crash of the recorder: they are on tmpfs until they are in chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder killed soon after it stood still, on PulseAudio's virtual microphone."""
+"""A recorder killed soon after it was stopped, on PulseAudio's virtual microphone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole recorder over a scripted source and a clock turned by hand."""
+"""The whole recorder on a scripted source and a manual clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder by a schedule: what lies outside is a pause, told as one, and nothing of it is recorded."""
+"""The recorder with a schedule: outside it, the recorder is paused and records nothing."""
 
 from __future__ import annotations
 

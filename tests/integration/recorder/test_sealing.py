@@ -1,4 +1,4 @@
-"""Encryption at rest: no sound in clear reaches the spool, whatever happens, and the right key gives all of it back."""
+"""Encryption at rest: unencrypted sound never reaches the spool, and the right key decrypts all of it."""
 
 from __future__ import annotations
 

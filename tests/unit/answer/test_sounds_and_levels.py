@@ -1,4 +1,4 @@
-"""Questions about sounds and levels, over a real catalog and spool without audio."""
+"""Queries for sounds and levels, on a real catalog and spool without audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spool's listing is kept while the folder is as it was, and never longer."""
+"""The spool's listing is cached only while the folder is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the rows of `table.MAY_IMPORT`, and what is never reached, not even through others."""
+"""Which package may import which: the rows of `table.MAY_IMPORT`, and what is never reached, not even indirectly."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_the_table_allows_nothing_that_is_not_needed() -> None:
 def test_the_table_of_allowed_imports_has_no_cycle() -> None:
     try:
         TopologicalSorter(MAY_IMPORT).prepare()
-    except CycleError as circle:
-        pytest.fail(" -> ".join(circle.args[1]))
+    except CycleError as cycle:
+        pytest.fail(" -> ".join(cycle.args[1]))
 
 
 def test_forbidden_packages_are_not_reached_through_others_either() -> None:

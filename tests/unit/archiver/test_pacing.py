@@ -1,4 +1,4 @@
-"""When the store is tried again."""
+"""When requests to the store are retried."""
 
 from __future__ import annotations
 

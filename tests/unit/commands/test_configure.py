@@ -1,4 +1,4 @@
-"""`imhearing configure`: one value changes, everything else in the file stays; nothing wrong gets in."""
+"""`imhearing configure` changes one value, preserves the rest of the file and rejects invalid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders to a recorder that nobody can reach: the last line tells what will really happen."""
+"""`pause` and `resume` without a reachable recorder: the last line says what will really happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before recording is what libsndfile's encoders refuse, and nothing else."""
+"""Exactly those formats are refused before recording that libsndfile's encoders refuse."""
 
 from __future__ import annotations
 

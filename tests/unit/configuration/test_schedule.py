@@ -1,4 +1,4 @@
-"""Schedules: what each means, and that what holds until a time really holds until then."""
+"""Schedules: what each means, and that a state lasts until the announced change."""
 
 from __future__ import annotations
 

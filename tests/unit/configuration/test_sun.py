@@ -1,4 +1,4 @@
-"""Sun times against another way to know where the sun is, and where it does not rise or set."""
+"""Sun times against another formula for the sun's position, and at places where it does not rise or set."""
 
 from __future__ import annotations
 

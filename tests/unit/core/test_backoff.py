@@ -1,4 +1,4 @@
-"""Delays between attempts: how they grow, what bounds them, and what makes them short again."""
+"""Delays between attempts: how they grow, what limits them, and what resets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, however many processes write them at once."""
+"""Files are complete or absent, however many processes write them at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd hears of a service, and when."""
+"""What a service reports to systemd, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries through the pipeline: what is answered again, refused, or computed anew."""
+"""Queries through the pipeline: which are answered from the cache, refused, or computed again."""
 
 from __future__ import annotations
 

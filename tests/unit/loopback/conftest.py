@@ -1,4 +1,4 @@
-"""A hub, and the time in it."""
+"""A hub with a clock that tests set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials: what they prove, what they permit, and what is turned away."""
+"""Credentials: what they prove, what they permit, and which are rejected."""
 
 from __future__ import annotations
 

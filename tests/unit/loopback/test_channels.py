@@ -1,4 +1,4 @@
-"""Histories stay within their bounds, and a serial tells exactly what was missed."""
+"""Histories stay within their limits, and a serial identifies exactly the missed messages."""
 
 from __future__ import annotations
 

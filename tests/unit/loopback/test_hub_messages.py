@@ -1,4 +1,4 @@
-"""What clients may attach and publish, and what the hub makes of it: frame by frame, with no sockets."""
+"""What clients may attach to and publish, and who receives it: frame by frame, with no sockets."""
 
 from __future__ import annotations
 

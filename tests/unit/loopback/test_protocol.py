@@ -1,4 +1,4 @@
-"""Whatever comes as a frame becomes a frame or a refusal; what goes out says the same in both encodings."""
+"""Any received bytes give a frame or a refusal; sent frames are equivalent in both encodings."""
 
 from __future__ import annotations
 

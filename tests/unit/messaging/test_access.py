@@ -1,4 +1,4 @@
-"""What lies in the repository for the broker is what the code says, and no role has a right too many."""
+"""The broker's files in the repository match the code, and no role has unneeded rights."""
 
 from __future__ import annotations
 

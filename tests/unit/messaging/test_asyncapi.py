@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml is what the structs say, and each of its examples is a message that they accept."""
+"""docs/asyncapi.yaml matches the structs, and each of its examples is a valid message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands over MQTT without a broker: where the answer goes, what is refused, and that an id is carried out once."""
+"""Commands over MQTT without a broker: where responses go, what is refused, and that an ID is executed once."""
 
 from __future__ import annotations
 

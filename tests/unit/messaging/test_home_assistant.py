@@ -1,4 +1,4 @@
-"""The discovery payload: what Home Assistant requires, and nothing that the node does not say or take.
+"""The discovery payload has what Home Assistant requires, and only topics and fields of the node.
 
 That a real Home Assistant likes it is shown by bench/home_assistant.py.
 """

@@ -1,4 +1,4 @@
-"""Who keeps a name that two nodes want: the one that came first, or, if nobody did, one of them and not both."""
+"""Of two nodes with one name, the first keeps it; if they start at once, exactly one of them does."""
 
 from __future__ import annotations
 

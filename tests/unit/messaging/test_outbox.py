@@ -1,4 +1,4 @@
-"""What is kept for the broker, for how long, and how long a new connection waits."""
+"""Which messages are kept for the broker, for how long, and when to reconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new event or command is complete: each test here fails with the name of what was forgotten."""
+"""Every event and command is complete: each test fails with the name of what is missing."""
 
 from __future__ import annotations
 

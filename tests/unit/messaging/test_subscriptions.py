@@ -1,4 +1,4 @@
-"""Events are decoded once, for all who subscribe: what does not fit never reaches a handler."""
+"""Events are decoded once for all subscribers; invalid ones never reach a handler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of any kind get an answer that says why; what is written can be read."""
+"""Any request gets an answer or an error that says why; answers survive encoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A query type is whole: declared, computed, documented, shown. What was forgotten is named."""
+"""A query type is declared, computed, documented and shown; whatever is missing is named."""
 
 from __future__ import annotations
 

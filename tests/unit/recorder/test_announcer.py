@@ -1,4 +1,4 @@
-"""What the recorder's facts become on the bus, over a bus that only remembers."""
+"""Which events the recorder's facts become, on a bus that only records them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a pause ends, where the clock lies, is mended, or the machine is started again: never early, never days late."""
+"""When a pause ends although the clock is wrong or corrected, or the machine rebooted: never early, never days late."""
 
 from __future__ import annotations
 

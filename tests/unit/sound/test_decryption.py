@@ -1,4 +1,4 @@
-"""What a node encrypted opens with the right key alone, and only when it is whole."""
+"""An encrypted file opens only with the right key, and only if it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which limits are exceeded, and that a crossing is told once."""
+"""Which limits are exceeded, and that a crossing is reported once."""
 
 from __future__ import annotations
 

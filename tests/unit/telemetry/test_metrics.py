@@ -1,4 +1,4 @@
-"""The metrics page: what Prometheus' own checker makes of it, and that the documents name what there is."""
+"""The metrics page passes Prometheus' own checker, and every metric is documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of deletion start from."""
+"""Settings of an archiver without a broker."""
 
 from __future__ import annotations
 

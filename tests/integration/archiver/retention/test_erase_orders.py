@@ -1,4 +1,4 @@
-"""Orders to erase that fail, cannot be read or meet other work. No job is done."""
+"""Erase orders that fail, cannot be read or meet other work. No job is executed."""
 
 from __future__ import annotations
 

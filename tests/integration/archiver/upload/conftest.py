@@ -1,4 +1,4 @@
-"""What tests of uploads talk to."""
+"""One S3 server for all tests of a file."""
 
 from __future__ import annotations
 

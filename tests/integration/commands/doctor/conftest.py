@@ -1,4 +1,4 @@
-"""What a broken node starts from: an intact one."""
+"""An intact node, for tests to break."""
 
 from __future__ import annotations
 

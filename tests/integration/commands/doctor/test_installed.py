@@ -1,4 +1,4 @@
-"""A node installed by `scripts/install`: doctor's remedies are right there, and deploy/imhearing runs them."""
+"""On a node installed by `scripts/install`, the doctor's remedies are right, and deploy/imhearing runs them."""
 
 from __future__ import annotations
 

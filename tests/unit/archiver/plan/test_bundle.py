@@ -1,4 +1,4 @@
-"""The bytes of an archive: other programs read them, any range of them is the same, damage is noticed."""
+"""The bytes of an archive: other programs read them, any range is reproducible, damage is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast an upload may be."""
+"""The limit of the upload rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line an event, whatever it says; one log file for all processes."""
+"""Any log event is one line, and all processes share one log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PortAudio's failures are the device's, never the disk's; a refusal lists the choices; 2 s of nothing are a loss."""
+"""PortAudio's failures are device errors; a refusal lists the choices; 2 s without samples are a device loss."""
 
 from __future__ import annotations
 

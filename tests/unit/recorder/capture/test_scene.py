@@ -1,4 +1,4 @@
-"""The made-up scene: the same samples however it is cut, and worth listening to."""
+"""The synthetic scene: the same samples for any block sizes, and a realistic range of levels."""
 
 from __future__ import annotations
 

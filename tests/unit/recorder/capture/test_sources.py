@@ -1,4 +1,4 @@
-"""A sound file as a source: played once, whatever comes between."""
+"""A sound file as a source is played exactly once."""
 
 from __future__ import annotations
 

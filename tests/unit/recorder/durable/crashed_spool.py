@@ -1,4 +1,4 @@
-"""A spool as a recorder leaves it that died while it recorded."""
+"""A spool as left by a recorder that died while recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk thread: whatever a task does, those who wait for it go on."""
+"""The disk thread: callers never hang, even if a task fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a crash can leave in the spool, and what is made of it."""
+"""What a crash can leave in the spool, and how it is repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound that cannot be right is told: silence, clipping, an offset; through the level meter, as it is measured."""
+"""Input faults are reported: silence, clipping, a DC offset; measured by the level meter."""
 
 from __future__ import annotations
 

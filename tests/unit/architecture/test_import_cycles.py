@@ -9,21 +9,21 @@ import pytest
 from tests.unit.architecture.source_tree import Modules, imports, parse, product
 
 
-def circles(modules: Modules) -> list[str]:
-    """The first circle; imports that only the type checker sees do not count."""
+def cycles(modules: Modules) -> list[str]:
+    """The first cycle; imports that only the type checker sees do not count."""
     graph = {
         module.name: sorted(set(imports(module, modules, types_too=False)) & modules.keys())
         for module in modules.values()
     }
     try:
         TopologicalSorter(graph).prepare()
-    except CycleError as circle:
-        return ["a circle of imports: " + " <- ".join(circle.args[1])]
+    except CycleError as cycle:
+        return ["an import cycle: " + " <- ".join(cycle.args[1])]
     return []
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    assert circles(product()) == []
+    assert cycles(product()) == []
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_no_module_imports_itself_through_others() -> None:
     ],
 )
 def test_an_import_cycle_is_found(sources: dict[str, str]) -> None:
-    (breach,) = circles(parse(sources))
-    assert breach.startswith("a circle of imports: ")
+    (breach,) = cycles(parse(sources))
+    assert breach.startswith("an import cycle: ")
 
 
 def test_an_import_for_the_type_checker_closes_no_cycle() -> None:
-    assert circles(parse({"edge/a.py": "if TYPE_CHECKING:\n    import edge.b", "edge/b.py": "import edge.a"})) == []
+    assert cycles(parse({"edge/a.py": "if TYPE_CHECKING:\n    import edge.b", "edge/b.py": "import edge.a"})) == []
