@@ -62,10 +62,10 @@ def speech_over_pink_noise(path: Path, seconds: float, rate: int) -> None:
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20))
     pink = np.fft.irfft(spectrum, count)
     sound = pink * _level(_NOISE_DB) / pink.std()
-    said = _speech(rate)
-    said *= _level(_SPEECH_DB) / said.std()
-    for start in range(0, count - len(said), 2 * len(said)):
-        sound[start : start + len(said)] += said
+    speech = _speech(rate)
+    speech *= _level(_SPEECH_DB) / speech.std()
+    for start in range(0, count - len(speech), 2 * len(speech)):
+        sound[start : start + len(speech)] += speech
     soundfile.write(path, (np.clip(sound, -1, 1) * 32_767).astype(np.int16), rate, subtype="PCM_16")
 
 

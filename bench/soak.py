@@ -82,14 +82,14 @@ def _soak_query_service(folder: Path, minutes: float) -> None:
     with running_node(data, *ways) as node:
         settings = load(data, environ={})
         wait_until(lambda: node.query("--last", "1m")["intervals"], "it answers", 30)
-        pid, end, told = node.processes()["query-service"], time.monotonic() + 60 * minutes, 0.0
+        pid, end, printed_at = node.processes()["query-service"], time.monotonic() + 60 * minutes, 0.0
         while time.monotonic() < end:
             for via in _VIAS:
                 now = time.time_ns() // 1000
                 api.query(settings, via, start=Instant(now - _TEN_MINUTES), end=Instant(now))
                 asked += 1
-            if time.monotonic() >= told + 30:
-                told = time.monotonic()
+            if time.monotonic() >= printed_at + 30:
+                printed_at = time.monotonic()
                 _tell(pid, f"{asked} questions")
 
 

@@ -113,8 +113,8 @@ def test_documented_mqtt_5_requests_get_the_documented_responses(
 ) -> None:
     done = run(line, node[1])
     assert done.returncode == 0, done.stderr
-    told, written = json.loads(done.stdout), json.loads(output)
-    assert told | {"id": ""} == written | {"id": ""}
+    received, written = json.loads(done.stdout), json.loads(output)
+    assert received | {"id": ""} == written | {"id": ""}
 
 
 def test_every_topic_and_verb_has_a_documented_command_line() -> None:

@@ -274,12 +274,12 @@ def expected_state(history: History, moment: int) -> tuple[str, ...]:
     for chunk, place in history.places:
         if place != "aside" and chunk.started_at <= moment < chunk.ended_at:
             rank = (not chunk.uncertain, ordinals[chunk.stream_id], chunk.seq)
-            told = {"quiet": "expired", "erased": "expired", "both": "recorded", "stored": "recorded"}.get(
+            shown = {"quiet": "expired", "erased": "expired", "both": "recorded", "stored": "recorded"}.get(
                 place, "pending"
             )
-            cause = (place,) if told == "expired" else ()
+            cause = (place,) if shown == "expired" else ()
             if best is None or rank > best[0]:
-                best = (rank, (told, chunk.chunk_id, *cause))
+                best = (rank, (shown, chunk.chunk_id, *cause))
     state = history.state
     if state.stream_id is not None and state.knot is not None and history.flushed_at is not None:
         stream = next(s for s in history.streams if s.stream_id == state.stream_id)
@@ -306,12 +306,12 @@ def expected_state(history: History, moment: int) -> tuple[str, ...]:
 
 
 def _reported_holes(history: History) -> list[Hole]:
-    told = [*history.holes, *history.state.holes]
+    reported = [*history.holes, *history.state.holes]
     for chunk, _ in history.places:
-        told += chunk.before
+        reported += chunk.before
     if history.state.open_hole is not None:
-        told.append(Hole(history.state.open_hole.cause, history.state.open_hole.from_, history.now))
+        reported.append(Hole(history.state.open_hole.cause, history.state.open_hole.from_, history.now))
     for stream in history.streams:
         if stream.stream_id == history.state.stream_id:
-            told += stream.before
-    return told
+            reported += stream.before
+    return reported

@@ -49,8 +49,8 @@ def test_a_deletion_in_progress_does_not_remove_a_recommitted_plan(node: Stepped
     node.end(problem=StoreUnreachable("down"))
     node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
     again = node.restart()
-    doomed = again.catalog.archive_records.pending_deletion()[0]
-    again.worker.submit(Delete(doomed))
+    pending = again.catalog.archive_records.pending_deletion()[0]
+    again.worker.submit(Delete(pending))
     again.turn()  # plans, while the worker deletes
     again.end()
     again.run_until(lambda: again.worker.job is not None, "the next job")

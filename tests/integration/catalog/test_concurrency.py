@@ -108,13 +108,13 @@ def test_a_killed_writer_loses_no_committed_chunk(path: Path, reader: CatalogRea
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        told = [int(writer.stdout.readline()) for _ in range(100)]
-        while len(told) < 200:  # read all the while
-            told.append(int(writer.stdout.readline()))
-            assert _known_in_the_end(reader, {make_chunk(told[-1], b"x").chunk_id})
+        reported = [int(writer.stdout.readline()) for _ in range(100)]
+        while len(reported) < 200:  # read all the while
+            reported.append(int(writer.stdout.readline()))
+            assert _known_in_the_end(reader, {make_chunk(reported[-1], b"x").chunk_id})
         writer.kill()
-        told += [int(line) for line in writer.stdout if line.endswith("\n")]
+        reported += [int(line) for line in writer.stdout if line.endswith("\n")]
         writer.wait()
         writer.stdout.close()
-        ids = {make_chunk(seq, b"x").chunk_id for seq in told}
+        ids = {make_chunk(seq, b"x").chunk_id for seq in reported}
         assert _known_in_the_end(reader, ids) == ids

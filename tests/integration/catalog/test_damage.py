@@ -103,15 +103,15 @@ def _known(path: Path) -> set[str]:
 def test_a_catalog_with_a_damaged_row_is_set_aside_and_rebuilt(settings: Settings, path: Path, at_start: bool) -> None:
     folder = settings.recorder.record_path
     files = fill_spool(folder, 2)
-    asked = replace(settings, recorder=replace(settings.recorder, keep="sounds"))  # looks at every manifest
-    asked = replace(asked, thresholds=Thresholds(records_count=0, sound_level=-10.0))
+    chosen = replace(settings, recorder=replace(settings.recorder, keep="sounds"))  # looks at every manifest
+    chosen = replace(chosen, thresholds=Thresholds(records_count=0, sound_level=-10.0))
     change_holds(path, lambda holds: holds.added(FIRST, LAST))  # so that all waits for ever
     with contextlib.ExitStack() as stack:
         if at_start:
             with contextlib.closing(Catalog(path)) as catalog:
                 Intake(Spool(folder, "porch"), catalog).rescan()
             _flip(path, "chunks", "manifest")
-        stack.enter_context(running_archiver(asked))
+        stack.enter_context(running_archiver(chosen))
         if not at_start:
             wait_until(lambda: _known(path) == files.keys(), "all is known")
             _flip(path, "chunks", "manifest")

@@ -113,4 +113,4 @@ def test_the_first_schema_is_upgraded(tmp_path: Path) -> None:
         assert (archive.archive_id, archive.gone) == (archive_id, None)
         catalog.plans.mark_uploaded(archive_id, "0" * 64, Instant(2))
         catalog.deletions.expire_archive(archive_id)
-        assert [doomed.archive_id for doomed in catalog.archive_records.pending_deletion()] == [archive_id]
+        assert [pending.archive_id for pending in catalog.archive_records.pending_deletion()] == [archive_id]

@@ -85,6 +85,6 @@ async def test_the_event_queue_is_bounded_and_keeps_the_newest_events() -> None:
             while True:
                 taken.append(await feed.next())
     assert len(taken) == 200
-    sounds = [wire.decode(told.data, SoundHeard).lafmax for told in taken if told.name == "recorder/sound"]
+    sounds = [wire.decode(event.data, SoundHeard).lafmax for event in taken if event.name == "recorder/sound"]
     assert sounds == [float(number) for number in range(1_000 - len(sounds), 1_000)]
-    assert [json.loads(told.data)["state"] for told in taken if told.name == "recorder/state"] in ([], ["recording"])
+    assert [json.loads(event.data)["state"] for event in taken if event.name == "recorder/state"] in ([], ["recording"])

@@ -20,10 +20,10 @@ from tests.support.wait import DEADLINE
 
 
 def test_every_node_answers_a_query_to_the_fleet(fleet: Settings) -> None:
-    told = api.query_all(fleet, start=START, end=END)
-    assert (sorted(told.answers), told.refused, told.silent) == (["porch", "shed"], {}, ())
+    result = api.query_all(fleet, start=START, end=END)
+    assert (sorted(result.answers), result.refused, result.silent) == (["porch", "shed"], {}, ())
     for name, chunks in (("porch", 5), ("shed", 3)):
-        answer = told.answers[name]
+        answer = result.answers[name]
         assert isinstance(answer, CoverageAnswer)
         assert answer.node == name
         assert sum(type(interval).__name__ == "Pending" for interval in answer.intervals) == chunks
@@ -39,9 +39,12 @@ def test_pages_of_a_fleet_query_are_joined_per_node(fleet: Settings) -> None:
 
 
 def test_a_fleet_query_returns_each_nodes_refusal(fleet: Settings) -> None:
-    told = api.query_all(fleet, start=END, end=START)
-    assert not told.answers
-    assert {name: error.code for name, error in told.refused.items()} == {"porch": "bad_request", "shed": "bad_request"}
+    result = api.query_all(fleet, start=END, end=START)
+    assert not result.answers
+    assert {name: error.code for name, error in result.refused.items()} == {
+        "porch": "bad_request",
+        "shed": "bad_request",
+    }
 
 
 def test_a_fleet_query_names_the_node_that_did_not_answer(fleet: Settings) -> None:
@@ -53,8 +56,8 @@ def test_a_fleet_query_names_the_node_that_did_not_answer(fleet: Settings) -> No
         try:
             async with api.connect_fleet(fleet) as door:
                 async with asyncio.timeout(DEADLINE):
-                    told = await api.query_fleet(door, Request(id=new_id(), type="status"), 5)
-                assert (sorted(told.answers), told.silent) == (["porch", "shed"], ("attic",))
+                    result = await api.query_fleet(door, Request(id=new_id(), type="status"), 5)
+                assert (sorted(result.answers), result.silent) == (["porch", "shed"], ("attic",))
         finally:
             await link.close()
 
@@ -64,5 +67,5 @@ def test_a_fleet_query_names_the_node_that_did_not_answer(fleet: Settings) -> No
 def test_a_fleet_query_without_nodes_returns_no_answers_and_no_error() -> None:
     with server_in_thread() as server:
         settings = Settings(ably=replace(Settings().ably, api_key=server.api_key, endpoint=server.endpoint))
-        told = api.query_all(settings, type="status", timeout=DEADLINE)
-        assert (told.answers, told.refused, told.silent) == ({}, {}, ())
+        result = api.query_all(settings, type="status", timeout=DEADLINE)
+        assert (result.answers, result.refused, result.silent) == ({}, {}, ())

@@ -51,13 +51,15 @@ def test_the_token_command_prints_a_token_that_can_query(fleet: Settings, tmp_pa
     assert token not in made.stderr
     assert f"only valid on this machine, with --set ably.endpoint={fleet.ably.endpoint}" in made.stderr
     span = ["--from", str(START), "--to", str(END)]
-    asked = run_imhearing("query", "--via", "ably", "--node", "all", "--json", *span, *here, IMHEARING_ABLY_TOKEN=token)
-    assert asked.returncode == 0, asked.stderr
-    assert sorted(json.loads(asked.stdout)["answers"]) == ["porch", "shed"]
+    queried = run_imhearing(
+        "query", "--via", "ably", "--node", "all", "--json", *span, *here, IMHEARING_ABLY_TOKEN=token
+    )
+    assert queried.returncode == 0, queried.stderr
+    assert sorted(json.loads(queried.stdout)["answers"]) == ["porch", "shed"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--client", "*"], 2, "client id '*'"),
         (["--client", "a b"], 2, "client id"),
@@ -68,11 +70,11 @@ def test_the_token_command_prints_a_token_that_can_query(fleet: Settings, tmp_pa
     ],
 )
 def test_the_token_command_rejects_invalid_clients_and_lifetimes(
-    arguments: list[str], code: int, said: str, tmp_path: Path
+    arguments: list[str], code: int, message: str, tmp_path: Path
 ) -> None:
     done = run_imhearing("token", *arguments, "--data", str(tmp_path), IMHEARING_ABLY_API_KEY="app.key:secret")
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "secret" not in done.stderr
 
 
@@ -99,17 +101,17 @@ async def test_a_nodes_expiring_token_is_renewed_repeatedly_on_the_open_connecti
         connection = link._client.connection.connection_manager.connection_id
         keeping = asyncio.create_task(link.keep())
         async with realtime.client(server, "ann") as ann:
-            asked = 0
+            sent = 0
             while len(made) < 6:
                 assert not keeping.done(), keeping.exception()
                 await ann.channels.get("imhearing:requests:porch").publish("query", b"{}")
-                asked += 1
+                sent += 1
                 await asyncio.sleep(0.3)
             async with asyncio.timeout(DEADLINE):
-                while len(heard) < asked:
+                while len(heard) < sent:
                     await asyncio.sleep(0.02)
         assert link._client.connection.connection_manager.connection_id == connection
-        assert len(heard) == asked
+        assert len(heard) == sent
         keeping.cancel()
         await link.close()
 
@@ -165,8 +167,8 @@ def test_an_outage_does_not_flood_the_log_with_tracebacks(caplog: pytest.LogCapt
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
-    told = [record for record in caplog.records if record.name == "asyncio"]
-    assert ["a fault of our own" in (record.exc_text or str(record.exc_info)) for record in told] == [True]
+    tracebacks = [record for record in caplog.records if record.name == "asyncio"]
+    assert ["a fault of our own" in (record.exc_text or str(record.exc_info)) for record in tracebacks] == [True]
 
 
 def test_a_malformed_token_is_refused_before_anything_is_sent() -> None:

@@ -62,8 +62,8 @@ class Porch(NamedTuple):
 
     def records(self, state: str = "recording") -> None:
         until = UNTIL if state == "paused" else None
-        told = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
-        self.spool.state.write(told)
+        recorder_state = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
+        self.spool.state.write(recorder_state)
 
     def finishes_chunk(self, number: int, sounds: tuple[SoundSpan, ...] = (), gap: int = 0) -> Instant:
         """A chunk of one second that ends now, after a hole of `gap` µs; when it begins."""
@@ -203,9 +203,9 @@ def test_status_works_through_every_door(
         assert "node      porch" in done.stdout
         assert ("recorder      OFFLINE" in done.stdout) == (via == "mqtt")  # of services a broker alone knows
     porch.records("paused")
-    told = run(porch, elsewhere, "status", "--via", "http", "--json")
-    assert told.returncode == 1
-    assert json.loads(told.stdout)["recording"] is False
+    done = run(porch, elsewhere, "status", "--via", "http", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["recording"] is False
     assert run(porch, elsewhere, "status", "--via", "ably", "--node", "all").returncode == 1
     wrong = run(porch, elsewhere, "status", "--via", "http", "--node", "all")
     assert (wrong.returncode, "only Ably reaches every node" in wrong.stderr) == (2, True)
@@ -266,13 +266,13 @@ def test_watching_a_node_unknown_to_the_broker_prints_a_hint(
         deadline.start()
         try:
             assert watching.stderr is not None
-            said = [watching.stderr.readline() for _ in range(2)]
+            lines = [watching.stderr.readline() for _ in range(2)]
         finally:
             deadline.cancel()
             watching.send_signal(2)
         assert watching.wait(DEADLINE) == 130
-    assert said[0] == "watching attic; Ctrl-C ends\n"
-    assert "the broker has nothing from attic; is it running, and is the name right?" in said[1]
+    assert lines[0] == "watching attic; Ctrl-C ends\n"
+    assert "the broker has nothing from attic; is it running, and is the name right?" in lines[1]
 
 
 class Namesakes:

@@ -93,7 +93,7 @@ def test_the_input_gain_is_shown_and_can_be_set(room: VirtualMicrophone, tmp_pat
 
 
 def test_the_capture_gain_of_a_usb_card_is_parsed() -> None:
-    told = """\
+    output = """\
 Simple mixer control 'Speaker',0
   Capabilities: pvolume pswitch
   Front Left: Playback 20 [54%] [-17.00dB] [on]
@@ -102,7 +102,7 @@ Simple mixer control 'Mic',0
   Limits: Playback 0 - 32 Capture 0 - 35
   Mono: Playback 16 [50%] [-8.00dB] [off] Capture 25 [71%] [13.00dB] [off]
 """
-    found = gain.preferred(list(gain.controls(told)))
+    found = gain.preferred(list(gain.controls(output)))
     assert found == gain.Gain("'Mic',0", 71, 13.0, False)
     assert str(found) == "gain 71 % (+13.0 dB), switched off"
     assert list(gain.controls("")) == []

@@ -115,11 +115,11 @@ def test_malformed_messages_over_ably_get_one_clear_answer(data: Any, request_id
 
 def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
     async def run() -> None:
-        asked = []
+        computed = []
 
         async def answer(request: Request) -> Answer:
-            asked.append(request.id)
-            return refusal(request.id, "porch", "encrypted", f"made {len(asked)} times")
+            computed.append(request.id)
+            return refusal(request.id, "porch", "encrypted", f"made {len(computed)} times")
 
         async with running_server() as server, fake_ably_door(server, answer), raw_client(server, "visitor") as raw:
             await raw.send(request_body("again"))
@@ -127,7 +127,7 @@ def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
             await raw.send(request_body("again"))
             await raw.until(2)
             assert raw.raw[0] == raw.raw[1]
-            assert asked == ["again"]
+            assert computed == ["again"]
             await raw.send(request_body("again", limit=7))
             last = (await raw.until(3))[-1]
             assert isinstance(last, ErrorAnswer)

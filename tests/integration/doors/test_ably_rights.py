@@ -182,8 +182,8 @@ async def test_a_client_ignores_an_answer_in_another_nodes_name() -> None:
             replies = shed.channels.get(f"imhearing:replies:{message.client_id}")
             request = wire.decode(message.data, dict[str, Any])
             nameless = ErrorAnswer(id=request["id"], error=ErrorBody("internal", "from nobody"))
-            for told in (status(request, "porch"), nameless, status(request, "shed")):
-                await replies.publish("answer", wire.encode(told))
+            for reply in (status(request, "porch"), nameless, status(request, "shed")):
+                await replies.publish("answer", wire.encode(reply))
 
         for name in ("all", "shed"):
             await shed.channels.get(f"imhearing:requests:{name}").subscribe(answer)
@@ -193,10 +193,10 @@ async def test_a_client_ignores_an_answer_in_another_nodes_name() -> None:
         await ann.open()
         try:
             heard = await ann.query_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
-            assert {name: getattr(told, "version", "") for name, told in heard.items()} == {"shed": "said by shed"}
-            told = await ann.query(Request(id=new_id(), type="status"), DEADLINE)
-            assert isinstance(told, StatusAnswer)
-            assert told.node == "shed"
+            assert {name: getattr(reply, "version", "") for name, reply in heard.items()} == {"shed": "said by shed"}
+            reply = await ann.query(Request(id=new_id(), type="status"), DEADLINE)
+            assert isinstance(reply, StatusAnswer)
+            assert reply.node == "shed"
         finally:
             await ann.close()
 

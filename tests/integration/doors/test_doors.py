@@ -56,8 +56,8 @@ def test_invalid_cursors_and_those_of_another_query_are_refused(node: NodeWithDo
             page = await door.query(Request(id=new_id(), from_=START, to=END, limit=1), 10)
             assert isinstance(page, CoverageAnswer)
             for cursor in ("made-up", "", "x" * 512, "%%%", page.next):
-                asked = Request(id=new_id(), from_=Instant(START + 1), to=END, cursor=cursor)
-                refused = await door.query(asked, 10)
+                request = Request(id=new_id(), from_=Instant(START + 1), to=END, cursor=cursor)
+                refused = await door.query(request, 10)
                 assert isinstance(refused, ErrorAnswer)
                 assert (refused.error.code, refused.error.field) == ("bad_request", "cursor")
 
@@ -67,12 +67,12 @@ def test_invalid_cursors_and_those_of_another_query_are_refused(node: NodeWithDo
 def test_status_shows_until_when_a_pause_lasts(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=0)
     until = Instant(END + 600 * SECOND)
-    told = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
-    made.spool.state.write(told)
+    state = SpoolState(state="paused", since=END, until=until, boot_id="a", ordinal=1)
+    made.spool.state.write(state)
     answer = api.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert (answer.recorder.state, answer.recorder.until) == ("paused", until)
-    made.spool.state.write(replace(told, state="stopped", until=None))
+    made.spool.state.write(replace(state, state="stopped", until=None))
     answer = api.query(made.settings, "local", type="status")
     assert isinstance(answer, StatusAnswer)
     assert answer.recorder.until is None
@@ -83,8 +83,8 @@ def test_concurrent_queries_each_get_their_own_answer(node: NodeWithDoors, via: 
     async def run() -> None:
         async with api.connect(node.settings, via) as door:
             starts = [Instant(START + number * 1_000) for number in range(12)]
-            asked = [query_node(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
-            answers = await asyncio.gather(*asked)
+            queries = [query_node(door, Request(id=new_id(), from_=start, to=END)) for start in starts]
+            answers = await asyncio.gather(*queries)
             assert [answer.from_ for answer in answers if isinstance(answer, CoverageAnswer)] == starts
 
     asyncio.run(run())

@@ -127,19 +127,19 @@ async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureF
 
 
 def test_a_repeated_fault_is_logged_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = http_listener.OncePer(60)
-    assert [told.now() for _ in range(3)] == [True, False, False]
+    limiter = http_listener.OncePer(60)
+    assert [limiter.now() for _ in range(3)] == [True, False, False]
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert told.now()
+    assert limiter.now()
 
 
 @in_loop
 async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> None:
-    asked: list[Request] = []
+    processed: list[Request] = []
 
     async def answer(request: Request) -> Answer:
-        asked.append(request)
+        processed.append(request)
         return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
 
     async with fake_http_door(Http(), answer) as url:
@@ -163,7 +163,7 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
             assert (status, json.loads(body)["error"]["code"]) == (415, "bad_request")
         clip = f"{url}/clip?from={at(0)}&to={at(1)}"
         assert (await asyncio.to_thread(http_request, clip))[0] == 404
-        assert asked == []
+        assert processed == []
 
         own: list[dict[str, str]] = [
             {},
@@ -176,7 +176,7 @@ async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> Non
             assert (await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, (
                 headers
             )
-        assert len(asked) == len(own)
+        assert len(processed) == len(own)
 
 
 @in_loop
@@ -265,10 +265,10 @@ UNFIT: dict[str, list[tuple[tuple[Interval, ...], str | None]]] = {
 
 
 def unfit(name: str) -> MadeUp:
-    told = UNFIT[name]
+    pages = UNFIT[name]
 
     def answer(request: Request, number: int) -> Answer:
-        intervals, cursor = told[number % len(told)]
+        intervals, cursor = pages[number % len(pages)]
         return coverage(request, intervals, f"{cursor}{number}" if cursor and "new cursors" in name else cursor)
 
     return MadeUp(answer)
@@ -284,21 +284,21 @@ async def test_coverage_that_does_not_match_the_query_is_rejected(name: str, tmp
         await query_node(unfit(name), question)
     with pytest.raises(DoorError, match="node porch"):
         await fetch_sound(unfit(name), at(0), at(2), tmp_path / "heard.flac")
-    told = await query_fleet(unfit(name), question)
-    assert (told.answers, list(told.refused)) == ({}, ["porch"])
+    result = await query_fleet(unfit(name), question)
+    assert (result.answers, list(result.refused)) == ({}, ["porch"])
 
 
 @in_loop
 async def test_coverage_pages_that_match_the_query_are_accepted() -> None:
-    told: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
+    pages: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
     question = Request(id="x", from_=at(0), to=at(2))
-    answer = await query_node(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    answer = await query_node(MadeUp(lambda request, number: coverage(request, *pages[number])), question)
     assert isinstance(answer, CoverageAnswer)
     assert answer.intervals == (gap(0, 1), gap(1, 1.5), gap(1.5, 2))
-    fleet = await query_fleet(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    fleet = await query_fleet(MadeUp(lambda request, number: coverage(request, *pages[number])), question)
     assert fleet.answers["porch"] == replace(answer, id=fleet.answers["porch"].id)
     rest = replace(question, cursor="a")
-    answer = await query_node(MadeUp(lambda request, _number: coverage(request, *told[1])), rest)
+    answer = await query_node(MadeUp(lambda request, _number: coverage(request, *pages[1])), rest)
     assert isinstance(answer, CoverageAnswer)
     assert len(answer.intervals) == 2
 

@@ -56,15 +56,15 @@ def test_presigned_links_are_sent_over_mqtt_only_on_request() -> None:
         request = read_request(text, "porch", urls=urls)
         assert isinstance(request, Request)
         assert request.urls is urls
-    asked = read_request(text.replace('"x"', '"x", "urls": true'), "porch", urls=False)
-    assert isinstance(asked, Request)
-    assert asked.urls
+    request = read_request(text.replace('"x"', '"x", "urls": true'), "porch", urls=False)
+    assert isinstance(request, Request)
+    assert request.urls
 
 
 def test_an_unreachable_broker_and_a_missing_node_are_reported(node: NodeWithDoors) -> None:
-    gone = replace(node.settings, mqtt=Mqtt(host="127.0.0.1", port=ports.choose(None)))
+    unreachable = replace(node.settings, mqtt=Mqtt(host="127.0.0.1", port=ports.choose(None)))
     with pytest.raises(DoorError, match="cannot connect to the MQTT broker"):
-        api.query(gone, "mqtt", type="status", timeout=1)
+        api.query(unreachable, "mqtt", type="status", timeout=1)
     with pytest.raises(DoorError, match="node attic gave no answer"):
         api.query(node.settings, "mqtt", type="status", node="attic", timeout=3)
     with pytest.raises(ConfigError, match=r"\[mqtt\] host"):

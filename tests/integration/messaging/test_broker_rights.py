@@ -139,13 +139,13 @@ def test_the_network_listener_accepts_only_tls(broker: SecureBroker) -> None:
 
 def test_broker_secrets_are_private_and_survive_another_broker_setup(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
-    told = set_up(folder, "porch", "--name", "192.168.1.20")
+    output = set_up(folder, "porch", "--name", "192.168.1.20")
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in ("passwords", "server.key", "ca.key", "mqtt.ini"):
         assert not stat.S_IMODE((folder / name).stat().st_mode) & stat.S_IRWXO, name
     for name in ("mosquitto.conf", "ca.crt", "server.crt"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644, name
-    password = next(line for line in told.splitlines() if line.startswith("Password:")).split()[1]
+    password = next(line for line in output.splitlines() if line.startswith("Password:")).split()[1]
     assert password not in (folder / "passwords").read_text()
     again = set_up(folder, "porch")
     assert password not in again

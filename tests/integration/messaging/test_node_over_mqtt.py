@@ -90,8 +90,8 @@ def order(client: Client, verb: str, **fields: Any) -> Response:
     client.publish(f"{OWN}/request/{verb}", json.dumps(fields))
 
     def answers() -> list[Response]:
-        told = [wire.decode(each.payload, Response) for each in client.messages_on(topic)[count:]]
-        return [answer for answer in told if answer.id == fields["id"]]
+        responses = [wire.decode(each.payload, Response) for each in client.messages_on(topic)[count:]]
+        return [answer for answer in responses if answer.id == fields["id"]]
 
     return wait_until(answers, f"{verb} is answered")[0]
 
@@ -102,8 +102,8 @@ def order(client: Client, verb: str, **fields: Any) -> Response:
 def test_pause_and_resume_commands_change_the_recorder_state(heard: Client, settings: Settings) -> None:
     answer = ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=600))
     wait_until(lambda: state(heard) == "paused", "it is paused")
-    told = wire.decode(heard.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
-    assert str(told.until) == answer["until"]
+    published = wire.decode(heard.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
+    assert str(published.until) == answer["until"]
     assert ask(settings.mqtt, "porch", Resume(id=new_id())) == {}
     wait_until(lambda: state(heard) == "recording", "it records again")
 
@@ -140,8 +140,8 @@ def test_a_limit_set_by_command_applies_and_is_saved(heard: Client, settings: Se
     answer = ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=250))
     assert answer["storage_usage"] == 250
     assert answer["records_count"] == 3
-    told = heard.wait_for_message(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
-    assert wire.decode(told.payload, LimitsSet).storage_usage == 250
+    published = heard.wait_for_message(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
+    assert wire.decode(published.payload, LimitsSet).storage_usage == 250
     assert json.loads((settings.recorder.record_path / "settings.json").read_bytes())["storage_usage"] == 250
 
 

@@ -80,9 +80,9 @@ def test_a_crash_leaves_a_recovered_chunk_and_a_gap_with_cause_crash(rig: Rig) -
     assert 0 <= lost < 4_096
     assert [chunk.recovered for chunk in chunks] == [False, False, True, False]
     assert chunks[2].end_reason == "crash"
-    [told] = rig.holes()
-    assert (told.cause, told.to) == ("crash", at(9.6))
-    assert told.from_ == chunks[2].ended_at
+    [gap] = rig.holes()
+    assert (gap.cause, gap.to) == ("crash", at(9.6))
+    assert gap.from_ == chunks[2].ended_at
     sound = np.concatenate(rig.played)
     recorded = rig.sound()
     kept = len(recorded) - RATE
@@ -126,10 +126,10 @@ def test_a_lost_device_is_announced_and_leaves_a_gap_with_cause_device_lost(rig:
 
 def test_samples_lost_by_the_driver_leave_a_gap_with_cause_overrun(rig: Rig) -> None:
     rig.run(5, lambda: rig.clock.advance(3), 5)
-    [told] = rig.holes()
-    assert told.cause == "overrun"
-    assert abs(told.to - told.from_ - 3_000_000) < 60_000
-    assert abs(told.from_ - at(5)) < 60_000
+    [gap] = rig.holes()
+    assert gap.cause == "overrun"
+    assert abs(gap.to - gap.from_ - 3_000_000) < 60_000
+    assert abs(gap.from_ - at(5)) < 60_000
     assert is_all_there(rig)
 
 
@@ -158,7 +158,7 @@ def test_blocks_held_back_when_a_pause_begins_are_discarded(rig: Rig) -> None:
     rig.run(2, lambda: rig.clock.advance(3), 0.5, pause, 1, waits=[resume])
     assert len(rig.manifests()) == 3
     assert np.array_equal(rig.sound(), np.concatenate(rig.played[:40] + rig.played[51:]))
-    assert [told.cause for told in rig.holes()] == ["paused"]
+    assert [gap.cause for gap in rig.holes()] == ["paused"]
 
 
 def test_a_pause_survives_a_restart_and_ends_at_its_deadline(rig: Rig) -> None:
@@ -185,8 +185,8 @@ def test_a_new_stream_continues_when_sequence_numbers_run_out(rig: Rig) -> None:
     assert len({chunk.stream_id for chunk in chunks}) == 4
     assert is_all_there(rig)
     assert rig.holes() == []
-    told = spans(rig)
-    assert [end for _, end in told[:-1]] == [begin for begin, _ in told[1:]]
+    times = spans(rig)
+    assert [end for _, end in times[:-1]] == [begin for begin, _ in times[1:]]
 
 
 # limits
@@ -271,7 +271,7 @@ def test_a_clock_set_by_hand_moves_the_boots_streams_and_leaves_them_uncertain(t
     rig.clock.step_by(2 * DAY)
     rig.run(1)
     assert spans(rig)[0] == (3 * HOUR, 3 * HOUR + 1)
-    assert [told.cause for told in rig.holes()] == ["restart"]
+    assert [gap.cause for gap in rig.holes()] == ["restart"]
 
 
 def test_the_saved_stream_position_uses_the_corrected_time(tmp_path: Path) -> None:
@@ -319,8 +319,8 @@ def test_a_jump_of_a_synchronised_clock_begins_a_new_stream(rig: Rig) -> None:
     assert is_all_there(rig)
     assert spans(rig)[0] == (0, 1)
     assert spans(rig)[-1][1] == pytest.approx(HOUR + 4)
-    [told] = rig.holes()
-    assert told.cause == "unknown"
+    [gap] = rig.holes()
+    assert gap.cause == "unknown"
     ends = [chunk.end_reason for chunk in rig.manifests()]
     assert ends.count("rotated") == 1
 
@@ -335,10 +335,10 @@ def test_setting_the_clock_does_not_shorten_a_pause(rig: Rig) -> None:
 def test_a_full_disk_is_announced_once_while_free_space_fluctuates(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([10**9] * 4 + list(range(15_000_000, 35_000_000, 777_777)))
 
-    def told() -> int:
+    def free_bytes() -> int:
         return next(free, 10**9)
 
-    monkeypatch.setattr(rig.spool.disk, "free_bytes", told)
+    monkeypatch.setattr(rig.spool.disk, "free_bytes", free_bytes)
     monkeypatch.setattr(rig.spool.disk, "total_bytes", lambda: 10**10)
     rig.tuning = Tuning(disk_check=0.0)
     rig.run(1, 1)

@@ -209,12 +209,12 @@ def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memo
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")],
     ids=["none", "one is none", "private"],  # the keys are new in every process
 )
-def test_invalid_recipients_are_reported_without_showing_a_private_key(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_invalid_recipients_are_reported_without_showing_a_private_key(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         checked_recipients(text)
     assert str(KEY)[:30] not in str(caught.value)
 
@@ -350,8 +350,8 @@ def test_a_recovery_waiting_for_free_space_is_reported_accurately(
         node = Responder("porch", FactReader(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
         answer = node.answer(Request(id="a", from_=START, to=now))
     assert isinstance(answer, CoverageAnswer)
-    told = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
-    assert told == [("recording", flushed, None), ("gap", now, "disk_full")]
+    states = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
+    assert states == [("recording", flushed, None), ("gap", now, "disk_full")]
     rig.run(1)
     assert [hole.cause for hole in rig.holes()] == ["disk_full"]
 

@@ -132,12 +132,12 @@ def test_temporary_download_errors_are_retried(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_download_resumes_where_it_stopped(tmp_path: Path) -> None:
-    asked = []
+    ranges = []
 
     async def breaking(request: web.Request) -> web.StreamResponse:
         """The line breaks four times, each time after 300 bytes more."""
-        asked.append(request.headers["Range"])
-        if len(asked) > 4:
+        ranges.append(request.headers["Range"])
+        if len(ranges) > 4:
             return await ranged(request)
         response = web.StreamResponse(status=206, headers={"Content-Length": str(len(DATA[request.http_range]))})
         await response.prepare(request)
@@ -149,19 +149,19 @@ def test_an_interrupted_download_resumes_where_it_stopped(tmp_path: Path) -> Non
 
     assert get(breaking, tmp_path / "a") == len(MEMBER)
     assert (tmp_path / "a").read_bytes() == MEMBER
-    assert asked == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
+    assert ranges == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
 
 
 def test_a_damaged_download_is_repeated_from_its_start(tmp_path: Path) -> None:
-    asked = []
+    ranges = []
 
     async def damaging(request: web.Request) -> web.Response:
-        asked.append(request.headers["Range"])
-        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(asked) == 1 else await ranged(request)
+        ranges.append(request.headers["Range"])
+        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(ranges) == 1 else await ranged(request)
 
     assert get(damaging, tmp_path / "a") == 2 * len(MEMBER)
     assert (tmp_path / "a").read_bytes() == MEMBER
-    assert asked == ["bytes=1000-2999"] * 2
+    assert ranges == ["bytes=1000-2999"] * 2
 
 
 def test_a_download_that_receives_nothing_is_given_up_after_three_attempts(tmp_path: Path) -> None:
@@ -201,15 +201,15 @@ def test_only_http_links_are_followed(tmp_path: Path, url: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_from_the_store_are_not_followed(tmp_path: Path, status: int) -> None:
-    asked = []
+    paths = []
 
     async def elsewhere(request: web.Request) -> web.Response:
-        asked.append(request.path_qs)
+        paths.append(request.path_qs)
         return web.Response(status=status, headers={"Location": "/archive.zip?internal=1"})
 
     with pytest.raises(FetchError, match=rf"a\.flac: the store sends elsewhere \({status}\)"):
         get(elsewhere, tmp_path / "a")
-    assert asked == ["/archive.zip"]
+    assert paths == ["/archive.zip"]
 
 
 def test_a_member_name_with_line_breaks_stays_on_one_line(tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def test_the_export_command_writes_files_and_reports_them(
     assert "2 files, porch_20260303_220004.wav to porch_20260303_220005.wav" in capsys.readouterr().err
     args.json = True
     assert command.run(args) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(file["path"]).parent for file in told["files"]] == [tmp_path / "out"] * 2
+    output = json.loads(capsys.readouterr().out)
+    assert [Path(file["path"]).parent for file in output["files"]] == [tmp_path / "out"] * 2
     args.export = tmp_path / "nowhere"
     with pytest.raises(UsageError, match="mkdir"):
         command.run(args)

@@ -94,8 +94,8 @@ def sound_pages(node: Node, request: Request) -> Iterator[SoundsAnswer]:
         request = replace(request, cursor=answer.next)
 
 
-def sounds(node: Node, **asked: object) -> list[Sound]:
-    values = {"id": "sounds-1", "type": "sounds", "from_": at(0), "to": at(1_000), **asked}
+def sounds(node: Node, **changes: object) -> list[Sound]:
+    values = {"id": "sounds-1", "type": "sounds", "from_": at(0), "to": at(1_000), **changes}
     return [sound for page in sound_pages(node, Request(**values)) for sound in page.sounds]  # type: ignore[arg-type]
 
 
@@ -108,10 +108,10 @@ def test_every_sound_is_listed_once_in_order(
     expected = [(start, span) for start, span in node.sounds if min_level is None or span.lafmax >= min_level]
     if order == "loudest":
         expected.sort(key=lambda item: (-item[1].lafmax, item[0], item[1].sound_id))
-    told = sounds(node, order=order, min_level=min_level, limit=limit)
-    assert [sound.sound_id for sound in told] == [span.sound_id for _, span in expected]
-    assert [sound.from_ for sound in told] == [start for start, _ in expected]
-    assert len(told) > 90
+    found = sounds(node, order=order, min_level=min_level, limit=limit)
+    assert [sound.sound_id for sound in found] == [span.sound_id for _, span in expected]
+    assert [sound.from_ for sound in found] == [start for start, _ in expected]
+    assert len(found) > 90
 
 
 def test_a_sound_contains_the_place_of_its_audio(node: Node) -> None:
@@ -122,8 +122,8 @@ def test_a_sound_contains_the_place_of_its_audio(node: Node) -> None:
 
 
 def test_sounds_are_limited_to_the_requested_range(node: Node) -> None:
-    told = sounds(node, order="time", from_=at(100), to=at(400))
-    assert [s.sound_id for s in told] == [span.sound_id for start, span in node.sounds if at(100) <= start < at(400)]
+    found = sounds(node, order="time", from_=at(100), to=at(400))
+    assert [s.sound_id for s in found] == [span.sound_id for start, span in node.sounds if at(100) <= start < at(400)]
 
 
 def test_a_sound_across_two_chunks_is_joined_from_catalog_and_spool(node: Node, tmp_path: Path) -> None:
@@ -136,20 +136,20 @@ def test_a_sound_across_two_chunks_is_joined_from_catalog_and_spool(node: Node, 
     last = make_chunk(COUNT + 1, b"x", seconds=CHUNK, sounds=(ended,))
     put_chunk(spool, first, b"x")
     node.catalog.registration.add_chunks([first])
-    (told,) = [s for s in sounds(node) if s.sound_id == name]
-    assert (told.to, told.lafmax) == (None, -30.0)
+    (found,) = [s for s in sounds(node) if s.sound_id == name]
+    assert (found.to, found.lafmax) == (None, -30.0)
     put_chunk(spool, last, b"x")
-    (told,) = [s for s in sounds(node) if s.sound_id == name]
-    assert (told.from_, told.to, told.lafmax) == (at(600), at(615), -25.0)
-    assert told.chunk_id == first.chunk_id
+    (found,) = [s for s in sounds(node) if s.sound_id == name]
+    assert (found.from_, found.to, found.lafmax) == (at(600), at(615), -25.0)
+    assert found.chunk_id == first.chunk_id
 
 
 def test_erased_sounds_are_not_listed(node: Node) -> None:
     node.catalog.deletions.mark_gone([node.chunks[0].chunk_id], "erased")
     node.catalog.deletions.mark_gone([node.chunks[1].chunk_id], "quiet")
-    told = sounds(node, order="time")
-    assert not {s.chunk_id for s in told} & {node.chunks[0].chunk_id}
-    assert {s.state for s in told if s.chunk_id == node.chunks[1].chunk_id} <= {"expired"}
+    found = sounds(node, order="time")
+    assert not {s.chunk_id for s in found} & {node.chunks[0].chunk_id}
+    assert {s.state for s in found if s.chunk_id == node.chunks[1].chunk_id} <= {"expired"}
 
 
 def level_pages(node: Node, request: Request) -> Iterator[LevelsAnswer]:
@@ -163,8 +163,8 @@ def level_pages(node: Node, request: Request) -> Iterator[LevelsAnswer]:
         request = replace(request, cursor=answer.next)
 
 
-def levels(node: Node, **asked: object) -> list[LevelStep]:
-    values = {"id": "levels-1", "type": "levels", "from_": at(0), "to": at(1_000), **asked}
+def levels(node: Node, **changes: object) -> list[LevelStep]:
+    values = {"id": "levels-1", "type": "levels", "from_": at(0), "to": at(1_000), **changes}
     return [step for page in level_pages(node, Request(**values)) for step in page.levels]  # type: ignore[arg-type]
 
 
@@ -174,14 +174,14 @@ def test_levels_of_each_step_are_computed_from_its_seconds(
     node: Node, start: float, end: float, step: int, limit: int
 ) -> None:
     every = [laeq for chunk in node.chunks for laeq in (chunk.levels.per_second if chunk.levels else ())]
-    told = {one.from_: one for one in levels(node, from_=at(start), to=at(end), step=step, limit=limit)}
+    found = {one.from_: one for one in levels(node, from_=at(start), to=at(end), step=step, limit=limit)}
     for number in range(math.ceil((end - start) / step)):
         first, last = start + number * step, min(start + (number + 1) * step, end)
         inside = sorted(laeq for second, laeq in enumerate(every) if first <= second < last)
         if not inside:
-            assert at(first) not in told
+            assert at(first) not in found
             continue
-        one = told[at(first)]
+        one = found[at(first)]
         assert (one.to, one.seconds, one.laeq_max) == (at(last), len(inside), inside[-1])
         assert one.laeq == pytest.approx(10 * math.log10(sum(10 ** (x / 10) for x in inside) / len(inside)), abs=0.01)
         assert one.l10 is not None
@@ -216,8 +216,8 @@ def test_erased_chunks_have_no_levels(node: Node) -> None:
 
 @pytest.mark.parametrize("changes", [{"step": 0}, {"step": 86_401}, {"order": "quietest"}, {"min_level": "loud"}])
 def test_invalid_fields_of_sound_and_level_queries_are_named(changes: dict[str, object]) -> None:
-    asked = {"id": "x", "type": "levels", "from": str(at(0)), "to": str(at(1)), **changes}
-    answer = read_request(wire.encode(asked), "porch")
+    request = {"id": "x", "type": "levels", "from": str(at(0)), "to": str(at(1)), **changes}
+    answer = read_request(wire.encode(request), "porch")
     assert isinstance(answer, ErrorAnswer)
     assert (answer.error.code, answer.error.field) == ("bad_request", next(iter(changes)))
 

@@ -67,13 +67,13 @@ def test_a_changed_or_truncated_encrypted_file_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("", "holds no private key"), ("# nothing", "holds no private key"), ("AGE-SECRET-KEY-1X", "line 1")],
 )
-def test_an_invalid_key_file_is_refused_without_quoting_it(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_key_file_is_refused_without_quoting_it(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(text)
-    with pytest.raises(FetchError, match=told) as caught:
+    with pytest.raises(FetchError, match=message) as caught:
         read_keys(path)
     assert "1X" not in str(caught.value)
 

@@ -77,8 +77,8 @@ def test_crossings_alternate_and_agree_with_exceeded(metric: Metric, steps: list
 
 def test_each_crossing_causes_one_event() -> None:
     crossings, limits = Crossings(), Limits(records_count=3)
-    told = [crossings.update(limits, Measures(records_count=count)) for count in (1, 3, 4, 9, 2, 2, 3)]
-    assert told == [
+    found = [crossings.update(limits, Measures(records_count=count)) for count in (1, 3, 4, 9, 2, 2, 3)]
+    assert found == [
         (),
         (Crossing("exceeded", "records_count", 3, 3, "chunks"),),
         (),
@@ -91,15 +91,15 @@ def test_each_crossing_causes_one_event() -> None:
 
 def test_disk_free_is_exceeded_when_it_falls_below_its_limit() -> None:
     crossings, limits = Crossings(), Limits(disk_free=100)
-    told = [[c.event for c in crossings.update(limits, Measures(disk_free=free))] for free in (101, 100, 99, 50, 100)]
-    assert told == [[], [], ["exceeded"], [], ["cleared"]]
+    events = [[c.event for c in crossings.update(limits, Measures(disk_free=free))] for free in (101, 100, 99, 50, 100)]
+    assert events == [[], [], ["exceeded"], [], ["cleared"]]
 
 
 def test_sound_level_clears_below_its_hysteresis() -> None:
     crossings, limits = Crossings(hysteresis=3.0), Limits(sound_level=-40)
     levels = (-41.0, -40.0, -41.0, -43.0, -39.0, -43.1, -41.0, -40.0)
-    told = [[c.event for c in crossings.update(limits, Measures(sound_level=level))] for level in levels]
-    assert told == [[], ["exceeded"], [], [], [], ["cleared"], [], ["exceeded"]]
+    events = [[c.event for c in crossings.update(limits, Measures(sound_level=level))] for level in levels]
+    assert events == [[], ["exceeded"], [], [], [], ["cleared"], [], ["exceeded"]]
 
 
 def test_a_removed_limit_clears_with_the_last_value() -> None:

@@ -161,7 +161,7 @@ def test_a_stopped_upload_can_be_resumed(through: tuple[FaultProxy, S3Store], re
     proxy, storage = through
     key, stop = unique_key(request), threading.Event()
 
-    def choose(asked: object) -> None:
+    def choose(incoming: object) -> None:
         if "PUT part" in proxy.names():
             stop.set()
 

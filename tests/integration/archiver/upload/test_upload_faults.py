@@ -139,7 +139,7 @@ def test_an_archive_already_in_the_store_counts_although_the_local_chunks_are_da
     digest = make_uploader(storage, files).upload(key, files.bundle)
     broken = {name: bytes(len(data)) for name, data in files.data.items()}
     proxy, again = through
-    proxy.choose = lambda asked: None if tells or asked.name != "HEAD" else "wrong_etag"
+    proxy.choose = lambda incoming: None if tells or incoming.name != "HEAD" else "wrong_etag"
     uploader = Uploader(again, lambda member: io.BytesIO(broken[member]), threading.Event(), PART, retry_delay=0.01)
     assert uploader.upload(key, files.bundle) == digest
     other = bytearray(files.whole)

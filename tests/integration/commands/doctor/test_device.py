@@ -95,7 +95,7 @@ def test_a_microphone_in_use_by_the_recorder_is_no_fault(node: BreakableNode) ->
 
 CARD = "USB Audio: - (hw:1,0)"
 FAKE_AMIXER = """#!/bin/sh
-echo "amixer $*" >>"{folder}/asked"
+echo "amixer $*" >>"{folder}/calls"
 [ "$1 $2" = "-c 1" ] || exit 1
 case "$3" in
     scontents) cat "{folder}/levels" ;;
@@ -168,7 +168,7 @@ def test_a_muted_or_zero_gain_is_reported_and_fixed(
     assert (before.state, fragment in before.message) == (state, True)
     assert before.remedy == f"amixer -c 1 sset 'Front Mic,0' {command}"
     assert node.apply_remedy(before).returncode == 0
-    assert f"amixer -c 1 sset Front Mic,0 {command}" in (tmp_path / "asked").read_text()
+    assert f"amixer -c 1 sset Front Mic,0 {command}" in (tmp_path / "calls").read_text()
     assert (gain_finding().state, after in gain_finding().message) == ("ok", True)
 
 

@@ -129,8 +129,8 @@ def test_the_remedy_for_a_secret_from_a_credential_changes_the_credential(
     remedy = doors.check_key(node).remedy
     assert remedy == f"{CREDSTORE}/imhearing_ably_api_key && {RESTART}{PASTE}"
     both = NODE.configure("ably.api_key=-", "mqtt.username=USER")
-    asked = "sudo imhearing configure mqtt.username=USER"
-    assert both == f"{CREDSTORE}/imhearing_ably_api_key && {asked} && {RESTART}{PASTE}"
+    configure_username = "sudo imhearing configure mqtt.username=USER"
+    assert both == f"{CREDSTORE}/imhearing_ably_api_key && {configure_username} && {RESTART}{PASTE}"
     here = elsewhere(tmp_path).configure("ably.api_key=-")
     assert here == f"unset IMHEARING_ABLY_API_KEY && imhearing configure ably.api_key=- --data {tmp_path}"
 

@@ -65,7 +65,7 @@ def test_a_key_without_all_permissions_is_reported(
 ) -> None:
     with running_proxy(store.settings) as (proxy, settings):
         node.set_store(settings)
-        proxy.choose = lambda asked: "denied" if asked.name == request_name else None
+        proxy.choose = lambda request: "denied" if request.name == request_name else None
         found = node.run_checks("store")
         assert (found["store.write"].state, found[check].state) == ("ok", state)
         assert "docs/security.md" in found[check].remedy
@@ -77,7 +77,7 @@ def test_a_store_that_rejects_the_nodes_clock_is_reported(node: BreakableNode, s
     with running_proxy(store.settings) as (proxy, settings):
         node.set_store(settings)
 
-        def refuse(_asked: Request) -> str:
+        def refuse(_request: Request) -> str:
             return "skewed"
 
         proxy.choose = refuse  # type: ignore[assignment]

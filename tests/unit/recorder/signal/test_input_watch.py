@@ -65,12 +65,12 @@ def test_a_single_bang_is_not_reported_as_clipping() -> None:
     assert faults(InputWatch(), given) == []
 
 
-@pytest.mark.parametrize(("offset", "told"), [(2_000, ["offset"]), (-2_000, ["offset"]), (200, [])])
-def test_only_a_large_and_lasting_offset_is_reported(offset: int, told: list[str]) -> None:
+@pytest.mark.parametrize(("offset", "expected"), [(2_000, ["offset"]), (-2_000, ["offset"]), (200, [])])
+def test_only_a_large_and_lasting_offset_is_reported(offset: int, expected: list[str]) -> None:
     watch = InputWatch()
     given = seconds(noise(61, offset=offset))
     assert given[5].offset == pytest.approx(offset / 32_768, abs=1e-3)
-    assert faults(watch, given) == told
+    assert faults(watch, given) == expected
 
 
 def test_the_largest_offset_of_all_channels_is_used() -> None:

@@ -28,8 +28,8 @@ def _run(clock: StreamClock, seconds: float, ppm: float, jitter: random.Random) 
             knot = clock.advance(next_knot, 0)
             for probe in (before.frame, next_knot):
                 along = (probe - before.frame) / (knot.frame - before.frame)
-                told = before.at + along * (knot.at - before.at)
-                worst = max(worst, abs(told - probe / actual * 1e6))
+                believed = before.at + along * (knot.at - before.at)
+                worst = max(worst, abs(believed - probe / actual * 1e6))
             next_knot += CHUNK
         frame += step
     return worst
