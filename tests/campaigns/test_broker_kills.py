@@ -6,7 +6,6 @@ Fifty rounds:  IMHEARING_ROUNDS=50 pytest tests/campaigns/test_broker_kills.py
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,9 +18,6 @@ import soundfile
 import imhearing
 from edge.catalog import CatalogReader
 from edge.core.instant import FIRST, LAST
-from edge.embedded import ports
-from edge.embedded.child import Child
-from edge.embedded.servers import broker_process
 from edge.messaging import topics
 from edge.messaging.events import (
     ArchiverState,
@@ -33,6 +29,7 @@ from edge.messaging.events import (
     SoundingChanged,
 )
 from edge.spool.spool import Spool
+from tests.support.messaging.broker import RestartableBroker
 from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
@@ -48,28 +45,13 @@ RETAINED: dict[type[Event], bytes] = {
 }
 
 
-class Broker:
-    def __init__(self, folder: Path) -> None:
-        self.port, self._folder = ports.choose(None), folder
-        self.start()
-
-    def start(self) -> None:
-        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
-        wait_until(lambda: ports.answers(self.port), "the broker answers")
-
-    def kill(self) -> None:
-        os.kill(self._child.pid, signal.SIGKILL)
-        self._child.end(5)
-        (self._folder / "mosquitto.db").unlink(missing_ok=True)
-
-
 @pytest.mark.slow
 def test_killing_the_broker_and_deleting_its_database_loses_nothing(tmp_path: Path) -> None:
     sound = tmp_path / "noise.wav"
     seconds = ROUNDS * 5 + 15
     noise = np.random.default_rng(6).integers(-9_000, 9_000, RATE * seconds, dtype=np.int16)
     soundfile.write(sound, noise, RATE, subtype="PCM_16")
-    broker = Broker(tmp_path / "broker")
+    broker = RestartableBroker(tmp_path / "broker")
     recorder, archiver = (_service(name, tmp_path, broker.port, sound) for name in ("recorder", "archiver"))
     try:
         _retained_is_right(broker.port)

@@ -1,4 +1,4 @@
-"""A real S3 server, directly and through a proxy that makes requests fail."""
+"""Servers and a microphone for tests of several packages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from edge.store.s3 import S3Store
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.store.fault_proxy import FaultProxy, running_proxy
 from tests.support.store.s3 import RunningStore, running_store
 
@@ -16,6 +18,19 @@ def store() -> Iterator[RunningStore]:
     """A real S3 server, the same for all tests of a file."""
     with running_store() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[BrokerAddress]:
+    """A real Mosquitto, the same for all tests of a file."""
+    with running_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[VirtualMicrophone]:
+    with virtual_microphone() as microphone:
+        yield microphone
 
 
 @pytest.fixture

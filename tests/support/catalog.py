@@ -6,17 +6,13 @@ from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan
 from edge.catalog import Catalog
 from edge.core.instant import Instant
 from edge.core.values import Chunk
-from tests.support.spool.chunks import SECOND, START, make_chunk
+from tests.support.spool.chunks import make_chunk
 
 TARGET = Destination("sounds", "imhearing/", "porch")
 
 
 def make_chunks(count: int, first: int = 0) -> list[Chunk]:
     return [make_chunk(seq, b"x" * 10) for seq in range(first, first + count)]
-
-
-def after_start(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 def commit_plan(catalog: Catalog, chunks: list[Chunk], planned_at: int = 1) -> ArchivePlan:

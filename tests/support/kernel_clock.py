@@ -8,6 +8,11 @@ from edge.core.kernel_clock import KernelClock
 NOON = Instant.parse("2026-11-22T12:00:00Z")
 
 
+def at(seconds: float) -> Instant:
+    """So many seconds after NOON."""
+    return Instant(NOON + round(seconds * 1e6))
+
+
 class ManualClock(KernelClock):
     """Starts at noon, synchronised, 1,000 s after boot; `step_by`, `advance` and `boot` change it."""
 

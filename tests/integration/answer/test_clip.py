@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import S3, Secret, Settings
 from edge.core.errors import QueryRefused
-from edge.core.instant import Instant
 from edge.core.values import Encryption
 from edge.embedded import ports
 from query_service import api
@@ -28,11 +27,9 @@ from query_service.queries.values import ErrorAnswer, Gap
 from query_service.sound.fetch import FetchReport
 from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
-from tests.support.spool.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
+from tests.support.spool.chunks import RATE, at, audio_bytes, make_chunk, put_chunk
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE
-
-SECOND = 1_000_000
 
 
 @pytest.fixture
@@ -46,10 +43,6 @@ def node(tmp_path: Path, store: RunningStore) -> QueryNode:
 @pytest.fixture
 def settings(node: QueryNode, store: RunningStore) -> Settings:
     return node.with_doors(s3=store.settings)
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:

@@ -11,17 +11,11 @@ from edge.configuration.settings import Archive, Mqtt, Node, Recorder, Settings,
 from edge.configuration.settings import Catalog as CatalogSettings
 from tests.support.archiver.listener import EventListener
 from tests.support.archiver.stepped import SteppedArchiver
-from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.broker import BrokerAddress
 from tests.support.spool.chunks import fill_spool
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerAddress]:
-    with running_broker() as address:
-        yield address
 
 
 @pytest.fixture

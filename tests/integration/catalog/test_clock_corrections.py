@@ -16,8 +16,8 @@ from edge.core.values import SoundSpan, Stream
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_eraser
 from tests.support.archiver.running import FAST
-from tests.support.catalog import TARGET, after_start, commit_plan, ids_of, make_chunks
-from tests.support.spool.chunks import SECOND, START, STREAM, make_chunk, make_stream
+from tests.support.catalog import TARGET, commit_plan, ids_of, make_chunks
+from tests.support.spool.chunks import SECOND, START, STREAM, at, make_chunk, make_stream
 
 
 def test_a_corrected_clock_moves_uncertain_chunks_and_sounds(catalog: Catalog) -> None:
@@ -25,31 +25,29 @@ def test_a_corrected_clock_moves_uncertain_chunks_and_sounds(catalog: Catalog) -
     early = make_chunk(0, b"x", uncertain=True, sounds=(sound,))
     assert catalog.registration.put_stream(make_stream(uncertain=True)) is False
     catalog.registration.add_chunks([early])
-    fixed = make_stream(uncertain=False, shift=3_600 * SECOND, knots=((0, after_start(3_600)),))
+    fixed = make_stream(uncertain=False, shift=3_600 * SECOND, knots=((0, at(3_600)),))
     assert catalog.registration.put_stream(fixed) is False  # no archive tells the old times yet
-    assert catalog.chunks_between(START, after_start(9), 9) == []
-    (found,) = catalog.chunks_between(after_start(3_600), after_start(3_601), 9)
-    assert found.chunk == replace(early, started_at=after_start(3_600), ended_at=after_start(3_601), uncertain=False)
-    assert [(s.started_at, s.ended_at) for s in catalog.sounds_between(START, after_start(9_999), 9)] == [
-        (after_start(3_600.5), after_start(3_600.75))
+    assert catalog.chunks_between(START, at(9), 9) == []
+    (found,) = catalog.chunks_between(at(3_600), at(3_601), 9)
+    assert found.chunk == replace(early, started_at=at(3_600), ended_at=at(3_601), uncertain=False)
+    assert [(s.started_at, s.ended_at) for s in catalog.sounds_between(START, at(9_999), 9)] == [
+        (at(3_600.5), at(3_600.75))
     ]
     late = make_chunk(1, b"x")  # its manifest was written after the correction
     catalog.registration.add_chunks([late])
-    assert catalog.chunks_between(after_start(1), after_start(2), 9)[0].chunk == late
+    assert catalog.chunks_between(at(1), at(2), 9)[0].chunk == late
 
 
 def test_a_clock_set_by_hand_moves_chunks_that_stay_uncertain(catalog: Catalog) -> None:
     early = make_chunk(0, b"x", uncertain=True)
     catalog.registration.put_stream(make_stream(uncertain=True))
     catalog.registration.add_chunks([early])
-    catalog.registration.put_stream(make_stream(uncertain=True, shift=3_600 * SECOND, knots=((0, after_start(3_600)),)))
-    (found,) = catalog.chunks_between(after_start(3_600), after_start(3_601), 9)
-    assert found.chunk == replace(early, started_at=after_start(3_600), ended_at=after_start(3_601))
-    catalog.registration.put_stream(
-        make_stream(uncertain=False, shift=7_200 * SECOND, knots=((0, after_start(7_200)),))
-    )
-    (found,) = catalog.chunks_between(after_start(7_200), after_start(7_201), 9)
-    assert found.chunk == replace(early, started_at=after_start(7_200), ended_at=after_start(7_201), uncertain=False)
+    catalog.registration.put_stream(make_stream(uncertain=True, shift=3_600 * SECOND, knots=((0, at(3_600)),)))
+    (found,) = catalog.chunks_between(at(3_600), at(3_601), 9)
+    assert found.chunk == replace(early, started_at=at(3_600), ended_at=at(3_601))
+    catalog.registration.put_stream(make_stream(uncertain=False, shift=7_200 * SECOND, knots=((0, at(7_200)),)))
+    (found,) = catalog.chunks_between(at(7_200), at(7_201), 9)
+    assert found.chunk == replace(early, started_at=at(7_200), ended_at=at(7_201), uncertain=False)
 
 
 def test_a_correction_of_an_archived_stream_is_queued_for_upload(catalog: Catalog) -> None:

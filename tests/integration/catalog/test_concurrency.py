@@ -15,8 +15,8 @@ from edge.catalog import Catalog, CatalogReader
 from edge.catalog.file import CatalogFile
 from edge.catalog.registration import Registration
 from edge.core.errors import CatalogBusy, CatalogError
-from tests.support.catalog import after_start, make_chunks
-from tests.support.spool.chunks import START, make_chunk
+from tests.support.catalog import make_chunks
+from tests.support.spool.chunks import START, at, make_chunk
 from tests.support.wait import DEADLINE, wait_until
 
 
@@ -75,9 +75,9 @@ def test_a_reader_reopens_a_replaced_catalog(path: Path, tmp_path: Path, reader:
         catalog = Catalog(tmp_path / name)
         catalog.registration.add_chunks(make_chunks(1, first=0 if name == "catalog.db" else 5))
         catalog.close()
-    assert [row.chunk.seq for row in reader.chunks_between(START, after_start(99), 9)] == [0]
+    assert [row.chunk.seq for row in reader.chunks_between(START, at(99), 9)] == [0]
     (tmp_path / "other.db").replace(path)
-    assert [row.chunk.seq for row in reader.chunks_between(START, after_start(99), 9)] == [5]
+    assert [row.chunk.seq for row in reader.chunks_between(START, at(99), 9)] == [5]
 
 
 _WRITER = """

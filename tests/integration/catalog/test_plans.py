@@ -10,8 +10,8 @@ from edge.catalog import Catalog, CatalogReader
 from edge.core.errors import CatalogError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Where
-from tests.support.catalog import TARGET, after_start, commit_plan, make_chunks
-from tests.support.spool.chunks import START, make_chunk
+from tests.support.catalog import TARGET, commit_plan, make_chunks
+from tests.support.spool.chunks import START, at, make_chunk
 
 
 def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: CatalogReader) -> None:
@@ -20,7 +20,7 @@ def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog
     assert archive == plan.archive(Instant(1))
     assert plan_of(catalog.plans.manifest(plan.archive_id), archive.bucket, archive.key) == plan
     assert catalog.queue.waiting(9) == []
-    assert [row.where for row in reader.chunks_between(START, after_start(9), 9)] == [None] * 3
+    assert [row.where for row in reader.chunks_between(START, at(9), 9)] == [None] * 3
 
     catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(2))
     catalog.plans.mark_uploaded(plan.archive_id, "cd" * 32, Instant(3))  # again after a crash: nothing changes
@@ -29,7 +29,7 @@ def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog
     assert reader.archives([plan.archive_id, "unknown"]) == {plan.archive_id: stored}
     member = plan.members[1]
     where = Where(plan.archive_id, member.member, member.offset, member.length, member.chunk.sha256)
-    assert reader.chunks_between(after_start(1), after_start(2), 9)[0].where == where
+    assert reader.chunks_between(at(1), at(2), 9)[0].where == where
     last = catalog.archive_records.last_uploaded()
     assert last is not None
     assert last.archive_id == plan.archive_id
@@ -39,10 +39,10 @@ def test_a_plan_is_frozen_until_it_is_uploaded(catalog: Catalog, reader: Catalog
 
 def test_archives_uploaded_before_the_month_are_summed(catalog: Catalog) -> None:
     plans = []
-    for seq, at in ((0, 10), (1, 20), (2, 30), (3, 40)):
+    for seq, uploaded_at in ((0, 10), (1, 20), (2, 30), (3, 40)):
         plans.append(commit_plan(catalog, [make_chunk(seq, b"x")]))
         if seq < 3:
-            catalog.plans.mark_uploaded(plans[-1].archive_id, "ab" * 32, Instant(at))
+            catalog.plans.mark_uploaded(plans[-1].archive_id, "ab" * 32, Instant(uploaded_at))
     sizes = [plan.bundle.size for plan in plans]
     assert catalog.archive_records.kept_bytes(Instant(25)) == [
         (sizes[0] + sizes[1], Instant(25)),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edge.catalog import Catalog
 from edge.core.instant import Instant
-from tests.support.catalog import after_start, commit_plan, ids_of, make_chunks
-from tests.support.spool.chunks import SECOND, START, make_chunk, make_stream
+from tests.support.catalog import commit_plan, ids_of, make_chunks
+from tests.support.spool.chunks import SECOND, START, at, make_chunk, make_stream
 
 
 def test_chunks_set_aside_can_be_requeued(catalog: Catalog) -> None:
@@ -18,7 +18,7 @@ def test_chunks_set_aside_can_be_requeued(catalog: Catalog) -> None:
     catalog.queue.set_aside({chunks[1].chunk_id: "is missing"})
     assert catalog.queue.waiting(9) == [chunks[0], chunks[2]]
     assert catalog.queue.aside() == {chunks[1].chunk_id: "is missing"}
-    assert catalog.chunks_between(after_start(1), after_start(2), 9)[0].aside == "is missing"
+    assert catalog.chunks_between(at(1), at(2), 9)[0].aside == "is missing"
     catalog.queue.requeue([chunks[1].chunk_id, chunks[0].chunk_id])
     assert catalog.queue.waiting(9) == chunks
 
@@ -42,7 +42,7 @@ def test_a_deleted_chunk_keeps_the_cause_of_its_deletion(catalog: Catalog) -> No
     chunks = make_chunks(2)
     catalog.registration.add_chunks(chunks)
     catalog.deletions.mark_gone([chunks[0].chunk_id], "dropped")
-    assert [row.gone for row in catalog.chunks_between(START, after_start(9), 9)] == ["dropped", None]
+    assert [row.gone for row in catalog.chunks_between(START, at(9), 9)] == ["dropped", None]
     assert catalog.queue.waiting(9) == chunks[1:]
 
 
@@ -53,7 +53,7 @@ def test_the_backlog_counts_planned_and_waiting_chunks(catalog: Catalog) -> None
     backlog = catalog.queue.backlog()
     assert (backlog.chunks, backlog.bytes, backlog.duration) == (5, 50, 5 * SECOND)
     waiting = catalog.queue.backlog(planned_too=False)
-    assert (waiting.chunks, waiting.oldest, waiting.loudest) == (3, after_start(3), -30.25)
+    assert (waiting.chunks, waiting.oldest, waiting.loudest) == (3, at(3), -30.25)
 
 
 def test_a_chunk_from_a_clock_far_ahead_does_not_make_later_chunks_due(catalog: Catalog) -> None:

@@ -16,8 +16,8 @@ from edge.catalog import Catalog, CatalogReader
 from edge.catalog.values import pack, unpack
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Levels, SoundSpan
-from tests.support.catalog import TARGET, after_start, commit_plan, make_chunks
-from tests.support.spool.chunks import START, STREAM, make_chunk, make_stream
+from tests.support.catalog import TARGET, commit_plan, make_chunks
+from tests.support.spool.chunks import START, STREAM, at, make_chunk, make_stream
 
 PACKED = (
     "01add44b8ec3200c80e11351f9111ba7e7e8050c04cd6eaab9ff6208122d229b6a347b8288fecf5e732a30f083a80f40f0944be8c310df"
@@ -31,12 +31,12 @@ def test_a_registered_chunk_is_read_back_unchanged(catalog: Catalog, reader: Cat
     chunk = make_chunk(
         0,
         b"x",
-        before=(Hole("restart", after_start(-9), START),),
+        before=(Hole("restart", at(-9), START),),
         sounds=(SoundSpan(f"{STREAM}-s100", 100, None, -20.5, -25.0),),
     )
     chunk = replace(chunk, levels=Levels("dBA", True, 40.1, 50.2, 60.3, 41, 39, 35, (40.123456, -0.0, 1e-9)))
     assert catalog.registration.add_chunks([chunk]) == 1
-    assert [row.chunk for row in reader.chunks_between(START, after_start(1), 10)] == [chunk]
+    assert [row.chunk for row in reader.chunks_between(START, at(1), 10)] == [chunk]
 
 
 noise = st.floats(-120, 120, allow_nan=False)
@@ -62,9 +62,9 @@ def test_registering_a_chunk_again_changes_nothing(catalog: Catalog) -> None:
     assert catalog.registration.add_chunks(make_chunks(3)) == 3
     plan = make_plan(catalog.queue.waiting(9), {}, TARGET)
     catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
-    before = catalog.chunks_between(START, after_start(9), 9)
+    before = catalog.chunks_between(START, at(9), 9)
     assert catalog.registration.add_chunks(make_chunks(4)) == 1
-    assert catalog.chunks_between(START, after_start(3), 9) == before
+    assert catalog.chunks_between(START, at(3), 9) == before
     assert [chunk.seq for chunk in catalog.queue.waiting(9)] == [3]
 
 
@@ -72,7 +72,7 @@ def test_a_range_includes_its_start_and_excludes_its_end(catalog: Catalog) -> No
     catalog.registration.add_chunks(make_chunks(10))
 
     def found(start: float, end: float, limit: int = 99) -> list[int]:
-        return [row.chunk.seq for row in catalog.chunks_between(after_start(start), after_start(end), limit)]
+        return [row.chunk.seq for row in catalog.chunks_between(at(start), at(end), limit)]
 
     assert found(2, 4) == [2, 3]
     assert found(2.5, 3.000001) == [2, 3]
@@ -92,12 +92,12 @@ def test_a_range_query_finds_what_a_full_scan_finds(
 ) -> None:
     catalog = Catalog(tmp_path_factory.mktemp("catalog") / "catalog.db")
     chunks = [
-        replace(chunk, started_at=after_start(began), ended_at=after_start(began + seconds))
+        replace(chunk, started_at=at(began), ended_at=at(began + seconds))
         for chunk, (began, seconds) in zip(make_chunks(len(all_spans)), all_spans, strict=True)
     ]
     catalog.registration.add_chunks(chunks)
-    catalog_found = [row.chunk for row in catalog.chunks_between(after_start(start), after_start(start + length), 99)]
-    wanted = [c for c in chunks if c.started_at < after_start(start + length) and c.ended_at > after_start(start)]
+    catalog_found = [row.chunk for row in catalog.chunks_between(at(start), at(start + length), 99)]
+    wanted = [c for c in chunks if c.started_at < at(start + length) and c.ended_at > at(start)]
     assert catalog_found == sorted(wanted, key=lambda c: (c.started_at, c.chunk_id))
     catalog.close()
 
@@ -105,7 +105,7 @@ def test_a_range_query_finds_what_a_full_scan_finds(
 def test_a_range_query_takes_no_more_steps_in_a_large_catalog(catalog: Catalog) -> None:
     def steps(newest: int) -> int:
         """Virtual machine steps of SQLite for one hour out of all: time would depend on the machine."""
-        catalog.chunks_between(START, after_start(1), 1)
+        catalog.chunks_between(START, at(1), 1)
         with catalog.file.session() as tables:
             connection: sqlite3.Connection = tables.db.get_connection()
         counted = 0
@@ -116,7 +116,7 @@ def test_a_range_query_takes_no_more_steps_in_a_large_catalog(catalog: Catalog) 
             return 0
 
         connection.set_progress_handler(count, 10)
-        assert len(catalog.chunks_between(after_start(newest - 30), after_start(newest), 99)) == 30
+        assert len(catalog.chunks_between(at(newest - 30), at(newest), 99)) == 30
         connection.set_progress_handler(None, 0)
         assert counted
         return counted
@@ -128,32 +128,32 @@ def test_a_range_query_takes_no_more_steps_in_a_large_catalog(catalog: Catalog) 
 
 
 def test_gaps_are_stored_with_the_stream_that_ends_them(catalog: Catalog, reader: CatalogReader) -> None:
-    hole, pause = Hole("crash", after_start(-60), after_start(-20)), Hole("paused", after_start(-20), START)
+    hole, pause = Hole("crash", at(-60), at(-20)), Hole("paused", at(-20), START)
     catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
-    assert reader.holes_between(after_start(-99), after_start(99)) == [hole, pause]
-    assert reader.holes_between(after_start(-20), after_start(0)) == [pause]
-    moved = Hole("crash", after_start(-50), START)  # a correction rewrites them in the stream's record
+    assert reader.holes_between(at(-99), at(99)) == [hole, pause]
+    assert reader.holes_between(at(-20), at(0)) == [pause]
+    moved = Hole("crash", at(-50), START)  # a correction rewrites them in the stream's record
     catalog.registration.put_stream(make_stream(before=(moved,)))
     catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
-    assert reader.holes_between(after_start(-99), after_start(99)) == [moved]
+    assert reader.holes_between(at(-99), at(99)) == [moved]
 
 
 def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:
     first = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -25.0)
     last = SoundSpan(f"{STREAM}-s6000", 6_000, 4_000, -10.0, -22.0)
     catalog.registration.add_chunks([make_chunk(0, b"x", sounds=(first,))])
-    assert catalog.sounds_between(START, after_start(9), 9)[0].ended_at is None
+    assert catalog.sounds_between(START, at(9), 9)[0].ended_at is None
     other = SoundSpan(f"{STREAM}-s15000", 15_000, 100, -40.0, -42.0)
     catalog.registration.add_chunks([make_chunk(1, b"x", sounds=(last, other))])
-    sound, quiet = catalog.sounds_between(START, after_start(9), 9)
+    sound, quiet = catalog.sounds_between(START, at(9), 9)
     assert (sound.chunk_id, sound.started_at, sound.ended_at) == (
         f"{STREAM}-000000",
-        after_start(0.75),
-        after_start(1.25),
+        at(0.75),
+        at(1.25),
     )
     assert (sound.lafmax, sound.laeq) == (-10.0, -22.0)
-    assert catalog.sounds_between(START, after_start(9), 1, loudest_first=True) == [sound]
-    assert catalog.sounds_between(after_start(1), after_start(9), 9) == [quiet]
+    assert catalog.sounds_between(START, at(9), 1, loudest_first=True) == [sound]
+    assert catalog.sounds_between(at(1), at(9), 9) == [quiet]
 
 
 def test_plans_and_streams_survive_closing_the_catalog(path: Path) -> None:

@@ -40,10 +40,9 @@ from tests.support.messaging.ably_door import RawClient, raw_client, request_bod
 from tests.support.messaging.broker import running_broker
 from tests.support.messaging.realtime import in_loop, now, running_server, server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
-from tests.support.spool.chunks import BOOT, RATE, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.spool.chunks import BOOT, RATE, SECOND, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.wait import DEADLINE
 
-SECOND = 1_000_000
 VIAS: tuple[Via, ...] = get_args(Via)
 EVENT = SoundHeard(
     at=Instant(5 * SECOND), node="porch", event="started", sound_id=f"{STREAM}-s5", lafmax=-20.0, laeq=-25.0,

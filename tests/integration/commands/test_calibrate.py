@@ -17,19 +17,13 @@ from edge.configuration import calibration_file
 from edge.core.errors import CalibrationError
 from edge.core.instant import Instant
 from edge.recorder.capture import gain
-from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.recording.microphone import VirtualMicrophone
 from tests.support.recording.recorder_process import running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
 MADE = calibration_file.Calibration(
     device="USB Audio (hw:1,0)", at=Instant(0), method="calibrator", offset_db=114.2, uncertainty_db=0.5
 )
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[VirtualMicrophone]:
-    with virtual_microphone() as microphone:
-        yield microphone
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Http
 from edge.core.errors import DoorError
-from edge.core.instant import Instant
 from query_service.client.fleet import query_fleet
 from query_service.client.paging import coverage_pages, query_node
 from query_service.doors import http_listener
@@ -29,15 +28,10 @@ from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
 from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_request
 from tests.support.messaging.realtime import in_loop, running_server
-from tests.support.spool.chunks import START
+from tests.support.spool.chunks import at
 from tests.support.wait import DEADLINE
 
-SECOND = 1_000_000
 QUESTION = b'{"id": "a", "type": "status"}'
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import signal
 import socket
 import tempfile
 import time
@@ -21,14 +20,12 @@ from edge.configuration.settings import Mqtt, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
-from edge.embedded.child import Child
-from edge.embedded.servers import broker_process
 from edge.messaging.bus import Bus
 from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
-from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.broker import BrokerAddress, RestartableBroker, running_broker
 from tests.support.messaging.mqtt import ReceivedMessage, connected
 from tests.support.messaging.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
@@ -76,41 +73,24 @@ def sound() -> SoundHeard:
     )  # fmt: skip
 
 
-class Mortal:
-    """A broker with a database on the disk, that can be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self._folder = ports.choose(None), folder
-        self.start()
-
-    def start(self) -> None:
-        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
-        wait_until(lambda: ports.answers(self.port), "the broker answers")
-
-    def kill(self) -> None:
-        self._child._process.send_signal(signal.SIGKILL)
-        self._child.end(5)
-        (self._folder / "mosquitto.db").unlink(missing_ok=True)
-
-
 @pytest.fixture
-def mortal() -> Iterator[Mortal]:
+def restartable() -> Iterator[RestartableBroker]:
     with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
-        broker = Mortal(Path(folder))
+        broker = RestartableBroker(Path(folder))
         yield broker
         broker.kill()
 
 
-def test_retained_events_are_published_again_to_a_broker_that_lost_them(mortal: Mortal) -> None:
-    with running(Bus(mqtt(mortal.port), "porch", "recorder", "a")) as bus:
+def test_retained_events_are_published_again_to_a_broker_that_lost_them(restartable: RestartableBroker) -> None:
+    with running(Bus(mqtt(restartable.port), "porch", "recorder", "a")) as bus:
         assert bus.wait_connected(DEADLINE)
         bus.publish(limits(1))
-        mortal.kill()
+        restartable.kill()
         wait_until(lambda: not bus.wait_connected(0), "the loss is noticed")
         bus.publish(limits(2))
-        mortal.start()
+        restartable.start()
         assert bus.wait_connected(DEADLINE)
-        with connected(mortal.port) as client:
+        with connected(restartable.port) as client:
             client.subscribe("#")
             heard = client.wait_for_message("imhearing/porch/recorder/limits")
             assert heard.retained
@@ -172,14 +152,14 @@ def test_an_exception_in_paho_costs_one_connection_and_not_the_thread(
         assert bus.wait_connected(DEADLINE)
 
 
-def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(mortal: Mortal) -> None:
-    bus = Bus(mqtt(mortal.port), "porch", "recorder", "a")
-    mortal.kill()
+def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(restartable: RestartableBroker) -> None:
+    bus = Bus(mqtt(restartable.port), "porch", "recorder", "a")
+    restartable.kill()
     bus.send("imhearing/porch/response/x", b"stale", expiry=1)
     bus.send("imhearing/porch/response/x", b"fresh", expiry=60)
     time.sleep(1.1)  # the expiry itself is what is tried
-    mortal.start()
-    with connected(mortal.port) as client:
+    restartable.start()
+    with connected(restartable.port) as client:
         client.subscribe("#")
         with running(bus):
             heard = client.wait_for_message("imhearing/porch/response/x")

@@ -28,19 +28,13 @@ from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
 from edge.recorder import service
 from edge.spool.spool import Spool
-from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.broker import BrokerAddress
 from tests.support.messaging.json_schema import faults
 from tests.support.messaging.mqtt import Client, ReceivedMessage, connected
 from tests.support.wait import DEADLINE, wait_until
 
 OWN = "imhearing/porch"
 BY_TOPIC: dict[str, type[Event]] = {f"{OWN}/{event.TOPIC}": event for event in EVENTS}
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerAddress]:
-    with running_broker() as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling
 LOST = 3.0  # seconds that the sound card loses
 Step = float | Callable[[], None]
-
-
-@pytest.fixture
-def shared_memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as name:
-        yield Path(name)
 
 
 @pytest.fixture

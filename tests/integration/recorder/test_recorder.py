@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, PauseOrder
 from edge.recorder.context import Tuning
 from edge.spool.thresholds import Limits
-from tests.support.kernel_clock import NOON, ManualClock
+from tests.support.kernel_clock import NOON, ManualClock, at
 from tests.support.recording.rig import LOST, RATE, Rig
 
 HOUR = 3_600
@@ -22,10 +21,6 @@ DAY = 86_400
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
-
-
-def at(seconds: float) -> Instant:
-    return Instant(NOON + round(seconds * 1e6))
 
 
 def spans(rig: Rig) -> list[tuple[float, float]]:

@@ -7,21 +7,16 @@ from pathlib import Path
 import pytest
 
 from edge.configuration.schedule import parse
-from edge.core.instant import Instant
 from edge.core.values import Hole, PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
-from tests.support.kernel_clock import NOON, ManualClock
+from tests.support.kernel_clock import NOON, ManualClock, at
 from tests.support.recording.rig import Rig
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
-
-
-def at(seconds: float) -> Instant:
-    return Instant(NOON + round(seconds * 1e6))
 
 
 def test_a_duty_cycle_records_its_part_and_pauses_for_the_rest(rig: Rig) -> None:

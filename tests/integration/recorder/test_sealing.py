@@ -8,8 +8,6 @@ import io
 import os
 import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +39,6 @@ KEY = pyrage.x25519.Identity.generate()
 PUBLIC = str(KEY.to_public())
 
 pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
-
-
-@pytest.fixture
-def shared_memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as name:
-        yield Path(name)
 
 
 @pytest.fixture

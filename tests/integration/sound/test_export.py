@@ -24,10 +24,9 @@ from edge.core.errors import FetchError, UsageError
 from edge.core.instant import Instant
 from query_service import api
 from query_service.sound.export import ExportReport, append_guano, export_sound, guano_chunk
-from tests.integration.sound.test_fetch import at
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.query_node import QueryNode
-from tests.support.spool.chunks import RATE, STREAM, audio_bytes, make_chunk, put_chunk
+from tests.support.spool.chunks import RATE, STREAM, at, audio_bytes, make_chunk, put_chunk
 from tests.support.store.s3 import RunningStore
 
 HERE = Node("porch", "52.52", "-13.405", "Back garden\n1.5 m above ground")

@@ -21,11 +21,9 @@ from query_service.answer.node_answers import Presigner
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
 from tests.support.nodes.query_node import QueryNode
-from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
+from tests.support.spool.chunks import RATE, SECOND, STREAM, at, audio_bytes, make_chunk, put_chunk
 from tests.support.store.counting_relay import counting_relay
 from tests.support.store.s3 import RunningStore
-
-SECOND = 1_000_000
 
 
 @pytest.fixture
@@ -47,10 +45,6 @@ def samples(node: QueryNode) -> np.ndarray:
     """Everything that was recorded, shape (frames,)."""
     parts = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
     return np.concatenate(parts)
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac"])

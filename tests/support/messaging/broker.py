@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +34,20 @@ def running_broker(port: int | None = None) -> Iterator[BrokerAddress]:
         finally:
             child.terminate()
             child.end(5)
+
+
+class RestartableBroker:
+    """A Mosquitto with a database on the disk, which is deleted when it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self._folder = ports.choose(None), folder
+        self.start()
+
+    def start(self) -> None:
+        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
+        wait_until(lambda: ports.answers(self.port), "the broker answers")
+
+    def kill(self) -> None:
+        os.kill(self._child.pid, signal.SIGKILL)
+        self._child.end(5)
+        (self._folder / "mosquitto.db").unlink(missing_ok=True)

@@ -23,6 +23,11 @@ RATE = 8_000
 SECOND = 1_000_000  # in microseconds
 
 
+def at(seconds: float) -> Instant:
+    """So many seconds after START."""
+    return Instant(START + round(seconds * SECOND))
+
+
 def audio_bytes(seed: int, frames: int = RATE, audio_format: str = "flac") -> bytes:
     """A file of `frames` frames of noise, 16 bit, mono, 8 kHz."""
     samples = np.random.default_rng(seed).integers(-8000, 8000, frames, dtype=np.int16)

@@ -25,15 +25,10 @@ from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request, read_request
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer
-from tests.support.spool.chunks import BOOT, RATE, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.spool.chunks import BOOT, RATE, SECOND, START, STREAM, at, make_chunk, make_stream, put_chunk
 
-SECOND = 1_000_000
 CHUNK = 10  # seconds
 COUNT = 60
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 def noisy_chunk(seq: int, generator: random.Random) -> Chunk:

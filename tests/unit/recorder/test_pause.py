@@ -14,15 +14,11 @@ from edge.core.instant import Instant
 from edge.core.values import PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
-from tests.support.kernel_clock import NOON, ManualClock
+from tests.support.kernel_clock import ManualClock, at
 
 HOUR = 3_600
 DAY = 86_400
 SLACK = 70  # between two notes, and two questions
-
-
-def at(seconds: float) -> Instant:
-    return Instant(NOON + round(seconds * 1e6))
 
 
 @pytest.fixture

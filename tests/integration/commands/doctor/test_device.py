@@ -14,15 +14,9 @@ from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok
-from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone, write_noise
+from tests.support.recording.microphone import VirtualMicrophone, write_noise
 from tests.support.spool.chunks import BOOT, START, STREAM, fill_spool, make_stream
 from tests.support.wait import DEADLINE, wait_until
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[VirtualMicrophone]:
-    with virtual_microphone() as microphone:
-        yield microphone
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,6 @@ from hypothesis import strategies as st
 from commands.cli import logs
 from commands.up.log_watch import LogWatch
 from edge.configuration.settings import Log, Secret
-
-
-@pytest.fixture(autouse=True)
-def _restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def record(text: str, *arguments: object, level: int = logging.INFO) -> logging.LogRecord:

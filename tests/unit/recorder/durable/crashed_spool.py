@@ -16,10 +16,6 @@ from tests.support.spool.chunks import RATE, START, STREAM
 KERNEL = ManualClock()
 
 
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * 1e6))
-
-
 def leave_recording_state(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
     """The state of a recorder that died while it recorded."""
     spool.state.write(

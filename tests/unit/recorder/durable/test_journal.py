@@ -14,7 +14,7 @@ from edge.recorder.durable.journal import Journal
 from edge.recorder.timing.clock import Belief
 from edge.recorder.timing.correction import believed_end, correct_streams, corrected_state, corrected_stream, real_holes
 from edge.spool.spool import Spool
-from tests.support.spool.chunks import BOOT, START, make_chunk, make_stream
+from tests.support.spool.chunks import BOOT, START, at, make_chunk, make_stream
 
 HOUR = 3_600_000_000
 
@@ -23,10 +23,6 @@ def fresh(tmp_path: Path, **changes: object) -> tuple[Spool, Journal]:
     spool = Spool(tmp_path, "porch")
     state = SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=4, utc_offset=0)
     return spool, Journal(spool, replace(state, **changes))
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * 1e6))
 
 
 def test_gaps_of_different_causes_are_adjacent_until_a_stream_begins(tmp_path: Path) -> None:

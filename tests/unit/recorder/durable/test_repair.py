@@ -18,8 +18,8 @@ from edge.recorder.durable.chunk_writer import digest, finish_chunk
 from edge.recorder.durable.repair import repair
 from edge.spool.chunks import SpoolChunks
 from edge.spool.spool import Spool
-from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.unit.recorder.durable.crashed_spool import KERNEL, at, leave_recording_state, noise, part_bytes
+from tests.support.spool.chunks import RATE, START, STREAM, at, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.unit.recorder.durable.crashed_spool import KERNEL, leave_recording_state, noise, part_bytes
 
 
 def sound_of(spool: Spool, chunk: Chunk) -> np.ndarray:

@@ -16,8 +16,8 @@ from edge.recorder.durable.repair import repair
 from edge.spool import limits
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.unit.recorder.durable.crashed_spool import KERNEL, at, leave_recording_state, part_bytes
+from tests.support.spool.chunks import RATE, START, STREAM, at, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.unit.recorder.durable.crashed_spool import KERNEL, leave_recording_state, part_bytes
 
 
 def test_an_open_sound_ends_with_the_recovered_chunk(spool: Spool) -> None:
