@@ -39,6 +39,7 @@ def test_chunks_that_exceed_a_limit_are_archived_to_the_store(
     assert path.stat().st_size == uploaded.bytes
     data = path.read_bytes()
     for chunk_id, row in catalog_rows(settings).items():
+        assert row.where is not None
         assert data[row.where.offset :][: row.where.length] == files[chunk_id]
     states = [status.state for status in listener.events_of(ArchiverStatus)]
     assert states[-1] == "offline"

@@ -186,8 +186,7 @@ def test_an_archiver_killed_repeatedly_loses_and_duplicates_nothing(
                 if settings.catalog.db_path.exists()
                 else set()
             )
-            archived = _archived_if_whole(store)
-            assert stored <= archived.keys()
+            assert stored <= _archived_if_complete(store).keys()
             assert files.keys() <= spooled(settings) | stored
         with archiver_process(settings, tmp_path):
             wait_until(all_stored(settings, 12), "all is stored")
@@ -195,7 +194,7 @@ def test_an_archiver_killed_repeatedly_loses_and_duplicates_nothing(
     assert catalog_rows(settings).keys() == files.keys()
 
 
-def _archived_if_whole(store: RunningStore) -> dict[str, bytes]:
+def _archived_if_complete(store: RunningStore) -> dict[str, bytes]:
     try:
         return archived(store)
     except zipfile.BadZipFile:  # being written this moment by the store

@@ -39,7 +39,7 @@ def product() -> Modules:
 
 
 @cache
-def tests() -> Modules:
+def all_tests() -> Modules:
     """Everything below `tests/`."""
     files = [file for file in sorted((ROOT / "tests").rglob("*.py")) if "node_modules" not in file.parts]
     modules = parse({file.relative_to(ROOT).as_posix(): file.read_text() for file in files})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.unit.architecture.source_tree import Modules, packages, parse, product, tests
+from tests.unit.architecture.source_tree import Modules, all_tests, packages, parse, product
 from tests.unit.architecture.table import MAY_IMPORT
 
 FEWEST_MODULES, MOST_MODULES = 3, 20
@@ -82,7 +82,7 @@ def test_packages_and_files_have_a_readable_size() -> None:
 
 
 def test_folders_and_files_of_tests_have_a_readable_size() -> None:
-    assert sizes(tests(), may_be_small=True) == []
+    assert sizes(all_tests(), may_be_small=True) == []
 
 
 def test_every_package_docstring_states_its_purpose_imports_and_start() -> None:
