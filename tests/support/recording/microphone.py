@@ -46,9 +46,9 @@ class VirtualMicrophone:
 
 
 @contextlib.contextmanager
-def virtual_microphone() -> Iterator[VirtualMicrophone]:
-    """A PulseAudio server of our own, ended by its process id."""
-    with tempfile.TemporaryDirectory(prefix="imhearing-pulse-") as name:
+def virtual_microphone(parent: Path | None = None) -> Iterator[VirtualMicrophone]:
+    """A PulseAudio server of our own, ended by its process id; its folder is in `parent`, if given."""
+    with tempfile.TemporaryDirectory(prefix="imhearing-pulse-", dir=parent) as name:
         microphone = VirtualMicrophone(Path(name))
         server = subprocess.Popen(
             [

@@ -1,0 +1,123 @@
+"""Checks of what the node answers in the end: through each door, after verify and rebuild, and of what it forgot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.campaigns.node.facts import Facts, seconds_of
+
+_OWN = ("id", "archives")  # fields of each answer; links are made anew each time
+_LOST_WITH_THE_CATALOG = ("quiet", "dropped", "lifecycle")  # a rebuilt catalog answers a gap
+_CLOCK = 0.3  # seconds: whether a chunk at the edge of a range overlaps it, is the node's to decide
+
+
+def it_comes_to_rest(facts: Facts) -> Iterator[str]:
+    """Once nothing disturbs it, everything gets done, and each service ends when it should."""
+    yield from facts.life["problems"]
+    for name, code in facts.life["exit_codes"].items():
+        if code != 0:
+            yield f"the {name} ended with {code}"
+
+
+def doors_agree(facts: Facts) -> Iterator[str]:
+    for kind, answers in facts.life["answers"].items():
+        local = _comparable(answers["local"])
+        for door, answer in answers.items():
+            if not isinstance(answer, dict):
+                yield f"{kind} via {door}: {answer}"
+            elif _comparable(answer) != local:
+                yield f"{kind} via {door} differs from local: {_first_difference(local, _comparable(answer))}"
+
+
+def verify_is_clean(facts: Facts) -> Iterator[str]:
+    if facts.life["verify"]["code"] != 0:
+        yield f"catalog verify --deep: {facts.life['verify']['output'][:1000]}"
+
+
+def rebuild_answers_the_same(facts: Facts) -> Iterator[str]:
+    rebuild, rebuilt = facts.life["rebuild"], facts.life["rebuilt"]
+    if rebuild["code"] != 0:
+        yield f"catalog rebuild: {rebuild['output'][:1000]}"
+    if not isinstance(rebuilt, dict):
+        yield f"there is no answer after the rebuild: {rebuilt}"
+        return
+    before, after = _intervals(facts.life["answers"]["coverage"]["local"]), _intervals(rebuilt)
+    if before != after:
+        yield f"the rebuilt catalog answers otherwise: {_first_difference(before, after)}"
+
+
+def forgotten_is_nowhere(facts: Facts) -> Iterator[str]:
+    """As samples, files, answers, levels or sounds; in any file of the node or the store."""
+    for event in facts.events("forget"):
+        order = event["effect"]
+        start, end = seconds_of(order["from"]), seconds_of(order["to"])
+        result = facts.folder / "left" / "orders" / f"result-{order['order']}.json"
+        state = json.loads(result.read_bytes())["state"] if result.exists() else "lost"
+        if state == "lost":
+            yield f"the order to forget {order['from']} to {order['to']} has no result"
+        if state != "done":
+            continue
+        for interval in facts.intervals:
+            if interval["state"] in ("recorded", "pending", "recording") and _overlap(interval, start, end) > 0:
+                yield f"{interval.get('chunk_id')} is answered as {interval['state']} and was forgotten"
+        for chunk_id, place in facts.places.items():
+            if place and facts.utc(place.start) < end - _CLOCK and facts.utc(place.end) > start + _CLOCK:
+                yield f"the sound of {chunk_id} was forgotten, and is still in the spool or the store"
+        for kind in ("sounds", "levels"):
+            yield from _still_described(facts, kind, start, end)
+        yield from _still_found(facts, order)
+
+
+def _still_described(facts: Facts, kind: str, start: float, end: float) -> Iterator[str]:
+    answer = facts.life["answers"][kind]["local"]
+    if not isinstance(answer, dict):
+        return
+    for found in answer[kind]:
+        begins, ends = seconds_of(found["from"]), seconds_of(found["to"] or found["from"])
+        if start <= begins and ends <= end:
+            yield f"{kind} at {found['from']} were forgotten, and are still answered"
+
+
+def _still_found(facts: Facts, order: dict[str, Any]) -> Iterator[str]:
+    slices = [(chunk["chunk_id"], bytes.fromhex(part)) for chunk in order["chunks"] for part in chunk["slices"]]
+    if not slices:
+        return
+    for folder in ("left", "store"):
+        for path in (facts.folder / folder).rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                data = path.read_bytes()
+                for chunk_id in sorted({chunk_id for chunk_id, part in slices if part in data}):
+                    yield f"bytes of {chunk_id}, which was forgotten, are in {folder}/{path.name}"
+
+
+def _overlap(interval: dict[str, Any], start: float, end: float) -> float:
+    return min(seconds_of(interval["to"]), end) - max(seconds_of(interval["from"]), start)
+
+
+def _comparable(answer: Any) -> Any:
+    return {k: v for k, v in answer.items() if k not in _OWN} if isinstance(answer, dict) else answer
+
+
+def _intervals(answer: Any) -> list[Any]:
+    """What a rebuilt catalog knows too."""
+    if not isinstance(answer, dict):
+        return []
+    found = [i for i in answer["intervals"] if i["state"] == "recorded" or i.get("cause") == "erased"]
+    return [
+        {k: v for k, v in interval.items() if k != "where" or interval["state"] == "recorded"} for interval in found
+    ]
+
+
+def _first_difference(one: Any, other: Any) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            if one.get(key) != other.get(key):
+                return f"{key}: {_first_difference(one.get(key), other.get(key))}"
+    if isinstance(one, list) and isinstance(other, list):
+        for number, (left, right) in enumerate(zip(one, other, strict=False)):
+            if left != right:
+                return f"[{number}] {_first_difference(left, right)}"
+        return f"{len(one)} against {len(other)} entries"
+    return f"{str(one)[:300]} against {str(other)[:300]}"
