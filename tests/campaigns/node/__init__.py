@@ -2,6 +2,6 @@
 
     python -m tests.campaigns.node --lives 10 --results lives.jsonl
 
-Start with plan.py (what a seed means) and life.py (one life from start to finish). judge.py reads a finished life's
+Start with plan.py (what a seed means) and life.py (one life from start to finish). judging/ reads a finished life's
 folder and imports nothing of the product.
 """

@@ -10,9 +10,10 @@ import tempfile
 from pathlib import Path
 
 from tests.campaigns.node import results
-from tests.campaigns.node.judge import Violation, judge
+from tests.campaigns.node.choices import KINDS
+from tests.campaigns.node.judging.judge import Violation, judge
 from tests.campaigns.node.life import live
-from tests.campaigns.node.plan import KINDS, Plan, make_plan
+from tests.campaigns.node.plan import Plan, make_plan
 from tests.campaigns.node.process import is_root
 from tests.campaigns.node.shrink import shrink
 

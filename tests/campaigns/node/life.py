@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests.campaigns.node.faults import INJECTORS
+from tests.campaigns.node.faults.injectors import INJECTORS
 from tests.campaigns.node.node import Node
 from tests.campaigns.node.plan import Fault, Plan
 from tests.campaigns.node.process import is_root
@@ -45,7 +45,7 @@ def live(plan: Plan, folder: Path) -> None:
         run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-life-", dir=_tmpfs())))
         room = stack.enter_context(virtual_microphone(run))
         data = stack.enter_context(_own_disk(folder / "node"))
-        node = Node(folder, data, run, plan.settings, room.environment)
+        node = Node(folder, data, run, plan, room.environment)
         witness = Witness(room, folder, plan.settings.channels)
         stack.callback(_stop_player, _play(room, folder, plan))
         began = time.time()
@@ -89,17 +89,22 @@ def _resume(node: Node) -> None:
 
 def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
     """Nothing disturbs the node any more; waits until all is archived and erased, then asks it everything."""
+    node.set_clock(0.0)
     node.command("resume")
     facts: dict[str, Any] = {"problems": []}
     problems: list[str] = facts["problems"]
     _wait_for(problems, lambda: node.recorder_mode() == "recording", "the recorder records again")
     facts["undisturbed"] = time.time()
+    if node.catalog_lost:
+        facts["restored"] = _restore_catalog(node, problems)
     time.sleep(3)
     node.command("pause")
     _wait_for(problems, lambda: node.recorder_mode() == "paused", "the recorder pauses")
     facts["ended"] = time.time()
     start, end = _utc(began - 1), _utc(facts["ended"])
     _wait_for(problems, lambda: not list((node.data / "orders").glob("erase-*.json")), "all orders are carried out")
+    if plan.settings.keep_remote:  # nothing expires between two of the answers that are compared
+        node.command("hold", "--from", start, "--to", end)
     node.command("archive")
     _wait_for(problems, lambda: _all_archived(node, start, end), "everything is archived")
     node.command("archive")
@@ -110,6 +115,16 @@ def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
     facts |= _rebuild(node, start, end)
     facts["exit_codes"] = node.stop()
     return facts
+
+
+def _restore_catalog(node: Node, problems: list[str]) -> str:
+    """What the documentation says to do once a catalog was lost."""
+    node.processes["archiver"].stop()
+    done = node.command("catalog", "rebuild", "--json")
+    if done.returncode != 0:
+        problems.append(f"the lost catalog is not rebuilt: {done.stdout}{done.stderr}")
+    node.processes["archiver"].start()
+    return done.stdout
 
 
 def _wait_for(problems: list[str], condition: Any, what: str) -> None:

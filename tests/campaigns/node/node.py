@@ -20,9 +20,10 @@ import pyrage
 
 from edge.embedded import ports
 from edge.embedded.servers import BUCKET, find_mosquitto, find_rclone
-from tests.campaigns.node.plan import LifeSettings
+from tests.campaigns.node.choices import SERVICES
+from tests.campaigns.node.faults.store_faults import StoreFaults
+from tests.campaigns.node.plan import Plan
 from tests.campaigns.node.process import Process, unprivileged
-from tests.campaigns.node.store_faults import StoreFaults
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -33,14 +34,17 @@ _COMMAND_SECONDS = 60.0
 class Node:
     """`folder` holds the life; `data`, the node's folder, lies on a disk of its own; `run`, its tmpfs, too."""
 
-    def __init__(
-        self, folder: Path, data: Path, run: Path, settings: LifeSettings, environment: Mapping[str, str]
-    ) -> None:
-        self.folder, self.data, self.life_settings = folder, data, settings
+    def __init__(self, folder: Path, data: Path, run: Path, plan: Plan, environment: Mapping[str, str]) -> None:
+        self.folder, self.data, self.life_settings = folder, data, plan.settings
+        self._changes_clock = any(fault.kind == "clock" for fault in plan.faults)
         self.spool, self.bucket = data / "spool", folder / "store" / BUCKET
         self.commands: list[dict[str, Any]] = []
+        self.own_disk = data.is_mount()
+        self.disk_in_use = threading.Lock()
+        self.catalog_lost = False
         self._logs = folder / "logs"
         self._environment = os.environ | environment | {"XDG_RUNTIME_DIR": str(run), "MALLOC_ARENA_MAX": "1"}
+        self._clock = folder / "clock"
         self._lock = threading.Lock()
         taken: set[int] = set()
         for _ in range(4):
@@ -120,6 +124,13 @@ class Node:
             return str(json.loads((self.spool / "state.json").read_bytes())["state"])
         return ""
 
+    def set_clock(self, seconds: float) -> bool:
+        """The services' clock is so much ahead. False if their clock was not prepared for that."""
+        if not self._clock.exists():
+            return False
+        self._clock.write_text(f"{seconds:+g}")
+        return True
+
     def _identity(self) -> None:
         self.recipient = ""
         if self.life_settings.encrypted:
@@ -169,7 +180,17 @@ class Node:
         ]
 
     def _services(self) -> list[Process]:
-        return [self._process(name, self._service_command(name)) for name in ("recorder", "archiver", "query-service")]
+        return [self._process(name, self._service_command(name), self._fake_clock()) for name in SERVICES]
+
+    def _fake_clock(self) -> dict[str, str]:
+        library = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+        if library is None or not self._changes_clock:
+            return {}
+        self._clock.write_text("+0")
+        return {
+            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self._clock), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
 
     def _service_command(self, name: str) -> list[str]:
         return [*_IMHEARING, name, "--config", str(self.config), "--data", str(self.data)]

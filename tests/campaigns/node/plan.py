@@ -7,22 +7,8 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-SERVICES = ("recorder", "archiver", "query-service")
-SERVERS = ("broker", "store", "realtime")
-STORE_FAULTS = ("error", "slow_down", "reset_body", "reply_lost", "wrong_etag", "truncated", "slow")
-# kind -> how likely it is, compared with the others
-KINDS = {
-    "kill": 8,
-    "stop": 5,
-    "store": 6,
-    "pause": 3,
-    "rotate": 2,
-    "archive": 2,
-    "limit": 2,
-    "forget": 3,
-    "hold": 2,
-}
-_LONGEST_STOP = 12.0  # seconds: the sound server keeps 22 s of stereo
+from tests.campaigns.node.choices import KINDS, choose
+
 _QUIET_START = 4.0  # seconds without a fault, so that there is sound to lose
 _BURST = 0.4  # how likely a fault follows the one before within a second
 
@@ -92,7 +78,7 @@ def make_plan(seed: int, seconds: float = 45.0, kinds: tuple[str, ...] = ()) -> 
     at = _QUIET_START + dice.uniform(0, 2)
     while at < seconds - 1:
         kind = dice.choices(list(chosen), list(chosen.values()))[0]
-        faults.append(_fault(dice, kind, round(at, 2)))
+        faults.append(Fault(round(at, 2), kind, **choose(dice, kind)))
         at += dice.uniform(0.05, 1.0) if dice.random() < _BURST else dice.uniform(1.0, 5.0)
     return Plan(seed, seconds, settings, tuple(faults))
 
@@ -103,37 +89,10 @@ def _settings(dice: random.Random) -> LifeSettings:
         format=dice.choice(("flac", "flac", "wav")),
         encrypted=dice.random() < 0.25,
         record_period=dice.choice((1.0, 2.0, 3.0, 5.0)),
-        records_count=dice.choice((1, 2, 3, 5)),
+        records_count=dice.choice((1, 2, 3, 5, 40)),
         archive_max_chunks=dice.choice((2, 4, 10, 250)),
         keep_local=dice.choice((0.0, 0.0, 10.0)),
-        keep_remote=0.0,
+        keep_remote=dice.choice((0.0, 0.0, 0.0, 0.0004)),
         keep=dice.choice(("all", "all", "all", "sounds")),
         when_full=dice.choice(("stop", "drop_oldest")),
     )
-
-
-def _fault(dice: random.Random, kind: str, at: float) -> Fault:
-    def lasting(shortest: float, longest: float) -> float:
-        return round(dice.uniform(shortest, longest), 2)
-
-    everything = (*SERVICES, *SERVERS)
-    fault = Fault(at, kind)
-    match kind:
-        case "kill":
-            fault = replace(fault, target=dice.choice(("recorder", "archiver", *everything, "all")))
-        case "stop":
-            target = dice.choice(("recorder", *everything, "all"))
-            fault = replace(fault, target=target, seconds=lasting(0.3, _LONGEST_STOP))
-        case "store":
-            share = dice.choice(("0.3", "0.6", "1.0"))
-            fault = replace(fault, target=dice.choice(STORE_FAULTS), seconds=lasting(1, 10), value=share)
-        case "pause":
-            fault = replace(fault, seconds=lasting(1, 5), value=dice.choice(("timed", "resume")))
-        case "limit":
-            fault = replace(fault, target="records_count", value=str(dice.choice((1, 2, 4, 8))))
-        case "forget" | "hold":
-            begin = lasting(1, 20)
-            length = round(dice.uniform(0.2, begin), 2)
-            ago = f"{begin} {round(begin - length, 2)}"
-            fault = replace(fault, seconds=lasting(2, 20) if kind == "hold" else 0.0, value=ago)
-    return fault

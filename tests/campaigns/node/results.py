@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.node.judge import Violation
+from tests.campaigns.node.judging.judge import Violation
 from tests.campaigns.node.plan import Plan
 
 _ROOT = Path(__file__).parents[3]

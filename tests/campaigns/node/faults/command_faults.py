@@ -1,41 +1,17 @@
-"""The injectors: one function for each kind of fault, on the life's node.
-
-Each returns what it did, for the judge to know; None if it had no effect.
-"""
+"""Commands that race with the other faults, over the command line and MQTT."""
 
 from __future__ import annotations
 
 import json
-import signal
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
-from tests.campaigns.node.evidence import evidence_of
+from tests.campaigns.node.faults.effects import Effect
+from tests.campaigns.node.faults.evidence import evidence_of
 from tests.campaigns.node.node import Node
-from tests.campaigns.node.plan import SERVERS, SERVICES, Fault
+from tests.campaigns.node.plan import Fault
 from tests.support.messaging.mqtt import connected
-
-Effect = dict[str, Any] | None
-
-
-def kill(node: Node, fault: Fault) -> Effect:
-    killed = [name for name in targets(fault) if node.processes[name].kill()]
-    return {"killed": killed} if killed else None
-
-
-def stop(node: Node, fault: Fault) -> Effect:
-    stopped = [name for name in targets(fault) if node.processes[name].send(signal.SIGSTOP)]
-    time.sleep(fault.seconds)
-    resumed = [name for name in stopped if node.processes[name].send(signal.SIGCONT)]
-    return {"stopped": stopped} if resumed else None
-
-
-def store(node: Node, fault: Fault) -> Effect:
-    disturbed = node.store.disturb(fault.target, float(fault.value), fault.seconds, round(fault.at * 100))
-    return {"requests": disturbed} if disturbed else None
 
 
 def pause(node: Node, fault: Fault) -> Effect:
@@ -86,23 +62,6 @@ def hold(node: Node, fault: Fault) -> Effect:
     time.sleep(fault.seconds)
     node.command("hold", "--from", begin, "--to", end, "--release")
     return {"from": begin, "to": end, "held_at": held_at}
-
-
-INJECTORS: dict[str, Callable[[Node, Fault], Effect]] = {
-    "kill": kill,
-    "stop": stop,
-    "store": store,
-    "pause": pause,
-    "rotate": rotate,
-    "archive": archive,
-    "limit": limit,
-    "forget": forget,
-    "hold": hold,
-}
-
-
-def targets(fault: Fault) -> tuple[str, ...]:
-    return (*SERVICES, *SERVERS) if fault.target == "all" else (fault.target,)
 
 
 def _range(fault: Fault) -> tuple[str, str]:

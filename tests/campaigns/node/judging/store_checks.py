@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from tests.campaigns.node.facts import Facts
+from tests.campaigns.node.judging.facts import Facts
 
 _EXPECTED = re.compile(
     r"""(
@@ -48,6 +48,7 @@ def archives_open(facts: Facts) -> Iterator[str]:
 
 def every_chunk_once(facts: Facts) -> Iterator[str]:
     """One copy in the store; a second one, in the spool, only with keep_local, and equal."""
+    retained = facts.settings["keep_local"] or facts.events("reconfigure")
     copies: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
     for copy in facts.copies:
         copies[copy.chunk_id].append((copy.archive, copy.data))
@@ -57,7 +58,7 @@ def every_chunk_once(facts: Facts) -> Iterator[str]:
             yield f"{chunk_id} is in {len(archives)} archives: {', '.join(archives)}"
         if len({data for _, data in found}) > 1:
             yield f"{chunk_id} has copies that differ"
-        if archives and len(found) > len(archives) and not facts.settings["keep_local"]:
+        if archives and len(found) > len(archives) and not retained:
             yield f"{chunk_id} is archived and still in the spool"
 
 

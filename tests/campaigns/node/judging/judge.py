@@ -1,6 +1,6 @@
 """What became of a finished life: every check, on its folder alone. Nothing of the product is imported or run.
 
-python -m tests.campaigns.node.judge FOLDER
+python -m tests.campaigns.node.judging.judge FOLDER
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.campaigns.node import answer_checks, sound_checks, store_checks
-from tests.campaigns.node.facts import Facts
+from tests.campaigns.node.judging import answer_checks, sound_checks, store_checks
+from tests.campaigns.node.judging.facts import Facts
 
 CHECKS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     answer_checks.it_comes_to_rest,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.campaigns.node.facts import Facts, seconds_of
+from tests.campaigns.node.judging.facts import Facts, seconds_of
 
 _OWN = ("id", "archives")  # fields of each answer; links are made anew each time
 _LOST_WITH_THE_CATALOG = ("quiet", "dropped", "lifecycle")  # a rebuilt catalog answers a gap

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tests.campaigns.node.facts import RATE, Facts, Place, seconds_of
+from tests.campaigns.node.judging.facts import RATE, Facts, Place, seconds_of
 
 _SOUND = ("recorded", "pending")
 _LENGTH_TOLERANCE = 0.3  # seconds: a loss is placed within a block, and the sound server's clock is not ours
@@ -14,6 +14,8 @@ _TIME_TOLERANCE = 0.5
 _ENCODED = 1.0  # seconds before a kill that may be lost: a device's block, one being encoded, and what is on the way
 _REACTION = 3.0  # seconds from a command to what it does, on a busy machine
 _SERVER_KEEPS = 15.0  # seconds; in truth 22 of stereo and 44 of mono
+_ON_ITS_WAY = 5.0  # seconds
+_LONGEST_CHANGED = 4.0  # record_period of a reconfigured node
 _EXPIRY = {"quiet": ("keep", "sounds"), "dropped": ("when_full", "drop_oldest")}
 
 
@@ -132,8 +134,27 @@ def _paused(facts: Facts, begin: float, _end: float) -> bool:
 
 
 def _died(facts: Facts, begin: float, _end: float) -> bool:
-    kills = [e for e in facts.events() if "recorder" in e["effect"].get("killed", ())]
-    return any(_lost_since(facts, e["began"]) - _ENCODED <= begin <= e["ended"] for e in kills)
+    """Killed, or told to stop; a process that is about to end reads no more."""
+    ends = [
+        e for e in facts.events() if "recorder" in (*e["effect"].get("killed", ()), *e["effect"].get("restarted", ()))
+    ]
+    return any(
+        _lost_since(facts, e["effect"].get("killed_at", e["began"])) - _ENCODED <= begin <= e["ended"] + _REACTION
+        for e in ends
+    )
+
+
+def _disk_failed(facts: Facts, begin: float, _end: float) -> bool:
+    """What was on its way to the disk is lost with it."""
+    events = facts.events("full_disk", "read_only_disk", "unreadable_disk")
+    return any(_lost_since(facts, e["began"]) - _ON_ITS_WAY <= begin <= e["ended"] + _REACTION for e in events)
+
+
+def _not_known(facts: Facts, _begin: float, _end: float) -> bool:
+    """A rebuilt catalog does not know what has expired."""
+    lost = any(e["effect"].get("lost") for e in facts.events("catalog"))
+    expires = facts.settings["keep_remote"] or any(facts.settings[k] == v for k, v in _EXPIRY.values())
+    return bool(lost and expires)
 
 
 def _overran(facts: Facts, begin: float, end: float) -> bool:
@@ -147,7 +168,7 @@ def _expired(facts: Facts, _begin: float, _end: float) -> bool:
 
 def _erased(facts: Facts, begin: float, end: float) -> bool:
     """Whole chunks are erased: up to one chunk's length on either side of what was to be forgotten."""
-    longest = facts.settings["record_period"] + 1
+    longest = max(facts.settings["record_period"], _LONGEST_CHANGED) + 1
     orders = [(seconds_of(e["effect"]["from"]), seconds_of(e["effect"]["to"])) for e in facts.events("forget")]
     return any(start - longest <= begin and end <= stop + longest for start, stop in _joined(orders, longest))
 
@@ -157,6 +178,8 @@ _EXPLANATIONS: dict[str, Callable[[Facts, float, float], bool]] = {
     "crash": _died,
     "restart": _died,
     "overrun": _overran,
+    "disk_full": _disk_failed,
+    "unknown": _not_known,
     "lifecycle": _expired,
     "erased": _erased,
 }

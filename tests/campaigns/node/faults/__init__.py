@@ -1,0 +1,1 @@
+"""The faults: what each kind does to the node. Start with injectors.py."""

@@ -1,0 +1,1 @@
+"""What became of a finished life. Imports nothing of the product. Start with judge.py."""
