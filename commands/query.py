@@ -23,7 +23,7 @@ from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
 from query_service import api
 from query_service.api import Question
-from query_service.queries.clip import ClipAnswer
+from query_service.queries.clip import CLIP, ClipAnswer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     via = chosen_via(args.via)
     query_type = _chosen_type(args.type)
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
-    question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": args.json}
+    wants_links = args.json or query_type is CLIP  # of archives, the table has no links
+    question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": wants_links}
     question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
     show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
     timeout = max(args.timeout, query_type.least_timeout)

@@ -53,7 +53,7 @@ def at(seconds: float) -> Instant:
 
 
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:
-    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
+    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), urls=True, timeout=DEADLINE)
     assert isinstance(answer, ClipAnswer)
     return answer
 
@@ -89,6 +89,14 @@ def test_a_clip_is_exact_whether_archived_or_not(node: QueryNode, settings: Sett
 
 def test_the_same_clip_has_the_same_key(settings: Settings) -> None:
     assert clip(settings, 1, 2).clip.key == clip(settings, 1, 2).clip.key != clip(settings, 1, 2.5).clip.key
+
+
+@pytest.mark.parametrize("urls", [False, True])
+def test_a_clip_has_a_link_only_if_the_request_wants_links(settings: Settings, urls: bool) -> None:
+    answer = api.query(settings, "local", type="clip", start=at(1), end=at(2), urls=urls, timeout=DEADLINE)
+    assert isinstance(answer, ClipAnswer)
+    assert (answer.clip.url is not None) == urls
+    assert answer.clip.bytes
 
 
 def test_what_is_missing_is_silent_and_named(settings: Settings) -> None:
@@ -184,7 +192,7 @@ def test_memory_does_not_grow_with_the_clip(settings: Settings, tmp_path: Path, 
     maker = ClipMaker(settings, lambda: pytest.fail("no door is needed"))
     tracemalloc.start()
     try:
-        told = maker._store(report)
+        told = maker._store(report, with_url=True)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
