@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -48,7 +47,7 @@ class ScreenDisplay(Display):
         if now < self._next:
             return
         self._next = now + 1.0
-        width, height = shutil.get_terminal_size()
+        width, height = self._live.console.size
         lines = draw(view, snapshot(), Instant.from_seconds(time.time()), width, height)
         self._live.update(Group(*lines), refresh=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from commands.cli.common import data_dir, print_message
+from commands.cli.output import can_redraw
 from commands.up.display import Display, PlainDisplay
 from commands.up.local_node import LocalNode, commands_to_try
 from commands.up.plan import StartPlan, make_plan, save_plan, secrets_of_environment, user_settings
@@ -65,7 +66,7 @@ def _run_node(node: LocalNode, stopping: StopRequest) -> None:
 
 
 def _display() -> Display:
-    if not sys.stdout.isatty():
+    if not can_redraw(sys.stdout):
         return PlainDisplay()
     from rich.console import Console  # noqa: PLC0415 -- not needed without a terminal
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
-import time
 from collections.abc import Iterator
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
@@ -23,6 +17,7 @@ import pytest
 from commands.up.plan import load_state
 from edge.embedded import ports
 from tests.support.node import ROLES, RunningNode, running_node
+from tests.support.terminal import Terminal, plain
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -225,42 +220,30 @@ def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
-def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("COLUMNS", None)
-    environment.pop("LINES", None)
-    up = subprocess.Popen(
-        command(fresh(tmp_path)), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
-    )
-    os.close(theirs)
-    seen = _read_until(
-        ours, ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal")
-    )
-    up.send_signal(signal.SIGINT)
-    seen += _read_until(ours, None)
-    os.close(ours)
-    assert up.wait(DEADLINE) == 0
+@pytest.mark.parametrize(("rows", "columns"), [(24, 80), (40, 132), (30, 60)])
+def test_the_screen_fills_a_terminal_of_any_size(tmp_path: Path, rows: int, columns: int) -> None:
+    up = Terminal(command(fresh(tmp_path)), rows, columns, apart=True)
+    try:
+        up.read_until("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal")
+        up.process.send_signal(signal.SIGINT)
+        seen = up.read_until()
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()
     assert "\x1b[?1049h" in seen  # a screen of its own,
     assert "\x1b[?1049l" in seen  # which gives back what was there
-    lines = re.split(r"\x1b\[H|\r?\n", seen)
-    assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in lines)
+    frames = [plain(frame).split("\n") for frame in seen.split("\x1b[H") if "in a second terminal" in frame]
+    for frame in frames:
+        assert max(map(len, frame)) == columns
+        assert len(frame) == rows
 
 
-def _read_until(descriptor: int, words: tuple[str, ...] | None) -> str:
-    """What is shown until all of `words` have been; None: until the other end is closed."""
-    data, deadline = b"", time.monotonic() + DEADLINE
-    while words is None or any(word not in data.decode("utf-8", "replace") for word in words):
-        assert time.monotonic() < deadline, data
-        ready, _, _ = select.select([descriptor], [], [], 0.5)
-        if not ready:
-            continue
-        try:
-            more = os.read(descriptor, 65_536)
-        except OSError:  # the other end is closed
-            break
-        if not more:
-            break
-        data += more
-    return data.decode("utf-8", "replace")
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    up = Terminal(command(fresh(tmp_path)), 24, 80, TERM="dumb")
+    try:
+        up.read_until("recording from synthetic", " chunk finished")
+        up.process.send_signal(signal.SIGINT)
+        assert "\x1b" not in up.read_until()
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()
