@@ -41,16 +41,13 @@ class EventLine(NamedTuple):
 
 
 class NodeView:
-    """The latest state and level, counts since the view was created, and the most recent events."""
+    """The latest state and level, and the most recent events."""
 
     def __init__(self) -> None:
         self.services: dict[str, ServiceStatus] = {}
         self.recorder: RecorderState | None = None
         self.archiver: ArchiverState | None = None
         self.level: LevelMeasured | None = None
-        self.last_chunk: ChunkCompleted | None = None
-        self.chunks = 0
-        self.archives = 0
         self.recent_events: deque[EventLine] = deque(maxlen=20)
 
     def apply(self, event: Event) -> str | None:
@@ -66,11 +63,6 @@ class NodeView:
                 self.archiver = event
             case LevelMeasured():
                 self.level = event
-            case ChunkCompleted():
-                self.chunks += 1
-                self.last_chunk = event
-            case ArchiveChanged(event="uploaded"):
-                self.archives += 1
         text = describe(event)
         if text is None or (known is not None and describe(known) == text):  # repeated, as after each connection
             return None

@@ -38,10 +38,10 @@ class Terminal:
     def shown(self) -> str:
         return self._data.decode("utf-8", "replace")
 
-    def read_until(self, *words: str) -> str:
-        """What has been shown since the start, once all of `words` have been; without any: to its end."""
+    def read_until(self, *patterns: str) -> str:
+        """What has been shown since the start, once it has a match of all `patterns`; without any: to its end."""
         deadline = time.monotonic() + DEADLINE
-        while not words or any(word not in self.shown for word in words):
+        while not patterns or not all(re.search(pattern, self.shown) for pattern in patterns):
             assert time.monotonic() < deadline, self.shown
             ready, _, _ = select.select([self._ours], [], [], 0.5)
             if not ready:

@@ -247,3 +247,18 @@ def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
         assert up.process.wait(DEADLINE) == 0
     finally:
         up.close()
+
+
+def test_with_the_broker_away_the_screen_shows_what_spool_and_catalog_have(tmp_path: Path) -> None:
+    away = ("mqtt.host=127.0.0.1", f"mqtt.port={ports.choose(None)}")
+    up = Terminal(command(fresh(tmp_path), *(part for setting in away for part in ("--set", setting))), 30, 100)
+    try:
+        up.read_until(r"broker    127\.0\.0\.1:\d+ does not respond", "recording from synthetic", "NOT A MICROPHONE")
+        up.read_until(r"chunks    [3-9] finished, last until \d\d:")
+        up.process.send_signal(signal.SIGINT)
+        ended = re.search(r"stopped; (\d+) chunks? waiting here \(.+\), (\d+) in (\d+) uploaded archives?", up.read_until())
+        assert ended
+        assert int(ended[1]) + int(ended[2]) >= 3
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from commands.show.node_view import NodeView, describe
+from commands.up.local_facts import LocalFacts
 from commands.up.screen import draw
 from edge.core.instant import MICROSECONDS, Instant
 from edge.messaging.events import RecorderState, ThresholdCrossed
@@ -34,6 +35,20 @@ def test_a_synthetic_scene_is_always_announced_once(state: RecorderState, width:
     assert sum(WARNING in line for line in lines) == 1
     assert len(lines) <= height
     assert all(len(line) <= width for line in lines)
+
+
+def test_with_the_broker_away_the_state_is_the_one_in_the_spool() -> None:
+    view = NodeView()
+    view.apply(every_event()[0])
+    view.apply(PAUSED)  # what was last heard
+    facts = LocalFacts(recorder=replace(SYNTHETIC, device="USB Audio"), waiting=22)
+    away = snapshot()._replace(facts=facts, broker="127.0.0.1:1883", running=["recorder"])
+    text = "\n".join(line.plain for line in draw(view, away, START, 80, 24))
+    assert "recorder  recording from USB Audio" in text
+    assert "broker    127.0.0.1:1883 does not respond" in text
+    assert "22 finished" in text
+    stopped = "\n".join(line.plain for line in draw(view, away._replace(running=[]), START, 80, 24))
+    assert "recorder  NOT RUNNING" in stopped
 
 
 def test_the_warning_is_beside_the_state_if_there_is_room() -> None:

@@ -23,6 +23,7 @@ from commands.show.answer_tables import print_listing
 from commands.show.coverage_bar import cells, legend, rows, totals
 from commands.show.node_view import NodeView, describe, size
 from commands.up.display import NodeSnapshot
+from commands.up.local_facts import LocalFacts
 from commands.up.screen import draw, pasteable
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import ClockStamp, Where
@@ -280,6 +281,8 @@ def snapshot(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> No
             ["imhearing", "fetch", "--data", folder, "--last", "1m", "-o", "last.flac"],
         ],
         problems=[f"10:00:00 problem {number} " + "x" * 100 for number in range(problems)],
+        facts=LocalFacts(last_until=START, waiting=3, waiting_bytes=1_234_567, archived=2, archives=1),
+        broker=None,
         running=["broker"],
         expected=["broker", "store", "realtime-server", "recorder", "archiver", "query-service"],
         free_bytes=80_900_000_000,
@@ -335,7 +338,7 @@ def test_the_screen_fits_and_shows_what_matters(width: int, height: int, problem
         "up 0:01:01",
         "synthetic",
         "NOT A MICROPHONE",
-        "1 finished",
+        "5 finished, last until",
         "3 waiting (1.2 MB)",
         "1 uploaded",
     ):
