@@ -121,7 +121,7 @@ def _show(heard: NodeEvent, as_json: bool, utc: bool) -> None:
         # one line of the terminal: of a longer one, only the last would be overwritten
         bar = max(0, min(_LEVEL_BAR, shutil.get_terminal_size().columns - len(line) - 1))
         print(f"{over}{line}{level_bar(event.laeq, event.unit, bar)}", end="" if over else "\n", flush=True)
-    elif event is not None and (text := describe(event)):
+    elif event is not None and (text := describe(event, utc)):
         print(f"{over}{clock(event.at, utc)}  {text}", flush=True)
     elif event is None:
         print(f"{over}{escaped(heard.topic[:200])}", flush=True)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from commands.cli.logs import escaped
-from commands.show.formats import clock, level_bar
+from commands.show.formats import clock, level_bar, when
 from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
 from commands.up.display import Display, NodeSnapshot
 from edge.core.instant import Instant
@@ -103,8 +103,8 @@ def _state(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int) -> 
     elif recorder is None:
         state.append("starting", style="yellow")
     else:
-        state.append(describe_recorder(recorder), style=_STATE_STYLES.get(recorder.state, "bold red"))
-        state.append(f"  since {clock(recorder.since)}", style="dim")
+        state.append(describe_recorder(recorder, now), style=_STATE_STYLES.get(recorder.state, "bold red"))
+        state.append(f"  since {when(recorder.since, now)}", style="dim")
         if recorder.reason and recorder.state != "recording":
             state.append(f"  {escaped(recorder.reason)}")
     synthetic = recorder is not None and runs and is_synthetic(recorder)
@@ -119,7 +119,7 @@ def _state(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int) -> 
     hint = recorder.hint if recorder is not None and recorder.state == "recording" else None
     if hint:
         warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
-    return [state, *warnings, _level(view, now, width), _chunks(snapshot), _archives(view, snapshot), _processes(snapshot)]
+    return [state, *warnings, _level(view, now, width), _chunks(snapshot, now), _archives(view, snapshot), _processes(snapshot)]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:
@@ -130,11 +130,11 @@ def _level(view: NodeView, now: Instant, width: int) -> Text:
     return Text(words).append(level_bar(level.laeq, level.unit, max(0, width - len(words))), style="green")
 
 
-def _chunks(snapshot: NodeSnapshot) -> Text:
+def _chunks(snapshot: NodeSnapshot, now: Instant) -> Text:
     facts = snapshot.facts
     text = f"chunks    {facts.chunks} finished"
     if facts.last_until is not None:
-        text += f", last until {clock(facts.last_until)}"
+        text += f", last until {when(facts.last_until, now)}"
     text += f"; {facts.waiting} waiting ({size(facts.waiting_bytes)})"
     if snapshot.free_bytes is not None:
         text += f"; {size(snapshot.free_bytes)} free"

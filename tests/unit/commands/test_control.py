@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -51,14 +52,14 @@ def test_a_stopped_node_is_not_said_to_record(spool: Spool, capsys: pytest.Captu
 
 def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     order(spool, "pause", "5m", broker=False)
-    pattern = r"the recorder does not run; if it starts before (\d\d:){2}\d\d, it is paused until then"
+    pattern = r"the recorder does not run; if it starts before (\d{4}-\d\d-\d\d )?(\d\d:){2}\d\d, it is paused until then"
     assert re.fullmatch(pattern, last_line(capsys))
     order(spool, "pause", broker=False)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it is paused until `imhearing resume`"
     assert spool.pause.read() is not None
 
 
-@pytest.mark.parametrize("state", ["recording", "paused", "no_device"])
+@pytest.mark.parametrize("state", ["recording", "paused"])
 def test_a_node_whose_broker_is_away_alone_takes_the_order_up(
     spool: Spool, capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
@@ -83,6 +84,47 @@ def test_a_node_that_never_ran_or_whose_state_is_damaged_does_not_run(
     (spool.path / "state.json").unlink()
     order(spool, "resume", broker=False)
     assert last_line(capsys).startswith("the recorder does not run")
+
+
+WORDS = r"paused until (\d{4}-\d\d-\d\d )?\d\d:00:00 \(the schedule says so\)"
+
+
+def not_now() -> tuple[str, str]:
+    """A schedule that records for a minute in about twelve hours."""
+    hour = (time.localtime().tm_hour + 12) % 24
+    return ("--set", f"recorder.schedule={hour:02}:00-{hour:02}:01")
+
+
+@pytest.mark.parametrize("broker", [True, False])
+def test_a_resumed_node_that_its_schedule_pauses_is_not_said_to_record(
+    spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool
+) -> None:
+    order(spool, "resume", *not_now(), broker=broker)
+    assert re.fullmatch(f"the recorder does not run; when it starts again, it is {WORDS}", last_line(capsys))
+    with spool.recorder_lock.hold():
+        order(spool, "resume", *not_now(), broker=broker)
+        assert re.fullmatch(f"not recording: {WORDS}", last_line(capsys))
+        order(spool, "resume", "--json", *not_now(), broker=broker)
+        assert json.loads(capsys.readouterr().out)["state"] == "paused"
+
+
+def test_a_resumed_node_without_a_microphone_is_not_said_to_record(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool.state.write(SpoolState(state="no_device", since=START, boot_id=BOOT, ordinal=1))
+    with spool.recorder_lock.hold():
+        order(spool, "resume", broker=False)
+        assert last_line(capsys) == "not recording: no microphone"
+    order(spool, "resume", broker=False)
+    assert last_line(capsys) == "the recorder does not run; when it starts again, it records"
+
+
+def test_a_pause_that_ends_on_another_day_is_shown_with_its_date(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with spool.recorder_lock.hold():
+        order(spool, "pause", "30h", broker=False)
+        assert re.fullmatch(r"paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", last_line(capsys))
 
 
 def test_programs_get_the_same_as_before(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:

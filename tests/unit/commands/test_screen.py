@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
@@ -53,6 +55,15 @@ def test_with_the_broker_away_the_state_is_the_one_in_the_spool() -> None:
 
 def test_the_warning_is_beside_the_state_if_there_is_room() -> None:
     assert any("recording from synthetic scene" in line and WARNING in line for line in drawn(SYNTHETIC, 80))
+
+
+def test_times_of_another_day_are_shown_with_their_date() -> None:
+    tomorrow = replace(PAUSED, until=Instant(START + 86_400 * MICROSECONDS), device="USB Audio", reason=None)
+    text = "\n".join(drawn(tomorrow, 80))
+    assert re.search(r"paused until 2026-03-0\d \d\d:\d\d:\d\d  since \d\d:\d\d:\d\d$", text, re.MULTILINE)
+    assert re.search(r"^paused until 2026-03-0\d ", describe(tomorrow) or "")
+    began = replace(SYNTHETIC, since=Instant(START - 86_400 * MICROSECONDS))
+    assert re.search(r"since 2026-03-0\d \d\d:", "\n".join(drawn(began, 80)))
 
 
 @pytest.mark.parametrize(
