@@ -17,7 +17,7 @@ from commands.cli.nodes import chosen_via, query_every_node
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.answer_tables import NO_LIMIT, UNCERTAIN, natural_width, print_listing
-from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows
+from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows, stretches
 from commands.show.node_view import size
 from commands.status import print_report
 from edge.core.errors import UsageError
@@ -96,12 +96,13 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         )
     )
     bar = Text()
-    states = cells(answer.intervals, start, end, min(console.width, 100))
+    intervals = stretches(answer)
+    states = cells(intervals, start, end, min(console.width, 100))
     for state in states:
         glyph, style = GLYPHS[state]
         bar.append(glyph, style=style)
     console.print(bar)
-    for words, style in legend(answer.intervals, start, end):
+    for words, style in legend(intervals, start, end):
         console.print(Text(words, style=style))
     if "mixed" in states:
         console.print(Text(f"{GLYPHS['mixed'][0]} sound is missing in a part of this", style=GLYPHS["mixed"][1]))
@@ -136,7 +137,7 @@ def _table(answer: CoverageAnswer, utc: bool, columns: Sequence[str]) -> Table:
         table.add_column(title, justify=justify, overflow="fold", no_wrap=title != "where")
     with_day = not show.same_day(answer.from_, answer.to, utc)
     numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
-    for row in rows(answer.intervals):
+    for row in rows(stretches(answer)):
         texts = {
             "from": ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
             "to": show.precise(row.end, utc, with_day),

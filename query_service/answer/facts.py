@@ -23,6 +23,7 @@ class CatalogFacts(Protocol):
     @property
     def path(self) -> Path: ...
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
+    def earliest(self) -> Instant | None: ...
     def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
     def sounds_between(
@@ -83,6 +84,7 @@ class FactReader:
             running=running,
             archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
             until=until,
+            known_since=self._known_since(view, running),
         )
         return facts, len(here) == len(intact)
 
@@ -150,6 +152,15 @@ class FactReader:
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
         return [hole for hole in holes if hole.from_ < until and hole.to > start]
+
+    def _known_since(self, view: SpoolView, running: Running | None) -> Instant | None:
+        starts = [entry.started_at for entry in self._index] + [hole.from_ for hole in self._index.holes()]
+        if (state := view.state) is not None:
+            starts += [state.since, *(hole.from_ for hole in state.holes)]
+            starts += [state.open_hole.from_] if state.open_hole is not None else []
+        starts += [running.from_] if running is not None else []
+        earliest = self._catalog.earliest()
+        return min(starts if earliest is None else [*starts, earliest], default=None)
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state
