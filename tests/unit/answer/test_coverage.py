@@ -287,11 +287,11 @@ def test_a_busy_catalog_is_told() -> None:
 def test_nothing_is_known_of_the_time_before_the_beginning(history: History, start: int, limit: int) -> None:
     for page in all_pages(responder(history), request(start, LENGTH + 20, limit=limit)):
         began, intervals = split_at_beginning(page)
-        assert_tiles([Gap(from_=page.intervals[0].from_, to=began, cause="unknown"), *intervals][
-            began == page.intervals[0].from_ :
-        ], page.intervals[0].from_, page.intervals[-1].to)
-        for moment in range(page.intervals[0].from_, began):
+        first = page.intervals[0].from_
+        for moment in range(first, began):
             assert account(history, moment) == ("gap", "unknown")
+        before: list[Interval] = [Gap(from_=first, to=began, cause="unknown")] if began > first else []
+        assert_tiles([*before, *intervals], first, page.intervals[-1].to)
 
 
 def test_the_time_before_the_first_recording_is_told_apart_from_a_gap() -> None:
