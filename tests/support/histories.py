@@ -18,7 +18,7 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
-from edge.spool.spool import Spool
+from edge.spool.spool import RecorderLock, Spool
 from edge.spool.state import StateFile, StreamRecords
 
 NODE = "porch"
@@ -223,6 +223,7 @@ class FakeSpool(Spool):
         self.chunks = _FakeChunks(self.layout, history)
         self.streams = _FakeStreams(self.layout, history)
         self.state = _FakeState(self.layout, history)
+        self.recorder_lock = _HeldLock(self.layout)
 
 
 class _FakeLayout(SpoolLayout):
@@ -249,6 +250,11 @@ class _FakeChunks(SpoolChunks):
             return []
         part = chunk_id(history.state.stream_id, 99)
         return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
+
+
+class _HeldLock(RecorderLock):
+    def is_held(self) -> bool:
+        return True
 
 
 class _FakeState(StateFile):

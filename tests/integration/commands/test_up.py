@@ -183,6 +183,9 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         node.process.kill()
         node.process.wait()
         wait_until(lambda: not processes_on(tmp_path), "nothing is left")
+        status = node.run("status")
+        assert status.returncode == 1
+        assert "recorder  not running (last: recording)" in status.stdout
     with running_node(data, *FAST) as again:
         wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
         assert load_state(data).store_secret == state.store_secret
@@ -262,3 +265,16 @@ def test_with_the_broker_away_the_screen_shows_what_spool_and_catalog_have(tmp_p
         assert up.process.wait(DEADLINE) == 0
     finally:
         up.close()
+
+
+def test_no_other_user_can_read_what_the_node_writes_in_a_folder_open_to_all(tmp_path: Path) -> None:
+    data = fresh(tmp_path)
+    data.chmod(0o755)
+    up = command(data, "--for", "8")
+    done = subprocess.run(up, capture_output=True, text=True, timeout=DEADLINE, check=False, umask=0)
+    assert done.returncode == 0, done.stderr
+    hold = [sys.executable, "-m", "imhearing", "hold", "--data", str(data), "--last", "1m"]
+    assert subprocess.run(hold, capture_output=True, timeout=DEADLINE, check=False, umask=0).returncode == 0
+    written = sorted(data.rglob("*"))
+    assert {"catalog.db", "catalog.db.lock", "holds.json", "recorder.log"} <= {path.name for path in written}
+    assert [path for path in written if path.lstat().st_mode & 0o007 and not path.is_symlink()] == []
