@@ -18,7 +18,7 @@ _TIMES = """
 times:
   2026-03-03T22:00:00Z       RFC 3339, any offset
   '2026-03-03 22:00[:05]'    local time
-  22:00, 'yesterday 22:00'   local time; also `now`
+  22:00, 'today 22:00'       local time; without a day, the most recent one; also 'yesterday 22:00', `now`
   --last 10m, 90s, 2h, 1d    up to now
 """
 
