@@ -43,7 +43,8 @@ examples:
   imhearing up --data /tmp/try --for 60                run for a minute, in a separate folder
   imhearing up --set recorder.source=synthetic         record a synthetic scene, without a microphone
   imhearing up --config my.ini                         use your broker, bucket and Ably key
-Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server.
+Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server. --set is for one start;
+to keep settings, put them into a file for --config.
 """,
     ),
     HelpText(

@@ -186,7 +186,8 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         status = node.run("status")
         assert status.returncode == 1
         assert "recorder  not running (last: recording)" in status.stdout
-    with running_node(data, *FAST) as again:
+    with running_node(data, *FAST[:2]) as again:
+        wait_until(lambda: "no longer set: recorder.record_period=1, thresholds.records_count=2\n" in output_of(data), "says so")
         wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
         assert load_state(data).store_secret == state.store_secret
         wait_until(lambda: again.run("status").returncode == 0, "it records again")
