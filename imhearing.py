@@ -52,7 +52,9 @@ def _guarded(args: argparse.Namespace) -> int:
     """Runs the command, turning failures into a message and an exit code."""
     from commands.cli import logs  # noqa: PLC0415 -- keeps --help fast
 
-    if args.command != "fetch":  # it writes the user's own files; all others write the node's, which are for nobody else
+    if (
+        args.command != "fetch"
+    ):  # it writes the user's own files; all others write the node's, which are for nobody else
         os.umask(os.umask(0o077) | 0o027)
     run = next(text.run for text in COMMANDS if text.name == args.command)
     if not run.startswith("commands.services:"):  # those set up their own log

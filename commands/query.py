@@ -138,7 +138,7 @@ def _table(answer: CoverageAnswer, utc: bool, columns: Sequence[str]) -> Table:
     with_day = not show.same_day(answer.from_, answer.to, utc)
     numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
     for row in rows(stretches(answer)):
-        texts = {
+        texts: dict[str, Text | str] = {
             "from": ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
             "to": show.precise(row.end, utc, with_day),
             "length": show.length(row.end - row.start),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import NamedTuple
 
 from commands.show.formats import length
@@ -79,8 +78,10 @@ def cells(intervals: Sequence[Stretch], start: Instant, end: Instant, width: int
         right = start + (end - start) * (index + 1) // width
         while first < len(intervals) and intervals[first].to <= left:
             first += 1
-        there = list(takewhile(lambda interval: interval.from_ < right, intervals[first:]))
-        found.append(_cell(there, left, right))
+        last = first
+        while last < len(intervals) and intervals[last].from_ < right:
+            last += 1
+        found.append(_cell(intervals[first:last], left, right))
     return found
 
 

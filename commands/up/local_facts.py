@@ -67,7 +67,12 @@ class LocalFactsReader:
             with contextlib.suppress(SpoolError):
                 device = self._spool.streams.read(state.stream_id).device
         recorder = RecorderState(
-            at=state.since, node=self._spool.node, state=state.state, since=state.since, until=state.until, device=device
+            at=state.since,
+            node=self._spool.node,
+            state=state.state,
+            since=state.since,
+            until=state.until,
+            device=device,
         )
         return recorder, state.knot[1] if state.knot and state.knot[0] else None
 

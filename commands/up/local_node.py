@@ -16,8 +16,8 @@ from commands.cli.common import print_message
 from commands.show.formats import count
 from commands.show.node_view import NodeView, size
 from commands.up.display import Display, NodeSnapshot
-from commands.up.log_watch import LogWatch, without_stamp
 from commands.up.local_facts import LocalFactsReader
+from commands.up.log_watch import LogWatch, without_stamp
 from commands.up.plan import ENTRY_POINT, StartPlan
 from edge import __version__
 from edge.core.errors import ConfigError

@@ -149,9 +149,7 @@ def _http_note(http: Http) -> str:
     return where if ports.is_free(http.port, http.host) else f"{where} is not available: no HTTP door until it is"
 
 
-def lost_overrides(
-    data_dir: Path, config_file: Path | None, overrides: Sequence[str], settings: Settings
-) -> list[str]:
+def lost_overrides(data_dir: Path, config_file: Path | None, overrides: Sequence[str], settings: Settings) -> list[str]:
     """What `--set` set at the last start and nothing sets in `settings`, which these files and `overrides` gave."""
     return [
         text

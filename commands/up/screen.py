@@ -119,7 +119,14 @@ def _state(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int) -> 
     hint = recorder.hint if recorder is not None and recorder.state == "recording" else None
     if hint:
         warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
-    return [state, *warnings, _level(view, now, width), _chunks(snapshot, now), _archives(view, snapshot), _processes(snapshot)]
+    return [
+        state,
+        *warnings,
+        _level(view, now, width),
+        _chunks(snapshot, now),
+        _archives(view, snapshot),
+        _processes(snapshot),
+    ]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:

@@ -153,9 +153,7 @@ class FactReader:
             holes.update(stream.before if stream else ())
         return holes
 
-    def _known_since(
-        self, state: SpoolState | None, holes: Iterable[Hole], running: Running | None
-    ) -> Instant | None:
+    def _known_since(self, state: SpoolState | None, holes: Iterable[Hole], running: Running | None) -> Instant | None:
         starts = [entry.started_at for entry in self._index] + [hole.from_ for hole in holes]
         starts += [state.since] if state is not None else []
         starts += [running.from_] if running is not None else []

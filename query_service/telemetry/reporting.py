@@ -32,7 +32,6 @@ from edge.messaging.events import (
 )
 from edge.spool.spool import Spool
 from query_service.client.paging import NodeClient, coverage_pages, pages
-from query_service.queries.coverage import split_at_beginning
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, new_id
 from query_service.queries.status import StatusAnswer
@@ -151,7 +150,7 @@ async def report_on(client: NodeClient, day: date, now: Instant, month_cost: flo
     start, end = _midnight(day), _midnight(day + timedelta(days=1))
     tally = DayTally(start, end)
     async for page in coverage_pages(client, start, end, _ASK_SECONDS):
-        tally.add_coverage(split_at_beginning(page)[1])
+        tally.add_coverage(page.intervals)
     levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
     async for answer in pages(client, levels, _ASK_SECONDS):
         if isinstance(answer, LevelsAnswer):

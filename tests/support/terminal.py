@@ -42,7 +42,7 @@ class Terminal:
         """What has been shown since the start, once it has a match of all `patterns`; without any: to its end."""
         deadline = time.monotonic() + DEADLINE
         while not patterns or not all(re.search(pattern, self.shown) for pattern in patterns):
-            assert time.monotonic() < deadline, self.shown
+            assert time.monotonic() < deadline, self.shown[-3_000:]
             ready, _, _ = select.select([self._ours], [], [], 0.5)
             if not ready:
                 continue

@@ -307,7 +307,8 @@ def test_a_microphone_in_use_by_the_recorder_is_no_fault(node: BreakableNode) ->
         os.utime(path, (0, 0))
     assert node.run_checks("device")["device.records"].state == "fault"  # a recorder that died
     spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
-    found = node.run_checks("device")
+    with spool.recorder_lock.hold():
+        found = node.run_checks("device")
     assert f"in use by the recorder: stream {STREAM}" in found["device.records"].message
     assert_ok(found["device.level"])
 

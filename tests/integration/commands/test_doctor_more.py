@@ -233,6 +233,7 @@ def test_the_gain_is_checked_while_the_recorder_has_the_card(node: BreakableNode
     spool.streams.write(make_stream(device=CARD))
     spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
-    found = node.run_checks("device")
+    with spool.recorder_lock.hold():
+        found = node.run_checks("device")
     assert found["device.records"].state == "ok"
     assert found["device.gain"].state == "fault"

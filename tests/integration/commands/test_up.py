@@ -187,7 +187,10 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         assert status.returncode == 1
         assert "recorder  not running (last: recording)" in status.stdout
     with running_node(data, *FAST[:2]) as again:
-        wait_until(lambda: "no longer set: recorder.record_period=1, thresholds.records_count=2\n" in output_of(data), "says so")
+        wait_until(
+            lambda: "no longer set: recorder.record_period=1, thresholds.records_count=2\n" in output_of(data),
+            "says so",
+        )
         wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
         assert load_state(data).store_secret == state.store_secret
         wait_until(lambda: again.run("status").returncode == 0, "it records again")
@@ -238,8 +241,10 @@ def test_the_screen_fills_a_terminal_of_any_size(tmp_path: Path, rows: int, colu
     assert "\x1b[?1049l" in seen  # which gives back what was there
     frames = [plain(frame).split("\n") for frame in seen.split("\x1b[H") if "in a second terminal" in frame]
     for frame in frames:
-        assert max(map(len, frame)) == columns
-        assert len(frame) == rows
+        drawn = [line.rstrip() for line in frame]  # what is not drawn is filled with spaces
+        assert max(map(len, drawn)) == columns
+        assert len(drawn) == rows
+        assert drawn[-1]
 
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
@@ -260,7 +265,9 @@ def test_with_the_broker_away_the_screen_shows_what_spool_and_catalog_have(tmp_p
         up.read_until(r"broker    127\.0\.0\.1:\d+ does not respond", "recording from synthetic", "NOT A MICROPHONE")
         up.read_until(r"chunks    [3-9] finished, last until \d\d:")
         up.process.send_signal(signal.SIGINT)
-        ended = re.search(r"stopped; (\d+) chunks? waiting here \(.+\), (\d+) in (\d+) uploaded archives?", up.read_until())
+        ended = re.search(
+            r"stopped; (\d+) chunks? waiting here \(.+\), (\d+) in (\d+) uploaded archives?", up.read_until()
+        )
         assert ended
         assert int(ended[1]) + int(ended[2]) >= 3
         assert up.process.wait(DEADLINE) == 0

@@ -112,5 +112,5 @@ def test_resume_says_that_there_is_no_microphone(rig: Rig) -> None:
         rig.spool.pause.order(None, rig.clock)
         said.append(RecorderCommands(rig.spool, rig.clock, rig.recorder).resume(Resume(id=new_id())))
 
-    rig.run(1, LOST, waits=[resume, rig.stop])
+    rig.run(1, LOST, resume, 1)
     assert said == [{"state": "no_device", "until": None, "reason": "unplugged"}]

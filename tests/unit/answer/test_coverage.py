@@ -301,9 +301,10 @@ def test_the_time_before_the_first_recording_is_told_apart_from_a_gap() -> None:
     assert answer.known_since == 10
     assert split_at_beginning(answer) == (10, answer.intervals[1:])
     assert ask(responder(later), request(10, 40)).known_since is None
-    assert ask(responder(replace(later, holes=(Hole("restart", Instant(4), Instant(10)),))), request(0, 40)).known_since == 4
+    restarted = replace(later, holes=(Hole("restart", Instant(4), Instant(10)),))
+    assert ask(responder(restarted), request(0, 40)).known_since == 4
     waiting = replace(later, places=tuple((chunk, "unregistered") for chunk, _ in later.places))
-    assert ask(responder(waiting), request(0, 40)).known_since == 10  # type: ignore[arg-type]
+    assert ask(responder(waiting), request(0, 40)).known_since == 10
 
 
 def test_the_later_hole_tells_more() -> None:

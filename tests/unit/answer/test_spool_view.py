@@ -97,12 +97,15 @@ def test_a_recorder_that_died_is_not_alive_however_lately_it_wrote(tmp_path: Pat
     fill_spool(tmp_path, 2)
     spool = Spool(tmp_path, "porch")
     code = (
-        "import sys; from pathlib import Path; from edge.spool.spool import Spool\n"
-        f"with Spool(Path({str(tmp_path)!r}), 'porch').recorder_lock.hold(): print('held', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from edge.spool.spool import Spool\n"
+        "with Spool(pathlib.Path(sys.argv[1]), 'porch').recorder_lock.hold():\n"
+        "    print('held', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
         assert recorder.stdout is not None
         assert recorder.stdout.readline() == b"held\n"
+        os.utime(spool.path / "state.json")
         watcher, now = SpoolWatcher(spool), Instant.from_seconds(time.time())
         assert watcher.view().is_alive(now)
         recorder.kill()

@@ -52,7 +52,9 @@ def test_a_stopped_node_is_not_said_to_record(spool: Spool, capsys: pytest.Captu
 
 def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     order(spool, "pause", "5m", broker=False)
-    pattern = r"the recorder does not run; if it starts before (\d{4}-\d\d-\d\d )?(\d\d:){2}\d\d, it is paused until then"
+    pattern = (
+        r"the recorder does not run; if it starts before (\d{4}-\d\d-\d\d )?(\d\d:){2}\d\d, it is paused until then"
+    )
     assert re.fullmatch(pattern, last_line(capsys))
     order(spool, "pause", broker=False)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it is paused until `imhearing resume`"
