@@ -80,7 +80,7 @@ class Recorder:
 
         After a failed write or fsync nothing in memory is trusted: it starts again from what is on the disk.
         """
-        with self.limits.store.running():
+        with self.limits.spool_watch.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
                 cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
@@ -123,4 +123,4 @@ class Recorder:
         self._observer.chunk_finished(chunk)
         if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
-        self.limits.store.chunk_finished(chunk)
+        self.limits.spool_watch.chunk_finished(chunk)

@@ -73,7 +73,7 @@ class Session:
         backoff = Backoff(tuning.device_retry, tuning.longest_device_retry)
         while not self._controls.stop.is_set() and not self._finished and context.disk.failure is None:
             self._follow_clock(None)
-            if self._wait_while_blocked():
+            if self._wait_while_not_recording():
                 continue
             try:
                 source = self._controls.choose_source()
@@ -91,7 +91,7 @@ class Session:
             finally:
                 source.close()
 
-    def _wait_while_blocked(self) -> bool:
+    def _wait_while_not_recording(self) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
         until: Instant | None = None
         if (pause := self._controls.pauses.active()) is not None:
@@ -110,11 +110,11 @@ class Session:
     def _record(self, source: SoundSource, recorder: SourceRecorder) -> None:
         """Records what `source` delivers, as one stream or several, until something ends it."""
         try:
-            ending = self._deliver(source, recorder)
+            ending = self._record_until_ending(source, recorder)
             since = recorder.end(ending)
         except (OSError, SpoolError) as problem:
             self._context.disk.fail(problem)
-            recorder.abandon()
+            recorder.leave_to_repair()
             return
         pause = self._controls.pauses.active() if ending is _PAUSED else None
         if pause is not None:
@@ -122,7 +122,7 @@ class Session:
         else:
             self._modes.report(ending.mode, ending.message, since)
 
-    def _deliver(self, source: SoundSource, recorder: SourceRecorder) -> StreamEnding:
+    def _record_until_ending(self, source: SoundSource, recorder: SourceRecorder) -> StreamEnding:
         self._next_disk_check = 0
         while not self._controls.stop.is_set():
             try:

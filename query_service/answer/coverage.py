@@ -35,12 +35,12 @@ _MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
 _GROWTH = 4
 
 
-def answer_coverage(request: RangeRequest, finder: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
+def answer_coverage(request: RangeRequest, reader: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start = start_of(request)
     chunks = min(request.limit, _FIRST_CHUNKS) + 2  # the last one found only shows how far the others reach
     while True:
-        facts = finder.gather(start, request.to, chunks, now)
+        facts = reader.gather(start, request.to, chunks, now)
         page = coverage_page(request, start, facts, now, presign)
         if page is not None:
             return page

@@ -64,16 +64,16 @@ class FactReader:
         self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool
     ) -> tuple[RangeFacts, bool]:
         view = self._refreshed_view()
-        waiting = self._index.between(start, end, limit)
-        known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
+        only_in_spool = self._index.between(start, end, limit)
+        known = self._catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        archived = self._catalog.chunks_between(start, end, limit)
-        archived_until = archived[-1].chunk.started_at if len(archived) >= limit else end
-        until = min(archived_until, waiting[-1].started_at if len(waiting) == limit else end)
-        intact = [entry for entry in archived if entry.aside is None]
+        in_catalog = self._catalog.chunks_between(start, end, limit)
+        catalog_until = in_catalog[-1].chunk.started_at if len(in_catalog) >= limit else end
+        until = min(catalog_until, only_in_spool[-1].started_at if len(only_in_spool) == limit else end)
+        intact = [entry for entry in in_catalog if entry.aside is None]
         here = [entry for entry in intact if self._is_accounted_for(entry, view)]
         chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone) for entry in here}
-        for entry in waiting:
+        for entry in only_in_spool:
             chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
@@ -93,8 +93,8 @@ class FactReader:
     def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[CatalogSound]:
         """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
         self._refreshed_view()
-        archived = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
-        found = {sound.sound_id: sound for sound in archived}
+        in_catalog = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
+        found = {sound.sound_id: sound for sound in in_catalog}
         for sound in self._index.sounds():
             before = found.get(sound.sound_id)
             if before is not None:  # the end of what began in a chunk that the catalog knows

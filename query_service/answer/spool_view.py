@@ -148,7 +148,7 @@ class SpoolIndex:
         if new:
             self._elsewhere |= known(sorted(new))
         for chunk_id in sorted(new - self._elsewhere):
-            chunk = self._manifest(chunk_id)
+            chunk = self._cached_chunk(chunk_id)
             if chunk is not None:
                 self._entries[chunk_id] = SpoolEntry(**{name: getattr(chunk, name) for name in SpoolEntry._fields})
         self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
@@ -200,7 +200,7 @@ class SpoolIndex:
     def chunk(self, entry: SpoolEntry, *, each_second: bool = False) -> Chunk | None:
         """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
         asked for: those are not kept in memory."""
-        chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
+        chunk = self._read_chunk(entry.chunk_id) if each_second else self._cached_chunk(entry.chunk_id)
         if chunk is None:
             return None
         return replace(chunk, started_at=entry.started_at, ended_at=entry.ended_at, uncertain=entry.uncertain)
@@ -216,11 +216,12 @@ class SpoolIndex:
             return None
         return kept[1]
 
-    def _manifest(self, chunk_id: str) -> Chunk | None:
+    def _cached_chunk(self, chunk_id: str) -> Chunk | None:
+        """Without its levels per second, which would fill the memory; None where the spool no longer has it."""
         kept = self._manifests.get(chunk_id)
         if kept is not None:
             return kept
-        chunk = self._read(chunk_id)
+        chunk = self._read_chunk(chunk_id)
         if chunk is None:
             return None
         if chunk.levels is not None:
@@ -230,7 +231,7 @@ class SpoolIndex:
         self._manifests[chunk_id] = chunk
         return chunk
 
-    def _read(self, chunk_id: str) -> Chunk | None:
+    def _read_chunk(self, chunk_id: str) -> Chunk | None:
         try:
             return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:

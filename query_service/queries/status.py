@@ -27,7 +27,7 @@ class RecorderReport(Struct, frozen=True, kw_only=True):
 
 
 class Backlog(Struct, frozen=True):
-    """Finished chunks in the spool."""
+    """Finished chunks in the spool that the store does not have yet."""
 
     chunks: Count
     bytes: Count

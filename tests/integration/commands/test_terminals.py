@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.query_node import QueryNode
+from tests.support.nodes.query_node import QueryNode
 from tests.support.terminal import Terminal, plain
 from tests.support.wait import DEADLINE
 

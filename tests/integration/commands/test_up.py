@@ -16,7 +16,7 @@ import pytest
 
 from commands.up.plan import load_state
 from edge.embedded import ports
-from tests.support.node import ROLES, RunningNode, running_node
+from tests.support.nodes.running_node import ROLES, RunningNode, running_node
 from tests.support.terminal import Terminal, plain
 from tests.support.wait import DEADLINE, wait_until
 
@@ -61,7 +61,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         yield running
 
 
-def test_all_processes_run(node: RunningNode) -> None:
+def test_up_runs_all_processes(node: RunningNode) -> None:
     wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
 
 
@@ -196,7 +196,7 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         wait_until(lambda: again.run("status").returncode == 0, "it records again")
 
 
-def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
+def test_up_with_for_stops_after_that_time(tmp_path: Path) -> None:
     done = subprocess.run(
         command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
