@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -56,6 +57,10 @@ def _guarded(args: argparse.Namespace) -> int:
     """Runs the command, turning failures into a message and an exit code."""
     from commands.cli import logs  # noqa: PLC0415 -- keeps --help fast
 
+    if (
+        args.command != "fetch"
+    ):  # it writes the user's own files; all others write the node's, which are for nobody else
+        os.umask(os.umask(0o077) | 0o027)
     run = next(text.run for text in COMMANDS if text.name == args.command)
     if not run.startswith("commands.services:"):  # those set up their own log
         logs.set_up_for_people()
