@@ -45,6 +45,7 @@ from tests.support.chunks import (
     put_chunk,
 )
 from tests.support.fault_proxy import FAULTS, Fault, running_proxy
+from tests.support.odd_brokers import hesitant_broker
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
@@ -257,6 +258,20 @@ def test_an_event_is_quicker_than_the_rescan(settings: Settings, store: RunningS
         for chunk_id in files:
             listener.bus.publish(_completed(settings, chunk_id))
         wait_until(_all_stored(settings, 3), "all is stored")
+    assert _archived(store) == files
+
+
+def test_a_chunk_announced_before_the_broker_has_subscribed_us_is_found_once_it_has(
+    settings: Settings, store: RunningStore
+) -> None:
+    with hesitant_broker() as late:
+        quiet = replace(settings, mqtt=Mqtt(host="127.0.0.1", port=late.port))
+        with running_archiver(quiet, replace(FAST, rescan=3_600.0)):
+            wait_until(late.has_subscriber, "it wants to subscribe")
+            wait_until(settings.catalog.db_path.exists, "it has looked at the spool")
+            files = _fill(settings, 3)  # whose events it does not get
+            late.confirm()
+            wait_until(_all_stored(settings, 3), "all is stored")
     assert _archived(store) == files
 
 

@@ -30,6 +30,7 @@ from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.broker import BrokerAddress, running_broker
 from tests.support.mqtt import Heard, connected
+from tests.support.odd_brokers import hesitant_broker
 from tests.support.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
@@ -157,6 +158,22 @@ def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(ca
     assert "Protocol error" in caplog.text
 
 
+def test_what_must_not_be_missed_is_looked_for_once_the_broker_has_confirmed_every_subscription() -> None:
+    connected_calls: list[str] = []
+    with hesitant_broker() as broker:
+        bus = Bus(mqtt(broker.port), "porch", "archiver", "a")
+        bus.subscribe_raw("a", lambda _: None)
+        bus.subscribe_raw("b", lambda _: None)
+        bus.on_subscribed(lambda: connected_calls.append("subscribed"))
+        with running(bus):
+            assert bus.wait_connected(DEADLINE)
+            wait_until(broker.has_subscriber, "it subscribes")
+            assert connected_calls == []
+            broker.confirm()
+            wait_until(lambda: connected_calls, "it is called")
+    assert connected_calls == ["subscribed"]
+
+
 def test_a_fault_in_the_library_costs_one_connection_and_not_the_thread(
     broker: BrokerAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,7 +297,7 @@ def test_a_broker_that_nobody_vouches_for_gets_no_password(
 ) -> None:
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
     with running(Bus(settings, "porch", "recorder", "a")) as bus:
-        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is told")
+        wait_until(lambda: "is not signed by a known CA" in caplog.text, "the reason is told")
         assert not bus.wait_connected(0)
 
 
