@@ -79,8 +79,12 @@ def _read_editable(path: Path) -> tuple[str, int]:
         text = path.read_text(encoding="utf-8-sig")  # without the byte order mark of some editors
     except FileNotFoundError:
         return "", 0o600
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem}); fix its permissions"]) from None
+    except OSError as problem:
+        raise ConfigError(
+            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; start from config_example.ini"]) from None
     if MARKER in text.partition("\n")[0]:
         raise ConfigError(
             [
