@@ -6,6 +6,7 @@ carries no credentials.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from typing import Any, Literal, NamedTuple
@@ -72,16 +73,13 @@ def of_silence(failure: str, settings: Mqtt) -> Trouble:
     if settings.tls == "on" and _answers(settings, None, 4):
         text = f"the MQTT broker at {where} does not speak TLS: set [mqtt] tls = off, or use its TLS port"
         return Trouble("unreachable", text, "no_tls")
-    try:
+    with contextlib.suppress(ConfigError):  # the files were there a moment ago
         context = tls_context(settings)
-        if not _answers(settings, context, 5) and _answers(settings, context, 4):
-            return _of_old_broker(where)
-    except ssl.SSLError as problem:
-        if "CERTIFICATE" in (problem.reason or ""):
+        if context is not None and _requires_certificate(settings, context):
             text = f"the MQTT broker at {where} requires a client certificate: set [mqtt] cert_file and key_file"
             return Trouble("unreachable", text, "client_certificate")
-    except ConfigError:  # the file was there a moment ago
-        pass
+        if not _answers(settings, context, 5) and _answers(settings, context, 4):
+            return _of_old_broker(where)
     text = f"{where} does not answer as an MQTT broker ({failure}); check [mqtt] host and port"
     return Trouble("unreachable", text, "not_mqtt")
 
@@ -176,16 +174,26 @@ def _speaks_tls(settings: Mqtt) -> bool:
     return True
 
 
+def _requires_certificate(settings: Mqtt, context: ssl.SSLContext) -> bool:
+    """TLS 1.3 says so after the handshake, and only to a client that does not write meanwhile (its alert is lost)."""
+    try:
+        with _open(settings, context) as broker:
+            broker.recv(1)
+    except ssl.SSLError as problem:
+        return "CERTIFICATE" in (problem.reason or "")
+    except OSError:  # nothing comes: as it should be
+        pass
+    return False
+
+
 def _answers(settings: Mqtt, context: ssl.SSLContext | None, version: int) -> bool:
-    """Whether a CONNECT of this protocol version (5: MQTT 5, 4: MQTT 3.1.1) is acknowledged. SSLError."""
+    """Whether a CONNECT of this protocol version (5: MQTT 5, 4: MQTT 3.1.1) is acknowledged."""
     properties = b"\0" if version == 5 else b""
     packet = b"\0\4MQTT" + bytes([version, 2]) + b"\0\x3c" + properties + b"\0\0"  # clean session, no client id
     try:
         with _open(settings, context) as broker:
             broker.sendall(bytes([0x10, len(packet)]) + packet)
             return broker.recv(1) == bytes([_CONNACK])
-    except ssl.SSLError:
-        raise
     except OSError:
         return False
 
