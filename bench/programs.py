@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 
-MICROPHONE = ("pulseaudio", "pactl", "paplay")  # of tests.support.microphone
+MICROPHONE = ("pulseaudio", "pactl", "paplay")  # of tests.support.recording.microphone
 
 
 def require(*programs: str) -> None:

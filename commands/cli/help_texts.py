@@ -23,6 +23,9 @@ times:
 """
 
 
+QUERY_TYPES = "coverage (default), sounds, levels, status or clip"
+
+
 class Subcommand(NamedTuple):
     """A subcommand: its function and its help. With an empty summary, `imhearing --help` does not list it."""
 

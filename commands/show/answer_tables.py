@@ -1,4 +1,4 @@
-"""Answers that their query type declares as a table (`imhearing query --type sounds`, `--type levels`)."""
+"""Answers that their query type declares as a table, as `sounds` and `levels` do."""
 
 from __future__ import annotations
 

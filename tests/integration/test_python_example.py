@@ -12,7 +12,7 @@ import pytest
 
 from edge.catalog import Catalog
 from edge.embedded import ports
-from tests.support.chunks import START, fill_spool
+from tests.support.spool.chunks import START, fill_spool
 from tests.support.wait import DEADLINE
 
 DOCS = Path(__file__).parents[2] / "docs" / "query.md"

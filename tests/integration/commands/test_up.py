@@ -22,8 +22,8 @@ import pytest
 
 from commands.up.plan import load_state
 from edge.embedded import ports
-from tests.support.node import ROLES, RunningNode, running_node
-from tests.support.odd_brokers import make_certificate, make_plain_ca, tls_broker
+from tests.support.messaging.odd_brokers import make_certificate, make_plain_ca, tls_broker
+from tests.support.nodes.running_node import ROLES, RunningNode, running_node
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
         yield running
 
 
-def test_all_processes_run(node: RunningNode) -> None:
+def test_up_runs_all_processes(node: RunningNode) -> None:
     wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
 
 
@@ -195,7 +195,7 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         wait_until(lambda: again.run("status").returncode == 0, "it records again")
 
 
-def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
+def test_up_with_for_stops_after_that_time(tmp_path: Path) -> None:
     done = subprocess.run(
         command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
@@ -238,7 +238,7 @@ def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
-def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
+def test_up_on_a_terminal_shows_the_screen(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}

@@ -14,8 +14,8 @@ from edge.core.errors import DoorError
 from edge.embedded import ports
 from edge.messaging.bus import Bus
 from edge.messaging.diagnosis import Cause, Trouble
-from tests.support.broker import running_broker
-from tests.support.odd_brokers import (
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.odd_brokers import (
     answering_server,
     drops_mqtt_5,
     make_certificate,

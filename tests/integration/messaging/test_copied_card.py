@@ -18,8 +18,8 @@ from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.mqtt import connected
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.mqtt import connected
 from tests.support.wait import DEADLINE, wait_until
 
 
@@ -92,7 +92,7 @@ def test_a_new_board_takes_the_name_over_from_the_old_one(broker: BrokerAddress,
         with recorder(broker, card, "new") as bus:
             assert bus.wait_connected(DEADLINE)
             client.subscribe("imhearing/porch/recorder/status")
-            client.await_on(
+            client.wait_for_message(
                 "imhearing/porch/recorder/status",
                 lambda heard: wire.decode(heard.payload, RecorderStatus).instance != old.instance,
             )

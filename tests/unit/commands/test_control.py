@@ -1,4 +1,4 @@
-"""Orders to a recorder that nobody can reach: the last line tells what will really happen."""
+"""`pause` and `resume` without a reachable recorder: the last line says what will really happen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge.core.kernel_clock import KernelClock
 from edge.core.values import SpoolState
 from edge.embedded import ports
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START
+from tests.support.spool.chunks import BOOT, START
 
 
 @pytest.fixture
@@ -42,14 +42,16 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("broker", [True, False])
-def test_a_stopped_node_is_not_said_to_record(spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool) -> None:
+def test_resume_reports_that_a_stopped_recorder_is_not_running(
+    spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool
+) -> None:
     spool.pause.order(None, KernelClock())
     order(spool, "resume", broker=broker)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it records"
     assert spool.pause.read() is None
 
 
-def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pause_reports_that_a_stopped_recorder_is_not_running(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     order(spool, "pause", "5m", broker=False)
     pattern = r"the recorder does not run; if it starts before (\d\d:){2}\d\d, it is paused until then"
     assert re.fullmatch(pattern, last_line(capsys))
@@ -59,7 +61,7 @@ def test_a_stopped_node_is_not_said_to_be_paused(spool: Spool, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("state", ["recording", "paused", "no_device"])
-def test_a_node_whose_broker_is_away_alone_takes_the_order_up(
+def test_a_running_recorder_obeys_pause_and_resume_without_a_broker(
     spool: Spool, capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
     before = spool.state.read()
@@ -74,7 +76,7 @@ def test_a_node_whose_broker_is_away_alone_takes_the_order_up(
     assert last_line(capsys).startswith("the recorder does not run")
 
 
-def test_a_node_that_never_ran_or_whose_state_is_damaged_does_not_run(
+def test_a_recorder_without_a_readable_state_is_reported_as_not_running(
     spool: Spool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (spool.path / "state.json").write_text("{")
@@ -85,7 +87,9 @@ def test_a_node_that_never_ran_or_whose_state_is_damaged_does_not_run(
     assert last_line(capsys).startswith("the recorder does not run")
 
 
-def test_programs_get_the_same_as_before(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_of_pause_and_resume_does_not_depend_on_the_recorder(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
     order(spool, "resume", "--json", broker=False)
     assert capsys.readouterr().out == "{}\n"
     order(spool, "pause", "5m", "--json", broker=False)
