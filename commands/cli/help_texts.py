@@ -18,9 +18,12 @@ _TIMES = """
 times:
   2026-03-03T22:00:00Z       RFC 3339, any offset
   '2026-03-03 22:00[:05]'    local time
-  22:00, 'yesterday 22:00'   local time; also `now`
+  22:00, 'today 22:00'       local time; without a day, the most recent one; also 'yesterday 22:00', `now`
   --last 10m, 90s, 2h, 1d    up to now
 """
+
+
+QUERY_TYPES = "coverage (default), sounds, levels, status or clip"
 
 
 class Subcommand(NamedTuple):
@@ -43,7 +46,8 @@ examples:
   imhearing up --data /tmp/try --for 60                run for a minute, in a separate folder
   imhearing up --set recorder.source=synthetic         record a synthetic scene, without a microphone
   imhearing up --config my.ini                         use your broker, bucket and Ably key
-Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server.
+Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server. --set is for one start;
+to keep settings, put them into a file for --config.
 """,
     ),
     Subcommand(

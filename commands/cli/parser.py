@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from commands.cli.help_texts import COMMANDS, EPILOG, Subcommand
+from commands.cli.help_texts import COMMANDS, EPILOG, QUERY_TYPES, Subcommand
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_query_options(parser: argparse.ArgumentParser) -> None:
     _add_range_options(parser)
     _add_door_options(parser)
-    parser.add_argument("--type", default="coverage", help="coverage (default), sounds, levels, status or clip")
+    parser.add_argument("--type", default="coverage", help=QUERY_TYPES)
     parser.add_argument(
         "--order", choices=("loudest", "time"), default="loudest", help="order of sounds: loudest first, or by time"
     )

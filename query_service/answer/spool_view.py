@@ -28,7 +28,7 @@ class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
     `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
-    recorder last wrote anything.
+    recorder last wrote anything; `has_recorder` whether its process is there.
     """
 
     listed: dict[str, SpoolFile]
@@ -36,10 +36,11 @@ class SpoolView(NamedTuple):
     flushed_at: Instant | None
     seen_at: Instant | None
     version: int
+    has_recorder: bool = True
 
     def is_alive(self, now: Instant) -> bool:
-        """Whether the recorder wrote of late."""
-        return self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
+        """Whether the recorder is there, and wrote of late."""
+        return self.has_recorder and self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
 
 
 class SpoolWatcher:
@@ -64,10 +65,17 @@ class SpoolWatcher:
             self._version += 1
             self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:
-            return SpoolView(self._listed, None, None, None, self._version)
+            return SpoolView(self._listed, None, None, None, self._version, self._has_recorder())
         own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
         seen_at = self._spool.state.recorder_seen_at(state, self._parts, self._listed)
-        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
+        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version, self._has_recorder())
+
+    def _has_recorder(self) -> bool:
+        """Whether a recorder holds the spool. The kernel lets go of its lock when it dies."""
+        try:
+            return self._spool.recorder_lock.is_held()
+        except OSError:
+            return True  # we may not look
 
     def _parts_still_exist(self) -> bool:
         """Looks at the files being written, which grow without changing their folder. False when one is gone."""
@@ -124,6 +132,9 @@ class SpoolIndex:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[SpoolEntry]:
+        return iter(self._corrected.values())
 
     def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
         """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""

@@ -18,7 +18,7 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
-from edge.spool.spool import Spool
+from edge.spool.spool import RecorderLock, Spool
 from edge.spool.state import StateFile, StreamRecords
 
 NODE = "porch"
@@ -171,6 +171,11 @@ class FakeCatalog:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start]
         return inside[:limit]
 
+    def earliest(self) -> Instant | None:
+        holes = [hole for known in self._entries for hole in known.chunk.before] + [*self._history.holes]
+        starts = [known.chunk.started_at for known in self._entries] + [hole.from_ for hole in holes]
+        return min(starts, default=None)
+
     def chunk(self, chunk_id: str) -> CatalogChunk | None:
         return next((known for known in self._entries if known.chunk.chunk_id == chunk_id), None)
 
@@ -218,6 +223,7 @@ class FakeSpool(Spool):
         self.chunks = _FakeChunks(self.layout, history)
         self.streams = _FakeStreams(self.layout, history)
         self.state = _FakeState(self.layout, history)
+        self.recorder_lock = _HeldLock(self.layout)
 
 
 class _FakeLayout(SpoolLayout):
@@ -244,6 +250,11 @@ class _FakeChunks(SpoolChunks):
             return []
         part = chunk_id(history.state.stream_id, 99)
         return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
+
+
+class _HeldLock(RecorderLock):
+    def is_held(self) -> bool:
+        return True
 
 
 class _FakeState(StateFile):

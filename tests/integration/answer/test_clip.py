@@ -46,7 +46,7 @@ def settings(node: QueryNode, store: RunningStore) -> Settings:
 
 
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:
-    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
+    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), urls=True, timeout=DEADLINE)
     assert isinstance(answer, ClipAnswer)
     return answer
 
@@ -84,6 +84,14 @@ def test_a_clip_across_archived_and_pending_chunks_is_exact_to_the_sample(
 
 def test_the_same_range_always_gets_the_same_clip_key(settings: Settings) -> None:
     assert clip(settings, 1, 2).clip.key == clip(settings, 1, 2).clip.key != clip(settings, 1, 2.5).clip.key
+
+
+@pytest.mark.parametrize("urls", [False, True])
+def test_a_clip_has_a_link_only_if_the_request_wants_links(settings: Settings, urls: bool) -> None:
+    answer = api.query(settings, "local", type="clip", start=at(1), end=at(2), urls=urls, timeout=DEADLINE)
+    assert isinstance(answer, ClipAnswer)
+    assert (answer.clip.url is not None) == urls
+    assert answer.clip.bytes
 
 
 def test_a_gap_is_silence_in_the_clip_and_listed_in_the_answer(settings: Settings) -> None:
@@ -185,7 +193,7 @@ def test_storing_a_large_clip_uses_bounded_memory(settings: Settings, tmp_path: 
     maker = ClipMaker(settings, lambda: pytest.fail("no door is needed"))
     tracemalloc.start()
     try:
-        told = maker._store(report)
+        told = maker._store(report, with_url=True)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -91,7 +91,7 @@ def porch(tmp_path: Path, events: Any) -> Iterator[Porch]:
         settings = replace(doors, http=Http(port=ports.choose(None)), ably=replace(doors.ably, events=events))
         node = Porch(settings, made.spool, mqtt, server)
         node.records()
-        with running_service(settings):
+        with made.spool.recorder_lock.hold(), running_service(settings):
             for via in VIAS:
                 api.query(settings, via, type="status")
             yield node

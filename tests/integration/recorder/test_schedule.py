@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.configuration.schedule import parse
 from edge.core.values import Hole, PauseOrder
+from edge.messaging.command_client import new_id
+from edge.messaging.commands import Resume, Rotate
+from edge.recorder.commands import RecorderCommands
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
 from tests.support.kernel_clock import NOON, ManualClock, at
-from tests.support.recording.rig import Rig
+from tests.support.recording.rig import LOST, Rig
 
 
 @pytest.fixture
@@ -81,3 +85,27 @@ def test_recording_resumes_the_moment_a_pause_ends(rig: Rig) -> None:
     rig.run(1, lambda: rig.spool.pause.write(PauseOrder(until)), 3)
     [hole] = rig.holes()
     assert (hole.cause, hole.to) == ("paused", until)
+
+
+def test_resume_and_rotate_say_that_the_schedule_pauses(rig: Rig) -> None:
+    rig.configure(schedule="5s/10s")
+    said: list[dict[str, Any]] = []
+
+    def give_orders() -> None:
+        commands = RecorderCommands(rig.spool, rig.clock, rig.recorder)
+        said.extend((commands.resume(Resume(id=new_id())), commands.rotate(Rotate(id=new_id()))))
+
+    rig.run(1, give_orders, 4, 1, waits=[give_orders])
+    paused = {"state": "paused", "until": str(at(10)), "reason": "the schedule says so"}
+    assert said == [{}, {}, paused, paused]
+
+
+def test_resume_says_that_there_is_no_microphone(rig: Rig) -> None:
+    said: list[dict[str, Any]] = []
+
+    def resume() -> None:
+        rig.spool.pause.order(None, rig.clock)
+        said.append(RecorderCommands(rig.spool, rig.clock, rig.recorder).resume(Resume(id=new_id())))
+
+    rig.run(1, LOST, resume, 1)
+    assert said == [{"state": "no_device", "until": None, "reason": "unplugged"}]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -86,8 +88,29 @@ def test_any_recent_write_shows_that_the_recorder_is_alive(tmp_path: Path) -> No
     assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
     spool.layout.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
     assert seen_at(spool, part=5) == 5_000_000
-    view = SpoolWatcher(spool).view()
+    with spool.recorder_lock.hold():
+        view = SpoolWatcher(spool).view()
     assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
+
+
+def test_a_recorder_that_died_is_not_alive_however_lately_it_wrote(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 2)
+    spool = Spool(tmp_path, "porch")
+    code = (
+        "import pathlib, sys; from edge.spool.spool import Spool\n"
+        "with Spool(pathlib.Path(sys.argv[1]), 'porch').recorder_lock.hold():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+        assert recorder.stdout is not None
+        assert recorder.stdout.readline() == b"held\n"
+        os.utime(spool.path / "state.json")
+        watcher, now = SpoolWatcher(spool), Instant.from_seconds(time.time())
+        assert watcher.view().is_alive(now)
+        recorder.kill()
+        recorder.wait()
+        assert not watcher.view().is_alive(now)
 
 
 def test_a_chunk_finished_during_the_listing_is_seen(tmp_path: Path) -> None:

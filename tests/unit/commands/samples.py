@@ -6,6 +6,7 @@ from typing import Any
 
 from commands.show.node_view import NodeView
 from commands.up.display import NodeSnapshot
+from commands.up.local_facts import LocalFacts
 from edge.core.values import ClockStamp
 from edge.messaging.events import (
     ArchiveChanged,
@@ -36,6 +37,8 @@ def snapshot(width: int = 80, problems: int = 0, folder: str = "/tmp/try") -> No
             ["imhearing", "fetch", "--data", folder, "--last", "1m", "-o", "last.flac"],
         ],
         problems=[f"10:00:00 problem {number} " + "x" * 100 for number in range(problems)],
+        facts=LocalFacts(last_until=START, waiting=3, waiting_bytes=1_234_567, archived=2, archives=1),
+        broker=None,
         running=["broker"],
         expected=["broker", "store", "realtime-server", "recorder", "archiver", "query-service"],
         free_bytes=80_900_000_000,

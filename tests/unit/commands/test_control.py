@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,16 @@ def test_resume_reports_that_a_stopped_recorder_is_not_running(
 
 def test_pause_reports_that_a_stopped_recorder_is_not_running(spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     order(spool, "pause", "5m", broker=False)
-    pattern = r"the recorder does not run; if it starts before (\d\d:){2}\d\d, it is paused until then"
+    pattern = (
+        r"the recorder does not run; if it starts before (\d{4}-\d\d-\d\d )?(\d\d:){2}\d\d, it is paused until then"
+    )
     assert re.fullmatch(pattern, last_line(capsys))
     order(spool, "pause", broker=False)
     assert last_line(capsys) == "the recorder does not run; when it starts again, it is paused until `imhearing resume`"
     assert spool.pause.read() is not None
 
 
-@pytest.mark.parametrize("state", ["recording", "paused", "no_device"])
+@pytest.mark.parametrize("state", ["recording", "paused"])
 def test_a_running_recorder_obeys_pause_and_resume_without_a_broker(
     spool: Spool, capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
@@ -85,6 +88,47 @@ def test_a_recorder_without_a_readable_state_is_reported_as_not_running(
     (spool.path / "state.json").unlink()
     order(spool, "resume", broker=False)
     assert last_line(capsys).startswith("the recorder does not run")
+
+
+WORDS = r"paused until (\d{4}-\d\d-\d\d )?\d\d:00:00 \(the schedule says so\)"
+
+
+def not_now() -> tuple[str, str]:
+    """A schedule that records for a minute in about twelve hours."""
+    hour = (time.localtime().tm_hour + 12) % 24
+    return ("--set", f"recorder.schedule={hour:02}:00-{hour:02}:01")
+
+
+@pytest.mark.parametrize("broker", [True, False])
+def test_a_resumed_node_that_its_schedule_pauses_is_not_said_to_record(
+    spool: Spool, capsys: pytest.CaptureFixture[str], broker: bool
+) -> None:
+    order(spool, "resume", *not_now(), broker=broker)
+    assert re.fullmatch(f"the recorder does not run; when it starts again, it is {WORDS}", last_line(capsys))
+    with spool.recorder_lock.hold():
+        order(spool, "resume", *not_now(), broker=broker)
+        assert re.fullmatch(f"not recording: {WORDS}", last_line(capsys))
+        order(spool, "resume", "--json", *not_now(), broker=broker)
+        assert json.loads(capsys.readouterr().out)["state"] == "paused"
+
+
+def test_a_resumed_node_without_a_microphone_is_not_said_to_record(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool.state.write(SpoolState(state="no_device", since=START, boot_id=BOOT, ordinal=1))
+    with spool.recorder_lock.hold():
+        order(spool, "resume", broker=False)
+        assert last_line(capsys) == "not recording: no microphone"
+    order(spool, "resume", broker=False)
+    assert last_line(capsys) == "the recorder does not run; when it starts again, it records"
+
+
+def test_a_pause_that_ends_on_another_day_is_shown_with_its_date(
+    spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with spool.recorder_lock.hold():
+        order(spool, "pause", "30h", broker=False)
+        assert re.fullmatch(r"paused until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", last_line(capsys))
 
 
 def test_json_output_of_pause_and_resume_does_not_depend_on_the_recorder(

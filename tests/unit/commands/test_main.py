@@ -215,14 +215,14 @@ def test_characters_that_the_terminal_lacks_are_replaced(
 ) -> None:
     code = (
         "import imhearing, sys\n"
-        "imhearing._load_handler = lambda _: lambda _: print('\u2588 recorded') or 0\n"
+        "imhearing._load_handler = lambda _: lambda _: print('\u2588\u2593 recorded \xfc') or 0\n"
         "sys.exit(imhearing.main(['status']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "? recorded\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "#% recorded ?\n", "")
 
 
 def test_a_closed_pipe_causes_no_error_message() -> None:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import pytest
 from msgspec.structs import fields
 
 from query_service.queries.declaration import QueryType
 from query_service.queries.openapi import document
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, PagedAnswer, QueryName, Question, Request
 from query_service.queries.values import AnswerHead
+from tests.contract.answers import LOCAL, QUESTIONS
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs" / "query.md").read_text(encoding="utf-8")
@@ -91,3 +93,10 @@ def test_only_cheap_queries_are_available_by_http_get() -> None:
     assert {path for path in document()["paths"] if "get" in document()["paths"][path]} == {
         "/coverage", "/sounds", "/levels", "/status", "/metrics",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUERY_TYPES)
+def test_the_contract_has_a_question_of_each_type(name: str) -> None:
+    types = {fields.get("type", "coverage") for fields in QUESTIONS.values()}
+    assert name in types, f"no question of type {name} in tests/contract/answers.py"
+    assert name in LOCAL, f"no question of type {name} for the command line in tests/contract/answers.py"

@@ -82,7 +82,8 @@ def test_a_microphone_in_use_by_the_recorder_is_no_fault(node: BreakableNode) ->
         os.utime(path, (0, 0))
     assert node.run_checks("device")["device.records"].state == "fault"  # a recorder that died
     spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
-    found = node.run_checks("device")
+    with spool.recorder_lock.hold():
+        found = node.run_checks("device")
     assert f"in use by the recorder: stream {STREAM}" in found["device.records"].message
     assert_ok(found["device.level"])
 
@@ -187,6 +188,7 @@ def test_the_gain_is_checked_while_the_recorder_has_the_card(node: BreakableNode
     spool.streams.write(make_stream(device=CARD))
     spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))
     spool.layout.part_path(f"{STREAM}-000001", "flac").write_bytes(b"")
-    found = node.run_checks("device")
+    with spool.recorder_lock.hold():
+        found = node.run_checks("device")
     assert found["device.records"].state == "ok"
     assert found["device.gain"].state == "fault"

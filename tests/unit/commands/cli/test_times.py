@@ -152,11 +152,32 @@ def test_from_without_to_means_until_now() -> None:
 
 
 @pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [  # at 11:30 on 4 March in Berlin
+        ("22:00", "22:10", ("2026-03-03T21:00:00Z", "2026-03-03T21:10:00Z")),
+        ("10:00", "11:00", ("2026-03-04T09:00:00Z", "2026-03-04T10:00:00Z")),
+        ("11:00", "12:00", ("2026-03-04T10:00:00Z", "2026-03-04T11:00:00Z")),  # in the middle of it
+        ("23:00", None, ("2026-03-03T22:00:00Z", "2026-03-04T10:30:00Z")),
+        ("yesterday 20:00", "22:00", ("2026-03-03T19:00:00Z", "2026-03-03T21:00:00Z")),
+        ("today 22:00", "today 22:10", ("2026-03-04T21:00:00Z", "2026-03-04T21:10:00Z")),
+        ("today 10:00", "22:00", ("2026-03-04T09:00:00Z", "2026-03-04T21:00:00Z")),
+    ],
+)
+def test_a_time_without_a_day_is_the_most_recent_one(start: str, end: str | None, expected: tuple[str, str]) -> None:
+    first, stop = (Instant.parse(text) for text in expected)
+    assert parse_range(start, end, None, NOW, BERLIN) == (first, stop)
+
+
+@pytest.mark.parametrize(
     ("start", "end", "last", "words"),
     [
         ("22:10", "22:00", None, "must be before"),
         ("22:00", "22:00", None, "must be before"),
-        ("23:00", None, None, "must be before now"),
+        ("23:00", "06:00", None, "must be before"),
+        ("12:00", "11:00", None, "must be before"),
+        ("today 23:00", None, None, "must be before now"),
+        ("today 22:00", "today 21:00", None, "must be before"),
+        ("2026-03-03 22:00", "2026-03-03 21:00", None, "must be before"),
         (None, "22:00", None, "--from and --to"),
         (None, None, None, "missing time range"),
         ("22:00", None, "10m", "--last cannot be combined"),

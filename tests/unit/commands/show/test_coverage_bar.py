@@ -6,6 +6,7 @@ import io
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +94,37 @@ def test_a_coverage_bar_distinguishes_states() -> None:
     intervals = [interval(kind, n * second, (n + 1) * second) for n, kind in enumerate(kinds)]
     assert cells(intervals, START, Instant(START + 5 * second), 5) == kinds
     assert cells(intervals, START, Instant(START + 5 * second), 1) == ["mixed"]
+
+
+def test_what_was_discarded_on_purpose_is_not_shown_as_missing() -> None:
+    intervals = [interval("recorded", 0, 10), interval("expired", 10, 12), interval("recorded", 12, 20)]
+    assert cells(intervals, START, Instant(START + 20), 2) == ["recorded", "expired"]
+    paused = [interval("recorded", 0, 10), interval("paused", 10, 12), interval("recorded", 12, 20)]
+    assert cells(paused, START, Instant(START + 20), 1) == ["paused"]
+    dropped = [msgspec.structs.replace(intervals[1], cause="dropped"), *intervals[2:]]
+    assert cells(dropped, Instant(START + 10), Instant(START + 20), 1) == ["mixed"]
+
+
+def test_the_time_before_the_first_recording_is_not_shown_as_a_gap() -> None:
+    began = Instant(START + 95 * MICROSECONDS)
+    answer = CoverageAnswer(
+        id="x",
+        node="porch",
+        from_=START,
+        to=Instant(START + 110 * MICROSECONDS),
+        intervals=(
+            Gap(from_=START, to=began, cause="unknown"),
+            interval("recorded", 95 * MICROSECONDS, 110 * MICROSECONDS),
+        ),
+        archives={},
+        known_since=began,
+    )
+    console = Console(width=80, record=True, file=io.StringIO(), highlight=False)
+    print_coverage(answer, console, utc=True)
+    text = console.export_text()
+    assert "- before 1 min 35 s (86.36 %) the node's first recording" in text
+    assert "missing" not in text
+    assert "gap" not in text
 
 
 @given(tilings())

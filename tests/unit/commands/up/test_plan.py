@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from commands.up import plan as up_plan
-from commands.up.plan import MARKER, UpState, load_state, make_plan, save_plan, secrets_of_environment, user_settings
+from commands.up.plan import (
+    MARKER,
+    UpState,
+    load_state,
+    lost_overrides,
+    make_plan,
+    save_plan,
+    secrets_of_environment,
+    user_settings,
+)
 from edge.configuration import loader as config
 from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError, ImHearingError
@@ -124,6 +133,25 @@ def test_settings_of_an_earlier_start_do_not_persist(tmp_path: Path) -> None:
     save_plan(tmp_path, make_plan(tmp_path, settings_for(tmp_path, "recorder.record_period=5")))
     assert settings_for(tmp_path).recorder.record_period == 60
     assert settings_for(tmp_path).mqtt.host == ""
+
+
+def test_what_was_set_at_the_last_start_alone_is_reported_once(tmp_path: Path) -> None:
+    given = ("recorder.record_period=5", "node.name=porch", "mqtt.password=xyzzy")
+    save_plan(tmp_path, make_plan(tmp_path, settings_for(tmp_path, *given)), overrides=given)
+    assert "xyzzy" not in (tmp_path / "up.json").read_text()
+    assert lost_overrides(tmp_path, None, given, user_settings(tmp_path, None, given)) == []
+    own = tmp_path / "mine.ini"
+    own.write_text("[node]\nname = porch\n")
+    assert lost_overrides(tmp_path, own, (), user_settings(tmp_path, own, ())) == ["recorder.record_period=5"]
+    plan = make_plan(tmp_path, user_settings(tmp_path, own, ()))
+    save_plan(tmp_path, plan)
+    assert lost_overrides(tmp_path, None, (), user_settings(tmp_path, None, ())) == []
+
+
+def test_a_setting_of_the_last_start_that_no_longer_exists_is_ignored(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, settings_for(tmp_path))
+    save_plan(tmp_path, plan, overrides=("recorder.colour=red",))
+    assert lost_overrides(tmp_path, None, (), user_settings(tmp_path, None, ())) == []
 
 
 def test_a_config_file_of_the_user_is_not_overwritten(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from commands.show.node_view import NodeView
+from commands.show.node_view import NodeView, describe
+from commands.up.local_facts import LocalFacts
 from commands.up.screen import draw, pasteable
 from edge.core.instant import MICROSECONDS, Instant
 from edge.messaging.events import RecorderState
@@ -35,7 +37,7 @@ def test_the_screen_fits_the_terminal_and_shows_the_essentials(
         "up 0:01:01",
         "synthetic",
         "NOT A MICROPHONE",
-        "1 finished",
+        "5 finished, last until",
         "3 waiting (1.2 MB)",
         "1 uploaded",
     ):
@@ -87,3 +89,26 @@ def test_a_synthetic_scene_is_always_announced_once(state: RecorderState, width:
 
 def test_the_synthetic_warning_is_beside_the_state_if_there_is_room() -> None:
     assert any("recording from synthetic scene" in line and WARNING in line for line in drawn(SYNTHETIC, 80))
+
+
+def test_with_the_broker_away_the_state_is_the_one_in_the_spool() -> None:
+    view = NodeView()
+    view.apply(every_event()[0])
+    view.apply(PAUSED)  # what was last heard
+    facts = LocalFacts(recorder=replace(SYNTHETIC, device="USB Audio"), waiting=22)
+    away = snapshot()._replace(facts=facts, broker="127.0.0.1:1883", running=["recorder"])
+    text = "\n".join(line.plain for line in draw(view, away, START, 80, 24))
+    assert "recorder  recording from USB Audio" in text
+    assert "broker    127.0.0.1:1883 does not respond" in text
+    assert "22 finished" in text
+    stopped = "\n".join(line.plain for line in draw(view, away._replace(running=[]), START, 80, 24))
+    assert "recorder  NOT RUNNING" in stopped
+
+
+def test_times_of_another_day_are_shown_with_their_date() -> None:
+    tomorrow = replace(PAUSED, until=Instant(START + 86_400 * MICROSECONDS), device="USB Audio", reason=None)
+    text = "\n".join(drawn(tomorrow, 80))
+    assert re.search(r"paused until 2026-03-0\d \d\d:\d\d:\d\d  since \d\d:\d\d:\d\d$", text, re.MULTILINE)
+    assert re.search(r"^paused until 2026-03-0\d ", describe(tomorrow) or "")
+    began = replace(SYNTHETIC, since=Instant(START - 86_400 * MICROSECONDS))
+    assert re.search(r"since 2026-03-0\d \d\d:", "\n".join(drawn(began, 80)))
