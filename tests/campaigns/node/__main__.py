@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.campaigns.node.shrink import shrink
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # mounts and processes of a life end with it
     if options.summary:
         _say(results.summary(results.read(options.results)))
         return 0
@@ -101,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.campaigns.node",
         description="Lives of a whole node under many faults at once, judged against a second recorder.",
+        epilog="With IMHEARING_PRODUCT=DIR, the product of another checkout is put to the test.",
     )
     parser.add_argument("--lives", type=int, default=10, help="how many (10)")
     parser.add_argument("--seed", type=int, default=1, help="of the first life (1)")

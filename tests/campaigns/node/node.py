@@ -26,8 +26,9 @@ from tests.campaigns.node.plan import Plan
 from tests.campaigns.node.process import Process, unprivileged
 from tests.support.wait import wait_until
 
-ROOT = Path(__file__).parents[3]
-_IMHEARING = [sys.executable, str(ROOT / "imhearing.py")]
+# another checkout's product may be put to the test, with the libraries of this one
+PRODUCT = Path(os.environ.get("IMHEARING_PRODUCT", Path(__file__).parents[3]))
+_IMHEARING = [sys.executable, str(PRODUCT / "imhearing.py")]
 _COMMAND_SECONDS = 60.0
 
 

@@ -93,6 +93,6 @@ def _settings(dice: random.Random) -> LifeSettings:
         archive_max_chunks=dice.choice((2, 4, 10, 250)),
         keep_local=dice.choice((0.0, 0.0, 10.0)),
         keep_remote=dice.choice((0.0, 0.0, 0.0, 0.0004)),
-        keep=dice.choice(("all", "all", "all", "sounds")),
+        keep=dice.choice(("all", "all", "all", "all", "sounds")),
         when_full=dice.choice(("stop", "drop_oldest")),
     )

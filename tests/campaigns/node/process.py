@@ -19,13 +19,13 @@ def is_root() -> bool:
 
 
 def unprivileged(command: Sequence[str]) -> list[str]:
-    """`command` without a single capability, so that modes and read-only mounts hold for it as for any user.
+    """`command` without a single capability, so that modes and read-only mounts hold for it as for any user; and it
+    dies with us.
 
     (A user other than root may not reach the Python interpreter, which often lies below /root.)
     """
-    if not is_root():
-        return list(command)
-    return ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", *command]
+    rights = ["--inh-caps=-all", "--bounding-set=-all"] if is_root() else []
+    return ["setpriv", "--pdeathsig=KILL", "--no-new-privs", *rights, *command]
 
 
 class Process:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaigns.node.judging.judge import Violation
+from tests.campaigns.node.node import PRODUCT
 from tests.campaigns.node.plan import Plan
-
-_ROOT = Path(__file__).parents[3]
 
 
 def commit() -> str:
-    """With `+` if the tree differs from it."""
+    """The product's, with `+` if its tree differs from it."""
     found = _git("rev-parse", "--short=12", "HEAD")
     return f"{found}+" if _git("status", "--porcelain", "--untracked-files=no") else found
 
@@ -70,5 +69,5 @@ def summary(results: list[dict[str, Any]]) -> str:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=False
+        ["git", "-C", str(PRODUCT), *arguments], capture_output=True, text=True, check=False
     ).stdout.strip()

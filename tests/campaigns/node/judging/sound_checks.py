@@ -150,8 +150,11 @@ def _disk_failed(facts: Facts, begin: float, _end: float) -> bool:
     return any(_lost_since(facts, e["began"]) - _ON_ITS_WAY <= begin <= e["ended"] + _REACTION for e in events)
 
 
-def _not_known(facts: Facts, _begin: float, _end: float) -> bool:
-    """A rebuilt catalog does not know what has expired."""
+def _not_known(facts: Facts, begin: float, _end: float) -> bool:
+    """A recorder that cannot read its spool does not know why; nor does a rebuilt catalog know what has expired."""
+    events = facts.events("unreadable_disk")
+    if any(e["began"] - _ON_ITS_WAY <= begin <= e["ended"] + _REACTION for e in events):
+        return True
     lost = any(e["effect"].get("lost") for e in facts.events("catalog"))
     expires = facts.settings["keep_remote"] or any(facts.settings[k] == v for k, v in _EXPIRY.values())
     return bool(lost and expires)
