@@ -182,8 +182,9 @@ class Tables:
             self.db.execute(statement)
 
     def replaced(self) -> bool:
-        """Whether the file has been replaced since it was opened."""
-        return self._file_id != _file_id(self.path)
+        """Whether the file has been replaced since it was opened. Raises CatalogError if that cannot be seen."""
+        with _mapped(self.path):
+            return self._file_id != _file_id(self.path)
 
     def close(self) -> None:
         """Closes the connection of the calling thread."""

@@ -17,12 +17,13 @@ from edge.catalog import Catalog, CatalogReader
 from edge.catalog.holds import change_holds
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.configuration.settings import Mqtt, Node, Recorder, Settings, Thresholds
-from edge.core.errors import CatalogDamaged, SpoolError
+from edge.core.errors import CatalogDamaged, CatalogError, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan
 from edge.spool.spool import Spool
 from tests.support.archiver.running import running_archiver
 from tests.support.catalog import commit_plan, ids_of, make_chunks
+from tests.support.privileges import without_root_privileges
 from tests.support.spool.chunks import START, STREAM, fill_spool, make_chunk, make_stream
 from tests.support.wait import wait_until
 
@@ -33,6 +34,24 @@ def test_a_file_that_is_not_a_database_is_reported_as_damaged(path: Path, reader
         reader.known(["x"])
     with pytest.raises(CatalogDamaged):
         Catalog(path).open()
+
+
+def test_a_folder_that_becomes_unreadable_is_a_catalog_error_and_no_damage(
+    catalog: Catalog, path: Path, reader: CatalogReader
+) -> None:
+    assert reader.known(["x"]) == set()
+    assert catalog.queue.waiting(1) == []
+    mode = path.parent.stat().st_mode
+    path.parent.chmod(0)
+    try:
+        with without_root_privileges():
+            for ask in (lambda: reader.known(["x"]), lambda: catalog.queue.waiting(1)):
+                with pytest.raises(CatalogError) as problem:
+                    ask()
+                assert not isinstance(problem.value, CatalogDamaged)
+    finally:
+        path.parent.chmod(mode)
+    assert catalog.queue.waiting(1) == []
 
 
 def _flip(path: Path, table: str, column: str) -> None:
