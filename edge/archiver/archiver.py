@@ -15,7 +15,7 @@ from edge.archiver.reporter import Reporter
 from edge.archiver.retention.retention import Retention
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
-from edge.core.errors import CatalogDamaged, ImHearingError
+from edge.core.errors import CatalogDamaged, ChunkUnreadable, ImHearingError
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,9 @@ class Archiver:
         self._reporter.on_change()
         if isinstance(result.job, Upload | Correction):
             self._uploads.on_result(result.job, result)
+            self._intake.reconsider(
+                chunk_id for chunk_id, reason in result.damaged.items() if isinstance(reason, ChunkUnreadable)
+            )
             self._apply_limits()
         else:
             self._retention.eraser.on_result(result)

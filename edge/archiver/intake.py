@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge.archiver.pacing import WarnOnce
@@ -58,6 +58,10 @@ class Intake:
             self._catalog.queue.requeue(aside)  # after a restart, or a missing disk, they get another chance
         self._seen = files
         return added
+
+    def reconsider(self, chunk_ids: Iterable[str]) -> None:
+        """What is set aside gets another chance at the next rescan: the disk failed, not the chunk."""
+        self._seen.difference_update(chunk_ids)
 
     def _manifests(self, chunk_ids: set[str]) -> Iterator[Chunk]:
         for chunk_id in sorted(chunk_ids):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from edge.archiver.plan.plan import ArchivePlan
 from edge.archiver.plan.stored_members import SourceArchive
-from edge.core.errors import ImHearingError
+from edge.core.errors import ChunkDamaged, ImHearingError
 from edge.core.instant import Instant
 from edge.core.values import Archive
 
@@ -67,4 +67,4 @@ class JobResult(Struct, frozen=True):
     seconds: float = 0.0
     sha256: str | None = None
     problem: ImHearingError | None = None
-    damaged: dict[str, str] = {}
+    damaged: dict[str, ChunkDamaged] = {}

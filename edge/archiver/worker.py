@@ -96,7 +96,7 @@ class Worker:
             raise
         except ChunkDamaged as problem:
             damaged = self._uploader.damaged_chunks(job.plan.bundle) if isinstance(job, Upload) else {}
-            return JobResult(job, problem=problem, damaged={problem.chunk_id: str(problem), **damaged})
+            return JobResult(job, problem=problem, damaged={problem.chunk_id: problem, **damaged})
         except ImHearingError as problem:
             return JobResult(job, problem=problem)
         except Exception as problem:  # a thread's edge: the archiver reports it and carries on

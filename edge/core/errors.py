@@ -92,6 +92,10 @@ class ChunkDamaged(ImHearingError):
         self.chunk_id = chunk_id
 
 
+class ChunkUnreadable(ChunkDamaged):
+    """Its file cannot be read now; that may pass."""
+
+
 class CatalogError(ImHearingError):
     """The catalog cannot be opened, read or written."""
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from edge.core.errors import ChunkDamaged
+from edge.core.errors import ChunkDamaged, ChunkUnreadable
 
 PIECE = 262_144  # bytes read from a chunk's file at once
 _LIMIT = 0xFFFFFFFF  # in a 32-bit field: see the zip64 extra field
@@ -120,7 +120,7 @@ def _pieces(member: BundleMember, start: int, length: int, open_member: OpenMemb
     except FileNotFoundError:
         raise _damage_error(member, "is missing") from None
     except OSError as problem:
-        raise _damage_error(member, f"cannot be read ({problem.strerror})") from None
+        raise _damage_error(member, f"cannot be read ({problem.strerror})", ChunkUnreadable) from None
 
 
 def _checked(member: BundleMember, open_member: OpenMember) -> Iterator[bytes]:
@@ -133,9 +133,9 @@ def _checked(member: BundleMember, open_member: OpenMember) -> Iterator[bytes]:
         yield piece
 
 
-def _damage_error(member: BundleMember, what: str) -> ChunkDamaged:
+def _damage_error(member: BundleMember, what: str, kind: type[ChunkDamaged] = ChunkDamaged) -> ChunkDamaged:
     chunk_id = member.name.split(".", maxsplit=1)[0]
-    return ChunkDamaged(f"{member.name} in the spool {what}; it is left there and not archived", chunk_id)
+    return kind(f"{member.name} in the spool {what}; it is left there and not archived", chunk_id)
 
 
 def _local_header(member: BundleMember) -> bytes:

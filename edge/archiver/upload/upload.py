@@ -81,14 +81,14 @@ class Uploader:
             return self._upload_whole(key, bundle, overwrite, beat, members)
         return self._upload_parts(key, bundle, overwrite, beat, members)
 
-    def damaged_chunks(self, bundle: Bundle) -> dict[str, str]:
+    def damaged_chunks(self, bundle: Bundle) -> dict[str, ChunkDamaged]:
         """Every member that is not as planned, by its chunk ID, so that the next plan does not fail at the next one."""
         found = {}
         for member in bundle.members:
             try:
                 check(member, self._open_member)
             except ChunkDamaged as problem:
-                found[problem.chunk_id] = str(problem)
+                found[problem.chunk_id] = problem
         return found
 
     def put_document(self, key: str, body: bytes) -> None:

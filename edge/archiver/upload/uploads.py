@@ -102,9 +102,10 @@ class Uploads:
     def _on_failure(self, job: Upload | Correction, result: JobResult) -> None:
         problem = result.problem or StoreError(f"{job.key}: failed with no error message")
         if isinstance(job, Upload) and isinstance(problem, ChunkDamaged):
-            for reason in result.damaged.values():
+            damaged = {chunk_id: str(reason) for chunk_id, reason in result.damaged.items()}
+            for reason in damaged.values():
                 log.error("%s", reason)
-            self._planner.discard_plan(job.plan, result.damaged, str(problem))
+            self._planner.discard_plan(job.plan, damaged, str(problem))
             return
         self.retry.failed(problem)
         if str(problem) != str(self.trouble):

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from tests.campaigns.node.doors import ask_everywhere
 from tests.campaigns.node.faults.injectors import INJECTORS
 from tests.campaigns.node.node import Node
 from tests.campaigns.node.plan import Fault, Plan
@@ -34,8 +35,6 @@ _UNDECIDED = 3.0  # seconds before the end
 _LONGEST_REST = 120.0  # seconds until a node that nobody disturbs has archived, erased and answered everything
 _AFTERMATH = 120.0  # seconds of sound beyond the faults: recovery and the last commands take their time
 _LOUD, _QUIET = 6_000, 60  # amplitudes of the noise
-DOORS = ("local", "http", "mqtt", "ably")
-TYPES = ("coverage", "sounds", "levels")
 
 
 def live(plan: Plan, folder: Path) -> None:
@@ -110,7 +109,7 @@ def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
     _wait_for(problems, lambda: _all_archived(node, start, end), "everything is archived")
     node.command("archive")
     facts["range"] = [start, end]
-    facts["answers"] = _ask_everywhere(node, start, end)
+    facts["answers"] = ask_everywhere(node, start, end)
     verified = node.command("catalog", "verify", "--deep", "--json")
     facts["verify"] = {"code": verified.returncode, "output": verified.stdout + verified.stderr}
     facts |= _rebuild(node, start, end)
@@ -144,26 +143,6 @@ def _all_archived(node: Node, start: str, end: str) -> bool:
     undecided = _UNDECIDED if node.life_settings.keep == "sounds" else 0.0
     limit = datetime.fromisoformat(end).timestamp() - undecided
     return all(datetime.fromisoformat(to).timestamp() > limit for to in waiting)
-
-
-def _ask_everywhere(node: Node, start: str, end: str) -> dict[str, dict[str, Any]]:
-    """type -> door -> the answer's JSON, or why there is none."""
-
-    def ask(kind: str, door: str) -> Any:
-        step = ["--step", "1"] if kind == "levels" else []
-        order = ["--order", "time"] if kind == "sounds" else []
-        done = node.command(
-            "query", "--json", "--type", kind, "--via", door, "--node", "porch", "--timeout", "40",
-            "--from", start, "--to", end, *step, *order,
-        )  # fmt: skip
-        return json.loads(done.stdout) if done.returncode == 0 else f"exit code {done.returncode}: {done.stderr}"
-
-    with ThreadPoolExecutor(2) as pool:
-        asked = [(kind, door, pool.submit(ask, kind, door)) for kind in TYPES for door in DOORS]
-        answers: dict[str, dict[str, Any]] = {kind: {} for kind in TYPES}
-        for kind, door, answer in asked:
-            answers[kind][door] = answer.result()
-    return answers
 
 
 def _rebuild(node: Node, start: str, end: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
 from edge.configuration.settings import Settings, Thresholds
-from edge.core.errors import SpoolError
+from edge.core.errors import ChunkDamaged, ChunkUnreadable, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Hole
 from edge.spool.spool import Spool
@@ -128,6 +128,18 @@ def test_a_damaged_stream_record_is_logged_once_and_planning_continues(
     assert len(node.plan().members) == 3
     assert record.exists()
     assert sum(record.name in message for message in caplog.messages) == 1
+
+
+@pytest.mark.parametrize(("problem", "returns"), [(ChunkUnreadable, True), (ChunkDamaged, False)])
+def test_a_chunk_that_could_not_be_read_for_a_moment_is_planned_again(
+    node: SteppedArchiver, problem: type[ChunkDamaged], returns: bool
+) -> None:
+    node.turn()
+    chunk = node.plan().members[0].chunk
+    node.end(problem=problem("the disk failed", chunk.chunk_id))
+    assert set(node.catalog.queue.aside()) == {chunk.chunk_id}
+    node.turn()
+    assert set(node.catalog.queue.aside()) == (set() if returns else {chunk.chunk_id})
 
 
 def test_a_damaged_state_is_logged_once_and_planning_continues(

@@ -18,7 +18,7 @@ from edge.archiver.service import assemble
 from edge.catalog import Catalog
 from edge.catalog.erasures import Erasures
 from edge.configuration.settings import S3, Archive, Settings, Thresholds
-from edge.core.errors import ImHearingError
+from edge.core.errors import ChunkDamaged, ImHearingError
 from edge.core.instant import Instant
 from edge.core.systemd import Heartbeat
 from edge.messaging.events import ArchiveChanged, Event, Progress
@@ -92,9 +92,9 @@ class SteppedArchiver:
         job = self.worker.job
         assert job is not None
         with contextlib.suppress(ImHearingError):
-            self.archiver.on_job_result(
-                JobResult(job, 1.0, sha256 if isinstance(job, Upload) and not problem else None, problem)
-            )
+            sha256 = sha256 if isinstance(job, Upload) and not problem else None
+            damaged = {problem.chunk_id: problem} if isinstance(problem, ChunkDamaged) else {}
+            self.archiver.on_job_result(JobResult(job, 1.0, sha256, problem, damaged))
         return job
 
     def run_until(self, condition: Callable[[], object], what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from stream_zip import NO_COMPRESSION_32, stream_zip
 
 from edge.archiver.plan.bundle import Bundle, BundleMember, check, offsets
-from edge.core.errors import ChunkDamaged
+from edge.core.errors import ChunkDamaged, ChunkUnreadable
 
 members = st.lists(st.binary(max_size=2_000), max_size=8).map(
     lambda all_data: {f"20260303T220000Z-abcd-{n:06d}.flac": data for n, data in enumerate(all_data)}
@@ -207,6 +208,15 @@ def test_a_changed_member_is_detected_before_its_last_byte_is_sent(
     assert caught.value.chunk_id == name[: -len(".flac")]
     end_of_member = offsets(entries)[list(files).index(name)] + len(files[name])
     assert len(sent) < end_of_member
+
+
+def test_a_member_that_the_disk_does_not_give_is_unreadable_and_may_be_whole() -> None:
+    def refuse(_: str) -> BinaryIO:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    entry = BundleMember("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
+    with pytest.raises(ChunkUnreadable, match="Permission denied"):
+        check(entry, refuse)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"sho"])
