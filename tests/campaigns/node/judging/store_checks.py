@@ -48,14 +48,18 @@ def archives_open(facts: Facts) -> Iterator[str]:
 
 
 def every_chunk_once(facts: Facts) -> Iterator[str]:
-    """One copy in the store; a second one, in the spool, only with keep_local, and equal."""
+    """One copy in the store; a second one, in the spool, only with keep_local, and equal.
+
+    An archiver that lost its catalog does not know what it had uploaded and uploads it again, from the spool.
+    """
+    was_lost = any(event["effect"].get("lost") for event in facts.events("catalog"))
     retained = facts.settings["keep_local"] or facts.events("reconfigure")
     copies: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
     for copy in facts.copies:
         copies[copy.chunk_id].append((copy.archive, copy.data))
     for chunk_id, found in copies.items():
         archives = [archive for archive, _ in found if archive]
-        if len(archives) > 1:
+        if len(archives) > 1 and not was_lost:
             yield f"{chunk_id} is in {len(archives)} archives: {', '.join(archives)}"
         if len({data for _, data in found}) > 1:
             yield f"{chunk_id} has copies that differ"
