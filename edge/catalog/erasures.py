@@ -36,7 +36,10 @@ class Erasure(Struct, frozen=True):
 
 
 class ErasureResult(Struct, frozen=True):
-    """How an order ended; `chunks` were erased by it, `archives` rewritten."""
+    """How an order ended; `chunks` were erased by it, `archives` rewritten.
+
+    `reason`: why it was refused, or what is left where the archiver cannot reach.
+    """
 
     id: str
     state: Literal["done", "refused"]

@@ -36,7 +36,7 @@ GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is
 ArchiveGone = Literal[
     "replaced",  # rewritten, under another name
     "lifecycle",  # kept for as long as was asked
-    "unwanted",  # planned, and perhaps begun, when one of its chunks was to be erased
+    "unwanted",  # planned, and perhaps in the store, when the plan was taken back
 ]
 
 

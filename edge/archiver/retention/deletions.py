@@ -32,7 +32,7 @@ class Deletions:
 
     def take_back_plan(self, archive_id: str) -> None:
         """Its chunks wait again. What the store may have of it is deleted later."""
-        self._catalog.plans.discard(archive_id, maybe_in_store=True)
+        self._catalog.plans.take_back(archive_id)
 
     def expire_archive(self, archive_id: str) -> None:
         """Its chunks are gone from now on; the store deletes it later."""

@@ -119,13 +119,15 @@ class Eraser:
         if self._pending_deletion() or may_still_come:
             return None
         self._deletions.remove_given_up()  # what could not be removed earlier
-        if elsewhere := self._pending_elsewhere(order):
+        elsewhere = self._pending_elsewhere(order)
+        if elsewhere is not None and elsewhere.gone != "unwanted":
             self._end(order, "refused", f"{elsewhere.archive_id} is in another bucket, {elsewhere.bucket}")
             return None
         if order.id not in self._without_clips and self._destination.bucket:
             key = f"{self._destination.node_prefix}clips/"
             return DeleteClips(key, order.from_, order.to)
-        self._end(order, "done")
+        reservation = f"another bucket, {elsewhere.bucket}, may have a copy: {elsewhere.key}" if elsewhere else None
+        self._end(order, "done", reservation)
         return None
 
     def _rewrite(self, order: Erasure, remaining: list[RemainingChunk]) -> Job | None:
@@ -171,12 +173,16 @@ class Eraser:
         self._deletions.remove_chunks([one.chunk.chunk_id for one in plan.discarded])
 
     def _pending_elsewhere(self, order: Erasure) -> Archive | None:
-        """An archive with sound of the range that was to be deleted when another bucket was configured."""
+        """An archive with sound of the range that was to be deleted when another bucket was configured.
+
+        One that may never have been uploaded only if there is no other.
+        """
+        found = None
         for archive in self._catalog.archive_records.pending_deletion():
             touches = archive.started_at < order.to and archive.ended_at > order.from_
-            if touches and archive.bucket != self._destination.bucket:
-                return archive
-        return None
+            if touches and archive.bucket != self._destination.bucket and (found is None or found.gone == "unwanted"):
+                found = archive
+        return found
 
     def _may_still_come(self, order: Erasure) -> bool:
         """Whether a chunk that is being written now can have sound of the range."""

@@ -5,6 +5,7 @@ At most two parts are in memory. Returns only when the ETag, or the bytes read b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -111,7 +112,10 @@ class Uploader:
     def _matching_sha256(
         self, key: str, etag: str, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat
     ) -> str | None:
-        """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours."""
+        """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours.
+
+        Raises StoreError where the store does not show them.
+        """
         try:
             digests = self._digest(bundle, members, beat)
         except ChunkDamaged as damage:
@@ -120,9 +124,7 @@ class Uploader:
             there = SourceArchive(key, {member.name: (offset, member.size) for member, offset in places})
             try:
                 digests = self._retried(lambda: self._digest(bundle, stored_members(self._store, there), beat))
-            except StoreUnreachable:
-                raise
-            except (ChunkDamaged, StoreError):
+            except ChunkDamaged:  # anything else that fails leaves open whose bytes they are: for the next attempt
                 raise damage from None
             if not self._is_same(key, etag, digests, bundle.size, beat):
                 raise
@@ -250,7 +252,8 @@ class Uploader:
         if found is None:
             raise StoreError(f"{key}: the store accepted it and no longer has it; uploading again")
         if not digests.md5:
-            digests = self._digest(bundle, members, beat)
+            with contextlib.suppress(ChunkDamaged):  # a file damaged since: the bytes that were sent are what counts
+                digests = self._digest(bundle, members, beat)
         if found.size != bundle.size or not self._is_same(key, found.etag, digests, bundle.size, beat):
             raise StoreError(f"{key}: the store has different bytes; uploading again")
 

@@ -19,7 +19,9 @@ from msgspec.structs import replace
 
 from edge.archiver import service
 from edge.archiver.pacing import Pacing
+from edge.archiver.verify import verify
 from edge.catalog import CatalogReader
+from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Archive, Budget, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.core import wire
@@ -44,7 +46,7 @@ from tests.support.chunks import (
     make_stream,
     put_chunk,
 )
-from tests.support.fault_proxy import FAULTS, Fault, running_proxy
+from tests.support.fault_proxy import FAULTS, Fault, Request, running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
@@ -333,6 +335,40 @@ def test_a_store_that_fails_one_time_in_five_gets_everything_once(settings: Sett
     assert len(list(store.folder.rglob("*.zip"))) == count
     assert sum(fault is not None for _, fault in proxy.seen) > count / 4
     assert S3Store(store.settings).open_uploads("imhearing/") == []
+
+
+def test_an_archive_whose_response_was_lost_is_not_orphaned_by_a_member_that_becomes_unreadable(
+    settings: Settings, store: RunningStore
+) -> None:
+    files = _fill(settings, 3)
+    member = settings.recorder.record_path / f"{sorted(files)[1]}.flac"
+    with running_proxy(store.settings) as (proxy, through), running_archiver(replace(settings, s3=through)):
+
+        def choose(request: Request) -> Fault | None:
+            if request.name == "PUT":
+                return "reply_lost"
+            if request.name == "HEAD" and list(store.folder.rglob("*.zip")):
+                member.write_bytes(b"")
+            return "slow_down" if request.name == "GET" else None
+
+        proxy.choose = choose
+        wait_until(lambda: proxy.names().count("GET") > 8 or len(list(store.folder.rglob("*.zip"))) > 1, "two attempts")
+        proxy.heal()
+        wait_until(_all_stored(settings, 3), "all is stored")
+        assert _archived(store) == files
+        assert _differences(settings) == []
+        orders = Erasures(settings.catalog.db_path)
+        order = orders.give(START, Instant(START + 3_000_000), START)
+        wait_until(lambda: orders.result(order.id), "all is erased")
+    assert _archived(store) == {}
+    assert _differences(settings) == []
+
+
+def _differences(settings: Settings) -> list[str]:
+    """What `imhearing catalog verify` prints."""
+    spool = Spool(settings.recorder.record_path, settings.node.name)
+    with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
+        return list(verify(S3Store(settings.s3), settings.s3.prefix, settings.node.name, spool, catalog, deep=True))
 
 
 def test_over_the_budget_it_is_blocked_and_recording_goes_on(settings: Settings, listener: Listener) -> None:

@@ -22,7 +22,7 @@ from edge.catalog import Catalog
 from edge.catalog.erasures import Erasures
 from edge.catalog.holds import change_holds
 from edge.configuration.settings import S3, Archive, Settings, Thresholds
-from edge.core.errors import CatalogBusy, ImHearingError, SpoolError, StoreUnreachable
+from edge.core.errors import CatalogBusy, ChunkDamaged, ImHearingError, SpoolError, StoreUnreachable
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.systemd import Heartbeat
 from edge.core.values import Hole
@@ -189,7 +189,7 @@ def test_a_plan_that_was_taken_back_can_be_made_again(node: Node) -> None:
     """The eraser took it back and was killed before it marked the chunk as erased."""
     node.turn()
     plan = node.plan()
-    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    node.catalog.plans.take_back(plan.archive_id)
     again = node.restarted()
     for _ in range(4):
         again.turn()
@@ -207,11 +207,25 @@ def plan_ids(plan: ArchivePlan) -> list[str]:
     return [member.chunk.chunk_id for member in plan.members]
 
 
+def test_whatever_takes_a_plan_back_what_the_store_may_have_of_it_is_deleted(node: Node) -> None:
+    node.turn()
+    plan = node.plan()
+    damaged = plan_ids(plan)[1]
+    job = node.worker.job
+    assert job is not None
+    problem = ChunkDamaged("cannot be read", damaged)
+    node.archiver.on_job_result(JobResult(job, 1.0, None, problem, {damaged: str(problem)}))
+    node.turns_until(lambda: isinstance(node.worker.job, Delete), "its deletion")
+    assert node.end().key == plan.key
+    node.turns_until(lambda: isinstance(node.worker.job, Upload), "the next upload")
+    assert plan_ids(node.plan()) == [one for one in plan_ids(plan) if one != damaged]
+
+
 def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: Node) -> None:
     node.turn()
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
-    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    node.catalog.plans.take_back(plan.archive_id)
     again = node.restarted()
     doomed = again.catalog.archive_records.pending_deletion()[0]
     again.worker.submit(Delete(doomed))
@@ -462,6 +476,22 @@ def test_what_lies_in_another_bucket_is_not_waited_for(node: Node, start: int, s
     assert result is not None
     assert result.state == state
     assert (result.reason is None) == (state == "done")
+
+
+def test_an_erasure_says_where_a_copy_may_be_that_cannot_be_reached(node: Node) -> None:
+    node.turn()
+    plan = node.plan()
+    node.catalog.plans.take_back(plan.archive_id)
+    eraser = make_eraser(node.spool, node.catalog, Destination("another", "p/", "porch"), PACE)
+    order = node.erase(0, 1)
+    job = eraser.next_job()
+    assert isinstance(job, DeleteClips)
+    eraser.on_result(JobResult(job, 1.0))
+    assert eraser.next_job() is None
+    result = node.orders.result(order)
+    assert result is not None
+    assert (result.state, result.chunks) == ("done", 1)
+    assert result.reason == f"another bucket, bucket, may have a copy: {plan.key}"
 
 
 class JustFinished(SpoolChunks):

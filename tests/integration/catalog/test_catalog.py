@@ -211,10 +211,10 @@ def test_what_is_kept_is_summed_before_a_month(catalog: Catalog) -> None:
 
 def test_a_discarded_plan_leaves_its_chunks_waiting(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.plans.discard(plan.archive_id)
+    catalog.plans.take_back(plan.archive_id)
     assert catalog.queue.waiting(9) == _chunks(3)
     assert catalog.archive_records.open_plans() == []
-    assert catalog.archives([plan.archive_id]) == {}
+    assert [archive.key for archive in catalog.archive_records.pending_deletion()] == [plan.key]
 
 
 def test_a_chunk_is_planned_once(catalog: Catalog) -> None:

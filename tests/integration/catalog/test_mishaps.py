@@ -71,7 +71,7 @@ def _ids(chunks: list[Chunk]) -> list[str]:
 
 def test_the_same_plan_can_be_made_again_after_it_was_taken_back(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    catalog.plans.take_back(plan.archive_id)
     assert [archive.archive_id for archive in catalog.archive_records.pending_deletion()] == [plan.archive_id]
     assert _planned(catalog, catalog.queue.waiting(9), planned_at=2) == plan
     assert catalog.archive_records.open_plans() == [plan.archive(Instant(2))]
@@ -84,13 +84,47 @@ def test_the_same_plan_can_be_made_again_after_it_was_taken_back(catalog: Catalo
 
 def test_a_late_word_of_its_deletion_leaves_the_new_plan_alone(catalog: Catalog) -> None:
     plan = _planned(catalog, _chunks(3))
-    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    catalog.plans.take_back(plan.archive_id)
     _planned(catalog, catalog.queue.waiting(9))
     catalog.deletions.mark_deleted(plan.archive_id, Instant(3))
     (archive,) = catalog.archive_records.open_plans()
     assert archive.deleted_at is None
-    catalog.plans.discard(plan.archive_id)
-    catalog.deletions.mark_deleted(plan.archive_id, Instant(4))  # and none at all is no fault either
+    catalog.plans.take_back(plan.archive_id)
+    catalog.deletions.mark_deleted(plan.archive_id, Instant(4))
+    catalog.deletions.mark_deleted(plan.archive_id, Instant(5))  # and none at all is no fault either
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [Destination("other", "imhearing/", "porch"), Destination("sounds", "new/", "porch")]
+)
+def test_leftovers_stay_to_be_deleted_when_the_same_plan_is_made_for_another_place(
+    catalog: Catalog, elsewhere: Destination
+) -> None:
+    before = _planned(catalog, _chunks(3))
+    catalog.plans.take_back(before.archive_id)
+    chunks = catalog.queue.waiting(9)
+    plan = make_plan(chunks, catalog.streams({chunk.stream_id for chunk in chunks}), elsewhere)
+    assert plan.archive_id == before.archive_id
+    assert catalog.plans.commit(plan.archive(Instant(2)), plan.members, plan.manifest)
+    [leftovers] = catalog.archive_records.pending_deletion()
+    assert (leftovers.bucket, leftovers.key) == (TARGET.bucket, before.key)
+    assert (leftovers.started_at, leftovers.ended_at) == (chunks[0].started_at, chunks[-1].ended_at)
+    catalog.deletions.mark_deleted(leftovers.archive_id, Instant(3))
+    assert catalog.archive_records.pending_deletion() == []
+    assert catalog.archive_records.open_plans() == [plan.archive(Instant(2))]
+    assert catalog.plans.manifest(plan.archive_id) == plan.manifest
+
+
+def test_a_rewrite_that_was_taken_back_can_be_planned_again(catalog: Catalog) -> None:
+    """Else its archive would be deleted once it is uploaded."""
+    plan = _planned(catalog, _chunks(3))
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(3))
+    rewrite = make_plan(_chunks(2), {}, TARGET, replaces=plan.archive_id)
+    for _ in range(2):
+        catalog.plans.commit_rewrite(rewrite.archive(Instant(4)), rewrite.manifest)
+        assert [archive.key for archive in catalog.archive_records.open_rewrites()] == [rewrite.key]
+        catalog.plans.take_back(rewrite.archive_id)
+        assert catalog.archive_records.open_rewrites() == []
 
 
 # times that nobody is sure of
@@ -191,7 +225,7 @@ def test_what_a_plan_gives_back_is_due_again(catalog: Catalog) -> None:
     plan = _planned(catalog, catalog.queue.due(9))
     assert catalog.queue.due(9) == []
     catalog.registration.add_chunks(_chunks(1, first=3))
-    catalog.plans.discard(plan.archive_id)
+    catalog.plans.take_back(plan.archive_id)
     assert catalog.queue.due(9) == _chunks(3)
 
 

@@ -347,6 +347,22 @@ def test_what_is_stored_already_counts_though_it_was_damaged_here(
         uploader.upload(key, files.bundle)
 
 
+@pytest.mark.parametrize("fault", ["slow_down", "error", "truncated"])
+def test_a_copy_that_cannot_be_read_back_leaves_open_whether_the_plan_was_uploaded(
+    store: RunningStore, through: tuple[FaultProxy, S3Store], fault: Fault, request: pytest.FixtureRequest
+) -> None:
+    """A file was damaged since: if this counted as damage, the plan would be dropped and its archive orphaned."""
+    key = _key(request)
+    digest = _uploader(S3Store(store.settings), SMALL).upload(key, SMALL.bundle)
+    proxy, storage = through
+    damaged = Uploader(storage, lambda _: io.BytesIO(bytes(9)), threading.Event(), PART, retry_delay=0.01)
+    proxy.fail_always(fault, "GET")
+    with pytest.raises(StoreError):
+        damaged.upload(key, SMALL.bundle)
+    proxy.heal()
+    assert damaged.upload(key, SMALL.bundle) == digest
+
+
 class _Vague(S3Store):
     """Its ETags are no MD5s, as with SSE-KMS."""
 
@@ -356,6 +372,21 @@ class _Vague(S3Store):
     def head(self, key: str) -> StoredObject | None:
         found = super().head(key)
         return replace(found, etag="0" * 32) if found else None
+
+
+def test_a_file_damaged_after_it_was_sent_is_no_reason_to_doubt_the_stored_copy(
+    store: RunningStore, request: pytest.FixtureRequest
+) -> None:
+    """The uploader reads the files again where the store's ETag is not conclusive."""
+    opened: list[str] = []
+
+    def open_once(name: str) -> BinaryIO:
+        opened.append(name)
+        return io.BytesIO(bytes(9)) if opened.count(name) > 1 else LARGE.open(name)
+
+    uploader = Uploader(_Vague(store.settings), open_once, threading.Event(), PART, retry_delay=0.01)
+    assert uploader.upload(_key(request), LARGE.bundle) == hashlib.sha256(LARGE.whole).hexdigest()
+    assert len(opened) > len(LARGE.data)
 
 
 def test_reading_back_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
