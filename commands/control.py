@@ -15,7 +15,7 @@ from commands.cli.times import parse_duration
 from commands.show.formats import clock
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, ImHearingError, UsageError
+from edge.core.errors import DoorError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging import topics
@@ -103,10 +103,7 @@ def _order(
             if not local:
                 raise
             print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-    try:
-        write(spool)
-    except OSError as problem:
-        raise ImHearingError(f"{spool.path}: cannot be written ({problem.strerror}); mend its rights") from None
+    write(spool)
     return written, spool.recorder_lock.is_held()
 
 

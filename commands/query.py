@@ -59,6 +59,8 @@ def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
             _print_clip(answer, console, utc)
         case _:
             print_listing(answer, console, utc)
+    if answer.incomplete:
+        console.print("incomplete: the node cannot read its spool, so sound that it has not uploaded is missing here")
 
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:

@@ -36,7 +36,14 @@ class WireError(ImHearingError):
 
 
 class SpoolError(ImHearingError):
-    """The spool folder cannot be used: no permission, not a folder, vanished, or locked by another recorder."""
+    """The spool folder cannot be used: no permission, not a folder, vanished, or locked by another recorder.
+
+    `errno`: the operating system's reason, if it gave one.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class SpoolBusy(SpoolError):

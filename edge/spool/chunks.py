@@ -16,7 +16,7 @@ from edge.core.errors import SpoolError
 from edge.core.files import sync_folder, write_atomically
 from edge.core.instant import Instant
 from edge.core.values import Chunk
-from edge.spool.files import modified_at, read_document, scan
+from edge.spool.files import modified_at, raises_spool_error, read_document, scan
 from edge.spool.layout import SpoolLayout
 
 _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
@@ -60,6 +60,7 @@ class PartFile(NamedTuple):
         return self.path.parent == spool
 
 
+@raises_spool_error
 class SpoolChunks:
     """The chunks of `node` in the spool."""
 
@@ -109,8 +110,12 @@ class SpoolChunks:
             )
         return chunk
 
+    def has_audio(self, chunk: Chunk) -> bool:
+        """Whether the file of a finished chunk is there."""
+        return self._layout.audio_path(chunk).exists()
+
     def finish(self, part: Path, chunk: Chunk) -> Path:
-        """Turns `part`, already fsynced, into the finished `chunk`; gives its path. Raises OSError on a bad disk."""
+        """Turns `part`, already fsynced, into the finished `chunk`; gives its path."""
         write_atomically(self._layout.manifest_path(chunk.chunk_id), wire.encode(chunk), sync_name=False)
         return self.finish_described(part, chunk)
 

@@ -15,6 +15,7 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
+from edge.spool.files import raises_spool_error
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
 
@@ -45,10 +46,12 @@ class Spool:
         except OSError as problem:
             raise SpoolError(
                 f"{self.path}: the spool cannot be written ({problem.strerror});"
-                " fix its permissions or set [recorder] record_path"
+                " fix its permissions or set [recorder] record_path",
+                problem.errno,
             ) from None
 
 
+@raises_spool_error
 class RecorderLock:
     """Only one recorder may add to a spool: it holds this for as long as it runs, whether it records or is paused."""
 
@@ -70,7 +73,7 @@ class RecorderLock:
             yield
 
     def is_held(self) -> bool:
-        """Raises OSError."""
+        """Whether a recorder holds it now."""
         try:
             lock = self._layout.lock_path.open("rb")
         except FileNotFoundError:

@@ -14,12 +14,13 @@ from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
-from edge.spool.files import modified_at, read_document, read_document_if_any, scan
+from edge.spool.files import modified_at, raises_spool_error, read_document, read_document_if_any, scan
 from edge.spool.layout import SpoolLayout
 
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 
 
+@raises_spool_error
 class StreamRecords:
     """The records of the streams that `node` recorded."""
 
@@ -48,6 +49,7 @@ class StreamRecords:
         self._layout.stream_path(stream_id).unlink(missing_ok=True)
 
 
+@raises_spool_error
 class StateFile:
     """What the recorder last noted in `state.json`."""
 
@@ -81,6 +83,7 @@ class StateFile:
         return max(times, default=None)
 
 
+@raises_spool_error
 class PauseFile:
     """The ordered pause, in `pause.json`."""
 
@@ -95,7 +98,7 @@ class PauseFile:
         write_atomically(self._path, wire.encode(order))
 
     def order(self, until: Instant | None, kernel: KernelClock) -> None:
-        """Orders a pause from now on, and records the clock that its end refers to. Raises OSError."""
+        """Orders a pause from now on, and records the clock that its end refers to."""
         uncertain = not kernel.synchronised()
         self.write(PauseOrder(until, kernel.boot_id, kernel.utc_offset(), uncertain))
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
+from edge.core.errors import SpoolError
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
@@ -42,6 +43,7 @@ class FactReader:
         self._watcher = SpoolWatcher(spool)
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
+        self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
 
     def gather(
@@ -52,7 +54,7 @@ class FactReader:
         `each_second`: with the level of each second, which takes longer.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
-        CatalogBusy, CatalogError, SpoolError.
+        CatalogBusy, CatalogError.
         """
         facts, whole = self._gather(start, end, limit, now, each_second)
         if not whole:  # what left the spool while we read has a place in the catalog by now
@@ -114,7 +116,9 @@ class FactReader:
 
     def spool_view(self) -> SpoolView:
         """The spool now."""
-        return self._watcher.view()
+        view = self._watcher.view()
+        self.is_spool_unreadable = view.problem is not None
+        return view
 
     def stream_here(self, stream_id: str) -> Stream | None:
         """A stream's record in the spool."""
@@ -136,8 +140,10 @@ class FactReader:
     def _is_accounted_for(self, entry: CatalogChunk, view: SpoolView) -> bool:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
             return True
-        # finished and registered after the spool was listed, or lost
-        return self.spool.layout.audio_path(entry.chunk).exists()
+        try:  # finished and registered after the spool was listed, or lost
+            return self.spool.chunks.has_audio(entry.chunk)
+        except SpoolError:
+            return True  # nothing shows that it is lost
 
     def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
         holes = set(self._catalog.holes_between(start, until))

@@ -28,7 +28,7 @@ from query_service.answer.levels import answer_levels
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
 from query_service.client.paging import LocalFile
-from query_service.queries.protocol import Answer, Request, range_request, read_request
+from query_service.queries.protocol import Answer, GoodAnswer, Request, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Responder:
     def answer(self, request: Request) -> Answer:
         """The answer to a request that `read_request` let pass."""
         try:
-            return self._answer(request)
+            answer = self._answer(request)
+            return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
         # those far away are not told of our folders
@@ -108,7 +109,7 @@ class Responder:
             log.exception("a %s request could not be answered", request.type)
             return refusal(request.id, self.node, "internal", _FAILED)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> GoodAnswer:
         reader, now = self._reader, self._clock()
         match request.type:
             case "status":
@@ -162,10 +163,10 @@ class NodeAnswers:
             return None
         try:
             chunk = self._spool.chunks.manifest(chunk_id)
+            is_here = self._spool.chunks.has_audio(chunk)
         except SpoolError:
             return None
-        path = self._spool.layout.audio_path(chunk)
-        return LocalFile(path, chunk.sha256) if path.exists() else None
+        return LocalFile(self._spool.layout.audio_path(chunk), chunk.sha256) if is_here else None
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads

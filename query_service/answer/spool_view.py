@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
     `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
-    recorder last wrote anything.
+    recorder last wrote anything. `problem`: why the spool cannot be read now; `listed` is then what it held before.
     """
 
     listed: dict[str, SpoolFile]
@@ -36,6 +37,7 @@ class SpoolView(NamedTuple):
     flushed_at: Instant | None
     seen_at: Instant | None
     version: int
+    problem: SpoolError | None = None
 
     def is_alive(self, now: Instant) -> bool:
         """Whether the recorder wrote of late."""
@@ -51,9 +53,22 @@ class SpoolWatcher:
         self._listed: dict[str, SpoolFile] = {}
         self._parts: list[PartFile] = []
         self._version = 0
+        self._logged: set[str] = set()  # the problems there are now
 
     def view(self) -> SpoolView:
-        """The spool now. Raises SpoolError."""
+        """The spool now, or why it cannot be read."""
+        try:
+            view = self._view()
+        except SpoolError as problem:
+            self._log(f"answers lack what is in the spool alone: {problem}")
+            self._changed_at = ()
+            return SpoolView(self._listed, None, None, None, self._version, problem)
+        if view.state is not None:
+            self._logged.clear()
+        return view
+
+    def _view(self) -> SpoolView:
+        """Raises SpoolError."""
         state = self._state()
         changed_at = self._folders_changed_at()
         if not changed_at or changed_at != self._changed_at or not self._parts_still_exist():
@@ -77,17 +92,23 @@ class SpoolWatcher:
             return False
         return True
 
+    def _log(self, problem: str) -> None:
+        """Logs it once, not with each answer."""
+        if problem not in self._logged:
+            log.warning("%s", problem)
+        self._logged.add(problem)
+
     def _folders_changed_at(self) -> tuple[int, ...]:
         try:
             return tuple(folder.stat().st_mtime_ns for folder in self._spool.layout.folders())
-        except OSError:
+        except (OSError, SpoolError):
             return ()  # listing them says what is wrong
 
     def _state(self) -> SpoolState | None:
         try:
             return self._spool.state.read()
         except SpoolError as problem:
-            log.warning("what the recorder does is not known: %s", problem)
+            self._log(f"what the recorder does is not known: {problem}")
             return None
 
 
@@ -224,7 +245,7 @@ class SpoolIndex:
         try:
             return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:
-            if self._spool.layout.manifest_path(chunk_id).exists():
+            if problem.errno != errno.ENOENT:
                 log.warning("left out of answers: %s", problem)
                 self._unreadable.add(chunk_id)
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -20,12 +21,14 @@ from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.client.paging import LocalFile, LocalFiles, NodeClient, coverage_pages
-from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
+from query_service.queries.values import ArchivePlace, Future, Gap, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
+
+log = logging.getLogger(__name__)
 
 Gaps = Literal["silence", "skip", "refuse"]
 
@@ -139,8 +142,12 @@ class Fetching:
     async def steps(self, start: Instant, end: Instant) -> AsyncIterator[Step]:
         """The intervals in order, their sound ready. A file is removed once the next step is asked for."""
         started: deque[Step] = deque()
+        is_warned = False
         try:
             async for page in coverage_pages(self._client, start, end, self._timeout, urls=True):
+                if page.incomplete and not is_warned and any(isinstance(interval, Gap) for interval in page.intervals):
+                    log.warning("the node cannot read its spool, so sound that it has not uploaded counts as a gap")
+                    is_warned = True
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:

@@ -221,6 +221,25 @@ def test_whatever_takes_a_plan_back_what_the_store_may_have_of_it_is_deleted(nod
     assert plan_ids(node.plan()) == [one for one in plan_ids(plan) if one != damaged]
 
 
+def test_chunks_set_aside_while_the_spool_was_unreadable_are_planned_again(node: Node) -> None:
+    node.turn()
+    plan, job = node.plan(), node.worker.job
+    assert job is not None
+    with failing(node.spool.chunks, "finished", SpoolError("cannot be listed")):
+        problem = ChunkDamaged("cannot be read", plan_ids(plan)[0])
+        node.archiver.on_job_result(JobResult(job, 1.0, None, problem, dict.fromkeys(plan_ids(plan), "cannot be read")))
+        node.turn()
+    assert node.catalog.queue.aside().keys() == set(plan_ids(plan))
+
+    def is_planned() -> bool:
+        if isinstance(node.worker.job, Delete):
+            node.end()
+        return isinstance(node.worker.job, Upload)
+
+    node.turns_until(is_planned, "the next upload")
+    assert plan_ids(node.plan()) == plan_ids(plan)
+
+
 def test_a_deletion_under_way_does_not_take_the_plan_that_was_made_again(node: Node) -> None:
     node.turn()
     plan = node.plan()

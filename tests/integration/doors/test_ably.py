@@ -79,6 +79,7 @@ def test_a_long_answer_comes_in_pages(settings: Settings) -> None:
 def test_status_tells_how_the_node_is(settings: Settings) -> None:
     answer = api.query(settings, "ably", type="status")
     assert isinstance(answer, StatusAnswer)
+    assert answer.spool is not None
     assert (answer.node, answer.spool.chunks, answer.recorder.device) == ("porch", 5, "noise")
     assert answer.disk_free
 

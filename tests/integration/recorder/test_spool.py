@@ -22,6 +22,7 @@ from edge.spool.spool import Spool
 from tests.support.microphone import write_noise
 from tests.support.recorded import holes_of, sound_of, streams_of
 from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.rights import without_roots_access
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -181,6 +182,24 @@ def test_a_spool_that_vanishes_and_comes_back_is_gone_on_with(tmp_path: Path) ->
         assert recorder.end() == 0
     assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
     all_readable(spool)
+
+
+def test_a_spool_that_becomes_unreadable_is_reported_and_recorded_to_again_once_it_is_readable(
+    tmp_path: Path,
+) -> None:
+    with running_recorder(tmp_path / "data", *OPTIONS, around=without_roots_access()) as recorder:
+        spool = recorder.spool
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
+        mode = spool.path.stat().st_mode
+        spool.path.chmod(0)
+        wait_until(lambda: "the spool failed" in recorder.log or "Traceback" in recorder.log, "the loss is noticed")
+        spool.path.chmod(mode)
+        finished = len(spool.chunks.finished())
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on")
+        assert "Traceback" not in recorder.log
+        assert recorder.end() == 0
+        assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
+        all_readable(spool)
 
 
 def test_a_second_recorder_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -335,6 +335,11 @@ def a_status(recorder: RecorderReport, version: str = "1") -> StatusAnswer:
     )
 
 
+def test_status_says_when_the_node_cannot_read_its_spool(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(replace(a_status(SAID_BY_THE_RECORDER), spool=None, incomplete="spool"), utc=True)
+    assert "waiting   unknown: the node cannot read its spool" in capsys.readouterr().out
+
+
 NOON = Instant.parse("2026-03-03T12:00:00Z")
 SAID_BY_THE_RECORDER = RecorderReport(
     state="paused", since=NOON, alive=True, stream_id=None, device=None, rate=None, channels=None

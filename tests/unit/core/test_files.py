@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge.catalog.holds import change_holds, write_for_owner
+from edge.core.errors import SpoolError
 from edge.core.files import temporary_beside, write_atomically
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
@@ -92,7 +93,7 @@ def _fails(work: Callable[[], object]) -> int | None:
         code = 0
         try:
             work()
-        except OSError as problem:
+        except (OSError, SpoolError) as problem:
             code = problem.errno or 255
         finally:
             os.write(writer, bytes([code]))
