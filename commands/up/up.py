@@ -20,6 +20,7 @@ from commands.up.local_node import LocalNode, commands_to_try
 from commands.up.plan import StartPlan, make_plan, save_plan, secrets_of_environment, user_settings
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
+from edge.core.files import remove_abandoned
 
 
 class StopRequest:
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         stopping = StopRequest(None if args.seconds is None else time.monotonic() + args.seconds)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, stopping.on_signal)
+        remove_abandoned(folder, r"up\.json|config\.ini")
         plan = make_plan(folder, settings)
         save_plan(folder, plan, secrets_of_environment(folder, args.config, args.overrides, settings))
         _print_plan(folder, plan)

@@ -31,6 +31,7 @@ from edge.archiver.upload.upload import Uploader
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
 from edge.catalog import Catalog
+from edge.catalog.erasures import remove_abandoned_beside
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
 from edge.core.errors import CatalogDamaged, CatalogError
@@ -85,6 +86,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
+        remove_abandoned_beside(settings.catalog.db_path)
         instance = load_instance_id(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from edge.core import wire
 from edge.core.errors import SpoolError
-from edge.core.files import sync_folder, write_atomically
+from edge.core.files import remove_abandoned, sync_folder, write_atomically
 from edge.core.instant import Instant
 from edge.core.values import Chunk
 from edge.spool.files import modified_at, raises_spool_error, read_document, scan
@@ -25,7 +25,7 @@ _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
 _TEMPORARY = r"(?:\.[0-9a-f]{8})?\.tmp"  # of edge.core.files; without a number: written by versions before 0.2
 _LEFTOVER = re.compile(
-    rf"\.probe|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
+    rf"\.probe(?:-\d+)?|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
     r"|\d{8}T\d{6}Z-[a-z2-7]{4}"
     rf"(?:-\d{{6}}\.(?:json{_TEMPORARY}|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json{_TEMPORARY})",
     re.ASCII,
@@ -92,6 +92,10 @@ class SpoolChunks:
     def leftovers(self) -> list[Path]:
         """Temporary files of a recorder that died."""
         return self._paths(_LEFTOVER)
+
+    def remove_abandoned(self) -> None:
+        """Removes temporary files of others that died, of files that several processes may write."""
+        remove_abandoned(self._layout.path, r"(?:pause|settings|exceeded)\.json|parts")
 
     def _paths(self, pattern: re.Pattern[str]) -> list[Path]:
         return [

@@ -11,16 +11,23 @@ import signal
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from edge.catalog.erasures import ErasureResult, Erasures, remove_abandoned_beside
 from edge.catalog.holds import change_holds, write_for_owner
 from edge.core.errors import SpoolError
-from edge.core.files import temporary_beside, write_atomically
+from edge.core.files import remove_abandoned, temporary_beside, write_atomically
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
+from edge.core.values import PauseOrder
+from edge.recorder.durable.repair import repair
+from edge.spool import limits
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
 from tests.support.chunks import audio_bytes, make_chunk
+from tests.support.kernel import TurnedClock
 
 _PROCESSES = 3
 _ROUNDS = 200
@@ -81,6 +88,107 @@ def test_several_writers_of_one_file_leave_what_one_of_them_wrote(tmp_path: Path
     assert (tmp_path / "state").read_text() in {found[-1] for found in written}
     assert {len(set(found)) for found in written} == {1}  # the same each time: no error
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def _killed_while_writing(work: Callable[[], object]) -> None:
+    """Does `work` in a process that is killed before its bytes are synced."""
+
+    def die(_descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        mock.patch.object(os, "fsync", die).start()
+        work()
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_the_next_start_removes_what_killed_writers_left(tmp_path: Path) -> None:
+    catalog, spool = tmp_path / "catalog.db", Spool(tmp_path / "spool", "porch")
+    spool.create()
+    (tmp_path / "orders").mkdir()
+    writes: list[Callable[[], object]] = [
+        lambda: change_holds(catalog, lambda holds: holds.added(Instant(0), Instant(1))),
+        lambda: Erasures(catalog).give(Instant(0), Instant(1), Instant(2)),
+        lambda: Erasures(catalog).end(ErasureResult("0123456789abcdef", "done")),
+        lambda: load_instance_id(tmp_path),
+        lambda: limits.save(spool.path, Limits()),
+        lambda: limits.save_reported(spool.path, {}),
+        lambda: spool.pause.write(PauseOrder()),
+        lambda: write_atomically(spool.layout.state_path, b"half"),
+    ]
+    for write in writes:
+        _killed_while_writing(write)
+    assert len(list(tmp_path.rglob("*.tmp"))) == len(writes)
+    remove_abandoned_beside(catalog)
+    repair(spool, TurnedClock())
+    assert list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_the_file_of_a_writer_that_lives_is_never_removed(tmp_path: Path) -> None:
+    (written, at_fsync), (resumed, resume) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        real = os.fsync
+
+        def wait_and_sync(descriptor: int) -> None:
+            os.write(at_fsync, b"x")
+            os.read(resumed, 1)
+            real(descriptor)
+
+        mock.patch.object(os, "fsync", wait_and_sync).start()
+        write_atomically(tmp_path / "holds.json", b"all of it", sync_name=False)
+        os._exit(0)
+    os.read(written, 1)
+    [temporary] = tmp_path.iterdir()
+    remove_abandoned(tmp_path, r"holds\.json")
+    assert temporary.exists()
+    os.write(resume, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "holds.json").read_bytes() == b"all of it"
+
+
+def _write_or_sweep(folder: Path) -> str:
+    try:
+        (folder / f"sweeper-{os.getppid()}").touch(exist_ok=False)
+    except FileExistsError:
+        return _write_own(folder)
+    for _ in range(_ROUNDS):
+        remove_abandoned(folder, "state")
+    return ""
+
+
+def test_a_sweep_at_the_same_moment_fails_no_writer(tmp_path: Path) -> None:
+    folders = [tmp_path / f"{number}" for number in range(20)]
+    for folder in folders:
+        folder.mkdir()
+    written = together(_write_or_sweep, folders)
+    for number, folder in enumerate(folders):
+        assert (folder / "state").read_text() in {found[number] for found in written}
+        assert len(list(folder.iterdir())) == 2
+
+
+def test_a_sweep_leaves_other_names_and_what_is_young_and_cannot_be_locked(tmp_path: Path) -> None:
+    others = {"holds.json", "my.json.01234567.tmp", "holds.json.0123456.tmp", "holds.json.01234567.tmp.swp"}
+    young, old = {"holds.json.tmp", "parts.01234567.tmp"}, {"orders.json.tmp", "parts.76543210.tmp"}
+    for name in others | young | old | {"holds.json.01234567.tmp"}:
+        if name.startswith("parts"):
+            (tmp_path / name).symlink_to("elsewhere")
+        else:
+            (tmp_path / name).write_bytes(b"half")
+    for name in old:
+        os.utime(tmp_path / name, (1, 1), follow_symlinks=False)
+    remove_abandoned(tmp_path, r"(?:holds|orders)\.json|parts")
+    assert {path.name for path in tmp_path.iterdir()} == others | young
+
+
+def test_a_folder_that_cannot_be_swept_is_left_as_it_is(tmp_path: Path) -> None:
+    remove_abandoned(tmp_path / "missing", "state")
+    (tmp_path / "state.01234567.tmp").mkdir()
+    remove_abandoned(tmp_path, "state")
+    assert (tmp_path / "state.01234567.tmp").is_dir()
 
 
 def _fails(work: Callable[[], object]) -> int | None:

@@ -67,7 +67,7 @@ QUIET = {
         "unavailable_error", "audio_path", "possible_audio_paths", "part_path", "sealing_path", "manifest_path",
         "stream_path",
     },
-    "chunks": {"mark_retained"},
+    "chunks": {"remove_abandoned", "mark_retained"},
     "state": {"recorder_seen_at"},
     "disk": {"free_bytes", "total_bytes", "reserve_bytes", "ensure_room", "disk_full_error"},
 }  # fmt: skip
