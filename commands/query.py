@@ -60,7 +60,8 @@ def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
         case _:
             print_listing(answer, console, utc)
     if answer.incomplete:
-        console.print("incomplete: the node cannot read its spool, so sound that it has not uploaded is missing here")
+        text = "incomplete: the node cannot read its spool, so sound that it has not uploaded is missing here"
+        console.print(text, soft_wrap=True)
 
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:

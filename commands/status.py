@@ -96,7 +96,7 @@ def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> 
 def _recorder(recorder: RecorderReport, utc: bool) -> str:
     text = recorder.state.replace("_", " ")
     # a stopped recorder may well be alive, as after the end of a file; in any other state it must be
-    if not recorder.alive and recorder.state != "stopped":
+    if not recorder.alive and recorder.state not in ("stopped", "unknown"):
         text = f"not running (last: {text})"
     if recorder.since is not None:
         text += f" since {show.full(recorder.since, utc)}"

@@ -55,9 +55,12 @@ class SpoolLayout:
     def folders(self) -> list[Path]:
         """The spool and, where parts are written to tmpfs and we may list it, that folder."""
         link = self._parts_link
-        if not link.is_symlink() or not os.access(link, os.R_OK | os.X_OK):
-            return [self.path]
-        return [self.path, link.readlink()]
+        try:
+            if link.is_symlink() and os.access(link, os.R_OK | os.X_OK):
+                return [self.path, link.readlink()]
+        except OSError as problem:
+            raise self.unavailable_error(problem) from None
+        return [self.path]
 
     def set_parts_folder(self, folder: Path) -> None:
         """From now on the chunk being written lies in `folder`; a link in the spool points there."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import multiprocessing
 import os
 import re
@@ -98,9 +100,11 @@ def _killed_while_writing(work: Callable[[], object]) -> None:
 
     child = os.fork()
     if child == 0:
-        mock.patch.object(os, "fsync", die).start()
-        work()
-        os._exit(1)
+        try:
+            with mock.patch.object(os, "fsync", die):
+                work()
+        finally:
+            os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
 
@@ -138,16 +142,51 @@ def test_the_file_of_a_writer_that_lives_is_never_removed(tmp_path: Path) -> Non
             os.read(resumed, 1)
             real(descriptor)
 
-        mock.patch.object(os, "fsync", wait_and_sync).start()
-        write_atomically(tmp_path / "holds.json", b"all of it", sync_name=False)
-        os._exit(0)
+        code = 1
+        try:
+            with mock.patch.object(os, "fsync", wait_and_sync):
+                write_atomically(tmp_path / "holds.json", b"all of it", sync_name=False)
+            code = 0
+        finally:
+            os._exit(code)
     os.read(written, 1)
     [temporary] = tmp_path.iterdir()
     remove_abandoned(tmp_path, r"holds\.json")
-    assert temporary.exists()
+    survives = temporary.exists()
     os.write(resume, b"x")
     assert os.waitpid(child, 0)[1] == 0
+    assert survives
     assert (tmp_path / "holds.json").read_bytes() == b"all of it"
+
+
+def _before_the_lock(act: Callable[[Path], object]) -> mock._patch[Callable[..., int]]:
+    """Once, between the creation of a temporary file and its lock, does `act` on it."""
+    real, left = os.open, [act]
+
+    def open_and_act(path: Path, flags: int, *arguments: int) -> int:
+        descriptor = real(path, flags, *arguments)
+        if flags & os.O_EXCL and left:
+            left.pop()(path)
+        return descriptor
+
+    return mock.patch.object(os, "open", open_and_act)
+
+
+def test_a_sweep_that_is_quicker_than_the_lock_fails_no_writer(tmp_path: Path) -> None:
+    with _before_the_lock(lambda _: remove_abandoned(tmp_path, "state")):
+        write_atomically(tmp_path / "state", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_writer_takes_another_name_while_a_sweep_looks_at_the_first(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as sweep:
+
+        def lock(path: Path) -> None:
+            fcntl.flock(sweep.enter_context(path.open("rb")), fcntl.LOCK_EX)
+
+        with _before_the_lock(lock):
+            write_atomically(tmp_path / "state", b"new")
+        assert (tmp_path / "state").read_bytes() == b"new"
 
 
 def _write_or_sweep(folder: Path) -> str:
