@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import sqlite3
@@ -47,8 +48,28 @@ def check_writable(node: NodeUnderTest, path: Path) -> Finding:
     try:
         _probe(path, 1)
     except OSError as problem:
-        return fault(check, f"{path} is not writable ({problem.strerror})", _make_writable(node, path))
+        return fault(check, *_why_not_writable(node, path, problem))
     return ok(check, f"{path} is writable")
+
+
+def _why_not_writable(node: NodeUnderTest, path: Path, problem: OSError) -> tuple[str, str]:
+    """What to say, and the remedy: permissions explain only what they forbid."""
+    match problem.errno:
+        case errno.ENOSPC | errno.EDQUOT if os.statvfs(path).f_bavail and not os.statvfs(path).f_favail:
+            most = f"{node.sudo}du --inodes -xSd6 {_mount(path)} | sort -n | tail"
+            return f"{path}: the disk has no inodes left: too many small files", f"{most}  # delete some there"
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"{path}: the disk is full", _make_room(node, path)
+        case errno.EROFS:
+            remount = f"{node.sudo or 'sudo '}mount -o remount,rw {_mount(path)}"
+            return f"{path}: the disk is read-only", f"{remount}  # after an error, check it first: sudo dmesg"
+        case _:
+            return f"{path} is not writable ({problem.strerror})", _make_writable(node, path)
+
+
+def _make_room(node: NodeUnderTest, folder: Path) -> str:
+    waiting = bool(folder.is_dir() and Spool(folder, node.settings.node.name).chunks.finished())
+    return node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
 
 
 def _check_creatable(node: NodeUnderTest, path: Path) -> Finding:
@@ -69,8 +90,7 @@ def check_room(node: NodeUnderTest, folder: Path) -> Finding:
     per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * ratio * 3_600
     hours = spool.disk.free_bytes() / per_hour
     message = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
-    waiting = bool(folder.is_dir() and spool.chunks.finished())
-    remedy = node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
+    remedy = _make_room(node, folder)
     if hours < _TOO_FEW_HOURS:
         return fault(check, message, remedy)
     return warning(check, message, remedy) if hours < _FEW_HOURS else ok(check, message)

@@ -197,6 +197,70 @@ def test_09_a_nearly_full_disk(node: BreakableNode) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
+@AS_ROOT
+def test_09_a_disk_without_inodes(node: BreakableNode) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m,nr_inodes=40", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        crowded = disk / "mails"
+        crowded.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                (crowded / f"{number}.txt").touch()
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "no inodes left")
+        assert "chmod" not in before.remedy
+        most = node.apply_remedy(before).stdout.splitlines()[-1].split("\t")
+        assert most[1] == str(crowded)
+        shutil.rmtree(most[1])  # what it showed
+        assert_ok(node.run_checks("spool")["spool.writable"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_09_a_full_disk_leads_to_what_fills_it(node: BreakableNode, waiting: int) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        fill_spool(disk, waiting)
+        ballast = disk / "film.mp4"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(100_000)):
+                pass
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "the disk is full")
+        if waiting:
+            assert before.remedy == f"imhearing archive --data {node.data}"
+        else:
+            assert str(disk) in node.apply_remedy(before).stdout
+        ballast.unlink()
+        assert_ok(node.run_checks("spool")["spool.writable"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@AS_ROOT
+def test_09_a_disk_that_became_read_only(node: BreakableNode) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "the disk is read-only")
+        assert node.apply_remedy(before).returncode == 0
+        assert_ok(node.run_checks("spool")["spool.writable"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_10_a_slow_sd_card(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
