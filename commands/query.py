@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     query_type = _chosen_type(args.type)
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
     question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": args.json}
-    question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
+    question.update(cast(Question, _chosen_fields(args, query_type)))
     show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
     timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
@@ -47,6 +47,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         show_answer(answer)
     return 0
+
+
+def _chosen_fields(args: argparse.Namespace, query_type: QueryType[Any]) -> dict[str, Any]:
+    """The options of this type alone. UsageError for one of another type: it would be ignored."""
+    chosen = {}
+    for other in QUERY_TYPES.values():
+        for name in other.fields:
+            if (value := getattr(args, name)) is None:
+                continue
+            if name not in query_type.fields:
+                raise UsageError(f"--{name.replace('_', '-')}: only for --type {other.name}, not {query_type.name}")
+            chosen[name] = value
+    return chosen
 
 
 def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
