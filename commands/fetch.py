@@ -25,7 +25,12 @@ from query_service.api import FetchProgress, FetchReport, Via
 from query_service.sound.export import ExportReport, export_sound
 
 _SUFFIXES = (".wav", ".flac", ".opus")
-_STATES = {"recording": "still being recorded", "paused": "paused", "future": "in the future"}
+_STATES = {
+    "pending": "still on the node only, where `imhearing archive` uploads it",
+    "recording": "still being recorded",
+    "paused": "paused",
+    "future": "in the future",
+}
 
 
 def run(args: argparse.Namespace) -> int:

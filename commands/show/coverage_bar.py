@@ -22,7 +22,10 @@ GLYPHS = {
     "expired": ("x", "magenta"),
     "future": ("·", "dim"),
 }
-_MEANING = {"pending": ", on the node alone so far", "recording": ", not in a finished chunk yet"}
+_MEANING = {
+    "pending": ", on the node only; `imhearing archive` uploads it",
+    "recording": ", not in a finished chunk yet",
+}
 
 
 class Row(NamedTuple):
