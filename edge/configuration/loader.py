@@ -17,6 +17,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, fields
 
 from edge.configuration.encoder_limits import check_encodable
+from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
@@ -174,6 +175,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
     settings = Settings(**built)
     faults += _check_place_and_schedule(settings, values)
     faults += _check_encodable(settings, values)
+    faults += [f"{_source_of(values, section, key)}: {problem}" for section, key, problem in malformed(settings)]
     return settings
 
 

@@ -573,10 +573,12 @@ def test_28_a_store_that_rejects_our_clock(node: BreakableNode, store: RunningSt
 def test_29_a_malformed_ably_key(node: BreakableNode) -> None:
     with server_in_thread() as server:
         node.set("ably.api_key=no-key-at-all", f"ably.endpoint={server.endpoint}")
-        before = node.run_checks("realtime")["realtime.key"]
+        _, found = run_doctor(node, EDITOR="nano")
+        before = Finding(**found["settings"])  # type: ignore[arg-type]
         assert_fault(before, "name:secret")
         assert "no-key-at-all" not in before.message
-        assert node.apply_remedy(before, typed=f"{server.api_key.reveal()}\n").returncode == 0
+        right = f"sed -i s/no-key-at-all/{server.api_key.reveal()}/"
+        assert node.apply_remedy(before, placeholders={"nano": right}).returncode == 0
         found = node.run_checks("realtime")
     assert {finding.state for finding in found.values()} == {"ok"}, found
 

@@ -200,7 +200,7 @@ def test_a_file_without_secrets_may_be_readable_by_others(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("section", "key"), _SECRETS)
 def test_secrets_never_appear_in_faults_or_when_settings_are_printed(tmp_path: Path, section: str, key: str) -> None:
-    secret = "xyzzy-plugh"
+    secret = "xyzzy:plugh"
     found = faults(tmp_path, f"[{section}]\n{key} = {secret}\n{key}x = {secret}\n", 0o644)
     assert len(found) == 2
     assert secret not in str(found)
@@ -229,23 +229,34 @@ def test_a_tilde_in_a_path_is_expanded(tmp_path: Path) -> None:
 _words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
 
 
-@given(word=_words, path=_words, secret=_words, period=st.floats(1, 3600), port=st.integers(1, 65_535))
+_api_keys = st.from_regex(r"[A-Za-z0-9._-]{1,20}:[\x21-\x7e]{1,20}", fullmatch=True)
+
+
+@given(
+    word=_words, path=_words, secret=_words, api_key=_api_keys, period=st.floats(1, 3600), port=st.integers(1, 65_535)
+)
 def test_settings_written_as_ini_load_back_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, word: str, path: str, secret: str, period: float, port: int
+    tmp_path_factory: pytest.TempPathFactory,
+    word: str,
+    path: str,
+    secret: str,
+    api_key: str,
+    period: float,
+    port: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
     settings = Settings(
         recorder=Recorder(record_path=Path("/x") / path.replace("/", "_"), record_period=period, device=word, bits=24),
         mqtt=Mqtt(host=word, port=port, password=Secret(secret)),
-        s3=S3(prefix=word),
-        ably=Ably(api_key=Secret(secret)),
+        s3=S3(prefix=f"a{word}"),
+        ably=Ably(api_key=Secret(api_key)),
     )
     text = to_ini(settings, "a heading\nof two lines")
     assert text.startswith("# a heading\n# of two lines\n")
     write(folder, text)
     again = load(folder, environ=NOTHING)
     assert (again.recorder, again.s3) == (settings.recorder, settings.s3)
-    assert again.mqtt.password.reveal() == again.ably.api_key.reveal() == secret
+    assert (again.mqtt.password.reveal(), again.ably.api_key.reveal()) == (secret, api_key)
     assert (again.mqtt.host, again.mqtt.port) == (word, port)
 
 
