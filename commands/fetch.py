@@ -88,7 +88,7 @@ async def _export(
     async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
         return await export_sound(
             door, start, end, folder, settings.node,
-            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
+            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys, ca_file=settings.s3.ca_file,
         )  # fmt: skip
 
 

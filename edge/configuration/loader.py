@@ -240,6 +240,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
         catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
         log=replace(settings.log, log_file=absolute(settings.log.log_file)),
         mqtt=replace(mqtt, **files),
+        s3=replace(settings.s3, ca_file=absolute(settings.s3.ca_file)),
     )
 
 

@@ -245,6 +245,17 @@ class S3(Struct, frozen=True):
             "https://s3.example.com",
         ),
     ] = ""
+    addressing: Annotated[
+        Literal["auto", "path", "virtual"],
+        _key(
+            "Where the bucket's name stands in addresses: in the `path`, or in the host name (`virtual`). `auto`: path,"
+            " except at AWS.",
+            "virtual",
+        ),
+    ] = "auto"
+    ca_file: Annotated[
+        str, _key("CA certificates to verify the S3 service with (PEM). Empty: the system's.", "store-ca.crt")
+    ] = ""
     public_endpoint_url: Annotated[
         str, _key("URL to use in links to sound, if clients reach the store at a different address.")
     ] = ""

@@ -77,11 +77,15 @@ class StoreUnreachable(StoreError):
 
 
 class StoreBlocked(StoreError):
-    """Only a person can fix this: no bucket, access denied, clock skew. `reason` is a machine-readable code."""
+    """Only a person can fix this: no bucket, access denied, clock skew. `reason` is a machine-readable code.
 
-    def __init__(self, message: str, reason: str) -> None:
+    `changes`: the settings that fix it, if any do, each `section.key=value`.
+    """
+
+    def __init__(self, message: str, reason: str, changes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
+        self.changes = changes
 
 
 class ChunkDamaged(ImHearingError):

@@ -128,7 +128,8 @@ class ClipMaker:
         try:
             await self._check(client, request)
             with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
-                report = await fetch_sound(client, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
+                path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
+                report = await fetch_sound(client, start, end, path, timeout=_PATIENCE, ca_file=ca_file)
                 clip = await asyncio.to_thread(self._store, report)
         finally:
             await client.close()

@@ -549,7 +549,7 @@ def test_27_a_key_without_all_permissions(
         proxy.choose = lambda asked: "denied" if asked.name == request_name else None
         found = node.run_checks("store")
         assert (found["store.write"].state, found[check].state) == ("ok", state)
-        assert "docs/security.md" in found[check].remedy
+        assert "docs/storage.md" in found[check].remedy
         proxy.heal()
         assert_ok(node.run_checks("store")[check])
 
@@ -573,8 +573,7 @@ def test_28_a_store_that_rejects_our_clock(node: BreakableNode, store: RunningSt
 def test_29_a_malformed_ably_key(node: BreakableNode) -> None:
     with server_in_thread() as server:
         node.set("ably.api_key=no-key-at-all", f"ably.endpoint={server.endpoint}")
-        _, found = run_doctor(node, EDITOR="nano")
-        before = Finding(**found["settings"])  # type: ignore[arg-type]
+        before = Finding(**run_doctor(node, EDITOR="nano")[1]["settings"])  # type: ignore[arg-type]
         assert_fault(before, "name:secret")
         assert "no-key-at-all" not in before.message
         right = f"sed -i s/no-key-at-all/{server.api_key.reveal()}/"

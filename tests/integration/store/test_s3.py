@@ -432,7 +432,7 @@ def test_what_the_real_store_refuses(store: RunningStore) -> None:
     assert caught.value.reason == "no_bucket"
     with pytest.raises(StoreBlocked) as caught:
         S3Store(replace(store.settings, secret_access_key=Secret("wrong"))).put("x", b"x", md5)
-    assert caught.value.reason == "denied"
+    assert caught.value.reason == "credentials"
     with pytest.raises(StoreError):
         S3Store(store.settings).put("imhearing/bad", b"other", md5)
     assert S3Store(store.settings).head("imhearing/bad") is None
