@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from msgspec.structs import replace
+
 from edge import __version__
 from edge.archiver.archiver import Archiver
 from edge.archiver.intake import Intake
@@ -34,7 +36,7 @@ from edge.catalog import Catalog
 from edge.configuration.settings import Settings
 from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
-from edge.core.errors import CatalogDamaged, CatalogError
+from edge.core.errors import CatalogDamaged, CatalogError, ConfigError
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
@@ -55,13 +57,40 @@ _STOP_TIMEOUT = 1.5  # seconds that an upload gets to end by itself
 Call = Callable[[], None]
 
 
-def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) -> None:  # noqa: B008  frozen
-    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start."""
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    pacing: Pacing = Pacing(),  # noqa: B008  frozen
+    read_settings: Callable[[], Settings] | None = None,
+) -> None:
+    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start.
+
+    While uploading is blocked, `read_settings` gives the settings as they are now: those of the store and of the budget
+    are then used without a restart.
+    """
+    newest = _NewestSettings(settings, read_settings)
     while not stop.is_set():
         try:
-            _run(settings, stop, pacing)
+            _run(newest.settings, stop, pacing, newest.have_changed)
         except CatalogDamaged as problem:
             _set_aside(settings.catalog.db_path, problem)
+
+
+class _NewestSettings:
+    """`settings`, with those of the store and of the budget as `have_changed` found them last."""
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings] | None) -> None:
+        self.settings, self._read = settings, read
+
+    def have_changed(self) -> bool:
+        try:
+            now = self._read() if self._read is not None else self.settings
+        except ConfigError:  # being edited
+            return False
+        before, self.settings = self.settings, replace(self.settings, s3=now.s3, budget=now.budget)
+        if self.settings != before:
+            log.info("the settings in [s3] or [budget] have changed; using the new ones")
+        return self.settings != before
 
 
 def _set_aside(path: Path, damage: CatalogDamaged) -> None:
@@ -79,7 +108,7 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     log.error("%s; moved it to %s; `imhearing catalog rebuild` restores what the store has", damage, aside.name)
 
 
-def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
+def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated: Callable[[], bool]) -> None:
     node = settings.node.name
     spool = Spool(settings.recorder.record_path, node)
     spool.create()
@@ -100,7 +129,9 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
         deletions = Deletions(spool, catalog, store)
         uploader = Uploader(store, open_member, stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
         worker = Worker(store, uploader, deletions, deliver, clock)
-        archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
+        archiver = assemble(
+            settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock, is_outdated
+        )
         _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
@@ -113,7 +144,8 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
         try:
             archiver.run(stop, heartbeat.beat)
         finally:
-            heartbeat.stopping()
+            if stop.is_set():  # else it goes on with another catalog or other settings
+                heartbeat.stopping()
             worker.end(_STOP_TIMEOUT)
             bus.stop(farewell=_status(node, instance, "offline"))
 
@@ -129,6 +161,7 @@ def assemble(
     inbox: queue.Queue[Call],
     heartbeat: Heartbeat,
     clock: KernelClock,
+    is_outdated: Callable[[], bool] = lambda: False,
 ) -> Archiver:
     """The archiver and its collaborators."""
     destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node)
@@ -155,7 +188,7 @@ def assemble(
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
     uploads = Uploads(catalog, destination, planner, reporter, allowance.reason_to_wait, on_uploaded, pacing, clock)
-    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
+    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock), is_outdated)
 
 
 def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
