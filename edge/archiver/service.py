@@ -29,6 +29,7 @@ from edge.archiver.reporter import Reporter
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.policy import RetentionPolicy
 from edge.archiver.retention.retention import Retention
+from edge.archiver.upload.sending import RateLimiter
 from edge.archiver.upload.upload import Uploader
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
@@ -125,9 +126,14 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated:
         def open_member(name: str) -> BinaryIO:
             return (spool.path / name).open("rb")
 
-        store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
+        def show_life() -> None:
+            worker.show_life()
+
+        clock, heartbeat, rate = KernelClock(), Heartbeat(), settings.archive.max_rate * MEGABYTE
+        limiter = RateLimiter(rate, stop, clock, show_life) if rate else None
+        store = S3Store(settings.s3, pace=limiter)
         deletions = Deletions(spool, catalog, store)
-        uploader = Uploader(store, open_member, stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        uploader = Uploader(store, open_member, stop)
         worker = Worker(store, uploader, deletions, deliver, clock)
         archiver = assemble(
             settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock, is_outdated

@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked
+from edge.store.paced_body import Pace, PacedBody
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,8 +34,10 @@ class Clients:
     The AWS tools' credentials and `[s3] ca_file` may be renewed at any time: the next request uses what is there then.
     """
 
-    def __init__(self, settings: S3, timeouts: tuple[float, float], on_response: Callable[..., None]) -> None:
-        self._settings, self._timeouts, self._on_response = settings, timeouts, on_response
+    def __init__(
+        self, settings: S3, timeouts: tuple[float, float], pace: Pace | None, on_response: Callable[..., None]
+    ) -> None:
+        self._settings, self._timeouts, self._pace, self._on_response = settings, timeouts, pace, on_response
         self._clients: dict[str, S3Client] = {}
         self._state: _State = ()
         self.region = settings.s3_region
@@ -48,6 +51,11 @@ class Clients:
             if state != self._state:
                 self._clients, self._state = {}, state
             return self._clients.get(endpoint) or self._connect(endpoint)
+
+    def _slow_down(self, request: Any, **_rest: Any) -> None:
+        """For a request that is signed: hashing its body takes no pace."""
+        if self._pace is not None and request.body:
+            request.body = PacedBody(request.body, self._pace)
 
     def use_region(self, region: str) -> None:
         """From the next request on."""
@@ -83,6 +91,8 @@ class Clients:
             config=config,
         )
         client.meta.events.register_first("needs-retry.s3", self._on_response)  # before botocore follows redirections
+        if self._pace is not None:
+            client.meta.events.register("before-send.s3", self._slow_down)
         self._clients[endpoint] = client
         return client
 

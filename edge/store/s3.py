@@ -23,6 +23,7 @@ from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.store.clients import Clients
 from edge.store.interface import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.paced_body import Pace
 from edge.store.refusals import ANOTHER_REGION, NOT_A_STORE, Cause, StoreRefusal, cause_of, named_region, tls_cause_of
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ class S3Store:
         *,
         connect_timeout: float = 10,
         read_timeout: float = 60,
+        pace: Pace | None = None,
         now: Callable[[], Instant] | None = None,
     ) -> None:
+        """`pace` limits how fast bodies are sent."""
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._now = now or KernelClock().now
-        self._clients = Clients(settings, (connect_timeout, read_timeout), self._on_response)
+        self._clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
 
     @property
     def region(self) -> str:

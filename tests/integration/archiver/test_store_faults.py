@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from edge.archiver import service
 from edge.archiver.pacing import Pacing
 from edge.catalog import CatalogReader
 from edge.configuration.loader import load
-from edge.configuration.settings import S3, Catalog, Mqtt, Node, Recorder, Secret, Settings, Thresholds
+from edge.configuration.settings import S3, Archive, Catalog, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.core.instant import FIRST, LAST
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, Event
 from tests.support.broker import BrokerAddress, running_broker
-from tests.support.chunks import RATE, fill_spool
+from tests.support.chunks import RATE, audio_bytes, fill_spool
 from tests.support.fault_proxy import running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.secure_broker import set_up
@@ -197,3 +198,12 @@ def test_a_store_that_wants_the_bucket_in_the_host_name(
             assert "set [s3] addressing = virtual" in archiver.wait_blocked()
             archiver.change("s3.addressing=virtual")
             archiver.wait_stored()
+
+
+def test_a_small_archive_takes_the_time_that_max_rate_gives_it(settings: Settings) -> None:
+    size = sum(len(audio_bytes(number)) for number in range(CHUNKS))
+    rate = size / 3 / 1e6  # MB a second: three seconds, of which the first passes at once
+    started = time.monotonic()
+    with running(replace(settings, archive=Archive(max_rate=rate))) as archiver:
+        archiver.wait_stored()
+    assert time.monotonic() - started > 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import itertools
 import logging
 import random
 import threading
@@ -57,8 +56,8 @@ MEDIUM = Files(4_000_000, 1_500_000)  # two parts
 LARGE = Files(4_000_000, 7_000_000, 3_000_000)  # three parts
 
 
-def _uploader(storage: S3Store, files: Files, stop: threading.Event | None = None, rate: float = 0.0) -> Uploader:
-    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01, rate=rate)
+def _uploader(storage: S3Store, files: Files, stop: threading.Event | None = None) -> Uploader:
+    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01)
 
 
 def _key(request: pytest.FixtureRequest) -> str:
@@ -372,20 +371,28 @@ def test_reading_back_is_getting_on(store: RunningStore, request: pytest.Fixture
     assert seen[-1] == size
 
 
-def test_a_slow_rate_is_getting_on(store: RunningStore, request: pytest.FixtureRequest) -> None:
-    """However little a second is allowed, the time between two signs stays short."""
-    seen: list[int | float] = []
+class _Steps:
+    """Lets everything through, and notes how much at a time."""
 
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            seen.append(timeout or 0.0)  # until all that was let through has passed, for the clock stands still here
-            return False
+    step = 7_000
 
-    _uploader(S3Store(store.settings), SMALL, Stop(), rate=100).upload(_key(request), SMALL.bundle, seen.append)
-    waits, signs = seen[:-1:2], seen[1:-1:2]
-    assert set(signs) == {0}
-    assert max(after - before for before, after in itertools.pairwise(waits)) < 31
-    assert waits[-1] > SMALL.bundle.size / 100 - 60
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def wait(self, size: int) -> None:
+        self.sizes.append(size)
+
+
+@pytest.mark.parametrize("files", [SMALL, LARGE], ids=["whole", "in parts"])
+@pytest.mark.parametrize("checksums", ["when_required", "when_supported"])
+def test_every_byte_is_sent_at_the_given_pace(
+    store: RunningStore, files: Files, checksums: Any, request: pytest.FixtureRequest
+) -> None:
+    pace, key = _Steps(), _key(request)
+    _uploader(S3Store(replace(store.settings, checksums=checksums), pace=pace), files).upload(key, files.bundle)
+    assert files.bundle.size <= sum(pace.sizes) < files.bundle.size + 1_000  # an XML document completes the parts
+    assert max(pace.sizes) <= pace.step
+    assert _stored(store, key) == files.whole
 
 
 def test_told_to_end_it_leaves_the_upload_to_be_resumed(

@@ -39,7 +39,6 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "query_service/loopback/server.py": "what the server listens with",
     },
     "KernelClock": {
-        "edge/archiver/upload/upload.py": "default of a parameter",
         "edge/recorder/capture/excerpt.py": "default of a parameter",
         "edge/recorder/capture/sources.py": "default of a parameter",
         "edge/store/s3.py": "default of a parameter",
