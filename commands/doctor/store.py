@@ -121,11 +121,12 @@ def check_delete(storage: S3Store, key: str) -> Finding:
 def _remedy_for(node: NodeUnderTest, problem: StoreBlocked) -> str:
     if problem.changes:
         return node.configure(*problem.changes)
+    set_keys = node.configure("s3.access_key_id=-", "s3.secret_access_key=-")
     remedies = {
         "no_bucket": node.command("make-bucket"),
         "clock_skew": "sudo timedatectl set-ntp true",
         "store_full": "free space in the store, or buy more",
-        "expired": f"renew the credentials in {_credentials_file()}",
+        "expired": set_keys if node.settings.s3.access_key_id else f"renew the credentials in {_credentials_file()}",
         "account": "contact the provider of the store",
         "tls": f"curl -sv {node.store_url} -o /dev/null  # shows what is wrong with its certificate",
     }

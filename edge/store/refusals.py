@@ -14,6 +14,8 @@ _KEY = ("s3.access_key_id=-", "s3.secret_access_key=-")
 _CA = ("s3.ca_file=PATH/TO/ca.crt",)
 _ENDPOINT = ("s3.endpoint_url=https://HOST",)
 _DENIED = "the key may not do this; docs/storage.md lists the permissions that it needs"
+_ABOUT_THE_KEY = {"denied", "credentials", "expired"}
+_MAX_OFFSET = 900.0  # seconds between signing and arrival, at S3
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _EXPECTED = re.compile(r"expecting '([^']+)'|expected: \d+/([^/]+)/s3|expects? region '?([a-z0-9-]+)", re.IGNORECASE)
 
@@ -35,11 +37,15 @@ class Cause(NamedTuple):
 
 
 class StoreRefusal(NamedTuple):
-    """What a store answered: `code` is its own, or the HTTP status where it gives none (to HEAD it never does)."""
+    """What a store answered: `code` is its own, or the HTTP status where it gives none (to HEAD it never does).
+
+    `offset`: of our clock from the store's, in seconds; None where it does not tell the time.
+    """
 
     status: int
     code: str
     message: str = ""
+    offset: float | None = None
 
     @property
     def is_bare(self) -> bool:
@@ -56,13 +62,18 @@ ANOTHER_REGION = Cause(
     changes=("s3.s3_region=REGION",),
 )  # fmt: skip
 
+_CLOCK = Cause(
+    "clock_skew", "{skew}; set the clock", ("RequestTimeTooSkewed", "RequestExpired"),
+    "request has expired|request time and the",
+)  # fmt: skip
+
 _CAUSES = (  # the first that applies counts: what a setting explains comes before codes that say little
     Cause("no_bucket", "there is no bucket {bucket!r}; make it, or set [s3] s3_bucket_name", ("NoSuchBucket",)),
     Cause(
         "bad_settings", "{bucket!r} cannot be a bucket's name; set [s3] s3_bucket_name", ("InvalidBucketName",),
         changes=("s3.s3_bucket_name=BUCKET",),
     ),
-    Cause("clock_skew", "{skew}; set the clock", ("RequestTimeTooSkewed", "RequestExpired"), "request has expired"),
+    _CLOCK,
     Cause("store_full", "the store is full; make room there", ("QuotaExceeded", "InsufficientStorage", "507")),
     Cause("store_full", "the store is full; make room there", ("XMinioStorageFull", "EntityTooLarge")),
     Cause(
@@ -133,7 +144,9 @@ def cause_of(refusal: StoreRefusal, settings: S3) -> Cause | None:
         by_code = refusal.code in cause.codes or str(refusal.status) in cause.codes
         applies = by_code or bool(cause.words and re.search(cause.words, refusal.message, re.IGNORECASE))
         if applies and (not cause.setting or getattr(settings, cause.setting)):
-            return cause
+            # rclone denies access to a clock that is behind; others find the signature wrong
+            by_clock = cause.reason in _ABOUT_THE_KEY and abs(refusal.offset or 0) > _MAX_OFFSET
+            return _CLOCK if by_clock else cause
     return None
 
 

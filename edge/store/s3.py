@@ -300,7 +300,8 @@ class S3Store:
     def _refused(self, what: str, problem: faults.ClientError) -> StoreError:
         response: Any = problem.response
         status, error = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), response.get("Error", {})
-        refusal = StoreRefusal(status, str(error.get("Code", status)), _brief(error.get("Message", "")))
+        offset = _offset(response, self._now())
+        refusal = StoreRefusal(status, str(error.get("Code", status)), _brief(error.get("Message", "")), offset)
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         text, is_head = f"{self._place}: could not {what}: {refusal.code}", problem.operation_name == "HeadObject"
         for codes, kind in _SIGNALS.items():
@@ -314,7 +315,7 @@ class S3Store:
             cause = NOT_A_STORE  # a store says why in XML
         if cause is None:
             return StoreError(f"{text} ({refusal.message})" if refusal.message else text)
-        return self._blocked(text, cause, message=refusal.message, skew=_skew(response, self._now()))
+        return self._blocked(text, cause, message=refusal.message, skew=_skew(offset))
 
     def _blocked(self, text: str, cause: Cause, **details: str) -> StoreBlocked:
         fix = cause.fix.format(bucket=self.bucket, settings=self._settings, **details)
@@ -367,14 +368,20 @@ def _content_md5(md5: str) -> str:
     return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
-def _skew(response: Any, now: Instant) -> str:
-    """How far our clock is from the store's, by the answer's Date header (RFC 9110)."""
+def _offset(response: Any, now: Instant) -> float | None:
+    """Seconds by which our clock is ahead of the store's, by the answer's Date header (RFC 9110)."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        offset = (now.datetime() - parsedate_to_datetime(date)).total_seconds()
+        return (now.datetime() - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
+        return None
+
+
+def _skew(offset: float | None) -> str:
+    if offset is None:
         return "our clock differs from the store's by more than it allows"
-    return f"our clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
+    # to ten seconds, so that one reason keeps its words
+    return f"our clock is {round(abs(offset), -1):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
 
 
 def _brief(problem: object) -> str:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,12 +45,16 @@ _REFUSALS = {
 }
 
 
+DAY = 86_400.0
+
+
 class Reply(NamedTuple):
-    """An answer of the proxy's own."""
+    """An answer of the proxy's own, by a clock that is `ahead` seconds ahead of ours."""
 
     status: int
     body: str = ""
     content_type: str = "application/xml"
+    ahead: float = 0.0
 
 
 def refusal(status: int, code: str, message: str = "", more: str = "") -> Reply:
@@ -166,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(fault)
         elif fault in _REFUSALS:
             status, code = _REFUSALS[fault]
-            self._reply(refusal(status, code, "so it was wanted"))
+            self._reply(refusal(status, code, "so it was wanted")._replace(ahead=-DAY if fault == "skewed" else 0.0))
         else:
             self._forward(body, fault)
 
@@ -214,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = reply.body.encode()
         self.send_response_only(reply.status)
         self.send_header("Content-Type", reply.content_type)
-        self.send_header("Date", "Sun, 22 Nov 2026 00:00:00 GMT")
+        self.send_header("Date", self.date_time_string(time.time() + reply.ahead))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

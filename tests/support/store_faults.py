@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.support.fault_proxy import LOGIN_PAGE, Reply, Request, refusal
+from tests.support.fault_proxy import DAY, LOGIN_PAGE, Reply, Request, refusal
 
 EXPIRED = refusal(400, "ExpiredToken", "The provided token has expired.")
 SKEWED = refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the server's is too large.")
+AHEAD, BEHIND = SKEWED._replace(ahead=-DAY), refusal(403, "AccessDenied")._replace(ahead=DAY)  # as rclone answers
 NO_CLASS = refusal(400, "InvalidStorageClass", "The storage class you specified is not valid")
 NO_TLS = refusal(400, "InvalidRequest", "Requests specifying Server Side Encryption need a secure connection")
 ELSEWHERE = Reply(302, "", "text/plain")
@@ -29,7 +30,7 @@ class StoreFault(NamedTuple):
 
 def always(reply: Reply, head: int | None = None) -> Callable[[Request], Reply]:
     """`head`: the status to HEAD, whose answer has no body."""
-    return lambda request: Reply(head) if head and request.method == "HEAD" else reply
+    return lambda request: Reply(head, ahead=reply.ahead) if head and request.method == "HEAD" else reply
 
 
 def with_header(name: str, reply: Reply) -> Callable[[Request], Reply | None]:
@@ -38,8 +39,9 @@ def with_header(name: str, reply: Reply) -> Callable[[Request], Reply | None]:
 
 FAULTS = (
     StoreFault("expired token", always(EXPIRED, head=400), "ExpiredToken; the session token has expired"),
-    StoreFault("clock", always(SKEWED, head=403), "the store's; set the clock"),
-    StoreFault("clock, bare 400 to HEAD", always(SKEWED, head=400), "the store's; set the clock"),
+    StoreFault("clock a day ahead", always(AHEAD, head=403), "s ahead of the store's; set the clock"),
+    StoreFault("clock a day ahead, bare 400 to HEAD", always(AHEAD, head=400), "s ahead of the store's; set the clock"),
+    StoreFault("clock a day behind", always(BEHIND), "AccessDenied; our clock is 86"),
     StoreFault("login page", always(LOGIN_PAGE), "the login page of a guest network; sign in there"),
     StoreFault("sent to a login page", always(ELSEWHERE), "the login page of a guest network; sign in there"),
     StoreFault(

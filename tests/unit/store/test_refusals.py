@@ -44,6 +44,11 @@ def test_a_code_says_why(code: str, expected: str) -> None:
     assert reason(StoreRefusal(403, code)) == expected
 
 
+@pytest.mark.parametrize(("offset", "expected"), [(None, "denied"), (899.0, "denied"), (-901.0, "clock_skew")])
+def test_a_key_is_not_blamed_for_the_clock(offset: float | None, expected: str) -> None:
+    assert reason(StoreRefusal(403, "AccessDenied", "", offset)) == expected
+
+
 def test_only_a_setting_that_is_set_is_blamed() -> None:
     refused = StoreRefusal(400, "InvalidArgument", "The storage class is unknown; server-side encryption is off")
     assert reason(refused) is None
