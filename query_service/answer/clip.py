@@ -103,7 +103,7 @@ class ClipMaker:
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
             case StoreUnreachable() | StoreSilent():
                 text = "the object store does not answer; ask again later"
-            case StoreBlocked(reason="denied"):
+            case StoreBlocked(reason="denied" | "credentials" | "expired"):
                 code, text = "forbidden", "the store does not let this node's query service write clips"
             case StoreBlocked(reason="no_bucket"):
                 text = "this node has no object store to put clips in"
