@@ -37,7 +37,7 @@ from query_service.queries.protocol import Request
 from query_service.queries.values import Expired
 from tests.support.archiver import make_eraser, make_policy
 from tests.support.chunks import BOOT, START, STREAM, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
-from tests.support.fault_proxy import running_proxy
+from tests.support.fault_proxy import refusal, running_proxy
 from tests.support.s3 import RunningStore, running_store
 from tests.support.small_disk import SpoolOnSmallDisk
 from tests.support.wait import DEADLINE, wait_until
@@ -472,3 +472,17 @@ def test_a_key_that_may_not_delete_leaves_it_to_the_bucket(settings: Settings, s
             wait_until(lambda: sum(row.gone == "lifecycle" for row in rows(settings).values()) == 3, "it expires")
             wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is taken for deleted")
     assert len(list(store.folder.rglob("*.zip"))) == 1
+
+
+def test_a_wrong_key_leaves_nothing_to_the_bucket(settings: Settings, store: RunningStore) -> None:
+    fill_spool(settings.recorder.record_path, 3)
+    with running_proxy(settings.s3) as (proxy, through):
+        chosen = replace(settings, s3=through, archive=replace(settings.archive, keep_remote=1e-9))
+        wrong = refusal(403, "SignatureDoesNotMatch")
+        proxy.choose = lambda request: wrong if request.method == "DELETE" else None
+        with archiving(chosen), contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
+            wait_until(lambda: proxy.names().count("DELETE") > 1, "it is tried again")
+            assert len(catalog.archive_records.pending_deletion()) == 1
+            proxy.heal()
+            wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is deleted")
+    assert list(store.folder.rglob("*.zip")) == []
