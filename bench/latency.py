@@ -19,10 +19,10 @@ import soundfile
 from edge.configuration.settings import Mqtt, Recorder
 from edge.messaging.bus import Bus
 from edge.messaging.events import SoundHeard
-from tests.support.broker import running_broker
-from tests.support.microphone import virtual_microphone
-from tests.support.recorded import chunks_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.messaging.broker import running_broker
+from tests.support.recording.microphone import virtual_microphone
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, sound_of, streams_of
 
 RATE = 48_000
 _BURST = 0.06  # seconds
@@ -71,7 +71,7 @@ def main() -> None:
         # is no sound card's either
         player = room.play(folder / "bursts.wav", holds=_PLAYER_HOLDS) if room else None
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             print(f"{options.events} events take {seconds:.0f} s", flush=True)
             if player is not None:
                 player.wait()

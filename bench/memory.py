@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.node import RunningNode, running_node
+from tests.support.nodes.running_node import RunningNode, running_node
+from tests.support.recording.microphone import virtual_microphone, write_noise
 
 # the store and the realtime server are for a machine without accounts; a node in a garden has neither
 NODE = ("recorder", "archiver", "query-service", "broker")

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     changes = [_parsed(text) for text in args.changes]
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"
-    text, mode = _read(path)
+    text, mode = _read_editable(path)
     for section, key, value in changes:
         text = with_setting(text, section, key, value)
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
@@ -74,7 +74,7 @@ def _parsed(text: str) -> tuple[str, str, str]:
     return section, key, value.strip()
 
 
-def _read(path: Path) -> tuple[str, int]:
+def _read_editable(path: Path) -> tuple[str, int]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

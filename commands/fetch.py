@@ -13,6 +13,7 @@ from pathlib import Path
 
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
+from commands.cli.output import can_redraw
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
@@ -100,7 +101,7 @@ class _ProgressLine:
         self._dirty = False
 
     def __call__(self, progress: FetchProgress) -> None:
-        if not sys.stderr.isatty() or time.monotonic() < self._next:
+        if not can_redraw(sys.stderr) or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + 0.25
         share = progress.done_us / progress.total_us if progress.total_us else 1.0

@@ -14,7 +14,6 @@ from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
-from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import Event
 from query_service import api
@@ -98,12 +97,8 @@ def _recorder(recorder: RecorderReport, utc: bool) -> str:
     if recorder.since is not None:
         text += f" since {show.full(recorder.since, utc)}"
         if recorder.until is not None:
-            text += f" until {_end(recorder.since, recorder.until, utc)}"
+            text += f" until {show.when(recorder.until, recorder.since, utc)}"
     return text + (f", from {escaped(recorder.device)}" if recorder.device else "")
-
-
-def _end(start: Instant, end: Instant, utc: bool) -> str:
-    return show.clock(end, utc) if show.same_day(start, end, utc) else show.full(end, utc)
 
 
 def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:

@@ -35,9 +35,9 @@ from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
 from edge.catalog import Catalog
 from edge.configuration.settings import Settings
-from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
 from edge.core.errors import CatalogDamaged, CatalogError, ConfigError
+from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
@@ -115,7 +115,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated:
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
-        instance = identity.load_instance_id(settings.catalog.db_path.parent)
+        instance = load_instance_id(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
@@ -193,7 +193,7 @@ def assemble(
     retention = Retention(spool, catalog, deletions, policy, destination, intake.rescan, retry, clock)
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
-    uploads = Uploads(catalog, destination, planner, reporter, allowance.reason_to_wait, on_uploaded, pacing, clock)
+    uploads = Uploads(catalog, destination, planner, reporter, allowance.obstacle, on_uploaded, pacing, clock)
     return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock), is_outdated)
 
 

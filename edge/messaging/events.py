@@ -287,7 +287,7 @@ class ArchiverState(Event, frozen=True, kw_only=True):
     ]
     backlog_chunks: Annotated[Count, _about("Finished chunks not yet in the store", 4, "chunks")]
     backlog_bytes: Annotated[Count, _about("Their total size", 11_652_016, "B")]
-    reason: Annotated[str | None, _about("Why it is blocked", None)] = None
+    reason: Annotated[str | None, _about("Why nothing can be uploaded now", None)] = None
     disk_hours_left: Annotated[
         float | None, _about("Time until the disk is full if nothing more is uploaded", 312.5, "h")
     ] = None

@@ -130,7 +130,7 @@ class AblyDoor:
             return
         admitted = self._pipeline.admit(client_id, delivery.data, _deadline(delivery))
         if isinstance(admitted, ErrorAnswer):
-            self._sender.refuse(client_id, admitted)
+            self._sender.queue_refusal(client_id, admitted)
         elif admitted is not None:
             self._waiting.put_nowait((client_id, admitted))
 

@@ -1,4 +1,4 @@
-"""What many of these tests talk to."""
+"""Servers and a microphone for tests of several packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.s3 import RunningStore, running_store
+from edge.store.s3 import S3Store
+from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.store.fault_proxy import FaultProxy, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 
 _find = socket.getaddrinfo
 
@@ -30,3 +34,23 @@ def local_hosts(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(socket, "getaddrinfo", find)
     return names
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[BrokerAddress]:
+    """A real Mosquitto, the same for all tests of a file."""
+    with running_broker() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[VirtualMicrophone]:
+    with virtual_microphone() as microphone:
+        yield microphone
+
+
+@pytest.fixture
+def through(store: RunningStore) -> Iterator[tuple[FaultProxy, S3Store]]:
+    """A proxy that makes requests fail, and the store through it."""
+    with running_proxy(store.settings) as (proxy, settings):
+        yield proxy, S3Store(settings, read_timeout=5)

@@ -52,7 +52,7 @@ def called_programs(folder: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("folder", ["tests", "bench", "commands", "edge", "query_service"])
-def test_every_program_that_is_called_is_installed(folder: str) -> None:
+def test_scripts_setup_installs_every_program_that_is_called(folder: str) -> None:
     installed = packages("node_packages") | packages("dev_packages")
     for program, path in called_programs(folder):
         assert program in PACKAGE_OF, f"{path} calls {program}: name its package here and in scripts/setup"
@@ -61,11 +61,11 @@ def test_every_program_that_is_called_is_installed(folder: str) -> None:
 
 
 @pytest.mark.parametrize("program", FOR_THE_NODE)
-def test_what_the_doctor_recommends_comes_with_the_node(program: str) -> None:
+def test_programs_in_the_doctors_remedies_are_installed_with_the_node(program: str) -> None:
     assert PACKAGE_OF[program] in packages("node_packages")
 
 
-def test_programs_that_are_looked_for_are_found() -> None:
+def test_the_search_for_called_programs_finds_known_ones() -> None:
     """That the two tests above have something to judge."""
     found = {program for folder in ("tests", "bench", "commands") for program, _ in called_programs(folder)}
     assert {"ss", "espeak-ng", "strace", "pactl"} <= found

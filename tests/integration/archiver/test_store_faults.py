@@ -12,22 +12,20 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service
-from edge.archiver.pacing import Pacing
 from edge.catalog import CatalogReader
 from edge.configuration.loader import load
-from edge.configuration.settings import S3, Archive, Catalog, Mqtt, Node, Recorder, Secret, Settings, Thresholds
+from edge.configuration.settings import S3, Archive, Secret, Settings
 from edge.core.instant import FIRST, LAST
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, Event
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.chunks import RATE, audio_bytes, fill_spool
-from tests.support.fault_proxy import running_proxy
-from tests.support.s3 import RunningStore, running_store
-from tests.support.secure_broker import set_up
-from tests.support.store_faults import FAULTS, RegionKeeper, StoreFault, wants_virtual_hosts
+from tests.support.archiver.running import FAST
+from tests.support.messaging.secure_broker import set_up
+from tests.support.spool.chunks import RATE, audio_bytes, fill_spool
+from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.faults import FAULTS, RegionKeeper, StoreFault, wants_virtual_hosts
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
-FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, longest_retry=0.2, blocked_retry=0.2)
 CHUNKS = 3
 
 
@@ -89,25 +87,6 @@ def running(settings: Settings) -> Iterator[Archiver]:
         thread.join(DEADLINE)
         bus.stop()
         assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerAddress]:
-    with running_broker() as address:
-        yield address
-
-
-@pytest.fixture
-def settings(tmp_path: Path, broker: BrokerAddress, store: RunningStore) -> Settings:
-    name = "".join(c for c in tmp_path.name.lower() if c.isalnum())[-40:]
-    return Settings(
-        node=Node(name=f"node-{name}"),
-        recorder=Recorder(record_path=tmp_path / "spool"),
-        thresholds=Thresholds(records_count=CHUNKS),
-        mqtt=Mqtt(host=broker.host, port=broker.port),
-        s3=store.settings,
-        catalog=Catalog(db_path=tmp_path / "catalog.db"),
-    )
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

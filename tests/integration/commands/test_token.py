@@ -9,8 +9,8 @@ import pytest
 import imhearing
 from edge.embedded import ports
 from edge.spool.spool import Spool
-from tests.support.chunks import fill_spool
-from tests.support.realtime import server_in_thread
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.spool.chunks import fill_spool
 
 KEY = f"app.key:{'secret' * 8}"
 NOT_RUNNING = "porch is not running, so it does not answer; start it with `imhearing up`"

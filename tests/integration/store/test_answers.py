@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from edge.configuration.settings import S3, Secret
 from edge.core.errors import StoreBlocked, StoreError
 from edge.store.s3 import S3Store
-from tests.support.fault_proxy import LOGIN_PAGE, Reply, running_proxy
-from tests.support.s3 import RunningStore
-from tests.support.store_faults import RegionKeeper, always
+from tests.support.store.fault_proxy import LOGIN_PAGE, Reply, running_proxy
+from tests.support.store.faults import RegionKeeper, always
+from tests.support.store.s3 import RunningStore
 
 BODY = b"sound"
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()

@@ -16,7 +16,7 @@ from edge.configuration import loader as config
 from edge.configuration.loader import _SECRETS, _SECTIONS, example_ini, load, to_ini
 from edge.configuration.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
 from edge.core.errors import ConfigError
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
 
 ROOT = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}
@@ -70,7 +70,7 @@ def credentials() -> Iterator[Path]:
 
 
 def unreadable(folder: Path) -> str:
-    with not_as_root(), pytest.raises(ConfigError) as caught:
+    with without_root_privileges(), pytest.raises(ConfigError) as caught:
         load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
     [fault] = caught.value.faults
     return fault
@@ -128,7 +128,7 @@ def test_a_missing_credentials_folder_is_ignored(tmp_path: Path) -> None:
         ("[recorder]\n[recorder]\n", ["line 2", "appears twice"]),
     ],
 )
-def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_configuration_fault_names_its_place_and_the_remedy(tmp_path: Path, text: str, expected: list[str]) -> None:
     found = faults(tmp_path, text)
     assert len(found) == 1
     assert str(tmp_path / "config.ini") in found[0]
@@ -136,7 +136,7 @@ def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expe
         assert fragment in found[0]
 
 
-def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_configuration_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
         "[recorder]\nrecord_period = soon\nbits = 20\n[mqtt]\nprot = 1\n[nothing]\na = b\n",
@@ -155,7 +155,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ("recorder.record_period=x", "--set recorder.record_period = 'x'"),
     ],
 )
-def test_an_invalid_override_is_quoted(tmp_path: Path, override: str, expected: str) -> None:
+def test_an_invalid_override_is_reported_with_a_suggestion(tmp_path: Path, override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, None, [override], NOTHING)
     assert expected in str(caught.value)

@@ -1,4 +1,4 @@
-"""How fast an upload may be."""
+"""The limit of the upload rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from edge.archiver.upload.sending import RateLimiter
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 
 class _RecordedWaits(threading.Event):
@@ -20,13 +20,13 @@ class _RecordedWaits(threading.Event):
         return False
 
 
-def test_bytes_pass_at_the_rate_on_average() -> None:
-    stop, clock = _RecordedWaits(), TurnedClock()
+def test_the_average_upload_rate_stays_at_the_limit() -> None:
+    stop, clock = _RecordedWaits(), ManualClock()
     signs: list[float] = []
     limiter = RateLimiter(1_000, stop, clock, lambda: signs.append(clock.monotonic()))
     for _ in range(4):
         limiter.wait(500)
-    clock.pass_time(10.0)
+    clock.advance(10.0)
     limiter.wait(500)
     assert stop.seconds == [0, 0.5, 1.0, 1.5, 0]
     assert len(signs) == 5
@@ -34,4 +34,4 @@ def test_bytes_pass_at_the_rate_on_average() -> None:
 
 @pytest.mark.parametrize(("rate", "step"), [(0.2, 1), (1_000.5, 1_000), (1e9, 10**9)])
 def test_no_step_takes_longer_than_a_second_unless_it_is_a_single_byte(rate: float, step: int) -> None:
-    assert RateLimiter(rate, threading.Event(), TurnedClock(), lambda: None).step == step
+    assert RateLimiter(rate, threading.Event(), ManualClock(), lambda: None).step == step
