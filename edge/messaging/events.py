@@ -65,7 +65,13 @@ class ServiceStatus(Event, frozen=True, kw_only=True):
     RETAINED: ClassVar[bool] = True
 
     state: Annotated[Literal["online", "offline"], _about("Whether it is running", "online")]
-    instance: Annotated[str, _about("Random, kept on disk: distinguishes nodes with the same name", "5f0c2a9be1d34c77")]
+    instance: Annotated[
+        str,
+        _about(
+            "Distinguishes nodes with the same name: a random half, kept on disk, and one derived from the board",
+            "5f0c2a9be1d34c77-9d3e01ab",
+        ),
+    ]
     version: Annotated[str, _about("Version of Im Hearing", "0.1.0")]
     holds_name: Annotated[
         bool, _about("Tells another node with the same name that this one claimed it first", False)
