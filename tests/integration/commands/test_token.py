@@ -46,8 +46,10 @@ def test_a_running_node_of_up_is_not_complained_about(node: Path, capsys: pytest
 
 def test_a_node_behind_ably_is_running_while_it_records(node: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert NOT_RUNNING in issue(node, capsys, f"ably.api_key={KEY}")
-    (Spool(node / "spool", "porch").path / "state.json").touch()
-    assert "is not running" not in issue(node, capsys, f"ably.api_key={KEY}")
+    spool = Spool(node / "spool", "porch")
+    (spool.path / "state.json").touch()
+    with spool.recorder_lock.hold():
+        assert "is not running" not in issue(node, capsys, f"ably.api_key={KEY}")
 
 
 def test_of_nodes_elsewhere_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

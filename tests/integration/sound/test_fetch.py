@@ -133,7 +133,10 @@ def test_sound_still_being_recorded_is_reported_as_not_yet_available(
     settings: Settings, node: QueryNode, tmp_path: Path
 ) -> None:
     (node.spool.path / "state.json").touch()  # the recorder lives
-    with pytest.raises(FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"):
+    recording = pytest.raises(
+        FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"
+    )
+    with node.spool.recorder_lock.hold(), recording:
         api.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
 
 
