@@ -81,11 +81,11 @@ _CAUSES = (  # the first that applies counts: what a setting explains comes befo
         ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "ExpiredTokenException"), "token.{0,20} expired",
     ),
     Cause(
-        "credentials", "the store does not know the key; set [s3] access_key_id and secret_access_key",
+        "credentials", "the store does not know the key; check [s3] access_key_id",
         ("InvalidAccessKeyId",), changes=_KEY,
     ),
     Cause(
-        "credentials", "the secret does not match the key; set [s3] access_key_id and secret_access_key",
+        "credentials", "the secret does not match the key; check [s3] secret_access_key",
         ("SignatureDoesNotMatch",), changes=_KEY,
     ),
     ANOTHER_REGION,
