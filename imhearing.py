@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -13,6 +14,8 @@ from commands.cli import output
 from commands.cli.help_texts import COMMANDS
 from commands.cli.parser import build_parser
 from edge.core.errors import ImHearingError, OutputError
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # the message alone says it all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,13 +77,25 @@ def _guarded(args: argparse.Namespace) -> int:
         return problem.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception as problem:  # the process's edge
-        import logging  # noqa: PLC0415
-
-        logging.getLogger("imhearing").exception("`imhearing %s`: unexpected error", args.command)
-        what = ascii(f"{type(problem).__name__}: {problem}"[:200])
-        print(f"imhearing: internal error: {what}; please report it with the lines above", file=sys.stderr)
+    except OSError as problem:
+        if problem.filename is None and problem.errno not in _DISK_ERRORS:
+            return _internal_error(args.command, problem)
+        path = "" if problem.filename is None else f"{os.fsdecode(problem.filename)}: "
+        hint = "" if problem.errno in _DISK_ERRORS else "; check this path and its permissions, or use another"
+        print(f"imhearing: {logs.escaped(path)}{problem.strerror}{hint}", file=sys.stderr)
         return 1
+    except Exception as problem:  # the process's edge
+        return _internal_error(args.command, problem)
+
+
+def _internal_error(command: str, problem: Exception) -> int:
+    """Logs the exception being handled; returns the exit code."""
+    import logging  # noqa: PLC0415 -- keeps --help fast
+
+    logging.getLogger("imhearing").exception("`imhearing %s`: unexpected error", command)
+    what = ascii(f"{type(problem).__name__}: {problem}"[:200])
+    print(f"imhearing: internal error: {what}; please report it with the lines above", file=sys.stderr)
+    return 1
 
 
 def _load_handler(run: str) -> Callable[[argparse.Namespace], int]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from bench.programs import MICROPHONE, require
 from edge.configuration.settings import Recorder
 from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.recording.recorder_process import RecorderProcess, running_recorder
@@ -86,6 +87,7 @@ def _speech(rate: int) -> np.ndarray:
 
 def main() -> None:
     options = _options()
+    require(*MICROPHONE, "espeak-ng", "arecord")
     compileall.compile_dir("edge", quiet=1)  # as on an installed node: compiling leaves half a megabyte behind
     with tempfile.TemporaryDirectory(dir=options.folder) as name, virtual_microphone() as room:
         folder = Path(name)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.programs import MICROPHONE, require
 from edge.configuration.settings import Mqtt, Recorder
 from edge.messaging.bus import Bus
 from edge.messaging.events import SoundHeard
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--microphone", action="store_true")
     parser.add_argument("--block-ms", type=int, default=Recorder().block_ms)
     options = parser.parse_args()
+    if options.microphone:
+        require(*MICROPHONE)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         seconds = write_bursts(folder / "bursts.wav", options.events)

@@ -161,8 +161,7 @@ def _take_back(chosen: Settings, node: str, role: Role, status_type: type[Servic
     bus.subscribe(status_type, heard)
     bus.start()
     try:
-        if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(f"cannot connect to the MQTT broker at {chosen.mqtt.host}:{chosen.mqtt.port}")
+        bus.require_connection(_CONNECT_SECONDS)
         bus.send(topics.response(node, "unannounce"), wire.encode(Response(id=new_id(), ok=True)), expiry=1)
         if not bus.flush(_CONNECT_SECONDS) or running:  # the status came before the receipt
             raise DoorError(f"the {role} of {node} is still running; stop it first, else it announces itself again")

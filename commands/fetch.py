@@ -18,6 +18,7 @@ from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
 from commands.show.node_view import size
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Settings
 from edge.core.errors import UsageError
 from edge.core.instant import Instant
@@ -32,7 +33,7 @@ _STATES = {"recording": "still being recorded", "paused": "paused", "future": "i
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
-    target = target.expanduser()
+    target = expand_user(target)
     _check_target(option, target)
     via = chosen_via(args.via)
     start, end = parse_range(args.start, args.end, args.last, now())
@@ -73,7 +74,7 @@ def _check_target(option: str, target: Path) -> None:
 
 def _identity(args: argparse.Namespace) -> Path | None:
     identity: Path | None = args.identity
-    return identity and identity.expanduser()
+    return identity and expand_user(identity)
 
 
 async def _export(

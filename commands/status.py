@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     answer = api.query(settings, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
     has_broker = via in ("local", "mqtt")  # otherwise the node may use another broker
-    view = _view_from_broker(settings.mqtt, report.node) if has_broker else None
+    view, problem = _view_from_broker(settings.mqtt, report.node) if has_broker else (None, "")
     if args.json:
         services = None if view is None else {role: view.online(role) for role in _ROLES}
         archiver = wire.to_plain(view.archiver) if view and view.archiver else None
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_report(report, args.utc, reason_of(report, view))
         if has_broker:
-            _print_services(settings.mqtt, view)
+            _print_services(view, problem)
     return 0 if _is_recording(report) else 1
 
 
@@ -101,9 +101,9 @@ def _recorder(recorder: RecorderReport, utc: bool) -> str:
     return text + (f", from {escaped(recorder.device)}" if recorder.device else "")
 
 
-def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
+def _print_services(view: NodeView | None, problem: str) -> None:
     if view is None:
-        print(f"broker    {mqtt.host}:{mqtt.port} does not respond" if mqtt.host else "broker    not configured")
+        print(f"broker    {escaped(problem)}")
         return
     for role in _ROLES:
         print(f"{role:13} {'online' if view.online(role) else 'OFFLINE'}")
@@ -114,10 +114,10 @@ def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
         print(f"uploads   {view.archiver.state}{reason}")
 
 
-def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
-    """The node's state from its retained messages; None if the broker does not respond."""
+def _view_from_broker(mqtt: Mqtt, node: str) -> tuple[NodeView | None, str]:
+    """The node's state from its retained messages, or None and the reason."""
     if not mqtt.host:
-        return None
+        return None, "not configured"
     view = NodeView()
     complete = threading.Event()
 
@@ -132,8 +132,8 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
-            return None
+            return None, bus.trouble.text if bus.trouble else f"{mqtt.host}:{mqtt.port} does not respond"
         complete.wait(_RETAINED_SECONDS)
     finally:
         bus.stop()
-    return view
+    return view, ""

@@ -57,10 +57,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:
-        if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(
-                f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
-            )
+        bus.require_connection(_CONNECT_SECONDS)
         print_message(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:

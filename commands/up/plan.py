@@ -64,19 +64,23 @@ def user_settings(
 ) -> Settings:
     """The settings that the user chose, without what an earlier `up` wrote to `data_dir`. ConfigError."""
     generated = data_dir / "config.ini"
-    if generated.exists():
-        _check_written_by_up(generated)
-        if config_file is not None and config_file.exists() and config_file.samefile(generated):
-            config_file = None
+    exists = _check_written_by_up(generated)
+    if exists and config_file is not None and config_file.exists() and config_file.samefile(generated):
+        config_file = None
     # an empty file, as `load` would otherwise read the one in the data folder
     return config.load(data_dir, config_file or Path(os.devnull), overrides, environ)
 
 
-def _check_written_by_up(path: Path) -> None:
+def _check_written_by_up(path: Path) -> bool:
+    """Whether the file exists. Raises ConfigError if it does and `up` did not write it."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem.strerror}); fix its permissions"]) from None
+        raise ConfigError(
+            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
+        ) from None
     if MARKER not in first:
         raise ConfigError(
             [
@@ -84,6 +88,7 @@ def _check_written_by_up(path: Path) -> None:
                 " move it elsewhere and use it with: imhearing up --config FILE"
             ]
         )
+    return True
 
 
 def make_plan(data_dir: Path, settings: Settings) -> StartPlan:

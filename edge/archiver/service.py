@@ -170,7 +170,7 @@ def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]
 
     bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
     bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
-    bus.on_connected(lambda: enqueue(archiver.request_rescan))
+    bus.on_subscribed(lambda: enqueue(archiver.request_rescan))
     CommandServer(bus, node, command_handlers(archiver), enqueue)
 
 

@@ -19,6 +19,7 @@ from edge.messaging.events import ArchiverState, ArchiverStatus, ChunkCompleted,
 from edge.spool.spool import Spool
 from tests.support.archiver.listener import EventListener
 from tests.support.archiver.running import FAST, all_stored, archived, catalog_rows, fill, running_archiver
+from tests.support.messaging.odd_brokers import hesitant_broker
 from tests.support.spool.chunks import BOOT, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
@@ -120,6 +121,20 @@ def test_chunk_events_trigger_archiving_before_the_next_rescan(
         for chunk_id in files:
             listener.bus.publish(_completed(settings, chunk_id))
         wait_until(all_stored(settings, 3), "all is stored")
+    assert archived(store) == files
+
+
+def test_a_chunk_announced_before_the_broker_has_subscribed_us_is_found_once_it_has(
+    settings: Settings, store: RunningStore
+) -> None:
+    with hesitant_broker() as late:
+        quiet = replace(settings, mqtt=Mqtt(host="127.0.0.1", port=late.port))
+        with running_archiver(quiet, replace(FAST, rescan=3_600.0)):
+            wait_until(late.has_subscriber, "it wants to subscribe")
+            wait_until(settings.catalog.db_path.exists, "it has looked at the spool")
+            files = fill(settings, 3)  # whose events it does not get
+            late.confirm()
+            wait_until(all_stored(settings, 3), "all is stored")
     assert archived(store) == files
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from commands.up.plan import load_state
 from edge.embedded import ports
+from tests.support.messaging.odd_brokers import make_certificate, make_plain_ca, tls_broker
 from tests.support.nodes.running_node import ROLES, RunningNode, running_node
 from tests.support.terminal import Terminal, plain
 from tests.support.wait import DEADLINE, wait_until
@@ -213,6 +214,18 @@ def test_a_setting_that_a_service_rejects_stops_the_node(tmp_path: Path) -> None
     assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
     assert "Traceback" not in done.stderr
     assert processes_on(tmp_path) == []
+
+
+def test_a_broker_that_expects_tls_is_named_on_the_screen(tmp_path: Path) -> None:
+    make_plain_ca(tmp_path)
+    make_certificate(tmp_path, "localhost", "DNS:localhost")
+    with tls_broker(tmp_path) as port:
+        broker = ("mqtt.host=localhost", f"mqtt.port={port}")
+        with running_node(fresh(tmp_path), *FAST, *broker) as node:
+            wait_until(lambda: "recorder: the MQTT broker at localhost" in output_of(node.data), "it says so")
+            assert f"! recorder: the MQTT broker at localhost:{port} expects TLS: set [mqtt] tls = on" in output_of(
+                node.data
+            )
 
 
 def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.messaging.broker import BrokerAddress, RestartableBroker, running_broker
 from tests.support.messaging.mqtt import ReceivedMessage, connected
+from tests.support.messaging.odd_brokers import hesitant_broker
 from tests.support.messaging.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
@@ -135,6 +136,22 @@ def test_a_malformed_packet_ends_the_connection_and_the_bus_reconnects(caplog: p
                 second.sendall(connack)
                 assert bus.wait_connected(DEADLINE)
     assert "Protocol error" in caplog.text
+
+
+def test_what_must_not_be_missed_is_looked_for_once_the_broker_has_confirmed_every_subscription() -> None:
+    connected_calls: list[str] = []
+    with hesitant_broker() as broker:
+        bus = Bus(mqtt(broker.port), "porch", "archiver", "a")
+        bus.subscribe_raw("a", lambda _: None)
+        bus.subscribe_raw("b", lambda _: None)
+        bus.on_subscribed(lambda: connected_calls.append("subscribed"))
+        with running(bus):
+            assert bus.wait_connected(DEADLINE)
+            wait_until(broker.has_subscriber, "it subscribes")
+            assert connected_calls == []
+            broker.confirm()
+            wait_until(lambda: connected_calls, "it is called")
+    assert connected_calls == ["subscribed"]
 
 
 def test_an_exception_in_paho_costs_one_connection_and_not_the_thread(
@@ -260,7 +277,7 @@ def test_no_password_is_sent_to_a_broker_with_an_unverified_certificate(
 ) -> None:
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
     with running(Bus(settings, "porch", "recorder", "a")) as bus:
-        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is logged")
+        wait_until(lambda: "is not signed by a known CA" in caplog.text, "the reason is logged")
         assert not bus.wait_connected(0)
 
 

@@ -54,6 +54,43 @@ def test_configure_changes_only_the_settings_line(section: str, key: str, value:
     assert with_setting(FILE, section, key, value) == after
 
 
+INDENTED = """\
+[recorder]
+  device = USB
+  recipients = age1a,
+    # of the office
+    age1b,
+
+    age1c
+  # how it is
+  channels = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "after"),
+    [
+        ("device", "Blue", INDENTED.replace("device = USB", "device = Blue")),
+        (
+            "recipients",
+            "age1x",
+            "[recorder]\n  device = USB\n  recipients = age1x\n  # how it is\n  channels = 2\n",
+        ),
+    ],
+)
+def test_indented_settings_are_told_from_continued_values(key: str, value: str, after: str) -> None:
+    assert with_setting(INDENTED, "recorder", key, value) == after
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_section(tmp_path: Path) -> None:
+    path = tmp_path / "config.ini"
+    path.write_text("\ufeff[recorder]\nchannels = 1\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert configure(tmp_path, "recorder.channels=2") == 0
+    assert path.read_text(encoding="utf-8") == "[recorder]\nchannels = 2\n"
+    assert load(tmp_path, environ={}).recorder.channels == 2
+
+
 def test_configure_adds_a_section_to_an_empty_file() -> None:
     assert with_setting("", "node", "name", "porch") == "[node]\nname = porch\n"
 
