@@ -23,7 +23,6 @@ class CatalogFacts(Protocol):
     @property
     def path(self) -> Path: ...
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
-    def earliest(self) -> Instant | None: ...
     def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
     def sounds_between(
@@ -78,15 +77,12 @@ class FactReader:
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
-        holes = self._spool_holes(view.state, now)
-        holes.update(self._catalog.holes_between(start, max(until, start)))
         facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
-            holes=tuple(hole for hole in holes if hole.from_ < until and hole.to > start),
+            holes=tuple(self._holes(view, start, max(until, start), now)),
             running=running,
             archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
             until=until,
-            known_since=self._known_since(view.state, holes, running),
         )
         return facts, len(here) == len(intact)
 
@@ -143,22 +139,17 @@ class FactReader:
         # finished and registered after the spool was listed, or lost
         return self.spool.layout.audio_path(entry.chunk).exists()
 
-    def _spool_holes(self, state: SpoolState | None, now: Instant) -> set[Hole]:
-        holes = set(self._index.holes())
+    def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
+        holes = set(self._catalog.holes_between(start, until))
+        holes.update(self._index.holes())
+        state = view.state
         if state is not None:
             holes.update(state.holes)
             if state.open_hole is not None:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        return holes
-
-    def _known_since(self, state: SpoolState | None, holes: Iterable[Hole], running: Running | None) -> Instant | None:
-        starts = [entry.started_at for entry in self._index] + [hole.from_ for hole in holes]
-        starts += [state.since] if state is not None else []
-        starts += [running.from_] if running is not None else []
-        earliest = self._catalog.earliest()
-        return min(starts if earliest is None else [*starts, earliest], default=None)
+        return [hole for hole in holes if hole.from_ < until and hole.to > start]
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state

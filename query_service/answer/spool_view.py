@@ -133,9 +133,6 @@ class SpoolIndex:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[SpoolEntry]:
-        return iter(self._corrected.values())
-
     def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
         """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
         listed = set(listed)
