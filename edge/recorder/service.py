@@ -20,14 +20,14 @@ from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.recorder import Recorder
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Records until `stop` is set. Raises SpoolError when the spool cannot be used at all, FileUnplayable."""
     _spare_memory()
     node, kernel = settings.node.name, KernelClock()
-    spool = Spool(settings.recorder.record_path, node)
+    spool = spool_of(settings)
     spool.create()
     identity = load_instance_id(settings.catalog.db_path.parent)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.core.errors import SpoolError
 from edge.core.files import sync_folder, write_atomically
 from edge.core.instant import Instant
 from edge.core.values import Chunk
-from edge.spool.files import modified_at, read_document, scan
+from edge.spool.files import check_owner, modified_at, read_document, scan
 from edge.spool.layout import SpoolLayout
 
 _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
@@ -61,11 +61,11 @@ class PartFile(NamedTuple):
 
 
 class SpoolChunks:
-    """The chunks of `node` in the spool."""
+    """The chunks in the spool of a node with these `names`."""
 
-    def __init__(self, layout: SpoolLayout, node: str) -> None:
+    def __init__(self, layout: SpoolLayout, names: Collection[str]) -> None:
         self._layout = layout
-        self._node = node
+        self._names = names
 
     def finished(self) -> dict[str, SpoolFile]:
         """Every finished chunk by its ID, from one listing of the folder."""
@@ -103,10 +103,7 @@ class SpoolChunks:
         """The manifest of one chunk; SpoolError when it is missing, damaged or another's."""
         path = self._layout.manifest_path(chunk_id)
         chunk = read_document(path, Chunk)
-        if chunk.chunk_id != chunk_id or chunk.node != self._node:
-            raise SpoolError(
-                f"{path}: belongs to chunk {chunk.chunk_id} of node {chunk.node}; move it out of the spool"
-            )
+        check_owner(path, f"chunk {chunk.chunk_id}", chunk.chunk_id == chunk_id, chunk.node, self._names)
         return chunk
 
     def finish(self, part: Path, chunk: Chunk) -> Path:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
@@ -20,14 +21,16 @@ from edge.spool.state import PauseFile, StateFile, StreamRecords
 
 
 class Spool:
-    """The folder `path` of the node `node`. Opens nothing until it is used; everything in it raises SpoolError."""
+    """The folder `path` of the node `node`, once called `former_names`. Opens nothing until it is used; everything in
+    it raises SpoolError."""
 
-    def __init__(self, path: Path, node: str) -> None:
+    def __init__(self, path: Path, node: str, former_names: Sequence[str] = ()) -> None:
         self.path = path
         self.node = node
+        self.names = (node, *former_names)  # of whatever is in it
         self.layout = SpoolLayout(path)
-        self.chunks = SpoolChunks(self.layout, node)
-        self.streams = StreamRecords(self.layout, node)
+        self.chunks = SpoolChunks(self.layout, self.names)
+        self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
@@ -47,6 +50,11 @@ class Spool:
                 f"{self.path}: the spool cannot be written ({problem.strerror});"
                 " fix its permissions or set [recorder] record_path"
             ) from None
+
+
+def spool_of(settings: Settings) -> Spool:
+    """The spool that the settings name."""
+    return Spool(settings.recorder.record_path, settings.node.name, settings.node.earlier_names)
 
 
 class RecorderLock:

@@ -20,7 +20,7 @@ from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefuse
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
 from query_service.answer.facts import FactReader
@@ -131,7 +131,7 @@ class NodeAnswers:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self._spool = Spool(settings.recorder.record_path, self.node)
+        self._spool = spool_of(settings)
         self._catalog = CatalogReader(settings.catalog.db_path)
         finder = FactReader(self._spool, self._catalog)
         self._responder = Responder(self.node, finder, Presigner(settings))

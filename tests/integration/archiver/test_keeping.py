@@ -157,7 +157,7 @@ def test_a_range_is_erased_everywhere(tmp_path: Path, settings: Settings, store:
     assert all(interval.where is None for interval in answer.intervals if isinstance(interval, Expired))
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         spool = Spool(settings.recorder.record_path, "porch")
-        assert list(verify(S3Store(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
+        assert list(verify(S3Store(settings.s3), "imhearing/", spool, catalog, deep=True)) == []
     _rebuilt_is_equal(tmp_path, settings)
 
 
@@ -172,7 +172,7 @@ def _rebuilt_is_equal(tmp_path: Path, settings: Settings) -> None:
         contextlib.closing(Catalog(tmp_path / "again.db")) as again,
         contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog,
     ):
-        rebuild(S3Store(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
+        rebuild(S3Store(settings.s3), "imhearing/", spool, again, Instant(9))
         assert again.chunks_between(FIRST, LAST, 99) == catalog.chunks_between(FIRST, LAST, 99)
         assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
         assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST)
@@ -233,9 +233,7 @@ def test_both_archives_in_the_store_count_as_erased(tmp_path: Path, settings: Se
         erase(settings, 0, 1)
     S3Store(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
     with contextlib.closing(Catalog(tmp_path / "again.db")) as again:
-        rebuild(
-            S3Store(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
-        )
+        rebuild(S3Store(settings.s3), "imhearing/", Spool(settings.recorder.record_path, "porch"), again, START)
         assert [row.gone for row in again.chunks_between(FIRST, LAST, 9)] == ["erased", None, None]
         assert [archive.key for archive in again.archive_records.pending_deletion()] == [name]
 
@@ -272,6 +270,19 @@ def test_an_erasure_waits_for_the_chunk_being_written(eraser: tuple[Eraser, Cata
     assert orders.result(order.id) is None
     assert erasing.next_job() is None
     assert orders.result(order.id) == ErasureResult(order.id, "done", None, 4)
+
+
+def test_clips_made_under_a_former_name_are_erased_too(eraser: tuple[Eraser, Catalog, Spool]) -> None:
+    _, catalog, spool = eraser
+    destination = Destination("bucket", "imhearing/", "garden", ("porch", "attic"))
+    renamed = make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan)
+    Erasures(catalog.path).give(START, Instant(START + SECOND), START)
+    keys = []
+    while (job := renamed.next_job()) is not None:
+        assert isinstance(job, DeleteClips)
+        keys.append(job.key)
+        renamed.on_result(JobResult(job, 0.1))
+    assert keys == ["imhearing/garden/clips/", "imhearing/porch/clips/", "imhearing/attic/clips/"]
 
 
 def test_a_plan_that_holds_an_erased_chunk_is_taken_back(eraser: tuple[Eraser, Catalog, Spool]) -> None:

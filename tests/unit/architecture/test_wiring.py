@@ -56,7 +56,8 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "query_service/answer/node_answers.py": "made with the first link: boto3 costs memory",
     },
     "SourceChoice": {},
-    "Spool": {
+    "Spool": {"edge/spool/spool.py": "spool_of, which is a component itself"},
+    "spool_of": {
         "query_service/answer/node_answers.py": "opened and closed in the thread that answers",
         "query_service/telemetry/reporting.py": "measures the disk it is on",
     },
@@ -73,7 +74,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "Uploader": {},
     "Worker": {},
 }
-OUTSIDE = {"ClientSession", "Popen", "Thread", "ThreadPoolExecutor"}  # not classes of ours
+OUTSIDE = {"ClientSession", "Popen", "Thread", "ThreadPoolExecutor", "spool_of"}  # not classes of ours
 SERVICES = ("edge.recorder.service", "edge.archiver.service", "query_service.service")
 WIRING = ("imhearing", "commands", *SERVICES, "query_service.api")
 

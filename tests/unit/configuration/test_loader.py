@@ -136,6 +136,13 @@ def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expe
         assert fragment in found[0]
 
 
+def test_former_names_are_a_list_of_valid_names(tmp_path: Path) -> None:
+    write(tmp_path, "[node]\nname = garden\nformer_names = porch, attic ,,garden\n")
+    assert load(tmp_path, environ=NOTHING).node.earlier_names == ("porch", "attic")
+    [fault] = faults(tmp_path, "[node]\nformer_names = porch, The Attic\n")
+    assert "[node] former_names = 'The Attic': use up to 63 of a-z" in fault
+
+
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
