@@ -175,6 +175,15 @@ examples:
 """,
     ),
     HelpText(
+        "adopt",
+        "commands.adopt:run",
+        "accept changed settings for a data folder that the recorder refuses to record with them",
+        """\
+examples:
+  imhearing adopt --set recorder.recipients=     from now on, sound is no longer encrypted
+""",
+    ),
+    HelpText(
         "token",
         "commands.token:run",
         "issue a query-only Ably token for one client",

@@ -20,6 +20,7 @@ from commands.up.local_node import LocalNode, commands_to_try
 from commands.up.plan import StartPlan, make_plan, save_plan, secrets_of_environment, user_settings
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
+from edge.spool.home import Home
 
 
 class StopRequest:
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
     settings = user_settings(folder, args.config, args.overrides)
+    Home(settings).check_settings()  # before the files of the last `up` are overwritten
     _check_source(settings)
     _make_folder(folder)
     with _lock(folder):

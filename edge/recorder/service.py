@@ -20,15 +20,19 @@ from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.recorder import Recorder
+from edge.spool.home import Home
 from edge.spool.spool import spool_of
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Records until `stop` is set. Raises SpoolError when the spool cannot be used at all, FileUnplayable."""
+    """Records until `stop` is set. Raises ConfigError for the settings of another node, SpoolError when the spool
+    cannot be used at all, FileUnplayable."""
     _spare_memory()
     node, kernel = settings.node.name, KernelClock()
-    spool = spool_of(settings)
+    home, spool = Home(settings), spool_of(settings)
+    home.check_settings()
     spool.create()
+    home.remember()
     identity = load_instance_id(settings.catalog.db_path.parent)
 
     def status(state: Literal["online", "offline"]) -> RecorderStatus:
