@@ -111,6 +111,7 @@ def _explain(problem: ImHearingError, name: str, existed: bool) -> str:
 
 def _spool(settings: Settings) -> Spool:
     spool = spool_of(settings)
+    spool.check_disk()
     if not spool.path.is_dir():
         raise CatalogBusy(f"{spool.path}: no spool found; set the node's folder with --data or --config")
     return spool

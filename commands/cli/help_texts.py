@@ -177,10 +177,13 @@ examples:
     HelpText(
         "adopt",
         "commands.adopt:run",
-        "accept changed settings for a data folder that the recorder refuses to record with them",
+        "accept the disk or the settings that the recorder refuses",
         """\
 examples:
-  imhearing adopt --set recorder.recipients=     from now on, sound is no longer encrypted
+  imhearing adopt                                the spool is on a new disk
+  imhearing adopt --from /mnt/old/spool          move the sound on the old disk there, too
+  imhearing adopt --set recorder.recipients=     from now on, sound is not encrypted
+If the recorder is recording, stop it first. Interrupted, it resumes where it stopped when run again.
 """,
     ),
     HelpText(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,17 +63,22 @@ class PartFile(NamedTuple):
 class SpoolChunks:
     """The chunks in the spool of a node with these `names`."""
 
-    def __init__(self, layout: SpoolLayout, names: Collection[str]) -> None:
+    def __init__(
+        self, layout: SpoolLayout, names: Collection[str], check_disk: Callable[[], None] = lambda: None
+    ) -> None:
         self._layout = layout
         self._names = names
+        self._check_disk = check_disk
 
     def finished(self) -> dict[str, SpoolFile]:
-        """Every finished chunk by its ID, from one listing of the folder."""
+        """Every finished chunk by its ID, from one listing of the folder. SpoolMissing without its disk."""
+        self._check_disk()
         spool = self._layout.path
         return {file.chunk_id: file for file in scan(spool, _AUDIO, _spool_file, spool)}
 
     def parts(self) -> list[PartFile]:
-        """The chunk being written, and what a crash left unfinished."""
+        """The chunk being written, and what a crash left unfinished. SpoolMissing without its disk."""
+        self._check_disk()
         return [part for folder in self._layout.folders() for part in self.parts_in(folder)]
 
     def parts_in(self, folder: Path) -> list[PartFile]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from edge.configuration.settings import Settings
@@ -16,20 +16,25 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
+from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
 
 
 class Spool:
     """The folder `path` of the node `node`, once called `former_names`. Opens nothing until it is used; everything in
-    it raises SpoolError."""
+    it raises SpoolError. `check_disk` raises SpoolMissing: an empty mount point must not be taken for an empty spool.
+    """
 
-    def __init__(self, path: Path, node: str, former_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, node: str, former_names: Sequence[str] = (), check_disk: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
         self.node = node
         self.names = (node, *former_names)  # of whatever is in it
         self.layout = SpoolLayout(path)
-        self.chunks = SpoolChunks(self.layout, self.names)
+        self.check_disk = check_disk
+        self.chunks = SpoolChunks(self.layout, self.names, check_disk)
         self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
@@ -38,6 +43,7 @@ class Spool:
 
     def create(self) -> None:
         """Makes the folder, readable by owner and group only, and checks that it can be written."""
+        self.check_disk()
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"  # recorder and archiver may check at the same time
@@ -54,7 +60,8 @@ class Spool:
 
 def spool_of(settings: Settings) -> Spool:
     """The spool that the settings name."""
-    return Spool(settings.recorder.record_path, settings.node.name, settings.node.earlier_names)
+    node = settings.node
+    return Spool(settings.recorder.record_path, node.name, node.earlier_names, Home(settings).check_disk)
 
 
 class RecorderLock:

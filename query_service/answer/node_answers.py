@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError
+from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
@@ -101,6 +101,9 @@ class Responder:
         except CatalogBusy as problem:
             log.info("a %s request was put off: %s", request.type, problem)
             return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+        except SpoolMissing as problem:
+            log.warning("a %s request could not be answered: %s", request.type, problem)
+            return refusal(request.id, self.node, "internal", "the disk with the node's recordings is not mounted")
         except ImHearingError as problem:
             log.warning("a %s request could not be answered: %s", request.type, problem)
             return refusal(request.id, self.node, "internal", _FAILED)

@@ -32,6 +32,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "CommandServer": {},
     "Disk": {"edge/recorder/recorder.py": "one thread per recording, which may end on its own"},
     "FileSource": {"edge/recorder/capture/sources.py": "chosen by the settings at each start of the recording"},
+    "Home": {"edge/spool/spool.py": "tells the spool whether its disk is there"},
     "HttpClient": {},
     "HttpDoor": {},
     "HttpListener": {
@@ -56,7 +57,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "query_service/answer/node_answers.py": "made with the first link: boto3 costs memory",
     },
     "SourceChoice": {},
-    "Spool": {"edge/spool/spool.py": "spool_of, which is a component itself"},
+    "Spool": {
+        "edge/recorder/missing_disk.py": "folders with sound that belongs into the spool, found at run time",
+        "edge/spool/spool.py": "spool_of, which is a component itself",
+    },
     "spool_of": {
         "query_service/answer/node_answers.py": "opened and closed in the thread that answers",
         "query_service/telemetry/reporting.py": "measures the disk it is on",
