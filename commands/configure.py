@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     changes = [_parsed(text) for text in args.changes]
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"
-    text, mode = _read(path)
+    text, mode = _read_editable(path)
     changes += _former_names(data_dir(args), path, changes)
     for section, key, value in changes:
         text = with_setting(text, section, key, value)
@@ -93,13 +93,17 @@ def _parsed(text: str) -> _Setting:
     return section, key, value.strip()
 
 
-def _read(path: Path) -> tuple[str, int]:
+def _read_editable(path: Path) -> tuple[str, int]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # without the byte order mark of some editors
     except FileNotFoundError:
         return "", 0o600
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem}); fix its permissions"]) from None
+    except OSError as problem:
+        raise ConfigError(
+            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; start from config_example.ini"]) from None
     if MARKER in text.partition("\n")[0]:
         raise ConfigError(
             [
@@ -120,13 +124,22 @@ def with_setting(text: str, section: str, key: str, value: str) -> str:
     setting = re.compile(rf"\s*{re.escape(key)}\s*[=:]", re.IGNORECASE)
     for number in range(start + 1, end):
         if setting.match(lines[number]):
-            after = number + 1
-            while after < end and lines[after][:1] in (" ", "\t") and lines[after].strip():
-                after += 1  # a value continues on indented lines
-            return "\n".join([*lines[:number], line, *lines[after:]]) + "\n"
+            last = number  # a value continues on lines that are indented further, even after empty ones and comments
+            for after in range(number + 1, end):
+                if lines[after].lstrip()[:1] in ("", "#", ";"):
+                    continue
+                if _indent(lines[after]) <= _indent(lines[number]):
+                    break
+                last = after
+            indented = " " * _indent(lines[number]) + line  # else the next setting would continue this one
+            return "\n".join([*lines[:number], indented, *lines[last + 1 :]]) + "\n"
     while end > start + 1 and not lines[end - 1].strip():
         end -= 1
     return "\n".join([*lines[:end], line, *lines[end:]]) + "\n"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _span_of(lines: list[str], section: str) -> tuple[int | None, int]:

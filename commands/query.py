@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -15,26 +16,31 @@ from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via, query_every_node
 from commands.cli.times import parse_range
 from commands.show import formats as show
-from commands.show.answer_tables import UNCERTAIN, print_listing
-from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows
+from commands.show.answer_tables import NO_LIMIT, UNCERTAIN, natural_width, print_listing
+from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows, stretches
 from commands.show.node_view import size
 from commands.status import print_report
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
 from query_service import api
 from query_service.api import Question
-from query_service.queries.clip import ClipAnswer
+from query_service.queries.clip import CLIP, ClipAnswer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
 from query_service.queries.status import StatusAnswer
+
+_COLUMNS: tuple[str, ...] = ("from", "to", "length", "state", "loudest", "where")
+_LAYOUTS = (_COLUMNS, ("from", "length", "state", "loudest", "where"), ("from", "length", "state", "where"))
+_LEAST_WHERE = 10  # cells
 
 
 def run(args: argparse.Namespace) -> int:
     via = chosen_via(args.via)
     query_type = _chosen_type(args.type)
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
-    question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": args.json}
+    wants_links = args.json or query_type is CLIP  # of archives, the table has no links
+    question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": wants_links}
     question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
     show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
     timeout = max(args.timeout, query_type.least_timeout)
@@ -90,17 +96,18 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         )
     )
     bar = Text()
-    states = cells(answer.intervals, start, end, min(console.width, 100))
+    intervals = stretches(answer)
+    states = cells(intervals, start, end, min(console.width, 100))
     for state in states:
         glyph, style = GLYPHS[state]
         bar.append(glyph, style=style)
     console.print(bar)
-    for words, style in legend(answer.intervals, start, end):
+    for words, style in legend(intervals, start, end):
         console.print(Text(words, style=style))
     if "mixed" in states:
         console.print(Text(f"{GLYPHS['mixed'][0]} sound is missing in a part of this", style=GLYPHS["mixed"][1]))
     console.print()
-    console.print(_table(answer, utc))
+    console.print(_fitting_table(answer, console, utc), soft_wrap=True)
     console.print()
     if any(getattr(interval, "uncertain", False) for interval in answer.intervals):
         console.print(UNCERTAIN)
@@ -111,21 +118,35 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         console.print(f"{count} more stretches claim a time that another has: the clock was wrong; see --json")
 
 
-def _table(answer: CoverageAnswer, utc: bool) -> Table:
+def _fitting_table(answer: CoverageAnswer, console: Console, utc: bool) -> Table:
+    """Times stay whole: a narrow terminal gets fewer columns. The end of a row is where the next one starts."""
+    limit, least, columns = console.width if console.is_terminal else NO_LIMIT, 0, _COLUMNS
+    for columns in _LAYOUTS:
+        least = natural_width(_table(answer, utc, columns[:-1]), console) + _LEAST_WHERE
+        if least <= limit:
+            break
+    table = _table(answer, utc, columns)
+    table.width = min(natural_width(table, console), max(limit, least))
+    return table
+
+
+def _table(answer: CoverageAnswer, utc: bool, columns: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("from", "to", "length", "state", "loudest", "where"):
-        table.add_column(title, justify="right" if title in ("length", "loudest") else "left", overflow="fold")
+    for title in columns:
+        justify: Literal["left", "right"] = "right" if title in ("length", "loudest") else "left"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=title != "where")
     with_day = not show.same_day(answer.from_, answer.to, utc)
     numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
-    for row in rows(answer.intervals):
-        table.add_row(
-            ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
-            show.precise(row.end, utc, with_day),
-            show.length(row.end - row.start),
-            Text(f"{GLYPHS[row.state][0]} {row.state}", style=GLYPHS[row.state][1]),
-            "" if row.lafmax is None else f"{row.lafmax:.1f} {row.unit}",
-            Text(_where(row, numbers)),
-        )
+    for row in rows(stretches(answer)):
+        texts: dict[str, Text | str] = {
+            "from": ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
+            "to": show.precise(row.end, utc, with_day),
+            "length": show.length(row.end - row.start),
+            "state": Text(f"{GLYPHS[row.state][0]} {row.state}", style=GLYPHS[row.state][1]),
+            "loudest": "" if row.lafmax is None else f"{row.lafmax:.1f} {row.unit}",
+            "where": Text(_where(row, numbers)),
+        }
+        table.add_row(*(texts[title] for title in columns))
     return table
 
 

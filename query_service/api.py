@@ -168,6 +168,8 @@ async def _opened(
                 raise DoorError(
                     f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http"
                 )
+            if not settings.recorder.record_path.is_dir():
+                raise DoorError(f"{settings.recorder.record_path}: no such spool; is this the data folder of a node?")
             return NodeAnswers(settings)
         case "ably":
             return await _ably_door(settings, node, token, timeout)

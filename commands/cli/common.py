@@ -24,9 +24,12 @@ _SCRATCH = ".imhearing-"
 
 
 def data_dir(args: argparse.Namespace) -> Path:
-    """The node's data folder: --data, else the platform's default."""
+    """The node's data folder: --data, else the platform's default. UsageError."""
     folder: Path = args.data if args.data is not None else config.default_data_dir()
-    return folder.expanduser().absolute()
+    folder = config.expand_user(folder).absolute()
+    if not str(folder).isprintable():  # it could not be written to config.ini
+        raise UsageError(f"--data {str(folder)!a}: a path with control characters, or not in UTF-8, cannot be used")
+    return folder
 
 
 def load_settings(args: argparse.Namespace) -> Settings:

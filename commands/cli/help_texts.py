@@ -18,12 +18,15 @@ _TIMES = """
 times:
   2026-03-03T22:00:00Z       RFC 3339, any offset
   '2026-03-03 22:00[:05]'    local time
-  22:00, 'yesterday 22:00'   local time; also `now`
+  22:00, 'today 22:00'       local time; without a day, the most recent one; also 'yesterday 22:00', `now`
   --last 10m, 90s, 2h, 1d    up to now
 """
 
 
-class HelpText(NamedTuple):
+QUERY_TYPES = "coverage (default), sounds, levels, status or clip"
+
+
+class Subcommand(NamedTuple):
     """A subcommand: its function and its help. With an empty summary, `imhearing --help` does not list it."""
 
     name: str
@@ -33,7 +36,7 @@ class HelpText(NamedTuple):
 
 
 COMMANDS = (
-    HelpText(
+    Subcommand(
         "up",
         "commands.up.up:run",
         "run a whole node in this terminal",
@@ -43,31 +46,32 @@ examples:
   imhearing up --data /tmp/try --for 60                run for a minute, in a separate folder
   imhearing up --set recorder.source=synthetic         record a synthetic scene, without a microphone
   imhearing up --config my.ini                         use your broker, bucket and Ably key
-Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server.
+Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server. --set is for one start;
+to keep settings, put them into a file for --config.
 """,
     ),
-    HelpText(
+    Subcommand(
         "recorder",
         "commands.services:recorder",
         "run only the recorder, under systemd",
         "example:\n  imhearing recorder --config /etc/imhearing.ini\n",
     ),
-    HelpText(
+    Subcommand(
         "archiver",
         "commands.services:archiver",
         "run only the archiver, under systemd",
         "example:\n  imhearing archiver --config /etc/imhearing.ini\n",
     ),
-    HelpText(
+    Subcommand(
         "query-service",
         "commands.services:query_service",
         "run only the query service, under systemd",
         "example:\n  imhearing query-service --config /etc/imhearing.ini\n",
     ),
-    HelpText(
+    Subcommand(
         "realtime-server", "commands.services:realtime_server", "", "The local realtime server of `imhearing up`.\n"
     ),
-    HelpText(
+    Subcommand(
         "query",
         "commands.query:run",
         "show what was recorded when, and where it is stored",
@@ -83,7 +87,7 @@ examples:
   imhearing query --type status
 {_TIMES}""",
     ),
-    HelpText(
+    Subcommand(
         "fetch",
         "commands.fetch:run",
         "download the sound of a time range as a WAV, FLAC or Opus file, exact to the sample",
@@ -96,7 +100,7 @@ examples:
   imhearing fetch --last 1m --identity key.txt -o x.wav     decrypt sound that the node encrypted
 {_TIMES}""",
     ),
-    HelpText(
+    Subcommand(
         "watch",
         "commands.watch:run",
         "show the node's events and level live",
@@ -108,7 +112,7 @@ examples:
   imhearing watch --via http
 """,
     ),
-    HelpText(
+    Subcommand(
         "status",
         "commands.status:run",
         "show whether the node is recording and what is waiting for upload; exit code 1 if it is not recording",
@@ -120,38 +124,38 @@ examples:
   imhearing status --via ably --node all       every node at once
 """,
     ),
-    HelpText(
+    Subcommand(
         "devices",
         "commands.microphone:devices",
         "list input devices and show which one would be used",
         "examples:\n  imhearing devices\n",
     ),
-    HelpText(
+    Subcommand(
         "pause",
         "commands.control:pause",
         "stop recording at once; the time is reported as paused",
         "examples:\n  imhearing pause 30m\n  imhearing pause            until `imhearing resume`\n",
     ),
-    HelpText("resume", "commands.control:resume", "resume recording", "example:\n  imhearing resume\n"),
-    HelpText(
+    Subcommand("resume", "commands.control:resume", "resume recording", "example:\n  imhearing resume\n"),
+    Subcommand(
         "rotate",
         "commands.control:send",
         "finish the current chunk and start a new one",
         "example:\n  imhearing rotate\n",
     ),
-    HelpText(
+    Subcommand(
         "archive",
         "commands.control:send",
         "archive all finished chunks now, whatever the thresholds",
         "example:\n  imhearing archive\n",
     ),
-    HelpText(
+    Subcommand(
         "doctor",
         "commands.doctor.doctor:run",
         "test microphone, disk, clock, broker, store, Ably and catalog, and say how to fix what fails",
         "examples:\n  imhearing doctor\n  imhearing doctor --json | jq '.findings[] | select(.state != \"ok\")'\n",
     ),
-    HelpText(
+    Subcommand(
         "calibrate",
         "commands.microphone:calibrate",
         "calibrate levels to dBA with a sound calibrator or a sound of known level",
@@ -164,7 +168,7 @@ examples:
 If the recorder is using the microphone, first run: imhearing pause 5m
 """,
     ),
-    HelpText(
+    Subcommand(
         "configure",
         "commands.configure:run",
         "change settings in the configuration file, leaving the rest of it as it is",
@@ -174,7 +178,7 @@ examples:
   imhearing configure --config my.ini s3.secret_access_key=-     prompt for the secret, or read it from a pipe
 """,
     ),
-    HelpText(
+    Subcommand(
         "adopt",
         "commands.adopt:run",
         "accept the disk or the settings that the recorder refuses",
@@ -186,7 +190,7 @@ examples:
 If the recorder is recording, stop it first. Interrupted, it resumes where it stopped when run again.
 """,
     ),
-    HelpText(
+    Subcommand(
         "token",
         "commands.token:run",
         "issue a query-only Ably token for one client",
@@ -197,10 +201,10 @@ examples:
   imhearing query --via ably --node porch --last 10m       uses the token in $IMHEARING_ABLY_TOKEN
 """,
     ),
-    HelpText(
+    Subcommand(
         "make-bucket", "commands.make_bucket:run", "create the configured bucket", "example:\n  imhearing make-bucket\n"
     ),
-    HelpText(
+    Subcommand(
         "broker-setup",
         "commands.broker_setup:run",
         "create passwords, access rules and certificates for a Mosquitto broker",
@@ -211,7 +215,7 @@ examples:
 Existing passwords are kept unless you give --renew-passwords; an existing CA is always kept.
 """,
     ),
-    HelpText(
+    Subcommand(
         "catalog",
         "commands.catalog:run",
         "verify the catalog against the store and the spool, or rebuild it from them",
@@ -221,7 +225,7 @@ examples:
   imhearing catalog rebuild            from bucket and spool alone; stop the archiver first
 """,
     ),
-    HelpText(
+    Subcommand(
         "hold",
         "commands.retention:hold",
         "protect a time range from expiry and from `forget`",
@@ -232,7 +236,7 @@ examples:
   imhearing hold                                    list the held ranges
 {_TIMES}""",
     ),
-    HelpText(
+    Subcommand(
         "forget",
         "commands.retention:forget",
         "erase the sound of a time range everywhere: spool, store, clips",
@@ -243,7 +247,7 @@ examples:
 Erases every chunk that overlaps the range. The archiver does the work; if it is stopped, as soon as it runs again.
 {_TIMES}""",
     ),
-    HelpText(
+    Subcommand(
         "unannounce",
         "commands.control:unannounce",
         "remove a stopped node from the broker and Home Assistant",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from commands.cli.help_texts import COMMANDS, EPILOG, HelpText
+from commands.cli.help_texts import COMMANDS, EPILOG, QUERY_TYPES, Subcommand
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_query_options(parser: argparse.ArgumentParser) -> None:
     _add_range_options(parser)
     _add_door_options(parser)
-    parser.add_argument("--type", default="coverage", help="coverage (default), sounds, levels, status or clip")
+    parser.add_argument("--type", default="coverage", help=QUERY_TYPES)
     parser.add_argument(
         "--order", choices=("loudest", "time"), default="loudest", help="order of sounds: loudest first, or by time"
     )
@@ -146,7 +146,7 @@ def _add_broker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ca", type=Path, metavar="FILE", help="certificate of your CA, for clients")
 
 
-def _add_parser(commands: _Commands, text: HelpText) -> argparse.ArgumentParser:
+def _add_parser(commands: _Commands, text: Subcommand) -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
     if not text.summary:  # argparse does not list a command without `help`
         return commands.add_parser(text.name, description=text.examples, formatter_class=style, allow_abbrev=False)

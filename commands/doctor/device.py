@@ -12,6 +12,7 @@ import numpy as np
 
 from commands.cli.logs import escaped
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Recorder
 from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
@@ -52,7 +53,7 @@ def _remedy(node: NodeUnderTest) -> str:
     """Adapts the first setting that does not match the hardware."""
     recorder = node.settings.recorder
     if not uses_microphone(recorder):
-        exists = Path(recorder.source).expanduser().exists()
+        exists = expand_user(Path(recorder.source)).exists()
         return f"file {shlex.quote(recorder.source)}" if exists else node.configure("recorder.source=auto")
     try:
         devices = list_devices()

@@ -112,7 +112,7 @@ class Archiver:
         self._may_have_work = self._planner.apply_limits() or self._may_have_work
 
     def _start_next_job(self) -> bool:
-        """False when there is nothing to do, not even later."""
+        """Whether it started one, or one waits for the next retry."""
         job = self._retention.next_job()
         if job is None:
             self._planner.plan_ahead()

@@ -32,9 +32,9 @@ from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
 from edge.catalog import Catalog
 from edge.configuration.settings import Settings
-from edge.core import instance as identity
 from edge.core import reference_cycles as garbage
 from edge.core.errors import CatalogDamaged, CatalogError
+from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
@@ -85,7 +85,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
-        instance = identity.load_instance_id(settings.catalog.db_path.parent)
+        instance = load_instance_id(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
@@ -154,7 +154,7 @@ def assemble(
     retention = Retention(spool, catalog, deletions, policy, destination, intake.rescan, retry, clock)
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
-    uploads = Uploads(catalog, destination, planner, reporter, allowance.reason_to_wait, on_uploaded, pacing, clock)
+    uploads = Uploads(catalog, destination, planner, reporter, allowance.obstacle, on_uploaded, pacing, clock)
     return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
 
 
@@ -170,7 +170,7 @@ def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]
 
     bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
     bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
-    bus.on_connected(lambda: enqueue(archiver.request_rescan))
+    bus.on_subscribed(lambda: enqueue(archiver.request_rescan))
     CommandServer(bus, node, command_handlers(archiver), enqueue)
 
 

@@ -48,7 +48,7 @@ class Worker:
         self.job: Job | None = None  # the running one; set and cleared by the submitting thread
         self._progress = _Progress(0, 0)
         # a daemon: a hanging request must not keep the process alive; the next one resumes the job
-        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -59,6 +59,7 @@ class Worker:
         self._thread.join(timeout)
 
     def submit(self, job: Job) -> None:
+        """For the thread to run; only while none is running."""
         self.job, self._progress = job, _Progress(self._clock.monotonic(), self._clock.monotonic())
         self._jobs.put(job)
 

@@ -1,6 +1,6 @@
-"""The frozen values that pass between rooms. Times are `Instant`s (µs, UTC), positions are frames (per channel).
+"""The frozen values that pass between packages. Times are `Instant`s (µs, UTC), positions are frames (per channel).
 
-Those that lie in files or cross the network carry exactly the names that stand there.
+Those that lie in files or cross the network carry exactly these names.
 """
 
 from __future__ import annotations

@@ -190,15 +190,15 @@ class RequestPipeline:
         if known is not None:
             return known
         try:
-            return self._settle(ticket, await compute())
+            return self._remember(ticket, await compute())
         except BaseException:
-            self._settle(ticket, Reply(b"", is_final=False))
+            self._remember(ticket, Reply(b"", is_final=False))
             raise
 
     def answer_now(self, ticket: Ticket, compute: Callable[[], Reply]) -> bytes:
         """As `answer`, without asyncio; `compute` must not raise."""
         known = self._known(ticket)
-        return known if known is not None else self._settle(ticket, compute())
+        return known if known is not None else self._remember(ticket, compute())
 
     def _known(self, ticket: Ticket) -> bytes | None:
         if ticket.answer is not None:
@@ -213,7 +213,7 @@ class RequestPipeline:
                 raise Refused("deadline", "the node was too busy to answer in time")
         return None
 
-    def _settle(self, ticket: Ticket, reply: Reply) -> bytes:
+    def _remember(self, ticket: Ticket, reply: Reply) -> bytes:
         with self._lock:
             if reply.is_final:
                 self._replays.finish(ticket.key, reply.data)

@@ -47,4 +47,4 @@ class RecordingContext(NamedTuple):
     def report_finished(self, chunk: Chunk) -> None:
         """A chunk is durably on disk."""
         self.observer.chunk_finished(chunk)
-        self.limits.store.chunk_finished(chunk)
+        self.limits.spool_watch.chunk_finished(chunk)

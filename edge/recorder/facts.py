@@ -55,7 +55,7 @@ class RecorderObserver:
         """A sound started, continues or ended."""
 
     def threshold_crossed(self, crossing: Crossing) -> None:
-        """A limit was crossed. Called in the recorder's thread or in that of the store watch."""
+        """A limit was crossed. Called in the recorder's thread or in that of the spool watch."""
 
     def chunk_finished(self, chunk: Chunk) -> None:
         """The chunk is durably on disk. Called in the disk thread; for a recovered chunk, in the recorder's."""

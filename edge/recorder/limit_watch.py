@@ -32,7 +32,7 @@ class LimitWatch:
         self.active = limits  # one reference, replaced as a whole: read and set in different threads
         self._observer = observer
         self._level_crossings = Crossings(hysteresis, metrics=("sound_level",))
-        self.store = StoreWatch(spool, kernel, lambda: self.active, observer.threshold_crossed)
+        self.spool_watch = SpoolWatch(spool, kernel, lambda: self.active, observer.threshold_crossed)
 
     def set(self, limits: Limits) -> None:
         """Makes `limits` active. Any thread."""
@@ -61,7 +61,7 @@ class _Waiting(NamedTuple):
         )
 
 
-class StoreWatch:
+class SpoolWatch:
     """Judges the spool after each finished chunk, in a thread of its own: to list a large spool takes long.
 
     It counts what was finished since the last listing. That is never less than what waits, as the archiver only takes

@@ -13,6 +13,7 @@ from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.core.values import Chunk, HoleCause
+from edge.messaging.commands import NotRecording
 from edge.recorder import room
 from edge.recorder.capture.blocks import SoundSource
 from edge.recorder.context import RecordingContext, Tuning
@@ -25,7 +26,7 @@ from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.missing_disk import StraySound
-from edge.recorder.pause import PauseWatch
+from edge.recorder.pause import PauseWatch, ScheduleWatch
 from edge.recorder.session import Controls, ModeReporter, Session
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool import limits, thresholds
@@ -55,7 +56,9 @@ class Recorder:
         heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or where it is known why none do
         self._settings, self._spool, self._kernel, self._tuning = settings, spool, kernel, tuning or Tuning()
         self._observer, self._strays, self._disk_missing_since = observer, strays, disk_missing_since
-        self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule_of(settings)), stop, heartbeat)
+        schedule = schedule_of(settings)
+        self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule), stop, heartbeat)
+        self._schedule = ScheduleWatch(schedule, kernel)  # for other threads
         self._modes = ModeReporter(kernel, heartbeat, observer)
         active = limits.active(spool.path, thresholds.configured(settings.thresholds))
         self.limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
@@ -64,13 +67,25 @@ class Recorder:
         """From any thread: what is being recorded becomes a finished chunk now; recording continues without a gap."""
         self._controls.rotate.set()
 
+    def not_recording(self) -> NotRecording | None:
+        """From any thread: why nothing is being recorded; None while it is, or before that is known."""
+        mode, reason, until = self._modes.reported or ("recording", None, None)
+        return None if mode == "recording" else NotRecording(state=mode, until=until, reason=reason)
+
+    def not_recording_without_order(self) -> NotRecording | None:
+        """As `not_recording`, if no pause is ordered: a pause that has just been taken back may still be reported."""
+        if (pause := self._schedule.active()) is not None:
+            return NotRecording(state="paused", until=pause.until, reason=pause.reason)
+        found = self.not_recording()
+        return None if found is None or found.state == "paused" else found
+
     def run(self) -> None:
         """Records until it is stopped, or a file has been played. SpoolBusy when another recorder has the spool,
         FileUnplayable when the file to record from cannot be played.
 
         After a failed write or fsync nothing in memory is trusted: it starts again from what is on the disk.
         """
-        with self.limits.store.running():
+        with self.limits.spool_watch.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
                 cause = _cause_of(failure, self._spool)
@@ -86,7 +101,7 @@ class Recorder:
             with self._spool.recorder_lock.hold():
                 return self._repair_and_record(cause)
         except SpoolBusy:
-            if not self._modes.has_reported:
+            if self._modes.reported is None:
                 raise
             return SpoolError("another recorder took the spool while its disk was away")
         except (OSError, SpoolError) as problem:
@@ -121,7 +136,7 @@ class Recorder:
         self._observer.chunk_finished(chunk)
         if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
-        self.limits.store.chunk_finished(chunk)
+        self.limits.spool_watch.chunk_finished(chunk)
 
 
 def _cause_of(failure: Exception, spool: Spool) -> HoleCause:

@@ -43,19 +43,15 @@ class ModeReporter:
 
     def __init__(self, kernel: KernelClock, heartbeat: Heartbeat, observer: RecorderObserver) -> None:
         self._kernel, self._heartbeat, self._observer = kernel, heartbeat, observer
-        self._reported: tuple[RecorderMode, str | None, Instant | None] | None = None
-
-    @property
-    def has_reported(self) -> bool:
-        return self._reported is not None
+        self.reported: tuple[RecorderMode, str | None, Instant | None] | None = None  # with its reason and end
 
     def report(
         self, mode: RecorderMode, reason: str | None = None, since: Instant | None = None, until: Instant | None = None
     ) -> bool:
         """Reports a mode that is new, or has another reason or end; whether it did. `since`: now, where not given."""
-        if (mode, reason, until) == self._reported:
+        if (mode, reason, until) == self.reported:
             return False
-        self._reported = (mode, reason, until)
+        self.reported = (mode, reason, until)
         self._heartbeat.status(f"{mode}: {reason}" if reason else mode)
         self._observer.mode_changed(mode, since or self._kernel.now(), reason, until)
         return True
@@ -77,7 +73,7 @@ class Session:
         backoff = Backoff(tuning.device_retry, tuning.longest_device_retry)
         while not self._controls.stop.is_set() and not self._finished and context.disk.failure is None:
             self._follow_clock(None)
-            if self._wait_while_blocked():
+            if self._wait_while_not_recording():
                 continue
             try:
                 source = self._controls.choose_source()
@@ -95,7 +91,7 @@ class Session:
             finally:
                 source.close()
 
-    def _wait_while_blocked(self) -> bool:
+    def _wait_while_not_recording(self) -> bool:
         """Waits a moment while recording is paused or impossible; whether it did."""
         until: Instant | None = None
         if (pause := self._controls.pauses.active()) is not None:
@@ -114,11 +110,11 @@ class Session:
     def _record(self, source: SoundSource, recorder: SourceRecorder) -> None:
         """Records what `source` delivers, as one stream or several, until something ends it."""
         try:
-            ending = self._deliver(source, recorder)
+            ending = self._record_until_ending(source, recorder)
             since = recorder.end(ending)
         except (OSError, SpoolError) as problem:
             self._context.disk.fail(problem)
-            recorder.abandon()
+            recorder.leave_to_repair()
             return
         pause = self._controls.pauses.active() if ending is _PAUSED else None
         if pause is not None:
@@ -126,7 +122,7 @@ class Session:
         else:
             self._modes.report(ending.mode, ending.message, since)
 
-    def _deliver(self, source: SoundSource, recorder: SourceRecorder) -> StreamEnding:
+    def _record_until_ending(self, source: SoundSource, recorder: SourceRecorder) -> StreamEnding:
         self._next_disk_check = 0
         while not self._controls.stop.is_set():
             try:

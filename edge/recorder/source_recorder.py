@@ -142,11 +142,11 @@ class SourceRecorder:
                 self._context.held.discard()
         return at
 
-    def abandon(self) -> None:
+    def leave_to_repair(self) -> None:
         """The disk failed: leaves what is on it to the repair."""
         self._context.held.close()
         if self._stream is not None:
-            self._stream.abandon()
+            self._stream.leave_to_repair()
 
     def _take(self, item: Block | Break) -> None:
         if self._clock_moved:
@@ -255,7 +255,7 @@ def record_held_blocks(context: RecordingContext, cause: HoleCause | None) -> No
         recorder.end(StreamEnding("crash", "stopped", cause or "crash"))
     except (OSError, SpoolError) as problem:
         context.disk.fail(problem)
-        recorder.abandon()
+        recorder.leave_to_repair()
 
 
 def _find(context: RecordingContext) -> HeldSound | None:

@@ -97,7 +97,7 @@ class StreamRecorder:
         )  # fmt: skip
         self._write_record(ended)
 
-    def abandon(self) -> None:
+    def leave_to_repair(self) -> None:
         """The disk failed: closes the file, and leaves what it holds to the repair."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
@@ -143,9 +143,9 @@ class StreamRecorder:
         assert self._writer is not None  # noqa: S101 - for the type checker
         writer, self._writer = self._writer, None
         writer.close()  # here: what its encoder still holds must not wait for a slow disk thread
-        unsealed = self._draft(reason)
-        frame, at = self.frames, self.to_utc(unsealed.ended_at)
-        self._context.disk.do(lambda: self._store(writer.path, unsealed, frame, at))
+        manifest = self._draft(reason)
+        frame, at = self.frames, self.to_utc(manifest.ended_at)
+        self._context.disk.do(lambda: self._finish_durably(writer.path, manifest, frame, at))
         self._seq += 1
 
     def _draft(self, reason: EndReason | None) -> Chunk:
@@ -167,11 +167,11 @@ class StreamRecorder:
             end_reason=reason,
         )
 
-    def _store(self, part: Path, unsealed: Chunk, frame: int, at: Instant) -> None:
+    def _finish_durably(self, part: Path, manifest: Chunk, frame: int, at: Instant) -> None:
         """In the disk thread: makes the chunk durable, then reports it."""
         context = self._context
         finish = context.seal.finish if context.seal is not None else finish_chunk
-        chunk = finish(context.spool, part, unsealed)
+        chunk = finish(context.spool, part, manifest)
         context.journal.knot_passed(frame, at)
         context.report_finished(chunk)
 

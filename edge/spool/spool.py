@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
@@ -19,6 +21,8 @@ from edge.spool.disk_space import DiskSpace
 from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
+
+_ATTEMPTS, _ATTEMPT_SECONDS = 10, 0.02  # to take the lock
 
 
 class Spool:
@@ -78,11 +82,20 @@ class RecorderLock:
         except OSError as problem:
             raise self._layout.unavailable_error(problem) from None
         with lock:
+            if not self._take(lock):
+                raise SpoolBusy(f"{self._layout.path}: another recorder is writing here; stop it first")
+            yield
+
+    def _take(self, lock: IO[str]) -> bool:
+        """Tries for a moment: somebody may be in `is_held`."""
+        for _ in range(_ATTEMPTS):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise SpoolBusy(f"{self._layout.path}: another recorder is writing here; stop it first") from None
-            yield
+                time.sleep(_ATTEMPT_SECONDS)
+            else:
+                return True
+        return False
 
     def is_held(self) -> bool:
         """Raises OSError."""

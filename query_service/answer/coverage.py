@@ -35,12 +35,12 @@ _MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
 _GROWTH = 4
 
 
-def answer_coverage(request: RangeRequest, finder: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
+def answer_coverage(request: RangeRequest, reader: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start = start_of(request)
     chunks = min(request.limit, _FIRST_CHUNKS) + 2  # the last one found only shows how far the others reach
     while True:
-        facts = finder.gather(start, request.to, chunks, now)
+        facts = reader.gather(start, request.to, chunks, now)
         page = coverage_page(request, start, facts, now, presign)
         if page is not None:
             return page
@@ -122,7 +122,7 @@ class _Page:
         return self._answer(make_cursor(self._request, int(end)) if end < self._request.to else None)
 
     def _answer(self, cursor: str | None) -> CoverageAnswer:
-        request = self._request
+        request, known_since = self._request, self._facts.known_since
         return CoverageAnswer(
             id=request.id,
             node=request.node,
@@ -132,6 +132,7 @@ class _Page:
             archives=self._archives,
             overlapped=tuple(self._overlapped),
             overlapped_left_out=self._left_out,
+            known_since=known_since if known_since is not None and known_since > request.from_ else None,
             next=cursor,
         )
 

@@ -23,6 +23,7 @@ class CatalogFacts(Protocol):
     @property
     def path(self) -> Path: ...
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
+    def earliest(self) -> Instant | None: ...
     def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
     def sounds_between(
@@ -63,34 +64,37 @@ class FactReader:
         self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool
     ) -> tuple[RangeFacts, bool]:
         view = self._refreshed_view()
-        waiting = self._index.between(start, end, limit)
-        known = self._catalog.known([entry.chunk_id for entry in waiting]) if waiting else set()
+        only_in_spool = self._index.between(start, end, limit)
+        known = self._catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        archived = self._catalog.chunks_between(start, end, limit)
-        archived_until = archived[-1].chunk.started_at if len(archived) >= limit else end
-        until = min(archived_until, waiting[-1].started_at if len(waiting) == limit else end)
-        intact = [entry for entry in archived if entry.aside is None]
+        in_catalog = self._catalog.chunks_between(start, end, limit)
+        catalog_until = in_catalog[-1].chunk.started_at if len(in_catalog) >= limit else end
+        until = min(catalog_until, only_in_spool[-1].started_at if len(only_in_spool) == limit else end)
+        intact = [entry for entry in in_catalog if entry.aside is None]
         here = [entry for entry in intact if self._is_accounted_for(entry, view)]
         chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone) for entry in here}
-        for entry in waiting:
+        for entry in only_in_spool:
             chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
+        holes = self._spool_holes(view.state, now)
+        holes.update(self._catalog.holes_between(start, max(until, start)))
         facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
-            holes=tuple(self._holes(view, start, max(until, start), now)),
+            holes=tuple(hole for hole in holes if hole.from_ < until and hole.to > start),
             running=running,
             archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
             until=until,
+            known_since=self._known_since(view.state, holes, running),
         )
         return facts, len(here) == len(intact)
 
     def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[CatalogSound]:
         """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
         self._refreshed_view()
-        archived = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
-        found = {sound.sound_id: sound for sound in archived}
+        in_catalog = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
+        found = {sound.sound_id: sound for sound in in_catalog}
         for sound in self._index.sounds():
             before = found.get(sound.sound_id)
             if before is not None:  # the end of what began in a chunk that the catalog knows
@@ -139,17 +143,22 @@ class FactReader:
         # finished and registered after the spool was listed, or lost
         return self.spool.layout.audio_path(entry.chunk).exists()
 
-    def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
-        holes = set(self._catalog.holes_between(start, until))
-        holes.update(self._index.holes())
-        state = view.state
+    def _spool_holes(self, state: SpoolState | None, now: Instant) -> set[Hole]:
+        holes = set(self._index.holes())
         if state is not None:
             holes.update(state.holes)
             if state.open_hole is not None:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        return [hole for hole in holes if hole.from_ < until and hole.to > start]
+        return holes
+
+    def _known_since(self, state: SpoolState | None, holes: Iterable[Hole], running: Running | None) -> Instant | None:
+        starts = [entry.started_at for entry in self._index] + [hole.from_ for hole in holes]
+        starts += [state.since] if state is not None else []
+        starts += [running.from_] if running is not None else []
+        earliest = self._catalog.earliest()
+        return min(starts if earliest is None else [*starts, earliest], default=None)
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state

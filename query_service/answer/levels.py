@@ -23,11 +23,11 @@ _MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
 _GROWTH = 4
 
 
-def answer_levels(request: RangeRequest, finder: FactReader, now: Instant) -> LevelsAnswer:
+def answer_levels(request: RangeRequest, reader: FactReader, now: Instant) -> LevelsAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start, chunks = start_of(request), FIRST_CHUNKS
     while True:
-        facts = finder.gather(start, request.to, chunks, now, each_second=True)
+        facts = reader.gather(start, request.to, chunks, now, each_second=True)
         page = levels_page(request, start, facts, now)
         if page is not None:
             return page

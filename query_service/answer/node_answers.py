@@ -81,12 +81,12 @@ class Responder:
     def __init__(
         self,
         node: str,
-        finder: FactReader,
+        reader: FactReader,
         presign: Presign,
         clock: Callable[[], Instant] = lambda: Instant.from_seconds(time.time()),
     ) -> None:
         self.node = node
-        self._finder = finder
+        self._reader = reader
         self._presign = presign
         self._clock = clock
         self._started = time.monotonic()
@@ -112,17 +112,17 @@ class Responder:
             return refusal(request.id, self.node, "internal", _FAILED)
 
     def _answer(self, request: Request) -> Answer:
-        finder, now = self._finder, self._clock()
+        reader, now = self._reader, self._clock()
         match request.type:
             case "status":
                 uptime = round(time.monotonic() - self._started, 1)
-                return status_report(request.id, self.node, finder, now, uptime)
+                return status_report(request.id, self.node, reader, now, uptime)
             case "coverage":
-                return answer_coverage(range_request(request, self.node), finder, self._presign, now)
+                return answer_coverage(range_request(request, self.node), reader, self._presign, now)
             case "sounds":
-                return answer_sounds(range_request(request, self.node), finder, self._presign)
+                return answer_sounds(range_request(request, self.node), reader, self._presign)
             case "levels":
-                return answer_levels(range_request(request, self.node), finder, now)
+                return answer_levels(range_request(request, self.node), reader, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:
@@ -136,8 +136,8 @@ class NodeAnswers:
         self.node = settings.node.name
         self._spool = spool_of(settings)
         self._catalog = CatalogReader(settings.catalog.db_path)
-        finder = FactReader(self._spool, self._catalog)
-        self._responder = Responder(self.node, finder, Presigner(settings))
+        reader = FactReader(self._spool, self._catalog)
+        self._responder = Responder(self.node, reader, Presigner(settings))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._clips = ClipMaker(settings, lambda: NodeAnswers(_from_inside(settings)))
 

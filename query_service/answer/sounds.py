@@ -21,14 +21,14 @@ _GROWTH = 4
 _LONGEST_KEY: Key = (-1.0e300, 2**62, "x" * 40)
 
 
-def answer_sounds(request: RangeRequest, finder: FactReader, presign: Presign) -> SoundsAnswer:
+def answer_sounds(request: RangeRequest, reader: FactReader, presign: Presign) -> SoundsAnswer:
     """The page after the request's cursor; sounds whose chunk was erased are left out.
 
     Raises BadCursor, CatalogError, SpoolError.
     """
     after = None if request.cursor is None else read_cursor(request, tuple[float, int, str])
-    coming, more = _coming(request, finder, after)
-    page = _Page(request, finder, presign)
+    coming, more = _coming(request, reader, after)
+    page = _Page(request, reader, presign)
     for sound in coming:
         if request.min_level is not None and sound.lafmax < request.min_level:
             if request.order == "loudest":
@@ -43,12 +43,12 @@ def key_of(order: SoundOrder, sound: CatalogSound) -> Key:
     return (-sound.lafmax if order == "loudest" else 0.0, int(sound.started_at), sound.sound_id)
 
 
-def _coming(request: RangeRequest, finder: FactReader, after: Key | None) -> tuple[list[CatalogSound], bool]:
+def _coming(request: RangeRequest, reader: FactReader, after: Key | None) -> tuple[list[CatalogSound], bool]:
     """Sounds after that one, in order, and whether there may be more after them."""
     start = Instant(after[1]) if after is not None and request.order == "time" else request.from_
     limit = FIRST_SOUNDS
     while True:
-        sounds = finder.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
+        sounds = reader.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
         found = sorted(sounds, key=lambda sound: key_of(request.order, sound))
         more = len(found) >= limit  # what comes after the first `limit` may not be all that there is
         coming = [sound for sound in found[:limit] if after is None or key_of(request.order, sound) > after]
@@ -60,11 +60,11 @@ def _coming(request: RangeRequest, finder: FactReader, after: Key | None) -> tup
 class _Page:
     """Collects sounds while they fit."""
 
-    def __init__(self, request: RangeRequest, finder: FactReader, presign: Presign) -> None:
+    def __init__(self, request: RangeRequest, reader: FactReader, presign: Presign) -> None:
         self._request = request
-        self._finder = finder
+        self._reader = reader
         self._presign = presign if request.urls else None
-        self._chunk = cache(finder.chunk)
+        self._chunk = cache(reader.chunk)
         self._sounds: list[Sound] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._room = MAX_ANSWER - len(wire.encode(self.answer(_LONGEST_KEY)))
@@ -101,7 +101,7 @@ class _Page:
     def _new_archive(self, known: KnownChunk) -> dict[str, ArchivePlace]:
         if known.where is None or known.where.archive in self._archives:
             return {}
-        archives = self._finder.archives([known.where.archive])
+        archives = self._reader.archives([known.where.archive])
         return {name: archive_place(archive, self._presign) for name, archive in archives.items()}
 
 

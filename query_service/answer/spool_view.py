@@ -28,7 +28,7 @@ class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
     `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
-    recorder last wrote anything.
+    recorder last wrote anything; `has_recorder` whether its process is there.
     """
 
     listed: dict[str, SpoolFile]
@@ -36,10 +36,11 @@ class SpoolView(NamedTuple):
     flushed_at: Instant | None
     seen_at: Instant | None
     version: int
+    has_recorder: bool = True
 
     def is_alive(self, now: Instant) -> bool:
-        """Whether the recorder wrote of late."""
-        return self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
+        """Whether the recorder is there, and wrote of late."""
+        return self.has_recorder and self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
 
 
 class SpoolWatcher:
@@ -64,10 +65,17 @@ class SpoolWatcher:
             self._version += 1
             self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:
-            return SpoolView(self._listed, None, None, None, self._version)
+            return SpoolView(self._listed, None, None, None, self._version, self._has_recorder())
         own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
         seen_at = self._spool.state.recorder_seen_at(state, self._parts, self._listed)
-        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
+        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version, self._has_recorder())
+
+    def _has_recorder(self) -> bool:
+        """Whether a recorder holds the spool. The kernel lets go of its lock when it dies."""
+        try:
+            return self._spool.recorder_lock.is_held()
+        except OSError:
+            return True  # we may not look
 
     def _parts_still_exist(self) -> bool:
         """Looks at the files being written, which grow without changing their folder. False when one is gone."""
@@ -125,6 +133,9 @@ class SpoolIndex:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __iter__(self) -> Iterator[SpoolEntry]:
+        return iter(self._corrected.values())
+
     def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
         """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
         listed = set(listed)
@@ -137,7 +148,7 @@ class SpoolIndex:
         if new:
             self._elsewhere |= known(sorted(new))
         for chunk_id in sorted(new - self._elsewhere):
-            chunk = self._manifest(chunk_id)
+            chunk = self._cached_chunk(chunk_id)
             if chunk is not None:
                 self._entries[chunk_id] = SpoolEntry(**{name: getattr(chunk, name) for name in SpoolEntry._fields})
         self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
@@ -189,7 +200,7 @@ class SpoolIndex:
     def chunk(self, entry: SpoolEntry, *, each_second: bool = False) -> Chunk | None:
         """The whole manifest with its times corrected; None when it went. Without the level of each second, unless
         asked for: those are not kept in memory."""
-        chunk = self._read(entry.chunk_id) if each_second else self._manifest(entry.chunk_id)
+        chunk = self._read_chunk(entry.chunk_id) if each_second else self._cached_chunk(entry.chunk_id)
         if chunk is None:
             return None
         return replace(chunk, started_at=entry.started_at, ended_at=entry.ended_at, uncertain=entry.uncertain)
@@ -205,11 +216,12 @@ class SpoolIndex:
             return None
         return kept[1]
 
-    def _manifest(self, chunk_id: str) -> Chunk | None:
+    def _cached_chunk(self, chunk_id: str) -> Chunk | None:
+        """Without its levels per second, which would fill the memory; None where the spool no longer has it."""
         kept = self._manifests.get(chunk_id)
         if kept is not None:
             return kept
-        chunk = self._read(chunk_id)
+        chunk = self._read_chunk(chunk_id)
         if chunk is None:
             return None
         if chunk.levels is not None:
@@ -219,7 +231,7 @@ class SpoolIndex:
         self._manifests[chunk_id] = chunk
         return chunk
 
-    def _read(self, chunk_id: str) -> Chunk | None:
+    def _read_chunk(self, chunk_id: str) -> Chunk | None:
         try:
             return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:

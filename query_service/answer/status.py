@@ -16,18 +16,19 @@ _LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
 _MOST_CHUNKS = 8_000  # two hours of chunks of one second
 
 
-def status_report(request_id: str, node: str, finder: FactReader, now: Instant, uptime: float) -> StatusAnswer:
+def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
     """The node's state now; what cannot be read is null. `uptime` in seconds. Raises SpoolError."""
-    view = finder.spool_view()
+    view = reader.spool_view()
     catalog_ready, last = True, None
     try:
-        last = _last_chunk(finder, now)
+        last = _last_chunk(reader, now)
     except CatalogError:
         catalog_ready = False
     disk_free = None
     with contextlib.suppress(OSError, SpoolError):
-        disk_free = finder.spool.disk.free_bytes()
-    stream = finder.stream_here(view.state.stream_id) if view.state and view.state.stream_id else None
+        disk_free = reader.spool.disk.free_bytes()
+    stream = reader.stream_here(view.state.stream_id) if view.state and view.state.stream_id else None
+    waiting = [file for file in view.listed.values() if not file.is_retained]
     return StatusAnswer(
         id=request_id,
         node=node,
@@ -36,9 +37,9 @@ def status_report(request_id: str, node: str, finder: FactReader, now: Instant, 
         uptime=uptime,
         recorder=_recorder(view, stream, now),
         spool=Backlog(
-            chunks=len(view.listed),
-            bytes=sum(file.bytes for file in view.listed.values()),
-            unknown_to_catalog=finder.unknown_to_catalog() if catalog_ready else None,
+            chunks=len(waiting),
+            bytes=sum(file.bytes for file in waiting),
+            unknown_to_catalog=reader.unknown_to_catalog() if catalog_ready else None,
         ),
         disk_free=disk_free,
         last_chunk=last[0] if last else None,
@@ -53,7 +54,10 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
         return RecorderReport(
             state="unknown", since=None, alive=False, stream_id=None, device=None, rate=None, channels=None
         )
-    alive = view.is_alive(now) if state.state == "recording" else state.state != "stopped"
+    if state.state == "recording":
+        alive = view.is_alive(now)
+    else:  # between attempts to use a disk that failed, the recorder lets go of the spool
+        alive = state.state == "disk_full" or (state.state != "stopped" and view.has_recorder)
     return RecorderReport(
         state=state.state,
         since=state.since,
@@ -66,11 +70,11 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
     )
 
 
-def _last_chunk(finder: FactReader, now: Instant) -> tuple[LastChunk, float] | None:
+def _last_chunk(reader: FactReader, now: Instant) -> tuple[LastChunk, float] | None:
     """The finished chunk that ended last in the past 30 days, and its measured rate."""
     end = Instant(now + 1)
     for seconds in _LOOK_BACK:
-        facts = finder.gather(Instant(now - seconds * MICROSECONDS), end, _MOST_CHUNKS, now)
+        facts = reader.gather(Instant(now - seconds * MICROSECONDS), end, _MOST_CHUNKS, now)
         if facts.chunks:
             chunk = max((known.chunk for known in facts.chunks), key=lambda chunk: chunk.ended_at)
             return LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate

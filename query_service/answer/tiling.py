@@ -40,6 +40,7 @@ class RangeFacts(Struct, frozen=True):
     running: Running | None
     archives: dict[str, Archive]
     until: Instant
+    known_since: Instant | None = None  # when the earliest of all facts began, also of those outside the range
 
 
 class Nothing(NamedTuple):
@@ -123,14 +124,14 @@ def _sweep(claims: list[_Claim], start: Instant, end: Instant, now: Instant) -> 
 def _merged(stretches: Iterable[_Claim]) -> list[_Claim]:
     merged: list[_Claim] = []
     for stretch in stretches:
-        if merged and _same(merged[-1].owner, stretch.owner):
+        if merged and _reads_the_same(merged[-1].owner, stretch.owner):
             merged[-1] = merged[-1]._replace(end=stretch.end)
         else:
             merged.append(stretch)
     return merged
 
 
-def _same(left: Owner, right: Owner) -> bool:
+def _reads_the_same(left: Owner, right: Owner) -> bool:
     """Whether an answer would say the same of both."""
     return left is right or _gap_cause(left) == _gap_cause(right) is not None
 

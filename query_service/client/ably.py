@@ -59,7 +59,7 @@ class AblyClient:
         return await self.query_node(self.node, request, timeout)
 
     async def query_node(self, node: str, request: Request, timeout: float) -> Answer:
-        """As `ask`, of any node."""
+        """As `query`, to any node."""
         return await self._pending.first_answer(request, self._sender(node), node, timeout)
 
     async def query_all(self, request: Request, nodes: list[str], timeout: float) -> dict[str, Answer]:

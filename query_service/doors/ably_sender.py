@@ -74,7 +74,7 @@ class EventFeed:
             await self._arrived.wait()
 
     def _is_news(self, event: Event) -> bool:
-        """Whether a state differs from the last one; the archiver repeats its own every few seconds."""
+        """Whether a state differs from the last one; the archiver repeats its own every second while it uploads."""
         if not isinstance(event, RecorderState | ArchiverState):
             return True
         known, state = self._last_states.get(event.TOPIC), (event.state, event.reason)
@@ -105,7 +105,7 @@ class AblySender:
         self.opened.clear()
         return was_open
 
-    def refuse(self, client_id: str, answer: ErrorAnswer) -> None:
+    def queue_refusal(self, client_id: str, answer: ErrorAnswer) -> None:
         """Takes in a refusal for `send_refusals`; the oldest gives way."""
         if len(self._refusals) == _REFUSALS:
             log.warning("too many refusals to send: %s gets none", self._refusals[0][0])

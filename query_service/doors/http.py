@@ -157,7 +157,7 @@ class HttpDoor:
     async def _get(self, request: web.Request) -> web.Response:
         fields: dict[str, object] = {"id": new_id()}
         for name, text in request.query.items():
-            fields[name] = _field(name, text)
+            fields[name] = _json_value(name, text)
         fields["type"] = request.path[1:]
         return await self._answered(read_request(wire.encode(fields), self._node))
 
@@ -181,7 +181,7 @@ class HttpDoor:
         return web.Response(text=await self._metrics(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def _field(name: str, text: str) -> object:
+def _json_value(name: str, text: str) -> object:
     """A value of the address as JSON would have it; what does not fit is refused by name later."""
     if name in ("from", "to"):
         return text.replace(" ", "+")  # +01:00 that nobody escaped

@@ -106,7 +106,7 @@ class Overlapped(Span, frozen=True, kw_only=True):
 
 
 class ArchivePlace(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an archive lies; `url` works for `[query] url_seconds`, where it was asked for."""
+    """Where an archive lies; `url`, if requested, works for nine tenths of `[query] url_seconds` at least."""
 
     s3: str
     bucket: str

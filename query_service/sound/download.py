@@ -69,7 +69,7 @@ class Downloader:
                 before = part.size
                 try:
                     await self._go_on(url, where, part)
-                except _Damaged as problem:
+                except _WrongAnswer as problem:
                     damaged += 1
                     reason = str(problem)
                     part.restart()
@@ -91,7 +91,7 @@ class Downloader:
         if first <= last:
             await self._read(url, where, part, first, last)
         if not part.is_all_of(where):
-            raise _Damaged("what came is not what was stored: its SHA-256 differs")
+            raise _WrongAnswer("what came is not what was stored: its SHA-256 differs")
 
     async def _read(self, url: str, where: Where, part: _Part, first: int, last: int) -> None:
         async with self._session.get(
@@ -107,11 +107,11 @@ class Downloader:
             # rclone's server answers 200, but sends the range, and says so
             ranged = response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/")
             if response.status != 206 and not (response.status == 200 and ranged):
-                raise _Damaged(f"the store answered {response.status} to a request for a range of bytes")
+                raise _WrongAnswer(f"the store answered {response.status} to a request for a range of bytes")
             async for piece in response.content.iter_chunked(_PIECE):
                 self.bytes_read += len(piece)
                 if part.size + len(piece) > where.length:
-                    raise _Damaged("the store sent more than was asked for")
+                    raise _WrongAnswer("the store sent more than was asked for")
                 part.add(piece)
 
 
@@ -128,7 +128,7 @@ def _named(where: Where) -> str:
     return " ".join(where.member.split())[:200]
 
 
-class _Damaged(Exception):
+class _WrongAnswer(Exception):
     """The answer is not the bytes that were asked for."""
 
 

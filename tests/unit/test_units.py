@@ -1,4 +1,4 @@
-"""The systemd units: what they promise, and that they fit the code and scripts/install."""
+"""The systemd units: their promises, and that they match the code and scripts/install."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name(unit: Path) -> str:
     return unit.stem
 
 
-def test_there_are_four_services() -> None:
+def test_there_are_units_for_four_services() -> None:
     assert [unit.stem.removeprefix("imhearing-") for unit in UNITS] == [
         "archiver",
         "broker",
@@ -102,7 +102,7 @@ def test_only_the_recorder_may_use_sound_cards_and_it_can_read_the_clock() -> No
     assert not lines(recorder, "ProtectClock")
 
 
-def test_the_query_service_has_no_descriptor_beyond_select() -> None:
+def test_the_query_service_is_limited_to_1024_file_descriptors() -> None:
     assert lines(DEPLOY / "imhearing-query-service.service", "LimitNOFILE") == ["1024"]
 
 

@@ -25,7 +25,7 @@ class Allowance:
         self._catalog, self._clock = catalog, clock
         self._warned = False
 
-    def reason_to_wait(self, size: int) -> StoreError | None:
+    def obstacle(self, size: int) -> StoreError | None:
         """Why `size` more bytes may not go to the store now; None when they may."""
         now = self._clock.now()
         if self._window is not None and not self._window.is_open(datetime.fromtimestamp(now / 1e6).time()):

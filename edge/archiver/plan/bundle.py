@@ -114,13 +114,13 @@ def _pieces(member: BundleMember, start: int, length: int, open_member: OpenMemb
             while length:
                 piece = file.read(min(PIECE, length))
                 if not piece:
-                    raise _damaged(member, "is shorter than its manifest says")
+                    raise _damage_error(member, "is shorter than its manifest says")
                 length -= len(piece)
                 yield piece
     except FileNotFoundError:
-        raise _damaged(member, "is missing") from None
+        raise _damage_error(member, "is missing") from None
     except OSError as problem:
-        raise _damaged(member, f"cannot be read ({problem.strerror})") from None
+        raise _damage_error(member, f"cannot be read ({problem.strerror})") from None
 
 
 def _checked(member: BundleMember, open_member: OpenMember) -> Iterator[bytes]:
@@ -129,11 +129,11 @@ def _checked(member: BundleMember, open_member: OpenMember) -> Iterator[bytes]:
         crc = zlib.crc32(piece, crc)
         left -= len(piece)
         if not left and crc != member.crc32:
-            raise _damaged(member, "is not what its manifest says (CRC-32 differs)")
+            raise _damage_error(member, "is not what its manifest says (CRC-32 differs)")
         yield piece
 
 
-def _damaged(member: BundleMember, what: str) -> ChunkDamaged:
+def _damage_error(member: BundleMember, what: str) -> ChunkDamaged:
     chunk_id = member.name.split(".", maxsplit=1)[0]
     return ChunkDamaged(f"{member.name} in the spool {what}; it is left there and not archived", chunk_id)
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Uploads:
-    """`reason_to_wait` says why an archive of so many bytes may not be uploaded now, or None. `on_uploaded` hears which
+    """`obstacle` says why an archive of so many bytes may not be uploaded now, or None. `on_uploaded` hears which
     chunks are now in the store, and since when."""
 
     def __init__(
@@ -30,13 +30,13 @@ class Uploads:
         destination: Destination,
         planner: Planner,
         reporter: Reporter,
-        reason_to_wait: Callable[[int], StoreError | None],
+        obstacle: Callable[[int], StoreError | None],
         on_uploaded: Callable[[Mapping[str, Instant]], None],
         pacing: Pacing,
         clock: KernelClock,
     ) -> None:
         self._catalog, self._destination, self._planner, self._reporter = catalog, destination, planner, reporter
-        self._reason_to_wait, self._on_uploaded = reason_to_wait, on_uploaded
+        self._obstacle, self._on_uploaded = obstacle, on_uploaded
         self._clock = clock
         self._failures: dict[str, int] = {}  # by archive, so that one bad archive does not hold up the others
         self.retry = RetryTimer(pacing, clock)
@@ -48,8 +48,8 @@ class Uploads:
         if not plans:
             return self._next_correction()
         archive = min(plans, key=lambda plan: self._failures.get(plan.archive_id, 0))
-        if reason := self._reason_to_wait(archive.bytes):
-            self._wait(reason)
+        if obstacle := self._obstacle(archive.bytes):
+            self._wait(obstacle)
             return None
         plan = plan_of(self._catalog.plans.manifest(archive.archive_id), archive.bucket, archive.key)
         rewrites = self._catalog.archive_records.open_rewrites()

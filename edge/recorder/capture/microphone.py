@@ -172,7 +172,7 @@ class Microphone:
     def _callback(
         self, data: bytes | None, frames: int, _times: Any, status: int
     ) -> tuple[None, int]:  # in PortAudio's thread: no lock, no disk, no network, no log
-        # PortAudio's own capture times are wrong by up to 0.6 s after opening (ALSA's pulse plug-in): arrival is not
+        # PortAudio's own capture times are wrong by up to 0.6 s after opening (ALSA's pulse plug-in): trust the arrival
         if data is not None:
             captured_at = self._clock.monotonic() - frames * 1_000_000 // self._wanted.rate
             flat: Samples = np.frombuffer(data, np.int16) if self._wanted.bits == 16 else np.frombuffer(data, np.int32)

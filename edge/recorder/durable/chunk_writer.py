@@ -150,12 +150,12 @@ def draft(
     )
 
 
-def finish_chunk(spool: Spool, audio: Path, unfinished: Chunk) -> Chunk:
+def finish_chunk(spool: Spool, audio: Path, manifest: Chunk) -> Chunk:
     """Makes `audio`, which nobody writes any more, durable as the finished chunk. OSError: never try again on it."""
     with audio.open("rb") as file:
         os.fsync(file.fileno())
     found = digest(audio)
-    chunk = replace(unfinished, bytes=found.bytes, sha256=found.sha256, crc32=found.crc32)
+    chunk = replace(manifest, bytes=found.bytes, sha256=found.sha256, crc32=found.crc32)
     spool.chunks.finish(audio, chunk)
     return chunk
 

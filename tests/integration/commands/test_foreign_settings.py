@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.recorder_process import running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -47,5 +47,5 @@ def test_the_recorder_alone_refuses_it_too_until_the_printed_command_was_run(tmp
     done = imhearing(*printed[1].split(), "--set", "node.name=porch")
     assert done.returncode == 0, done.stderr
     with running_recorder(data, *ALONE) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         assert recorder.end() == 0

@@ -26,13 +26,14 @@ from edge.recorder.session import ModeReporter
 from edge.spool.home import Home
 from edge.spool.spool import Spool, spool_of
 from query_service.answer.node_answers import NodeAnswers
-from query_service.queries.protocol import ErrorAnswer, Request
-from tests.support.chunks import fill_spool
-from tests.support.kernel import NOON
-from tests.support.mount_point import MountPoint
-from tests.support.recorded import streams_of
-from tests.support.recorder_process import running_recorder
-from tests.support.scripted import Rig, ScriptedStop, Step
+from query_service.queries.protocol import Request
+from query_service.queries.values import ErrorAnswer
+from tests.support.kernel_clock import NOON
+from tests.support.recording.mount_point import MountPoint
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.recording.rig import Rig, ScriptedStop, Step
+from tests.support.spool.chunks import fill_spool
+from tests.support.spool.recorded import streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 ALONE = ("recorder.source=synthetic", "mqtt.host=127.0.0.1", "mqtt.port=1", "recorder.record_period=1")
@@ -54,7 +55,7 @@ class NodeOnDisk(Rig):
 
     def start(self, *script: Step, waits: Iterable[Callable[[], None]] = ()) -> None:
         strays, stop = StraySound(self.settings, self.home, self.clock), ScriptedStop(self.clock, waits)
-        modes = ModeReporter(self.clock, Heartbeat({}), self.heard)
+        modes = ModeReporter(self.clock, Heartbeat({}), self.facts)
         since = wait_for_disk(self.spool, strays, self.clock, modes, stop, Heartbeat({}), lambda: None)
         self.spool.create()
         self.home.remember()
@@ -71,7 +72,7 @@ class NodeOnDisk(Rig):
 
     def mount_after(self, seconds: float, disk: int = 1) -> Callable[[], None]:
         def act() -> None:
-            self.clock.pass_time(seconds)
+            self.clock.advance(seconds)
             self.mount.mount(disk)
 
         return act
@@ -95,11 +96,11 @@ def is_all_there(node: Rig) -> bool:
 def test_a_disk_that_is_not_mounted_at_the_start_is_waited_for(node: NodeOnDisk) -> None:
     node.start(1.5)
     node.mount.unmount()
-    node.clock.pass_time(10)
-    node.start(2, waits=[lambda: node.clock.pass_time(5), node.mount_after(20)])
+    node.clock.advance(10)
+    node.start(2, waits=[lambda: node.clock.advance(5), node.mount_after(20)])
     assert node.holes() == [hole("restart", 1.5, 11.5), hole("disk_missing", 11.5, 36.5)]
     assert is_all_there(node)
-    assert node.heard.modes == ["recording", "stopped", "disk_full", "recording", "stopped"]
+    assert node.facts.modes == ["recording", "stopped", "disk_full", "recording", "stopped"]
     node.mount.unmount()
     assert list(node.mount.path.iterdir()) == []
 
@@ -109,7 +110,7 @@ def test_after_a_power_cut_the_time_without_the_disk_is_told_from_the_time_witho
     node.crash(1.2)
     node.mount.unmount()
     node.clock.boot_id = "boot-2"
-    node.clock.pass_time(100)
+    node.clock.advance(100)
     node.start(1, waits=[node.mount_after(7)])
     [power, missing] = node.holes()[-2:]
     assert (power.cause, missing.cause) == ("power", "disk_missing")
@@ -123,7 +124,7 @@ def test_a_disk_that_vanishes_while_recording_leaves_a_hole_called_disk_missing(
 
     node.start(1)
     node.options["disk_missing_since"] = None
-    stop: list[Callable[[], None]] = [lambda: node.clock.pass_time(5), node.mount_after(3)]
+    stop: list[Callable[[], None]] = [lambda: node.clock.advance(5), node.mount_after(3)]
     node.run(1.5, pull, 2, waits=stop)
     [restart_or_none, *others] = [one.cause for one in node.holes()]
     assert "disk_missing" in [restart_or_none, *others]
@@ -132,9 +133,9 @@ def test_a_disk_that_vanishes_while_recording_leaves_a_hole_called_disk_missing(
 def test_sound_that_was_recorded_to_the_bare_mount_point_is_joined(node: NodeOnDisk) -> None:
     node.start(1.5)
     node.mount.unmount()
-    node.clock.pass_time(10)
+    node.clock.advance(10)
     node.start_earlier_version(2.5)
-    node.clock.pass_time(20)
+    node.clock.advance(20)
     node.start(2, waits=[node.mount_after(7)])
     assert node.holes() == [hole("restart", 1.5, 11.5), hole("restart", 14, 34), hole("disk_missing", 34, 41)]
     assert is_all_there(node)
@@ -152,7 +153,7 @@ def test_what_a_crash_left_on_the_bare_mount_point_is_joined_too(node: NodeOnDis
     checked, node.spool, node.options = node.spool, Spool(node.spool.path, "porch"), {}
     node.crash(1.6)
     node.spool = checked
-    node.clock.pass_time(5)
+    node.clock.advance(5)
     node.start(1, waits=[node.mount_after(3)])
     causes = [one.cause for one in node.holes()]
     assert causes[-2:] == ["crash", "disk_missing"]
@@ -161,7 +162,7 @@ def test_what_a_crash_left_on_the_bare_mount_point_is_joined_too(node: NodeOnDis
 
 def test_sound_at_the_old_path_moves_to_the_new_one(node: NodeOnDisk) -> None:
     node.start(2.5)
-    node.clock.pass_time(10)
+    node.clock.advance(10)
     node.use(node.mount.path / "larger" / "spool")
     node.start(1)
     assert node.holes() == [hole("restart", 2.5, 12.5)]

@@ -147,7 +147,7 @@ def test_wiring_modules_and_stated_exceptions_pass() -> None:
     assert wiring(parse({**sources, "edge/a.py": "def f(bus: Bus) -> Bus: ..."}), {"Bus": {"edge/client.py": ""}}) == []
 
 
-def test_an_old_class_and_an_exception_that_nobody_needs_are_found() -> None:
+def test_stale_components_and_unused_exceptions_are_found() -> None:
     modules = parse({"edge/a.py": "class Bus: ..."})
     table = {"Bus": {"edge/a.py": ""}, "Radio": {}}
     assert stale(modules, table) == ["no class Radio", "edge/a.py does not construct Bus"]

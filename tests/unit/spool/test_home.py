@@ -12,7 +12,7 @@ from edge.configuration.loader import load
 from edge.core.errors import ConfigError, SpoolMissing
 from edge.spool.home import Home
 from edge.spool.spool import spool_of
-from tests.support.mount_point import MountPoint
+from tests.support.recording.mount_point import MountPoint
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 

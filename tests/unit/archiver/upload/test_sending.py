@@ -1,11 +1,11 @@
-"""How fast an upload may be."""
+"""The limit of the upload rate."""
 
 from __future__ import annotations
 
 import threading
 
 from edge.archiver.upload.sending import RateLimiter
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 
 class _RecordedWaits(threading.Event):
@@ -18,17 +18,17 @@ class _RecordedWaits(threading.Event):
         return False
 
 
-def test_bytes_pass_at_the_rate_on_average() -> None:
-    stop, clock = _RecordedWaits(), TurnedClock()
+def test_the_average_upload_rate_stays_at_the_limit() -> None:
+    stop, clock = _RecordedWaits(), ManualClock()
     limiter = RateLimiter(1_000, stop, clock)
     for _ in range(4):
         limiter.wait(500)
-    clock.pass_time(10.0)
+    clock.advance(10.0)
     limiter.wait(500)
     assert stop.seconds == [0, 0.5, 1.0, 1.5, 0]
 
 
-def test_a_rate_of_zero_is_no_limit() -> None:
+def test_an_upload_rate_of_zero_means_no_limit() -> None:
     stop = _RecordedWaits()
-    RateLimiter(0, stop, TurnedClock()).wait(10**12)
+    RateLimiter(0, stop, ManualClock()).wait(10**12)
     assert stop.seconds == []

@@ -1,0 +1,116 @@
+"""Faults of the spool, its disk and the clock: doctor names each, and its remedy fixes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from commands.doctor.node_under_test import Finding
+from edge.spool.spool import Spool
+from tests.support.nodes.breakable_node import BreakableNode
+from tests.support.nodes.doctor import assert_fault, assert_ok
+from tests.support.spool.chunks import fill_spool
+from tests.support.store.s3 import RunningStore
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, or another user")
+
+
+def test_a_file_in_place_of_the_spool_is_reported_and_fixed(node: BreakableNode) -> None:
+    (node.data / "spool").write_text("")
+    before = node.run_checks("spool")["spool.writable"]
+    assert_fault(before, "is not a folder")
+    node.apply_remedy(before)
+    found = node.run_checks("spool")
+    assert {finding.state for finding in found.values()} == {"ok"}
+
+
+@AS_ROOT
+def test_a_spool_owned_by_another_user_is_reported_and_fixed(node: BreakableNode) -> None:
+    """Checked by a root that cannot write to the files of others. It still reads the code, wherever it is cloned."""
+    spool = node.data / "spool"
+    Spool(spool, "porch").create()
+    shutil.chown(spool, "nobody")
+    powerless = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-all", sys.executable, "-m", "imhearing"]
+    command = [*powerless, "doctor", "--data", str(node.data), "--json"]
+
+    def check_spool() -> Finding:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = {item["check"]: item for item in json.loads(done.stdout)["findings"]}
+        return Finding(**found["spool.writable"])
+
+    before = check_spool()
+    assert_fault(before, "is not writable")
+    assert before.remedy == f"sudo chown -R root {spool}"
+    node.apply_remedy(before)
+    assert_ok(check_spool())
+
+
+@AS_ROOT
+def test_a_nearly_full_disk_is_reported_with_what_uses_it(node: BreakableNode) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        nearly_full = node.run_checks("spool")["spool.room"]
+        assert nearly_full.state == "warning"
+        ballast = disk / "film.mp4"
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 500_000_000)
+        before = node.run_checks("spool")["spool.room"]
+        assert_fault(before, "0.1 GB free", "hours of sound")
+        assert "477M" in node.apply_remedy(before).stdout or "500M" in node.apply_remedy(before).stdout
+        ballast.unlink()  # what it showed
+        assert node.run_checks("spool")["spool.room"].state == "warning"
+        fill_spool(disk, 1)
+        assert node.run_checks("spool")["spool.room"].remedy == f"imhearing archive --data {node.data}"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_slow_sd_card_is_reported(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(1.1)  # the card
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    found = node.run_checks("spool")["spool.speed"]
+    assert found.state == "warning"
+    slowest = re.search(r"durable after at most (\d+) ms", found.message)
+    assert slowest is not None
+    assert int(slowest[1]) >= 1_100
+    monkeypatch.undo()
+    assert_ok(node.run_checks("spool")["spool.speed"])
+
+
+def test_a_clock_that_is_not_synchronised_is_reported_and_fixed(node: BreakableNode) -> None:
+    node.clock.is_synchronised = False
+    assert node.run_checks("clock")["clock.synchronised"].state == "warning"
+    node.clock.offset = -40 * 365 * 86_400.0
+    before = node.run_checks("clock")["clock.synchronised"]
+    assert_fault(before, "the clock shows 19")
+    node.apply_remedy(before, stubs=("timedatectl",))
+    assert node.stub_calls() == ["timedatectl set-ntp true"]
+    node.clock.is_synchronised, node.clock.offset = True, 0.0
+    assert_ok(node.run_checks("clock")["clock.synchronised"])
+
+
+def test_a_clock_too_far_off_for_the_store_is_reported(node: BreakableNode, store: RunningStore) -> None:
+    node.set_store(store.settings)
+    node.clock.offset = -1_200
+    before = node.run_checks("clock")["clock.offset"]
+    assert_fault(before, " s behind the store's", "15 minutes")
+    assert before.remedy == "sudo timedatectl set-ntp true"
+    node.clock.offset = 30
+    assert node.run_checks("clock")["clock.offset"].state == "warning"
+    node.clock.offset = 0
+    assert_ok(node.run_checks("clock")["clock.offset"])
