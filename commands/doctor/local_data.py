@@ -47,14 +47,17 @@ def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
 
 def check_owner(node: NodeUnderTest) -> Finding:
     """Whether the recorder would refuse these settings."""
-    check = "spool.owner"
+    check, home, settings = "spool.owner", Home(node.settings), node.settings
     try:
-        Home(node.settings).check_settings()
+        home.check_settings()
     except ConfigError as problem:
-        return fault(
-            check, "; ".join(problem.faults), f"{node.command('doctor')} --config FILE  # with its own settings"
-        )
-    return ok(check, f"belongs to node {node.settings.node.name}")
+        record, changes = home.record(), []
+        if record is not None and record.name not in (settings.node.name, *settings.node.earlier_names):
+            changes.append(f"node.name={record.name}")
+        if record is not None and record.encrypted and not settings.recorder.recipients:
+            changes.append("recorder.recipients=KEY")
+        return fault(check, "; ".join(problem.faults), node.configure(*changes))
+    return ok(check, f"belongs to node {settings.node.name}")
 
 
 def check_disk(node: NodeUnderTest, path: Path) -> Finding:
@@ -63,8 +66,8 @@ def check_disk(node: NodeUnderTest, path: Path) -> Finding:
     try:
         home.check_disk()
     except SpoolMissing as problem:
-        mount = f"sudo mount -a && {node.command('doctor')}"
-        return fault(check, str(problem), mount if home.is_disk_unmounted() else node.command("adopt"))
+        remedy = "sudo mount -a" if home.is_disk_unmounted() else node.command("adopt")
+        return fault(check, str(problem), remedy)
     if waiting := home.to_join():
         folders = ", ".join(map(str, waiting))
         return warning(
