@@ -28,7 +28,7 @@ from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, NotRecor
 from edge.messaging.events import EVENTS, ArchiverStatus, QueryStatus, RecorderStatus, Response, ServiceStatus
 from edge.messaging.login import Role
 from edge.recorder.pause import ScheduleWatch
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 
 _CONNECT_SECONDS = 5.0
 SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
@@ -123,7 +123,7 @@ def _order(
     Returns the answer, `written` for the spool, and whether a recorder runs that takes it up.
     """
     node = chosen_node(args, chosen)
-    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+    spool = spool_of(chosen)
     local = node == chosen.node.name and spool.path.is_dir()
     if chosen.mqtt.host or not local:
         mqtt = load_settings_with_broker(args).mqtt

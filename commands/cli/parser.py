@@ -49,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("watch", "status", "devices", "doctor", "calibrate"):
         _add_output_options(parsers[name])
     _add_calibrate_options(parsers["calibrate"])
+    parsers["adopt"].add_argument(
+        "--from", dest="old", type=Path, metavar="FOLDER", help="another spool of this node, whose sound moves here"
+    )
     parsers["configure"].add_argument(
         "changes", nargs="+", metavar="SECTION.KEY=VALUE", help="a setting; for a secret, use - to be prompted"
     )

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
-from edge.core.errors import SpoolError
+from edge.core.errors import ConfigError, SpoolError, SpoolMissing
 from edge.core.files import write_durably
+from edge.spool.home import Home
 from edge.spool.spool import Spool
 
 _FEW_HOURS, _TOO_FEW_HOURS = 24.0, 2.0
@@ -29,6 +30,12 @@ _STEPS = 10_000  # SQLite virtual machine steps between two checks of the time
 def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
     """Writes a few files to the spool, and removes them."""
     path = node.settings.recorder.record_path
+    owner = check_owner(node)
+    yield owner
+    disk = check_disk(node, path)
+    yield disk
+    if disk.state == "fault":
+        return
     writable = check_writable(node, path)
     yield writable
     if writable.state != "fault":
@@ -37,6 +44,39 @@ def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
         yield check_speed(folder)
         if path.is_dir():
             yield check_damaged(node, path)
+
+
+def check_owner(node: NodeUnderTest) -> Finding:
+    """Whether the recorder would refuse these settings."""
+    check, home, settings = "spool.owner", Home(node.settings), node.settings
+    try:
+        home.check_settings()
+    except ConfigError as problem:
+        record, changes = home.record(), []
+        if record is not None and record.name not in (settings.node.name, *settings.node.earlier_names):
+            changes.append(f"node.name={record.name}")
+        if record is not None and record.encrypted and not settings.recorder.recipients:
+            changes.append("recorder.recipients=KEY")
+        return fault(check, "; ".join(problem.faults), node.configure(*changes))
+    return ok(check, f"belongs to node {settings.node.name}")
+
+
+def check_disk(node: NodeUnderTest, path: Path) -> Finding:
+    """Whether the spool is on the disk that it was on."""
+    check, home = "spool.disk", Home(node.settings)
+    try:
+        home.check_disk()
+    except SpoolMissing as problem:
+        remedy = "sudo mount -a" if home.is_disk_unmounted() else node.command("adopt")
+        return fault(check, str(problem), remedy)
+    if waiting := home.to_join():
+        folders = ", ".join(map(str, waiting))
+        return warning(
+            check,
+            f"sound in {folders} is not in the spool yet: the recorder moves it when it starts",
+            f"{node.sudo}ls -l {' '.join(shlex.quote(str(one)) for one in waiting)}",
+        )
+    return ok(check, f"{path} is on the same disk as before")
 
 
 def check_writable(node: NodeUnderTest, path: Path) -> Finding:

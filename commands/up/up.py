@@ -28,6 +28,7 @@ from commands.up.plan import (
 )
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
+from edge.spool.home import Home
 
 
 class StopRequest:
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
     settings = user_settings(folder, args.config, args.overrides)
+    Home(settings).check_settings()  # before the files of the last `up` are overwritten
     _check_source(settings)
     _make_folder(folder)
     with _lock(folder):

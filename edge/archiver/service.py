@@ -46,7 +46,7 @@ from edge.messaging.commands import ArchiveNow, Command
 from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 from edge.store.interface import NO_BUCKET
 from edge.store.s3 import S3Store
 
@@ -111,7 +111,7 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
 
 def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated: Callable[[], bool]) -> None:
     node = settings.node.name
-    spool = Spool(settings.recorder.record_path, node)
+    spool = spool_of(settings)
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
@@ -170,7 +170,7 @@ def assemble(
     is_outdated: Callable[[], bool] = lambda: False,
 ) -> Archiver:
     """The archiver and its collaborators."""
-    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node)
+    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node, spool.names[1:])
     archive_limits = ArchiveLimits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks)
     configured = thresholds.configured(settings.thresholds)
 

@@ -183,11 +183,12 @@ def _build(values: Values, faults: list[str]) -> Settings:
                 shown = "***" if (section, key) in _SECRETS else repr(text[:60])
                 faults.append(f"{place} = {shown}: {_describe_invalid(str(problem), hints[key])}")
         built[section] = struct(**given)
-    name = built["node"].name
-    if name and not is_node_name(name):
-        place = values["node", "name"][1]
-        faults.append(f"{place} = {name[:60]!r}: use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch")
     settings = Settings(**built)
+    for key, names in ("name", (settings.node.name,)), ("former_names", settings.node.earlier_names):
+        for name in names:
+            if name and not is_node_name(name):
+                fault = "use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch"
+                faults.append(f"{_source_of(values, 'node', key)} = {name[:60]!r}: {fault}")
     faults += _check_hosts(settings, values)
     faults += _check_place_and_schedule(settings, values)
     faults += _check_encodable(settings, values)

@@ -43,6 +43,10 @@ class SpoolBusy(SpoolError):
     """Another recorder is writing to this spool."""
 
 
+class SpoolMissing(SpoolError):
+    """The spool's disk is not mounted, or another one is mounted in its place."""
+
+
 class EncoderError(SpoolError):
     """The encoder refuses the sound itself, on a disk that works: trying again changes nothing."""
 

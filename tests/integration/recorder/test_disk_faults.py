@@ -124,6 +124,7 @@ def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
+        mark = (spool.path / ".mark").read_bytes()
         # a file that is open for writing keeps a disk writable; pulling it away is what really happens
         subprocess.run(["umount", "-l", str(small_disk)], check=True)
         wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed")
@@ -131,6 +132,7 @@ def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp
         assert recorder.process.poll() is None
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
         spool.path.mkdir()
+        (spool.path / ".mark").write_bytes(mark)  # a tmpfs comes back empty; another disk would be refused
         wait_until(lambda: len(spool.chunks.finished()) >= 1, "it goes on")
         assert recorder.end() == 0
 

@@ -136,6 +136,13 @@ def test_a_configuration_fault_names_its_place_and_the_remedy(tmp_path: Path, te
         assert fragment in found[0]
 
 
+def test_former_names_are_a_list_of_valid_names(tmp_path: Path) -> None:
+    write(tmp_path, "[node]\nname = garden\nformer_names = porch, attic ,,garden\n")
+    assert load(tmp_path, environ=NOTHING).node.earlier_names == ("porch", "attic")
+    [fault] = faults(tmp_path, "[node]\nformer_names = porch, The Attic\n")
+    assert "[node] former_names = 'The Attic': use up to 63 of a-z" in fault
+
+
 def test_all_configuration_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,

@@ -9,14 +9,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from commands.doctor.node_under_test import Finding
+from edge.spool.home import Home
 from edge.spool.spool import Spool
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok
+from tests.support.recording.mount_point import MountPoint
 from tests.support.spool.chunks import fill_spool
 from tests.support.store.s3 import RunningStore
 
@@ -30,6 +34,43 @@ def test_a_file_in_place_of_the_spool_is_reported_and_fixed(node: BreakableNode)
     node.apply_remedy(before)
     found = node.run_checks("spool")
     assert {finding.state for finding in found.values()} == {"ok"}
+
+
+def test_a_spool_whose_disk_is_not_mounted_is_reported_and_fixed(node: BreakableNode) -> None:
+    mount = MountPoint(node.data / "usb")
+    node.set(f"recorder.record_path={mount.path / 'spool'}")
+    mount.mount(1)
+    (mount.path / "spool").mkdir()
+    Home(node.under_test().settings, mount.device).remember()
+    mount.unmount()
+    before = node.run_checks("spool")
+    assert_fault(before["spool.disk"], "the disk of the spool is not mounted")
+    assert list(mount.path.iterdir()) == []
+    node.apply_remedy(before["spool.disk"], stubs=("mount",))
+    mount.mount(1)  # as the stub cannot
+    assert_ok(node.run_checks("spool")["spool.disk"])
+
+
+def test_a_spool_on_another_disk_than_before_is_reported_and_fixed(node: BreakableNode) -> None:
+    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as disk:
+        node.set(f"recorder.record_path={disk}")
+        Home(node.under_test().settings).remember()
+        (Path(disk) / ".mark").unlink()
+        before = node.run_checks("spool")["spool.disk"]
+        assert_fault(before, "is not the disk that the spool was on")
+        node.apply_remedy(before)
+        assert_ok(node.run_checks("spool")["spool.disk"])
+
+
+def test_settings_of_another_node_are_reported_and_fixed(node: BreakableNode) -> None:
+    key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+    node.set(f"recorder.recipients={key}")
+    Home(node.under_test().settings).remember()
+    node.set("node.name=garden", "recorder.recipients=")
+    before = node.run_checks("spool")["spool.owner"]
+    assert_fault(before, "belongs to node porch, but the settings say garden")
+    node.apply_remedy(before, placeholders={"KEY": key})
+    assert_ok(node.run_checks("spool")["spool.owner"])
 
 
 @AS_ROOT
