@@ -33,7 +33,7 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Presigner, Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
-from tests.support.chunks import make_chunk
+from tests.support.spool.chunks import make_chunk
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

@@ -24,8 +24,8 @@ from edge.configuration.settings import Catalog as CatalogSettings
 from edge.core import wire
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream
-from tests.support.s3 import running_store
+from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_stream
+from tests.support.store.s3 import running_store
 
 _PROCESS = """
 import sys, threading

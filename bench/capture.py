@@ -19,9 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from bench.programs import MICROPHONE, require
 from edge.configuration.settings import Recorder
-from tests.support.microphone import VirtualMicrophone, virtual_microphone
-from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
+from tests.support.recording.recorder_process import RecorderProcess, running_recorder
 
 _SPEECH_DB, _NOISE_DB, _FULL_SCALE_DB = 60, 45, 94
 _TEXT = (
@@ -62,10 +63,10 @@ def speech_over_pink_noise(path: Path, seconds: float, rate: int) -> None:
     spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 20))
     pink = np.fft.irfft(spectrum, count)
     sound = pink * _level(_NOISE_DB) / pink.std()
-    said = _speech(rate)
-    said *= _level(_SPEECH_DB) / said.std()
-    for start in range(0, count - len(said), 2 * len(said)):
-        sound[start : start + len(said)] += said
+    speech = _speech(rate)
+    speech *= _level(_SPEECH_DB) / speech.std()
+    for start in range(0, count - len(speech), 2 * len(speech)):
+        sound[start : start + len(speech)] += speech
     soundfile.write(path, (np.clip(sound, -1, 1) * 32_767).astype(np.int16), rate, subtype="PCM_16")
 
 
@@ -86,6 +87,7 @@ def _speech(rate: int) -> np.ndarray:
 
 def main() -> None:
     options = _options()
+    require(*MICROPHONE, "espeak-ng", "arecord")
     compileall.compile_dir("edge", quiet=1)  # as on an installed node: compiling leaves half a megabyte behind
     with tempfile.TemporaryDirectory(dir=options.folder) as name, virtual_microphone() as room:
         folder = Path(name)
@@ -101,7 +103,7 @@ def main() -> None:
             (folder / "asound.conf").write_text(_PLAIN_ALSA)
             environment["ALSA_CONFIG_PATH"] = str(folder / "asound.conf")
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             _measure(options, folder, room, recorder)
 
 

@@ -23,8 +23,8 @@ from edge.core.errors import ImHearingError
 from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, block_frames
 from edge.recorder.capture.microphone import Microphone
-from tests.support.recorded import holes_of
-from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.recording.recorder_process import RecorderProcess, running_recorder
+from tests.support.spool.recorded import holes_of
 
 _SETTLING = 3.0  # seconds: the first blocks after opening come as they like
 _JUDGING = 8.0  # seconds after a stall: the recorder may take five until it is sure
@@ -57,7 +57,7 @@ def main() -> None:
             except ImHearingError as problem:
                 raise SystemExit(f"{problem}") from None
             with running_recorder(Path(name), *settings) as recorder:
-                recorder.wait_recording()
+                recorder.wait_until_recording()
                 cost = _cost(recorder, options.seconds)
                 stalls = _stall(recorder, options.stalls)
         _report(milliseconds, delivery, cost, stalls)

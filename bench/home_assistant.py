@@ -39,7 +39,7 @@ from edge.embedded import ports
 from edge.embedded.child import Child
 from edge.embedded.servers import broker_process
 from edge.messaging.home_assistant import discovery_payload
-from tests.support.s3 import running_store
+from tests.support.store.s3 import running_store
 
 NODE = "porch"
 ROOT = Path(__file__).parents[1]
@@ -311,9 +311,9 @@ def check_sound(access: Access) -> None:
     wait(lambda: access.state(sound) == "off", "it is quiet", 120)
     wait(lambda: access.state(sound) == "on", "a loud sound is heard", 120)
     tell("a loud sound: the binary sensor is on")
-    told = access.states()[event]
-    assert told["attributes"]["event_type"] in ("started", "ended"), told
-    tell(f"the event entity told: {told['attributes']['event_type']}, {told['attributes'].get('lafmax')} dBFS")
+    state = access.states()[event]
+    assert state["attributes"]["event_type"] in ("started", "ended"), state
+    tell(f"state of the event entity: {state['attributes']['event_type']}, {state['attributes'].get('lafmax')} dBFS")
     wait(lambda: access.state(sound) == "off", "it is quiet again", 120)
 
 

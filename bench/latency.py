@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.programs import MICROPHONE, require
 from edge.configuration.settings import Mqtt, Recorder
 from edge.messaging.bus import Bus
 from edge.messaging.events import SoundHeard
-from tests.support.broker import running_broker
-from tests.support.microphone import virtual_microphone
-from tests.support.recorded import chunks_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.messaging.broker import running_broker
+from tests.support.recording.microphone import virtual_microphone
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, sound_of, streams_of
 
 RATE = 48_000
 _BURST = 0.06  # seconds
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--microphone", action="store_true")
     parser.add_argument("--block-ms", type=int, default=Recorder().block_ms)
     options = parser.parse_args()
+    if options.microphone:
+        require(*MICROPHONE)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         seconds = write_bursts(folder / "bursts.wav", options.events)
@@ -71,7 +74,7 @@ def main() -> None:
         # is no sound card's either
         player = room.play(folder / "bursts.wav", holds=_PLAYER_HOLDS) if room else None
         with running_recorder(folder / "data", *settings, environment=environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             print(f"{options.events} events take {seconds:.0f} s", flush=True)
             if player is not None:
                 player.wait()

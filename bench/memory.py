@@ -18,8 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.node import RunningNode, running_node
+from bench.programs import MICROPHONE, require
+from tests.support.nodes.running_node import RunningNode, running_node
+from tests.support.recording.microphone import virtual_microphone, write_noise
 
 # the store and the realtime server are for a machine without accounts; a node in a garden has neither
 NODE = ("recorder", "archiver", "query-service", "broker")
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--round", type=int, default=60, help="seconds that one takes, 30 or more")
     options = parser.parse_args()
+    require(*MICROPHONE)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-bench-")))
         period = f"recorder.record_period={max(30, options.round) / 30:g}"

@@ -29,10 +29,10 @@ from query_service import api
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request, new_id
 from query_service.realtime.tokens import new_api_key
-from tests.support.broker import running_broker
-from tests.support.chunks import START
-from tests.support.query_node import QueryNode
-from tests.support.s3 import running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import START
+from tests.support.store.s3 import running_store
 from tests.support.wait import wait_until
 
 SECOND = 1_000_000

@@ -23,9 +23,9 @@ from edge.spool.spool import Spool
 from query_service import api
 from query_service.api import Via
 from tests.campaigns.archiver_kill_points import PROCESS
-from tests.support.chunks import fill_spool, make_chunk, put_chunk
-from tests.support.node import running_node
-from tests.support.s3 import running_store
+from tests.support.nodes.running_node import running_node
+from tests.support.spool.chunks import fill_spool, make_chunk, put_chunk
+from tests.support.store.s3 import running_store
 from tests.support.wait import wait_until
 
 _TOGETHER = 30  # chunks of an archive
@@ -82,14 +82,14 @@ def _soak_query_service(folder: Path, minutes: float) -> None:
     with running_node(data, *ways) as node:
         settings = load(data, environ={})
         wait_until(lambda: node.query("--last", "1m")["intervals"], "it answers", 30)
-        pid, end, told = node.processes()["query-service"], time.monotonic() + 60 * minutes, 0.0
+        pid, end, printed_at = node.processes()["query-service"], time.monotonic() + 60 * minutes, 0.0
         while time.monotonic() < end:
             for via in _VIAS:
                 now = time.time_ns() // 1000
                 api.query(settings, via, start=Instant(now - _TEN_MINUTES), end=Instant(now))
                 asked += 1
-            if time.monotonic() >= told + 30:
-                told = time.monotonic()
+            if time.monotonic() >= printed_at + 30:
+                printed_at = time.monotonic()
                 _tell(pid, f"{asked} questions")
 
 

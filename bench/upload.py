@@ -30,8 +30,8 @@ from edge.configuration.settings import S3
 from edge.core import wire
 from edge.core.values import Encryption, SpoolState
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore, running_store
 
 MEGABYTE = 1_000_000
 
@@ -81,12 +81,12 @@ def _round(folder: Path, number: int, chunks: int, megabytes: float, aws: Path |
 
 
 def _ours(store: RunningStore, folder: Path) -> float:
-    told = _archive(store, folder)
+    figures = _archive(store, folder)
     print(
-        f"imhearing: {told['seconds']:.2f} s ({told['whole']:.2f} s with its start), {told['rss_mb']:.0f} MB"
-        f" resident at most, {told['written']:.0f} bytes written to disk, {told['rate']:.0f} MB/s"
+        f"imhearing: {figures['seconds']:.2f} s ({figures['whole']:.2f} s with its start), {figures['rss_mb']:.0f} MB"
+        f" resident at most, {figures['written']:.0f} bytes written to disk, {figures['rate']:.0f} MB/s"
     )
-    return float(told["seconds"])
+    return float(figures["seconds"])
 
 
 def _large(folder: Path, gigabytes: float) -> None:
@@ -105,11 +105,11 @@ def _large(folder: Path, gigabytes: float) -> None:
             chunk = replace(chunk, encryption=Encryption(("age1x",), "0" * 64))
         spool.layout.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
     with running_store() as store:
-        told = _archive(store, folder)
+        figures = _archive(store, folder)
         path = next(store.folder.rglob("*.zip"))
         print(
-            f"one archive of {path.stat().st_size / 1e9:.2f} GB: {told['seconds']:.1f} s, {told['rss_mb']:.0f} MB"
-            f" resident at most, {told['written']:.0f} bytes written to disk"
+            f"one archive of {path.stat().st_size / 1e9:.2f} GB: {figures['seconds']:.1f} s, {figures['rss_mb']:.0f} MB"
+            f" resident at most, {figures['written']:.0f} bytes written to disk"
         )
         _open_with_others(path)
 

@@ -45,13 +45,13 @@ def main(folder: Path, settings: Path) -> None:
         Deletions(spool, catalog, storage).remove_chunks([chunk.chunk_id for chunk in batch])
         size += plan.bundle.size
     seconds = time.monotonic() - began
-    told = {
+    figures = {
         "seconds": seconds,
         "rate": size / MEGABYTE / seconds,
         "rss_mb": _proc("status", "VmHWM:") * 1024 / MEGABYTE,  # getrusage has that of who started us
         "written": float(_proc("io", "write_bytes:") - written),
     }
-    print(wire.encode(told).decode())
+    print(wire.encode(figures).decode())
 
 
 def _proc(file: str, name: str) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, UsageError
 from edge.core.files import temporary_beside, write_atomically, write_durably
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)
     settings = load_settings(args)
     node = settings.node.name
-    folder: Path = args.into.expanduser().absolute()
+    folder: Path = expand_user(args.into).absolute()
     names = _host_names(args.names)
     given = [args.cert, args.key]
     if any(given) and not (all(given) and args.ca):

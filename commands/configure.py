@@ -16,10 +16,12 @@ from commands.up.plan import MARKER
 from edge.configuration import loader as config
 from edge.core.errors import ConfigError, ImHearingError, UsageError
 from edge.core.files import write_atomically
+from edge.spool.home import Home
 
 _CHANGE = re.compile(r"(\w+)\.(\w+)=(.*)", re.DOTALL)
 _SECTION = re.compile(r"\s*\[([^\]]+)\]")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_Setting = tuple[str, str, str]  # section, key, value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"
     text, mode = _read_editable(path)
+    changes += _former_names(data_dir(args), path, changes)
     for section, key, value in changes:
         text = with_setting(text, section, key, value)
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
@@ -37,6 +40,22 @@ def run(args: argparse.Namespace) -> int:
     for section, key, _ in changes:
         _warn_if_overridden(path, section, key, installed.is_installed(data_dir(args), args.config))
     return 0
+
+
+def _former_names(folder: Path, path: Path, changes: list[_Setting]) -> list[_Setting]:
+    """What must change with the node's name, so that what it recorded so far remains its own."""
+    given = {(section, key): value for section, key, value in changes}
+    if ("node", "name") not in given or ("node", "former_names") in given:
+        return []
+    try:
+        before = config.load(folder, path if path.exists() else Path(os.devnull), environ={})
+    except ConfigError:  # this change may be what makes the file valid again
+        return []
+    record = Home(before).record()
+    if record is None or record.name == given["node", "name"]:
+        return []
+    former = dict.fromkeys([*before.node.earlier_names, record.name])
+    return [("node", "former_names", ", ".join(name for name in former if name != given["node", "name"]))]
 
 
 def _warn_if_overridden(path: Path, section: str, key: str, is_installed: bool) -> None:
@@ -62,7 +81,7 @@ def _write(path: Path, text: str, mode: int) -> None:
         ) from None
 
 
-def _parsed(text: str) -> tuple[str, str, str]:
+def _parsed(text: str) -> _Setting:
     match = _CHANGE.fullmatch(text)
     if not match:
         raise UsageError(f"{text[:60]!r}: expected SECTION.KEY=VALUE, such as recorder.record_period=5")
@@ -76,11 +95,15 @@ def _parsed(text: str) -> tuple[str, str, str]:
 
 def _read_editable(path: Path) -> tuple[str, int]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # without the byte order mark of some editors
     except FileNotFoundError:
         return "", 0o600
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem}); fix its permissions"]) from None
+    except OSError as problem:
+        raise ConfigError(
+            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; start from config_example.ini"]) from None
     if MARKER in text.partition("\n")[0]:
         raise ConfigError(
             [
@@ -101,13 +124,22 @@ def with_setting(text: str, section: str, key: str, value: str) -> str:
     setting = re.compile(rf"\s*{re.escape(key)}\s*[=:]", re.IGNORECASE)
     for number in range(start + 1, end):
         if setting.match(lines[number]):
-            after = number + 1
-            while after < end and lines[after][:1] in (" ", "\t") and lines[after].strip():
-                after += 1  # a value continues on indented lines
-            return "\n".join([*lines[:number], line, *lines[after:]]) + "\n"
+            last = number  # a value continues on lines that are indented further, even after empty ones and comments
+            for after in range(number + 1, end):
+                if lines[after].lstrip()[:1] in ("", "#", ";"):
+                    continue
+                if _indent(lines[after]) <= _indent(lines[number]):
+                    break
+                last = after
+            indented = " " * _indent(lines[number]) + line  # else the next setting would continue this one
+            return "\n".join([*lines[:number], indented, *lines[last + 1 :]]) + "\n"
     while end > start + 1 and not lines[end - 1].strip():
         end -= 1
     return "\n".join([*lines[:end], line, *lines[end:]]) + "\n"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _span_of(lines: list[str], section: str) -> tuple[int | None, int]:

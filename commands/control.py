@@ -7,28 +7,32 @@ recorder looks at each block.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from commands.cli.common import chosen_node, load_settings, load_settings_with_broker, now, print_json, print_message
 from commands.cli.times import parse_duration
-from commands.show.formats import clock
+from commands.show.formats import when
+from commands.show.node_view import describe_recorder
+from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, UsageError
+from edge.core.errors import DoorError, SpoolError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.command_client import ask, new_id
-from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, Pause, Resume, Rotate
+from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, NotRecording, Pause, Resume, Rotate
 from edge.messaging.events import EVENTS, ArchiverStatus, QueryStatus, RecorderStatus, Response, ServiceStatus
 from edge.messaging.login import Role
-from edge.spool.spool import Spool
+from edge.recorder.pause import ScheduleWatch
+from edge.spool.spool import Spool, spool_of
 
 _CONNECT_SECONDS = 5.0
 SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
-    "rotate": (Rotate, lambda _: "the chunk ends, another begins"),
+    "rotate": (Rotate, lambda data: _why_not(data, "no chunk to finish: ") or "the chunk ends, another begins"),
     "archive": (ArchiveNow, lambda data: f"archives planned: {len(data.get('archives', []))}"),
 }
 _STOPPED = "the recorder does not run;"
@@ -44,7 +48,7 @@ def pause(args: argparse.Namespace) -> int:
     command, in_spool = Pause(id=new_id(), seconds=seconds), {"until": None if until is None else str(until)}
     data, taken_up = _order(args, chosen, command, lambda spool: spool.pause.order(until, KernelClock()), in_spool)
     told = data.get("until")
-    end = clock(Instant.parse(told), args.utc) if told else "`imhearing resume`"
+    end = when(Instant.parse(told), now(), args.utc) if told else "`imhearing resume`"
     if taken_up:
         text = f"paused until {end}"
     elif told:
@@ -56,8 +60,14 @@ def pause(args: argparse.Namespace) -> int:
 
 
 def resume(args: argparse.Namespace) -> int:
-    data, taken_up = _order(args, load_settings(args), Resume(id=new_id()), lambda spool: spool.pause.remove(), {})
-    _done(args, data, "recording goes on" if taken_up else f"{_STOPPED} when it starts again, it records")
+    chosen = load_settings(args)
+    written = wire.to_plain(_without_order(chosen) or {})
+    data, taken_up = _order(args, chosen, Resume(id=new_id()), lambda spool: spool.pause.remove(), written)
+    if taken_up:
+        text = _why_not(data, "not recording: ", args.utc) or "recording goes on"
+    else:
+        text = f"{_STOPPED} when it starts again, it {_why_not(data, 'is ', args.utc) or 'records'}"
+    _done(args, data, text)
     return 0
 
 
@@ -81,6 +91,26 @@ def unannounce(args: argparse.Namespace) -> int:
     return 0
 
 
+def _without_order(chosen: Settings) -> NotRecording | None:
+    """What keeps the node whose spool is here from recording if no pause is ordered."""
+    if (scheduled := ScheduleWatch(schedule_of(chosen), KernelClock()).active()) is not None:
+        return NotRecording(state="paused", until=scheduled.until, reason=scheduled.reason)
+    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+    with contextlib.suppress(OSError, SpoolError):
+        state = spool.state.read() if spool.recorder_lock.is_held() else None
+        if state is not None and state.state in ("no_device", "disk_full"):
+            return NotRecording(state=state.state)
+    return None
+
+
+def _why_not(data: dict[str, Any], before: str, utc: bool = False) -> str | None:
+    """Why nothing is being recorded, after `before`; None if the recorder says nothing of the kind."""
+    if not data:
+        return None
+    found = wire.convert(data, NotRecording)
+    return f"{before}{describe_recorder(found, now(), utc)}{f' ({found.reason})' if found.reason else ''}"
+
+
 def _order(
     args: argparse.Namespace,
     chosen: Settings,
@@ -93,7 +123,7 @@ def _order(
     Returns the answer, `written` for the spool, and whether a recorder runs that takes it up.
     """
     node = chosen_node(args, chosen)
-    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+    spool = spool_of(chosen)
     local = node == chosen.node.name and spool.path.is_dir()
     if chosen.mqtt.host or not local:
         mqtt = load_settings_with_broker(args).mqtt
@@ -128,8 +158,7 @@ def _take_back(chosen: Settings, node: str, role: Role, status_type: type[Servic
     bus.subscribe(status_type, heard)
     bus.start()
     try:
-        if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(f"cannot connect to the MQTT broker at {chosen.mqtt.host}:{chosen.mqtt.port}")
+        bus.require_connection(_CONNECT_SECONDS)
         bus.send(topics.response(node, "unannounce"), wire.encode(Response(id=new_id(), ok=True)), expiry=1)
         if not bus.flush(_CONNECT_SECONDS) or running:  # the status came before the receipt
             raise DoorError(f"the {role} of {node} is still running; stop it first, else it announces itself again")

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
+from commands.cli.output import can_redraw
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
 from commands.show.node_view import size
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Settings
 from edge.core.errors import UsageError
 from edge.core.instant import Instant
@@ -25,13 +27,18 @@ from query_service.api import FetchProgress, FetchReport, Via
 from query_service.sound.export import ExportReport, export_sound
 
 _SUFFIXES = (".wav", ".flac", ".opus")
-_STATES = {"recording": "still being recorded", "paused": "paused", "future": "in the future"}
+_STATES = {
+    "pending": "still on the node only, where `imhearing archive` uploads it",
+    "recording": "still being recorded",
+    "paused": "paused",
+    "future": "in the future",
+}
 
 
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
-    target = target.expanduser()
+    target = expand_user(target)
     _check_target(option, target)
     via = chosen_via(args.via)
     start, end = parse_range(args.start, args.end, args.last, now())
@@ -72,7 +79,7 @@ def _check_target(option: str, target: Path) -> None:
 
 def _identity(args: argparse.Namespace) -> Path | None:
     identity: Path | None = args.identity
-    return identity and identity.expanduser()
+    return identity and expand_user(identity)
 
 
 async def _export(
@@ -83,7 +90,7 @@ async def _export(
     async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
         return await export_sound(
             door, start, end, folder, settings.node,
-            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
+            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys, ca_file=settings.s3.ca_file,
         )  # fmt: skip
 
 
@@ -95,7 +102,7 @@ class _ProgressLine:
         self._dirty = False
 
     def __call__(self, progress: FetchProgress) -> None:
-        if not sys.stderr.isatty() or time.monotonic() < self._next:
+        if not can_redraw(sys.stderr) or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + 0.25
         share = progress.done_us / progress.total_us if progress.total_us else 1.0

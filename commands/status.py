@@ -14,7 +14,6 @@ from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
-from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import Event
 from query_service import api
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     answer = api.query(settings, via, type="status", node=args.node, timeout=args.timeout)
     report = _report(answer)
     has_broker = via in ("local", "mqtt")  # otherwise the node may use another broker
-    view = _view_from_broker(settings.mqtt, report.node) if has_broker else None
+    view, problem = _view_from_broker(settings.mqtt, report.node) if has_broker else (None, "")
     if args.json:
         services = None if view is None else {role: view.online(role) for role in _ROLES}
         archiver = wire.to_plain(view.archiver) if view and view.archiver else None
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_report(report, args.utc, reason_of(report, view))
         if has_broker:
-            _print_services(settings.mqtt, view)
+            _print_services(view, problem)
     return 0 if _is_recording(report) else 1
 
 
@@ -101,17 +100,13 @@ def _recorder(recorder: RecorderReport, utc: bool) -> str:
     if recorder.since is not None:
         text += f" since {show.full(recorder.since, utc)}"
         if recorder.until is not None:
-            text += f" until {_end(recorder.since, recorder.until, utc)}"
+            text += f" until {show.when(recorder.until, recorder.since, utc)}"
     return text + (f", from {escaped(recorder.device)}" if recorder.device else "")
 
 
-def _end(start: Instant, end: Instant, utc: bool) -> str:
-    return show.clock(end, utc) if show.same_day(start, end, utc) else show.full(end, utc)
-
-
-def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
+def _print_services(view: NodeView | None, problem: str) -> None:
     if view is None:
-        print(f"broker    {mqtt.host}:{mqtt.port} does not respond" if mqtt.host else "broker    not configured")
+        print(f"broker    {escaped(problem)}")
         return
     for role in _ROLES:
         print(f"{role:13} {'online' if view.online(role) else 'OFFLINE'}")
@@ -122,10 +117,10 @@ def _print_services(mqtt: Mqtt, view: NodeView | None) -> None:
         print(f"uploads   {view.archiver.state}{reason}")
 
 
-def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
-    """The node's state from its retained messages; None if the broker does not respond."""
+def _view_from_broker(mqtt: Mqtt, node: str) -> tuple[NodeView | None, str]:
+    """The node's state from its retained messages, or None and the reason."""
     if not mqtt.host:
-        return None
+        return None, "not configured"
     view = NodeView()
     complete = threading.Event()
 
@@ -140,8 +135,8 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> NodeView | None:
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
-            return None
+            return None, bus.trouble.text if bus.trouble else f"{mqtt.host}:{mqtt.port} does not respond"
         complete.wait(_RETAINED_SECONDS)
     finally:
         bus.stop()
-    return view
+    return view, ""

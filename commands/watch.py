@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import queue
+import shutil
 import sys
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from commands.cli.common import (
 )
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via
+from commands.cli.output import can_redraw
 from commands.show.formats import clock, level_bar
 from commands.show.node_view import describe
 from edge.core import wire
@@ -35,6 +37,7 @@ from query_service.client.watching import POLL_SECONDS, NodeEvent
 _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes
 _OVER_ABLY = 10.0  # seconds between questions where each is paid for
+_LEVEL_BAR = 40  # cells
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a lost line is made anew
 
 
@@ -54,10 +57,7 @@ def _over_mqtt(args: argparse.Namespace) -> NoReturn:
     bus.subscribe_raw(topics.of_node(node), lambda message: _enqueue(inbox, message))
     bus.start()
     try:
-        if not bus.wait_connected(_CONNECT_SECONDS):
-            raise DoorError(
-                f"no MQTT broker answers at {settings.mqtt.host}:{settings.mqtt.port}; is `imhearing up` running?"
-            )
+        bus.require_connection(_CONNECT_SECONDS)
         print_message(f"watching {node}; Ctrl-C ends")
         message = _first(inbox, node)
         while True:
@@ -112,11 +112,13 @@ def _show(heard: NodeEvent, as_json: bool, utc: bool) -> None:
         event = decode_event(heard.topic, heard.payload)
     except WireError:
         event = None
-    over = "\r\x1b[K" if sys.stdout.isatty() else ""
+    over = "\r\x1b[K" if can_redraw(sys.stdout) else ""
     if isinstance(event, LevelMeasured):
-        line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  {level_bar(event.laeq, event.unit, 40)}"
-        print(f"{over}{line}", end="" if over else "\n", flush=True)
-    elif event is not None and (text := describe(event)):
+        line = f"{clock(event.at, utc)}  {event.laeq:6.1f} {event.unit}  "
+        # one line of the terminal: of a longer one, only the last would be overwritten
+        bar = max(0, min(_LEVEL_BAR, shutil.get_terminal_size().columns - len(line) - 1))
+        print(f"{over}{line}{level_bar(event.laeq, event.unit, bar)}", end="" if over else "\n", flush=True)
+    elif event is not None and (text := describe(event, utc)):
         print(f"{over}{clock(event.at, utc)}  {text}", flush=True)
     elif event is None:
         print(f"{over}{escaped(heard.topic[:200])}", flush=True)

@@ -115,8 +115,9 @@ def fetch(
     async def run() -> FetchReport:
         async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
             return await fetch_sound(
-                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
-            )
+                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys,
+                ca_file=settings.s3.ca_file,
+            )  # fmt: skip
 
     return asyncio.run(run())
 
@@ -168,6 +169,8 @@ async def _opened(
                 raise DoorError(
                     f"the data folder is that of {settings.node.name}; ask {node} with --via ably, mqtt or http"
                 )
+            if not settings.recorder.record_path.is_dir():
+                raise DoorError(f"{settings.recorder.record_path}: no such spool; is this the data folder of a node?")
             return NodeAnswers(settings)
         case "ably":
             return await _ably_door(settings, node, token, timeout)

@@ -129,14 +129,14 @@ def _bindings(event: type[Event]) -> dict[str, Any]:
 def _add_command(
     channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, answer: str, description: str
 ) -> None:
-    asked, answered = f"request_{verb}", f"response_{verb}"
-    channels[asked] = _channel(topics.request("{node}", verb), message, description)
-    channels[answered] = _channel(topics.response("{node}", verb), answer, f"The answer to `{verb}`. {_REPLY}")
-    operations[f"take_{verb}"] = _operation("receive", asked, message, description) | {
+    request, response = f"request_{verb}", f"response_{verb}"
+    channels[request] = _channel(topics.request("{node}", verb), message, description)
+    channels[response] = _channel(topics.response("{node}", verb), answer, f"The answer to `{verb}`. {_REPLY}")
+    operations[f"take_{verb}"] = _operation("receive", request, message, description) | {
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
         "reply": {
-            "channel": {"$ref": f"#/channels/{answered}"},
-            "messages": [{"$ref": f"#/channels/{answered}/messages/{answer}"}],
+            "channel": {"$ref": f"#/channels/{response}"},
+            "messages": [{"$ref": f"#/channels/{response}/messages/{answer}"}],
         },
     }
 

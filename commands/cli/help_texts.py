@@ -18,9 +18,12 @@ _TIMES = """
 times:
   2026-03-03T22:00:00Z       RFC 3339, any offset
   '2026-03-03 22:00[:05]'    local time
-  22:00, 'yesterday 22:00'   local time; also `now`
+  22:00, 'today 22:00'       local time; without a day, the most recent one; also 'yesterday 22:00', `now`
   --last 10m, 90s, 2h, 1d    up to now
 """
+
+
+QUERY_TYPES = "coverage (default), sounds, levels, status or clip"
 
 
 class Subcommand(NamedTuple):
@@ -43,7 +46,8 @@ examples:
   imhearing up --data /tmp/try --for 60                run for a minute, in a separate folder
   imhearing up --set recorder.source=synthetic         record a synthetic scene, without a microphone
   imhearing up --config my.ini                         use your broker, bucket and Ably key
-Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server.
+Whatever is not configured runs locally: Mosquitto, an S3 server on a folder, a realtime server. --set is for one start;
+to keep settings, put them into a file for --config.
 """,
     ),
     Subcommand(
@@ -172,6 +176,18 @@ If the recorder is using the microphone, first run: imhearing pause 5m
 examples:
   imhearing configure recorder.device=USB recorder.sample_rate=44100
   imhearing configure --config my.ini s3.secret_access_key=-     prompt for the secret, or read it from a pipe
+""",
+    ),
+    Subcommand(
+        "adopt",
+        "commands.adopt:run",
+        "accept the disk or the settings that the recorder refuses",
+        """\
+examples:
+  imhearing adopt                                the spool is on a new disk
+  imhearing adopt --from /mnt/old/spool          move the sound on the old disk there, too
+  imhearing adopt --set recorder.recipients=     from now on, sound is not encrypted
+If the recorder is recording, stop it first. Interrupted, it resumes where it stopped when run again.
 """,
     ),
     Subcommand(

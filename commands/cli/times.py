@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from edge.core.errors import UsageError
 from edge.core.instant import FIRST, LAST, MICROSECONDS, Instant
 
-_EXAMPLES = "try 2026-03-03T22:00:00Z, '2026-03-03 22:00' (local time), 22:00 (today), 'yesterday 22:00', or --last 10m"
+_EXAMPLES = "try 2026-03-03T22:00:00Z, '2026-03-03 22:00' (local time), 22:00, 'yesterday 22:00', or --last 10m"
 _DURATIONS = "try 10m, 90s, 2h, 1d or 1h30m"
 _LOCAL = re.compile(
     r"(?:(?P<day>\d{4}-\d\d-\d\d|today|yesterday)(?:[ T]+|$))?"
@@ -66,7 +66,11 @@ def parse_duration(text: str) -> int:
 def parse_range(
     start: str | None, end: str | None, last: str | None, now: Instant, zone: tzinfo | None = None
 ) -> tuple[Instant, Instant]:
-    """The range given by --from, --to and --last; the end is exclusive. UsageError."""
+    """The range given by --from, --to and --last; the end is exclusive. UsageError.
+
+    A time without a day is the most recent one; --to, however, is on the day of a --from without a day, and is today
+    if it would otherwise not be after a --from of today.
+    """
     if last is not None:
         if start is not None or end is not None:
             raise UsageError("--last cannot be combined with --from and --to")
@@ -74,12 +78,31 @@ def parse_range(
         return Instant(max(now - length, FIRST)), now
     if start is None:
         raise UsageError("missing time range; use --last 10m, or --from and --to, such as --from 22:00 --to 22:10")
-    first = parse_time(start, now, zone)
-    stop = now if end is None else parse_time(end, now, zone)
+    first = _most_recent(start, now, zone)
+    if end is None:
+        stop = now
+    elif _has_no_day(start) and _has_no_day(end):
+        stop = parse_time(f"{_local_day(first, zone)} {end.strip()}", now, zone)
+    else:
+        stop = _most_recent(end, now, zone)
+        if stop <= first and _local_day(first, zone) == _local_day(now, zone):
+            stop = parse_time(end, now, zone)
     if first >= stop:
         limit = f"--to ({end})" if end is not None else "now"
         raise UsageError(f"--from ({start}) must be before {limit}")
     return first, stop
+
+
+def _most_recent(text: str, now: Instant, zone: tzinfo | None) -> Instant:
+    """As `parse_time`, but of a time without a day that is still to come today, the one of yesterday."""
+    moment = parse_time(text, now, zone)
+    return parse_time(f"yesterday {text.strip()}", now, zone) if moment > now and _has_no_day(text) else moment
+
+
+def _has_no_day(text: str) -> bool:
+    """Whether it is a time of day alone, such as `22:00`."""
+    match = _LOCAL.fullmatch(text.strip())
+    return match is not None and match["day"] is None and match["clock"] is not None
 
 
 def _checked(moment: Instant) -> Instant:
@@ -89,12 +112,16 @@ def _checked(moment: Instant) -> Instant:
 
 
 def _day(text: str | None, now: Instant, zone: tzinfo | None) -> date:
-    today = now.datetime().astimezone(zone).date()
+    today = _local_day(now, zone)
     if text is None or text.lower() == "today":
         return today
     if text.lower() == "yesterday":
         return today - timedelta(days=1)
     return date.fromisoformat(text)
+
+
+def _local_day(moment: Instant, zone: tzinfo | None) -> date:
+    return moment.datetime().astimezone(zone).date()
 
 
 def _clock(match: re.Match[str]) -> time:

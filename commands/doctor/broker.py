@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import threading
 import time
@@ -11,18 +12,17 @@ from collections.abc import Iterator
 from commands.doctor import installed
 from commands.doctor.node_under_test import LOOPBACK, Finding, NodeUnderTest, fault, ok, warning
 from edge.configuration.settings import Mqtt
-from edge.core.errors import ConfigError
 from edge.messaging import topics
 from edge.messaging.access import ETC
 from edge.messaging.bus import Bus
-from edge.messaging.connection import Trouble
+from edge.messaging.diagnosis import Trouble, certificate_names
 from edge.messaging.login import Role, credentials
 from edge.messaging.messages import InboundMessage
 
 _ROLES: tuple[Role, ...] = ("recorder", "archiver", "query")
 _TCP_TIMEOUT = 3.0
 _LOGIN_TIMEOUT, _LOGIN_POLL = 6.0, 0.1
-_PUBLISH_ATTEMPTS, _ARRIVAL_TIMEOUT = 3, 0.7
+_ACKNOWLEDGED_TIMEOUT, _ARRIVAL_TIMEOUT = 4.0, 3.0  # only a missing right, or a machine far too busy, takes as long
 
 
 def check_broker(node: NodeUnderTest) -> Iterator[Finding]:
@@ -65,31 +65,41 @@ def check_login_and_rights(node: NodeUnderTest) -> Iterator[Finding]:
     """Logs in as each role, and checks that what it publishes reaches `control`, which may read everything."""
     settings, name = node.settings.mqtt, node.settings.node.name
     arrivals = {topics.doctor(name, role): threading.Event() for role in _roles(settings)}
+    subscribed = threading.Event()
 
     def arrived(message: InboundMessage) -> None:
         if message.topic in arrivals:
             arrivals[message.topic].set()
 
     with contextlib.ExitStack() as connections:
+        control = Bus(settings, name, "control")
+        control.subscribe_raw(topics.doctor(name, "+"), arrived)
+        control.on_subscribed(subscribed.set)
+        buses = {role: Bus(settings, name, role) for role in _roles(settings)}
         try:
-            control = _connect(node, "control", connections)
-            buses = {role: _connect(node, role, connections) for role in _roles(settings)}
+            for role, bus in ("control", control), *buses.items():
+                _connect(node, role, bus, connections)
         except _LoginFailed as failed:
             yield failed.finding
             return
         yield ok("broker.login", f"accepts {_users(settings)}")
-        control.subscribe_raw(topics.doctor(name, "+"), arrived)
-        lost = [role for role, bus in buses.items() if not _arrives(bus, topics.doctor(name, role), arrivals)]
-    yield check_rights(node, lost)
+        deadline = time.monotonic() + _ACKNOWLEDGED_TIMEOUT
+        acknowledged = subscribed.wait(_left(deadline))
+        for role, bus in buses.items():
+            bus.send(topics.doctor(name, role), b"{}", expiry=10)
+        # the broker also acknowledges what its ACL then keeps from arriving
+        acknowledged &= all(bus.flush(_left(deadline)) for bus in buses.values())
+        deadline = time.monotonic() + _ARRIVAL_TIMEOUT
+        lost = [role for role in buses if not arrivals[topics.doctor(name, role)].wait(_left(deadline))]
+    if lost and not acknowledged:
+        message = f"the broker acknowledged nothing within {_ACKNOWLEDGED_TIMEOUT:g} s: is it, or this machine, busy?"
+        yield warning("broker.rights", message, node.command("doctor"))
+    else:
+        yield check_rights(node, lost)
 
 
-def _arrives(bus: Bus, topic: str, arrivals: dict[str, threading.Event]) -> bool:
-    """Publishes a few times: the subscription may not be active yet."""
-    for _ in range(_PUBLISH_ATTEMPTS):
-        bus.send(topic, b"{}", expiry=10)
-        if arrivals[topic].wait(_ARRIVAL_TIMEOUT):
-            return True
-    return False
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def check_rights(node: NodeUnderTest, lost: list[Role]) -> Finding:
@@ -123,35 +133,75 @@ class _LoginFailed(Exception):
         self.finding = finding
 
 
-def _connect(node: NodeUnderTest, role: Role, connections: contextlib.ExitStack) -> Bus:
-    """A bus that is connected, and closed with `connections`. _LoginFailed."""
-    try:
-        bus = Bus(node.settings.mqtt, node.settings.node.name, role)
-    except ConfigError as problem:
-        key = "ca_file" if "ca_file" in str(problem) else "cert_file"
-        raise _LoginFailed(fault("broker.login", str(problem), node.configure(f"mqtt.{key}="))) from None
+def _connect(node: NodeUnderTest, role: Role, bus: Bus, connections: contextlib.ExitStack) -> None:
+    """Connects the bus, to be closed with `connections`. _LoginFailed."""
     bus.start()
     connections.callback(bus.stop, timeout=0.5)
     deadline = time.monotonic() + _LOGIN_TIMEOUT
     while bus.trouble is None and time.monotonic() < deadline:
         if bus.wait_connected(_LOGIN_POLL):
-            return bus
+            return
     raise _LoginFailed(_login_fault(node, role, bus.trouble))
 
 
 def _login_fault(node: NodeUnderTest, role: Role, trouble: Trouble | None) -> Finding:
-    check, settings = "broker.login", node.settings.mqtt
-    if trouble is not None and trouble.ending == "refused":
-        key = f"{role}_password" if getattr(settings, f"{role}_password").reveal() else "password"
-        user = credentials(settings, role)[0]
-        changes = [f"mqtt.{key}=-"] if user else ["mqtt.username=USER", "mqtt.password=-"]
-        return fault(check, trouble.text, node.configure(*changes))
-    if trouble is not None and "certificate" in trouble.text.lower():
-        return fault(check, trouble.text, node.configure("mqtt.ca_file=PATH/TO/ca.crt"))
-    if settings.tls == "on":
-        return fault(check, "it accepts connections, but does not speak TLS", node.configure("mqtt.tls=off"))
-    return fault(
-        check,
-        "it accepts connections, but does not respond as an MQTT broker: is this its TLS port?",
-        node.configure("mqtt.tls=on"),
-    )
+    if trouble is None:
+        message = "it accepts connections, but does not answer as an MQTT broker"
+        return fault("broker.login", message, node.configure("mqtt.host=HOST", "mqtt.port=PORT"))
+    return fault("broker.login", trouble.text, _remedy(node, role, trouble))
+
+
+def _remedy(node: NodeUnderTest, role: Role, trouble: Trouble) -> str:  # noqa: PLR0911 -- one for each cause
+    match trouble.cause:
+        case "login":
+            return _set_login(node, role)
+        case "needs_tls":
+            return node.configure("mqtt.tls=on")
+        case "no_tls":
+            return node.configure("mqtt.tls=off")
+        case "untrusted" | "bad_certificate" | "ca_file":
+            return node.configure("mqtt.ca_file=PATH/TO/ca.crt")
+        case "cert_file":
+            return node.configure("mqtt.cert_file=", "mqtt.key_file=")
+        case "client_certificate":
+            return node.configure("mqtt.cert_file=PATH/TO/client.crt", "mqtt.key_file=PATH/TO/client.key")
+        case "wrong_name":
+            return _match_certificate(node)
+        case "expired":
+            return _renew_certificate(node)
+        case "not_yet_valid":
+            return "sudo timedatectl set-ntp true"
+        case _:
+            return node.configure("mqtt.host=HOST", "mqtt.port=PORT")
+
+
+def _set_login(node: NodeUnderTest, role: Role) -> str:
+    settings = node.settings.mqtt
+    key = f"{role}_password" if getattr(settings, f"{role}_password").reveal() else "password"
+    with_user = bool(credentials(settings, role)[0])
+    return node.configure(*([f"mqtt.{key}=-"] if with_user else ["mqtt.username=USER", "mqtt.password=-"]))
+
+
+def _match_certificate(node: NodeUnderTest) -> str:
+    """Uses a name in the broker's certificate, if one leads to the same machine; else a new certificate is needed."""
+    settings = node.settings.mqtt
+    names = certificate_names(settings)
+    here = _addresses(settings.host)
+    for name in names.alternative or [name for name in names.common if name not in here]:
+        if here & _addresses(name):
+            return node.configure(f"mqtt.host={name}")
+    return _renew_certificate(node)
+
+
+def _renew_certificate(node: NodeUnderTest) -> str:
+    host, service = node.settings.mqtt.host, installed.broker_service()
+    command = f"sudo imhearing broker-setup --into {ETC} --name {shlex.quote(host)} && sudo systemctl restart {service}"
+    elsewhere = f"subjectAltName = {host}" if host in LOOPBACK else f"on {host}; subjectAltName = {host}"
+    return f"{command}  # or renew the broker's certificate by other means, {elsewhere}"
+
+
+def _addresses(name: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    except (OSError, UnicodeError):  # a wildcard is no host name
+        return set()

@@ -12,6 +12,7 @@ import numpy as np
 
 from commands.cli.logs import escaped
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Recorder
 from edge.core.errors import DeviceError, FileUnencodable, SpoolError
 from edge.core.values import Chunk
@@ -19,7 +20,7 @@ from edge.recorder.capture.excerpt import Excerpt, record_excerpt
 from edge.recorder.capture.gain import read_gain, set_command
 from edge.recorder.capture.microphone import choose_device, list_devices
 from edge.recorder.capture.sources import choose_source
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 from query_service.answer.spool_view import SpoolWatcher
 
 _SECONDS = 0.5  # of sound to judge
@@ -52,7 +53,7 @@ def _remedy(node: NodeUnderTest) -> str:
     """Adapts the first setting that does not match the hardware."""
     recorder = node.settings.recorder
     if not uses_microphone(recorder):
-        exists = Path(recorder.source).expanduser().exists()
+        exists = expand_user(Path(recorder.source)).exists()
         return f"file {shlex.quote(recorder.source)}" if exists else node.configure("recorder.source=auto")
     try:
         devices = list_devices()
@@ -119,7 +120,7 @@ def check_clipping(heard: Excerpt) -> Finding:
 
 def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
     """What the running recorder gets from the device; nothing if no recorder is running."""
-    spool = Spool(node.settings.recorder.record_path, node.settings.node.name)
+    spool = spool_of(node.settings)
     try:
         view = SpoolWatcher(spool).view()
         state, alive = view.state, view.is_alive(node.kernel.now())

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         found = examine(node) if exists else [_missing_node(node)]
     except ConfigError as problem:
         found = [_settings_fault(text, args) for text in problem.faults]
+    except PermissionError as problem:
+        found = [_inaccessible("files", problem)]
     numbers = Counter(finding.state for finding in found)
     if args.json:
         print_json({"ok": not numbers["fault"], "findings": found})
@@ -100,17 +102,26 @@ def _examine_part(part: Part, node: NodeUnderTest, results: queue.SimpleQueue[tu
             results.put((part, finding))
     except ImportError as problem:
         results.put((part, fault(f"{part}.libraries", f"cannot be loaded: {problem}", node.setup())))
+    except PermissionError as problem:
+        results.put((part, _inaccessible(part, problem)))
     except Exception as problem:  # one check that fails must not hide the others
         message = f"the check itself failed ({type(problem).__name__}: {problem})"
         results.put((part, fault(f"{part}.check", message, "report this line as a bug")))
     results.put((part, None))
 
 
+def _inaccessible(part: Part, problem: PermissionError) -> Finding:
+    path = str(problem.filename)
+    remedy = f"namei -l {shlex.quote(path)}  # shows who may access it: run doctor as that user, or give it to this one"
+    return fault(f"{part}.access", f"{path} cannot be accessed ({problem.strerror})", remedy)
+
+
 def _node(args: argparse.Namespace) -> NodeUnderTest:
     folder = data_dir(args)
     default = folder / "config.ini"
+    settings = load_settings(args)
     file: Path | None = args.config or (default if default.exists() else None)
-    return NodeUnderTest(load_settings(args), folder, file, _is_written_by_up(default), KernelClock())
+    return NodeUnderTest(settings, folder, file, _is_written_by_up(default), KernelClock())
 
 
 def _missing_node(node: NodeUnderTest) -> Finding:
@@ -131,7 +142,10 @@ def _settings_fault(text: str, args: argparse.Namespace) -> Finding:
     message, found, command = text.partition("; run: ")
     if found:
         return fault("settings", message, sudo + command)
-    file = shlex.quote(str(args.config or data_dir(args) / "config.ini"))
+    path = args.config or data_dir(args) / "config.ini"
+    file = shlex.quote(str(path))
+    if "Permission denied" in text:
+        return fault("settings", text, f"namei -l {file}  # shows who may access it: run doctor as that user")
     return fault("settings", text, f"{sudo}{os.environ.get('EDITOR', 'nano')} {file}")
 
 

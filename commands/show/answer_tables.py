@@ -1,4 +1,4 @@
-"""Answers that their query type declares as a table (`imhearing query --type sounds`, `--type levels`)."""
+"""Answers that their query type declares as a table, as `sounds` and `levels` do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from query_service.queries.protocol import QUERY_TYPES, GoodAnswer
 
 UNCERTAIN = "~ the node's clock was not synchronised then: these times are uncertain"
 
+NO_LIMIT = 1_000  # cells: wider than any table
+
 _BAR, _LEAST_BAR = 24, 4  # cells of a level's bar
 _PADDING = 2
-_NO_LIMIT = 1_000
 
 
 def print_listing(answer: GoodAnswer, console: Console, utc: bool) -> None:
@@ -32,9 +33,9 @@ def print_listing(answer: GoodAnswer, console: Console, utc: bool) -> None:
     if not rows:
         console.print(listing.empty, markup=False)  # it would take the name of a section for a style
         return
-    room = min(_BAR, console.width - _width(_table(answer, listing, utc, 0), console) - _PADDING)
+    room = min(_BAR, console.width - natural_width(_table(answer, listing, utc, 0), console) - _PADDING)
     table = _table(answer, listing, utc, room if room >= _LEAST_BAR else 0)
-    table.width = _width(table, console)  # with all its cells, also where a narrow terminal must wrap its lines
+    table.width = natural_width(table, console)  # with all its cells, also where a narrow terminal must wrap its lines
     console.print(table, soft_wrap=True)
     if any(_is_uncertain(row) for row in rows):
         console.print(UNCERTAIN)
@@ -84,6 +85,6 @@ def _is_uncertain(row: Any) -> bool:
     return bool(getattr(row, "uncertain", False))
 
 
-def _width(table: Table, console: Console) -> int:
-    """What the table takes where nothing limits it."""
-    return console.measure(table, options=console.options.update(width=_NO_LIMIT)).maximum
+def natural_width(table: Table, console: Console) -> int:
+    """How wide a table is if nothing limits it."""
+    return console.measure(table, options=console.options.update(width=NO_LIMIT)).maximum

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from commands.show.formats import length
 from edge.core.instant import Instant
-from query_service.queries.values import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording
+from query_service.queries.values import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording, Span
 
 _SOUND = (Recorded, Pending, Recording)
 _MIXED = "mixed"
@@ -21,8 +21,20 @@ GLYPHS = {
     "gap": ("_", "red"),
     "expired": ("x", "magenta"),
     "future": ("·", "dim"),
+    "before": ("-", "dim"),
 }
-_MEANING = {"pending": ", on the node alone so far", "recording": ", not in a finished chunk yet"}
+_MEANING = {
+    "pending": ", on the node only; `imhearing archive` uploads it",
+    "recording": ", not in a finished chunk yet",
+    "before": " the node's first recording",
+}
+
+
+class Before(Span, frozen=True, kw_only=True):
+    """The time before the node knows of anything."""
+
+
+Stretch = Interval | Before
 
 
 class Row(NamedTuple):
@@ -39,15 +51,16 @@ class Row(NamedTuple):
     uncertain: bool  # the clock could not be trusted
 
 
-def state_of(interval: Interval) -> str:
+def state_of(interval: Stretch) -> str:
     """The name of its state, as it stands in the answer."""
     return type(interval).__name__.lower()
 
 
-def cells(intervals: Sequence[Interval], start: Instant, end: Instant, width: int) -> list[str]:
-    """One state for each of `width` equal cells of [start, end); `mixed`: partly sound and partly none.
+def cells(intervals: Sequence[Stretch], start: Instant, end: Instant, width: int) -> list[str]:
+    """One state for each of `width` equal cells of [start, end); `mixed`: partly sound, and partly lost.
 
-    A cell of several kinds of sound shows the one that fills most of it, and so do several kinds of nothing.
+    What was not recorded, or deleted, on purpose is shown even if the cell has sound too. A cell of several kinds of
+    sound shows the one that fills most of it, and so do several kinds of nothing.
     """
     found: list[str] = []
     first = 0
@@ -56,24 +69,30 @@ def cells(intervals: Sequence[Interval], start: Instant, end: Instant, width: in
         right = start + (end - start) * (index + 1) // width
         while first < len(intervals) and intervals[first].to <= left:
             first += 1
-        share: dict[str, int] = {}
-        sound = nothing = False
-        for interval in intervals[first:]:
-            if interval.from_ >= right:
-                break
-            if isinstance(interval, _SOUND):
-                sound = True
-            elif not isinstance(interval, Future):
-                nothing = True
-            state = state_of(interval)
-            share[state] = share.get(state, 0) + min(interval.to, right) - max(interval.from_, left)
-        if nothing:
-            share.pop("future", None)
-        found.append(_MIXED if sound and nothing else max(share, key=lambda state: share[state], default="gap"))
+        last = first
+        while last < len(intervals) and intervals[last].from_ < right:
+            last += 1
+        found.append(_cell(intervals[first:last], left, right))
     return found
 
 
-def totals(intervals: Sequence[Interval]) -> dict[str, int]:
+def _cell(there: Sequence[Stretch], left: int, right: int) -> str:
+    absent = [interval for interval in there if not isinstance(interval, (*_SOUND, Future, Before))]
+    if any(map(_is_lost, absent)) and any(isinstance(interval, _SOUND) for interval in there):
+        return _MIXED
+    share: dict[str, int] = {}
+    for interval in absent or there:
+        state = state_of(interval)
+        share[state] = share.get(state, 0) + min(interval.to, right) - max(interval.from_, left)
+    return max(share, key=lambda state: share[state], default="gap")
+
+
+def _is_lost(interval: Stretch) -> bool:
+    """Whether sound is missing that the owner wanted to keep."""
+    return isinstance(interval, Gap) or (isinstance(interval, Expired) and interval.cause == "dropped")
+
+
+def totals(intervals: Sequence[Stretch]) -> dict[str, int]:
     """Microseconds of each state, in the order of `GLYPHS`."""
     sums = dict.fromkeys(GLYPHS, 0)
     for interval in intervals:
@@ -81,7 +100,7 @@ def totals(intervals: Sequence[Interval]) -> dict[str, int]:
     return {state: total for state, total in sums.items() if total}
 
 
-def legend(intervals: Sequence[Interval], start: Instant, end: Instant) -> list[tuple[str, str]]:
+def legend(intervals: Sequence[Stretch], start: Instant, end: Instant) -> list[tuple[str, str]]:
     """(glyph and words, style) for each state there is, with its length and share."""
     lines = []
     for state, total in totals(intervals).items():
@@ -92,7 +111,7 @@ def legend(intervals: Sequence[Interval], start: Instant, end: Instant) -> list[
     return lines
 
 
-def rows(intervals: Sequence[Interval]) -> list[Row]:
+def rows(intervals: Sequence[Stretch]) -> list[Row]:
     """The intervals in order, those run together that differ only in their chunk."""
     found: list[Row] = []
     for interval in intervals:
@@ -113,7 +132,7 @@ def _kind(row: Row) -> tuple[object, ...]:
     return row.state, row.archive, row.note, row.uncertain
 
 
-def _row(interval: Interval) -> Row:
+def _row(interval: Stretch) -> Row:
     state, start, end = state_of(interval), interval.from_, interval.to
     uncertain = getattr(interval, "uncertain", False)
     match interval:
@@ -129,7 +148,7 @@ def _row(interval: Interval) -> Row:
         case Expired():
             archive = interval.where.archive if interval.where else None
             return Row(state, start, end, 1, archive, None, "", interval.cause, uncertain)
-        case Recording() | Paused() | Future():
+        case Recording() | Paused() | Future() | Before():
             return Row(state, start, end, 0, None, None, "", "", uncertain)
 
 

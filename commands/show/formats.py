@@ -40,9 +40,14 @@ def same_day(start: Instant, end: Instant, utc: bool = False) -> bool:
     return local(start, utc).date() == local(end, utc).date()
 
 
+def when(moment: Instant, now: Instant, utc: bool = False) -> str:
+    """`22:00:05` if that is on the day of `now`, else `2026-03-03 22:00:05`."""
+    return clock(moment, utc) if same_day(moment, now, utc) else full(moment, utc)
+
+
 def span(start: Instant, end: Instant, utc: bool = False) -> str:
     """`2026-03-03 22:00:00 to 22:10:00`; the second date only if it differs."""
-    return f"{full(start, utc)} to {clock(end, utc) if same_day(start, end, utc) else full(end, utc)}"
+    return f"{full(start, utc)} to {when(end, start, utc)}"
 
 
 def zone(start: Instant, end: Instant, utc: bool = False) -> str:

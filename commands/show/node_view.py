@@ -6,8 +6,9 @@ from collections import deque
 from typing import NamedTuple
 
 from commands.cli.logs import escaped
-from commands.show.formats import clock, count
+from commands.show.formats import count, when
 from edge.core.instant import Instant
+from edge.messaging.commands import NotRecording
 from edge.messaging.events import (
     ArchiveChanged,
     ArchiverState,
@@ -41,16 +42,13 @@ class EventLine(NamedTuple):
 
 
 class NodeView:
-    """The latest state and level, counts since the view was created, and the most recent events."""
+    """The latest state and level, and the most recent events."""
 
     def __init__(self) -> None:
         self.services: dict[str, ServiceStatus] = {}
         self.recorder: RecorderState | None = None
         self.archiver: ArchiverState | None = None
         self.level: LevelMeasured | None = None
-        self.last_chunk: ChunkCompleted | None = None
-        self.chunks = 0
-        self.archives = 0
         self.recent_events: deque[EventLine] = deque(maxlen=20)
 
     def apply(self, event: Event) -> str | None:
@@ -66,11 +64,6 @@ class NodeView:
                 self.archiver = event
             case LevelMeasured():
                 self.level = event
-            case ChunkCompleted():
-                self.chunks += 1
-                self.last_chunk = event
-            case ArchiveChanged(event="uploaded"):
-                self.archives += 1
         text = describe(event)
         if text is None or (known is not None and describe(known) == text):  # repeated, as after each connection
             return None
@@ -82,14 +75,14 @@ class NodeView:
         return status is not None and status.state == "online"
 
 
-def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one line each
+def describe(event: Event, utc: bool = False) -> str | None:  # noqa: PLR0911 -- a table of one line each
     """The event in one line, without its time; None for frequent events and those of no interest."""
     match event:
         case ServiceStatus():
             return f"{_ROLES[type(event)]} {event.state}"
         case RecorderState():
             note = event.reason or event.hint
-            return escaped(" ".join(filter(None, (describe_recorder(event), note and f"({note})"))))
+            return escaped(" ".join(filter(None, (describe_recorder(event, event.at, utc), note and f"({note})"))))
         case ChunkCompleted():
             laeq = f", {event.levels.laeq:.1f} {event.levels.unit}" if event.levels else ""
             recovered = ", recovered after a crash" if event.recovered else ""
@@ -113,12 +106,12 @@ def describe(event: Event) -> str | None:  # noqa: PLR0911 -- a table of one lin
             return None
 
 
-def describe_recorder(state: RecorderState) -> str:
-    """`recording from USB Audio`, `paused until 22:10:00` and the like."""
+def describe_recorder(state: RecorderState | NotRecording, now: Instant, utc: bool = False) -> str:
+    """`recording from USB Audio`, `paused until 22:10:00` and the like; with the date if that is not today."""
     text = {"no_device": "no microphone", "disk_full": "disk full"}.get(state.state, state.state)
-    if state.state == "recording" and state.device:
+    if state.state == "recording" and isinstance(state, RecorderState) and state.device:
         return f"recording from {escaped(state.device)}"
-    return f"{text} until {clock(state.until)}" if state.until else text
+    return f"{text} until {when(state.until, now, utc)}" if state.until else text
 
 
 def is_synthetic(state: RecorderState) -> bool:

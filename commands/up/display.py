@@ -9,6 +9,7 @@ from typing import NamedTuple
 from commands.cli.common import print_message
 from commands.show.formats import clock
 from commands.show.node_view import NodeView, is_synthetic
+from commands.up.local_facts import LocalFacts
 from edge.core.instant import Instant
 from edge.messaging.events import ArchiverState, Event, LevelMeasured, RecorderState
 
@@ -24,6 +25,8 @@ class NodeSnapshot(NamedTuple):
     notes: Sequence[str]  # what `up` decided
     commands: Sequence[Sequence[str]]  # for a second terminal
     problems: Sequence[str]
+    facts: LocalFacts  # of the spool and the catalog
+    broker: str | None  # its address, while it does not respond
     running: Sequence[str]  # names of the processes that are running
     expected: Sequence[str]  # names of all processes
     free_bytes: int | None

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from commands.cli.common import print_message
 from commands.show.formats import count
-from commands.show.node_view import NodeView
+from commands.show.node_view import NodeView, size
 from commands.up.display import Display, NodeSnapshot
+from commands.up.local_facts import LocalFactsReader
 from commands.up.log_watch import LogWatch, without_stamp
 from commands.up.plan import ENTRY_POINT, StartPlan
 from edge import __version__
@@ -43,6 +44,7 @@ class LocalNode:
         self._inbox: queue.Queue[tuple[Event, bool]] = queue.Queue(_CAPACITY)
         self._bus = Bus(plan.settings.mqtt, plan.settings.node.name, "control")
         self._bus.subscribe_all(self._receive)
+        self._facts = LocalFactsReader(plan.settings)
         self._logs = LogWatch({})
         self._problems: deque[str] = deque(maxlen=8)
 
@@ -85,7 +87,10 @@ class LocalNode:
         return killed
 
     def summary(self) -> str:
-        return f"{count(self._view.chunks, 'chunk')} finished, {count(self._view.archives, 'archive')} uploaded"
+        """What there is of the node, once it has been stopped."""
+        facts = LocalFactsReader(self._plan.settings).read()
+        waiting = f"{count(facts.waiting, 'chunk')} waiting here ({size(facts.waiting_bytes)})"
+        return f"{waiting}, {facts.archived} in {count(facts.archives, 'uploaded archive')}"
 
     def _receive(self, event: Event, retained: bool) -> None:
         """Called in the bus's thread."""
@@ -116,6 +121,7 @@ class LocalNode:
         self._display.problem(problem)
 
     def _snapshot(self) -> NodeSnapshot:
+        broker = self._plan.settings.mqtt
         return NodeSnapshot(
             version=__version__,
             node=self._plan.settings.node.name,
@@ -123,6 +129,8 @@ class LocalNode:
             notes=[f"data      {self._folder}", *self._plan.notes],
             commands=commands_to_try(self._folder, self._plan),
             problems=list(self._problems),
+            facts=self._facts.read(),
+            broker=f"{broker.host}:{broker.port}" if self._bus.trouble is not None else None,
             running=list(self._supervisor.pids()),
             expected=[process.name for process in self._plan.processes],
             free_bytes=_free_bytes(self._plan.settings.recorder.record_path),

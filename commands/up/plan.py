@@ -32,7 +32,8 @@ SERVICES = ("recorder", "archiver", "query-service")
 
 
 class UpState(Struct, frozen=True):
-    """`up.json`: ports and keys to reuse at the next start, so that links, clients and terminals keep working."""
+    """`up.json`: ports and keys to reuse at the next start, so that links, clients and terminals keep working; and what
+    `--set` set at the last one, without secrets."""
 
     broker_port: int | None = None
     store_port: int | None = None
@@ -41,6 +42,7 @@ class UpState(Struct, frozen=True):
     store_key_id: str = ""
     store_secret: str = ""
     realtime_key: str = ""
+    overrides: tuple[str, ...] = ()
 
 
 class StartPlan(NamedTuple):
@@ -62,19 +64,23 @@ def user_settings(
 ) -> Settings:
     """The settings that the user chose, without what an earlier `up` wrote to `data_dir`. ConfigError."""
     generated = data_dir / "config.ini"
-    if generated.exists():
-        _check_written_by_up(generated)
-        if config_file is not None and config_file.exists() and config_file.samefile(generated):
-            config_file = None
+    exists = _check_written_by_up(generated)
+    if exists and config_file is not None and config_file.exists() and config_file.samefile(generated):
+        config_file = None
     # an empty file, as `load` would otherwise read the one in the data folder
     return config.load(data_dir, config_file or Path(os.devnull), overrides, environ)
 
 
-def _check_written_by_up(path: Path) -> None:
+def _check_written_by_up(path: Path) -> bool:
+    """Whether the file exists. Raises ConfigError if it does and `up` did not write it."""
     try:
         first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as problem:
-        raise ConfigError([f"{path}: cannot be read ({problem.strerror}); fix its permissions"]) from None
+        raise ConfigError(
+            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
+        ) from None
     if MARKER not in first:
         raise ConfigError(
             [
@@ -82,6 +88,7 @@ def _check_written_by_up(path: Path) -> None:
                 " move it elsewhere and use it with: imhearing up --config FILE"
             ]
         )
+    return True
 
 
 def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
@@ -117,6 +124,8 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
             settings.s3,
             s3_bucket_name=BUCKET,
             endpoint_url=f"http://{ports.LOOPBACK}:{port}",
+            addressing="auto",
+            ca_file="",
             public_endpoint_url="",
             access_key_id=Secret(key_id),
             secret_access_key=Secret(secret),
@@ -147,13 +156,35 @@ def _http_note(http: Http) -> str:
     return where if ports.is_free(http.port, http.host) else f"{where} is not available: no HTTP door until it is"
 
 
-def save_plan(data_dir: Path, plan: StartPlan, from_environment: Sequence[tuple[str, str]] = ()) -> None:
+def lost_overrides(data_dir: Path, config_file: Path | None, overrides: Sequence[str], settings: Settings) -> list[str]:
+    """What `--set` set at the last start and nothing sets in `settings`, which these files and `overrides` gave."""
+    return [
+        text
+        for text in load_state(data_dir).overrides
+        if _if_valid(data_dir, config_file, [text, *overrides]) not in (None, settings)
+    ]
+
+
+def _if_valid(data_dir: Path, config_file: Path | None, overrides: Sequence[str]) -> Settings | None:
+    try:
+        return user_settings(data_dir, config_file, overrides)
+    except ConfigError:  # of an earlier version
+        return None
+
+
+def save_plan(
+    data_dir: Path,
+    plan: StartPlan,
+    from_environment: Sequence[tuple[str, str]] = (),
+    overrides: Sequence[str] = (),
+) -> None:
     """Writes config.ini and up.json, for the owner only, without the secrets that come from the environment."""
     settings = plan.settings
+    state = replace(plan.state, overrides=tuple(text for text in overrides if not _is_secret(text)))
     for section, key in from_environment:
         settings = replace(settings, **{section: replace(getattr(settings, section), **{key: Secret()})})
     try:
-        write_atomically(data_dir / "up.json", wire.encode_pretty(plan.state), 0o600)
+        write_atomically(data_dir / "up.json", wire.encode_pretty(state), 0o600)
         write_atomically(data_dir / "config.ini", config.to_ini(settings, _HEADING).encode(), 0o600)
     except OSError as problem:
         raise ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); use another with --data") from None
@@ -172,6 +203,11 @@ def secrets_of_environment(
             if isinstance(value, Secret) and value.reveal() != getattr(before, item.name).reveal():
                 found.append((section.name, item.name))
     return found
+
+
+def _is_secret(override: str) -> bool:
+    section, _, key = override.partition("=")[0].partition(".")
+    return config.is_secret(section, key)
 
 
 def load_state(data_dir: Path) -> UpState:

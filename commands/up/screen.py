@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from commands.cli.logs import escaped
-from commands.show.formats import clock, level_bar
+from commands.show.formats import clock, level_bar, when
 from commands.show.node_view import NodeView, describe_recorder, is_synthetic, size
 from commands.up.display import Display, NodeSnapshot
 from edge.core.instant import Instant
@@ -48,7 +47,7 @@ class ScreenDisplay(Display):
         if now < self._next:
             return
         self._next = now + 1.0
-        width, height = shutil.get_terminal_size()
+        width, height = self._live.console.size
         lines = draw(view, snapshot(), Instant.from_seconds(time.time()), width, height)
         self._live.update(Group(*lines), refresh=True)
 
@@ -95,25 +94,39 @@ def _headline(snapshot: NodeSnapshot, now: Instant) -> Text:
 
 def _state(view: NodeView, snapshot: NodeSnapshot, now: Instant, width: int) -> list[Text]:
     state = Text("recorder  ")
-    if not view.online("recorder") and view.recorder is not None:
+    if snapshot.broker is None:
+        recorder, runs = view.recorder, view.online("recorder")
+    else:
+        recorder, runs = snapshot.facts.recorder, "recorder" in snapshot.running
+    if not runs and recorder is not None:
         state.append("NOT RUNNING", style="bold red")
-    elif view.recorder is None:
+    elif recorder is None:
         state.append("starting", style="yellow")
     else:
-        state.append(describe_recorder(view.recorder), style=_STATE_STYLES.get(view.recorder.state, "bold red"))
-        state.append(f"  since {clock(view.recorder.since)}", style="dim")
-        if view.recorder.reason and view.recorder.state != "recording":
-            state.append(f"  {escaped(view.recorder.reason)}")
-    synthetic = view.recorder is not None and view.online("recorder") and is_synthetic(view.recorder)
+        state.append(describe_recorder(recorder, now), style=_STATE_STYLES.get(recorder.state, "bold red"))
+        state.append(f"  since {when(recorder.since, now)}", style="dim")
+        if recorder.reason and recorder.state != "recording":
+            state.append(f"  {escaped(recorder.reason)}")
+    synthetic = recorder is not None and runs and is_synthetic(recorder)
     warnings: list[Text] = []
+    if snapshot.broker is not None:
+        text = f"broker    {snapshot.broker} does not respond: no levels and no events are shown"
+        warnings.append(Text(text, style="bold yellow"))
     if synthetic and state.cell_len + len(_NO_MICROPHONE) + 2 <= width:
         state.append(f"  {_NO_MICROPHONE}", style="bold yellow")
     elif synthetic:
         warnings.append(Text(f"input     {_NO_MICROPHONE}", style="bold yellow"))
-    hint = view.recorder.hint if view.recorder is not None and view.recorder.state == "recording" else None
+    hint = recorder.hint if recorder is not None and recorder.state == "recording" else None
     if hint:
         warnings.append(Text(f"input     {escaped(hint)}", style="bold yellow"))
-    return [state, *warnings, _level(view, now, width), _chunks(view, snapshot), _archives(view), _processes(snapshot)]
+    return [
+        state,
+        *warnings,
+        _level(view, now, width),
+        _chunks(snapshot, now),
+        _archives(view, snapshot),
+        _processes(snapshot),
+    ]
 
 
 def _level(view: NodeView, now: Instant, width: int) -> Text:
@@ -124,20 +137,20 @@ def _level(view: NodeView, now: Instant, width: int) -> Text:
     return Text(words).append(level_bar(level.laeq, level.unit, max(0, width - len(words))), style="green")
 
 
-def _chunks(view: NodeView, snapshot: NodeSnapshot) -> Text:
-    text = f"chunks    {view.chunks} finished"
-    if view.last_chunk is not None:
-        text += f", last until {clock(view.last_chunk.ended_at)}"
-    if view.archiver is not None:
-        text += f"; {view.archiver.backlog_chunks} waiting ({size(view.archiver.backlog_bytes)})"
+def _chunks(snapshot: NodeSnapshot, now: Instant) -> Text:
+    facts = snapshot.facts
+    text = f"chunks    {facts.chunks} finished"
+    if facts.last_until is not None:
+        text += f", last until {when(facts.last_until, now)}"
+    text += f"; {facts.waiting} waiting ({size(facts.waiting_bytes)})"
     if snapshot.free_bytes is not None:
         text += f"; {size(snapshot.free_bytes)} free"
     return Text(text)
 
 
-def _archives(view: NodeView) -> Text:
-    line = Text(f"archives  {view.archives} uploaded")
-    archiver = view.archiver
+def _archives(view: NodeView, snapshot: NodeSnapshot) -> Text:
+    line = Text(f"archives  {snapshot.facts.archives} uploaded")
+    archiver = view.archiver if snapshot.broker is None else None
     if archiver is not None:
         line.append(f"; {archiver.state}", style="bold red" if archiver.state == "blocked" else "")
         if archiver.progress is not None and archiver.progress.bytes_total:

@@ -15,12 +15,21 @@ from pathlib import Path
 from types import FrameType
 
 from commands.cli.common import data_dir, print_message
+from commands.cli.output import can_redraw
 from commands.up.display import Display, PlainDisplay
 from commands.up.local_node import LocalNode, commands_to_try
-from commands.up.plan import StartPlan, make_plan, save_plan, secrets_of_environment, user_settings
+from commands.up.plan import (
+    StartPlan,
+    lost_overrides,
+    make_plan,
+    save_plan,
+    secrets_of_environment,
+    user_settings,
+)
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
 from edge.core.files import remove_abandoned
+from edge.spool.home import Home
 
 
 class StopRequest:
@@ -41,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
     settings = user_settings(folder, args.config, args.overrides)
+    Home(settings).check_settings()  # before the files of the last `up` are overwritten
     _check_source(settings)
     _make_folder(folder)
     with _lock(folder):
@@ -49,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
             signal.signal(number, stopping.on_signal)
         remove_abandoned(folder, r"up\.json|config\.ini")
         plan = make_plan(folder, settings)
-        save_plan(folder, plan, secrets_of_environment(folder, args.config, args.overrides, settings))
+        if lost := lost_overrides(folder, args.config, args.overrides, settings):
+            plan.notes.append(f"settings  --set is for one start; no longer set: {', '.join(lost)}")
+        secrets = secrets_of_environment(folder, args.config, args.overrides, settings)
+        save_plan(folder, plan, secrets, args.overrides)
         _print_plan(folder, plan)
         _run_node(LocalNode(folder, plan, _display(), stopping.deadline), stopping)
     return 0
@@ -67,7 +80,7 @@ def _run_node(node: LocalNode, stopping: StopRequest) -> None:
 
 
 def _display() -> Display:
-    if not sys.stdout.isatty():
+    if not can_redraw(sys.stdout):
         return PlainDisplay()
     from rich.console import Console  # noqa: PLC0415 -- not needed without a terminal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import EVERY, archive_value, chunk_values
-from edge.catalog.tables import desc, select, total
+from edge.catalog.tables import count, desc, select, total
 from edge.catalog.values import CatalogChunk
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk
@@ -21,6 +21,15 @@ class ArchiveRecords:
         with self._file.session() as tables:
             table = tables.Archive
             return sorted(select(a.archive_id for a in table if a.uploaded_at is not None and a.gone is None))
+
+    def uploaded_totals(self) -> tuple[int, int]:
+        """How many archives are in the store and stay there, and how many chunks they hold."""
+        with self._file.session() as tables:
+            table = tables.Archive
+            found = select(
+                (count(a), total(a.chunks)) for a in table if a.uploaded_at is not None and a.gone is None
+            ).first()
+            return int(found[0]), int(found[1] or 0)
 
     def pending_deletion(self) -> list[Archive]:
         """The archives that the catalog has given up and that may still be in the store."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import ipaddress
 import os
 import re
 import socket
@@ -11,18 +12,25 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import asdict, fields
 
 from edge.configuration.encoder_limits import check_encodable
+from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
 from edge.core.ids import is_node_name, node_name_from_host
 
+_UTF8 = "utf-8-sig"  # some editors start a file with a byte order mark
+_SIMILAR = 0.6  # from here on a name may be a misspelling of another
 _FIX_CREDENTIAL = "make it readable by the user running this, or unset CREDENTIALS_DIRECTORY"
+
+_UNUSABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 # (section, key) -> value, and where it was set
 Values = dict[tuple[str, str], tuple[str, str]]
@@ -32,6 +40,14 @@ def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """The platform's user data folder (XDG base directory specification)."""
     base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "imhearing"
+
+
+def expand_user(path: Path) -> Path:
+    """`path` with ~ and ~user replaced; as it is if there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def load(
@@ -48,9 +64,7 @@ def load(
     data_dir = data_dir.absolute()
     faults: list[str] = []
     values: Values = {}
-    path = config_file or data_dir / "config.ini"
-    if config_file is not None or path.exists():
-        values.update(_read_file(path, faults))
+    values.update(_read_file(config_file or data_dir / "config.ini", faults, is_optional=config_file is None))
     values.update(_read_secrets(environ, faults))
     values.update(_read_overrides(overrides, faults))
     settings = _build(values, faults)
@@ -59,17 +73,19 @@ def load(
     return _resolve(settings, data_dir)
 
 
-def _read_file(path: Path, faults: list[str]) -> Values:
+def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=_UTF8)
         mode = path.stat().st_mode
         parser.read_string(text, source=str(path))
-    except FileNotFoundError:
-        faults.append(f"{path}: no such file; start from config_example.ini")
+    except (FileNotFoundError, NotADirectoryError):
+        if not is_optional:
+            faults.append(f"{path}: no such file; start from config_example.ini")
         return {}
     except OSError as problem:
-        faults.append(f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another with --config")
+        option = "folder with --data" if is_optional else "file with --config"
+        faults.append(f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another {option}")
         return {}
     except UnicodeDecodeError:
         faults.append(f"{path}: is not UTF-8 text; start from config_example.ini")
@@ -125,7 +141,7 @@ def _is_inaccessible(folder: str) -> bool:
 def _read_credential(path: Path, faults: list[str]) -> str | None:
     """The file's content; None if it does not exist (an unused secret) or cannot be used (adds a fault)."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding=_UTF8).strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:
@@ -167,14 +183,52 @@ def _build(values: Values, faults: list[str]) -> Settings:
                 shown = "***" if (section, key) in _SECRETS else repr(text[:60])
                 faults.append(f"{place} = {shown}: {_describe_invalid(str(problem), hints[key])}")
         built[section] = struct(**given)
-    name = built["node"].name
-    if name and not is_node_name(name):
-        place = values["node", "name"][1]
-        faults.append(f"{place} = {name[:60]!r}: use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch")
     settings = Settings(**built)
+    for key, names in ("name", (settings.node.name,)), ("former_names", settings.node.earlier_names):
+        for name in names:
+            if name and not is_node_name(name):
+                fault = "use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch"
+                faults.append(f"{_source_of(values, 'node', key)} = {name[:60]!r}: {fault}")
+    faults += _check_hosts(settings, values)
     faults += _check_place_and_schedule(settings, values)
     faults += _check_encodable(settings, values)
+    faults += [f"{_source_of(values, section, key)}: {problem}" for section, key, problem in malformed(settings)]
     return settings
+
+
+def _check_hosts(settings: Settings, values: Values) -> list[str]:
+    """Faults in what must be a host name or an address, and not a URL."""
+    hosts = {"mqtt": settings.mqtt.host, "http": settings.http.host}
+    return [
+        f"{_source_of(values, section, 'host')}: expected only a host name or an address{_suggest_host(host)}"
+        for section, host in hosts.items()
+        if host and not _HOST.fullmatch(host) and not _is_address(host)
+    ]
+
+
+def _suggest_host(url: str) -> str:
+    """The settings that a URL seems to mean. It is not quoted, as it may contain a password."""
+    try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    if not host or not (_HOST.fullmatch(host) or _is_address(host)):
+        return ""
+    changes = [f"host = {host}", *([f"port = {port}"] if port else [])]
+    if parts.scheme in ("mqtts", "ssl", "tls", "wss"):
+        changes.append("tls = on")
+    if parts.scheme in ("ws", "wss"):
+        changes.append("transport = websockets")
+    return f"; use {', '.join(changes)}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_place_and_schedule(settings: Settings, values: Values) -> list[str]:
@@ -209,15 +263,18 @@ def _source_of(values: Values, section: str, key: str) -> str:
 
 def _value(text: str, hint: Any) -> Any:
     base = get_args(hint)[0]
+    text = " ".join(filter(None, map(str.strip, text.splitlines())))  # INI allows values over several lines
+    if _UNUSABLE.search(text):
+        raise ValueError("expected UTF-8 text without control characters")
     if base is Secret:
-        return Secret(text.strip())
+        return Secret(text)
     if base is Path:
-        if not text.strip():
+        if not text:
             raise ValueError("expected a path")
-        return Path(text.strip()).expanduser()
+        return expand_user(Path(text))
     if get_args(base) and isinstance(get_args(base)[0], int):  # msgspec does not parse text for a Literal of numbers
-        return msgspec.convert(msgspec.convert(text.strip(), int, strict=False), hint)
-    value = msgspec.convert(text.strip(), hint, strict=False)
+        return msgspec.convert(msgspec.convert(text, int, strict=False), hint)
+    value = msgspec.convert(text, hint, strict=False)
     if isinstance(value, float) and not abs(value) < 1e15:
         raise ValueError("expected a finite number")
     return value
@@ -227,7 +284,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
     replace = msgspec.structs.replace
 
     def absolute(path: str) -> str:
-        return path and str(data_dir / Path(path).expanduser())
+        return path and str(data_dir / expand_user(Path(path)))
 
     mqtt = settings.mqtt
     files = {key: absolute(getattr(mqtt, key)) for key in ("ca_file", "cert_file", "key_file")}
@@ -238,6 +295,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
         catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
         log=replace(settings.log, log_file=absolute(settings.log.log_file)),
         mqtt=replace(mqtt, **files),
+        s3=replace(settings.s3, ca_file=absolute(settings.s3.ca_file)),
     )
 
 
@@ -284,8 +342,16 @@ def _bounds(hint: Any, meta: Meta) -> str:
 
 
 def _suggest(name: str, choices: Mapping[str, Any]) -> str:
-    similar = difflib.get_close_matches(name, list(choices), n=1)
-    return f"did you mean {similar[0]}?" if similar else f"known: {', '.join(choices)}"
+    best = max(choices, key=lambda choice: _similarity(name, choice))
+    is_similar = max(_similarity(name, best)) >= _SIMILAR
+    return f"did you mean {best}?" if is_similar else f"known: {', '.join(choices)}"
+
+
+def _similarity(name: str, choice: str) -> tuple[float, float]:
+    """To the most similar word of `choice` (`perod` means record_period), then to all of it; 1: equal."""
+    whole = difflib.SequenceMatcher(None, name, choice).ratio()
+    words = (difflib.SequenceMatcher(None, name, word).ratio() for word in choice.split("_"))
+    return max(whole, *words), whole
 
 
 def _describe_invalid(problem: str, hint: Any) -> str:

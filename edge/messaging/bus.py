@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable
 
 from edge.configuration.settings import Mqtt
+from edge.core.errors import DoorError
 from edge.messaging import topics
 from edge.messaging.connection import (
     QUEUED_MESSAGES,
     BrokerConnection,
+    Callbacks,
     Connector,
     Login,
     Receipt,
-    Trouble,
     topic_matches,
 )
+from edge.messaging.diagnosis import Trouble
 from edge.messaging.events import Event
-from edge.messaging.login import Role, credentials, tls_context
+from edge.messaging.login import Role, credentials
 from edge.messaging.messages import InboundMessage, OutboundMessage, Outbox, message_of
 from edge.messaging.subscriptions import E, EventHandler, MessageHandler, Subscription, Subscriptions, guarded
 
@@ -34,7 +36,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Bus:
-    """One node's messages over one connection, which is kept up in the background. Raises ConfigError.
+    """One node's messages over one connection, which is kept up in the background.
 
     `role` is who we log in as, `instance` tells connections of one role apart, and the broker publishes `will` when we
     vanish. Handlers run in the connection's thread, so they only enqueue. Nothing connects before `start`.
@@ -44,22 +46,21 @@ class Bus:
         login = Login(
             f"imhearing-{node}-{role}-{instance or secrets.token_hex(4)}",
             *credentials(settings, role),
-            tls_context(settings),
             None if will is None else message_of(will),
         )
-        self._node = node
-        self._in_clear = bool(login.password.reveal()) and login.tls is None and settings.host not in _LOOPBACK
+        self._node, self._where = node, f"{settings.host}:{settings.port}"
+        self._in_clear = bool(login.password.reveal()) and settings.tls == "off" and settings.host not in _LOOPBACK
         self._outbox = Outbox(QUEUED_MESSAGES)
         self._subscriptions = Subscriptions(topic_matches)
         self._on_connected: list[Callable[[], object]] = []
+        self._on_subscribed: list[Callable[[], object]] = []
         self._lock = threading.Lock()  # over the outbox, the subscriptions and the two below
         self._connection: BrokerConnection | None = None  # while it is open
         self._last_receipt: Receipt | None = None
         self._connected = threading.Event()
+        callbacks = Callbacks(self._opened, self._listening, self._received)
         self._connector = Connector(
-            f"mqtt-{node}-{role}",
-            lambda: BrokerConnection(settings, login, self._opened, self._received),
-            self._lost,
+            f"mqtt-{node}-{role}", lambda: BrokerConnection(settings, login, callbacks), self._lost
         )
 
     def start(self) -> None:
@@ -93,6 +94,16 @@ class Bus:
     def wait_connected(self, timeout: float) -> bool:
         """Waits up to `timeout` seconds for the first or next connection."""
         return self._connected.wait(timeout)
+
+    def require_connection(self, timeout: float) -> None:
+        """Waits up to `timeout` seconds for a connection. Raises DoorError, which says why there is none."""
+        if self.wait_connected(timeout):
+            return
+        trouble = self.trouble
+        if trouble is not None and trouble.cause != "unreachable":
+            raise DoorError(trouble.text)
+        text = trouble.text if trouble else f"cannot connect to the MQTT broker at {self._where} within {timeout:g} s"
+        raise DoorError(f"{text}; is `imhearing up` running?")
 
     def publish(self, event: Event) -> None:
         """Hands `event` to the connection; never blocks, never raises for a broker that is away."""
@@ -134,8 +145,15 @@ class Bus:
                 self._connection.subscribe(subscription)
 
     def on_connected(self, callback: Callable[[], object]) -> None:
-        """Calls `callback` after each connection: messages may have been missed, so look at the truth again."""
+        """Calls `callback` on each connection, before any message of it is delivered."""
         self._on_connected.append(callback)
+
+    def on_subscribed(self, callback: Callable[[], object]) -> None:
+        """Calls `callback` on each connection once the broker has confirmed every subscription made so far.
+
+        Messages published before that are lost: whoever must not miss anything then rescans the truth.
+        """
+        self._on_subscribed.append(callback)
 
     def repeat_retained(self) -> None:
         """Sends everything that is retained again, because somebody else wrote over it."""
@@ -176,6 +194,10 @@ class Bus:
         self._connector.opened()
         self._connected.set()
         for callback in self._on_connected:
+            guarded(callback)
+
+    def _listening(self) -> None:
+        for callback in self._on_subscribed:
             guarded(callback)
 
     def _disconnected(self) -> None:

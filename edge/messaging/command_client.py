@@ -37,11 +37,7 @@ def ask(
     bus.subscribe_raw(reply_to, answers.put_nowait)
     bus.start()
     try:
-        if not bus.wait_connected(connect):
-            raise DoorError(
-                f"cannot connect to the MQTT broker at {settings.host}:{settings.port}; is `imhearing up` running, and"
-                " are [mqtt] username and password right?"
-            )
+        bus.require_connection(connect)
         request, deadline = topics.request(node, command.VERB), time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             # a flooded broker drops messages; an id is carried out once, so sending it again is safe

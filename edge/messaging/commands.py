@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from edge.core.values import Metric
+from edge.core.instant import Instant
+from edge.core.values import Metric, RecorderMode
 from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds
@@ -43,6 +44,14 @@ class Command(Struct, frozen=True, kw_only=True):
     id: _Id
 
 
+class NotRecording(Struct, frozen=True, kw_only=True):
+    """What `resume` and `rotate` return while nothing is being recorded: why, and until when if that is known."""
+
+    state: RecorderMode
+    until: Instant | None = None
+    reason: str | None = None
+
+
 class Pause(Command, frozen=True, kw_only=True):
     """Stop recording immediately; the time counts as paused, not as a gap. Returns `until`, or null."""
 
@@ -52,7 +61,7 @@ class Pause(Command, frozen=True, kw_only=True):
 
 
 class Resume(Command, frozen=True, kw_only=True):
-    """Resume recording."""
+    """Resume recording. Returns why not, if the schedule or a fault prevents it."""
 
     VERB: ClassVar[str] = "resume"
 
@@ -68,7 +77,7 @@ class SwitchRecording(Command, frozen=True, kw_only=True):
 
 
 class Rotate(Command, frozen=True, kw_only=True):
-    """Finish the current chunk and start the next one; no sample is lost."""
+    """Finish the current chunk and start the next one; no sample is lost. Returns why not, if nothing is recorded."""
 
     VERB: ClassVar[str] = "rotate"
 

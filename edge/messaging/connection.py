@@ -8,11 +8,10 @@ import math
 import random
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -22,6 +21,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.configuration.settings import Mqtt, Secret
 from edge.core.backoff import Backoff
+from edge.messaging import diagnosis
+from edge.messaging.diagnosis import Ending, Trouble
+from edge.messaging.login import TlsFileError, tls_context
 from edge.messaging.messages import InboundMessage, OutboundMessage
 from edge.messaging.subscriptions import Subscription
 
@@ -38,24 +40,21 @@ _STEADY = 2.0  # seconds that a connection must have lasted for the next delay t
 topic_matches = paho.topic_matches_sub
 
 
-Ending = Literal["lost", "refused", "unreachable"]
-
-
 class Login(NamedTuple):
     """Who we are for the broker; `will` is published for us when we vanish."""
 
     client_id: str
     user: str
     password: Secret
-    tls: ssl.SSLContext | None
     will: OutboundMessage | None
 
 
-class Trouble(NamedTuple):
-    """Why there is no connection: how the last one ended, and a sentence for people."""
+class Callbacks(NamedTuple):
+    """What a connection calls, in its own thread. `on_subscribed`: the broker has confirmed all subscriptions."""
 
-    ending: Ending
-    text: str
+    on_open: Callable[[BrokerConnection], None]
+    on_subscribed: Callable[[], None]
+    on_message: Callable[[InboundMessage], None]
 
 
 class Receipt:
@@ -86,33 +85,31 @@ class Receipt:
 class BrokerConnection:
     """One connection, from its first packet to its last. `publish`, `subscribe` and `close` are for any thread."""
 
-    def __init__(
-        self,
-        settings: Mqtt,
-        login: Login,
-        on_open: Callable[[BrokerConnection], None],
-        on_message: Callable[[InboundMessage], None],
-    ) -> None:
-        self._settings, self._on_open, self._on_message = settings, on_open, on_message
+    def __init__(self, settings: Mqtt, login: Login, callbacks: Callbacks) -> None:
+        self._settings, self._callbacks = settings, callbacks
         self._closing = False
         self._is_open = False
-        self._failure = ""  # the broker's reason
+        self._refusal: Trouble | None = None
+        self._failure, self._failure_code = "", 0  # the broker's reason
         self._is_overloaded = False
+        self._subscribed, self._confirmed = 0, 0  # each counted in one thread at a time
         self._wake_up = _WakeUp()
-        self._ending: Ending = "lost"
         self._client = self._make_client(login)
 
     def run(self) -> Trouble | None:
         """Connects, calls the handlers in this thread, and returns when the connection has ended, with the reason."""
-        where = f"{self._settings.host}:{self._settings.port}"
         try:
+            if (context := tls_context(self._settings)) is not None:  # read anew: the files may have been replaced
+                self._client.tls_set_context(context)
             self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
             if self._closing:
                 self._client.disconnect()
             self._exchange()
+        except TlsFileError as problem:
+            return diagnosis.of_file(problem)
         except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
             if not self._is_open:
-                return Trouble("unreachable", f"cannot connect to the MQTT broker at {where}: {problem}; retrying")
+                return None if self._closing else diagnosis.of_failure(problem, self._settings)
             self._failure = str(problem)
         except Exception as problem:  # a fault of paho's costs this connection, not the thread
             log.exception("the MQTT library failed")
@@ -121,12 +118,14 @@ class BrokerConnection:
             if (broker := self._client.socket()) is not None:
                 broker.close()
             self._wake_up.close()
-        if self._ending == "refused":
-            text = f"the MQTT broker at {where} refused the login: {self._failure}; check [mqtt] username and password"
-            return Trouble("refused", text)
-        if self._closing or not self._is_open:
-            return None
-        return Trouble("lost", f"lost the connection to the MQTT broker ({self._failure}); retrying")
+        return self._trouble()
+
+    def _trouble(self) -> Trouble | None:
+        if self._refusal is not None or self._closing:
+            return self._refusal
+        if not self._is_open:
+            return diagnosis.of_silence(self._failure, self._settings)
+        return diagnosis.of_loss(self._failure_code, self._failure)
 
     def _exchange(self) -> None:
         """Reads and writes packets until the socket is closed, with the calls that paho documents for other loops.
@@ -163,6 +162,7 @@ class BrokerConnection:
 
     def subscribe(self, subscription: Subscription) -> None:
         options = SubscribeOptions(qos=1, retainAsPublished=subscription.retain_as_published)
+        self._subscribed += 1
         self._client.subscribe(subscription.topic_filter, options=options)
 
     def _make_client(self, login: Login) -> paho.Client:
@@ -179,8 +179,6 @@ class BrokerConnection:
             client.ws_set_options(path=settings.websocket_path)
         if login.user:
             client.username_pw_set(login.user, login.password.reveal() or None)
-        if login.tls is not None:
-            client.tls_set_context(login.tls)
         if login.will is not None:
             client.will_set(login.will.topic, login.will.payload, login.will.qos, login.will.retain)
         client.on_socket_open = _send_at_once
@@ -188,18 +186,25 @@ class BrokerConnection:
         client.on_socket_register_write = lambda _client, _userdata, _socket: self._wake_up.set()
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
+        client.on_subscribe = self._confirm
         client.on_message = self._received
         return client
 
     def _connected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._ending, self._failure = "refused", str(reason)
+            self._refusal = diagnosis.of_refusal(reason.value, str(reason), self._settings)
         else:
             self._is_open = True
-            self._on_open(self)
+            self._callbacks.on_open(self)
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self._failure = self._failure or str(reason)
+        if not self._failure:
+            self._failure, self._failure_code = str(reason), reason.value
+
+    def _confirm(self, _client: Any, _userdata: Any, _mid: int, _reasons: Any, _properties: Any) -> None:
+        self._confirmed += 1
+        if self._confirmed == self._subscribed:
+            self._callbacks.on_subscribed()
 
     def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:
@@ -210,7 +215,7 @@ class BrokerConnection:
             log.warning("dropped a message of %d bytes on %.200r", len(message.payload), topic)
             return
         properties = message.properties
-        self._on_message(
+        self._callbacks.on_message(
             InboundMessage(
                 topic,
                 bytes(message.payload),
@@ -318,7 +323,7 @@ class Connector:
     def _note(self, trouble: Trouble | None) -> None:
         """Logs a trouble once, however often it comes again."""
         if trouble is not None and trouble != self.trouble and not self._stopping.is_set():
-            log.warning("%s", trouble.text)
+            log.warning("%s; retrying", trouble.text)
         self.trouble = trouble or self.trouble
 
 

@@ -65,7 +65,13 @@ class ServiceStatus(Event, frozen=True, kw_only=True):
     RETAINED: ClassVar[bool] = True
 
     state: Annotated[Literal["online", "offline"], _about("Whether it is running", "online")]
-    instance: Annotated[str, _about("Random, kept on disk: distinguishes nodes with the same name", "5f0c2a9be1d34c77")]
+    instance: Annotated[
+        str,
+        _about(
+            "Distinguishes nodes with the same name: a random half, kept on disk, and one derived from the board",
+            "5f0c2a9be1d34c77-9d3e01ab",
+        ),
+    ]
     version: Annotated[str, _about("Version of Im Hearing", "0.1.0")]
     holds_name: Annotated[
         bool, _about("Tells another node with the same name that this one claimed it first", False)
@@ -287,7 +293,7 @@ class ArchiverState(Event, frozen=True, kw_only=True):
     ]
     backlog_chunks: Annotated[Count, _about("Finished chunks not yet in the store", 4, "chunks")]
     backlog_bytes: Annotated[Count, _about("Their total size", 11_652_016, "B")]
-    reason: Annotated[str | None, _about("Why nothing can be uploaded now, or None", None)] = None
+    reason: Annotated[str | None, _about("Why nothing can be uploaded now", None)] = None
     disk_hours_left: Annotated[
         float | None, _about("Time until the disk is full if nothing more is uploaded", 312.5, "h")
     ] = None

@@ -14,6 +14,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from edge.core.instance import is_copied_card
 from edge.messaging.bus import Bus
 from edge.messaging.events import ServiceStatus
 
@@ -71,7 +72,7 @@ class NameGuard:
             if not mine:
                 self._name(
                     status,
-                    "another node is also named %s (instance %s); this one was first and keeps the name:"
+                    "%s is also named %s (instance %s); this one was first and keeps the name:"
                     " set [node] name on the other one",
                 )
             self._bus.publish(replace(self._online, holds_name=not mine))
@@ -79,12 +80,14 @@ class NameGuard:
             return
         self._name(
             status,
-            "another node is already named %s (instance %s): this one stays off MQTT; set [node] name on one of them."
+            "%s is already named %s (instance %s): this one stays off MQTT; set [node] name on one of them."
             " Recording continues",
         )
         self._bus.withdraw(AWAY_SECONDS)
 
     def _name(self, status: ServiceStatus, text: str) -> None:
         if status.instance != self._named:
-            log.error(text, self._online.node, status.instance[:40])
+            copied = is_copied_card(status.instance, self._online.instance)
+            who = "a copy of this node's card, on another board," if copied else "another node"
+            log.error(text, who, self._online.node, status.instance[:40])
         self._named = status.instance

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from edge.core import wire
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.commands import Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.messaging.commands import NotRecording, Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.recorder.recorder import Recorder
 from edge.spool import limits
 from edge.spool.spool import Spool
@@ -28,7 +29,7 @@ class RecorderCommands:
 
     def resume(self, _command: Resume) -> dict[str, Any]:
         self._spool.pause.remove()
-        return {}
+        return _data(self._recorder.not_recording_without_order())
 
     def switch(self, command: SwitchRecording) -> dict[str, Any]:
         if not command.on:
@@ -38,7 +39,7 @@ class RecorderCommands:
 
     def rotate(self, _command: Rotate) -> dict[str, Any]:
         self._recorder.rotate()
-        return {}
+        return _data(self._recorder.not_recording())
 
     def set_limit(self, command: SetLimit) -> dict[str, Any]:
         with self._lock:
@@ -51,3 +52,7 @@ class RecorderCommands:
         until = None if seconds is None else Instant(self._kernel.now() + round(seconds * MICROSECONDS))
         self._spool.pause.order(until, self._kernel)
         return {"until": None if until is None else str(until)}
+
+
+def _data(not_recording: NotRecording | None) -> dict[str, Any]:
+    return {} if not_recording is None else dict(wire.to_plain(not_recording))

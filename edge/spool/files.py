@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FunctionType
 from typing import ParamSpec, TypeVar
@@ -77,6 +77,14 @@ def read_document_if_any(path: Path, wanted: type[T]) -> T | None:
         return wire.decode(data, wanted)
     except WireError as problem:
         raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
+
+
+def check_owner(path: Path, described: str, is_named_so: bool, node: str, names: Collection[str]) -> None:
+    """SpoolError where the document `path`, which describes something of `node`, is another's or of something else."""
+    if is_named_so and node in names:
+        return
+    renamed = "" if node in names else f"if this node was once called {node}, add that to [node] former_names; else "
+    raise SpoolError(f"{path}: belongs to {described} of node {node}; {renamed}move it out of the spool")
 
 
 def scan(

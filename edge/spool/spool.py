@@ -8,27 +8,39 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
+from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
 from edge.spool.files import raises_spool_error
+from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
 
+_ATTEMPTS, _ATTEMPT_SECONDS = 10, 0.02  # to take the lock
+
 
 class Spool:
-    """The folder `path` of the node `node`. Opens nothing until it is used; everything in it raises SpoolError."""
+    """The folder `path` of the node `node`, once called `former_names`. Opens nothing until it is used; everything in
+    it raises SpoolError. `check_disk` raises SpoolMissing: an empty mount point must not be taken for an empty spool.
+    """
 
-    def __init__(self, path: Path, node: str) -> None:
+    def __init__(
+        self, path: Path, node: str, former_names: Sequence[str] = (), check_disk: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
         self.node = node
+        self.names = (node, *former_names)  # of whatever is in it
         self.layout = SpoolLayout(path)
-        self.chunks = SpoolChunks(self.layout, node)
-        self.streams = StreamRecords(self.layout, node)
+        self.check_disk = check_disk
+        self.chunks = SpoolChunks(self.layout, self.names, check_disk)
+        self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
@@ -36,6 +48,7 @@ class Spool:
 
     def create(self) -> None:
         """Makes the folder, readable by owner and group only, and checks that it can be written."""
+        self.check_disk()
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"  # recorder and archiver may check at the same time
@@ -49,6 +62,12 @@ class Spool:
                 " fix its permissions or set [recorder] record_path",
                 problem.errno,
             ) from None
+
+
+def spool_of(settings: Settings) -> Spool:
+    """The spool that the settings name."""
+    node = settings.node
+    return Spool(settings.recorder.record_path, node.name, node.earlier_names, Home(settings).check_disk)
 
 
 @raises_spool_error
@@ -66,11 +85,20 @@ class RecorderLock:
         except OSError as problem:
             raise self._layout.unavailable_error(problem) from None
         with lock:
+            if not self._take(lock):
+                raise SpoolBusy(f"{self._layout.path}: another recorder is writing here; stop it first")
+            yield
+
+    def _take(self, lock: IO[str]) -> bool:
+        """Tries for a moment: somebody may be in `is_held`."""
+        for _ in range(_ATTEMPTS):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise SpoolBusy(f"{self._layout.path}: another recorder is writing here; stop it first") from None
-            yield
+                time.sleep(_ATTEMPT_SECONDS)
+            else:
+                return True
+        return False
 
     def is_held(self) -> bool:
         """Whether a recorder holds it now."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edge.core import wire
-from edge.core.errors import SpoolError
 from edge.core.files import write_atomically
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
-from edge.spool.files import modified_at, raises_spool_error, read_document, read_document_if_any, scan
+from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, read_document_if_any, scan
 from edge.spool.layout import SpoolLayout
 
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
@@ -22,11 +21,11 @@ _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 
 @raises_spool_error
 class StreamRecords:
-    """The records of the streams that `node` recorded."""
+    """The records of the streams that a node with these `names` recorded."""
 
-    def __init__(self, layout: SpoolLayout, node: str) -> None:
+    def __init__(self, layout: SpoolLayout, names: Collection[str]) -> None:
         self._layout = layout
-        self._node = node
+        self._names = names
 
     def ids(self) -> list[str]:
         spool = self._layout.path
@@ -36,10 +35,7 @@ class StreamRecords:
         """The record of one stream; SpoolError when it is missing, damaged or another's."""
         path = self._layout.stream_path(stream_id)
         stream = read_document(path, Stream)
-        if stream.stream_id != stream_id or stream.node != self._node:
-            raise SpoolError(
-                f"{path}: belongs to stream {stream.stream_id} of node {stream.node}; move it out of the spool"
-            )
+        check_owner(path, f"stream {stream.stream_id}", stream.stream_id == stream_id, stream.node, self._names)
         return stream
 
     def write(self, stream: Stream) -> None:

@@ -103,7 +103,7 @@ class ClipMaker:
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
             case StoreUnreachable() | StoreSilent():
                 text = "the object store does not answer; ask again later"
-            case StoreBlocked(reason="denied"):
+            case StoreBlocked(reason="denied" | "credentials" | "expired"):
                 code, text = "forbidden", "the store does not let this node's query service write clips"
             case StoreBlocked(reason="no_bucket"):
                 text = "this node has no object store to put clips in"
@@ -128,8 +128,9 @@ class ClipMaker:
         try:
             await self._check(client, request)
             with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
-                report = await fetch_sound(client, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
-                clip = await asyncio.to_thread(self._store, report)
+                path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
+                report = await fetch_sound(client, start, end, path, timeout=_PATIENCE, ca_file=ca_file)
+                clip = await asyncio.to_thread(self._store, report, with_url=request.urls)
         finally:
             await client.close()
         holes = _that_fit(report.holes)
@@ -172,7 +173,7 @@ class ClipMaker:
                 "to",
             )
 
-    def _store(self, report: FetchReport) -> Clip:
+    def _store(self, report: FetchReport, *, with_url: bool) -> Clip:
         """Puts the file into the store and checks that it came whole. Raises StoreError."""
         from edge.store.s3 import S3Store  # noqa: PLC0415 - 40 MB
 
@@ -186,7 +187,8 @@ class ClipMaker:
         key = f"{s3.prefix}{self._node}/clips/{day:%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
         with report.path.open("rb") as body:
             storage.put(key, body, md5, overwrite=True, media_type="audio/flac")
-        url = storage.presigned_url(storage.bucket, key, self._settings.query.url_seconds)
+        seconds = self._settings.query.url_seconds
+        url = storage.presigned_url(storage.bucket, key, seconds) if with_url else None
         return Clip(
             s3=f"s3://{storage.bucket}/{key}",
             bucket=storage.bucket,

@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError
+from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
 from query_service.answer.facts import FactReader
@@ -102,6 +102,9 @@ class Responder:
         except CatalogBusy as problem:
             log.info("a %s request was put off: %s", request.type, problem)
             return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+        except SpoolMissing as problem:
+            log.warning("a %s request could not be answered: %s", request.type, problem)
+            return refusal(request.id, self.node, "internal", "the disk with the node's recordings is not mounted")
         except ImHearingError as problem:
             log.warning("a %s request could not be answered: %s", request.type, problem)
             return refusal(request.id, self.node, "internal", _FAILED)
@@ -132,7 +135,7 @@ class NodeAnswers:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self._spool = Spool(settings.recorder.record_path, self.node)
+        self._spool = spool_of(settings)
         self._catalog = CatalogReader(settings.catalog.db_path)
         reader = FactReader(self._spool, self._catalog)
         self._responder = Responder(self.node, reader, Presigner(settings))

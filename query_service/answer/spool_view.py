@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edge.catalog import CatalogSound
-from edge.core.errors import SpoolError
+from edge.core.errors import SpoolError, SpoolMissing
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, Hole, SoundSpan, SpoolState, Stream
@@ -29,7 +29,8 @@ class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
     `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
-    recorder last wrote anything. `problem`: why the spool cannot be read now; `listed` is then what it held before.
+    recorder last wrote anything; `has_recorder` whether its process is there. `problem`: why the spool cannot be read
+    now; `listed` is then what it held before.
     """
 
     listed: dict[str, SpoolFile]
@@ -37,11 +38,12 @@ class SpoolView(NamedTuple):
     flushed_at: Instant | None
     seen_at: Instant | None
     version: int
+    has_recorder: bool = True
     problem: SpoolError | None = None
 
     def is_alive(self, now: Instant) -> bool:
-        """Whether the recorder wrote of late."""
-        return self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
+        """Whether the recorder is there, and wrote of late."""
+        return self.has_recorder and self.seen_at is not None and self.seen_at >= now - _ALIVE_SECONDS * MICROSECONDS
 
 
 class SpoolWatcher:
@@ -56,13 +58,15 @@ class SpoolWatcher:
         self._logged: set[str] = set()  # the problems there are now
 
     def view(self) -> SpoolView:
-        """The spool now, or why it cannot be read."""
+        """The spool now, or why it cannot be read. Raises SpoolMissing."""
         try:
             view = self._view()
+        except SpoolMissing:
+            raise
         except SpoolError as problem:
             self._log(f"answers lack what is in the spool alone: {problem}")
             self._changed_at = ()
-            return SpoolView(self._listed, None, None, None, self._version, problem)
+            return SpoolView(self._listed, None, None, None, self._version, problem=problem)
         if view.state is not None:
             self._logged.clear()
         return view
@@ -79,10 +83,17 @@ class SpoolWatcher:
             self._version += 1
             self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:
-            return SpoolView(self._listed, None, None, None, self._version)
+            return SpoolView(self._listed, None, None, None, self._version, self._has_recorder())
         own = [part.modified_at for part in self._parts if stream_of(part.chunk_id) == state.stream_id]
         seen_at = self._spool.state.recorder_seen_at(state, self._parts, self._listed)
-        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version)
+        return SpoolView(self._listed, state, max(own, default=None), seen_at, self._version, self._has_recorder())
+
+    def _has_recorder(self) -> bool:
+        """Whether a recorder holds the spool. The kernel lets go of its lock when it dies."""
+        try:
+            return self._spool.recorder_lock.is_held()
+        except SpoolError:
+            return True  # we may not look
 
     def _parts_still_exist(self) -> bool:
         """Looks at the files being written, which grow without changing their folder. False when one is gone."""

@@ -55,7 +55,10 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
         return RecorderReport(
             state="unknown", since=None, alive=False, stream_id=None, device=None, rate=None, channels=None
         )
-    alive = view.is_alive(now) if state.state == "recording" else state.state != "stopped"
+    if state.state == "recording":
+        alive = view.is_alive(now)
+    else:  # between attempts to use a disk that failed, the recorder lets go of the spool
+        alive = state.state == "disk_full" or (state.state != "stopped" and view.has_recorder)
     return RecorderReport(
         state=state.state,
         since=state.since,

@@ -23,7 +23,6 @@ class MqttClient:
         if not settings.host:
             raise ConfigError(["[mqtt] host: names no broker to ask through; set it, or ask another way"])
         self.node = node
-        self._where = f"{settings.host}:{settings.port}"
         self._reply_to = topics.response(node, f"{QUERY_VERB}/{secrets.token_hex(8)}")
         self._pending = PendingQueries()
         self._loop = asyncio.get_running_loop()
@@ -33,12 +32,11 @@ class MqttClient:
         """Connects and listens for answers."""
         self._bus.subscribe_raw(self._reply_to, self._received)
         self._bus.start()
-        if not await asyncio.to_thread(self._bus.wait_connected, timeout):
+        try:
+            await asyncio.to_thread(self._bus.require_connection, timeout)
+        except DoorError:
             await self.close()
-            raise DoorError(
-                f"cannot connect to the MQTT broker at {self._where} within {timeout:g} s; is it running, and are"
-                " [mqtt] username and password right?"
-            )
+            raise
 
     async def close(self) -> None:
         await asyncio.to_thread(self._bus.stop)

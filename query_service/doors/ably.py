@@ -14,6 +14,7 @@ from edge import __version__
 from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, ImHearingError
 from edge.core.ids import EVERY_NODE, is_client_id
+from edge.core.instance import is_copied_card
 from query_service.doors.ably_sender import AblySender, EventFeed
 from query_service.doors.query_pipeline import AdmittedQuery, AnswerQuery, QueryPipeline
 from query_service.queries.values import ErrorAnswer
@@ -117,8 +118,10 @@ class AblyDoor:
             # a connection of ours may linger there that the server has not given up yet
             other = member.data.get("instance") or self._instance
             if member.client_id == self._node and other != self._instance:
+                copied = is_copied_card(str(other), self._instance)
+                who = "a copy of this node's card, on another board," if copied else "another node"
                 raise DoorError(
-                    f"another node is called {self._node} (instance {other!r:.40}) and has the name on Ably; set [node]"
+                    f"{who} is called {self._node} (instance {other!r:.40}) and has the name on Ably; set [node]"
                     " name on one of the two. Recording goes on"
                 )
 

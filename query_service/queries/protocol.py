@@ -63,8 +63,8 @@ class RangeRequest(Request, frozen=True, kw_only=True):
 class Question(TypedDict, total=False):
     """The fields of a request as callers in Python name them. The range is [start, end), of all types but `status`.
 
-    `limit`: intervals, sounds or steps of one page; `urls`: with links to the archives, by default without; `order` and
-    `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds.
+    `limit`: intervals, sounds or steps of one page; `urls`: with links to archives and clips, by default without;
+    `order` and `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds.
     """
 
     type: QueryName

@@ -14,7 +14,7 @@ from query_service.queries.values import AnswerHead
 
 
 class RecorderReport(Struct, frozen=True, kw_only=True):
-    """`alive`: it wrote within the last ten seconds, or waits as its state says. Its process may outlive it."""
+    """`alive`: its process runs, and wrote within the last ten seconds or waits as its state says."""
 
     state: Literal["recording", "paused", "no_device", "disk_full", "stopped", "unknown"]
     since: Instant | None

@@ -81,14 +81,18 @@ async def fetch_sound(
     on_progress: OnProgress | None = None,
     timeout: float = 10.0,
     keys: Keys | None = None,
+    ca_file: str = "",
 ) -> FetchReport:
-    """As `client.fetch`, for callers with asyncio and an open client. Memory does not grow with the range."""
+    """As `client.fetch`, for callers with asyncio and an open client. Memory does not grow with the range.
+
+    `ca_file`: CA certificates to trust besides the system's, when links lead to a store with a private CA.
+    """
     kind = output_kind(path)
     if not path.parent.is_dir():
         raise FetchError(f"{path.parent}: there is no such folder; make it first")
     if gaps == "refuse":
         await _refuse_holes(client, start, end, timeout)
-    async with downloads() as downloader:
+    async with downloads(ca_file) as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
             fetching = Fetching(client, downloader, Path(folder), timeout, keys)
             unfinished = Path(folder) / f"joined{path.suffix}"
@@ -121,6 +125,8 @@ def explained(interval: Interval) -> str:
     state = str(interval.__struct_config__.tag)
     if cause := getattr(interval, "cause", None):
         state += f", {cause}"
+    elif isinstance(interval, Pending):
+        state += ", still on the node only, where `imhearing archive` uploads it"
     elif isinstance(interval, Recording):
         state += ", and to be had once its chunk is finished (`imhearing rotate` finishes it now)"
     return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}"

@@ -30,7 +30,7 @@ from edge.messaging.events import (
     RecorderStatus,
     ServiceStatus,
 )
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 from query_service.client.paging import NodeClient, coverage_pages, pages
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, new_id
@@ -95,7 +95,7 @@ class Metrics:
 
     def __init__(self, settings: Settings, client: NodeClient, watch: NodeWatch, kernel: KernelClock) -> None:
         self._node, self._client, self._watch, self._kernel = settings.node.name, client, watch, kernel
-        self._spool = Spool(settings.recorder.record_path, settings.node.name)
+        self._spool = spool_of(settings)
         self._started_at = kernel.now()
         self._lock = asyncio.Lock()
         self._made_at = -1.0

@@ -1,4 +1,4 @@
-"""Kills the archiver at every system call that changes something, starts it again, and looks what became of the sound.
+"""Kills the archiver at every system call that changes something, restarts it, and checks what became of the sound.
 
     python -m tests.campaigns.archiver_kill_points [--every N] [--jobs N] [--results FILE]
 
@@ -35,8 +35,8 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from tests.support.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
 CALLS = ("fdatasync", "fsync", "pwrite64", "unlink", "sendto", "fcntl")

@@ -1,4 +1,4 @@
-"""Questions over Ably while the network misbehaves:
+"""Queries over Ably while the network misbehaves:
 
 `python -m tests.campaigns.query_network [FAULT...] [--seconds 180]`.
 

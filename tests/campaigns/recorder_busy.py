@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.recorded import aligned, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import aligned, holes_of, sound_of, streams_of
 
 _PLAYER_HOLDS = 8_000  # ms: the player too is kept waiting, and must not run dry
 
@@ -33,7 +33,7 @@ def main() -> int:
         if options.block_ms:
             settings.append(f"recorder.block_ms={options.block_ms}")
         with running_recorder(folder / "data", *settings, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             loads = []
             with busy_cores(options.burners):
                 player = room.play(folder / "noise.wav", holds=_PLAYER_HOLDS)

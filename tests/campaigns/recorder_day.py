@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 
 from edge.spool.spool import Spool
-from tests.support.recorded import chunks_of, holes_of, streams_of
-from tests.support.recorder_process import RecorderProcess, running_recorder
+from tests.support.recording.recorder_process import RecorderProcess, running_recorder
+from tests.support.spool.recorded import chunks_of, holes_of, streams_of
 from tests.support.wait import wait_until
 
 _LOUDEST = 900  # of 32,768: at night a garden is quiet; louder noise would only fill the disk

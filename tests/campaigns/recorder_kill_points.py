@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.kill_points import KillPoint, KillPointCheck
+from tests.support.recording.kill_points import KillPoint, KillPointCheck
 
 _ground: KillPointCheck | None = None
 

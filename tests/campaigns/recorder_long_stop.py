@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.core.values import Hole
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.recorded import Sound, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import Sound, holes_of, sound_of, streams_of
 
 RATE = 48_000
 _NEAR = 0.3  # seconds of sound: three blocks, of each of which a full server keeps a bit
@@ -41,7 +41,7 @@ def main() -> int:
         played = write_noise(folder / "noise.wav", options.stops * (options.stop + options.between) + 40, 1)
         channels = f"recorder.channels={options.channels}"
         with running_recorder(folder / "data", *OPTIONS, channels, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             player = room.play(folder / "noise.wav")
             time.sleep(10)
             stops = [_stop(recorder.process, options.stop)]
@@ -87,10 +87,11 @@ def _judge(played: Sound, sounds: list[Sound], holes: list[Hole], tolerance: flo
             return 1
         print(f"{jump:.4f} s are missing, {distances[nearest]:.3f} s of sound from the end of stream {nearest}")  # noqa: T201
         missing[nearest] += jump
-    told = [(hole.to - hole.from_) / 1e6 for hole in holes]
-    for real, said, hole in zip(missing, told, holes, strict=True):
-        print(f"missing {real:.4f} s, told {said:.4f} s ({hole.cause}), off by {(said - real) * 1e3:.1f} ms")  # noqa: T201
-    return 0 if all(abs(said - real) <= tolerance for said, real in zip(told, missing, strict=True)) else 1
+    reported = [(hole.to - hole.from_) / 1e6 for hole in holes]
+    for real, measured, hole in zip(missing, reported, holes, strict=True):
+        off = (measured - real) * 1e3
+        print(f"missing {real:.4f} s, reported {measured:.4f} s ({hole.cause}), off by {off:.1f} ms")  # noqa: T201
+    return 0 if all(abs(measured - real) <= tolerance for measured, real in zip(reported, missing, strict=True)) else 1
 
 
 def _runs(sound: Sound, played: Sound) -> list[tuple[int, int, int]]:

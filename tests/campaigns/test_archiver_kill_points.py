@@ -34,5 +34,5 @@ def _can_trace() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not _can_trace(), reason="strace is not installed or may not trace")
 @pytest.mark.parametrize("point", POINTS, ids=str)
-def test_killed_there_nothing_is_lost_or_doubled(point: KillPoint) -> None:
+def test_an_archiver_killed_at_this_point_loses_and_duplicates_nothing(point: KillPoint) -> None:
     assert survive(point) == "killed"

@@ -1,4 +1,4 @@
-"""The broker killed and its database deleted, again and again, while a node records: nobody misses anything.
+"""The broker is killed and its database deleted repeatedly while a node records: nothing is lost.
 
 Fifty rounds:  IMHEARING_ROUNDS=50 pytest tests/campaigns/test_broker_kills.py
 """
@@ -6,7 +6,6 @@ Fifty rounds:  IMHEARING_ROUNDS=50 pytest tests/campaigns/test_broker_kills.py
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,9 +18,6 @@ import soundfile
 import imhearing
 from edge.catalog import CatalogReader
 from edge.core.instant import FIRST, LAST
-from edge.embedded import ports
-from edge.embedded.child import Child
-from edge.embedded.servers import broker_process
 from edge.messaging import topics
 from edge.messaging.events import (
     ArchiverState,
@@ -33,7 +29,8 @@ from edge.messaging.events import (
     SoundingChanged,
 )
 from edge.spool.spool import Spool
-from tests.support.mqtt import connected
+from tests.support.messaging.broker import RestartableBroker
+from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
 ROUNDS = int(os.environ.get("IMHEARING_ROUNDS", "4"))
@@ -48,28 +45,13 @@ RETAINED: dict[type[Event], bytes] = {
 }
 
 
-class Broker:
-    def __init__(self, folder: Path) -> None:
-        self.port, self._folder = ports.choose(None), folder
-        self.start()
-
-    def start(self) -> None:
-        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
-        wait_until(lambda: ports.answers(self.port), "the broker answers")
-
-    def kill(self) -> None:
-        os.kill(self._child.pid, signal.SIGKILL)
-        self._child.end(5)
-        (self._folder / "mosquitto.db").unlink(missing_ok=True)
-
-
 @pytest.mark.slow
-def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
+def test_killing_the_broker_and_deleting_its_database_loses_nothing(tmp_path: Path) -> None:
     sound = tmp_path / "noise.wav"
     seconds = ROUNDS * 5 + 15
     noise = np.random.default_rng(6).integers(-9_000, 9_000, RATE * seconds, dtype=np.int16)
     soundfile.write(sound, noise, RATE, subtype="PCM_16")
-    broker = Broker(tmp_path / "broker")
+    broker = RestartableBroker(tmp_path / "broker")
     recorder, archiver = (_service(name, tmp_path, broker.port, sound) for name in ("recorder", "archiver"))
     try:
         _retained_is_right(broker.port)
@@ -79,7 +61,7 @@ def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path: Path) -> None:
             _retained_is_right(broker.port)
         with connected(broker.port) as client:
             client.subscribe("imhearing/porch/recorder/state")
-            client.await_on(
+            client.wait_for_message(
                 "imhearing/porch/recorder/state", lambda heard: b'"stopped"' in heard.payload, timeout=seconds + 20
             )
         spool = Spool(tmp_path / "node" / "spool", "porch")
@@ -117,10 +99,10 @@ def _retained_is_right(port: int) -> None:
         client.subscribe("imhearing/#", "homeassistant/#")
         for event, wanted in RETAINED.items():
             topic = f"imhearing/porch/{event.TOPIC}"
-            client.await_on(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
-        client.await_on(topics.discovery("porch"), timeout=30)
+            client.wait_for_message(topic, lambda heard, wanted=wanted: wanted in heard.payload, timeout=30)  # type: ignore[misc]
+        client.wait_for_message(topics.discovery("porch"), timeout=30)
         # a connection that lasts two seconds makes the next one quick; there is a level each second
-        wait_until(lambda: len(client.on("imhearing/porch/recorder/level")) >= 3, "three levels")
+        wait_until(lambda: len(client.messages_on("imhearing/porch/recorder/level")) >= 3, "three levels")
 
 
 def _recorded(spool: Spool) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

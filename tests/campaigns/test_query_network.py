@@ -11,5 +11,5 @@ from tests.campaigns.query_network import play
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "seconds"), [("outage", 5), ("errors", 5), ("resets", 6), ("expiry", 8)])
-def test_every_question_ends_in_an_answer_or_at_its_deadline(fault: str, seconds: float) -> None:
+def test_every_query_ends_with_an_answer_or_at_its_deadline(fault: str, seconds: float) -> None:
     assert asyncio.run(play(fault, seconds)) == []

@@ -25,10 +25,10 @@ from botocore.config import Config
 
 import imhearing
 from tests.compatibility.fixture import BUCKET, NODE, PART, first_part
-from tests.support.broker import running_broker
-from tests.support.fault_proxy import FaultProxy, running_proxy
-from tests.support.mqtt import Client, connected
-from tests.support.s3 import RunningStore, running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.mqtt import Client, connected
+from tests.support.store.fault_proxy import FaultProxy, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
 _ROOT = Path(__file__).parents[2]
@@ -245,8 +245,8 @@ def _orders(data: Path) -> list[dict[str, Any]]:
 
 def _paused(data: Path, mqtt: Client) -> dict[str, Any]:
     """Every state published so far, and the state file."""
-    mqtt.await_on(f"{_TOPIC}/recorder/state", timeout=_PATIENCE)
-    published = [json.loads(message.payload) for message in mqtt.on(f"{_TOPIC}/recorder/state")]
+    mqtt.wait_for_message(f"{_TOPIC}/recorder/state", timeout=_PATIENCE)
+    published = [json.loads(message.payload) for message in mqtt.messages_on(f"{_TOPIC}/recorder/state")]
     return {"published": sorted({each["state"] for each in published}), "noted": _state(data)}
 
 
@@ -258,7 +258,9 @@ def _state(data: Path) -> dict[str, Any]:
 
 def _instances(data: Path, mqtt: Client) -> dict[str, str]:
     """The instance id, as published and as kept in the data folder."""
-    messages = {role: mqtt.await_on(f"{_TOPIC}/{role}/status", timeout=_PATIENCE) for role in ("recorder", "archiver")}
+    messages = {
+        role: mqtt.wait_for_message(f"{_TOPIC}/{role}/status", timeout=_PATIENCE) for role in ("recorder", "archiver")
+    }
     published = {role: json.loads(message.payload)["instance"] for role, message in messages.items()}
     return {**published, "kept": (data / "instance").read_text()}
 

@@ -33,10 +33,10 @@ from tests.compatibility.continuation import (
     service,
     store_settings,
 )
-from tests.support.broker import running_broker
-from tests.support.fault_proxy import Fault, Request, running_proxy
-from tests.support.mqtt import connected
-from tests.support.s3 import RunningStore, running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.mqtt import connected
+from tests.support.store.fault_proxy import Fault, Request, running_proxy
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import wait_until
 
 _RATE = 8_000

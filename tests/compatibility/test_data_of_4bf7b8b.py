@@ -27,7 +27,7 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return continue_restored(*fixture.restore(folder), folder)
 
 
-def test_upload_resumes_with_the_part_that_the_store_already_has(
+def test_an_upload_resumes_with_the_part_that_the_store_already_has(
     actual: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert actual["upload"] == expected["upload"], "the upload was not prepared as the old archiver left it"
@@ -36,12 +36,14 @@ def test_upload_resumes_with_the_part_that_the_store_already_has(
 
 @pytest.mark.parametrize("what", ["objects", "catalog", "spool", "answers", "verify"])
 @pytest.mark.parametrize("when", ["waiting", "archived"])
-def test_node_ends_up_the_same(actual: dict[str, Any], expected: dict[str, Any], when: str, what: str) -> None:
+def test_a_node_continued_by_this_version_ends_up_the_same(
+    actual: dict[str, Any], expected: dict[str, Any], when: str, what: str
+) -> None:
     """`waiting`: with plans uploaded and erase orders executed; `archived`: with the waiting chunks archived too."""
     assert actual[when][what] == expected[when][what]
 
 
-def test_open_erase_orders_have_the_same_outcome_and_holds_stay(
+def test_open_erase_orders_have_the_same_outcome_and_holds_remain(
     actual: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert actual["orders"] == expected["orders"]
@@ -49,9 +51,9 @@ def test_open_erase_orders_have_the_same_outcome_and_holds_stay(
     assert actual["holds"] == expected["holds"]
 
 
-def test_recorder_stays_paused_until_it_is_resumed(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_a_paused_recorder_stays_paused_until_it_is_resumed(actual: dict[str, Any], expected: dict[str, Any]) -> None:
     assert actual["recorder"] == expected["recorder"]
 
 
-def test_node_keeps_its_instance(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_a_node_keeps_its_instance_id(actual: dict[str, Any], expected: dict[str, Any]) -> None:
     assert actual["instance"] == expected["instance"]

@@ -7,11 +7,12 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
+from query_service.queries.protocol import QUERY_TYPES
 from tests.contract import doors
 from tests.contract.fixed_spool import at
 from tests.contract.output import Output
 from tests.contract.redaction import plain_text, without_moment
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _RANGE = {"from": at(0), "to": at(12)}
 _JSON = {"Content-Type": "application/json"}
 # the same fields through HTTP, MQTT and Ably; an id is added
-_QUESTIONS: dict[str, dict[str, Any]] = {
+QUESTIONS: dict[str, dict[str, Any]] = {
     "coverage": {**_RANGE, "urls": False},
     "coverage-links": {**_RANGE, "urls": True},
     "coverage-before-and-cut": {"from": "2026-03-03T21:59:59.5Z", "to": at(2.25), "urls": False},
@@ -58,7 +59,7 @@ _BY_ADDRESS = (
     ("GET", "/query"),
     ("DELETE", "/status"),
 )
-_LOCAL: dict[str, tuple[str, ...]] = {
+LOCAL: dict[str, tuple[str, ...]] = {
     "coverage": (),
     "sounds": ("--type", "sounds"),
     "levels": ("--type", "levels", "--step", "2"),
@@ -68,7 +69,7 @@ _LOCAL: dict[str, tuple[str, ...]] = {
 
 
 def write(output: Output, node: Node, mqtt: Client) -> None:
-    questions = {name: _encoded(name, fields) for name, fields in _QUESTIONS.items()} | _RAW
+    questions = {name: _encoded(name, fields) for name, fields in QUESTIONS.items()} | _RAW
     by_door = {
         "http": {name: _post(node, question) for name, question in questions.items()},
         "mqtt": doors.over_mqtt(mqtt, questions),
@@ -103,7 +104,7 @@ def wait_until_noticed(node: Node, mqtt: Client, chunks: list[dict[str, Any]]) -
             notice = {"at": manifest["ended_at"], **manifest, "levels": levels}
             mqtt.publish("imhearing/porch/recorder/chunk", json.dumps(notice))
         answer = json.loads(_post(node, _encoded(f"wait-{number}", {"type": "status"})))
-        states = [json.loads(each.payload) for each in mqtt.on("imhearing/porch/archiver/state")]
+        states = [json.loads(each.payload) for each in mqtt.messages_on("imhearing/porch/archiver/state")]
         spool = {"chunks": 2, "bytes": answer["spool"]["bytes"], "unknown_to_catalog": 0}
         paused = answer["recorder"]["state"] == "paused"
         return bool(paused and answer["spool"] == spool and states and states[-1]["backlog_chunks"] == 2)
@@ -133,7 +134,7 @@ def _ably(node: Node, questions: dict[str, bytes]) -> dict[str, bytes]:
 
 def _write_pages(output: Output, node: Node) -> None:
     """A whole range, two at a time: each page's cursor leads to the next."""
-    for kind in ("coverage", "sounds", "levels"):
+    for kind in (name for name, query_type in QUERY_TYPES.items() if query_type.joins):
         pages: list[Any] = []
         cursor = None
         while True:
@@ -151,7 +152,7 @@ def _write_http(output: Output, node: Node) -> None:
     port = node.ports["http_port"]
     exchanges = [_exchange(port, method, address) for method, address in _BY_ADDRESS]
     exchanges += [_exchange(port, "POST", "/query", b"{}", {"Content-Type": "text/plain"})]
-    exchanges += [_exchange(port, "POST", "/query", _encoded(name, _QUESTIONS[name]), _JSON) for name in _QUESTIONS]
+    exchanges += [_exchange(port, "POST", "/query", _encoded(name, QUESTIONS[name]), _JSON) for name in QUESTIONS]
     exchanges += [_exchange(port, "POST", "/query", b" " * 70_000, _JSON)]
     exchanges += [_exchange(port, "GET", "/status", headers={"Host": "porch.example"})]
     exchanges += [_exchange(port, "GET", "/status", headers={"Origin": "https://elsewhere.example"})]
@@ -181,7 +182,7 @@ def _exchange(
 def _write_command_line(output: Output, node: Node) -> None:
     """`imhearing query --via local`: JSON for programs, text for people; and the sound itself."""
     span = ("--from", at(0), "--to", at(12))
-    for name, options in _LOCAL.items():
+    for name, options in LOCAL.items():
         times = ("--from", at(0.5), "--to", at(8.5)) if name == "clip" else span
         ended = node.run("query", *times, *options, "--json")
         output.json(f"command-line/{name}.json", _readable(ended.out.encode()))

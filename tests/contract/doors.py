@@ -11,7 +11,7 @@ from ably import AblyRealtime
 from ably.types.message import Message
 from ably.types.tokendetails import TokenDetails
 
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 _TOPIC = "imhearing/porch/{}/query"
@@ -49,7 +49,7 @@ def over_mqtt(client: Client, questions: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _answers(client: Client) -> dict[str, bytes]:
-    return {(each.correlation or b"").decode(): each.payload for each in client.on(_TOPIC.format("response"))}
+    return {(each.correlation or b"").decode(): each.payload for each in client.messages_on(_TOPIC.format("response"))}
 
 
 def over_ably(endpoint: str, token: str, client_id: str, questions: dict[str, bytes]) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from tests.contract.fixed_spool import DAY
 from tests.contract.output import Output
 from tests.contract.redaction import shape, without_moment
 from tests.contract.traffic import Seen
-from tests.support.mqtt import Client
+from tests.support.messaging.mqtt import Client
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Recording:
         identity = f"contract-{len(self._replies)}"
         question = {"id": identity, **fields}
         self._mqtt.publish(f"{_OWN}/request/{verb}", json.dumps(question))
-        heard = self._mqtt.await_on(
+        heard = self._mqtt.wait_for_message(
             f"{_OWN}/response/{verb}", lambda each: f'"{identity}"'.encode() in each.payload, _SECONDS
         )
         answer = json.loads(heard.payload)
@@ -114,7 +114,9 @@ class Recording:
     def _await(self, topic: str, condition: Callable[[dict[str, Any]], Any]) -> None:
         def came() -> bool:
             self._note_files()
-            payloads = [json.loads(each.payload) for each in list(self._mqtt.heard) if each.topic == f"{_OWN}/{topic}"]
+            payloads = [
+                json.loads(each.payload) for each in list(self._mqtt.received) if each.topic == f"{_OWN}/{topic}"
+            ]
             return any(condition(each) for each in payloads)
 
         wait_until(came, f"something fits on {topic}", _SECONDS)
@@ -131,7 +133,7 @@ class Recording:
 
         def came() -> bool:
             self._note_files()
-            published = json.loads(self._mqtt.on(f"{_OWN}/recorder/state")[-1].payload)
+            published = json.loads(self._mqtt.messages_on(f"{_OWN}/recorder/state")[-1].payload)
             noted = json.loads((self._node.spool / "state.json").read_bytes())
             return bool(published["state"] == noted["state"] == state and condition(published))
 
@@ -168,7 +170,7 @@ class Recording:
     def _write_payloads(self) -> None:
         """Each topic's payloads as the paths and types seen in them."""
         by_topic: dict[str, list[Any]] = defaultdict(list)
-        for heard in list(self._mqtt.heard):
+        for heard in list(self._mqtt.received):
             room = heard.topic.removeprefix(f"{_OWN}/")
             if heard.payload and not room.startswith(("request/", "response/", "home")):
                 by_topic[room].append(json.loads(heard.payload))
@@ -192,7 +194,7 @@ def write_topics(output: Output, mqtt: Client, seen: Seen) -> None:
 def write_discovery(output: Output, mqtt: Client, topic: str, name: str) -> None:
     """The newest that Home Assistant would see there."""
     unit = f'"{name}"' if name.startswith("dB") else ""
-    heard = mqtt.await_on(topic, lambda each: each.payload and unit.encode() in each.payload, _SECONDS)
+    heard = mqtt.wait_for_message(topic, lambda each: each.payload and unit.encode() in each.payload, _SECONDS)
     output.json(f"home-assistant/{name}.json", {"topic": topic, "payload": json.loads(heard.payload)})
 
 

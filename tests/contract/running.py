@@ -17,7 +17,7 @@ from typing import Any
 from tests.contract import answers, command, fixed_spool, live, storage, traffic
 from tests.contract.output import Output
 from tests.contract.redaction import shape
-from tests.support.mqtt import connected
+from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
 _ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def _write_other_node(output: Output, node: Node, mqtt: Any, scratch: Path) -> N
     sets = [part for setting in settings for part in ("--set", setting)]
     ended = command.run("unannounce", "--data", str(data), *sets)
     output.text("home-assistant/unannounce.txt", f"exit code {ended.code}\n{ended.out}{ended.err}")
-    mqtt.await_on("home/device/imhearing_back-porch/config", lambda each: not each.payload)
+    mqtt.wait_for_message("home/device/imhearing_back-porch/config", lambda each: not each.payload)
 
 
 def _fill(data: Path) -> None:

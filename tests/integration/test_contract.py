@@ -1,4 +1,4 @@
-"""What others depend on is as tests/contract/expected says; `scripts/contract --help` tells how to update that."""
+"""The public contract equals tests/contract/expected; `scripts/contract --help` says how to update it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 400  # lines of the difference
 
 
 @pytest.mark.slow
-def test_what_others_depend_on_has_not_changed(tmp_path: Path) -> None:
+def test_the_public_contract_has_not_changed(tmp_path: Path) -> None:
     write(tmp_path / "contract")
     now, before = _files(tmp_path / "contract"), _files(_EXPECTED)
     lines = [line for name in sorted(now | before) for line in _difference(name, before.get(name), now.get(name))]

@@ -1,4 +1,4 @@
-"""Who does its work pets the dog, and who is deaf, stuck or cut off does not; what was finished is kept."""
+"""Services that work send keep-alives to systemd; those that hang do not, and lose no finished chunk."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from edge.recorder.capture.blocks import Block, SoundSource, SourceFormat
 from edge.recorder.recorder import Recorder
 from query_service import service as query_service
 from query_service.realtime.link import Link
-from tests.support.chunks import fill_spool
-from tests.support.fake_systemd import FakeSystemd, fake_systemd
-from tests.support.fault_proxy import running_proxy
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import server_in_thread
-from tests.support.recorder_process import running_recorder
-from tests.support.s3 import running_store
-from tests.support.scripted import LOST, RATE, Rig, ScriptedStop
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.fake_systemd import FakeSystemd, fake_systemd
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.recording.rig import LOST, RATE, Rig, ScriptedStop
+from tests.support.spool.chunks import fill_spool
+from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.s3 import running_store
 from tests.support.wait import DEADLINE, wait_until
 
 FAST = Pacing(rescan=0.3, report=0.1, first_retry=0.05, longest_link_retry=0.2, blocked_retry=0.2, stuck=1.0)
@@ -75,7 +75,7 @@ class DeafSource:
         if self._blocks:
             self._blocks -= 1
             block = Block(np.zeros((400, 1), np.int16), self._rig.clock.monotonic())
-            self._rig.clock.pass_time(400 / RATE)
+            self._rig.clock.advance(400 / RATE)
             return block
         self._looks -= 1
         if not self._looks:
@@ -101,7 +101,7 @@ class CountedHeartbeat(Heartbeat):
 
 def run_recorder(rig: Rig, source: SoundSource, stop: threading.Event) -> CountedHeartbeat:
     heartbeat = CountedHeartbeat()
-    Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.heard, stop, heartbeat).run()
+    Recorder(rig.settings, rig.spool, lambda: source, rig.clock, rig.facts, stop, heartbeat).run()
     return heartbeat
 
 

@@ -18,7 +18,7 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, ClockStamp, Hole, HoleCause, OpenHole, SpoolState, Stream, Where
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
-from edge.spool.spool import Spool
+from edge.spool.spool import RecorderLock, Spool
 from edge.spool.state import StateFile, StreamRecords
 
 NODE = "porch"
@@ -110,13 +110,13 @@ def histories(draw: st.DrawFn) -> History:
         tuple(streams),
         tuple(places),
         tuple(draw(st.lists(holes(), max_size=3))),
-        a_state(draw, streams, at, now),
+        spool_states(draw, streams, at, now),
         None if flushed is None else Instant(flushed),
         now,
     )
 
 
-def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Instant) -> SpoolState:
+def spool_states(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Instant) -> SpoolState:
     # `since` long ago: what is alive is told by the file being written
     long_ago = Instant(-60_000_000)
     waiting = tuple(draw(st.lists(holes(), max_size=1)))
@@ -138,7 +138,7 @@ def a_state(draw: st.DrawFn, streams: Sequence[Stream], last_end: int, now: Inst
     return SpoolState(state="stopped", since=long_ago, boot_id=BOOT, ordinal=9, holes=waiting, open_hole=opened)
 
 
-def entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
+def catalog_entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
     """What the catalog knows of a chunk in this place; None if nothing."""
     where = Where(f"{chunk.chunk_id}-00000000", chunk.member, 50, 1, chunk.sha256)
     match place:
@@ -162,7 +162,7 @@ class FakeCatalog:
     def __init__(self, history: History) -> None:
         self.path = Path("/nonexistent/catalog.db")
         self._history = history
-        found = (entry(chunk, place) for chunk, place in history.places)
+        found = (catalog_entry(chunk, place) for chunk, place in history.places)
         self._entries = sorted(
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
@@ -218,6 +218,7 @@ class FakeSpool(Spool):
         self.chunks = _FakeChunks(self.layout, history)
         self.streams = _FakeStreams(self.layout, history)
         self.state = _FakeState(self.layout, history)
+        self.recorder_lock = _HeldLock(self.layout)
 
 
 class _FakeLayout(SpoolLayout):
@@ -246,6 +247,11 @@ class _FakeChunks(SpoolChunks):
         return [PartFile(part, "flac", self._folder / f"{part}.flac.part", 1, history.flushed_at)]
 
 
+class _HeldLock(RecorderLock):
+    def is_held(self) -> bool:
+        return True
+
+
 class _FakeState(StateFile):
     def __init__(self, layout: SpoolLayout, history: History) -> None:
         super().__init__(layout)
@@ -267,19 +273,19 @@ class _FakeStreams(StreamRecords):
         raise SpoolError("no such stream")
 
 
-def account(history: History, moment: int) -> tuple[str, ...]:
+def expected_state(history: History, moment: int) -> tuple[str, ...]:
     """The state at one instant, and its chunk or cause. Slow, and written exactly as the rules are stated."""
     ordinals = {stream.stream_id: stream.ordinal for stream in history.streams}
     best: tuple[tuple[bool, int, int], tuple[str, ...]] | None = None
     for chunk, place in history.places:
         if place != "aside" and chunk.started_at <= moment < chunk.ended_at:
             rank = (not chunk.uncertain, ordinals[chunk.stream_id], chunk.seq)
-            told = {"quiet": "expired", "erased": "expired", "both": "recorded", "stored": "recorded"}.get(
+            shown = {"quiet": "expired", "erased": "expired", "both": "recorded", "stored": "recorded"}.get(
                 place, "pending"
             )
-            cause = (place,) if told == "expired" else ()
+            cause = (place,) if shown == "expired" else ()
             if best is None or rank > best[0]:
-                best = (rank, (told, chunk.chunk_id, *cause))
+                best = (rank, (shown, chunk.chunk_id, *cause))
     state = history.state
     if state.stream_id is not None and state.knot is not None and history.flushed_at is not None:
         stream = next(s for s in history.streams if s.stream_id == state.stream_id)
@@ -298,20 +304,20 @@ def account(history: History, moment: int) -> tuple[str, ...]:
         return best[1]
     if moment >= history.now:
         return ("future",)
-    inside = [hole for hole in _told_holes(history) if hole.from_ <= moment < hole.to]
+    inside = [hole for hole in _reported_holes(history) if hole.from_ <= moment < hole.to]
     if not inside:
         return ("gap", "unknown")
     hole = min(inside, key=lambda hole: (-hole.from_, hole.to, hole.cause))
     return ("paused",) if hole.cause == "paused" else ("gap", hole.cause)
 
 
-def _told_holes(history: History) -> list[Hole]:
-    told = [*history.holes, *history.state.holes]
+def _reported_holes(history: History) -> list[Hole]:
+    reported = [*history.holes, *history.state.holes]
     for chunk, _ in history.places:
-        told += chunk.before
+        reported += chunk.before
     if history.state.open_hole is not None:
-        told.append(Hole(history.state.open_hole.cause, history.state.open_hole.from_, history.now))
+        reported.append(Hole(history.state.open_hole.cause, history.state.open_hole.from_, history.now))
     for stream in history.streams:
         if stream.stream_id == history.state.stream_id:
-            told += stream.before
-    return told
+            reported += stream.before
+    return reported

@@ -1,4 +1,4 @@
-"""The systemd units: what they promise, and that they fit the code and scripts/install."""
+"""The systemd units: their promises, and that they match the code and scripts/install."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name(unit: Path) -> str:
     return unit.stem
 
 
-def test_there_are_four_services() -> None:
+def test_there_are_units_for_four_services() -> None:
     assert [unit.stem.removeprefix("imhearing-") for unit in UNITS] == [
         "archiver",
         "broker",
@@ -102,7 +102,7 @@ def test_only_the_recorder_may_use_sound_cards_and_it_can_read_the_clock() -> No
     assert not lines(recorder, "ProtectClock")
 
 
-def test_the_query_service_has_no_descriptor_beyond_select() -> None:
+def test_the_query_service_is_limited_to_1024_file_descriptors() -> None:
     assert lines(DEPLOY / "imhearing-query-service.service", "LimitNOFILE") == ["1024"]
 
 
@@ -135,6 +135,24 @@ def test_wrong_usage_of_install_exits_with_2(arguments: list[str]) -> None:
     done = subprocess.run([str(ROOT / "scripts" / "install"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Usage" in done.stderr
+
+
+def test_a_spool_on_another_disk_is_used_after_that_is_mounted_and_a_missing_disk_stops_no_service() -> None:
+    functions = re.findall(
+        r"^(?:mount_unit|place_text)\(\) \{.*?^\}$", (ROOT / "scripts/install").read_text(), re.M | re.S
+    )
+    stubs = (
+        "findmnt() { case $4 in /mnt/usb*) echo /mnt/usb-1 ;; *) echo / ;; esac; }\n"
+        "systemd-escape() { [[ $* == '--path --suffix=mount -- /mnt/usb-1' ]] && echo 'mnt-usb\\x2d1.mount'; }\n"
+        "setting() { printf '%s\\n' /mnt/usb-1/spool /srv/logs; }\n"
+    )
+    script = "set -eu\n" + stubs + "\n".join(functions) + "\nplace_text"
+    written = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    kept = [line for line in written.splitlines() if not line.startswith("#")]
+    assert kept == [
+        "[Unit]", "Wants=mnt-usb\\x2d1.mount", "After=mnt-usb\\x2d1.mount",
+        "[Service]", 'ReadWritePaths="-/mnt/usb-1/spool"', 'ReadWritePaths="-/srv/logs"',
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("script", ["install", "uninstall"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from edge.configuration.encoder_limits import check_encodable
+from edge.configuration.loader import expand_user
 from edge.configuration.settings import Recorder
 from edge.core.errors import FileUnencodable, FileUnplayable
 from edge.core.kernel_clock import KernelClock
@@ -57,7 +58,7 @@ def choose_source(settings: Recorder, clock: KernelClock | None = None) -> Sound
         )
     if name == "synthetic":
         return SyntheticSource(settings, clock)
-    return FileSource(Path(name).expanduser(), settings, clock)
+    return FileSource(expand_user(Path(name)), settings, clock)
 
 
 class _Pacer:

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import S3, Secret, Settings
 from edge.core.errors import QueryRefused
-from edge.core.instant import Instant
 from edge.core.values import Encryption
 from edge.embedded import ports
 from query_service import api
@@ -26,13 +25,11 @@ from query_service.queries.clip import ClipAnswer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.values import ErrorAnswer, Gap
 from query_service.sound.fetch import FetchReport
-from tests.support.chunks import RATE, START, audio_bytes, make_chunk, put_chunk
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import server_in_thread
-from tests.support.s3 import RunningStore
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import RATE, at, audio_bytes, make_chunk, put_chunk
+from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE
-
-SECOND = 1_000_000
 
 
 @pytest.fixture
@@ -48,12 +45,8 @@ def settings(node: QueryNode, store: RunningStore) -> Settings:
     return node.with_doors(s3=store.settings)
 
 
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
-
-
 def clip(settings: Settings, start: float, end: float) -> ClipAnswer:
-    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), timeout=DEADLINE)
+    answer = api.query(settings, "local", type="clip", start=at(start), end=at(end), urls=True, timeout=DEADLINE)
     assert isinstance(answer, ClipAnswer)
     return answer
 
@@ -71,7 +64,9 @@ def downloaded(answer: ClipAnswer) -> bytes:
     return data
 
 
-def test_a_clip_is_exact_whether_archived_or_not(node: QueryNode, settings: Settings, store: RunningStore) -> None:
+def test_a_clip_across_archived_and_pending_chunks_is_exact_to_the_sample(
+    node: QueryNode, settings: Settings, store: RunningStore
+) -> None:
     answer = clip(settings, 4.25, 8.5)
     data = downloaded(answer)
     everything = np.concatenate(
@@ -87,11 +82,19 @@ def test_a_clip_is_exact_whether_archived_or_not(node: QueryNode, settings: Sett
     assert told.s3 == f"s3://{told.bucket}/{told.key}"
 
 
-def test_the_same_clip_has_the_same_key(settings: Settings) -> None:
+def test_the_same_range_always_gets_the_same_clip_key(settings: Settings) -> None:
     assert clip(settings, 1, 2).clip.key == clip(settings, 1, 2).clip.key != clip(settings, 1, 2.5).clip.key
 
 
-def test_what_is_missing_is_silent_and_named(settings: Settings) -> None:
+@pytest.mark.parametrize("urls", [False, True])
+def test_a_clip_has_a_link_only_if_the_request_wants_links(settings: Settings, urls: bool) -> None:
+    answer = api.query(settings, "local", type="clip", start=at(1), end=at(2), urls=urls, timeout=DEADLINE)
+    assert isinstance(answer, ClipAnswer)
+    assert (answer.clip.url is not None) == urls
+    assert answer.clip.bytes
+
+
+def test_a_gap_is_silence_in_the_clip_and_listed_in_the_answer(settings: Settings) -> None:
     answer = clip(settings, -2, 1)
     (hole,) = answer.holes
     assert isinstance(hole, Gap)
@@ -100,7 +103,7 @@ def test_what_is_missing_is_silent_and_named(settings: Settings) -> None:
     assert (len(heard), np.abs(heard[: 2 * RATE]).max()) == (3 * RATE, 0)
 
 
-def test_a_remote_client_gets_one_too(node: QueryNode, store: RunningStore) -> None:
+def test_a_remote_client_can_request_a_clip(node: QueryNode, store: RunningStore) -> None:
     with server_in_thread() as server:
         settings = node.with_doors(server, s3=store.settings)
         with running_service(settings):
@@ -109,7 +112,7 @@ def test_a_remote_client_gets_one_too(node: QueryNode, store: RunningStore) -> N
             assert answer.clip.frames == 3 * RATE
 
 
-def test_encrypted_sound_is_refused_with_its_place(node: QueryNode, settings: Settings) -> None:
+def test_a_clip_of_encrypted_sound_on_the_node_is_refused(node: QueryNode, settings: Settings) -> None:
     data = audio_bytes(50)
     plain = make_chunk(10, data)
     put_chunk(node.spool, replace(plain, encryption=Encryption(("age1x",), "0" * 64)), data)
@@ -118,7 +121,9 @@ def test_encrypted_sound_is_refused_with_its_place(node: QueryNode, settings: Se
     assert f"{plain.chunk_id}: still on the node" in str(problem)
 
 
-def test_encrypted_bytes_in_the_store_are_named(node: QueryNode, settings: Settings, store: RunningStore) -> None:
+def test_a_refused_clip_names_the_encrypted_bytes_in_the_store(
+    node: QueryNode, settings: Settings, store: RunningStore
+) -> None:
     data = audio_bytes(50)
     plain = make_chunk(10, data)
     put_chunk(node.spool, replace(plain, encryption=Encryption(("age1x",), "0" * 64)), data)
@@ -128,7 +133,9 @@ def test_encrypted_bytes_in_the_store_are_named(node: QueryNode, settings: Setti
     assert f"{plain.chunk_id}: s3://{store.settings.s3_bucket_name}/{key} bytes " in str(problem)
 
 
-def test_plain_words_for_what_cannot_be(node: QueryNode, settings: Settings, store: RunningStore) -> None:
+def test_an_impossible_clip_is_refused_with_the_reason(
+    node: QueryNode, settings: Settings, store: RunningStore
+) -> None:
     assert refused(settings, -20, -10).code == "bad_request"
     too_long = refused(settings, 0, LONGEST + 1)
     assert (too_long.code, too_long.field) == ("bad_request", "to")
@@ -146,7 +153,9 @@ def test_plain_words_for_what_cannot_be(node: QueryNode, settings: Settings, sto
     assert (no_store.code, "no object store" in str(no_store)) == ("internal", True)
 
 
-def test_another_rate_on_the_way_is_refused_with_its_time(node: QueryNode, settings: Settings) -> None:
+def test_a_clip_across_a_format_change_is_refused_with_the_time_of_the_change(
+    node: QueryNode, settings: Settings
+) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros((RATE, 2), np.int16), RATE, format="FLAC")
     stereo = make_chunk(0, file.getvalue(), stream_id="20260303T220020Z-bbbb", start=at(10))
@@ -155,13 +164,13 @@ def test_another_rate_on_the_way_is_refused_with_its_time(node: QueryNode, setti
     assert (problem.code, str(at(10)) in str(problem)) == ("bad_request", True)
 
 
-def test_a_store_that_does_not_answer_is_told(node: QueryNode, store: RunningStore) -> None:
+def test_a_clip_request_reports_a_store_that_does_not_respond(node: QueryNode, store: RunningStore) -> None:
     nowhere = replace(store.settings, endpoint_url=f"http://127.0.0.1:{ports.choose(None)}")
     problem = refused(node.with_doors(s3=nowhere), 2, 5)
     assert "the object store does not answer" in str(problem)
 
 
-def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Settings) -> None:
+def test_too_many_clips_at_once_are_refused_as_busy_while_other_queries_are_answered(settings: Settings) -> None:
     async def run() -> list[Answer]:
         async with api.connect(settings, "local") as door:
             asked = [Request(id=new_id(), type="clip", from_=at(0), to=at(5)) for _ in range(8)]
@@ -174,7 +183,7 @@ def test_many_at_once_are_told_busy_and_the_node_still_answers(settings: Setting
     assert {answer.error.code for answer in answers if isinstance(answer, ErrorAnswer)} == {"busy"}
 
 
-def test_memory_does_not_grow_with_the_clip(settings: Settings, tmp_path: Path, store: RunningStore) -> None:
+def test_storing_a_large_clip_uses_bounded_memory(settings: Settings, tmp_path: Path, store: RunningStore) -> None:
     path = tmp_path / "clip.flac"
     data = np.random.default_rng(1).bytes(24_000_000)
     path.write_bytes(data)
@@ -184,7 +193,7 @@ def test_memory_does_not_grow_with_the_clip(settings: Settings, tmp_path: Path, 
     maker = ClipMaker(settings, lambda: pytest.fail("no door is needed"))
     tracemalloc.start()
     try:
-        told = maker._store(report)
+        told = maker._store(report, with_url=True)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -193,7 +202,7 @@ def test_memory_does_not_grow_with_the_clip(settings: Settings, tmp_path: Path, 
     assert peak < 12_000_000  # half of the clip; most of it is what boto3 loads
 
 
-def test_a_clip_of_too_many_bytes_is_refused_before_it_is_made(
+def test_a_clip_that_would_be_too_large_is_refused_before_it_is_made(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clips, "MOST_BYTES", 3 * 3 * RATE)  # three seconds
@@ -203,5 +212,5 @@ def test_a_clip_of_too_many_bytes_is_refused_before_it_is_made(
     assert "ask for at most 3 s at a time, or fetch the range" in str(problem)
 
 
-def test_ten_minutes_of_the_usual_sound_are_allowed() -> None:
+def test_ten_minutes_of_48_khz_24_bit_stereo_fit_into_a_clip() -> None:
     assert clips.MOST_BYTES >= 600 * 48_000 * 2 * 3

@@ -19,9 +19,9 @@ from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Answer, QueryName, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.status import StatusAnswer
-from tests.support.chunks import START
-from tests.support.query_node import QueryNode
-from tests.support.rights import folder_of_an_ordinary_user, not_as_root
+from tests.support.nodes.query_node import QueryNode
+from tests.support.privileges import folder_of_an_ordinary_user, without_root_privileges
+from tests.support.spool.chunks import START
 
 SECOND = 1_000_000
 
@@ -29,7 +29,7 @@ SECOND = 1_000_000
 @pytest.fixture
 def node() -> Iterator[QueryNode]:
     """Chunk 0 is in the store, 1 and 2 wait, 3 and 4 are in the spool alone."""
-    with folder_of_an_ordinary_user() as folder, not_as_root():
+    with folder_of_an_ordinary_user() as folder, without_root_privileges():
         node = QueryNode(folder)
         ids = sorted(node.audio)
         with contextlib.closing(Catalog(node.settings.catalog.db_path)) as catalog:

@@ -1,4 +1,4 @@
-"""The catalog from bucket and spool alone equals the one that was lost; what differs from the store is told."""
+"""A catalog rebuilt from store and spool equals the lost one; verify reports what differs from the store."""
 
 from __future__ import annotations
 
@@ -28,19 +28,13 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import DiscardedChunk, Hole, SoundSpan
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
-from tests.support.archiver import make_cleanup, make_deletions
-from tests.support.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.s3 import RunningStore, running_store
+from tests.support.archiver.parts import make_cleanup, make_deletions
+from tests.support.spool.chunks import START, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.support.store.s3 import RunningStore
 
 PREFIX, NODE = "imhearing/", "porch"
 STREAMS = ("20260303T220000Z-abcd", "20260303T221000Z-efgh")
 HOUR = 3_600_000_000
-
-
-@pytest.fixture
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
-        yield running
 
 
 @pytest.fixture
@@ -86,14 +80,14 @@ def catalog(tmp_path: Path, spool: Spool, store: RunningStore) -> Iterator[Catal
 
 def _again(tmp_path: Path, spool: Spool, store: RunningStore) -> tuple[Catalog, Rebuilt]:
     catalog = Catalog(tmp_path / "rebuilt.db")
-    return catalog, rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    return catalog, rebuild(S3Store(store.settings), PREFIX, spool, catalog, Instant(9))
 
 
 def _rows(catalog: Catalog) -> list[CatalogChunk]:
     return catalog.chunks_between(FIRST, LAST, 10_000)
 
 
-def test_a_rebuilt_catalog_equals_the_lost_one(
+def test_a_catalog_rebuilt_from_store_and_spool_equals_the_lost_one(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     again, found = _again(tmp_path, spool, store)
@@ -119,11 +113,13 @@ def test_a_rebuilt_catalog_equals_the_lost_one(
 
 def test_rebuilding_twice_changes_nothing(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     before = _rows(catalog)
-    rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    rebuild(S3Store(store.settings), PREFIX, spool, catalog, Instant(9))
     assert _rows(catalog) == before
 
 
-def test_corrections_in_the_store_count(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
+def test_a_rebuild_applies_the_clock_corrections_in_the_store(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
     for stream_id in STREAMS:
         spool.streams.remove(stream_id)
     corrected = make_stream(STREAMS[0], ordinal=0, shift=7, knots=((0, Instant(START + 7)), (96_000, LAST)))
@@ -136,7 +132,7 @@ def test_corrections_in_the_store_count(tmp_path: Path, spool: Spool, store: Run
     again.close()
 
 
-def test_a_clock_set_by_hand_after_all_was_archived_counts(
+def test_a_rebuild_applies_a_clock_set_by_hand_after_the_last_archive(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     """The correction is no more certain than what the archive tells, and its stream had ended by then: it is later."""
@@ -174,7 +170,7 @@ def _forged(replaces: str, node: str = NODE) -> ArchivePlan:
     return make_plan([chunk], {stream.stream_id: stream}, Destination("", PREFIX, node), replaces=replaces)
 
 
-def test_what_lies_elsewhere_replaces_nothing(
+def test_an_archive_outside_the_archive_folder_replaces_no_other(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     """The query service's key may write clips, and no archives."""
@@ -187,7 +183,7 @@ def test_what_lies_elsewhere_replaces_nothing(
     again.close()
 
 
-def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
+def test_an_archive_is_not_replaced_by_one_that_lacks_some_of_its_chunks(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     for archive_id in catalog.archive_records.uploaded_ids():
@@ -199,7 +195,7 @@ def test_an_archive_whose_chunks_are_not_all_told_again_is_not_replaced(
     again.close()
 
 
-def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
+def test_a_chunk_listed_as_erased_is_kept_if_its_sound_differs(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     mine, *others = catalog.queue.waiting(99)
@@ -215,7 +211,9 @@ def test_what_is_told_as_given_up_stays_here_if_it_is_other_sound(
     again.close()
 
 
-def test_another_nodes_archive_is_not_ours(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
+def test_a_rebuild_rejects_an_archive_of_another_node(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
     plan = _forged(catalog.archive_records.uploaded_ids()[0], node="shed")
     _planted(store, plan, plan.key.replace("/shed/", f"/{NODE}/"))
     again, found = _again(tmp_path, spool, store)
@@ -224,7 +222,60 @@ def test_another_nodes_archive_is_not_ours(tmp_path: Path, spool: Spool, store: 
     again.close()
 
 
-def test_what_is_no_archive_is_told_and_left(
+# renamed
+
+
+def _uploaded(store: RunningStore, catalog: Catalog, plan: ArchivePlan, spool: Spool) -> None:
+    """Uploads the archive and commits it, as the archiver does."""
+    uploader = Uploader(S3Store(store.settings), lambda name: (spool.path / name).open("rb"), threading.Event())
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+    catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+    make_deletions(spool, catalog).remove_chunks(member.chunk.chunk_id for member in plan.members)
+
+
+def test_chunks_recorded_under_a_former_name_come_back_from_the_nodes_own_archives(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    """They waited in the spool when the node was renamed. It need not know the name: it uploaded them itself."""
+    destination = Destination(store.settings.s3_bucket_name, PREFIX, "garden")
+    last = catalog.queue.waiting(99)
+    _uploaded(store, catalog, make_plan(last, catalog.streams(STREAMS), destination), spool)
+    renamed = Spool(spool.path, "garden")
+    for stream_id in STREAMS:
+        spool.streams.remove(stream_id)
+    again, found = _again(tmp_path, renamed, store)
+    assert found == Rebuilt(1, len(last), 0, ())
+    assert [row.chunk for row in _rows(again)] == [row.chunk for row in _rows(catalog)][-len(last) :]
+    again.close()
+
+
+def test_a_renamed_node_takes_back_what_it_uploaded_under_its_former_name(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty chunks are archived as `porch`, two as `garden`, and two of `porch` wait in the spool."""
+    moved = make_plan(
+        catalog.queue.waiting(2), catalog.streams(STREAMS), Destination(store.settings.s3_bucket_name, PREFIX, "garden")
+    )
+    _uploaded(store, catalog, moved, spool)
+    renamed = Spool(spool.path, "garden", [NODE])
+    again, found = _again(tmp_path, renamed, store)
+    assert found == Rebuilt(5, 22, 2, ())
+    assert _rows(again) == _rows(catalog)
+    assert again.streams(STREAMS) == catalog.streams(STREAMS)
+    assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST) != []
+    assert _findings(renamed, store, again, deep=True) == []
+    assert "move it out" not in caplog.text
+    again.close()
+
+
+def test_verify_finds_the_archives_of_a_former_name_without_being_told(
+    spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    findings = _findings(Spool(spool.path, "garden"), store, catalog)
+    assert [line for line in findings if "missing" in line] == []
+
+
+def test_a_rebuild_reports_foreign_objects_and_leaves_them(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     first = next((store.folder / PREFIX / NODE).rglob("*.zip"))
@@ -259,7 +310,7 @@ def _telling_nothing() -> tuple[str, bytes]:
     return f"{archive_id}.zip", bytes(_zipped(manifest=wire.encode(manifest)))
 
 
-def test_nothing_hostile_in_the_bucket_ends_a_rebuild(
+def test_hostile_objects_in_the_bucket_do_not_end_a_rebuild(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
     _put(store, "encrypted.zip", _encrypted())
@@ -291,7 +342,7 @@ class _OneObject:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2_000), st.integers(1, 255)), min_size=1, max_size=4))
-def test_an_archive_with_any_bytes_wrong_is_a_manifest_or_a_fault(flips: list[tuple[int, int]]) -> None:
+def test_an_archive_with_wrong_bytes_gives_a_manifest_or_a_wire_error(flips: list[tuple[int, int]]) -> None:
     plan = make_plan([make_chunk(0, b"x")], {STREAMS[0]: make_stream()}, Destination("bucket", PREFIX, NODE))
     data = bytearray(b"".join(plan.bundle.stream(lambda _: io.BytesIO(b"x"))))
     for place, change in flips:
@@ -307,14 +358,14 @@ def _put(store: RunningStore, name: str, data: bytes) -> None:
 
 
 def _findings(spool: Spool, store: RunningStore, catalog: Catalog, *, deep: bool = False) -> list[str]:
-    return list(verify(S3Store(store.settings), PREFIX, NODE, spool, catalog, deep=deep))
+    return list(verify(S3Store(store.settings), PREFIX, spool, catalog, deep=deep))
 
 
-def test_nothing_is_told_while_all_is_well(spool: Spool, store: RunningStore, catalog: Catalog) -> None:
+def test_verify_finds_nothing_on_an_intact_node(spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     assert _findings(spool, store, catalog, deep=True) == []
 
 
-def test_what_differs_is_told(spool: Spool, store: RunningStore, catalog: Catalog) -> None:
+def test_verify_reports_every_kind_of_difference(spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     folder = store.folder / PREFIX / NODE
     gone, short, changed, *_ = sorted(folder.rglob("*.zip"))
     data = bytearray(changed.read_bytes())

@@ -36,14 +36,13 @@ from query_service.queries.protocol import Answer, Request
 from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Link
 from query_service.realtime.tokens import node_token
-from tests.integration.doors.test_ably import RawClient, body, raw_client
-from tests.support.broker import running_broker
-from tests.support.chunks import BOOT, RATE, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import in_loop, now, running_server, server_in_thread
+from tests.support.messaging.ably_door import RawClient, raw_client, request_body
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import in_loop, now, running_server, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import BOOT, RATE, SECOND, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 from tests.support.wait import DEADLINE
 
-SECOND = 1_000_000
 VIAS: tuple[Via, ...] = get_args(Via)
 EVENT = SoundHeard(
     at=Instant(5 * SECOND), node="porch", event="started", sound_id=f"{STREAM}-s5", lafmax=-20.0, laeq=-25.0,
@@ -62,8 +61,8 @@ class Porch(NamedTuple):
 
     def records(self, state: str = "recording") -> None:
         until = UNTIL if state == "paused" else None
-        told = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
-        self.spool.state.write(told)
+        recorder_state = SpoolState(state=state, since=now(), until=until, boot_id=BOOT, ordinal=1)  # type: ignore[arg-type]
+        self.spool.state.write(recorder_state)
 
     def finishes_chunk(self, number: int, sounds: tuple[SoundSpan, ...] = (), gap: int = 0) -> Instant:
         """A chunk of one second that ends now, after a hole of `gap` µs; when it begins."""
@@ -92,7 +91,7 @@ def porch(tmp_path: Path, events: Any) -> Iterator[Porch]:
         settings = replace(doors, http=Http(port=ports.choose(None)), ably=replace(doors.ably, events=events))
         node = Porch(settings, made.spool, mqtt, server)
         node.records()
-        with running_service(settings):
+        with made.spool.recorder_lock.hold(), running_service(settings):
             for via in VIAS:
                 api.query(settings, via, type="status")
             yield node
@@ -112,7 +111,7 @@ async def first(heard: AsyncIterator[NodeEvent], kind: Any, count: int) -> list[
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
 @pytest.mark.parametrize("via", VIAS)
-def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> None:
+def test_watch_reports_new_gaps_and_sounds_through_every_door(porch: Porch, via: Via) -> None:
     async def run() -> None:
         porch.finishes_chunk(0)
         async with api.connect(porch.settings, via) as door:
@@ -136,7 +135,7 @@ def test_what_is_new_is_found_out_through_every_door(porch: Porch, via: Via) -> 
 
 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
-def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
+def test_watch_over_ably_receives_events_without_polling(porch: Porch) -> None:
     async def run() -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
@@ -152,7 +151,7 @@ def test_over_ably_the_node_tells_by_itself(porch: Porch) -> None:
 
 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
-def test_a_lost_line_ends_the_watch_with_a_reason(porch: Porch) -> None:
+def test_a_lost_connection_ends_the_watch_with_its_reason(porch: Porch) -> None:
     async def run() -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
@@ -191,7 +190,9 @@ def run(porch: Porch, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_status_works_through_every_door(
+    porch: Porch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for via, name in (("ably", "porch"), ("mqtt", "porch"), ("http", "porch"), ("http", None), ("ably", "all")):
         node = ("--node", name) if name else ()
@@ -201,9 +202,9 @@ def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factor
         assert "node      porch" in done.stdout
         assert ("recorder      OFFLINE" in done.stdout) == (via == "mqtt")  # of services a broker alone knows
     porch.records("paused")
-    told = run(porch, elsewhere, "status", "--via", "http", "--json")
-    assert told.returncode == 1
-    assert json.loads(told.stdout)["recording"] is False
+    done = run(porch, elsewhere, "status", "--via", "http", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["recording"] is False
     assert run(porch, elsewhere, "status", "--via", "ably", "--node", "all").returncode == 1
     wrong = run(porch, elsewhere, "status", "--via", "http", "--node", "all")
     assert (wrong.returncode, "only Ably reaches every node" in wrong.stderr) == (2, True)
@@ -216,7 +217,7 @@ def test_status_through_every_door(porch: Porch, tmp_path: Path, tmp_path_factor
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
 @pytest.mark.parametrize("via", VIAS)
-def test_the_watch_command_shows_the_state_and_ends_at_ctrl_c(
+def test_the_watch_command_shows_the_state_and_stops_on_ctrl_c(
     porch: Porch, via: Via, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path if via == "local" else tmp_path_factory.mktemp("elsewhere")
@@ -242,7 +243,7 @@ def test_the_watch_command_shows_the_state_and_ends_at_ctrl_c(
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_watching_nobody_fails_at_once(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_watching_an_unknown_node_fails_at_once(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for via in ("ably", "http", "mqtt"):
         words = ("watch", "--via", via, "--timeout", "1", "--node", "attic" if via != "mqtt" else "a/#")
@@ -253,7 +254,9 @@ def test_watching_nobody_fails_at_once(porch: Porch, tmp_path_factory: pytest.Te
 
 
 @pytest.mark.parametrize("events", ["no"], indirect=True)
-def test_a_name_that_the_broker_never_heard_is_told(porch: Porch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_watching_a_node_unknown_to_the_broker_prints_a_hint(
+    porch: Porch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     words = command(porch, tmp_path_factory.mktemp("elsewhere"), "watch", "--node", "attic")
     with subprocess.Popen(
         words, env=environment(porch), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -262,13 +265,13 @@ def test_a_name_that_the_broker_never_heard_is_told(porch: Porch, tmp_path_facto
         deadline.start()
         try:
             assert watching.stderr is not None
-            said = [watching.stderr.readline() for _ in range(2)]
+            lines = [watching.stderr.readline() for _ in range(2)]
         finally:
             deadline.cancel()
             watching.send_signal(2)
         assert watching.wait(DEADLINE) == 130
-    assert said[0] == "watching attic; Ctrl-C ends\n"
-    assert "the broker has nothing from attic; is it running, and is the name right?" in said[1]
+    assert lines[0] == "watching attic; Ctrl-C ends\n"
+    assert "the broker has nothing from attic; is it running, and is the name right?" in lines[1]
 
 
 class Namesakes:
@@ -310,7 +313,7 @@ async def namesakes() -> AsyncIterator[tuple[Namesakes, RawClient]]:
 
 
 async def answered(ann: RawClient, number: int) -> str:
-    await ann.send(body(f"question-{number}"))
+    await ann.send(request_body(f"question-{number}"))
     answer = (await ann.until(number))[-1]
     assert isinstance(answer, ErrorAnswer)
     return answer.error.message
@@ -323,7 +326,7 @@ async def opened(door: AblyDoor, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_the_second_node_of_a_name_stays_off_until_the_first_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_node_with_the_same_name_stays_off_until_the_first_leaves(caplog: pytest.LogCaptureFixture) -> None:
     @in_loop
     async def run() -> None:
         async with namesakes() as (made, ann):
@@ -344,7 +347,7 @@ def test_the_second_node_of_a_name_stays_off_until_the_first_is_gone(caplog: pyt
 
 
 @in_loop
-async def test_of_two_that_come_at_once_one_gets_the_name() -> None:
+async def test_of_two_nodes_that_start_at_once_one_gets_the_name() -> None:
     async with namesakes() as (made, ann):
         doors = [made.start(name) for name in ("one", "two")]
         waiting = [asyncio.create_task(opened(door, 20)) for door in doors]
@@ -355,7 +358,7 @@ async def test_of_two_that_come_at_once_one_gets_the_name() -> None:
 
 
 @in_loop
-async def test_a_node_that_comes_back_is_no_namesake_of_its_own_lingering_connection() -> None:
+async def test_a_restarted_node_is_not_blocked_by_its_own_lingering_connection() -> None:
     async with namesakes() as (made, _ann):
         assert await opened(made.start("one"))
         lingering = made._running.pop("one")

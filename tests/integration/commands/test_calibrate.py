@@ -17,19 +17,13 @@ from edge.configuration import calibration_file
 from edge.core.errors import CalibrationError
 from edge.core.instant import Instant
 from edge.recorder.capture import gain
-from tests.support.microphone import VirtualMicrophone, virtual_microphone
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import VirtualMicrophone
+from tests.support.recording.recorder_process import running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
 MADE = calibration_file.Calibration(
     device="USB Audio (hw:1,0)", at=Instant(0), method="calibrator", offset_db=114.2, uncertainty_db=0.5
 )
-
-
-@pytest.fixture(scope="module")
-def room() -> Iterator[VirtualMicrophone]:
-    with virtual_microphone() as microphone:
-        yield microphone
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def imhearing(room: VirtualMicrophone, *words: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
-def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp_path: Path) -> None:
+def test_levels_are_in_dba_after_a_calibration(tone: VirtualMicrophone, tmp_path: Path) -> None:
     data = tmp_path / "data"
     done = imhearing(tone, "calibrate", "--data", str(data), "--seconds", "4", "--json", "--set",
                      "recorder.source=microphone")  # fmt: skip
@@ -62,7 +56,7 @@ def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp
     assert kept["offset_db"] == pytest.approx(120, abs=0.2)
     options = ("recorder.source=microphone", "recorder.record_period=2", "mqtt.host=127.0.0.1", "mqtt.port=1")
     with running_recorder(data, *options, environment=tone.environment) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         wait_until(lambda: len(recorder.spool.chunks.finished()) >= 2, "two chunks")
         manifest = recorder.spool.chunks.manifest(sorted(recorder.spool.chunks.finished())[1])
         assert recorder.end() == 0
@@ -72,7 +66,7 @@ def test_the_recorder_tells_dba_after_a_calibration(tone: VirtualMicrophone, tmp
     assert recorder.spool.streams.read(manifest.stream_id).calibration_db == kept["offset_db"]
 
 
-def test_without_the_tone_nothing_is_kept(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_a_calibration_without_the_tone_saves_nothing(room: VirtualMicrophone, tmp_path: Path) -> None:
     done = imhearing(
         room, "calibrate", "--data", str(tmp_path), "--seconds", "1", "--set", "recorder.source=microphone"
     )
@@ -83,7 +77,7 @@ def test_without_the_tone_nothing_is_kept(room: VirtualMicrophone, tmp_path: Pat
     assert (done.returncode, "no microphone to calibrate" in done.stderr) == (2, True)
 
 
-def test_the_gain_is_shown_and_set(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_the_input_gain_is_shown_and_can_be_set(room: VirtualMicrophone, tmp_path: Path) -> None:
     done = imhearing(room, "devices", "--data", str(tmp_path))
     assert "gain 100 %\n" in done.stdout
     imhearing(room, "calibrate", "--data", str(tmp_path), "--gain", "50", "--seconds", "1", "--set",
@@ -92,8 +86,8 @@ def test_the_gain_is_shown_and_set(room: VirtualMicrophone, tmp_path: Path) -> N
     room.run("pactl", "set-source-volume", "room.monitor", "100%")
 
 
-def test_the_gain_of_a_usb_card() -> None:
-    told = """\
+def test_the_capture_gain_of_a_usb_card_is_parsed() -> None:
+    output = """\
 Simple mixer control 'Speaker',0
   Capabilities: pvolume pswitch
   Front Left: Playback 20 [54%] [-17.00dB] [on]
@@ -102,21 +96,21 @@ Simple mixer control 'Mic',0
   Limits: Playback 0 - 32 Capture 0 - 35
   Mono: Playback 16 [50%] [-8.00dB] [off] Capture 25 [71%] [13.00dB] [off]
 """
-    found = gain.preferred(list(gain.controls(told)))
+    found = gain.preferred(list(gain.controls(output)))
     assert found == gain.Gain("'Mic',0", 71, 13.0, False)
     assert str(found) == "gain 71 % (+13.0 dB), switched off"
     assert list(gain.controls("")) == []
     assert gain.read_gain("no card at all") is None
 
 
-def test_a_card_is_known_again_whatever_its_number(tmp_path: Path) -> None:
+def test_a_calibration_follows_its_card_to_another_number(tmp_path: Path) -> None:
     calibration_file.save(tmp_path, MADE)
     assert calibration_file.offset_for(tmp_path, "USB Audio (hw:1,0)") == 114.2
     assert calibration_file.offset_for(tmp_path, "USB Audio (hw:3,0)") == 114.2
     assert calibration_file.offset_for(tmp_path, "Other Audio (hw:1,0)") is None
 
 
-def test_each_microphone_keeps_its_own(tmp_path: Path) -> None:
+def test_each_microphone_keeps_its_own_calibration(tmp_path: Path) -> None:
     other = calibration_file.Calibration(
         device="USB Audio (hw:2,0)", at=Instant(1), method="known_level", offset_db=90.0, uncertainty_db=1.5
     )

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,22 +26,30 @@ from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.protocol import Request
-from tests.integration.archiver.test_keeping import archiving, erase, rows, settings, store, wait_stored
-from tests.support.chunks import START, fill_spool, make_chunk
-from tests.support.s3 import RunningStore
+from tests.support.archiver.running import erase, rows_by_number, running_archiver, settings_without_broker, wait_stored
+from tests.support.spool.chunks import START, fill_spool, make_chunk
+from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE
 
-__all__ = ["settings", "store"]  # fixtures
-
-
 KEY = ("local0123456789abcd", "s" * 40)
+
+
+@pytest.fixture
+def store() -> Iterator[RunningStore]:
+    with running_store() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store: RunningStore) -> Settings:
+    return settings_without_broker(tmp_path, store.settings)
 
 
 @pytest.fixture
 def archived(tmp_path: Path, settings: Settings, store: RunningStore) -> Settings:
     """Nine chunks in the store, one of them erased, and three in the spool alone."""
     fill_spool(settings.recorder.record_path, 9)
-    with archiving(settings):
+    with running_archiver(settings):
         wait_stored(settings, 9)
         erase(settings, 4, 5)
     fill_spool(settings.recorder.record_path, 3, first=9)
@@ -79,13 +88,13 @@ def test_a_rebuilt_catalog_gives_the_same_answers(tmp_path: Path, archived: Sett
     with contextlib.closing(Catalog(archived.catalog.db_path)) as catalog:
         spool = Spool(archived.recorder.record_path, "porch")
         catalog.registration.add_chunks(spool.chunks.manifest(chunk_id) for chunk_id in sorted(spool.chunks.finished()))
-    before, expected = rows(archived), answers(archived)
+    before, expected = rows_by_number(archived), answers(archived)
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
     archived.catalog.db_path.unlink()
     done = imhearing(tmp_path, "catalog", "rebuild")
     assert done.returncode == 0, done.stderr
     assert "8 chunks in 3 archives, 3 in the spool" in done.stderr
-    assert rows(archived) == before
+    assert rows_by_number(archived) == before
     assert answers(archived) == expected
     assert len(set(expected)) > 90
     assert imhearing(tmp_path, "catalog", "verify", "--deep").returncode == 0
@@ -96,29 +105,29 @@ def test_a_damaged_catalog_is_replaced_with_its_journal(tmp_path: Path, archived
     path.write_bytes(b"not a database" * 1_000)
     path.with_name("catalog.db-journal").write_bytes(b"nor a journal")
     assert imhearing(tmp_path, "catalog", "rebuild").returncode == 0
-    assert len(rows(archived)) == 12
+    assert len(rows_by_number(archived)) == 12
     assert path.with_name("catalog.db.old").read_bytes().startswith(b"not a database")
     assert not path.with_name("catalog.db-journal").exists()
     assert not list(tmp_path.glob("*.rebuilding*"))
 
 
 def test_rebuild_is_refused_while_the_archiver_is_running(tmp_path: Path, archived: Settings) -> None:
-    with archiving(archived):
+    with running_archiver(archived):
         wait_stored(archived, 11)
         done = imhearing(tmp_path, "catalog", "rebuild")
     assert done.returncode == 1
     assert "stop it" in done.stderr
-    assert len(rows(archived)) == 12
+    assert len(rows_by_number(archived)) == 12
 
 
 def test_a_rebuild_without_the_store_leaves_the_catalog_unchanged(
     tmp_path: Path, archived: Settings, store: RunningStore
 ) -> None:
-    before = rows(archived)
+    before = rows_by_number(archived)
     done = imhearing(tmp_path, "catalog", "rebuild", "--set", "s3.endpoint_url=http://127.0.0.1:1")
     assert done.returncode == 1
     assert "is unchanged" in done.stderr
-    assert rows(archived) == before
+    assert rows_by_number(archived) == before
 
 
 def test_a_key_unknown_to_the_store_is_reported(tmp_path: Path, archived: Settings) -> None:
@@ -129,7 +138,7 @@ def test_a_key_unknown_to_the_store_is_reported(tmp_path: Path, archived: Settin
     assert "Traceback" not in done.stderr
 
 
-def test_the_local_store_is_served_while_up_is_stopped(tmp_path: Path) -> None:
+def test_rebuild_starts_the_local_store_while_up_is_stopped(tmp_path: Path) -> None:
     fill_spool(tmp_path / "spool", 3)
     port = ports.choose(None)
     (tmp_path / "up.json").write_bytes(wire.encode(UpState(store_port=port, store_key_id=KEY[0], store_secret=KEY[1])))
@@ -183,7 +192,7 @@ def test_chunks_not_archived_yet_affect_no_archive(tmp_path: Path, settings: Set
     assert re.fullmatch("2 chunks with sound from .* to .*; not archived yet:", done.stderr.splitlines()[0])
 
 
-def test_a_held_range_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
+def test_a_range_on_hold_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
     span = ("--from", str(START), "--to", str(Instant(START + 1_000_000)))
     assert "2026-03-03" in imhearing(tmp_path, "hold", *span, "--utc").stdout
     refused = imhearing(tmp_path, "forget", *span, "--yes")
@@ -192,9 +201,9 @@ def test_a_held_range_cannot_be_forgotten(tmp_path: Path, archived: Settings) ->
     assert imhearing(tmp_path, "forget", *span).returncode == 2  # nobody to ask
     waiting = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "0.3")
     assert (waiting.returncode, "not done yet" in waiting.stderr) == (1, True)
-    with archiving(archived):
+    with running_archiver(archived):
         again = imhearing(tmp_path, "forget", *span, "--yes", "--timeout", "20")
     assert again.returncode == 0, again.stderr
     assert "erased: 1 chunk\n" in again.stderr
-    assert rows(archived)[0].gone == "erased"
+    assert rows_by_number(archived)[0].gone == "erased"
     assert imhearing(tmp_path, "forget", "--from", str(START), "--to", str(LAST), "--yes").returncode == 2

@@ -1,4 +1,4 @@
-"""A folder that is not there, named by mistake: refused in plain words, and not made."""
+"""A missing data folder is refused with a clear message, and not created."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_doctor_reports_a_missing_node(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_a_failed_rebuild_does_not_call_a_missing_catalog_unchanged(tmp_path: Path) -> None:
+def test_a_failed_rebuild_without_a_catalog_does_not_claim_it_is_unchanged(tmp_path: Path) -> None:
     done = imhearing(tmp_path, "catalog", "rebuild", "--data", str(tmp_path / "nope"))
     assert done.returncode == 1
     assert "no spool found" in done.stderr

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
-import time
 from collections.abc import Iterator
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 
 from commands.up.plan import load_state
 from edge.embedded import ports
-from tests.support.node import ROLES, RunningNode, running_node
+from tests.support.messaging.odd_brokers import make_certificate, make_plain_ca, tls_broker
+from tests.support.nodes.running_node import ROLES, RunningNode, running_node
+from tests.support.terminal import Terminal, plain
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -91,7 +87,7 @@ def test_leftovers_of_killed_processes_are_removed_at_the_start(node: RunningNod
     assert [name for name in LEFTOVERS if (node.data / name).exists()] == []
 
 
-def test_all_processes_run(node: RunningNode) -> None:
+def test_up_runs_all_processes(node: RunningNode) -> None:
     wait_until(lambda: set(node.processes()) == set(ROLES), "all processes run")
 
 
@@ -213,13 +209,20 @@ def test_kill_9_leaves_no_process_behind_and_the_next_start_continues(tmp_path: 
         node.process.kill()
         node.process.wait()
         wait_until(lambda: not processes_on(tmp_path), "nothing is left")
-    with running_node(data, *FAST) as again:
+        status = node.run("status")
+        assert status.returncode == 1
+        assert "recorder  not running (last: recording)" in status.stdout
+    with running_node(data, *FAST[:2]) as again:
+        wait_until(
+            lambda: "no longer set: recorder.record_period=1, thresholds.records_count=2\n" in output_of(data),
+            "says so",
+        )
         wait_until(lambda: set(again.processes()) == set(ROLES), "all processes run")
         assert load_state(data).store_secret == state.store_secret
         wait_until(lambda: again.run("status").returncode == 0, "it records again")
 
 
-def test_for_stops_the_node_after_that_time(tmp_path: Path) -> None:
+def test_up_with_for_stops_after_that_time(tmp_path: Path) -> None:
     done = subprocess.run(
         command(fresh(tmp_path), "--for", "4"), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
@@ -238,6 +241,18 @@ def test_a_setting_that_a_service_rejects_stops_the_node(tmp_path: Path) -> None
     assert processes_on(tmp_path) == []
 
 
+def test_a_broker_that_expects_tls_is_named_on_the_screen(tmp_path: Path) -> None:
+    make_plain_ca(tmp_path)
+    make_certificate(tmp_path, "localhost", "DNS:localhost")
+    with tls_broker(tmp_path) as port:
+        broker = ("mqtt.host=localhost", f"mqtt.port={port}")
+        with running_node(fresh(tmp_path), *FAST, *broker) as node:
+            wait_until(lambda: "recorder: the MQTT broker at localhost" in output_of(node.data), "it says so")
+            assert f"! recorder: the MQTT broker at localhost:{port} expects TLS: set [mqtt] tls = on" in output_of(
+                node.data
+            )
+
+
 def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
     with subprocess.Popen(command(fresh(tmp_path)), stderr=subprocess.PIPE, text=True) as up:
         assert up.stderr is not None
@@ -250,42 +265,62 @@ def test_a_signal_during_startup_stops_the_node(tmp_path: Path) -> None:
     assert processes_on(tmp_path) == []
 
 
-def test_a_terminal_shows_the_screen(tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("COLUMNS", None)
-    environment.pop("LINES", None)
-    up = subprocess.Popen(
-        command(fresh(tmp_path)), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment
-    )
-    os.close(theirs)
-    seen = _read_until(
-        ours, ("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal")
-    )
-    up.send_signal(signal.SIGINT)
-    seen += _read_until(ours, None)
-    os.close(ours)
-    assert up.wait(DEADLINE) == 0
+@pytest.mark.parametrize(("rows", "columns"), [(24, 80), (40, 132), (30, 60)])
+def test_the_screen_fills_a_terminal_of_any_size(tmp_path: Path, rows: int, columns: int) -> None:
+    up = Terminal(command(fresh(tmp_path)), rows, columns, apart=True)
+    try:
+        up.read_until("Im Hearing", "recording from synthetic", "NOT A MICROPHONE", "dBFS", "in a second terminal")
+        up.process.send_signal(signal.SIGINT)
+        seen = up.read_until()
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()
     assert "\x1b[?1049h" in seen  # a screen of its own,
     assert "\x1b[?1049l" in seen  # which gives back what was there
-    lines = re.split(r"\x1b\[H|\r?\n", seen)
-    assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in lines)
+    frames = [plain(frame).split("\n") for frame in seen.split("\x1b[H") if "in a second terminal" in frame]
+    for frame in frames:
+        drawn = [line.rstrip() for line in frame]  # what is not drawn is filled with spaces
+        assert max(map(len, drawn)) == columns
+        assert len(drawn) == rows
+        assert drawn[-1]
 
 
-def _read_until(descriptor: int, words: tuple[str, ...] | None) -> str:
-    """What is shown until all of `words` have been; None: until the other end is closed."""
-    data, deadline = b"", time.monotonic() + DEADLINE
-    while words is None or any(word not in data.decode("utf-8", "replace") for word in words):
-        assert time.monotonic() < deadline, data
-        ready, _, _ = select.select([descriptor], [], [], 0.5)
-        if not ready:
-            continue
-        try:
-            more = os.read(descriptor, 65_536)
-        except OSError:  # the other end is closed
-            break
-        if not more:
-            break
-        data += more
-    return data.decode("utf-8", "replace")
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    up = Terminal(command(fresh(tmp_path)), 24, 80, TERM="dumb")
+    try:
+        up.read_until("recording from synthetic", " chunk finished")
+        up.process.send_signal(signal.SIGINT)
+        assert "\x1b" not in up.read_until()
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()
+
+
+def test_with_the_broker_away_the_screen_shows_what_spool_and_catalog_have(tmp_path: Path) -> None:
+    away = ("mqtt.host=127.0.0.1", f"mqtt.port={ports.choose(None)}")
+    up = Terminal(command(fresh(tmp_path), *(part for setting in away for part in ("--set", setting))), 30, 100)
+    try:
+        up.read_until(r"broker    127\.0\.0\.1:\d+ does not respond", "recording from synthetic", "NOT A MICROPHONE")
+        up.read_until(r"chunks    [3-9] finished, last until \d\d:")
+        up.process.send_signal(signal.SIGINT)
+        ended = re.search(
+            r"stopped; (\d+) chunks? waiting here \(.+\), (\d+) in (\d+) uploaded archives?", up.read_until()
+        )
+        assert ended
+        assert int(ended[1]) + int(ended[2]) >= 3
+        assert up.process.wait(DEADLINE) == 0
+    finally:
+        up.close()
+
+
+def test_no_other_user_can_read_what_the_node_writes_in_a_folder_open_to_all(tmp_path: Path) -> None:
+    data = fresh(tmp_path)
+    data.chmod(0o755)
+    up = command(data, "--for", "8")
+    done = subprocess.run(up, capture_output=True, text=True, timeout=DEADLINE, check=False, umask=0)
+    assert done.returncode == 0, done.stderr
+    hold = [sys.executable, "-m", "imhearing", "hold", "--data", str(data), "--last", "1m"]
+    assert subprocess.run(hold, capture_output=True, timeout=DEADLINE, check=False, umask=0).returncode == 0
+    written = sorted(data.rglob("*"))
+    assert {"catalog.db", "catalog.db.lock", "holds.json", "recorder.log"} <= {path.name for path in written}
+    assert [path for path in written if path.lstat().st_mode & 0o007 and not path.is_symlink()] == []

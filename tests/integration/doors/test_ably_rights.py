@@ -21,8 +21,8 @@ from query_service.queries.protocol import Request, new_id
 from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
 from query_service.queries.values import ErrorAnswer
 from query_service.realtime.tokens import client_token
-from tests.support import realtime
-from tests.support.realtime import in_loop, running_server
+from tests.support.messaging import realtime
+from tests.support.messaging.realtime import in_loop, running_server
 from tests.support.wait import DEADLINE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "security.md"
@@ -93,7 +93,7 @@ async def tried(ably: Any, channel_name: str, operation: str) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_may_do_what_it_needs_and_no_more(role: str) -> None:
+def test_each_ably_role_has_exactly_the_documented_rights(role: str) -> None:
     @in_loop
     async def run() -> None:
         found: dict[str, set[str]] = {}
@@ -110,7 +110,7 @@ def test_each_role_may_do_what_it_needs_and_no_more(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_hears_what_is_not_for_it(role: str) -> None:
+def test_each_ably_role_receives_only_what_it_may_subscribe_to(role: str) -> None:
     """Subscribing without the right succeeds in the SDK: what counts is what arrives."""
 
     @in_loop
@@ -142,7 +142,7 @@ def test_nobody_hears_what_is_not_for_it(role: str) -> None:
     run()
 
 
-def test_a_client_cannot_speak_for_another() -> None:
+def test_a_client_cannot_publish_under_another_client_id() -> None:
     @in_loop
     async def run() -> None:
         async with running_server() as server, realtime.client(server, "ann") as ann:
@@ -156,7 +156,7 @@ def test_a_client_cannot_speak_for_another() -> None:
 
 
 @in_loop
-async def test_a_node_cannot_answer_for_another() -> None:
+async def test_a_client_ignores_an_answer_in_another_nodes_name() -> None:
     """It may publish on any client's channel, and hears what is asked of all: so whose word it is must be held to."""
 
     def status(request: Any, node: str) -> StatusAnswer:
@@ -182,8 +182,8 @@ async def test_a_node_cannot_answer_for_another() -> None:
             replies = shed.channels.get(f"imhearing:replies:{message.client_id}")
             request = wire.decode(message.data, dict[str, Any])
             nameless = ErrorAnswer(id=request["id"], error=ErrorBody("internal", "from nobody"))
-            for told in (status(request, "porch"), nameless, status(request, "shed")):
-                await replies.publish("answer", wire.encode(told))
+            for reply in (status(request, "porch"), nameless, status(request, "shed")):
+                await replies.publish("answer", wire.encode(reply))
 
         for name in ("all", "shed"):
             await shed.channels.get(f"imhearing:requests:{name}").subscribe(answer)
@@ -193,10 +193,10 @@ async def test_a_node_cannot_answer_for_another() -> None:
         await ann.open()
         try:
             heard = await ann.query_all(Request(id=new_id(), type="status"), ["porch", "shed"], 1.5)
-            assert {name: getattr(told, "version", "") for name, told in heard.items()} == {"shed": "said by shed"}
-            told = await ann.query(Request(id=new_id(), type="status"), DEADLINE)
-            assert isinstance(told, StatusAnswer)
-            assert told.node == "shed"
+            assert {name: getattr(reply, "version", "") for name, reply in heard.items()} == {"shed": "said by shed"}
+            reply = await ann.query(Request(id=new_id(), type="status"), DEADLINE)
+            assert isinstance(reply, StatusAnswer)
+            assert reply.node == "shed"
         finally:
             await ann.close()
 
@@ -211,7 +211,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_the_document_has_the_table() -> None:
+def test_the_ably_rights_in_security_md_are_up_to_date() -> None:
     assert table() in DOCUMENT.read_text(), "put this into docs/security.md:\n" + table()
 
 

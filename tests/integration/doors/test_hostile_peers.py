@@ -1,4 +1,4 @@
-"""Peers that mean harm: floods of the doors, pages in a browser, and nodes whose answers do not fit the question."""
+"""Hostile peers: floods of connections, foreign web pages, and nodes whose answers do not match the query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Http
 from edge.core.errors import DoorError
-from edge.core.instant import Instant
 from query_service.client.fleet import query_fleet
 from query_service.client.paging import coverage_pages, query_node
 from query_service.doors import http_listener
@@ -27,17 +26,12 @@ from query_service.queries.protocol import Answer, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
-from tests.integration.doors.test_doors import JSON, TOKEN, get, made_up_door
-from tests.support.chunks import START
-from tests.support.realtime import in_loop, running_server
+from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_request
+from tests.support.messaging.realtime import in_loop, running_server
+from tests.support.spool.chunks import at
 from tests.support.wait import DEADLINE
 
-SECOND = 1_000_000
 QUESTION = b'{"id": "a", "type": "status"}'
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
 
 
 @contextlib.asynccontextmanager
@@ -76,9 +70,9 @@ async def status_of(url: str, **headers: str) -> int:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: "])
 @in_loop
-async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
+async def test_a_flood_of_connections_does_not_block_the_http_door(sent: bytes) -> None:
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}"}
-    async with made_up_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
+    async with fake_http_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
         async with kept.get(f"{url}/status") as response:
             assert response.status == 422
         async with flood(int(url.rpartition(":")[2]), 250, sent) as readers:
@@ -92,7 +86,7 @@ async def test_a_flood_of_the_http_door_shuts_nobody_out(sent: bytes) -> None:
 
 
 @in_loop
-async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
+async def test_a_flood_of_connections_does_not_block_the_realtime_server() -> None:
     async with running_server() as server, flood(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
         async with asyncio.timeout(DEADLINE):
             assert await status_of(f"http://{server.endpoint}/time") == 200
@@ -101,18 +95,20 @@ async def test_a_flood_of_the_realtime_server_shuts_nobody_out() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
 @in_loop
-async def test_who_says_nothing_that_counts_goes_soon(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_without_a_valid_request_are_closed_soon(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.2)
-    async with made_up_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
+    async with fake_http_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
         async with asyncio.timeout(DEADLINE):
             with contextlib.suppress(ConnectionError):
                 await reader.read()
 
 
 @in_loop
-async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with made_up_door(Http()) as url, running_server() as server:
+    async with fake_http_door(Http()) as url, running_server() as server:
         for port in (int(url.rpartition(":")[2]), server.port):
             for sent in (
                 b"\x16\x03\x01" + b"\0" * 80,
@@ -124,23 +120,23 @@ async def test_what_is_no_request_leaves_no_word_in_the_log(caplog: pytest.LogCa
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_fault_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = http_listener.OncePer(60)
-    assert [told.now() for _ in range(3)] == [True, False, False]
+def test_a_repeated_fault_is_logged_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = http_listener.OncePer(60)
+    assert [limiter.now() for _ in range(3)] == [True, False, False]
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert told.now()
+    assert limiter.now()
 
 
 @in_loop
-async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
-    asked: list[Request] = []
+async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> None:
+    processed: list[Request] = []
 
     async def answer(request: Request) -> Answer:
-        asked.append(request)
+        processed.append(request)
         return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
 
-    async with made_up_door(Http(), answer) as url:
+    async with fake_http_door(Http(), answer) as url:
         port = url.rpartition(":")[2]
         foreign: list[dict[str, str]] = [
             {"Origin": "https://evil.example"},
@@ -152,14 +148,16 @@ async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
             {"Sec-Fetch-Site": "same-site", "Origin": f"http://localhost:{port}"},
         ]
         for headers in foreign:
-            assert (await asyncio.to_thread(get, f"{url}/status", None, **headers))[0] == 403, headers
-            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **JSON, **headers))[0] == 403, headers
+            assert (await asyncio.to_thread(http_request, f"{url}/status", None, **headers))[0] == 403, headers
+            assert (await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **JSON, **headers))[0] == 403, (
+                headers
+            )
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-            status, _, body = await asyncio.to_thread(get, f"{url}/query", QUESTION, **{"Content-Type": kind})
+            status, _, body = await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **{"Content-Type": kind})
             assert (status, json.loads(body)["error"]["code"]) == (415, "bad_request")
         clip = f"{url}/clip?from={at(0)}&to={at(1)}"
-        assert (await asyncio.to_thread(get, clip))[0] == 404
-        assert asked == []
+        assert (await asyncio.to_thread(http_request, clip))[0] == 404
+        assert processed == []
 
         own: list[dict[str, str]] = [
             {},
@@ -169,27 +167,29 @@ async def test_a_page_in_a_browser_cannot_make_the_node_work() -> None:
             {"Content-Type": "application/json; charset=utf-8"},
         ]
         for headers in own:
-            assert (await asyncio.to_thread(get, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, headers
-        assert len(asked) == len(own)
+            assert (await asyncio.to_thread(http_request, f"{url}/query", QUESTION, **{**JSON, **headers}))[0] == 200, (
+                headers
+            )
+        assert len(processed) == len(own)
 
 
 @in_loop
-async def test_with_a_token_other_pages_may_ask() -> None:
+async def test_a_foreign_web_page_with_the_token_may_query() -> None:
     """The token is not the browser's to add: who sends it was given it."""
     ours = {"Authorization": f"Bearer {TOKEN.reveal()}", "Origin": "https://home.example"}
-    async with made_up_door(Http(token=TOKEN)) as url:
+    async with fake_http_door(Http(token=TOKEN)) as url:
         assert await status_of(f"{url}/status", **ours) == 422
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 30, "1" + "0" * 5_000, "-1" + "0" * 400, "1e999"])
 @pytest.mark.parametrize("field", ["limit", "step", "v", "min_level"])
 @in_loop
-async def test_numbers_beyond_all_bounds_are_refused_by_name(
+async def test_absurdly_large_numbers_are_refused_with_their_field(
     number: str, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with made_up_door(Http()) as url:
+    async with fake_http_door(Http()) as url:
         address = f"{url}/sounds?from={at(0)}&to={at(1)}&{field}={number}"
-        status, _, body = await asyncio.to_thread(get, address)
+        status, _, body = await asyncio.to_thread(http_request, address)
         if field == "min_level" and number == "1" + "0" * 30:
             assert status == 422  # it reached who answers
             return
@@ -259,10 +259,10 @@ UNFIT: dict[str, list[tuple[tuple[Interval, ...], str | None]]] = {
 
 
 def unfit(name: str) -> MadeUp:
-    told = UNFIT[name]
+    pages = UNFIT[name]
 
     def answer(request: Request, number: int) -> Answer:
-        intervals, cursor = told[number % len(told)]
+        intervals, cursor = pages[number % len(pages)]
         return coverage(request, intervals, f"{cursor}{number}" if cursor and "new cursors" in name else cursor)
 
     return MadeUp(answer)
@@ -270,7 +270,7 @@ def unfit(name: str) -> MadeUp:
 
 @pytest.mark.parametrize("name", UNFIT)
 @in_loop
-async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, tmp_path: Path) -> None:
+async def test_coverage_that_does_not_match_the_query_is_rejected(name: str, tmp_path: Path) -> None:
     question = Request(id="x", from_=at(0), to=at(2))
     with pytest.raises(DoorError, match="node porch"):
         _ = [page async for page in coverage_pages(unfit(name), at(0), at(2))]
@@ -278,28 +278,28 @@ async def test_a_coverage_that_does_not_fit_the_question_is_refused(name: str, t
         await query_node(unfit(name), question)
     with pytest.raises(DoorError, match="node porch"):
         await fetch_sound(unfit(name), at(0), at(2), tmp_path / "heard.flac")
-    told = await query_fleet(unfit(name), question)
-    assert (told.answers, list(told.refused)) == ({}, ["porch"])
+    result = await query_fleet(unfit(name), question)
+    assert (result.answers, list(result.refused)) == ({}, ["porch"])
 
 
 @in_loop
-async def test_pages_that_fit_are_taken() -> None:
-    told: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
+async def test_coverage_pages_that_match_the_query_are_accepted() -> None:
+    pages: list[tuple[tuple[Interval, ...], str | None]] = [((gap(0, 1),), "a"), ((gap(1, 1.5), gap(1.5, 2)), None)]
     question = Request(id="x", from_=at(0), to=at(2))
-    answer = await query_node(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    answer = await query_node(MadeUp(lambda request, number: coverage(request, *pages[number])), question)
     assert isinstance(answer, CoverageAnswer)
     assert answer.intervals == (gap(0, 1), gap(1, 1.5), gap(1.5, 2))
-    fleet = await query_fleet(MadeUp(lambda request, number: coverage(request, *told[number])), question)
+    fleet = await query_fleet(MadeUp(lambda request, number: coverage(request, *pages[number])), question)
     assert fleet.answers["porch"] == replace(answer, id=fleet.answers["porch"].id)
     rest = replace(question, cursor="a")
-    answer = await query_node(MadeUp(lambda request, _number: coverage(request, *told[1])), rest)
+    answer = await query_node(MadeUp(lambda request, _number: coverage(request, *pages[1])), rest)
     assert isinstance(answer, CoverageAnswer)
     assert len(answer.intervals) == 2
 
 
 @pytest.mark.parametrize("kind", ["sounds", "levels"])
 @in_loop
-async def test_cursors_in_a_circle_end(kind: Any) -> None:
+async def test_cursors_that_repeat_are_rejected_instead_of_followed_forever(kind: Any) -> None:
     def answer(request: Request, number: int) -> Answer:
         cursor = f"c{number % 3}"
         if kind == "sounds":

@@ -1,0 +1,1 @@
+"""Fewer than three files because starting a broker and an S3 server is all that the package does."""

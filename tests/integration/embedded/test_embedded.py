@@ -25,8 +25,8 @@ from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
 from edge.embedded.servers import BUCKET, broker_process, find_mosquitto, store_process
 from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
 from edge.store.s3 import S3Store
-from tests.support.broker import running_broker
-from tests.support.s3 import running_store
+from tests.support.messaging.broker import running_broker
+from tests.support.store.s3 import running_store
 from tests.support.wait import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -79,7 +79,7 @@ def test_mosquitto_dies_with_its_parent(tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import time\nfrom tests.support.broker import running_broker\n"
+            "import time\nfrom tests.support.messaging.broker import running_broker\n"
             "with running_broker() as (host, port): print(port, flush=True); time.sleep(600)",
         ],
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -286,7 +286,7 @@ def test_the_store_accepts_only_its_own_keys(tmp_path: Path) -> None:
         child.end(5)
 
 
-def test_deleting_objects_shows_no_problem(tmp_path: Path) -> None:
+def test_deleting_objects_from_the_embedded_store_reports_no_problem(tmp_path: Path) -> None:
     with running_store(tmp_path) as store:
         watch = LogWatch({"store": tmp_path / "store.log"})
         storage = S3Store(store.settings)

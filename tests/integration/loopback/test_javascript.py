@@ -16,9 +16,9 @@ from edge.core.instant import Instant
 from query_service import api
 from query_service.queries.protocol import GoodAnswer, read_answer
 from query_service.realtime.tokens import client_token, node_token
-from tests.support.chunks import START
-from tests.support.query_node import QueryNode, running_service
-from tests.support.realtime import now, server_in_thread
+from tests.support.messaging.realtime import now, server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.spool.chunks import START
 
 # one process for all of this file: `npm ci` is not for two at once
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("javascript")]
@@ -47,7 +47,7 @@ def node_js() -> str:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["msgpack", "json"])
-def test_the_javascript_sdk_is_served(node_js: str, binary: bool) -> None:
+def test_the_javascript_sdk_works_with_the_realtime_server(node_js: str, binary: bool) -> None:
     with server_in_thread() as server:
         tokens = {
             "ann": client_token(server.api_key, "ann", 3_600, now()),

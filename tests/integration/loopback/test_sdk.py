@@ -22,7 +22,7 @@ from query_service.loopback.connections import ServerLimits
 from query_service.loopback.protocol import AblyMessage as WireMessage
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token
-from tests.support.realtime import (
+from tests.support.messaging.realtime import (
     client,
     client_auth,
     connected,
@@ -82,7 +82,7 @@ async def test_a_request_and_its_answer_are_delivered(binary: bool) -> None:
 
 
 @in_loop
-async def test_a_client_cannot_read_another_clients_replies() -> None:
+async def test_a_client_cannot_receive_another_clients_replies() -> None:
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         foreign = ann.channels.get("imhearing:replies:bob")
         with pytest.raises(AblyException) as refused:
@@ -115,7 +115,7 @@ async def test_only_nodes_can_answer_and_announce_themselves() -> None:
 
 
 @in_loop
-async def test_a_key_holder_cannot_claim_anothers_client_id_unnoticed() -> None:
+async def test_a_client_cannot_overwrite_its_tokens_client_id() -> None:
     """The stamp is the server's: a token's client id cannot be overwritten in the message."""
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         questions = await listen(porch, REQUESTS)
@@ -161,7 +161,7 @@ async def test_presence_survives_a_broken_socket() -> None:
 
 @BOTH
 @in_loop
-async def test_a_cut_socket_loses_nothing(binary: bool) -> None:
+async def test_a_broken_socket_loses_no_message(binary: bool) -> None:
     async with running_server() as server, client(server, "ann", use_binary_protocol=binary) as ann:
         replies = await listen(ann, REPLIES)
         [connection] = list(server.hub.state.connections)
@@ -186,7 +186,7 @@ async def test_a_cut_socket_loses_nothing(binary: bool) -> None:
 
 
 @in_loop
-async def test_publishes_across_cuts_arrive_once_each() -> None:
+async def test_messages_published_across_broken_sockets_arrive_once() -> None:
     async with running_server() as server, node(server, "porch") as porch, client(server, "ann") as ann:
         questions = await listen(porch, REQUESTS)
         tasks = []
@@ -264,7 +264,7 @@ async def test_a_token_of_another_key_fails_permanently() -> None:
 
 
 @in_loop
-async def test_key_authentication_over_the_socket() -> None:
+async def test_a_key_authenticates_over_the_socket() -> None:
     async with running_server() as server:
         holder = AblyRealtime(server.api_key.reveal(), endpoint=f"{server.endpoint}/", tls=False, client_id="ann")
         async with connected(holder):
@@ -291,7 +291,7 @@ async def test_a_signed_token_request_is_exchanged_over_http() -> None:
 
 @BOTH
 @in_loop
-async def test_publish_and_history_over_http(binary: bool) -> None:
+async def test_messages_can_be_published_and_read_back_over_http(binary: bool) -> None:
     async with running_server() as server:
         ably = AblyRealtime(
             server.api_key.reveal(),

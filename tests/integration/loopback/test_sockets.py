@@ -24,7 +24,7 @@ from edge.core.errors import ConfigError, DoorError
 from query_service.loopback.connections import ServerLimits
 from query_service.loopback.server import RealtimeServer
 from query_service.realtime.tokens import client_token, new_api_key
-from tests.support.realtime import client, in_loop, node, now, running_server, server_in_thread
+from tests.support.messaging.realtime import client, in_loop, node, now, running_server, server_in_thread
 from tests.support.wait import DEADLINE
 
 REPLIES = "imhearing:replies:ann"

@@ -16,8 +16,8 @@ from edge.messaging import topics
 from edge.messaging.access import ACCOUNTS, Account, user_of
 from edge.messaging.commands import EVERY_VERB
 from edge.messaging.events import EVENTS
-from tests.support.mqtt import connected
-from tests.support.secure_broker import SecureBroker, secure_broker, set_up
+from tests.support.messaging.mqtt import connected
+from tests.support.messaging.secure_broker import SecureBroker, secure_broker, set_up
 
 OWN = "imhearing/porch"
 MARKER = f"{OWN}/recorder/status"  # which every account may read
@@ -74,7 +74,7 @@ def login(broker: SecureBroker, account: Account | None) -> tuple[str | None, st
 
 
 @pytest.mark.parametrize("account", [None, *ACCOUNTS])
-def test_an_account_hears_what_it_may_and_nothing_else(broker: SecureBroker, account: Account | None) -> None:
+def test_an_account_receives_only_the_topics_it_may_read(broker: SecureBroker, account: Account | None) -> None:
     with (
         connected(broker.port, "admin", broker.passwords["admin"]) as admin,
         connected(broker.port, *login(broker, account)) as client,
@@ -84,14 +84,14 @@ def test_an_account_hears_what_it_may_and_nothing_else(broker: SecureBroker, acc
             if not topic.startswith("$SYS"):
                 admin.publish(topic, b"said")
         admin.publish(MARKER, b"the end")
-        client.await_on(MARKER, lambda heard: heard.payload == b"the end")
-        assert {heard.topic for heard in client.heard} == {
+        client.wait_for_message(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in client.received} == {
             topic for topic in TOPICS if allowed(account, "read", topic)
         }  # fmt: skip
 
 
 @pytest.mark.parametrize("account", [None, *ACCOUNTS])
-def test_an_account_says_what_it_may_and_nothing_else(broker: SecureBroker, account: Account | None) -> None:
+def test_an_account_can_publish_only_on_the_topics_it_may_write(broker: SecureBroker, account: Account | None) -> None:
     with (
         connected(broker.port, "admin", broker.passwords["admin"]) as admin,
         connected(broker.port, *login(broker, account)) as client,
@@ -101,11 +101,11 @@ def test_an_account_says_what_it_may_and_nothing_else(broker: SecureBroker, acco
         taken = {topic for topic, reason in answers.items() if reason != NOT_ALLOWED}
         assert taken == {topic for topic in TOPICS if allowed(account, "write", topic)}
         admin.publish(MARKER, b"the end")
-        admin.await_on(MARKER, lambda heard: heard.payload == b"the end")
-        assert {heard.topic for heard in admin.heard if heard.payload == b"mine"} == taken
+        admin.wait_for_message(MARKER, lambda heard: heard.payload == b"the end")
+        assert {heard.topic for heard in admin.received if heard.payload == b"mine"} == taken
 
 
-def test_the_table_grants_something_to_each_and_everything_to_none() -> None:
+def test_every_account_can_read_some_topics_and_none_can_read_all() -> None:
     for account in (None, *ACCOUNTS):
         readable = [topic for topic in TOPICS if allowed(account, "read", topic)]
         assert 0 < len(readable) < len(TOPICS) - 5
@@ -114,7 +114,7 @@ def test_the_table_grants_something_to_each_and_everything_to_none() -> None:
 @pytest.mark.parametrize(
     ("user", "password"), [(None, None), ("porch-recorder", "wrong"), ("nobody", ""), ("porch-recorder", None)]
 )
-def test_from_the_network_nobody_comes_in_without_a_password(
+def test_the_network_listener_rejects_missing_and_wrong_passwords(
     broker: SecureBroker, user: str | None, password: str | None
 ) -> None:
     with (
@@ -124,12 +124,12 @@ def test_from_the_network_nobody_comes_in_without_a_password(
         pass
 
 
-def test_from_the_network_the_password_lets_one_in(broker: SecureBroker) -> None:
+def test_the_network_listener_accepts_the_right_password(broker: SecureBroker) -> None:
     with connected(broker.tls_port, *login(broker, "viewer"), broker.ca_file) as client:
         client.subscribe(f"{OWN}/#")
 
 
-def test_the_network_speaks_tls_only(broker: SecureBroker) -> None:
+def test_the_network_listener_accepts_only_tls(broker: SecureBroker) -> None:
     done = subprocess.run(
         ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.tls_port), "-t", "#", "-W", "2"],
         capture_output=True, check=False,
@@ -137,15 +137,15 @@ def test_the_network_speaks_tls_only(broker: SecureBroker) -> None:
     assert done.returncode != 0
 
 
-def test_secrets_are_for_the_broker_alone_and_stay_when_it_is_set_up_again(tmp_path: Path) -> None:
+def test_broker_secrets_are_private_and_survive_another_broker_setup(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
-    told = set_up(folder, "porch", "--name", "192.168.1.20")
+    output = set_up(folder, "porch", "--name", "192.168.1.20")
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in ("passwords", "server.key", "ca.key", "mqtt.ini"):
         assert not stat.S_IMODE((folder / name).stat().st_mode) & stat.S_IRWXO, name
     for name in ("mosquitto.conf", "ca.crt", "server.crt"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644, name
-    password = next(line for line in told.splitlines() if line.startswith("Password:")).split()[1]
+    password = next(line for line in output.splitlines() if line.startswith("Password:")).split()[1]
     assert password not in (folder / "passwords").read_text()
     again = set_up(folder, "porch")
     assert password not in again
@@ -155,7 +155,7 @@ def test_secrets_are_for_the_broker_alone_and_stay_when_it_is_set_up_again(tmp_p
     assert (folder / "ca.crt").read_bytes() == kept["ca.crt"]
 
 
-def test_the_certificate_holds_strictly_and_names_the_host(tmp_path: Path) -> None:
+def test_the_broker_certificate_passes_strict_verification_for_its_names(tmp_path: Path) -> None:
     set_up(tmp_path, "porch", "--name", "192.168.1.20", "--name", "broker.example")
     verify = ["openssl", "verify", "-x509_strict", "-CAfile", str(tmp_path / "ca.crt")]
     server = str(tmp_path / "server.crt")
@@ -165,7 +165,7 @@ def test_the_certificate_holds_strictly_and_names_the_host(tmp_path: Path) -> No
     assert subprocess.run(wrong, check=False, capture_output=True).returncode != 0
 
 
-def test_your_own_certificate_is_taken(tmp_path: Path) -> None:
+def test_broker_setup_uses_the_certificate_given(tmp_path: Path) -> None:
     yours, folder = tmp_path / "yours", tmp_path / "broker"
     set_up(yours, "porch")
     for name in ("server.crt", "server.key", "ca.crt"):

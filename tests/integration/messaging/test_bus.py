@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import signal
 import socket
 import tempfile
 import time
@@ -21,16 +20,15 @@ from edge.configuration.settings import Mqtt, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
-from edge.embedded.child import Child
-from edge.embedded.servers import broker_process
 from edge.messaging.bus import Bus
 from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.mqtt import Heard, connected
-from tests.support.secure_broker import SecureBroker, secure_broker
+from tests.support.messaging.broker import BrokerAddress, RestartableBroker, running_broker
+from tests.support.messaging.mqtt import ReceivedMessage, connected
+from tests.support.messaging.odd_brokers import hesitant_broker
+from tests.support.messaging.secure_broker import SecureBroker, secure_broker
 from tests.support.wait import DEADLINE, wait_for_return, wait_until
 
 
@@ -76,48 +74,31 @@ def sound() -> SoundHeard:
     )  # fmt: skip
 
 
-class Mortal:
-    """A broker with a database on the disk, that can be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port, self._folder = ports.choose(None), folder
-        self.start()
-
-    def start(self) -> None:
-        self._child = Child(broker_process(self.port, self._folder, self._folder / "broker.log"))
-        wait_until(lambda: ports.answers(self.port), "the broker answers")
-
-    def kill(self) -> None:
-        self._child._process.send_signal(signal.SIGKILL)
-        self._child.end(5)
-        (self._folder / "mosquitto.db").unlink(missing_ok=True)
-
-
 @pytest.fixture
-def mortal() -> Iterator[Mortal]:
+def restartable() -> Iterator[RestartableBroker]:
     with tempfile.TemporaryDirectory(prefix="imhearing-broker-") as folder:
-        broker = Mortal(Path(folder))
+        broker = RestartableBroker(Path(folder))
         yield broker
         broker.kill()
 
 
-def test_what_is_retained_is_said_again_to_a_broker_that_forgot_it(mortal: Mortal) -> None:
-    with running(Bus(mqtt(mortal.port), "porch", "recorder", "a")) as bus:
+def test_retained_events_are_published_again_to_a_broker_that_lost_them(restartable: RestartableBroker) -> None:
+    with running(Bus(mqtt(restartable.port), "porch", "recorder", "a")) as bus:
         assert bus.wait_connected(DEADLINE)
         bus.publish(limits(1))
-        mortal.kill()
+        restartable.kill()
         wait_until(lambda: not bus.wait_connected(0), "the loss is noticed")
         bus.publish(limits(2))
-        mortal.start()
+        restartable.start()
         assert bus.wait_connected(DEADLINE)
-        with connected(mortal.port) as client:
+        with connected(restartable.port) as client:
             client.subscribe("#")
-            heard = client.await_on("imhearing/porch/recorder/limits")
+            heard = client.wait_for_message("imhearing/porch/recorder/limits")
             assert heard.retained
             assert wire.decode(heard.payload, LimitsSet).records_count == 2
 
 
-def test_publishing_never_waits_for_a_broker_that_is_away() -> None:
+def test_publishing_never_waits_for_an_unreachable_broker() -> None:
     with running(Bus(mqtt(ports.choose(None)), "porch", "recorder", "a")) as bus:
 
         def publish() -> None:
@@ -127,7 +108,7 @@ def test_publishing_never_waits_for_a_broker_that_is_away() -> None:
         wait_for_return(publish, "5,000 events are published")
 
 
-def test_a_broker_that_hangs_blocks_nobody() -> None:
+def test_a_hanging_broker_blocks_neither_publishing_nor_stopping() -> None:
     """It accepts and then says nothing: neither publishing nor stopping waits for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         bus = Bus(mqtt(silent.getsockname()[1]), "porch", "recorder", "a")
@@ -137,7 +118,7 @@ def test_a_broker_that_hangs_blocks_nobody() -> None:
             wait_for_return(lambda: bus.stop(timeout=0.5), "the bus has stopped", 20)  # paho waits 30 s
 
 
-def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_packet_ends_the_connection_and_the_bus_reconnects(caplog: pytest.LogCaptureFixture) -> None:
     connack, broken_publish = b"\x20\x03\x00\x00\x00", b"\x30\x06\x00\x01a\x02\xff\x00"  # no property is numbered 255
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE)
@@ -157,7 +138,23 @@ def test_a_packet_that_cannot_be_read_ends_the_connection_and_another_is_made(ca
     assert "Protocol error" in caplog.text
 
 
-def test_a_fault_in_the_library_costs_one_connection_and_not_the_thread(
+def test_what_must_not_be_missed_is_looked_for_once_the_broker_has_confirmed_every_subscription() -> None:
+    connected_calls: list[str] = []
+    with hesitant_broker() as broker:
+        bus = Bus(mqtt(broker.port), "porch", "archiver", "a")
+        bus.subscribe_raw("a", lambda _: None)
+        bus.subscribe_raw("b", lambda _: None)
+        bus.on_subscribed(lambda: connected_calls.append("subscribed"))
+        with running(bus):
+            assert bus.wait_connected(DEADLINE)
+            wait_until(broker.has_subscriber, "it subscribes")
+            assert connected_calls == []
+            broker.confirm()
+            wait_until(lambda: connected_calls, "it is called")
+    assert connected_calls == ["subscribed"]
+
+
+def test_an_exception_in_paho_costs_one_connection_and_not_the_thread(
     broker: BrokerAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, calls = paho.Client.loop_read, itertools.count()
@@ -172,32 +169,32 @@ def test_a_fault_in_the_library_costs_one_connection_and_not_the_thread(
         assert bus.wait_connected(DEADLINE)
 
 
-def test_a_sound_that_is_old_by_then_is_not_told_and_an_answer_is(mortal: Mortal) -> None:
-    bus = Bus(mqtt(mortal.port), "porch", "recorder", "a")
-    mortal.kill()
+def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(restartable: RestartableBroker) -> None:
+    bus = Bus(mqtt(restartable.port), "porch", "recorder", "a")
+    restartable.kill()
     bus.send("imhearing/porch/response/x", b"stale", expiry=1)
     bus.send("imhearing/porch/response/x", b"fresh", expiry=60)
     time.sleep(1.1)  # the expiry itself is what is tried
-    mortal.start()
-    with connected(mortal.port) as client:
+    restartable.start()
+    with connected(restartable.port) as client:
         client.subscribe("#")
         with running(bus):
-            heard = client.await_on("imhearing/porch/response/x")
+            heard = client.wait_for_message("imhearing/porch/response/x")
         assert heard.payload == b"fresh"
         assert heard.expiry is not None
         assert 50 < heard.expiry < 60
 
 
-def test_what_an_idle_connection_publishes_leaves_at_once(broker: BrokerAddress) -> None:
+def test_an_idle_connection_publishes_at_once(broker: BrokerAddress) -> None:
     with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
         client.subscribe("imhearing/porch/recorder/sound")
         assert bus.wait_connected(DEADLINE)
 
         def publish_one_by_one() -> None:
             for _ in range(150):  # one that waits for the loop's next tick takes up to a second
-                client.heard.clear()
+                client.received.clear()
                 bus.publish(sound())
-                client.await_on("imhearing/porch/recorder/sound")
+                client.wait_for_message("imhearing/porch/recorder/sound")
 
         wait_for_return(publish_one_by_one, "150 events have arrived one by one")
 
@@ -207,10 +204,10 @@ def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
         client.subscribe("#")
         assert bus.wait_connected(DEADLINE)
         bus.publish(sound())
-        assert client.await_on("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
+        assert client.wait_for_message("imhearing/porch/recorder/sound").expiry == SoundHeard.EXPIRY
 
 
-def test_what_is_too_large_is_dropped_and_the_rest_arrives(broker: BrokerAddress) -> None:
+def test_messages_that_are_too_large_are_dropped_and_others_arrive(broker: BrokerAddress) -> None:
     got: list[InboundMessage] = []
     bus = Bus(mqtt(broker.port), "porch", "recorder", "a")
     bus.subscribe_raw("imhearing/porch/request/+", got.append)
@@ -222,7 +219,7 @@ def test_what_is_too_large_is_dropped_and_the_rest_arrives(broker: BrokerAddress
         assert [len(message.payload) for message in got] == [MAX_PAYLOAD, 1]
 
 
-def test_a_handler_that_fails_takes_nothing_down(broker: BrokerAddress, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_that_raises_does_not_stop_the_bus(broker: BrokerAddress, caplog: pytest.LogCaptureFixture) -> None:
     got: list[bytes] = []
 
     def handler(message: InboundMessage) -> None:
@@ -244,13 +241,13 @@ def test_a_handler_that_fails_takes_nothing_down(broker: BrokerAddress, caplog: 
 # login and encryption
 
 
-def test_a_refused_password_is_told_once_and_tried_again_slowly(
+def test_a_refused_login_is_logged_once_and_retried_slowly(
     secured: SecureBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(
         Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch", "recorder", "a")
     ) as bus:
-        wait_until(lambda: "refused the login" in caplog.text, "the refusal is told")
+        wait_until(lambda: "refused the login" in caplog.text, "the refusal is logged")
         bus.publish(limits(1))
         assert not bus.wait_connected(1.5)
     told = [record for record in caplog.records if "refused the login" in record.message]
@@ -260,7 +257,7 @@ def test_a_refused_password_is_told_once_and_tried_again_slowly(
 
 
 @pytest.mark.parametrize("transport", ["tcp", "websockets"])
-def test_someone_elses_broker_needs_only_configuration(
+def test_a_foreign_broker_with_tls_needs_only_configuration(
     secured: SecureBroker, transport: Literal["tcp", "websockets"]
 ) -> None:
     port = secured.tls_port if transport == "tcp" else secured.websocket_port
@@ -272,19 +269,19 @@ def test_someone_elses_broker_needs_only_configuration(
         assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))
-        client.await_on("imhearing/porch/recorder/limits")
+        client.wait_for_message("imhearing/porch/recorder/limits")
 
 
-def test_a_broker_that_nobody_vouches_for_gets_no_password(
+def test_no_password_is_sent_to_a_broker_with_an_unverified_certificate(
     secured: SecureBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
     with running(Bus(settings, "porch", "recorder", "a")) as bus:
-        wait_until(lambda: "certificate verify failed" in caplog.text, "the reason is told")
+        wait_until(lambda: "is not signed by a known CA" in caplog.text, "the reason is logged")
         assert not bus.wait_connected(0)
 
 
-def test_a_password_in_clear_over_the_network_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_password_sent_in_clear_text_over_the_network_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     bus = Bus(Mqtt(host="192.0.2.1", username="a", password=Secret("secret")), "porch", "recorder", "a")
     bus.start()
     assert "in clear text" in caplog.text
@@ -315,7 +312,7 @@ def guarded(port: int, instance: str, clock: Callable[[], float] = time.monotoni
 
 
 @pytest.mark.parametrize(("first", "second"), [("1" * 16, "f" * 16), ("f" * 16, "1" * 16)])
-def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
+def test_of_two_nodes_with_one_name_the_second_stays_off_and_logs_why(
     broker: BrokerAddress, first: str, second: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -331,21 +328,23 @@ def test_of_two_nodes_with_one_name_the_second_stays_off_and_says_so(
             assert "another node is already named porch" in caplog.text
             client.subscribe("imhearing/porch/recorder/+")
 
-            def is_of_first(message: Heard) -> bool:
+            def is_of_first(message: ReceivedMessage) -> bool:
                 kept = wire.decode(message.payload, RecorderStatus)
                 return (kept.instance, kept.state) == (first, "online")
 
-            client.await_on("imhearing/porch/recorder/status", is_of_first)
+            client.wait_for_message("imhearing/porch/recorder/status", is_of_first)
             own = limits(int(first[0], 16))
-            client.await_on("imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own)
+            client.wait_for_message(
+                "imhearing/porch/recorder/limits", lambda m: wire.decode(m.payload, LimitsSet) == own
+            )
         assert holder.wait_connected(0)
 
 
-def test_what_is_retained_of_a_node_that_is_gone_keeps_nobody_out(broker: BrokerAddress) -> None:
+def test_a_retained_status_of_a_vanished_node_does_not_block_its_name(broker: BrokerAddress) -> None:
     with connected(broker.port) as client:
         client.publish("imhearing/porch/recorder/status", wire.encode(status("1" * 16)), retain=True)
         with running(guarded(broker.port, "f" * 16)) as bus:
             assert bus.wait_connected(DEADLINE)
             client.subscribe("imhearing/porch/recorder/status")
-            client.await_on("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
+            client.wait_for_message("imhearing/porch/recorder/status", lambda heard: b"ffff" in heard.payload)
             assert bus.wait_connected(0)

@@ -1,4 +1,4 @@
-"""A running recorder as home automation sees it: what it says fits docs/asyncapi.yaml, what it is told it does."""
+"""A running recorder as home automation sees it: messages match docs/asyncapi.yaml, commands are executed."""
 
 from __future__ import annotations
 
@@ -28,19 +28,13 @@ from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
 from edge.recorder import service
 from edge.spool.spool import Spool
-from tests.support.broker import BrokerAddress, running_broker
-from tests.support.json_schema import faults
-from tests.support.mqtt import Client, Heard, connected
+from tests.support.messaging.broker import BrokerAddress
+from tests.support.messaging.json_schema import faults
+from tests.support.messaging.mqtt import Client, ReceivedMessage, connected
 from tests.support.wait import DEADLINE, wait_until
 
 OWN = "imhearing/porch"
 BY_TOPIC: dict[str, type[Event]] = {f"{OWN}/{event.TOPIC}": event for event in EVENTS}
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerAddress]:
-    with running_broker() as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +58,7 @@ def heard(broker: BrokerAddress, settings: Settings) -> Iterator[Client]:
         recorder = threading.Thread(target=service.run, args=(settings, stop))
         recorder.start()
         try:
-            client.await_on(f"{OWN}/recorder/chunk")
+            client.wait_for_message(f"{OWN}/recorder/chunk")
             yield client
         finally:
             stop.set()
@@ -80,18 +74,18 @@ def _records_again(heard: Client, settings: Settings) -> Iterator[None]:
 
 
 def state(client: Client) -> str:
-    return wire.decode(client.on(f"{OWN}/recorder/state")[-1].payload, RecorderState).state
+    return wire.decode(client.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState).state
 
 
 def order(client: Client, verb: str, **fields: Any) -> Response:
     """Sends as `mosquitto_pub` would; the answer comes on the verb's own topic."""
     fields.setdefault("id", new_id())
-    topic, count = f"{OWN}/response/{verb}", len(client.on(f"{OWN}/response/{verb}"))
+    topic, count = f"{OWN}/response/{verb}", len(client.messages_on(f"{OWN}/response/{verb}"))
     client.publish(f"{OWN}/request/{verb}", json.dumps(fields))
 
     def answers() -> list[Response]:
-        told = [wire.decode(each.payload, Response) for each in client.on(topic)[count:]]
-        return [answer for answer in told if answer.id == fields["id"]]
+        responses = [wire.decode(each.payload, Response) for each in client.messages_on(topic)[count:]]
+        return [answer for answer in responses if answer.id == fields["id"]]
 
     return wait_until(answers, f"{verb} is answered")[0]
 
@@ -99,33 +93,35 @@ def order(client: Client, verb: str, **fields: Any) -> Response:
 # commands
 
 
-def test_pause_and_resume(heard: Client, settings: Settings) -> None:
+def test_pause_and_resume_commands_change_the_recorder_state(heard: Client, settings: Settings) -> None:
     answer = ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=600))
     wait_until(lambda: state(heard) == "paused", "it is paused")
-    told = wire.decode(heard.on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
-    assert str(told.until) == answer["until"]
+    published = wire.decode(heard.messages_on(f"{OWN}/recorder/state")[-1].payload, RecorderState)
+    assert str(published.until) == answer["until"]
     assert ask(settings.mqtt, "porch", Resume(id=new_id())) == {}
     wait_until(lambda: state(heard) == "recording", "it records again")
 
 
-def test_a_pause_ends_by_itself(heard: Client, settings: Settings) -> None:
+def test_a_timed_pause_ends_by_itself(heard: Client, settings: Settings) -> None:
     ask(settings.mqtt, "porch", Pause(id=new_id(), seconds=1))
     wait_until(lambda: state(heard) == "paused", "it is paused")
     wait_until(lambda: state(heard) == "recording", "it records again")
 
 
-def test_the_switch_does_both(heard: Client, settings: Settings) -> None:
+def test_the_recording_switch_pauses_and_resumes(heard: Client, settings: Settings) -> None:
     assert ask(settings.mqtt, "porch", SwitchRecording(id=new_id(), on=False)) == {"until": None}
     wait_until(lambda: state(heard) == "paused", "it is paused")
     assert ask(settings.mqtt, "porch", SwitchRecording(id=new_id(), on=True)) == {"until": None}
 
 
-def test_rotate_ends_the_chunk_and_loses_nothing(heard: Client, settings: Settings) -> None:
-    count = len(heard.on(f"{OWN}/recorder/chunk"))
+def test_rotate_ends_the_chunk_without_losing_samples(heard: Client, settings: Settings) -> None:
+    count = len(heard.messages_on(f"{OWN}/recorder/chunk"))
     ask(settings.mqtt, "porch", Rotate(id=new_id()))
 
     def rotated() -> list[ChunkCompleted]:
-        chunks = [wire.decode(each.payload, ChunkCompleted) for each in heard.on(f"{OWN}/recorder/chunk")[count:]]
+        chunks = [
+            wire.decode(each.payload, ChunkCompleted) for each in heard.messages_on(f"{OWN}/recorder/chunk")[count:]
+        ]
         ended = next((number for number, chunk in enumerate(chunks) if chunk.end_reason == "rotated"), None)
         return [] if ended is None else chunks[ended : ended + 2]
 
@@ -134,37 +130,37 @@ def test_rotate_ends_the_chunk_and_loses_nothing(heard: Client, settings: Settin
     assert not [hole for hole in after.before if hole.to > hole.from_]
 
 
-def test_a_limit_that_is_set_is_in_force_and_kept(heard: Client, settings: Settings) -> None:
+def test_a_limit_set_by_command_applies_and_is_saved(heard: Client, settings: Settings) -> None:
     answer = ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=250))
     assert answer["storage_usage"] == 250
     assert answer["records_count"] == 3
-    told = heard.await_on(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
-    assert wire.decode(told.payload, LimitsSet).storage_usage == 250
+    published = heard.wait_for_message(f"{OWN}/recorder/limits", lambda each: b"250" in each.payload)
+    assert wire.decode(published.payload, LimitsSet).storage_usage == 250
     assert json.loads((settings.recorder.record_path / "settings.json").read_bytes())["storage_usage"] == 250
 
 
-def test_an_unusable_limit_is_refused_by_name(settings: Settings, heard: Client) -> None:
+def test_an_invalid_limit_is_refused_with_its_field(settings: Settings, heard: Client) -> None:
     with pytest.raises(QueryRefused, match="limit") as refused:
         ask(settings.mqtt, "porch", SetLimit(id=new_id(), metric="storage_usage", limit=-5))
     assert (refused.value.code, refused.value.field) == ("bad_request", "limit")
 
 
-def test_nobody_answers_for_an_archiver_that_does_not_run(settings: Settings, heard: Client) -> None:
+def test_a_command_to_a_stopped_archiver_times_out(settings: Settings, heard: Client) -> None:
     with pytest.raises(DoorError, match="archiver of porch did not answer"):
         ask(settings.mqtt, "porch", ArchiveNow(id=new_id()), timeout=0.3)
 
 
-def test_without_mqtt_5_the_answer_comes_on_the_verb(heard: Client) -> None:
+def test_without_a_response_topic_the_response_arrives_under_the_verb(heard: Client) -> None:
     fields = {"id": "0123456789abcdef"}
     assert order(heard, "resume", **fields) == Response(id=fields["id"], ok=True, data={})
 
 
-def test_a_response_topic_elsewhere_is_refused(heard: Client) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+def test_a_response_topic_outside_the_nodes_own_is_refused(heard: Client) -> None:
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     for topic in ("imhearing/garden/response/x", f"{OWN}/recorder/state", "homeassistant/status"):
         heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), response_topic=topic, correlation=b"c")
-    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) == before + 3, "each is answered")
-    for answer in heard.on(f"{OWN}/response/pause")[before:]:
+    wait_until(lambda: len(heard.messages_on(f"{OWN}/response/pause")) == before + 3, "each is answered")
+    for answer in heard.messages_on(f"{OWN}/response/pause")[before:]:
         error = wire.decode(answer.payload, Response).error
         assert error is not None
         assert (error.code, error.field) == ("bad_request", "response_topic")
@@ -172,16 +168,16 @@ def test_a_response_topic_elsewhere_is_refused(heard: Client) -> None:
     assert state(heard) == "recording"
 
 
-def test_a_retained_command_is_ignored_now_and_later(heard: Client, broker: BrokerAddress) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+def test_a_retained_command_over_mqtt_is_ignored(heard: Client, broker: BrokerAddress) -> None:
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     heard.publish(f"{OWN}/request/pause", json.dumps({"id": new_id()}), retain=True)
     assert order(heard, "resume").ok  # which came later and is done
-    assert len(heard.on(f"{OWN}/response/pause")) == before
+    assert len(heard.messages_on(f"{OWN}/response/pause")) == before
     assert state(heard) == "recording"
     heard.publish(f"{OWN}/request/pause", b"", retain=True)
 
 
-def test_a_command_replayed_a_hundred_times_is_one(heard: Client) -> None:
+def test_a_command_repeated_a_hundred_times_is_executed_once(heard: Client) -> None:
     fields = {"id": new_id(), "seconds": 500}
     answers = {wire.encode(order(heard, "pause", **fields)) for _ in range(100)}
     assert len(answers) == 1
@@ -189,22 +185,22 @@ def test_a_command_replayed_a_hundred_times_is_one(heard: Client) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", b"[" * 7_000, b"null", b'{"id":7}', b"x" * MAX_PAYLOAD])
-def test_nonsense_is_answered(heard: Client, payload: bytes) -> None:
-    before = len(heard.on(f"{OWN}/response/pause"))
+def test_a_malformed_command_is_refused_as_bad_request(heard: Client, payload: bytes) -> None:
+    before = len(heard.messages_on(f"{OWN}/response/pause"))
     heard.publish(f"{OWN}/request/pause", payload)
-    wait_until(lambda: len(heard.on(f"{OWN}/response/pause")) > before, "it is answered")
-    answer = wire.decode(heard.on(f"{OWN}/response/pause")[before].payload, Response)
+    wait_until(lambda: len(heard.messages_on(f"{OWN}/response/pause")) > before, "it is answered")
+    answer = wire.decode(heard.messages_on(f"{OWN}/response/pause")[before].payload, Response)
     assert answer.error is not None
     assert answer.error.code == "bad_request"
 
 
-def test_an_unknown_verb_is_answered(heard: Client) -> None:
+def test_an_unknown_verb_is_refused(heard: Client) -> None:
     answer = order(heard, "explode")
     assert answer.error is not None
     assert answer.error.code == "unknown_verb"
 
 
-def test_a_flood_of_nonsense_changes_nothing(heard: Client) -> None:
+def test_a_flood_of_malformed_commands_changes_nothing(heard: Client) -> None:
     """A hundred thousand of them: bench/mqtt_fuzz.py."""
     chance = random.Random(7)
     for _ in range(500):
@@ -240,7 +236,7 @@ def run(settings: Settings, *arguments: str, port: int | None = None) -> subproc
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
 
-def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> None:
+def test_pause_resume_and_rotate_work_on_the_command_line(heard: Client, settings: Settings) -> None:
     done = run(settings, "pause", "30m")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert done.stderr.startswith("paused until ")
@@ -255,20 +251,22 @@ def test_the_commands_of_the_command_line(heard: Client, settings: Settings) -> 
     assert "did not answer" in refused.stderr
 
 
-def test_a_pause_works_without_a_broker(settings: Settings, heard: Client) -> None:
+def test_the_pause_command_works_without_a_broker(settings: Settings, heard: Client) -> None:
     away = run(settings, "pause", port=ports.choose(None))
     assert away.returncode == 0, away.stderr
     assert "written into the spool" in away.stderr
     wait_until(lambda: state(heard) == "paused", "it is paused")
 
 
-def test_a_running_node_cannot_be_taken_back(settings: Settings, heard: Client) -> None:
+def test_unannounce_refuses_a_running_node(settings: Settings, heard: Client) -> None:
     done = run(settings, "unannounce")
     assert done.returncode == 1
     assert "still running" in done.stderr
 
 
-def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: Client, settings: Settings) -> None:
+def test_unannounce_removes_all_retained_messages_of_a_node(
+    broker: BrokerAddress, heard: Client, settings: Settings
+) -> None:
     status = RecorderStatus(at=FIRST, node="old", state="offline", instance="a", version="1")
     heard.publish("imhearing/old/recorder/status", wire.encode(status), retain=True)
     heard.publish(topics.discovery("old"), b"{}", retain=True)
@@ -276,18 +274,18 @@ def test_a_node_that_is_taken_back_leaves_nothing(broker: BrokerAddress, heard: 
     assert done.returncode == 0, done.stderr
     with connected(broker.port) as later:
         later.subscribe("#")
-        later.await_on(f"{OWN}/recorder/status")
-        assert not [each.topic for each in later.heard if "old" in each.topic]
+        later.wait_for_message(f"{OWN}/recorder/status")
+        assert not [each.topic for each in later.received if "old" in each.topic]
 
 
 # what it says: the last, so that everything above is in it
 
 
-def test_everything_that_was_said_fits_the_document(heard: Client) -> None:
+def test_all_published_messages_match_the_asyncapi_document(heard: Client) -> None:
     for topic in ("sound", "sounding", "threshold"):
-        heard.await_on(f"{OWN}/recorder/{topic}")
+        heard.wait_for_message(f"{OWN}/recorder/{topic}")
     seen = set()
-    for each in list(heard.heard):
+    for each in list(heard.received):
         if each.topic in BY_TOPIC:
             _fits(each, BY_TOPIC[each.topic].__name__)
             seen.add(each.topic.removeprefix(f"{OWN}/recorder/"))
@@ -300,19 +298,19 @@ def test_everything_that_was_said_fits_the_document(heard: Client) -> None:
     assert seen >= {"status", "state", "level", "chunk", "sound", "sounding", "threshold", "limits"}
 
 
-def _fits(each: Heard, name: str) -> None:
+def _fits(each: ReceivedMessage, name: str) -> None:
     assert not faults(json.loads(each.payload), name), each
 
 
-def test_a_stranger_finds_the_state_at_once(broker: BrokerAddress, heard: Client) -> None:
+def test_a_new_subscriber_receives_the_retained_state_at_once(broker: BrokerAddress, heard: Client) -> None:
     with connected(broker.port) as stranger:
         stranger.subscribe("#")
         for topic in ("recorder/status", "recorder/state", "recorder/limits", "recorder/sounding"):
-            assert stranger.await_on(f"{OWN}/{topic}").retained
-        assert stranger.await_on(topics.discovery("porch")).retained
+            assert stranger.wait_for_message(f"{OWN}/{topic}").retained
+        assert stranger.wait_for_message(topics.discovery("porch")).retained
 
 
-def test_home_assistants_birth_is_answered_with_the_discovery(heard: Client) -> None:
-    before = len(heard.on(topics.discovery("porch")))
+def test_the_birth_message_of_home_assistant_triggers_discovery(heard: Client) -> None:
+    before = len(heard.messages_on(topics.discovery("porch")))
     heard.publish("homeassistant/status", b"online")
-    wait_until(lambda: len(heard.on(topics.discovery("porch"))) > before, "it is announced again")
+    wait_until(lambda: len(heard.messages_on(topics.discovery("porch"))) > before, "it is announced again")

@@ -21,8 +21,8 @@ from edge.configuration import loader as config
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.spool.spool import Spool
-from tests.support.recorded import chunks_of, holes_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, holes_of, streams_of
 from tests.support.wait import wait_until
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
@@ -40,7 +40,7 @@ def grows(spool: Spool, by: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [3 * 3600, -2 * 86_400])
-def test_a_clock_set_by_hand_takes_the_whole_boot_along(tmp_path: Path, seconds: int) -> None:
+def test_setting_the_clock_moves_all_recordings_of_the_boot(tmp_path: Path, seconds: int) -> None:
     setting = tmp_path / "faketime"
     setting.write_text("+0")
     environment = {
@@ -66,16 +66,16 @@ def test_a_clock_set_by_hand_takes_the_whole_boot_along(tmp_path: Path, seconds:
     assert began / 1e6 - 1 < real[0] < real[1] < ended / 1e6 + 1
     assert abs(stream.knots[-1][1] - chunks[-1].ended_at - stream.shift) <= 1
     hour, ahead = 3_600_000_000, seconds * 1_000_000
-    asked = Instant(began + ahead - hour), Instant(ended + ahead + hour)
-    told = _query(tmp_path / "data", str(asked[0]), str(asked[1]), environment)["intervals"]
-    _is_where_the_clock_says_now(told, [at + seconds for at in real])
+    span = Instant(began + ahead - hour), Instant(ended + ahead + hour)
+    intervals = _query(tmp_path / "data", str(span[0]), str(span[1]), environment)["intervals"]
+    _is_where_the_clock_says_now(intervals, [at + seconds for at in real])
 
 
-def _is_where_the_clock_says_now(told: list[dict[str, Any]], heard: list[float]) -> None:
-    assert [one["state"] for one in told] == ["gap", *["pending"] * (len(told) - 3), "gap", "future"]
-    assert all(one["uncertain"] for one in told[1:-2])
-    assert abs(Instant.parse(told[1]["from"]) / 1e6 - heard[0]) < 0.01
-    assert abs(Instant.parse(told[-3]["to"]) / 1e6 - heard[1]) < 0.01
+def _is_where_the_clock_says_now(intervals: list[dict[str, Any]], heard: list[float]) -> None:
+    assert [one["state"] for one in intervals] == ["gap", *["pending"] * (len(intervals) - 3), "gap", "future"]
+    assert all(one["uncertain"] for one in intervals[1:-2])
+    assert abs(Instant.parse(intervals[1]["from"]) / 1e6 - heard[0]) < 0.01
+    assert abs(Instant.parse(intervals[-3]["to"]) / 1e6 - heard[1]) < 0.01
 
 
 def _query(data: Path, start: str, end: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -92,18 +92,16 @@ def _query(data: Path, start: str, end: str, environment: Mapping[str, str]) -> 
         env=os.environ | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    ends = [told["from"], *(one["to"] for one in told["intervals"])]
-    assert ends == [*(one["from"] for one in told["intervals"]), told["to"]]  # they tile
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    ends = [answer["from"], *(one["to"] for one in answer["intervals"])]
+    assert ends == [*(one["from"] for one in answer["intervals"]), answer["to"]]  # they tile
+    return answer
 
 
 @pytest.mark.parametrize(
     ("start", "end", "hours"),
     [("2026-10-25 00:00", "2026-10-25 06:00", 7), ("2026-03-29 00:00", "2026-03-29 06:00", 5)],
 )
-def test_a_night_in_which_the_clock_is_changed_has_all_its_hours(
-    tmp_path: Path, start: str, end: str, hours: int
-) -> None:
-    told = _query(tmp_path / "data", start, end, {"TZ": "Europe/Berlin"})
-    assert Instant.parse(told["to"]) - Instant.parse(told["from"]) == hours * 3_600_000_000
+def test_a_query_across_a_dst_change_covers_every_hour(tmp_path: Path, start: str, end: str, hours: int) -> None:
+    answer = _query(tmp_path / "data", start, end, {"TZ": "Europe/Berlin"})
+    assert Instant.parse(answer["to"]) - Instant.parse(answer["from"]) == hours * 3_600_000_000

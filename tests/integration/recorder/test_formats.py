@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.recorded import chunks_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import chunks_of, streams_of
 from tests.support.wait import wait_until
 
 
 @pytest.mark.parametrize("container", ["flac", "wav"])
 @pytest.mark.parametrize(("rate", "channels"), [(192_000, 8), (8_000, 1), (11_025, 3)])
-def test_24_bit_come_out_bit_exact(tmp_path: Path, rate: int, channels: int, container: str) -> None:
+def test_24_bit_sound_is_recorded_bit_exactly(tmp_path: Path, rate: int, channels: int, container: str) -> None:
     shape = (rate * 5 // 2 + 123, channels)  # at 1 s each: two chunks and a last, short one
     played = np.random.default_rng(1).integers(-(2**23), 2**23, shape, dtype=np.int32) << 8
     soundfile.write(tmp_path / "played.wav", played, rate, subtype="PCM_24")

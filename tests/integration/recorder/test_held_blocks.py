@@ -1,11 +1,10 @@
-"""Blocks held back to judge a stall survive the recorder's death: they lie on tmpfs until they are in their chunks."""
+"""Blocks held back during a stall survive a crash of the recorder: they are on tmpfs until they are in chunks."""
 
 from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,13 @@ import pytest
 
 from edge.core.values import PauseOrder
 from edge.recorder.durable.sealing import file_system
-from tests.support.kernel import NOON
-from tests.support.scripted import FRAMES, RATE, Rig
+from tests.support.kernel_clock import NOON
+from tests.support.recording.rig import FRAMES, RATE, Rig
 
 pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
 ENCODING = 4_096  # frames: the FLAC block that the encoder was filling
 LOST = 3.0  # seconds that the sound card loses
 Step = float | Callable[[], None]
-
-
-@pytest.fixture
-def shared_memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as name:
-        yield Path(name)
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def rig(tmp_path: Path, shared_memory: Path) -> Rig:
 
 
 def lose(rig: Rig) -> Callable[[], None]:
-    return lambda: rig.clock.pass_time(LOST)
+    return lambda: rig.clock.advance(LOST)
 
 
 def die() -> None:
@@ -52,7 +45,7 @@ def killed(rig: Rig, *script: Step, dying_at: int | None = None) -> np.ndarray:
     if not pid:
         if dying_at is not None:
             left = iter(range(dying_at))
-            rig.heard.block_measured = lambda *_: None if next(left, None) is not None else die()  # type: ignore[method-assign]
+            rig.facts.block_measured = lambda *_: None if next(left, None) is not None else die()  # type: ignore[method-assign]
         try:
             rig.run(*script, die)
         finally:
@@ -72,10 +65,10 @@ def holes(rig: Rig) -> list[tuple[str, float, float]]:
     ]
 
 
-def test_a_kill_soon_after_a_loss_costs_no_sample(rig: Rig, shared_memory: Path) -> None:
+def test_a_kill_soon_after_a_loss_loses_no_held_sample(rig: Rig, shared_memory: Path) -> None:
     played = killed(rig, 5.0, lose(rig), 0.5)
     assert list(shared_memory.glob("*/held"))
-    rig.clock.pass_time(20)
+    rig.clock.advance(20)
     rig.run(1)
     assert np.array_equal(rig.sound(), np.concatenate([played, *rig.played]))
     assert holes(rig) == [("overrun", 5.0, 8.0), ("crash", 8.5, 20.0)]
@@ -84,15 +77,15 @@ def test_a_kill_soon_after_a_loss_costs_no_sample(rig: Rig, shared_memory: Path)
 
 @pytest.mark.parametrize("blocks", [1, 60, 99, 100, 101, 104, 110, 121])
 @pytest.mark.parametrize("again", [None, 0, 1, 7, 20])
-def test_a_kill_while_held_blocks_are_recorded_costs_at_most_the_block_being_encoded(
+def test_a_kill_while_held_blocks_are_written_loses_at_most_the_block_being_encoded(
     rig: Rig, shared_memory: Path, blocks: int, again: int | None
 ) -> None:
     """At any block, in the life that held them or in the one that finds them."""
     played = killed(rig, 5.0, lose(rig), 3.0, dying_at=blocks)
-    rig.clock.pass_time(20)
+    rig.clock.advance(20)
     if again is not None and list(shared_memory.glob("*/held")):
         killed(rig, 1.0, dying_at=again)
-        rig.clock.pass_time(20)
+        rig.clock.advance(20)
     rig.run(1)
     sound = rig.sound()[: -len(rig.played) * FRAMES]
     assert np.array_equal(rig.sound()[len(sound) :], np.concatenate(rig.played))
@@ -106,7 +99,7 @@ def test_a_kill_while_held_blocks_are_recorded_costs_at_most_the_block_being_enc
     assert not list(shared_memory.iterdir())
 
 
-def test_what_was_held_for_a_pause_is_forgotten_at_once(rig: Rig, shared_memory: Path) -> None:
+def test_a_pause_discards_held_blocks_at_once(rig: Rig, shared_memory: Path) -> None:
     def pause() -> None:
         assert list(shared_memory.glob("*/held"))
         rig.spool.pause.write(PauseOrder())
@@ -115,15 +108,15 @@ def test_what_was_held_for_a_pause_is_forgotten_at_once(rig: Rig, shared_memory:
     assert not list(shared_memory.iterdir())
 
 
-def test_without_a_loss_nothing_is_left_on_tmpfs(rig: Rig, shared_memory: Path) -> None:
+def test_held_blocks_are_removed_from_tmpfs_once_recorded(rig: Rig, shared_memory: Path) -> None:
     rig.run(3.0, lose(rig), 3.0)
     assert not list(shared_memory.iterdir())
     assert np.array_equal(rig.sound(), np.concatenate(rig.played))
 
 
-def test_what_another_boot_held_back_is_dropped(rig: Rig, shared_memory: Path) -> None:
+def test_blocks_held_in_another_boot_are_discarded(rig: Rig, shared_memory: Path) -> None:
     killed(rig, 5.0, lose(rig), 0.5)
-    rig.clock.pass_time(9)
+    rig.clock.advance(9)
     rig.clock.boot("boot-2", synchronised=True)
     rig.run(1)
     assert [cause for cause, _, _ in holes(rig)] == ["power"]

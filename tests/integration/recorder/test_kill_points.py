@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.parametrize("audio_format", ["flac", "wav"])
-def test_killed_at_some_system_calls_it_loses_nothing_that_was_written(audio_format: str) -> None:
+def test_a_recorder_killed_at_various_system_calls_loses_nothing_written(audio_format: str) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "tests.campaigns.recorder_kill_points",

@@ -1,4 +1,4 @@
-"""A recorder killed soon after it stood still, on PulseAudio's virtual microphone."""
+"""A recorder killed soon after it was stopped, on PulseAudio's virtual microphone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.microphone import virtual_microphone, write_noise
-from tests.support.recorded import aligned, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import aligned, holes_of, sound_of, streams_of
 
 pytestmark = pytest.mark.slow
 OPTIONS = ("recorder.source=microphone", "recorder.record_period=60", "mqtt.host=127.0.0.1", "mqtt.port=1")
@@ -19,10 +19,10 @@ STALL = 8.0  # seconds
 KILL = 0.5  # seconds later
 
 
-def test_a_kill_soon_after_a_stall_costs_no_more_than_the_block_being_encoded(tmp_path: Path) -> None:
+def test_a_kill_soon_after_a_stall_loses_at_most_the_block_being_encoded(tmp_path: Path) -> None:
     with virtual_microphone() as room:
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             played = write_noise(tmp_path / "noise.wav", 20, 1)
             player = room.play(tmp_path / "noise.wav")
             time.sleep(3)  # of sound before the stall
@@ -33,7 +33,7 @@ def test_a_kill_soon_after_a_stall_costs_no_more_than_the_block_being_encoded(tm
             recorder.kill()
             killed_at = time.time()
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             assert recorder.end() == 0
         player.terminate()
         player.wait()

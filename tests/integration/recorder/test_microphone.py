@@ -16,9 +16,9 @@ import pytest
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder
 from edge.spool.spool import Spool
-from tests.support.microphone import VirtualMicrophone, virtual_microphone, write_noise
-from tests.support.recorded import Sound, aligned, chunks_of, holes_of, sound_of, streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone, write_noise
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.recorded import Sound, aligned, chunks_of, holes_of, sound_of, streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -42,9 +42,9 @@ def play(room: VirtualMicrophone, folder: Path, seconds: float, seed: int) -> tu
     return samples, room.play(path)
 
 
-def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_recording_is_bit_exact_even_if_the_process_stalls(room: VirtualMicrophone, tmp_path: Path) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         played, player = play(room, tmp_path, 16, 1)
         wait_until(lambda: len(recorder.spool.chunks.finished()) >= 1, "the first chunk")
         for seconds in (0.3, 5.0):
@@ -65,30 +65,32 @@ def test_it_is_bit_exact_also_when_the_process_stalls(room: VirtualMicrophone, t
     )
 
 
-def test_kill_restart_unplugging_and_pause_are_told_apart(room: VirtualMicrophone, tmp_path: Path) -> None:
+def test_gaps_by_kill_restart_unplugging_and_pause_have_their_own_causes(
+    room: VirtualMicrophone, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     played, player = play(room, tmp_path, 90, 2)
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         recorder.kill()
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         assert recorder.end() == 0
     with running_recorder(data, *OPTIONS, environment=room.environment) as recorder:
         spool = recorder.spool
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         ordered = Instant.from_seconds(time.time())
         spool.pause.write(PauseOrder())
         wait_until(lambda: mode_is(spool, "paused"), "the pause is noted")
         paused_from = spool.state.read().open_hole.from_  # type: ignore[union-attr]
         spool.pause.remove()
-        recorder.wait_recording(150_000)
+        recorder.wait_until_recording(150_000)
         player.terminate()
         player.wait()
         room.unplug()
         wait_until(lambda: mode_is(spool, "no_device"), "the loss is noticed")
         room.plug_in()
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         again, player = play(room, tmp_path, 4, 3)
         assert player.wait(DEADLINE) == 0
         assert recorder.end() == 0
@@ -120,16 +122,16 @@ def sound_server(room: VirtualMicrophone, socket: Path) -> Iterator[None]:
         server.wait(DEADLINE)
 
 
-def test_a_sound_server_that_is_restarted_is_a_device_loss_that_ends(tmp_path: Path) -> None:
+def test_a_sound_server_restart_is_a_temporary_device_loss(tmp_path: Path) -> None:
     room, socket = VirtualMicrophone(tmp_path), tmp_path / "pulse" / "native"
     with contextlib.ExitStack() as first:
         first.enter_context(sound_server(room, socket))
         with running_recorder(tmp_path / "data", *OPTIONS, environment=room.environment) as recorder:
-            recorder.wait_recording()
+            recorder.wait_until_recording()
             first.close()
             wait_until(lambda: mode_is(recorder.spool, "no_device"), "the loss is noticed")
             with sound_server(room, socket):
-                recorder.wait_recording()
+                recorder.wait_until_recording()
                 assert recorder.end() == 0
     [hole] = holes_of(recorder.spool)
     assert hole.cause == "device_lost"

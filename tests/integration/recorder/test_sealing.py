@@ -1,4 +1,4 @@
-"""Encryption at rest: no sound in clear reaches the spool, whatever happens, and the right key gives all of it back."""
+"""Encryption at rest: unencrypted sound never reaches the spool, and the right key decrypts all of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import io
 import os
 import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +28,17 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
-from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream, written_at
-from tests.support.kernel import TurnedClock
-from tests.support.recorded import holes_of, streams_of
-from tests.support.recorder_process import running_recorder
-from tests.support.scripted import Rig
+from tests.support.kernel_clock import ManualClock
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.recording.rig import Rig
+from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream, set_mtime
+from tests.support.spool.recorded import holes_of, streams_of
 from tests.support.wait import wait_until
 
 KEY = pyrage.x25519.Identity.generate()
 PUBLIC = str(KEY.to_public())
 
 pytestmark = pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="there is no tmpfs at /dev/shm")
-
-
-@pytest.fixture
-def shared_memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as name:
-        yield Path(name)
 
 
 @pytest.fixture
@@ -73,7 +65,7 @@ def is_clear(path: Path) -> bool:
     return path.read_bytes()[:4] in (b"fLaC", b"RIFF")
 
 
-def test_what_is_recorded_is_encrypted_and_comes_back(tmp_path: Path, shared_memory: Path) -> None:
+def test_recorded_sound_is_encrypted_and_decrypts_to_the_same_samples(tmp_path: Path, shared_memory: Path) -> None:
     rig = Rig(tmp_path)
     rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
     seen: list[Path] = []
@@ -93,18 +85,18 @@ def test_what_is_recorded_is_encrypted_and_comes_back(tmp_path: Path, shared_mem
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_killed_recorder_s_sound_is_found_on_tmpfs_and_encrypted(tmp_path: Path, shared_memory: Path) -> None:
+def test_sound_left_on_tmpfs_by_a_killed_recorder_is_encrypted(tmp_path: Path, shared_memory: Path) -> None:
     options = [
         "recorder.source=synthetic", "recorder.record_period=60", "mqtt.host=127.0.0.1", "mqtt.port=1",
         f"recorder.recipients={PUBLIC}", f"recorder.part_path={shared_memory}",
     ]  # fmt: skip
     with running_recorder(tmp_path, *options) as recorder:
-        recorder.wait_recording(40_000)
+        recorder.wait_until_recording(40_000)
         recorder.kill()
     spool = recorder.spool
     assert [part.is_in(spool.path) for part in spool.chunks.parts()] == [False]
     with running_recorder(tmp_path, *options) as recorder:
-        recorder.wait_recording()
+        recorder.wait_until_recording()
         recorder.end(signal.SIGTERM)
     first, _ = streams_of(spool)
     chunks = {name: spool.chunks.manifest(name) for name in spool.chunks.finished()}
@@ -134,63 +126,63 @@ def part_on_tmpfs(spool: Spool, shared_memory: Path) -> tuple[Path, np.ndarray, 
     return part, samples, seal
 
 
-def test_a_crash_between_manifest_and_name_is_mended(spool: Spool, shared_memory: Path) -> None:
+def test_a_crash_between_manifest_and_rename_is_repaired(spool: Spool, shared_memory: Path) -> None:
     part, samples, seal = part_on_tmpfs(spool, shared_memory)
     kept = part.with_name("kept")
     shutil.copy(part, kept)
     chunk = seal.finish(spool, part, make_chunk(0))
     spool.layout.audio_path(chunk).rename(spool.layout.sealing_path(chunk))
     kept.rename(part)
-    repair(spool, TurnedClock())
+    repair(spool, ManualClock())
     assert not spool.chunks.leftovers()
     assert not spool.chunks.parts()
     assert np.array_equal(opened(spool, spool.chunks.manifest(chunk.chunk_id)), samples)
     assert not spool.chunks.manifest(chunk.chunk_id).recovered
 
 
-def test_a_crash_before_the_part_was_removed_doubles_nothing(spool: Spool, shared_memory: Path) -> None:
+def test_a_crash_before_the_part_was_removed_duplicates_nothing(spool: Spool, shared_memory: Path) -> None:
     part, samples, seal = part_on_tmpfs(spool, shared_memory)
     kept = part.with_name("kept")
     shutil.copy(part, kept)
     chunk = seal.finish(spool, part, make_chunk(0))
     kept.rename(part)
-    repair(spool, TurnedClock())
+    repair(spool, ManualClock())
     assert not spool.chunks.parts()
     assert np.array_equal(opened(spool, chunk), samples)
 
 
-def test_sound_is_encrypted_to_whom_it_was_recorded_for(spool: Spool, shared_memory: Path) -> None:
+def test_recovered_sound_is_encrypted_to_the_recipients_it_was_recorded_for(spool: Spool, shared_memory: Path) -> None:
     _, samples, _ = part_on_tmpfs(spool, shared_memory)
     assert open_seal(Recorder(), spool) is None  # encryption was switched off since
-    _, [chunk] = repair(spool, TurnedClock())
+    _, [chunk] = repair(spool, ManualClock())
     assert np.array_equal(opened(spool, chunk), samples)
 
 
-def test_a_part_for_nobody_known_is_left_as_it_is(spool: Spool, shared_memory: Path) -> None:
+def test_a_part_without_known_recipients_is_left_in_place(spool: Spool, shared_memory: Path) -> None:
     part, _, _ = part_on_tmpfs(spool, shared_memory)
     (part.parent / "recipients").unlink()
-    _, recovered = repair(spool, TurnedClock())
+    _, recovered = repair(spool, ManualClock())
     assert not recovered
     assert part.exists()
     assert not spool.chunks.finished()
 
 
-def test_after_a_power_cut_nothing_is_there_and_that_is_no_error(spool: Spool, shared_memory: Path) -> None:
+def test_a_power_cut_that_cleared_tmpfs_is_repaired_as_a_gap(spool: Spool, shared_memory: Path) -> None:
     part, _, _ = part_on_tmpfs(spool, shared_memory)
     shutil.rmtree(part.parent)
-    state, recovered = repair(spool, TurnedClock())
+    state, recovered = repair(spool, ManualClock())
     assert not recovered
     assert state.open_hole is not None
 
 
-def test_a_folder_on_a_disk_is_refused(spool: Spool) -> None:
+def test_a_part_path_that_is_not_on_tmpfs_is_refused(spool: Spool) -> None:
     if file_system(spool.path) == "tmpfs":
         pytest.skip("temporary files lie on tmpfs here")
     with pytest.raises(ConfigError, match="no folder on tmpfs"):
         open_seal(Recorder(recipients=PUBLIC, part_path=str(spool.path)), spool)
 
 
-def test_a_runtime_folder_on_a_disk_is_passed_over(spool: Spool, tmp_path: Path) -> None:
+def test_a_runtime_folder_that_is_not_on_tmpfs_is_skipped(spool: Spool, tmp_path: Path) -> None:
     seal = open_seal(Recorder(recipients=PUBLIC), spool, {"XDG_RUNTIME_DIR": str(tmp_path)})
     assert seal is not None
     try:
@@ -199,7 +191,7 @@ def test_a_runtime_folder_on_a_disk_is_passed_over(spool: Spool, tmp_path: Path)
         shutil.rmtree(seal.folder)
 
 
-def test_a_folder_that_others_may_look_into_is_refused(spool: Spool, shared_memory: Path) -> None:
+def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memory: Path) -> None:
     settings = Recorder(recipients=PUBLIC, part_path=str(shared_memory))
     seal = open_seal(settings, spool)
     assert seal is not None
@@ -209,17 +201,17 @@ def test_a_folder_that_others_may_look_into_is_refused(spool: Spool, shared_memo
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")],
     ids=["none", "one is none", "private"],  # the keys are new in every process
 )
-def test_keys_that_are_none_are_told_and_a_private_one_is_not_shown(text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_invalid_recipients_are_reported_without_showing_a_private_key(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         checked_recipients(text)
     assert str(KEY)[:30] not in str(caught.value)
 
 
-def test_several_recipients_can_each_read_it(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
+def test_each_of_several_recipients_can_decrypt(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
     others = [pyrage.x25519.Identity.generate() for _ in range(2)]
     rig = Rig(tmp_path / "rig")
     rig.configure(recipients=",".join(str(one.to_public()) for one in others), part_path=str(shared_memory))
@@ -231,7 +223,7 @@ def test_several_recipients_can_each_read_it(spool: Spool, shared_memory: Path, 
         pyrage.decrypt(rig.spool.layout.audio_path(chunk).read_bytes(), [KEY])
 
 
-def test_readers_see_that_it_records(tmp_path: Path, shared_memory: Path) -> None:
+def test_readers_see_a_part_that_is_recorded_on_tmpfs(tmp_path: Path, shared_memory: Path) -> None:
     rig = Rig(tmp_path)
     rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
     alive: list[int] = []
@@ -239,7 +231,7 @@ def test_readers_see_that_it_records(tmp_path: Path, shared_memory: Path) -> Non
     assert alive == [1]
 
 
-def test_a_write_that_fails_once_is_an_error_of_the_disk(
+def test_one_failed_write_while_encrypting_raises_the_disks_error(
     spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a bad card does: the next write, of the closing flush, succeeds."""
@@ -260,11 +252,11 @@ def test_a_write_that_fails_once_is_an_error_of_the_disk(
     assert part.exists()
     assert not spool.chunks.finished()
     assert not spool.chunks.leftovers()  # half a file would keep the room that is missed
-    _, [chunk] = repair(spool, TurnedClock())
+    _, [chunk] = repair(spool, ManualClock())
     assert np.array_equal(opened(spool, chunk), samples)
 
 
-def test_without_room_nothing_is_written_and_the_sound_waits(
+def test_without_free_space_the_sound_waits_unencrypted_on_tmpfs(
     spool: Spool, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, _, seal = part_on_tmpfs(spool, shared_memory)
@@ -280,7 +272,7 @@ def test_without_room_nothing_is_written_and_the_sound_waits(
     assert not part.exists()
 
 
-def test_what_still_has_to_come_onto_the_disk_is_counted_once(spool: Spool, shared_memory: Path) -> None:
+def test_bytes_still_to_be_written_to_disk_are_counted_once(spool: Spool, shared_memory: Path) -> None:
     assert spool.disk.pending_tmpfs_bytes() == []
     part, _, seal = part_on_tmpfs(spool, shared_memory)
     size = part.stat().st_size
@@ -295,7 +287,7 @@ def test_what_still_has_to_come_onto_the_disk_is_counted_once(spool: Spool, shar
     assert spool.disk.pending_tmpfs_bytes() == [0]
 
 
-def test_a_rescue_without_room_looks_and_waits(
+def test_a_recovery_without_free_space_waits_without_rewriting_files(
     tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig(tmp_path)
@@ -317,13 +309,13 @@ def test_a_rescue_without_room_looks_and_waits(
     rig.run(1)
     assert seen[10][:2] == ("disk_full", STREAM)
     assert all(one == seen[10] for one in seen[10:])
-    assert rig.heard.modes == ["disk_full", "recording", "stopped"]
+    assert rig.facts.modes == ["disk_full", "recording", "stopped"]
     assert caplog.text.count("recording resumes once 40") == 1
     assert np.array_equal(opened(rig.spool, rig.spool.chunks.manifest(make_chunk(0).chunk_id)), samples)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
+def test_a_recovery_waiting_for_free_space_is_reported_accurately(
     tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sound is there and not finished, and after it nothing is recorded because the disk is full."""
@@ -331,7 +323,7 @@ def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
     rig.configure(recipients=PUBLIC, part_path=str(shared_memory))
     part, _, _ = part_on_tmpfs(rig.spool, shared_memory)
     flushed = Instant(START + 1_000_000)
-    written_at(part, flushed)
+    set_mtime(part, flushed)
     looks: list[int] = []
 
     def free() -> int:
@@ -350,13 +342,13 @@ def test_while_a_rescue_has_no_room_all_is_told_as_it_is(
         node = Responder("porch", FactReader(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
         answer = node.answer(Request(id="a", from_=START, to=now))
     assert isinstance(answer, CoverageAnswer)
-    told = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
-    assert told == [("recording", flushed, None), ("gap", now, "disk_full")]
+    states = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]
+    assert states == [("recording", flushed, None), ("gap", now, "disk_full")]
     rig.run(1)
     assert [hole.cause for hole in rig.holes()] == ["disk_full"]
 
 
-def test_no_room_for_the_encrypted_chunk_is_told_as_such(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
+def test_a_full_disk_while_encrypting_raises_no_space_left(spool: Spool, shared_memory: Path, tmp_path: Path) -> None:
     seal = open_seal(Recorder(recipients=PUBLIC, part_path=str(shared_memory)), spool)
     assert seal is not None
     plain = tmp_path / "plain"

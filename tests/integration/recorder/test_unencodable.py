@@ -17,10 +17,10 @@ import soundfile
 from edge.core.ids import chunk_id
 from edge.core.values import SpoolState
 from edge.spool.spool import Spool
-from tests.support.breakable_node import BreakableNode
-from tests.support.chunks import BOOT, START, STREAM, make_stream
-from tests.support.recorded import streams_of
-from tests.support.recorder_process import running_recorder
+from tests.support.nodes.breakable_node import BreakableNode
+from tests.support.recording.recorder_process import running_recorder
+from tests.support.spool.chunks import BOOT, START, STREAM, make_stream
+from tests.support.spool.recorded import streams_of
 from tests.support.wait import DEADLINE, wait_until
 
 ALONE = ("mqtt.host=127.0.0.1", "mqtt.port=1")
@@ -47,7 +47,7 @@ def beyond_repair(spool: Spool) -> Path:
     return ten_channels(spool.layout.part_path(chunk_id(STREAM, 0), "flac"))
 
 
-def test_a_source_with_more_channels_than_flac_takes_ends_the_start_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_source_with_too_many_channels_for_flac_is_refused_and_leaves_no_part(tmp_path: Path) -> None:
     source = ten_channels(tmp_path / "ten.wav")
     options = (f"recorder.source={source}", "recorder.pace=max", *ALONE)
     with running_recorder(tmp_path / "data", *options) as recorder:
@@ -65,7 +65,7 @@ def test_a_source_with_more_channels_than_flac_takes_ends_the_start_and_leaves_n
 
 
 @pytest.mark.parametrize("bits", [16, 17])
-def test_a_part_that_cannot_be_repaired_is_set_aside_and_recording_goes_on(tmp_path: Path, bits: int) -> None:
+def test_a_part_that_cannot_be_repaired_is_set_aside_and_recording_continues(tmp_path: Path, bits: int) -> None:
     """17: a record of a stream that this version cannot even have written, for which the repair is not prepared."""
     spool = Spool(tmp_path / "data" / "spool", "porch")
     part = beyond_repair(spool)
@@ -79,7 +79,7 @@ def test_a_part_that_cannot_be_repaired_is_set_aside_and_recording_goes_on(tmp_p
     assert not spool.chunks.leftovers()
 
 
-def test_what_was_set_aside_is_a_gap_and_not_recording(tmp_path: Path) -> None:
+def test_a_part_that_was_set_aside_is_a_gap(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "data" / "spool", "porch")
     beyond_repair(spool)
     with running_recorder(tmp_path / "data", "recorder.source=synthetic", *ALONE) as recorder:
@@ -94,7 +94,7 @@ def _is_recording(spool: Spool) -> bool:
     return state is not None and state.state == "recording" and state.stream_id not in (None, STREAM)
 
 
-def test_doctor_reports_what_was_set_aside_until_it_is_moved_away(node: BreakableNode) -> None:
+def test_doctor_reports_parts_set_aside_until_they_are_moved_away(node: BreakableNode) -> None:
     spool = Spool(node.data / "spool", "porch")
     part = beyond_repair(spool)
     part.rename(part.with_name(f"{part.name}.damaged"))
@@ -106,12 +106,12 @@ def test_doctor_reports_what_was_set_aside_until_it_is_moved_away(node: Breakabl
     assert [path.name for path in (node.data / "spool-damaged").iterdir()] == [f"{part.name}.damaged"]
 
 
-def test_a_spool_with_nothing_set_aside_is_well(node: BreakableNode) -> None:
+def test_doctor_accepts_a_spool_with_nothing_set_aside(node: BreakableNode) -> None:
     Spool(node.data / "spool", "porch").create()
     assert node.run_checks("spool")["spool.damaged"].state == "ok"
 
 
-def test_doctor_names_the_format_that_takes_all_channels(node: BreakableNode) -> None:
+def test_doctor_suggests_the_format_that_supports_all_channels(node: BreakableNode) -> None:
     node.set(f"recorder.source={ten_channels(node.data / 'ten.wav')}")
     before = node.run_checks("device")["device.records"]
     assert before.state == "fault"
@@ -120,7 +120,7 @@ def test_doctor_names_the_format_that_takes_all_channels(node: BreakableNode) ->
     assert node.run_checks("device")["device.records"].state == "ok"
 
 
-def test_up_refuses_it_before_it_starts_anything(tmp_path: Path) -> None:
+def test_up_refuses_too_many_channels_before_it_starts_anything(tmp_path: Path) -> None:
     source = ten_channels(tmp_path / "ten.wav")
     words = ["up", "--data", str(tmp_path / "data"), "--set", f"recorder.source={source}"]
     done = subprocess.run(

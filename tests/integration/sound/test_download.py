@@ -57,12 +57,12 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_FIRST_PAUSE", 0.01)
 
 
-def test_the_member_and_nothing_else_is_read(tmp_path: Path) -> None:
+def test_only_the_members_bytes_are_downloaded(tmp_path: Path) -> None:
     assert get(ranged, tmp_path / "a") == len(MEMBER)
     assert (tmp_path / "a").read_bytes() == MEMBER
 
 
-def test_a_server_that_sends_everything_is_not_listened_to(tmp_path: Path) -> None:
+def test_a_response_with_the_whole_object_is_rejected(tmp_path: Path) -> None:
     async def everything(_request: web.Request) -> web.Response:
         return web.Response(body=DATA)
 
@@ -71,7 +71,7 @@ def test_a_server_that_sends_everything_is_not_listened_to(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("body", [MEMBER[:-1], MEMBER + b"x", b"\0" + MEMBER[1:], b""])
-def test_other_bytes_are_not_taken(tmp_path: Path, body: bytes) -> None:
+def test_bytes_that_do_not_match_the_manifest_are_rejected(tmp_path: Path, body: bytes) -> None:
     tries = []
 
     async def other(_request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ def test_other_bytes_are_not_taken(tmp_path: Path, body: bytes) -> None:
     assert len(tries) == 3
 
 
-def test_a_server_without_end_is_left_after_what_was_asked(tmp_path: Path) -> None:
+def test_an_endless_response_is_cut_off_after_the_requested_bytes(tmp_path: Path) -> None:
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -100,7 +100,7 @@ def test_a_server_without_end_is_left_after_what_was_asked(tmp_path: Path) -> No
     assert sent < 20_000_000
 
 
-def test_a_store_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> None:
+def test_an_unreachable_store_is_reported_with_a_hint_for_up(tmp_path: Path) -> None:
     port = ports.choose(None)
 
     async def run() -> None:
@@ -115,7 +115,7 @@ def test_a_store_that_is_not_there_is_told_in_plain_words(tmp_path: Path) -> Non
     )
 
 
-def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:
+def test_temporary_download_errors_are_retried(tmp_path: Path) -> None:
     tries = []
 
     async def moody(request: web.Request) -> web.StreamResponse:
@@ -131,13 +131,13 @@ def test_troubles_that_pass_are_outlived(tmp_path: Path) -> None:
     assert len(tries) == 3
 
 
-def test_after_a_break_it_goes_on_where_it_was(tmp_path: Path) -> None:
-    asked = []
+def test_an_interrupted_download_resumes_where_it_stopped(tmp_path: Path) -> None:
+    ranges = []
 
     async def breaking(request: web.Request) -> web.StreamResponse:
         """The line breaks four times, each time after 300 bytes more."""
-        asked.append(request.headers["Range"])
-        if len(asked) > 4:
+        ranges.append(request.headers["Range"])
+        if len(ranges) > 4:
             return await ranged(request)
         response = web.StreamResponse(status=206, headers={"Content-Length": str(len(DATA[request.http_range]))})
         await response.prepare(request)
@@ -149,22 +149,22 @@ def test_after_a_break_it_goes_on_where_it_was(tmp_path: Path) -> None:
 
     assert get(breaking, tmp_path / "a") == len(MEMBER)
     assert (tmp_path / "a").read_bytes() == MEMBER
-    assert asked == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
+    assert ranges == [f"bytes={start}-2999" for start in (1_000, 1_300, 1_600, 1_900, 2_200)]
 
 
-def test_what_was_damaged_is_read_from_its_beginning(tmp_path: Path) -> None:
-    asked = []
+def test_a_damaged_download_is_repeated_from_its_start(tmp_path: Path) -> None:
+    ranges = []
 
     async def damaging(request: web.Request) -> web.Response:
-        asked.append(request.headers["Range"])
-        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(asked) == 1 else await ranged(request)
+        ranges.append(request.headers["Range"])
+        return web.Response(status=206, body=b"x" * len(MEMBER)) if len(ranges) == 1 else await ranged(request)
 
     assert get(damaging, tmp_path / "a") == 2 * len(MEMBER)
     assert (tmp_path / "a").read_bytes() == MEMBER
-    assert asked == ["bytes=1000-2999"] * 2
+    assert ranges == ["bytes=1000-2999"] * 2
 
 
-def test_a_line_that_gives_nothing_is_given_up(tmp_path: Path) -> None:
+def test_a_download_that_receives_nothing_is_given_up_after_three_attempts(tmp_path: Path) -> None:
     tries = []
 
     async def dead(request: web.Request) -> web.StreamResponse:
@@ -181,7 +181,7 @@ def test_a_line_that_gives_nothing_is_given_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refused_link_is_told_apart(tmp_path: Path, status: int) -> None:
+def test_an_expired_or_refused_link_raises_link_refused(tmp_path: Path, status: int) -> None:
     async def refuse(_request: web.Request) -> web.Response:
         return web.Response(status=status)
 
@@ -190,7 +190,7 @@ def test_a_refused_link_is_told_apart(tmp_path: Path, status: int) -> None:
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "archive.zip"])
-def test_a_link_to_something_else_is_not_followed(tmp_path: Path, url: str) -> None:
+def test_only_http_links_are_followed(tmp_path: Path, url: str) -> None:
     async def run() -> None:
         async with downloads() as downloader:
             await downloader.member(url, WHERE, tmp_path / "a")
@@ -200,19 +200,19 @@ def test_a_link_to_something_else_is_not_followed(tmp_path: Path, url: str) -> N
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_store_that_sends_elsewhere_is_not_followed(tmp_path: Path, status: int) -> None:
-    asked = []
+def test_redirects_from_the_store_are_not_followed(tmp_path: Path, status: int) -> None:
+    paths = []
 
     async def elsewhere(request: web.Request) -> web.Response:
-        asked.append(request.path_qs)
+        paths.append(request.path_qs)
         return web.Response(status=status, headers={"Location": "/archive.zip?internal=1"})
 
     with pytest.raises(FetchError, match=rf"a\.flac: the store sends elsewhere \({status}\)"):
         get(elsewhere, tmp_path / "a")
-    assert asked == ["/archive.zip"]
+    assert paths == ["/archive.zip"]
 
 
-def test_a_name_of_several_lines_stays_one(tmp_path: Path) -> None:
+def test_a_member_name_with_line_breaks_stays_on_one_line(tmp_path: Path) -> None:
     async def refuse(_request: web.Request) -> web.Response:
         return web.Response(status=403)
 

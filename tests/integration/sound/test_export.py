@@ -24,11 +24,10 @@ from edge.core.errors import FetchError, UsageError
 from edge.core.instant import Instant
 from query_service import api
 from query_service.sound.export import ExportReport, append_guano, export_sound, guano_chunk
-from tests.integration.sound.test_fetch import at
-from tests.support.chunks import RATE, STREAM, audio_bytes, make_chunk, put_chunk
-from tests.support.query_node import QueryNode
-from tests.support.realtime import in_loop
-from tests.support.s3 import RunningStore
+from tests.support.messaging.realtime import in_loop
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import RATE, STREAM, at, audio_bytes, make_chunk, put_chunk
+from tests.support.store.s3 import RunningStore
 
 HERE = Node("porch", "52.52", "-13.405", "Back garden\n1.5 m above ground")
 
@@ -62,7 +61,9 @@ async def exported(settings: Settings, folder: Path, start: float, end: float, u
 
 
 @in_loop
-async def test_each_chunk_is_a_file_with_every_sample(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+async def test_each_chunk_is_exported_to_a_file_with_every_sample(
+    node: QueryNode, settings: Settings, tmp_path: Path
+) -> None:
     report = await exported(settings, tmp_path / "out", 0.5, 5.25)
     assert [file.path.name for file in report.files] == [f"porch_20260303_22000{second}.wav" for second in range(6)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [file.path.name for file in report.files]
@@ -76,7 +77,9 @@ async def test_each_chunk_is_a_file_with_every_sample(node: QueryNode, settings:
 
 
 @in_loop
-async def test_a_guano_reader_finds_time_place_and_node(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+async def test_exported_guano_metadata_contains_time_place_and_node(
+    node: QueryNode, settings: Settings, tmp_path: Path
+) -> None:
     report = await exported(settings, tmp_path / "out", 2.5, 3)
     read = GuanoFile(str(report.files[0].path), strict=True)
     assert read["GUANO|Version"] == "1.0"
@@ -92,7 +95,7 @@ async def test_a_guano_reader_finds_time_place_and_node(node: QueryNode, setting
 
 @pytest.mark.usefixtures("zone")
 @in_loop
-async def test_local_time_in_name_and_timestamp_says_its_offset(settings: Settings, tmp_path: Path) -> None:
+async def test_exported_local_times_include_their_utc_offset(settings: Settings, tmp_path: Path) -> None:
     report = await exported(settings, tmp_path / "out", 0, 1, utc=False)
     assert report.files[0].path.name == "porch_20260303_230000.wav"
     stamp = GuanoFile(str(report.files[0].path))["Timestamp"]
@@ -101,7 +104,7 @@ async def test_local_time_in_name_and_timestamp_says_its_offset(settings: Settin
 
 
 @in_loop
-async def test_two_chunks_of_one_second_get_two_names(tmp_path: Path) -> None:
+async def test_two_chunks_that_start_in_one_second_get_different_file_names(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=1)
     data = audio_bytes(9, RATE // 4)
     for seq, start in ((0, at(2.1)), (0, at(2.6))):
@@ -116,7 +119,7 @@ async def test_two_chunks_of_one_second_get_two_names(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_24_bit_stereo_stays_what_it_is(tmp_path: Path) -> None:
+async def test_24_bit_stereo_is_exported_unchanged(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=0)
     samples = np.random.default_rng(1).integers(-(2**22), 2**22, (RATE - 1, 2), dtype=np.int32) * 256
     file = io.BytesIO()
@@ -130,13 +133,13 @@ async def test_24_bit_stereo_stays_what_it_is(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_nothing_to_export_says_why_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+async def test_an_empty_export_says_why_and_leaves_no_file(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"nothing to export.*gap"):
         await exported(settings, tmp_path / "out", -20, -10)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_command_writes_and_tells(
+def test_the_export_command_writes_files_and_reports_them(
     node: QueryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -146,8 +149,8 @@ def test_the_command_writes_and_tells(
     assert "2 files, porch_20260303_220004.wav to porch_20260303_220005.wav" in capsys.readouterr().err
     args.json = True
     assert command.run(args) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [Path(file["path"]).parent for file in told["files"]] == [tmp_path / "out"] * 2
+    output = json.loads(capsys.readouterr().out)
+    assert [Path(file["path"]).parent for file in output["files"]] == [tmp_path / "out"] * 2
     args.export = tmp_path / "nowhere"
     with pytest.raises(UsageError, match="mkdir"):
         command.run(args)
@@ -157,7 +160,7 @@ VALUES = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 @given(st.dictionaries(st.sampled_from(["Note", "ImHearing|A", "ImHearing|B", "Make"]), VALUES))
-def test_no_value_makes_another_line(fields: dict[str, str]) -> None:
+def test_no_metadata_value_adds_a_line(fields: dict[str, str]) -> None:
     data = guano_chunk(fields)
     assert len(data) % 2 == 0
     lines = data.decode().rstrip(" ").splitlines()
@@ -165,7 +168,7 @@ def test_no_value_makes_another_line(fields: dict[str, str]) -> None:
     assert lines[0] == "GUANO|Version: 1.0"
 
 
-def test_metadata_does_not_go_into_what_is_no_wav(tmp_path: Path) -> None:
+def test_metadata_is_not_appended_to_a_file_that_is_not_wav(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(b"RF64" + bytes(40))
     with pytest.raises(FetchError, match="too large"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,20 @@ from msgspec.structs import replace
 
 from commands import fetch as command
 from commands.cli.parser import build_parser
+from edge.configuration.loader import to_ini
 from edge.configuration.settings import Query, Settings
 from edge.core.errors import FetchError, ImHearingError, QueryRefused
 from edge.core.instant import Instant
 from query_service import api
-from query_service.answer.node_answers import Presigner
+from query_service.answer.node_answers import NodeAnswers, Presigner
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
-from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
-from tests.support.query_node import QueryNode
-from tests.support.relay import counting_relay
-from tests.support.s3 import RunningStore
-
-SECOND = 1_000_000
+from tests.support.messaging.secure_broker import set_up
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import RATE, SECOND, STREAM, at, audio_bytes, make_chunk, put_chunk
+from tests.support.store.counting_relay import counting_relay
+from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.s3 import RunningStore
 
 
 @pytest.fixture
@@ -49,13 +52,9 @@ def samples(node: QueryNode) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * SECOND))
-
-
 @pytest.mark.parametrize("ending", ["wav", "flac"])
 @pytest.mark.parametrize(("start", "end"), [(0, 10), (1.5, 8.25), (2.123456, 2.123999), (3.999_999, 4.000_126)])
-def test_the_cut_is_exact(
+def test_fetched_sound_is_cut_exactly_to_the_sample(
     node: QueryNode, settings: Settings, tmp_path: Path, start: float, end: float, ending: str
 ) -> None:
     target = tmp_path / f"heard.{ending}"
@@ -66,14 +65,14 @@ def test_the_cut_is_exact(
     assert (rate, report.rate, report.frames, report.holes) == (RATE, RATE, last - first, ())
 
 
-def test_only_the_chunks_that_are_needed_are_read(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+def test_fetch_reads_only_the_chunks_it_needs(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     report = api.fetch(settings, "local", at(1.5), at(2.5), tmp_path / "heard.wav")
     names = sorted(node.audio)
     assert report.bytes_read == len(node.audio[names[1]]) + len(node.audio[names[2]])
     assert report.chunks == 2
 
 
-def test_holes_are_silent_left_out_or_refused(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+def test_gaps_are_filled_with_silence_skipped_or_refused(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     everything = samples(node)
     silent = api.fetch(settings, "local", at(-2), at(1), tmp_path / "silent.wav")
     heard, _ = soundfile.read(tmp_path / "silent.wav", dtype="int16")
@@ -90,7 +89,7 @@ def test_holes_are_silent_left_out_or_refused(node: QueryNode, settings: Setting
     api.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
 
 
-def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_sound_after_a_gap_keeps_its_time(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     other = "20260303T220020Z-bbbb"
     data = audio_bytes(77)
     put_chunk(node.spool, make_chunk(0, data, stream_id=other, start=at(12.345678)), data)
@@ -103,7 +102,9 @@ def test_a_hole_keeps_what_follows_in_its_place(settings: Settings, node: QueryN
     np.testing.assert_array_equal(heard, expected)
 
 
-def test_a_hole_makes_good_what_a_card_was_off(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_silence_in_a_gap_compensates_for_a_drifting_sound_card(
+    settings: Settings, node: QueryNode, tmp_path: Path
+) -> None:
     for stream, start in (("20260303T220020Z-bbbb", at(20)), ("20260303T220025Z-cccc", at(25))):
         data = audio_bytes(77)
         chunk = make_chunk(0, data, stream_id=stream, start=start)
@@ -116,7 +117,7 @@ def test_a_hole_makes_good_what_a_card_was_off(settings: Settings, node: QueryNo
     np.testing.assert_array_equal(heard, expected)
 
 
-def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: Path) -> None:
+def test_fetching_without_sound_or_target_says_why(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"there is no sound to fetch: gap, unknown$"):
         api.fetch(settings, "local", at(-20), at(-10), tmp_path / "heard.wav")
     with pytest.raises(FetchError, match=r"\.wav, \.flac or \.opus"):
@@ -128,13 +129,18 @@ def test_nothing_at_all_is_an_error_that_says_why(settings: Settings, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "heard"))] == []
 
 
-def test_what_is_in_no_finished_chunk_yet_is_said_to_come(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_sound_still_being_recorded_is_reported_as_not_yet_available(
+    settings: Settings, node: QueryNode, tmp_path: Path
+) -> None:
     (node.spool.path / "state.json").touch()  # the recorder lives
-    with pytest.raises(FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"):
+    recording = pytest.raises(
+        FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"
+    )
+    with node.spool.recorder_lock.hold(), recording:
         api.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
 
 
-def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_a_format_change_within_the_range_is_reported(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.zeros((RATE, 2), np.int16), RATE, format="FLAC")
     stereo = make_chunk(0, file.getvalue(), stream_id="20260303T220020Z-bbbb", start=at(10))
@@ -144,7 +150,9 @@ def test_another_format_on_the_way_is_named(settings: Settings, node: QueryNode,
     assert not (tmp_path / "heard.wav").exists()
 
 
-def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store: RunningStore, tmp_path: Path) -> None:
+def test_damaged_bytes_from_the_store_are_rejected(
+    settings: Settings, node: QueryNode, store: RunningStore, tmp_path: Path
+) -> None:
     answer = api.query(settings, "local", start=at(0), end=at(1), urls=True)
     assert isinstance(answer, CoverageAnswer)
     (interval,) = answer.intervals
@@ -158,7 +166,7 @@ def test_damage_in_the_store_is_found(settings: Settings, node: QueryNode, store
     assert not (tmp_path / "heard.wav").exists()
 
 
-def test_a_link_that_ran_out_is_asked_for_again(
+def test_an_expired_link_is_requested_again(
     settings: Settings, node: QueryNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, made = Presigner.__call__, []
@@ -175,7 +183,7 @@ def test_a_link_that_ran_out_is_asked_for_again(
     assert len(made) == 2
 
 
-def test_links_work_for_the_time_that_is_configured(settings: Settings) -> None:
+def test_presigned_links_expire_after_the_configured_time(settings: Settings) -> None:
     brief = replace(settings, query=Query(url_seconds=77))
     answer = api.query(brief, "local", start=at(0), end=at(1), urls=True)
     assert isinstance(answer, CoverageAnswer)
@@ -185,14 +193,14 @@ def test_links_work_for_the_time_that_is_configured(settings: Settings) -> None:
     assert place.s3 == f"s3://{place.bucket}/{place.key}"
 
 
-def test_progress_ends_at_the_end(settings: Settings, tmp_path: Path) -> None:
+def test_fetch_progress_increases_and_ends_at_the_total(settings: Settings, tmp_path: Path) -> None:
     seen: list[api.FetchProgress] = []
     api.fetch(settings, "local", at(0), at(10), tmp_path / "heard.wav", on_progress=seen.append)
     assert [p.done_us for p in seen] == sorted(p.done_us for p in seen)
     assert seen[-1].done_us == seen[-1].total_us == 10 * SECOND
 
 
-def test_twenty_four_bits_stay_as_they_are(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_24_bit_sound_is_fetched_unchanged(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     wide = np.random.default_rng(5).integers(-(2**23), 2**23, RATE).astype(np.int32) << 8
     file = io.BytesIO()
     soundfile.write(file, wide, RATE, format="FLAC", subtype="PCM_24")
@@ -204,7 +212,7 @@ def test_twenty_four_bits_stay_as_they_are(settings: Settings, node: QueryNode, 
     assert soundfile.info(tmp_path / "heard.wav").subtype == "PCM_24"
 
 
-def test_pending_chunks_are_there_locally_alone(settings: Settings, node: QueryNode) -> None:
+def test_chunks_not_archived_yet_are_pending(settings: Settings, node: QueryNode) -> None:
     answer = api.query(settings, "local", start=at(7), end=at(10))
     assert isinstance(answer, CoverageAnswer)
     assert [type(interval) for interval in answer.intervals] == [Pending] * 3
@@ -213,7 +221,9 @@ def test_pending_chunks_are_there_locally_alone(settings: Settings, node: QueryN
     }
 
 
-def test_ten_seconds_of_a_large_archive_move_little_more_than_their_chunks(tmp_path: Path, store: RunningStore) -> None:
+def test_fetching_ten_seconds_of_a_large_archive_downloads_little_more_than_their_chunks(
+    tmp_path: Path, store: RunningStore
+) -> None:
     """Counted where the store's bytes enter this machine's sockets, headers and all."""
     made = QueryNode(tmp_path, chunks=0)
     names = []
@@ -235,7 +245,7 @@ def test_ten_seconds_of_a_large_archive_move_little_more_than_their_chunks(tmp_p
             assert sum(touched) < relay.received - before <= 1.05 * sum(touched)
 
 
-def test_opus_is_written_where_it_can_be(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
+def test_opus_is_written_only_at_rates_it_supports(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     report = api.fetch(settings, "local", at(0), at(10), tmp_path / "heard.opus")
     written = soundfile.info(tmp_path / "heard.opus")
     assert (written.format, written.subtype, written.channels) == ("OGG", "OPUS", 1)
@@ -251,7 +261,7 @@ def test_opus_is_written_where_it_can_be(settings: Settings, node: QueryNode, tm
     assert not (tmp_path / "none.opus").exists()
 
 
-def test_the_command_tells_in_json_and_what_it_cannot_write(
+def test_the_fetch_command_reports_in_json_and_names_an_unwritable_output(
     node: QueryNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["fetch", "--data", str(tmp_path), "--from", str(at(7)), "--to", str(at(9)), "--set", "node.name=porch"]
@@ -263,3 +273,36 @@ def test_the_command_tells_in_json_and_what_it_cannot_write(
     args.output = tmp_path / "folder.wav"
     with pytest.raises(ImHearingError, match=r"-o .*folder\.wav: cannot be written \(Is a directory\)"):
         command.run(args)
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[Path]:
+    """A CA of our own, and a certificate for localhost."""
+    with tempfile.TemporaryDirectory(prefix="imhearing-keys-") as name:
+        set_up(Path(name), "porch")
+        yield Path(name)
+
+
+@pytest.mark.parametrize("way", ["-o", "--export"])
+def test_one_setting_lets_fetch_trust_a_private_ca(
+    node: QueryNode, store: RunningStore, keys: Path, tmp_path: Path, way: str
+) -> None:
+    target = tmp_path / "heard.wav" if way == "-o" else tmp_path
+    with running_proxy(store.settings, keys) as (_, through):
+        config = tmp_path / "config.ini"
+        config.write_text(to_ini(node.with_doors(s3=through), "of a test"))
+        config.chmod(0o600)
+        words = ["fetch", "--data", str(tmp_path), "--from", str(at(1)), "--to", str(at(2)), way, str(target)]
+        with pytest.raises(FetchError, match=r"certificate.*set \[s3\] ca_file"):
+            command.run(build_parser().parse_args(words))
+        with pytest.raises(FetchError, match=r"ca_file = .*none.crt: cannot be used \(No such file"):
+            command.run(build_parser().parse_args([*words, "--set", "s3.ca_file=none.crt"]))
+        assert command.run(build_parser().parse_args([*words, "--set", f"s3.ca_file={keys}/ca.crt"])) == 0
+
+
+def test_sound_that_is_on_the_node_only_says_how_to_get_it(
+    node: QueryNode, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NodeAnswers, "local_file", lambda _self, _chunk_id: None)  # as through any other door
+    with pytest.raises(FetchError, match="pending, still on the node only, where `imhearing archive` uploads it"):
+        api.fetch(settings, "local", at(7), at(9), tmp_path / "heard.wav")

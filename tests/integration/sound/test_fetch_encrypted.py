@@ -21,10 +21,10 @@ from edge.core.instant import Instant
 from edge.core.values import Encryption
 from query_service import api
 from query_service.sound.export import export_sound
-from tests.support.chunks import START, put_chunk
-from tests.support.query_node import QueryNode
-from tests.support.realtime import in_loop
-from tests.support.s3 import RunningStore
+from tests.support.messaging.realtime import in_loop
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import START, put_chunk
+from tests.support.store.s3 import RunningStore
 
 KEY = pyrage.x25519.Identity.generate()
 END = Instant(START + 4_000_000)
@@ -58,7 +58,9 @@ def key_file(folder: Path, key: pyrage.x25519.Identity) -> Path:
     return path
 
 
-def test_the_key_opens_all_of_it(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+def test_the_private_key_decrypts_archived_and_pending_sound(
+    node: QueryNode, settings: Settings, tmp_path: Path
+) -> None:
     target = tmp_path / "heard.wav"
     api.fetch(settings, "local", START, END, target, identity=key_file(tmp_path, KEY))
     heard, _ = soundfile.read(target, dtype="int16")
@@ -66,13 +68,13 @@ def test_the_key_opens_all_of_it(node: QueryNode, settings: Settings, tmp_path: 
     np.testing.assert_array_equal(heard, np.concatenate(given))
 
 
-def test_without_a_key_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+def test_fetching_encrypted_sound_without_a_key_suggests_identity(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="--identity"):
         api.fetch(settings, "local", START, END, tmp_path / "heard.wav")
     assert not (tmp_path / "heard.wav").exists()
 
 
-def test_another_key_opens_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_another_private_key_decrypts_nothing(settings: Settings, tmp_path: Path) -> None:
     other = key_file(tmp_path, pyrage.x25519.Identity.generate())
     with pytest.raises(FetchError, match="cannot be decrypted"):
         api.fetch(settings, "local", START, END, tmp_path / "heard.wav", identity=other)
@@ -80,7 +82,7 @@ def test_another_key_opens_nothing(settings: Settings, tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_the_key_opens_what_is_exported(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
+async def test_the_private_key_decrypts_exported_sound(node: QueryNode, settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     keys = api.read_identity(key_file(tmp_path, KEY))
@@ -94,7 +96,7 @@ async def test_the_key_opens_what_is_exported(node: QueryNode, settings: Setting
     assert sorted(folder.iterdir()) == [file.path for file in report.files]
 
 
-def test_the_export_command_takes_the_key(node: QueryNode, tmp_path: Path) -> None:
+def test_the_export_command_accepts_the_private_key(node: QueryNode, tmp_path: Path) -> None:
     """Of what is still in the spool."""
     (tmp_path / "out").mkdir()
     words = [

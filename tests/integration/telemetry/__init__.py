@@ -1,0 +1,1 @@
+"""Fewer than three files because metrics need no running service: see tests/unit/telemetry."""

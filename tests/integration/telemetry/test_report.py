@@ -22,11 +22,11 @@ from query_service.queries.levels import LevelStep
 from query_service.queries.values import Cut, Expired, Gap, Interval, Paused, Pending, Recorded, Recording
 from query_service.telemetry.report import DayTally
 from query_service.telemetry.reporting import Metrics, NodeWatch, report_daily, report_on
-from tests.support.broker import running_broker
-from tests.support.chunks import STREAM
-from tests.support.kernel import TurnedClock
-from tests.support.query_node import QueryNode
-from tests.support.realtime import in_loop
+from tests.support.kernel_clock import ManualClock
+from tests.support.messaging.broker import running_broker
+from tests.support.messaging.realtime import in_loop
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import STREAM
 
 DAY = Instant.parse("2026-03-03T00:00:00Z")
 HOUR = 3_600_000_000
@@ -52,7 +52,7 @@ def step(hour: float, laeq: float | None) -> LevelStep:
     )  # fmt: skip
 
 
-def test_a_day_adds_up() -> None:
+def test_the_hours_of_a_daily_report_add_up() -> None:
     tally = DayTally(DAY, at(24))
     tally.add_coverage(
         [
@@ -79,7 +79,7 @@ def test_a_day_adds_up() -> None:
     assert wire.decode(wire.encode(report), DailyReport) == report
 
 
-def test_the_loudest_minutes_are_told_loudest_first() -> None:
+def test_the_daily_report_lists_the_loudest_minutes_loudest_first() -> None:
     tally = DayTally(DAY, at(24))
     tally.add_levels([step(hour, level) for hour, level in enumerate([-50.0, -20.0, None, -40.0, -30.0, -20.0, -45.0])])
     tally.add_levels([step(8, -10.0)])
@@ -96,7 +96,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("utc")
 @in_loop
-async def test_a_node_reports_its_day(tmp_path: Path) -> None:
+async def test_a_node_reports_its_day_from_its_own_answers(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=5)
     door = NodeAnswers(made.settings)
     try:
@@ -110,7 +110,7 @@ async def test_a_node_reports_its_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("utc")
-def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None:
+def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=2)
     heard: queue.SimpleQueue[DailyReport] = queue.SimpleQueue()
 
@@ -140,10 +140,10 @@ def test_the_report_is_published_once_a_day_and_retained(tmp_path: Path) -> None
 
 
 @in_loop
-async def test_metrics_of_a_node_without_a_broker(tmp_path: Path) -> None:
+async def test_metrics_are_served_without_a_broker(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=3)
     door = NodeAnswers(made.settings)
-    metrics = Metrics(made.settings, door, NodeWatch(), TurnedClock(synchronised=False))
+    metrics = Metrics(made.settings, door, NodeWatch(), ManualClock(synchronised=False))
     try:
         page = await metrics.text()
         assert page is await metrics.text()

@@ -31,7 +31,7 @@ from tests.support.histories import (
     FakeSpool,
     History,
     Place,
-    account,
+    expected_state,
     histories,
     make_chunk,
     make_stream,
@@ -86,21 +86,21 @@ ranges = st.tuples(st.integers(-5, LENGTH + 15), st.integers(1, LENGTH + 20)).ma
 
 @given(histories(), ranges)
 @settings(max_examples=max(400, EXAMPLES), deadline=None)
-def test_every_instant_has_its_one_state(history: History, span: tuple[int, int]) -> None:
+def test_every_instant_has_exactly_one_state(history: History, span: tuple[int, int]) -> None:
     start, end = span
     answer = ask(responder(history), request(start, end))
     intervals = list(answer.intervals)
     assert_tiles(intervals, start, end)
     for interval in intervals:
         for moment in range(interval.from_, interval.to):
-            assert described(interval) == account(history, moment), moment
+            assert described(interval) == expected_state(history, moment), moment
     for before, after in pairwise(intervals):
         assert described(before) != described(after)
 
 
 @given(histories(), ranges, st.integers(1, 4))
 @settings(max_examples=max(200, EXAMPLES), deadline=None)
-def test_pages_join_to_the_whole(history: History, span: tuple[int, int], limit: int) -> None:
+def test_coverage_pages_join_to_the_whole_answer(history: History, span: tuple[int, int], limit: int) -> None:
     whole = ask(responder(history), request(*span))
     node = responder(history)
     pages = list(all_pages(node, request(*span, limit=limit)))
@@ -116,7 +116,7 @@ def test_pages_join_to_the_whole(history: History, span: tuple[int, int], limit:
 
 @given(histories(), ranges)
 @settings(max_examples=max(200, EXAMPLES), deadline=None)
-def test_what_loses_is_listed(history: History, span: tuple[int, int]) -> None:
+def test_chunks_that_lose_an_overlap_are_listed(history: History, span: tuple[int, int]) -> None:
     answer = ask(responder(history), request(*span))
     for moment in range(*span):
         owner = next(i for i in answer.intervals if i.from_ <= moment < i.to)
@@ -127,7 +127,7 @@ def test_what_loses_is_listed(history: History, span: tuple[int, int]) -> None:
 
 @given(histories(), st.lists(st.integers(0, LENGTH), min_size=1, max_size=4))
 @settings(max_examples=max(200, EXAMPLES), deadline=None)
-def test_adjacent_ranges_share_no_frame_and_lose_none(history: History, cuts: list[int]) -> None:
+def test_adjacent_ranges_neither_share_nor_lose_a_frame(history: History, cuts: list[int]) -> None:
     node = responder(history)
     edges = sorted({0, LENGTH, *cuts})
     taken: dict[str, list[range]] = {}
@@ -147,7 +147,7 @@ def test_adjacent_ranges_share_no_frame_and_lose_none(history: History, cuts: li
 
 
 @given(st.integers(1, 1_000), st.integers(1, 5_000), st.integers(-10, 6_000))
-def test_the_frame_at_a_time_is_the_first_not_before_it(frames: int, length: int, offset: int) -> None:
+def test_the_frame_at_a_time_is_the_first_one_at_or_after_it(frames: int, length: int, offset: int) -> None:
     chunk = replace(make_chunk(make_stream(0, False), 0, 100, 100 + length), frames=frames)
     moment = 100 + offset
     # frame i has the time 100 + i * length / frames
@@ -163,7 +163,7 @@ def long_history(count: int, place: Place = "stored") -> History:
 
 
 @pytest.mark.parametrize("place", ["stored", "unregistered"])
-def test_a_long_range_comes_in_pages_that_fit_a_message(place: Place) -> None:
+def test_a_long_range_is_split_into_pages_that_fit_a_message(place: Place) -> None:
     history = long_history(1_000, place)
     pages = list(all_pages(responder(history), request(0, 10_000, limit=10**9)))
     intervals = [interval for page in pages for interval in page.intervals]
@@ -189,7 +189,7 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
     assert Counting.most < 200
 
 
-def test_many_boots_that_claim_the_same_time_are_answered_all_the_same() -> None:
+def test_hundreds_of_overlapping_chunks_are_answered_with_a_bounded_list() -> None:
     streams = tuple(make_stream(number, True) for number in range(2))
     crowd = [(make_chunk(streams[0], seq, 0, 50), "stored") for seq in range(900)]
     places = (*crowd, (make_chunk(streams[1], 0, 0, 60), "stored"))
@@ -201,7 +201,7 @@ def test_many_boots_that_claim_the_same_time_are_answered_all_the_same() -> None
     assert len(answer.overlapped) + answer.overlapped_left_out == 900
 
 
-def test_a_piece_longer_than_what_was_read_at_once_is_not_cut() -> None:
+def test_a_chunk_longer_than_one_read_batch_is_not_split() -> None:
     synchronised, lost = make_stream(0, False), make_stream(1, True)
     crowd = [(make_chunk(lost, seq, seq, seq + 1), "stored") for seq in range(1, 400)]
     places = ((make_chunk(synchronised, 0, 0, 1_000), "stored"), *crowd)
@@ -211,7 +211,7 @@ def test_a_piece_longer_than_what_was_read_at_once_is_not_cut() -> None:
     assert [described(i) for i in answer.intervals] == [("recorded", places[0][0].chunk_id)]
 
 
-def test_a_cursor_goes_with_its_request_alone() -> None:
+def test_a_cursor_is_valid_only_with_its_own_request() -> None:
     node = responder(long_history(10))
     page = ask(node, request(0, 100, limit=3))
     assert page.next is not None
@@ -230,13 +230,13 @@ def test_a_cursor_goes_with_its_request_alone() -> None:
     assert ask(node, replace(request(0, 100, limit=5), cursor=page.next)).intervals[0].from_ == 30
 
 
-def test_new_chunks_do_not_disturb_the_pages_to_come() -> None:
+def test_new_chunks_do_not_disturb_the_remaining_pages() -> None:
     page = ask(responder(long_history(10)), request(0, 200, limit=10))
     rest = list(all_pages(responder(long_history(20)), replace(request(0, 200), cursor=page.next)))
     assert_tiles([*page.intervals, *(i for p in rest for i in p.intervals)], 0, 200)
 
 
-def test_a_recorder_that_died_left_sound_until_its_last_flush() -> None:
+def test_a_dead_recorders_sound_is_recording_until_its_last_flush() -> None:
     stream = make_stream(0, False)
     second = 1_000_000
     state = SpoolState(
@@ -259,7 +259,7 @@ def test_a_recorder_that_died_left_sound_until_its_last_flush() -> None:
     assert [described(i) for i in answer.intervals] == [("recording",), ("future",)]
 
 
-def test_a_correction_moves_what_is_still_in_the_spool() -> None:
+def test_a_clock_correction_moves_chunks_in_the_spool() -> None:
     stream = make_stream(0, True)
     chunk = make_chunk(stream, 0, 10, 20)
     corrected = replace(stream, uncertain=False, shift=25)
@@ -270,7 +270,7 @@ def test_a_correction_moves_what_is_still_in_the_spool() -> None:
     assert [(i.from_, i.to, i.uncertain) for i in found] == [(35, 45, False)]
 
 
-def test_a_busy_catalog_is_told() -> None:
+def test_a_busy_catalog_is_answered_as_busy() -> None:
     class Locked(FakeCatalog):
         def chunks_between(self, start: Instant, end: Instant, limit: int) -> NoReturn:
             raise CatalogBusy("the catalog is locked; try again soon")
@@ -282,7 +282,7 @@ def test_a_busy_catalog_is_told() -> None:
     assert answer.error.code == "busy"
 
 
-def test_the_later_hole_tells_more() -> None:
+def test_the_later_of_two_overlapping_gaps_wins() -> None:
     history = replace(
         long_history(0),
         holes=(Hole("crash", Instant(0), Instant(50)), Hole("paused", Instant(10), Instant(20))),

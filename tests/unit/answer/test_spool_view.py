@@ -1,8 +1,10 @@
-"""The spool's listing is kept while the folder is as it was, and never longer."""
+"""The spool's listing is cached only while the folder is unchanged."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from edge.core.instant import Instant
 from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from query_service.answer.spool_view import SpoolWatcher
-from tests.support.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
+from tests.support.spool.chunks import STREAM, audio_bytes, fill_spool, make_chunk, put_chunk
 
 
 def begun_chunk(folder: Path) -> tuple[Spool, Path]:
@@ -33,7 +35,7 @@ def settle(folder: Path) -> None:
     os.utime(folder, ns=(past, past))
 
 
-def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:
+def test_new_and_removed_chunks_are_seen(tmp_path: Path) -> None:
     fill_spool(tmp_path, 2)
     spool = Spool(tmp_path, "porch")
     watcher = SpoolWatcher(spool)
@@ -50,13 +52,13 @@ def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:
     assert len(watcher.view().listed) == 2
 
 
-def test_a_folder_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
+def test_the_listing_of_a_folder_that_just_changed_is_not_cached(tmp_path: Path) -> None:
     fill_spool(tmp_path, 1)
     watcher = SpoolWatcher(Spool(tmp_path, "porch"))
     assert watcher.view().version != watcher.view().version
 
 
-def test_a_growing_file_is_alive_though_its_folder_does_not_change(tmp_path: Path) -> None:
+def test_a_growing_part_is_seen_although_its_folder_does_not_change(tmp_path: Path) -> None:
     fill_spool(tmp_path, 1)
     spool = Spool(tmp_path, "porch")
     part = spool.layout.part_path(f"{STREAM}-000001", "flac")
@@ -79,18 +81,39 @@ def seen_at(spool: Spool, **changed: int) -> Instant | None:
     return SpoolWatcher(spool).view().seen_at
 
 
-def test_whatever_the_recorder_wrote_last_tells_that_it_lives(tmp_path: Path) -> None:
+def test_any_recent_write_shows_that_the_recorder_is_alive(tmp_path: Path) -> None:
     fill_spool(tmp_path, 2)
     spool = Spool(tmp_path, "porch")
     assert seen_at(spool, state=5) == 5_000_000
     assert seen_at(spool, flac=5) == 5_000_000, "it is between two files"
     spool.layout.part_path(f"{STREAM}-000002", "flac").write_bytes(b"a")
     assert seen_at(spool, part=5) == 5_000_000
-    view = SpoolWatcher(spool).view()
+    with spool.recorder_lock.hold():
+        view = SpoolWatcher(spool).view()
     assert [view.is_alive(Instant(at * 1_000_000)) for at in (4, 15, 16)] == [True, True, False]
 
 
-def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
+def test_a_recorder_that_died_is_not_alive_however_lately_it_wrote(tmp_path: Path) -> None:
+    fill_spool(tmp_path, 2)
+    spool = Spool(tmp_path, "porch")
+    code = (
+        "import pathlib, sys; from edge.spool.spool import Spool\n"
+        "with Spool(pathlib.Path(sys.argv[1]), 'porch').recorder_lock.hold():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+        assert recorder.stdout is not None
+        assert recorder.stdout.readline() == b"held\n"
+        os.utime(spool.path / "state.json")
+        watcher, now = SpoolWatcher(spool), Instant.from_seconds(time.time())
+        assert watcher.view().is_alive(now)
+        recorder.kill()
+        recorder.wait()
+        assert not watcher.view().is_alive(now)
+
+
+def test_a_chunk_finished_during_the_listing_is_seen(tmp_path: Path) -> None:
     _, part = begun_chunk(tmp_path)
 
     class Finishing(SpoolChunks):
@@ -117,7 +140,7 @@ def test_a_file_finished_while_one_looks_is_seen(tmp_path: Path) -> None:
     assert list(view.listed) == [f"{STREAM}-000000"]
 
 
-def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, part = begun_chunk(tmp_path)
     settle(tmp_path)
     watcher = SpoolWatcher(spool)
@@ -130,7 +153,7 @@ def test_a_file_finished_since_the_listing_is_seen(tmp_path: Path, monkeypatch: 
     assert list(view.listed) == [f"{STREAM}-000000"]
 
 
-def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
+def test_a_part_on_tmpfs_is_seen(tmp_path: Path) -> None:
     """What is to be encrypted is written in a folder on tmpfs: the spool's own folder does not change."""
     spool, elsewhere = Spool(tmp_path / "spool", "porch"), tmp_path / "tmpfs"
     fill_spool(spool.path, 1)
@@ -146,7 +169,7 @@ def test_a_file_begun_elsewhere_is_seen(tmp_path: Path) -> None:
     assert watcher.view().flushed_at == 9_000_000
 
 
-def test_a_folder_that_vanished_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_spool_folder_is_an_error(tmp_path: Path) -> None:
     watcher = SpoolWatcher(Spool(tmp_path / "gone", "porch"))
     for _ in range(2):
         problem = watcher.view().problem

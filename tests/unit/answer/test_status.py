@@ -10,7 +10,7 @@ from edge.core.instant import Instant
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactReader
 from query_service.answer.status import status_report
-from tests.support.chunks import fill_spool
+from tests.support.spool.chunks import fill_spool
 
 
 def test_retained_copies_of_uploaded_chunks_do_not_count_as_waiting(tmp_path: Path) -> None:

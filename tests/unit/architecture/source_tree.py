@@ -38,6 +38,15 @@ def product() -> Modules:
     return modules
 
 
+@cache
+def all_tests() -> Modules:
+    """Everything below `tests/`."""
+    files = [file for file in sorted((ROOT / "tests").rglob("*.py")) if "node_modules" not in file.parts]
+    modules = parse({file.relative_to(ROOT).as_posix(): file.read_text() for file in files})
+    assert {"tests.conftest", "tests.support.wait", __name__} <= modules.keys()
+    return modules
+
+
 def parse(sources: Mapping[str, str]) -> Modules:
     """Path from the root -> text, to dotted name -> module."""
     modules = {}

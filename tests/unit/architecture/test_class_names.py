@@ -39,7 +39,7 @@ def test_no_two_classes_have_the_same_name() -> None:
         {"edge/a.py": "class Hole: ...", "edge/b.py": "class Hole: ...", "edge/catalog/tables.py": "class Hole: ..."},
     ],
 )
-def test_a_repeated_name_is_found(sources: dict[str, str]) -> None:
+def test_a_repeated_class_name_is_found(sources: dict[str, str]) -> None:
     assert len(repeated_names(parse(sources))) == 1
 
 

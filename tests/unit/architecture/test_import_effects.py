@@ -50,7 +50,7 @@ def test_a_side_effect_is_found(tmp_path: Path, body: str, event: str, monkeypat
     assert all(line.startswith("culprit.py ") for line in found), found
 
 
-def test_a_module_that_only_defines_things_passes(tmp_path: Path) -> None:
+def test_a_module_that_only_defines_things_has_no_side_effect(tmp_path: Path) -> None:
     body = "import json, os, socket, sqlite3, threading\nos.environ['A'] = 'b'\ndef f():\n    return open('x')\n"
     (tmp_path / "innocent.py").write_text(body)
     assert effects(tmp_path, "innocent") == []

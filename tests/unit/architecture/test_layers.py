@@ -1,4 +1,4 @@
-"""Who may import whom: the rows of `table.MAY_IMPORT`, and what is never reached, not even through others."""
+"""Which package may import which: the rows of `table.MAY_IMPORT`, and what is never reached, not even indirectly."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_the_table_allows_nothing_that_is_not_needed() -> None:
     assert stale_rows(product()) == []
 
 
-def test_the_table_itself_has_no_circle() -> None:
+def test_the_table_of_allowed_imports_has_no_cycle() -> None:
     try:
         TopologicalSorter(MAY_IMPORT).prepare()
-    except CycleError as circle:
-        pytest.fail(" -> ".join(circle.args[1]))
+    except CycleError as cycle:
+        pytest.fail(" -> ".join(cycle.args[1]))
 
 
 def test_forbidden_packages_are_not_reached_through_others_either() -> None:
@@ -132,7 +132,7 @@ def test_allowed_imports_pass() -> None:
     assert stale_rows(modules, table) == []
 
 
-def test_a_row_for_nothing_and_a_permission_that_nobody_needs_are_found() -> None:
+def test_stale_rows_and_unused_permissions_are_found() -> None:
     modules = parse(MODULES | {"edge/a/y.py": "import edge.b.x"})
     table = {**TABLE, "edge.a": ("edge.b", "edge.c.one"), "edge.old": ()}
     assert stale_rows(modules, table) == ["no package edge.old", "edge.a does not import edge.c.one"]
@@ -146,7 +146,7 @@ def test_a_row_for_nothing_and_a_permission_that_nobody_needs_are_found() -> Non
         ({"a/x.py": "import c.d", "c/__init__.py": "import b", "c/d.py": "", "b/__init__.py": ""}, "a.x -> c -> b"),
     ],
 )
-def test_a_forbidden_module_is_found_through_others(sources: dict[str, str], chain: str) -> None:
+def test_a_forbidden_module_reached_through_others_is_found(sources: dict[str, str], chain: str) -> None:
     assert reached(parse(sources), (("a", "b"),)) == [f"{chain}: a must not reach b"]
 
 

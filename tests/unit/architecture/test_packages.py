@@ -8,21 +8,26 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.unit.architecture.source_tree import Modules, packages, parse, product
+from tests.unit.architecture.source_tree import Modules, all_tests, packages, parse, product
 from tests.unit.architecture.table import MAY_IMPORT
 
 FEWEST_MODULES, MOST_MODULES = 3, 20
 MOST_LINES = 400
 _REASON = re.compile(r"^# Longer than 400 lines because \w", re.MULTILINE)
+_REASON_FOR_FEW = re.compile(r'^"""Fewer than three files because \w')
 
 
-def sizes(modules: Modules) -> list[str]:
-    """Packages that are too small or too full, and files too long without a line `# Longer than 400 lines because`."""
+def sizes(modules: Modules, may_be_small: bool = False) -> list[str]:
+    """Packages that are too small or too full, and files too long without a line `# Longer than 400 lines because`.
+
+    A folder of tests may be small if its docstring begins with `Fewer than three files because`.
+    """
     breaches = []
     for package, files in packages(modules).items():
         inner = [module for module in modules.values() if module.is_package and _parent(module.name) == package]
         parts = len(files) + len(inner)
-        if modules[package].is_package and parts < FEWEST_MODULES:
+        has_reason = may_be_small and _REASON_FOR_FEW.search(modules[package].text)
+        if modules[package].is_package and parts < FEWEST_MODULES and not has_reason:
             breaches.append(f"{package} has {parts} modules: fewer than {FEWEST_MODULES}")
         if len(files) > MOST_MODULES:
             breaches.append(f"{package} has {len(files)} modules: more than {MOST_MODULES}")
@@ -76,7 +81,11 @@ def test_packages_and_files_have_a_readable_size() -> None:
     assert sizes(product()) == []
 
 
-def test_every_package_says_what_it_is_for_what_it_may_import_and_where_to_start() -> None:
+def test_folders_and_files_of_tests_have_a_readable_size() -> None:
+    assert sizes(all_tests(), may_be_small=True) == []
+
+
+def test_every_package_docstring_states_its_purpose_imports_and_start() -> None:
     assert docstrings(product()) == []
 
 
@@ -89,7 +98,7 @@ def test_every_package_says_what_it_is_for_what_it_may_import_and_where_to_start
         ({"x.py": "# Longer than 400 lines because \n" + "\n" * 400}, "x.py has 401 lines"),
     ],
 )
-def test_a_wrong_size_is_found(sources: dict[str, str], expected: str) -> None:
+def test_a_package_or_file_of_the_wrong_size_is_found(sources: dict[str, str], expected: str) -> None:
     (breach,) = sizes(parse(sources))
     assert expected in breach
 
@@ -98,6 +107,13 @@ def test_allowed_sizes_pass() -> None:
     inner = {f"a/{package}/{name}.py": "" for package in "bc" for name in ("__init__", "x", "y")}
     long = "# Longer than 400 lines because it is one table\n" + "\n" * 400
     assert sizes(parse({"a/__init__.py": "", **inner, "x.py": "\n" * 400, "y.py": long})) == []
+
+
+@pytest.mark.parametrize("may_be_small", [True, False])
+def test_only_a_test_folder_may_be_small_for_a_reason(may_be_small: bool) -> None:
+    stated, missing = '"""Fewer than three files because one is enough."""', '"""Fewer than three files because"""'
+    for reason, allowed in ((stated, may_be_small), (missing, False), ("", False)):
+        assert (sizes(parse({"a/__init__.py": reason, "a/x.py": ""}), may_be_small) == []) == allowed
 
 
 _ROW = {"a": ("edge.core", "edge.spool", "commands.*")}

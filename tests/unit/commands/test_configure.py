@@ -1,4 +1,4 @@
-"""`imhearing configure`: one value changes, everything else in the file stays; nothing wrong gets in."""
+"""`imhearing configure` changes one value, preserves the rest of the file and rejects invalid values."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from commands.configure import run, with_setting
 from commands.up.plan import MARKER
 from edge.configuration.loader import example_ini, load
 from edge.core.errors import ConfigError, ImHearingError, UsageError
+from edge.spool.home import Home
 
 FILE = """\
 # mine
@@ -31,7 +32,7 @@ prefix = a/
 """
 
 
-def test_an_unwritable_file_is_reported() -> None:
+def test_configure_reports_an_unwritable_file() -> None:
     with pytest.raises(ImHearingError, match=r"config\.ini: cannot be written \(No such file.*\); run this with sudo"):
         configure(Path("/proc"), "recorder.channels=2")  # where not even root can create a file
 
@@ -50,11 +51,48 @@ def configure(folder: Path, *changes: str) -> int:
         ("node", "name", "porch", FILE + "\n[node]\nname = porch\n"),
     ],
 )
-def test_only_the_settings_line_changes(section: str, key: str, value: str, after: str) -> None:
+def test_configure_changes_only_the_settings_line(section: str, key: str, value: str, after: str) -> None:
     assert with_setting(FILE, section, key, value) == after
 
 
-def test_an_empty_file_gets_its_first_section() -> None:
+INDENTED = """\
+[recorder]
+  device = USB
+  recipients = age1a,
+    # of the office
+    age1b,
+
+    age1c
+  # how it is
+  channels = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "after"),
+    [
+        ("device", "Blue", INDENTED.replace("device = USB", "device = Blue")),
+        (
+            "recipients",
+            "age1x",
+            "[recorder]\n  device = USB\n  recipients = age1x\n  # how it is\n  channels = 2\n",
+        ),
+    ],
+)
+def test_indented_settings_are_told_from_continued_values(key: str, value: str, after: str) -> None:
+    assert with_setting(INDENTED, "recorder", key, value) == after
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_section(tmp_path: Path) -> None:
+    path = tmp_path / "config.ini"
+    path.write_text("\ufeff[recorder]\nchannels = 1\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert configure(tmp_path, "recorder.channels=2") == 0
+    assert path.read_text(encoding="utf-8") == "[recorder]\nchannels = 2\n"
+    assert load(tmp_path, environ={}).recorder.channels == 2
+
+
+def test_configure_adds_a_section_to_an_empty_file() -> None:
     assert with_setting("", "node", "name", "porch") == "[node]\nname = porch\n"
 
 
@@ -81,7 +119,23 @@ def test_the_last_change_wins_and_the_rest_is_preserved(changes: list[tuple[str,
     ]
 
 
-def test_a_new_file_is_private(tmp_path: Path) -> None:
+def test_a_new_name_adds_the_one_recorded_under_to_the_former_names(tmp_path: Path) -> None:
+    for name in ("porch", "garden"):
+        configure(tmp_path, f"node.name={name}")
+        Home(load(tmp_path, environ={})).remember()
+    configure(tmp_path, "node.name=meadow")
+    node = load(tmp_path, environ={}).node
+    assert (node.name, node.earlier_names) == ("meadow", ("porch", "garden"))
+    Home(load(tmp_path, environ={})).check_settings()
+
+
+def test_a_name_under_which_nothing_was_recorded_is_no_former_name(tmp_path: Path) -> None:
+    configure(tmp_path, "node.name=porch")
+    configure(tmp_path, "node.name=garden")
+    assert "former_names" not in (tmp_path / "config.ini").read_text()
+
+
+def test_configure_creates_a_private_file(tmp_path: Path) -> None:
     assert configure(tmp_path / "new", "recorder.channels=2", "node.name=porch") == 0
     assert load(tmp_path / "new", environ={}).recorder.channels == 2
     assert stat.S_IMODE((tmp_path / "new" / "config.ini").stat().st_mode) == 0o600
@@ -102,7 +156,7 @@ def test_setting_a_secret_makes_the_file_private(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     "change", ["recorder.channels=99", "recorder.chanels=1", "rec.channels=1", "node.latitude=200"]
 )
-def test_invalid_values_change_nothing(tmp_path: Path, change: str) -> None:
+def test_configure_with_an_invalid_value_changes_nothing(tmp_path: Path, change: str) -> None:
     (tmp_path / "config.ini").write_text(FILE)
     with pytest.raises(ConfigError):
         configure(tmp_path, "recorder.device=Other", change)
@@ -110,7 +164,7 @@ def test_invalid_values_change_nothing(tmp_path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize("change", ["channels=2", "recorder.channels", "node.location=a\nb"])
-def test_malformed_changes_are_rejected(tmp_path: Path, change: str) -> None:
+def test_configure_rejects_malformed_changes(tmp_path: Path, change: str) -> None:
     with pytest.raises(UsageError):
         configure(tmp_path, change)
 

@@ -1,4 +1,4 @@
-"""The `imhearing` command as its users see it: exit codes, plain words, and only what was asked on standard output."""
+"""The `imhearing` command: exit codes, clear messages, and nothing but the result on standard output."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 import imhearing
 from commands.cli import common, help_texts
 from commands.cli.parser import build_parser
-from commands.show.node_view import NodeView
-from commands.status import print_report, reason_of
 from edge import __version__
 from edge.core.errors import ImHearingError
-from edge.core.instant import Instant
-from edge.messaging.events import RecorderState, RecorderStatus
-from query_service.queries.status import Backlog, RecorderReport, StatusAnswer
 from tests.support.wait import DEADLINE
+from tests.unit.commands.samples import ESCAPES
 
 FRONT = Path(imhearing.__file__)
 COMMANDS = sorted(each.name for each in help_texts.COMMANDS)
@@ -115,6 +110,9 @@ def test_internal_commands_are_not_listed_in_help() -> None:
         (["query", "--type", "gossip"], 2, "coverage, sounds, levels, status"),
         (["query", "--last", "1m", "--type", "levels", "--step", "0"], 2, "--step"),
         (["query", "--last", "1m", "--type", "sounds", "--order", "x"], 2, "--order"),
+        (["query", "--last", "1m", "--type", "levels", "--order", "time"], 2, "only for --type sounds, not levels"),
+        (["query", "--last", "1m", "--min-level", "-30"], 2, "--min-level: only for --type sounds, not coverage"),
+        (["query", "--type", "status", "--step", "60"], 2, "--step: only for --type levels, not status"),
         (["query", "--last", "1m", "--timeout", "0"], 2, "--timeout"),
         (["fetch", "--last", "1m"], 2, "-o"),
         (["fetch", "--last", "1m", "-o", "x.mp3"], 2, ".wav, .flac or .opus"),
@@ -220,14 +218,14 @@ def test_characters_that_the_terminal_lacks_are_replaced(
 ) -> None:
     code = (
         "import imhearing, sys\n"
-        "imhearing._load_handler = lambda _: lambda _: print('\u2588 recorded') or 0\n"
+        "imhearing._load_handler = lambda _: lambda _: print('\u2588\u2593 recorded \xfc') or 0\n"
         "sys.exit(imhearing.main(['status']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "? recorded\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "#% recorded ?\n", "")
 
 
 def test_a_closed_pipe_causes_no_error_message() -> None:
@@ -278,7 +276,7 @@ def test_a_closed_pipe_ends_a_command_silently(buffered: str) -> None:
     assert (process.returncode, complaint) == (141, b"")
 
 
-def test_devices_as_json(tmp_path: Path) -> None:
+def test_devices_are_listed_as_json(tmp_path: Path) -> None:
     done = run("devices", "--json", "--data", str(tmp_path))
     assert done.returncode == 0, done.stderr
     for device in json.loads(done.stdout):
@@ -294,9 +292,6 @@ def test_the_command_runs_from_any_folder(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r"
 
 
 def test_external_text_is_escaped_on_the_terminal(
@@ -317,88 +312,3 @@ def test_external_text_is_escaped_on_the_terminal(
         "and \u00e9",
         "",
     ]
-
-
-def a_status(recorder: RecorderReport, version: str = "1") -> StatusAnswer:
-    return StatusAnswer(
-        id="x",
-        node="porch",
-        at=Instant(0),
-        version=version,
-        uptime=1.0,
-        recorder=recorder,
-        spool=Backlog(0, 0, 0),
-        disk_free=1,
-        last_chunk=None,
-        clock=None,
-        catalog="ready",
-    )
-
-
-def test_status_says_when_the_node_cannot_read_its_spool(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(replace(a_status(SAID_BY_THE_RECORDER), spool=None, incomplete="spool"), utc=True)
-    assert "waiting   unknown: the node cannot read its spool" in capsys.readouterr().out
-
-
-NOON = Instant.parse("2026-03-03T12:00:00Z")
-SAID_BY_THE_RECORDER = RecorderReport(
-    state="paused", since=NOON, alive=True, stream_id=None, device=None, rate=None, channels=None
-)
-
-
-@pytest.mark.parametrize(
-    ("until", "words"),
-    [
-        (None, "paused since 2026-03-03 12:00:00"),
-        (Instant(NOON + 1_800_000_000), "paused since 2026-03-03 12:00:00 until 12:30:00"),
-        (Instant(NOON + 86_400_000_000), "paused since 2026-03-03 12:00:00 until 2026-03-04 12:00:00"),
-    ],
-)
-def test_status_shows_when_a_pause_ends(until: Instant | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(a_status(replace(SAID_BY_THE_RECORDER, until=until)), utc=True)
-    assert capsys.readouterr().out.splitlines()[1] == f"recorder  {words}"
-
-
-def test_status_shows_why_the_recorder_stopped(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its process may run on: a file that was played to its end is not played again."""
-    report = a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False))
-    print_report(report, utc=True, reason="the file has been\x1b[2J played")
-    output = capsys.readouterr().out.splitlines()[1]
-    assert output == r"recorder  stopped since 2026-03-03 12:00:00: the file has been\x1b[2J played"
-
-
-def test_status_distinguishes_a_vanished_recorder_from_a_stopped_one(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(a_status(replace(SAID_BY_THE_RECORDER, state="recording", alive=False)), utc=True)
-    assert "not running (last: recording)" in capsys.readouterr().out
-
-
-def told_by_the_broker(state: str, online: str = "online") -> NodeView:
-    view = NodeView()
-    view.apply(RecorderStatus(at=NOON, node="porch", state=online, instance="x", version="1"))  # type: ignore[arg-type]
-    view.apply(
-        RecorderState(at=NOON, node="porch", state=state, since=NOON, reason="it ended")  # type: ignore[arg-type]
-    )
-    return view
-
-
-@pytest.mark.parametrize(
-    ("view", "reason"),
-    [
-        (None, None),
-        (told_by_the_broker("stopped"), "it ended"),
-        (told_by_the_broker("recording"), None),
-        (told_by_the_broker("stopped", "offline"), None),
-    ],
-)
-def test_the_reason_is_shown_only_if_broker_and_spool_agree(view: NodeView | None, reason: str | None) -> None:
-    assert reason_of(a_status(replace(SAID_BY_THE_RECORDER, state="stopped", alive=False)), view) == reason
-
-
-def test_control_characters_in_a_status_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    harmful = RecorderReport(
-        state="recording", since=None, alive=True, stream_id=None, device=ESCAPES, rate=1, channels=1
-    )
-    print_report(a_status(harmful, f"1{ESCAPES}\n2"), utc=True)
-    lines = capsys.readouterr().out.split("\n")
-    assert all(line.isprintable() for line in lines)
-    assert lines[0].startswith("node      porch 1\\x1b]0;owned")

@@ -1,4 +1,4 @@
-"""What is refused before recording is what libsndfile's encoders refuse, and nothing else."""
+"""Exactly those formats are refused before recording that libsndfile's encoders refuse."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ def can_be_encoded(rate: int, channels: int, bits: int, audio_format: AudioForma
 @pytest.mark.parametrize(
     ("rate", "channels"), [*((rate, 1) for rate in _RATES), *((48_000, channels) for channels in (2, 8, 9, 10, 64))]
 )
-def test_the_limits_are_those_of_the_encoder(rate: int, channels: int, bits: int, audio_format: AudioFormat) -> None:
+def test_formats_are_refused_exactly_if_the_encoder_refuses_them(
+    rate: int, channels: int, bits: int, audio_format: AudioFormat
+) -> None:
     refused = check_encodable(rate, channels, bits, audio_format, record_period=1)
     assert (refused is None) == can_be_encoded(rate, channels, bits, audio_format)
 
 
 @pytest.mark.parametrize(("rate", "channels", "bits"), [(48_000, 10, 24), (768_000, 1, 16), (192_001, 64, 24)])
 @pytest.mark.parametrize("period", [1.0, 3600.0])
-def test_the_settings_that_a_refusal_names_are_taken(rate: int, channels: int, bits: int, period: float) -> None:
+def test_the_settings_suggested_by_a_refusal_are_accepted(rate: int, channels: int, bits: int, period: float) -> None:
     fault = check_encodable(rate, channels, bits, "flac", period)
     assert fault is not None
     named = dict(change.split("=") for change in fault.changes)
@@ -53,7 +55,7 @@ def test_the_settings_that_a_refusal_names_are_taken(rate: int, channels: int, b
     assert check_encodable(rate, channels, bits, "wav", float(named.get("record_period", period))) is None
 
 
-def test_a_wav_chunk_stays_below_what_its_header_can_count() -> None:
+def test_a_wav_chunk_stays_below_the_4_gib_limit_of_its_header() -> None:
     seconds = WAV_BYTES // (192_000 * 8 * 3)
     assert check_encodable(192_000, 8, 24, "wav", seconds) is None
     fault = check_encodable(192_000, 8, 24, "wav", seconds + 1)
@@ -66,7 +68,7 @@ def test_a_wav_chunk_stays_below_what_its_header_can_count() -> None:
     ("channels", "rate", "limit"),
     [(10, 16_000, "at most 8 channels, not 10"), (1, 768_000, "at most 655350 Hz"), (1, 96_001, "in steps of 10 Hz")],
 )
-def test_a_file_that_flac_cannot_hold_is_refused_when_it_is_opened(
+def test_a_source_file_that_flac_cannot_encode_is_refused_when_opened(
     tmp_path: Path, channels: int, rate: int, limit: str
 ) -> None:
     path = tmp_path / "played.wav"
@@ -96,13 +98,13 @@ def test_a_file_that_flac_cannot_hold_is_refused_when_it_is_opened(
     ],
 )
 @pytest.mark.parametrize("source", ["auto", "microphone", "synthetic"])
-def test_settings_that_no_encoder_takes_are_a_fault_of_the_configuration(
+def test_settings_that_no_encoder_accepts_are_a_configuration_fault(
     tmp_path: Path, overrides: list[str], words: str, source: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         load(tmp_path, overrides=[f"recorder.source={source}", *overrides], environ={})
 
 
-def test_the_microphone_settings_say_nothing_about_a_file(tmp_path: Path) -> None:
+def test_microphone_settings_are_not_checked_for_a_file_source(tmp_path: Path) -> None:
     overrides = [f"recorder.source={tmp_path / 'a.wav'}", "recorder.sample_rate=96001"]
     assert load(tmp_path, overrides=overrides, environ={}).recorder != Recorder()

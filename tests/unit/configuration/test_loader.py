@@ -16,7 +16,7 @@ from edge.configuration import loader as config
 from edge.configuration.loader import _SECRETS, _SECTIONS, example_ini, load, to_ini
 from edge.configuration.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
 from edge.core.errors import ConfigError
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
 
 ROOT = Path(__file__).parents[3]
 NOTHING: dict[str, str] = {}
@@ -70,7 +70,7 @@ def credentials() -> Iterator[Path]:
 
 
 def unreadable(folder: Path) -> str:
-    with not_as_root(), pytest.raises(ConfigError) as caught:
+    with without_root_privileges(), pytest.raises(ConfigError) as caught:
         load(Path("/nonexistent"), environ={"CREDENTIALS_DIRECTORY": str(folder)})
     [fault] = caught.value.faults
     return fault
@@ -128,7 +128,7 @@ def test_a_missing_credentials_folder_is_ignored(tmp_path: Path) -> None:
         ("[recorder]\n[recorder]\n", ["line 2", "appears twice"]),
     ],
 )
-def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expected: list[str]) -> None:
+def test_a_configuration_fault_names_its_place_and_the_remedy(tmp_path: Path, text: str, expected: list[str]) -> None:
     found = faults(tmp_path, text)
     assert len(found) == 1
     assert str(tmp_path / "config.ini") in found[0]
@@ -136,7 +136,14 @@ def test_a_fault_says_where_it_is_and_what_to_do(tmp_path: Path, text: str, expe
         assert fragment in found[0]
 
 
-def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+def test_former_names_are_a_list_of_valid_names(tmp_path: Path) -> None:
+    write(tmp_path, "[node]\nname = garden\nformer_names = porch, attic ,,garden\n")
+    assert load(tmp_path, environ=NOTHING).node.earlier_names == ("porch", "attic")
+    [fault] = faults(tmp_path, "[node]\nformer_names = porch, The Attic\n")
+    assert "[node] former_names = 'The Attic': use up to 63 of a-z" in fault
+
+
+def test_all_configuration_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
         "[recorder]\nrecord_period = soon\nbits = 20\n[mqtt]\nprot = 1\n[nothing]\na = b\n",
@@ -155,7 +162,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ("recorder.record_period=x", "--set recorder.record_period = 'x'"),
     ],
 )
-def test_an_invalid_override_is_quoted(tmp_path: Path, override: str, expected: str) -> None:
+def test_an_invalid_override_is_reported_with_a_suggestion(tmp_path: Path, override: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, None, [override], NOTHING)
     assert expected in str(caught.value)
@@ -200,7 +207,7 @@ def test_a_file_without_secrets_may_be_readable_by_others(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("section", "key"), _SECRETS)
 def test_secrets_never_appear_in_faults_or_when_settings_are_printed(tmp_path: Path, section: str, key: str) -> None:
-    secret = "xyzzy-plugh"
+    secret = "xyzzy:plugh"
     found = faults(tmp_path, f"[{section}]\n{key} = {secret}\n{key}x = {secret}\n", 0o644)
     assert len(found) == 2
     assert secret not in str(found)
@@ -229,24 +236,132 @@ def test_a_tilde_in_a_path_is_expanded(tmp_path: Path) -> None:
 _words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
 
 
-@given(word=_words, path=_words, secret=_words, period=st.floats(1, 3600), port=st.integers(1, 65_535))
+_api_keys = st.from_regex(r"[A-Za-z0-9._-]{1,20}:[\x21-\x7e]{1,20}", fullmatch=True)
+
+
+@given(
+    word=_words,
+    path=_words,
+    secret=_words,
+    api_key=_api_keys,
+    host=st.from_regex(r"[\w-]{1,20}(\.[\w-]{1,20}){0,3}", fullmatch=True),
+    period=st.floats(1, 3600),
+    port=st.integers(1, 65_535),
+)
 def test_settings_written_as_ini_load_back_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, word: str, path: str, secret: str, period: float, port: int
+    tmp_path_factory: pytest.TempPathFactory,
+    word: str,
+    path: str,
+    secret: str,
+    api_key: str,
+    host: str,
+    period: float,
+    port: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
     settings = Settings(
         recorder=Recorder(record_path=Path("/x") / path.replace("/", "_"), record_period=period, device=word, bits=24),
-        mqtt=Mqtt(host=word, port=port, password=Secret(secret)),
-        s3=S3(prefix=word),
-        ably=Ably(api_key=Secret(secret)),
+        mqtt=Mqtt(host=host, port=port, password=Secret(secret)),
+        s3=S3(prefix=f"a{word}"),
+        ably=Ably(api_key=Secret(api_key)),
     )
     text = to_ini(settings, "a heading\nof two lines")
     assert text.startswith("# a heading\n# of two lines\n")
     write(folder, text)
     again = load(folder, environ=NOTHING)
     assert (again.recorder, again.s3) == (settings.recorder, settings.s3)
-    assert again.mqtt.password.reveal() == again.ably.api_key.reveal() == secret
-    assert (again.mqtt.host, again.mqtt.port) == (word, port)
+    assert (again.mqtt.password.reveal(), again.ably.api_key.reveal()) == (secret, api_key)
+    assert (again.mqtt.host, again.mqtt.port) == (host, port)
+
+
+_lines = st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20), max_size=4)
+
+
+@given(lines=_lines, ending=st.sampled_from(["\n", "\n\n", "\r\n", "\r", "\x0b", "\u2028"]))
+def test_a_value_over_several_lines_is_one_line_afterwards(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], ending: str
+) -> None:
+    """However it was set: what `up` writes for the services must be what they read."""
+    folder = tmp_path_factory.mktemp("lines")
+    settings = load(folder, None, [f"node.location={ending.join(lines)}"], NOTHING)
+    assert len(settings.node.location.splitlines()) <= 1
+    write(folder, to_ini(settings, "a heading"))
+    assert load(folder, environ=NOTHING) == settings
+
+
+def test_a_list_over_several_lines_is_read_as_one_value(tmp_path: Path) -> None:
+    write(tmp_path, "[recorder]\nschedule = 05:00-08:00,\n  # at night\n\n    22:00-23:00\n")
+    settings = load(tmp_path, environ=NOTHING)
+    assert settings.recorder.schedule == "05:00-08:00, 22:00-23:00"
+    write(tmp_path, to_ini(settings, "a heading"))
+    assert load(tmp_path, environ=NOTHING) == settings
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "a\x1bb", "a\x7f", os.fsdecode(b"a\xff")])
+def test_a_value_that_no_file_can_hold_is_a_fault(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="expected UTF-8 text without control characters"):
+        load(tmp_path, None, [f"node.location={value}"], NOTHING)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    write(tmp_path, "\ufeff[recorder]\r\nrecord_period = 7\r\n")
+    assert load(tmp_path, environ=NOTHING).recorder.record_period == 7
+    (tmp_path / "imhearing_mqtt_password").write_text("\ufeffsecret\n", encoding="utf-8")
+    assert load(tmp_path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).mqtt.password.reveal() == "secret"
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("recorder.perod", "record_period"),
+        ("recorder.periode", "record_period"),
+        ("recorder.devise", "device"),
+        ("recorder.prerol", "pre_roll"),
+        ("recorder.samplerate", "sample_rate"),
+        ("thresholds.records", "records_count"),
+        ("mqtt.user", "username"),
+        ("mqtt.cafile", "ca_file"),
+        ("s3.bucket", "s3_bucket_name"),
+    ],
+)
+def test_a_misspelt_setting_is_taken_for_the_one_with_the_most_similar_word(
+    tmp_path: Path, misspelt: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"did you mean {meant}\?"):
+        load(tmp_path, None, [f"{misspelt}=5"], NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("mqtt://broker", "; use host = broker"),
+        ("mqtts://broker:8883", "; use host = broker, port = 8883, tls = on"),
+        ("wss://broker/mqtt", "; use host = broker, tls = on, transport = websockets"),
+        ("broker:1884", "; use host = broker, port = 1884"),
+        ("//ann:xyzzy@broker", "; use host = broker"),
+        ("[::1]:1883", "; use host = ::1, port = 1883"),
+        ("two words", ""),
+        ("mqtt://", ""),
+        ("broker:port", ""),
+    ],
+)
+def test_a_url_as_host_is_a_fault_that_says_what_to_set(tmp_path: Path, host: str, hint: str) -> None:
+    [fault] = faults(tmp_path, f"[mqtt]\nhost = {host}\n")
+    assert fault.endswith(f"[mqtt] host: expected only a host name or an address{hint}")
+    assert "xyzzy" not in fault
+
+
+@pytest.mark.parametrize(
+    "host", ["broker", "homeassistant.local", "my_pi", "bücher.example", "10.0.0.1", "::1", "a.b."]
+)
+def test_host_names_and_addresses_are_hosts(tmp_path: Path, host: str) -> None:
+    write(tmp_path, f"[mqtt]\nhost = {host}\n")
+    assert load(tmp_path, environ=NOTHING).mqtt.host == host
+
+
+def test_a_tilde_with_an_unknown_user_is_no_internal_error(tmp_path: Path) -> None:
+    settings = load(tmp_path, None, ["recorder.record_path=~no-such-user/x", "mqtt.ca_file=~no-such-user/y"], NOTHING)
+    assert settings.recorder.record_path == tmp_path / "~no-such-user/x"
 
 
 def test_config_example_is_up_to_date() -> None:

@@ -1,4 +1,4 @@
-"""Schedules: what each means, and that what holds until a time really holds until then."""
+"""Schedules: what each means, and that a state lasts until the announced change."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_window_and_a_duty_cycle_combine() -> None:
     assert hours_on(schedule, noon, Instant(noon + 24 * HOUR)) * 60 == pytest.approx(2)
 
 
-def test_sunset_to_sunrise_with_offsets() -> None:
+def test_a_sunset_to_sunrise_window_applies_its_offsets() -> None:
     schedule = parse("sunset-30m..sunrise+30m", HERE, BERLIN)
     begins = sun_time("sunset", date(2026, 3, 3), HERE) - 30 * MINUTE
     ends = sun_time("sunrise", date(2026, 3, 4), HERE) + 30 * MINUTE

@@ -1,4 +1,4 @@
-"""Sun times against another way to know where the sun is, and where it does not rise or set."""
+"""Sun times against another formula for the sun's position, and at places where it does not rise or set."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def test_sunrise_precedes_sunset_around_solar_noon(day: date, latitude: float, l
 
 
 @pytest.mark.parametrize("latitude", [-90.0, 90.0])
-def test_times_exist_at_the_poles(latitude: float) -> None:
+def test_sun_times_exist_at_the_poles(latitude: float) -> None:
     for day in (EQUINOX, MIDSUMMER, MIDWINTER):
         assert sun_time("sunset", day, Place(latitude, 0)) >= sun_time("sunrise", day, Place(latitude, 0)) - HOUR

@@ -1,4 +1,4 @@
-"""Delays between attempts: how they grow, what bounds them, and what makes them short again."""
+"""Delays between attempts: how they grow, what limits them, and what resets them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def test_delays_grow_by_the_factor_up_to_the_longest() -> None:
     assert [slower.next_delay() for _ in range(4)] == [1, 3, 9, 10]
 
 
-def test_a_success_makes_the_next_delay_the_first_again() -> None:
+def test_a_success_resets_the_delay() -> None:
     backoff = Backoff(1.0)
     assert [backoff.next_delay() for _ in range(3)] == [1, 2, 4]
     backoff.reset()
     assert backoff.next_delay() == 1
 
 
-def test_an_attempt_that_lasted_counts_as_a_success() -> None:
+def test_a_long_attempt_counts_as_a_success() -> None:
     backoff = Backoff(1.0, steady=60.0)
     assert [backoff.next_delay(59.9) for _ in range(3)] == [1, 2, 4]
     assert backoff.next_delay(60.0) == 1
 
 
-def test_at_least_raises_the_delays_that_follow_and_at_most_lowers_one_alone() -> None:
+def test_at_least_raises_all_later_delays_and_at_most_lowers_only_one() -> None:
     backoff = Backoff(1.0, 50.0)
     assert backoff.next_delay(at_least=15.0) == 15
     assert backoff.next_delay(at_most=10.0) == 10
@@ -37,14 +37,14 @@ def test_at_least_raises_the_delays_that_follow_and_at_most_lowers_one_alone() -
 
 
 @given(st.floats(0, 1), st.integers(1, 20))
-def test_jitter_multiplies_each_delay_and_does_not_add_up(chance: float, attempts: int) -> None:
+def test_jitter_multiplies_each_delay_without_accumulating(chance: float, attempts: int) -> None:
     backoff = Backoff(1.0, 8.0, jitter=(0.5, 1.5), chance=lambda: chance)
     delays = [backoff.next_delay() for _ in range(attempts)]
     assert delays == [min(2.0**attempt, 8.0) * (0.5 + chance) for attempt in range(attempts)]
     assert backoff.jittered(100.0) == 100.0 * (0.5 + chance)
 
 
-def test_by_default_two_do_not_retry_in_step() -> None:
+def test_by_default_two_clients_do_not_retry_in_step() -> None:
     delays = {Backoff(1.0, jitter=(0.5, 1.0)).next_delay() for _ in range(20)}
     assert len(delays) > 1
     assert all(0.5 <= delay <= 1.0 for delay in delays)

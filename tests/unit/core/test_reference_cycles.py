@@ -1,4 +1,4 @@
-"""Reference cycles are freed when asked, and what was there before is looked through once."""
+"""Reference cycles are freed on request, and older objects are scanned only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd hears of a service, and when."""
+"""What a service reports to systemd, and when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.core.systemd import Heartbeat
-from tests.support.fake_systemd import FakeSystemd
+from tests.support.nodes.fake_systemd import FakeSystemd
 
 
 class Clock:
@@ -31,13 +31,13 @@ def test_readiness_is_reported_first_and_keep_alives_four_times_per_interval(
 ) -> None:
     clock = Clock()
     heartbeat = Heartbeat(fake_systemd.environ, clock)
-    assert fake_systemd.listen() == []
+    assert fake_systemd.receive() == []
     heartbeat.beat()
-    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.receive() == ["READY=1\nWATCHDOG=1"]
     for _ in range(100):
         clock.now += 0.2
         heartbeat.beat()
-    assert fake_systemd.listen() == ["WATCHDOG=1"] * 4
+    assert fake_systemd.receive() == ["WATCHDOG=1"] * 4
 
 
 def test_readiness_is_reported_once_without_a_watchdog(fake_systemd: FakeSystemd) -> None:
@@ -46,7 +46,7 @@ def test_readiness_is_reported_once_without_a_watchdog(fake_systemd: FakeSystemd
     for _ in range(10):
         heartbeat.beat()
         clock.now += 60
-    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.receive() == ["READY=1\nWATCHDOG=1"]
 
 
 @pytest.mark.parametrize("wrong", [{"WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "²"}])
@@ -58,7 +58,7 @@ def test_a_watchdog_of_another_process_or_without_an_interval_is_ignored(
     heartbeat.beat()
     clock.now += 60
     heartbeat.beat()
-    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.receive() == ["READY=1\nWATCHDOG=1"]
 
 
 def test_a_status_is_sent_once_as_one_line(fake_systemd: FakeSystemd) -> None:
@@ -67,13 +67,13 @@ def test_a_status_is_sent_once_as_one_line(fake_systemd: FakeSystemd) -> None:
     heartbeat.status("recording READY=1")
     heartbeat.status("x" * 500)
     heartbeat.stopping()
-    assert fake_systemd.listen() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
+    assert fake_systemd.receive() == ["STATUS=recording READY=1", f"STATUS={'x' * 200}", "STOPPING=1"]
 
 
 def test_an_abstract_socket_works(tmp_path: Path) -> None:
     fake_systemd = FakeSystemd(f"@imhearing-{os.getpid()}-{tmp_path.name}", 20)
     Heartbeat(fake_systemd.environ).beat()
-    assert fake_systemd.listen() == ["READY=1\nWATCHDOG=1"]
+    assert fake_systemd.receive() == ["READY=1\nWATCHDOG=1"]
     fake_systemd.close()
 
 
@@ -85,8 +85,8 @@ def test_a_missing_socket_is_ignored(address: str) -> None:
     heartbeat.stopping()
 
 
-def test_a_systemd_that_does_not_read_blocks_nothing(fake_systemd: FakeSystemd) -> None:
+def test_a_systemd_that_does_not_read_blocks_no_service(fake_systemd: FakeSystemd) -> None:
     heartbeat = Heartbeat(fake_systemd.environ)
     for number in range(2_000):  # more than the socket's queue
         heartbeat.status(f"chunk {number}")
-    assert fake_systemd.listen()[0] == "STATUS=chunk 0"
+    assert fake_systemd.receive()[0] == "STATUS=chunk 0"

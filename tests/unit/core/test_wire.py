@@ -8,7 +8,7 @@ from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, PauseOrder
-from tests.support.chunks import make_chunk
+from tests.support.spool.chunks import make_chunk
 
 
 def test_a_manifest_survives_a_json_round_trip() -> None:

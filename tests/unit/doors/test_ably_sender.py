@@ -7,7 +7,7 @@ import asyncio
 from query_service.doors.ably_sender import PublishRateLimiter
 
 
-def test_at_most_so_many_pass_in_any_second() -> None:
+def test_no_more_messages_than_the_rate_leave_in_any_second() -> None:
     passed: list[float] = []
 
     async def run() -> None:

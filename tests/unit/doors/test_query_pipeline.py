@@ -1,4 +1,4 @@
-"""Queries through the pipeline: what is answered again, refused, or computed anew."""
+"""Queries through the pipeline: which are answered from the cache, refused, or computed again."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def ask(pipeline: QueryPipeline, data: bytes, sender: str = "ann") -> ErrorAnswe
 @pytest.mark.parametrize(
     ("code", "times"), [("encrypted", 1), ("forbidden", 1), ("busy", 3), ("deadline", 3), ("internal", 3)]
 )
-def test_an_answer_is_given_again_unless_its_trouble_passes(code: ErrorCode, times: int) -> None:
+def test_an_answer_is_cached_unless_its_error_is_temporary(code: ErrorCode, times: int) -> None:
     node = Node(code)
     pipeline = QueryPipeline("porch", node.answer, 10)
     assert {ask(pipeline, query()).error.code for _ in range(3)} == {code}
     assert node.computed["x"] == times
 
 
-def test_an_id_stands_for_one_query_of_one_sender() -> None:
+def test_a_request_id_identifies_one_query_of_one_sender() -> None:
     node = Node()
     pipeline = QueryPipeline("porch", node.answer, 10)
     ask(pipeline, query())
@@ -73,6 +73,6 @@ def test_a_query_that_waited_too_long_is_not_computed() -> None:
     assert ask(pipeline, query()).error.code == "encrypted"  # asked again in time
 
 
-def test_what_cannot_be_read_is_refused_at_once() -> None:
+def test_a_malformed_query_is_refused_at_once() -> None:
     pipeline = QueryPipeline("porch", Node().answer, 10)
     assert ask(pipeline, b"[]").error.code == "bad_request"

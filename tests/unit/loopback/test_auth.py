@@ -1,4 +1,4 @@
-"""Credentials: what they prove, what they permit, and what is turned away."""
+"""Credentials: what they prove, what they permit, and which are rejected."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def test_resources_match_as_the_service_documents(resource: str, channel: str, f
 
 
 @given(channels, channels)
-def test_a_longer_channel_fits_where_the_shorter_did_below_a_final_star(resource: str, channel: str) -> None:
+def test_a_final_star_matches_longer_channels_too(resource: str, channel: str) -> None:
     if resource_matches(resource, channel):
         assert resource_matches(resource, f"{channel}:more") is resource.endswith("*") or ":" not in resource
     if "*" not in resource.split(":"):
         assert resource_matches(resource, channel) == (resource == channel)
 
 
-def test_modes_follow_the_capability() -> None:
+def test_channel_modes_follow_the_capability() -> None:
     grant = Grant("ann", {"a:*": ["subscribe"], "a:b": ["publish"], "c": ["presence"], "d": ["history"]})
     assert grant.modes("a:x") == Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE
     assert grant.modes("a:b") == Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE | Flag.PUBLISH
@@ -77,7 +77,7 @@ def test_modes_follow_the_capability() -> None:
     assert grant.modes("e") == 0
 
 
-def test_our_own_tokens_are_known() -> None:
+def test_the_authority_accepts_its_own_tokens() -> None:
     grant = Authority(KEY).from_token(client_token(KEY, "ann", 60, NOW), NOW_MS)
     assert grant.client_id == "ann"
     assert grant.expires_ms == NOW_MS + 60_000
@@ -86,7 +86,7 @@ def test_our_own_tokens_are_known() -> None:
     assert not grant.permits("subscribe", "imhearing:replies:bob")
 
 
-def test_a_token_ends_to_the_second() -> None:
+def test_a_token_expires_to_the_second() -> None:
     authority, token = Authority(KEY), client_token(KEY, "ann", 60, NOW)
     authority.from_token(token, NOW_MS + 59_999)
     with pytest.raises(Refusal) as refused:
@@ -112,13 +112,13 @@ def test_a_token_ends_to_the_second() -> None:
         (token_with({"exp": NOW_MS // 1000}), 40142),
     ],
 )
-def test_false_tokens_are_turned_away(token: str, code: int) -> None:
+def test_false_tokens_are_rejected(token: str, code: int) -> None:
     with pytest.raises(Refusal) as refused:
         Authority(KEY).from_query({"accessToken": token}, NOW_MS)
     assert code_of(refused) == code
 
 
-def test_keys_permit_everything_and_let_choose_the_client_id() -> None:
+def test_a_key_permits_everything_and_any_client_id() -> None:
     authority = Authority(KEY)
     assert authority.from_query({"key": KEY.reveal()}, NOW_MS) == Grant("*", EVERYTHING)
     assert authority.from_query({"key": KEY.reveal(), "clientId": "ann"}, NOW_MS).client_id == "ann"
@@ -134,7 +134,7 @@ def test_a_token_binds_its_client_id() -> None:
     assert code_of(refused) == 40102
 
 
-def test_headers_carry_tokens_plain_or_in_base64() -> None:
+def test_authorization_headers_accept_plain_and_base64_tokens() -> None:
     authority, token = Authority(KEY), client_token(KEY, "ann", 60, NOW)
     packed = base64.b64encode(token.encode()).decode()
     assert authority.from_header(f"Bearer {token}", NOW_MS) == authority.from_header(f"Bearer {packed}", NOW_MS)
@@ -151,7 +151,7 @@ def signed(nonce: str, timestamp: int = NOW_MS, **fields: Any) -> TokenRequest:
     return TokenRequest(key_name="app.key", nonce=nonce, timestamp=timestamp, mac=request.mac, **fields)
 
 
-def test_a_signed_request_becomes_a_token() -> None:
+def test_a_signed_token_request_is_exchanged_for_a_token() -> None:
     authority = Authority(KEY)
     capability = json.dumps({"a": ["publish"]})
     details = authority.issue(signed("n1", ttl=120_000, capability=capability, client_id="ann"), NOW_MS)
@@ -160,7 +160,7 @@ def test_a_signed_request_becomes_a_token() -> None:
     assert grant == Grant("ann", {"a": ["publish"]}, NOW_MS + 120_000)
 
 
-def test_token_requests_are_checked() -> None:
+def test_invalid_token_requests_are_rejected() -> None:
     authority = Authority(KEY)
     authority.issue(signed("n1"), NOW_MS)
     forged = signed("n2")

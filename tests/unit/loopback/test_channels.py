@@ -1,4 +1,4 @@
-"""Histories stay within their bounds, and a serial tells exactly what was missed."""
+"""Histories stay within their limits, and a serial identifies exactly the missed messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def texts(channel: Channel, number: int | None) -> list[str]:
     return [message.data for kept in channel.since(number) for message in kept.frame.messages or []]
 
 
-def test_a_serial_brings_what_came_after_it() -> None:
+def test_resuming_from_a_serial_delivers_what_came_after_it() -> None:
     all_of = channels()
     serials = [publish(all_of, "a", text) for text in "xyz"]
     channel = all_of.open("a", 0)
@@ -40,7 +40,7 @@ def test_a_serial_brings_what_came_after_it() -> None:
     assert texts(channel, all_of.resumable(channel, serials[2])) == []
 
 
-def test_no_resume_where_something_may_be_missing() -> None:
+def test_a_channel_is_not_resumed_if_messages_may_be_missing() -> None:
     all_of = channels()
     first = publish(all_of, "a", "0")
     for text in "12345":
@@ -54,7 +54,7 @@ def test_no_resume_where_something_may_be_missing() -> None:
         assert all_of.resumable(channel, wrong) is None
 
 
-def test_a_channel_made_anew_resumes_nothing_older() -> None:
+def test_a_recreated_channel_does_not_resume_older_serials() -> None:
     all_of = channels()
     old = publish(all_of, "a", "lost")
     all_of.expire(200.0)
@@ -64,7 +64,7 @@ def test_a_channel_made_anew_resumes_nothing_older() -> None:
     assert all_of.resumable(all_of.open("a", 200.0), old) is None
 
 
-def test_age_is_bounded() -> None:
+def test_messages_older_than_the_history_limit_are_dropped() -> None:
     all_of = channels()
     publish(all_of, "a", "old", 0.0)
     publish(all_of, "a", "young", 100.0)
@@ -74,7 +74,7 @@ def test_age_is_bounded() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3_000)), max_size=40))
-def test_bounds_hold_and_sizes_add_up(published: list[tuple[str, int]]) -> None:
+def test_histories_stay_within_their_limits_and_sizes_add_up(published: list[tuple[str, int]]) -> None:
     all_of = channels()
     for name, size in published:
         publish(all_of, name, "x" * size)
@@ -87,7 +87,7 @@ def test_bounds_hold_and_sizes_add_up(published: list[tuple[str, int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2_000)), max_size=30), st.data())
-def test_resume_loses_nothing_or_says_so(published: list[tuple[str, int]], data: st.DataObject) -> None:
+def test_a_resume_delivers_everything_or_is_refused(published: list[tuple[str, int]], data: st.DataObject) -> None:
     all_of = channels()
     start = all_of.serial(all_of.open("a", 0).head)
     serials = [
@@ -103,7 +103,7 @@ def test_resume_loses_nothing_or_says_so(published: list[tuple[str, int]], data:
         assert [text[:4] for text in texts(channel, number)] == expected
 
 
-def test_rewind_by_count_and_by_time() -> None:
+def test_rewind_works_by_count_and_by_time() -> None:
     all_of = channels()
     for index, text in enumerate("wxyz"):
         publish(all_of, "a", text, now=float(index * 60))
@@ -120,7 +120,7 @@ def test_rewind_by_count_and_by_time() -> None:
             channel.rewound(wrong, 180.0)
 
 
-def test_names_are_checked_and_idle_channels_make_room() -> None:
+def test_channel_names_are_checked_and_idle_channels_are_evicted() -> None:
     all_of = channels()
     for name in ("", ":a", "[meta]log", "a\nb", "x" * 256):
         with pytest.raises(Refusal, match="channel name"):
@@ -135,7 +135,7 @@ def test_names_are_checked_and_idle_channels_make_room() -> None:
     assert refused.value.info.code == 90021
 
 
-def test_members_are_bounded_in_number_and_bytes() -> None:
+def test_presence_members_are_limited_in_number_and_bytes() -> None:
     channel = Channel("a", 0, LIMITS)
     limits = ServerLimits(members=2, members_bytes=100)
     for client_id in ("ann", "bob", "ann"):
@@ -147,7 +147,7 @@ def test_members_are_bounded_in_number_and_bytes() -> None:
     assert len(channel.members) == 2
 
 
-def test_the_rate_is_fifty_in_any_second_after_the_first() -> None:
+def test_the_rate_limit_applies_to_any_second() -> None:
     rate = Rate(50.0)
     assert sum(rate.allow(1000.0) for _ in range(80)) == 50
     assert not rate.allow(1000.01)

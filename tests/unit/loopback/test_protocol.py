@@ -1,4 +1,4 @@
-"""Whatever comes as a frame becomes a frame or a refusal; what goes out says the same in both encodings."""
+"""Any received bytes give a frame or a refusal; sent frames are equivalent in both encodings."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ messages = st.builds(
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300), st.sampled_from(FORMATS))
-def test_noise_is_refused(raw: bytes | str, form: Format) -> None:
+def test_random_bytes_are_decoded_or_refused(raw: bytes | str, form: Format) -> None:
     with contextlib.suppress(Refusal):
         assert isinstance(decode(raw, form).action, int)
 
 
 @given(frames)
-def test_wrong_types_are_refused_or_can_be_sized(fields: dict[str, Any]) -> None:
+def test_frames_with_wrong_types_are_refused_or_can_be_encoded(fields: dict[str, Any]) -> None:
     try:
         raw = msgspec.msgpack.encode(fields)
     except (OverflowError, ValueError):
@@ -102,7 +102,7 @@ def test_text_on_a_binary_connection_is_refused() -> None:
 
 
 @given(messages)
-def test_both_encodings_carry_the_same(message: AblyMessage) -> None:
+def test_json_and_msgpack_carry_the_same_message(message: AblyMessage) -> None:
     frame = Frame(action=Action.MESSAGE, channel="c", messages=[message])
     binary = msgspec.msgpack.decode(bytes(encode(frame, "msgpack")))  # type: ignore[arg-type]
     text = json.loads(encode(frame, "json"))
@@ -113,19 +113,19 @@ def test_both_encodings_carry_the_same(message: AblyMessage) -> None:
 
 
 @given(messages)
-def test_base64_there_and_back(message: AblyMessage) -> None:
+def test_a_message_survives_a_base64_round_trip(message: AblyMessage) -> None:
     assert as_bytes(as_text(message)) == message
     assert size_of(as_bytes(as_text(message))) == size_of(message)
 
 
 @pytest.mark.parametrize("data", ["not base64!", "YWJ", None, 5])
-def test_false_base64_is_refused(data: object) -> None:
+def test_invalid_base64_is_refused(data: object) -> None:
     with pytest.raises(Refusal) as caught:
         as_bytes(AblyMessage(data=data, encoding="json/base64"))
     assert caught.value.info.code == 40013
 
 
-def test_size_counts_what_the_service_counts() -> None:
+def test_message_size_is_counted_as_ably_counts_it() -> None:
     message = AblyMessage(
         name="answer", data=b"x" * 100, client_id="ann", extras={"headers": {"id": "1"}}, id="ignored"
     )
@@ -134,7 +134,7 @@ def test_size_counts_what_the_service_counts() -> None:
 
 
 @pytest.mark.parametrize("data", [{"a": 1}, [1], 5, True])
-def test_data_that_is_no_text_or_bytes_is_refused(data: object) -> None:
+def test_data_that_is_neither_text_nor_bytes_is_refused(data: object) -> None:
     with pytest.raises(Refusal) as caught:
         size_of(AblyMessage(data=data))
     assert caught.value.info.code == 40013
@@ -147,7 +147,7 @@ def test_extras_that_one_encoding_cannot_carry_are_refused(value: int) -> None:
     assert caught.value.info.code == 40013
 
 
-def test_presence_bytes_travel_as_base64_in_json() -> None:
+def test_presence_bytes_are_base64_encoded_in_json() -> None:
     frame = Frame(action=Action.SYNC, presence=[PresenceMessage(action=Presence.PRESENT, data=b"\x00\xff")])
     sent = json.loads(encode(frame, "json"))["presence"][0]
     assert sent == {"action": 1, "data": base64.b64encode(b"\x00\xff").decode(), "encoding": "base64"}

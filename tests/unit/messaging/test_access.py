@@ -1,4 +1,4 @@
-"""What lies in the repository for the broker is what the code says, and no role has a right too many."""
+"""The broker's files in the repository match the code, and no role has unneeded rights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from edge.messaging.login import credentials, tls_context
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_files_in_the_repository_are_up_to_date() -> None:
+def test_the_broker_files_in_the_repository_are_up_to_date() -> None:
     assert (ROOT / "mosquitto.conf").read_text() == configuration()
     assert (ROOT / "deploy/mosquitto/acl").read_text() == acl_text("porch")
 
 
 @pytest.mark.parametrize("account", [None, *ACCOUNTS])
-def test_nobody_may_read_or_write_everything(account: Account | None) -> None:
+def test_no_account_may_read_or_write_everything(account: Account | None) -> None:
     for right in rights(account, "porch"):
         assert right.topic.startswith(("imhearing/porch/", "homeassistant/"))
         assert not right.topic.startswith("$")
@@ -29,7 +29,7 @@ def test_nobody_may_read_or_write_everything(account: Account | None) -> None:
         assert right.access == "read" or right.topic != "homeassistant/#"
 
 
-def test_only_commands_come_from_home_automation_and_only_it_reads_answers() -> None:
+def test_only_the_control_account_sends_commands_and_reads_responses() -> None:
     writers = {account for account in ACCOUNTS for right in rights(account, "porch")
                if right.access == "write" and "/request/" in right.topic}  # fmt: skip
     readers = {account for account in (None, *ACCOUNTS) for right in rights(account, "porch")
@@ -37,7 +37,7 @@ def test_only_commands_come_from_home_automation_and_only_it_reads_answers() -> 
     assert writers == readers == {"control"}
 
 
-def test_the_table_in_the_documentation_is_what_the_code_says() -> None:
+def test_the_mqtt_rights_in_security_md_are_up_to_date() -> None:
     text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     for account in ACCOUNTS:
         row = re.search(rf"^\| `{user_of(account, 'porch')}` \|(.*)\|(.*)\|$", text, re.MULTILINE)
@@ -48,18 +48,18 @@ def test_the_table_in_the_documentation_is_what_the_code_says() -> None:
             assert set(re.findall(r"`([^`]+)`", cell)) == wanted
 
 
-def test_each_service_logs_in_as_itself() -> None:
+def test_each_service_logs_in_with_its_own_account() -> None:
     settings = Mqtt(username="porch-{role}", password=Secret("common"), recorder_password=Secret("own"))
     assert credentials(settings, "recorder") == ("porch-recorder", "own")
     assert credentials(settings, "control") == ("porch-control", "common")
 
 
-def test_without_tls_there_is_no_context() -> None:
+def test_there_is_a_tls_context_only_with_tls() -> None:
     assert tls_context(Mqtt()) is None
     assert tls_context(Mqtt(tls="on")) is not None
 
 
-def test_a_certificate_that_is_not_there_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_certificate_is_a_configuration_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ca_file"):
         tls_context(Mqtt(tls="on", ca_file=str(tmp_path / "none.crt")))
     (tmp_path / "bad.crt").write_text("no certificate")

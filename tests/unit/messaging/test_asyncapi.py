@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml is what the structs say, and each of its examples is a message that they accept."""
+"""docs/asyncapi.yaml matches the structs, and each of its examples is a valid message."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edge.core import wire
 from edge.messaging.commands import COMMANDS
 from edge.messaging.events import EVENTS, Response
 from tests import asyncapi
-from tests.support.json_schema import faults
+from tests.support.messaging.json_schema import faults
 
 STRUCTS: list[type[Any]] = [*EVENTS, *COMMANDS, Response]
 
 
-def test_the_document_is_up_to_date() -> None:
+def test_the_asyncapi_document_is_up_to_date() -> None:
     written = asyncapi.FILE.read_text(encoding="utf-8")
     assert written == asyncapi.text(), "run: python -m tests.asyncapi"
 
 
-def test_the_file_reads_back_as_the_document() -> None:
+def test_the_asyncapi_yaml_parses_to_the_document() -> None:
     assert yaml.safe_load(asyncapi.text()) == json.loads(json.dumps(asyncapi.document()))
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
-def test_each_example_is_complete_and_fits_struct_and_schema(struct: type[Any]) -> None:
+def test_each_example_is_complete_and_matches_struct_and_schema(struct: type[Any]) -> None:
     example = asyncapi.example(struct)
     assert set(example) == {field.encode_name for field in fields(struct)}
     value = wire.convert(example, struct)
@@ -37,7 +37,7 @@ def test_each_example_is_complete_and_fits_struct_and_schema(struct: type[Any]) 
 
 
 @pytest.mark.parametrize("struct", STRUCTS, ids=lambda struct: struct.__name__)
-def test_each_field_is_described_and_each_number_has_a_unit_or_is_none(struct: type[Any]) -> None:
+def test_each_field_is_described_and_each_quantity_has_a_unit(struct: type[Any]) -> None:
     schema = asyncapi.document()["components"]["schemas"][struct.__name__]
     assert schema["description"]
     for name, field in schema["properties"].items():
@@ -46,7 +46,7 @@ def test_each_field_is_described_and_each_number_has_a_unit_or_is_none(struct: t
             assert field.get("x-unit"), f"{struct.__name__}.{name}"
 
 
-def test_a_message_that_does_not_fit_is_found() -> None:
+def test_a_message_that_does_not_match_its_schema_is_found() -> None:
     example = asyncapi.example(EVENTS[0])
     assert faults(example | {"state": "asleep"}, EVENTS[0].__name__)
     assert faults(example | {"node": "No"}, EVENTS[0].__name__)

@@ -1,4 +1,4 @@
-"""Commands over MQTT without a broker: where the answer goes, what is refused, and that an id is carried out once."""
+"""Commands over MQTT without a broker: where responses go, what is refused, and that an ID is executed once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def refusal(node: Node, verb: str, payload: bytes | dict[str, Any], **envelope: 
     return answer.error.code, answer.error.field
 
 
-def test_a_command_is_carried_out_and_answered_on_its_verb() -> None:
+def test_a_command_is_executed_and_answered_under_its_verb() -> None:
     node = Node(lambda _: {"until": None})
     answer = node.deliver("pause", {"id": "a" * 16, "seconds": 60})
     assert answer == Response(id="a" * 16, ok=True, data={"until": None})
@@ -84,7 +84,7 @@ def test_a_command_is_carried_out_and_answered_on_its_verb() -> None:
     assert node.bus.sent[0][0] == f"{BELOW}pause"
 
 
-def test_who_speaks_mqtt_5_is_answered_where_it_asks() -> None:
+def test_a_command_is_answered_on_its_response_topic() -> None:
     node = Node()
     node.deliver("rotate", {"id": "a" * 16}, response_topic=f"{BELOW}me/1", correlation=b"\0\xff")
     assert node.bus.sent[0][0] == f"{BELOW}me/1"
@@ -98,7 +98,7 @@ def test_who_speaks_mqtt_5_is_answered_where_it_asks() -> None:
         f"{BELOW}a/../b\0", BELOW, "$SYS/x", "", f"{BELOW}{'x' * 300}", f"{BELOW}a//b", f"{BELOW}x\n",
     ],
 )  # fmt: skip
-def test_an_answer_goes_nowhere_but_below_our_own(topic: str) -> None:
+def test_a_response_topic_outside_the_nodes_responses_is_refused(topic: str) -> None:
     node = Node()
     assert refusal(node, "rotate", {"id": "a" * 16}, response_topic=topic) == ("bad_request", "response_topic")
     assert node.bus.sent[0][0] == f"{BELOW}rotate"
@@ -123,7 +123,7 @@ def test_an_answer_goes_nowhere_but_below_our_own(topic: str) -> None:
         ("explode", {"id": "a" * 16}, "unknown_verb", None),
     ],
 )
-def test_a_bad_one_is_answered_with_code_and_field(
+def test_an_invalid_command_is_answered_with_code_and_field(
     verb: str, payload: bytes | dict[str, Any], code: str, field: str | None
 ) -> None:
     node = Node()
@@ -131,7 +131,7 @@ def test_a_bad_one_is_answered_with_code_and_field(
     assert node.carried_out == []
 
 
-def test_too_much_correlation_data_is_refused_without_it() -> None:
+def test_oversized_correlation_data_is_refused_and_not_returned() -> None:
     node = Node()
     got = refusal(node, "rotate", {"id": "a" * 16}, correlation=b"x" * (MAX_CORRELATION + 1))
     assert got == ("bad_request", "correlation_data")
@@ -139,7 +139,7 @@ def test_too_much_correlation_data_is_refused_without_it() -> None:
 
 
 @pytest.mark.parametrize("verb", ["archive", "query"])
-def test_another_services_verb_is_left_to_it(verb: str) -> None:
+def test_a_command_for_another_service_is_not_answered(verb: str) -> None:
     node = Node()
     assert verb in EVERY_VERB
     assert node.deliver(verb, {"id": "a" * 16}) is None
@@ -152,11 +152,11 @@ def test_a_retained_command_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("verb", ["", "a/b", "Pause", "$SYS", "x" * 40, "pa use", "pause\n"])
-def test_what_is_no_verb_is_ignored(verb: str) -> None:
+def test_an_invalid_verb_is_ignored(verb: str) -> None:
     assert address(InboundMessage(f"imhearing/porch/request/{verb}", b"{}", False), "porch") is None
 
 
-def test_a_hundred_replays_are_carried_out_once_and_answered_alike() -> None:
+def test_a_repeated_command_is_executed_once_and_answered_the_same() -> None:
     count = iter(range(1_000))
     node = Node(lambda _: {"n": next(count)})
     answers = [node.deliver("rotate", {"id": "a" * 16}) for _ in range(100)]
@@ -164,7 +164,7 @@ def test_a_hundred_replays_are_carried_out_once_and_answered_alike() -> None:
     assert {wire.encode(answer) for answer in answers} == {wire.encode(answers[0])}
 
 
-def test_a_failure_is_replayed_too() -> None:
+def test_a_failed_command_is_not_executed_again() -> None:
     def fail(command: Command) -> dict[str, Any]:
         raise SpoolError("no room")
 
@@ -174,32 +174,32 @@ def test_a_failure_is_replayed_too() -> None:
     assert len(node.carried_out) == 1
 
 
-def test_the_same_id_with_other_fields_is_refused() -> None:
+def test_a_command_with_a_used_id_and_different_fields_is_refused() -> None:
     node = Node()
     node.deliver("pause", {"id": "a" * 16, "seconds": 5})
     assert refusal(node, "pause", {"id": "a" * 16, "seconds": 6}) == ("bad_request", "id")
     assert len(node.carried_out) == 1
 
 
-def test_what_a_handler_finds_wrong_is_named() -> None:
+def test_a_field_rejected_by_the_handler_is_named_in_the_response() -> None:
     def fail(command: Command) -> dict[str, Any]:
         raise WireError("limit: too much", "limit")
 
     assert refusal(Node(fail), "rotate", {"id": "a" * 16}) == ("bad_request", "limit")
 
 
-def test_a_fault_of_ours_is_an_answer_too() -> None:
+def test_an_exception_in_a_handler_is_answered_as_internal_error() -> None:
     def fail(command: Command) -> dict[str, Any]:
         raise ZeroDivisionError
 
     assert refusal(Node(fail), "rotate", {"id": "a" * 16}) == ("internal", None)
 
 
-def test_without_room_the_sender_is_told() -> None:
+def test_a_command_that_exceeds_the_queue_is_answered_as_busy() -> None:
     assert refusal(Node(room=False), "rotate", {"id": "a" * 16}) == ("busy", None)
 
 
-def test_a_command_whose_answer_was_forgotten_is_carried_out_again() -> None:
+def test_a_command_evicted_from_the_replay_cache_is_executed_again() -> None:
     node = Node()
     for number in range(1_001):
         node.deliver("rotate", {"id": f"{number:016}"})
@@ -225,7 +225,7 @@ _fields = st.fixed_dictionaries(
     st.none() | st.text(max_size=40) | st.text(max_size=10).map(lambda tail: BELOW + tail),
     st.none() | st.binary(max_size=50),
 )
-def test_whatever_comes_gets_at_most_one_answer_below_our_own(
+def test_any_message_gets_at_most_one_response_on_the_nodes_own_topics(
     verb: str, payload: bytes, response_topic: str | None, correlation: bytes | None
 ) -> None:
     node = Node()
@@ -239,5 +239,5 @@ def test_whatever_comes_gets_at_most_one_answer_below_our_own(
 
 
 @given(st.binary(max_size=100))
-def test_the_id_of_anything_is_text(payload: bytes) -> None:
+def test_the_id_of_any_payload_is_text(payload: bytes) -> None:
     assert isinstance(id_of(payload), str)

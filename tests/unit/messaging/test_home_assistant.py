@@ -1,4 +1,4 @@
-"""The discovery payload: what Home Assistant requires, and nothing that the node does not say or take.
+"""The discovery payload has what Home Assistant requires, and only topics and fields of the node.
 
 That a real Home Assistant likes it is shown by bench/home_assistant.py.
 """
@@ -24,7 +24,7 @@ STRUCTS = {event.topic_of(NODE): event for event in EVENTS}
 VERBS = {topics.request(NODE, command.VERB): command for command in COMMANDS}
 
 
-def test_the_payload_has_what_home_assistant_requires() -> None:
+def test_the_discovery_payload_has_what_home_assistant_requires() -> None:
     payload = discovery_payload(NODE, "dBFS")
     assert payload["device"]["identifiers"] == ["imhearing_porch-2"]
     assert payload["origin"]["name"]
@@ -32,7 +32,7 @@ def test_the_payload_has_what_home_assistant_requires() -> None:
 
 
 @pytest.mark.parametrize("key", COMPONENTS)
-def test_each_component_can_be_told_apart_and_named(key: str) -> None:
+def test_each_component_has_a_unique_id_an_entity_id_and_an_icon(key: str) -> None:
     component = COMPONENTS[key]
     assert component["unique_id"] == f"imhearing_{NODE}_{key}"
     assert re.fullmatch(r"[a-z_]+\.im_hearing_porch_2_[a-z_]+", component["default_entity_id"])
@@ -40,14 +40,14 @@ def test_each_component_can_be_told_apart_and_named(key: str) -> None:
     assert component.get("icon") or component.get("device_class")
 
 
-def test_no_two_share_an_identity() -> None:
+def test_no_two_components_share_an_id() -> None:
     for what in ("unique_id", "default_entity_id"):
         found = [component[what] for component in COMPONENTS.values()]
         assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("key", COMPONENTS)
-def test_each_reads_fields_that_its_topic_has(key: str) -> None:
+def test_each_component_reads_only_fields_of_its_topic(key: str) -> None:
     component = COMPONENTS[key]
     places = [(component["state_topic"], component["value_template"])] if "state_topic" in component else []
     if "json_attributes_topic" in component:
@@ -60,7 +60,7 @@ def test_each_reads_fields_that_its_topic_has(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", COMPONENTS)
-def test_each_state_comes_again_after_a_restart(key: str) -> None:
+def test_each_component_state_is_retained_or_repeated(key: str) -> None:
     component = COMPONENTS[key]
     if "state_topic" in component:
         event = STRUCTS[component["state_topic"]]
@@ -68,7 +68,7 @@ def test_each_state_comes_again_after_a_restart(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", [key for key, component in COMPONENTS.items() if "command_topic" in component])
-def test_each_command_is_a_verb_with_its_fields(key: str) -> None:
+def test_each_command_template_sends_valid_fields(key: str) -> None:
     component = COMPONENTS[key]
     command = VERBS[component["command_topic"]]
     known = {field.encode_name: field.required for field in fields(command)}
@@ -78,11 +78,11 @@ def test_each_command_is_a_verb_with_its_fields(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", COMPONENTS)
-def test_each_tells_when_it_cannot_be_known(key: str) -> None:
+def test_each_component_has_an_availability(key: str) -> None:
     assert key == "running" or COMPONENTS[key]["availability"]
 
 
-def test_levels_are_pressure_only_once_calibrated() -> None:
+def test_levels_have_the_device_class_sound_pressure_only_if_calibrated() -> None:
     def level(unit: Any) -> Component:
         found: Component = discovery_payload(NODE, unit)["components"]["level"]
         return found
@@ -93,11 +93,11 @@ def test_levels_are_pressure_only_once_calibrated() -> None:
     assert level("dBA")["device_class"] == "sound_pressure"
 
 
-def test_the_topic_is_one_that_home_assistant_takes() -> None:
+def test_the_discovery_topic_is_valid_for_home_assistant() -> None:
     assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topics.discovery(NODE))
 
 
-def test_the_documentation_names_each_entity() -> None:
+def test_home_assistant_md_names_each_entity() -> None:
     text = (Path(__file__).parents[3] / "docs" / "home-assistant.md").read_text(encoding="utf-8")
     for component in discovery_payload("porch", "dBFS")["components"].values():
         entity = component["default_entity_id"]

@@ -1,4 +1,4 @@
-"""Who keeps a name that two nodes want: the one that came first, or, if nobody did, one of them and not both."""
+"""Of two nodes with one name, the first keeps it; if they start at once, exactly one of them does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def claim(instance: str, settled: bool) -> tuple[Claim, float]:
 
 
 @pytest.mark.parametrize("mine", [LOW, HIGH])
-def test_who_was_first_insists_and_the_newcomer_yields(mine: str) -> None:
+def test_the_first_node_keeps_the_name_and_the_newcomer_yields(mine: str) -> None:
     theirs = HIGH if mine == LOW else LOW
     first, now = claim(mine, settled=True)
     assert first.heard(status(theirs), retained=False, now=now) == "insist"
@@ -34,32 +34,32 @@ def test_who_was_first_insists_and_the_newcomer_yields(mine: str) -> None:
     assert newcomer.heard(status(mine, holds_name=True), retained=False, now=now) == "yield"
 
 
-def test_of_two_newcomers_one_yields() -> None:
+def test_of_two_nodes_that_claim_a_name_at_once_one_yields() -> None:
     low, now = claim(LOW, settled=False)
     high, _ = claim(HIGH, settled=False)
     assert low.heard(status(HIGH), retained=False, now=now) == "none"
     assert high.heard(status(LOW), retained=False, now=now) == "yield"
 
 
-def test_of_two_that_both_had_the_name_one_yields() -> None:
+def test_of_two_nodes_that_both_hold_the_name_one_yields() -> None:
     low, now = claim(LOW, settled=True)
     high, _ = claim(HIGH, settled=True)
     assert low.heard(status(HIGH, holds_name=True), retained=False, now=now) == "insist"
     assert high.heard(status(LOW, holds_name=True), retained=False, now=now) == "yield"
 
 
-def test_a_retained_status_proves_nobody_alive() -> None:
+def test_a_retained_status_does_not_claim_the_name() -> None:
     newcomer, now = claim(HIGH, settled=False)
     assert newcomer.heard(status(LOW), retained=True, now=now) == "none"
 
 
-def test_our_own_late_last_will_is_corrected_and_our_own_online_is_not() -> None:
+def test_a_nodes_own_late_last_will_is_corrected() -> None:
     mine, now = claim(LOW, settled=True)
     assert mine.heard(status(LOW, "offline"), retained=False, now=now) == "insist"
     assert mine.heard(status(LOW), retained=False, now=now) == "none"
     assert mine.heard(status(LOW, "offline"), retained=True, now=now) == "none"
 
 
-def test_a_rival_that_leaves_does_not_leave_us_offline() -> None:
+def test_a_rivals_offline_status_is_corrected() -> None:
     mine, now = claim(LOW, settled=False)
     assert mine.heard(status(HIGH, "offline"), retained=False, now=now) == "insist"

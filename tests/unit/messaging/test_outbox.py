@@ -1,4 +1,4 @@
-"""What is kept for the broker, for how long, and how long a new connection waits."""
+"""Which messages are kept for the broker, for how long, and when to reconnect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(messages: list[OutboundMessage]) -> list[str]:
     return [each.topic for each in messages]
 
 
-def test_what_waits_comes_out_in_order_and_once() -> None:
+def test_waiting_messages_are_taken_once_and_in_order() -> None:
     box = Outbox(10)
     box.hold(message("a"))
     box.hold(message("b"))
@@ -33,14 +33,14 @@ def test_what_waits_comes_out_in_order_and_once() -> None:
     assert box.take(0) == []
 
 
-def test_a_stale_alarm_is_dropped_and_a_fresh_one_is_not() -> None:
+def test_expired_messages_are_dropped_and_fresh_ones_kept() -> None:
     box = Outbox(10)
     box.hold(message("old", deadline=60))
     box.hold(message("new", deadline=90))
     assert names(box.take(60)) == ["new"]
 
 
-def test_what_was_not_acknowledged_goes_again_before_what_came_later() -> None:
+def test_unacknowledged_messages_are_sent_again_before_later_ones() -> None:
     box = Outbox(10)
     box.sent(message("taken"), Receipt(taken=True))
     box.sent(message("in flight"), Receipt())
@@ -49,7 +49,7 @@ def test_what_was_not_acknowledged_goes_again_before_what_came_later() -> None:
     assert names(box.take(0)) == ["in flight", "later"]
 
 
-def test_retained_messages_and_those_of_qos_0_do_not_wait() -> None:
+def test_retained_and_qos_0_messages_are_not_queued() -> None:
     box = Outbox(10)
     box.hold(message("level", qos=0))
     box.sent(message("state", retain=True), Receipt())
@@ -58,7 +58,7 @@ def test_retained_messages_and_those_of_qos_0_do_not_wait() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 10))
-def test_it_never_holds_more_than_its_limit(sent: list[bool], limit: int) -> None:
+def test_the_outbox_never_exceeds_its_limit(sent: list[bool], limit: int) -> None:
     box = Outbox(limit)
     for number, is_sent in enumerate(sent):
         one = message(str(number))
@@ -73,7 +73,7 @@ def greatest() -> float:
     return 1.0
 
 
-def test_delays_double_up_to_half_a_minute_and_are_never_below_half_of_that() -> None:
+def test_reconnect_delays_double_up_to_30_s_with_at_most_half_jitter() -> None:
     delays = ReconnectDelays(greatest)
     found = [delays.after("unreachable", 0.0) for _ in range(9)]
     assert found == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
@@ -81,7 +81,7 @@ def test_delays_double_up_to_half_a_minute_and_are_never_below_half_of_that() ->
     assert [lowest.after("unreachable", 0.0) for _ in range(9)][-1] == 15
 
 
-def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
+def test_a_stable_connection_resets_the_reconnect_delay() -> None:
     delays = ReconnectDelays(greatest)
     for _ in range(9):
         delays.after("unreachable", 0.0)
@@ -89,17 +89,17 @@ def test_a_connection_that_lasted_makes_the_next_one_quick() -> None:
     assert delays.after("lost", 60.0) == 0.5
 
 
-def test_two_clients_that_take_over_each_others_session_do_not_race() -> None:
+def test_reconnect_delays_grow_if_connections_are_lost_right_away() -> None:
     delays = ReconnectDelays(greatest)
     assert [delays.after("lost", 0.1) for _ in range(4)] == [0.5, 1, 2, 4]
 
 
-def test_a_refusal_is_tried_again_slowly() -> None:
+def test_a_refused_connection_is_retried_slowly() -> None:
     delays = ReconnectDelays(greatest)
     assert delays.after("refused", 0.1) == 15
     assert delays.after("refused", 0.1) == 30
 
 
 @given(st.floats(0, 1))
-def test_jitter_keeps_within_half(chance: float) -> None:
+def test_reconnect_jitter_is_at_most_half_of_the_delay(chance: float) -> None:
     assert 0.25 <= ReconnectDelays(lambda: chance).after("lost", 0.0) <= 0.5

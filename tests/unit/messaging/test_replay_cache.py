@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge.messaging.request_pipeline import ReplayCache
 
 
-def test_a_request_is_new_then_in_work_then_answered() -> None:
+def test_a_request_is_new_then_in_progress_then_answered() -> None:
     cache = ReplayCache()
     assert cache.begin(("a", "1"), b"body") == "new"
     assert cache.begin(("a", "1"), b"body") == "in_work"
@@ -15,7 +15,7 @@ def test_a_request_is_new_then_in_work_then_answered() -> None:
     assert cache.begin(("b", "1"), b"other") == "new"
 
 
-def test_what_was_forgotten_is_new_again() -> None:
+def test_a_forgotten_request_is_new_again() -> None:
     cache = ReplayCache()
     cache.begin(("a", "1"), b"body")
     cache.forget(("a", "1"))
@@ -23,7 +23,7 @@ def test_what_was_forgotten_is_new_again() -> None:
     assert cache.begin(("a", "1"), b"body") == "new"
 
 
-def test_memory_is_bounded_in_entries_and_bytes() -> None:
+def test_the_replay_cache_is_bounded_in_entries_and_bytes() -> None:
     cache = ReplayCache(entries=10, answer_bytes=1_000)
     for number in range(100):
         key = ("a", str(number))
@@ -41,7 +41,7 @@ def test_memory_is_bounded_in_entries_and_bytes() -> None:
     assert len(few) == 10
 
 
-def test_after_minutes_it_is_gone() -> None:
+def test_cached_answers_expire() -> None:
     now = [0.0]
     cache = ReplayCache(seconds=60, clock=lambda: now[0])
     for number in range(3):

@@ -35,7 +35,7 @@ def test_no_more_than_the_limit_are_admitted_until_one_is_released() -> None:
     assert refusal(pipeline, "4") == "busy"
 
 
-def test_one_sender_cannot_take_all_the_room() -> None:
+def test_one_sender_cannot_use_up_the_admission_limit() -> None:
     pipeline = RequestPipeline(3, 2)
     tickets = [admitted(pipeline) for _ in range(2)]
     assert refusal(pipeline, "3") == "busy"
@@ -45,7 +45,7 @@ def test_one_sender_cannot_take_all_the_room() -> None:
     admitted(pipeline)
 
 
-def test_a_refused_request_counts_as_new_when_it_comes_again() -> None:
+def test_a_refused_request_counts_as_new_when_repeated() -> None:
     pipeline = RequestPipeline(1, replays=ReplayCache())
     first = admitted(pipeline)
     assert refusal(pipeline, "2") == "busy"
@@ -53,7 +53,7 @@ def test_a_refused_request_counts_as_new_when_it_comes_again() -> None:
     assert pipeline.answer_now(admitted(pipeline, "2"), lambda: Reply(b"computed")) == b"computed"
 
 
-def test_a_repetition_gets_the_same_answer_and_another_request_none() -> None:
+def test_a_repeated_request_gets_the_same_answer_and_a_different_one_is_refused() -> None:
     pipeline = RequestPipeline(9, replays=ReplayCache())
     ticket = admitted(pipeline)
     assert pipeline.admit("ann", ("ann", "1"), b"body") is None  # the first one's answer is on its way
@@ -76,7 +76,7 @@ def test_an_answer_that_is_not_final_is_computed_again() -> None:
     assert pipeline.answer_now(admitted(pipeline), lambda: Reply(b"answer")) == b"answer"
 
 
-def test_past_its_deadline_a_request_is_refused_and_counts_as_new_again() -> None:
+def test_a_request_past_its_deadline_is_refused_and_can_be_repeated() -> None:
     now = [0.0]
     pipeline = RequestPipeline(9, replays=ReplayCache(), clock=lambda: now[0])
     late = admitted(pipeline)
@@ -87,13 +87,13 @@ def test_past_its_deadline_a_request_is_refused_and_counts_as_new_again() -> Non
     assert pipeline.answer_now(admitted(pipeline), lambda: Reply(b"answer")) == b"answer"
 
 
-def test_a_withdrawn_request_leaves_room_and_no_trace() -> None:
+def test_a_withdrawn_request_frees_its_slot_and_its_id() -> None:
     pipeline = RequestPipeline(1, replays=ReplayCache())
     pipeline.withdraw(admitted(pipeline))
     assert pipeline.answer_now(admitted(pipeline), lambda: Reply(b"answer")) == b"answer"
 
 
-def test_a_withdrawn_repetition_leaves_the_answer() -> None:
+def test_withdrawing_a_repeated_request_keeps_the_cached_answer() -> None:
     pipeline = RequestPipeline(1, replays=ReplayCache())
     first = admitted(pipeline)
     pipeline.answer_now(first, lambda: Reply(b"answer"))
@@ -119,7 +119,7 @@ def test_a_computation_that_fails_or_is_cancelled_does_not_block_its_id() -> Non
     assert asyncio.run(run()) == b"answer"
 
 
-def test_admission_alone_ends_with_its_block() -> None:
+def test_admission_ends_with_its_with_block() -> None:
     pipeline = RequestPipeline(1)
     with pipeline.admitted("ann"), pytest.raises(Refused), pipeline.admitted("bob"):
         pass

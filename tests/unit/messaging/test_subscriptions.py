@@ -1,4 +1,4 @@
-"""Events are decoded once, for all who subscribe: what does not fit never reaches a handler."""
+"""Events are decoded once for all subscribers; invalid ones never reach a handler."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def subscribed() -> tuple[Subscriptions, Heard]:
     return subscriptions, heard
 
 
-def test_a_handler_gets_the_events_it_subscribed_to_and_whether_they_were_retained() -> None:
+def test_a_handler_receives_its_events_with_their_retained_flag() -> None:
     subscriptions, heard = subscribed()
     subscriptions.dispatch(message(LEVEL))
     subscriptions.dispatch(message(GAP))
@@ -52,7 +52,7 @@ def test_a_handler_gets_the_events_it_subscribed_to_and_whether_they_were_retain
     assert heard.events == [(LEVEL, False), (LEVEL, True)]
 
 
-def test_two_handlers_of_one_event_both_get_it_and_the_broker_is_sent_one_filter() -> None:
+def test_two_handlers_of_one_event_share_one_subscription() -> None:
     subscriptions, first = subscribed()
     second = Heard()
     subscriptions.add(Subscription(LEVEL.topic, subscriptions.decoding(LevelMeasured, second)))
@@ -77,7 +77,7 @@ def test_a_handler_that_raises_is_logged_and_the_next_is_called(caplog: pytest.L
 @pytest.mark.parametrize(
     "payload", [b"{}", b"\xff", b"[" * 7_000, b'{"laeq": "loud"}', wire.encode(replace(LEVEL, node="shed"))]
 )
-def test_what_cannot_be_decoded_is_logged_once_and_dropped(payload: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_undecodable_event_is_logged_once_and_dropped(payload: bytes, caplog: pytest.LogCaptureFixture) -> None:
     subscriptions, heard = subscribed()
     for _ in range(3):
         subscriptions.dispatch(message(LEVEL, payload))
@@ -86,7 +86,7 @@ def test_what_cannot_be_decoded_is_logged_once_and_dropped(payload: bytes, caplo
     assert heard.events == [(LEVEL, False)]
 
 
-def test_a_cleared_retained_event_is_no_event_and_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cleared_retained_event_is_ignored_silently(caplog: pytest.LogCaptureFixture) -> None:
     subscriptions, heard = subscribed()
     subscriptions.dispatch(message(LEVEL, b""))
     assert not heard.events
@@ -96,7 +96,7 @@ def test_a_cleared_retained_event_is_no_event_and_no_trouble(caplog: pytest.LogC
 @pytest.mark.parametrize(
     "topic", ["imhearing/porch/recorder/nothing", "elsewhere/porch/recorder/level", "imhearing", "imhearing/porch", ""]
 )
-def test_the_topics_of_others_carry_no_event(topic: str) -> None:
+def test_foreign_topics_carry_no_event(topic: str) -> None:
     assert decode_event(topic, wire.encode(LEVEL)) is None
 
 
@@ -107,6 +107,6 @@ def test_an_event_on_another_nodes_topic_is_refused(topic: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_payload_is_an_event_or_refused(payload: bytes) -> None:
+def test_any_payload_is_decoded_or_raises_wire_error(payload: bytes) -> None:
     with contextlib.suppress(WireError):
         decode_event(LEVEL.topic, payload)

@@ -1,4 +1,4 @@
-"""Requests of any kind get an answer that says why; what is written can be read."""
+"""Any request gets an answer or an error that says why; answers survive encoding."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def read(**changes: Any) -> Request | ErrorAnswer:
     return read_request(json.dumps({**GOOD, **changes}), "porch")
 
 
-def test_a_request_as_in_the_contract() -> None:
+def test_a_complete_request_is_parsed_and_encodes_back() -> None:
     request = read()
     assert isinstance(request, Request)
     assert str(request.from_) == "2026-03-03T22:00:00.000000Z"
     assert read_request(wire.encode(request), "porch") == request
 
 
-def test_what_may_be_left_out() -> None:
+def test_optional_fields_of_a_request_may_be_omitted() -> None:
     short = {name: GOOD[name] for name in ("id", "from", "to")}
     request = read_request(json.dumps(short), "porch")
     assert request == read()
@@ -88,7 +88,7 @@ def test_what_may_be_left_out() -> None:
         ({"urls": "yes"}, "urls"),
     ],
 )
-def test_a_fault_is_named_with_its_field(changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_request_is_answered_with_the_field(changes: dict[str, Any], field: str) -> None:
     answer = read(**changes)
     assert isinstance(answer, ErrorAnswer)
     assert (answer.error.code, answer.error.field) == ("bad_request", field)
@@ -96,24 +96,24 @@ def test_a_fault_is_named_with_its_field(changes: dict[str, Any], field: str) ->
     assert read_answer(wire.encode(answer)) == answer
 
 
-def test_an_unknown_type_is_told_apart() -> None:
+def test_an_unknown_query_type_has_its_own_error_code() -> None:
     answer = read(type="weather")
     assert isinstance(answer, ErrorAnswer)
     assert (answer.error.code, answer.error.field, answer.id) == ("unknown_type", "type", GOOD["id"])
 
 
-def test_a_huge_limit_is_no_fault() -> None:
+def test_a_huge_limit_is_accepted() -> None:
     assert isinstance(read(limit=10**9), Request)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'{"id": "\xff"}', b"[" * 5_000, b'"id"'])
-def test_what_is_no_object_gets_an_answer_without_an_id(data: bytes) -> None:
+def test_a_payload_that_is_not_an_object_is_answered_without_an_id(data: bytes) -> None:
     answer = read_request(data, "porch")
     assert isinstance(answer, ErrorAnswer)
     assert (answer.id, answer.error.code) == ("", "bad_request")
 
 
-def test_a_huge_request_is_refused_unread() -> None:
+def test_an_oversized_request_is_refused_without_parsing() -> None:
     answer = read_request(json.dumps({**GOOD, "padding": "x" * MAX_REQUEST}), "porch")
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "bad_request"
@@ -127,7 +127,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), anything), st.booleans())
-def test_any_json_gets_a_request_or_one_clear_error(changes: dict[str, Any], complete: bool) -> None:
+def test_any_json_gives_a_request_or_one_clear_error(changes: dict[str, Any], complete: bool) -> None:
     data = json.dumps({**GOOD, **changes} if complete else changes)
     answer = read_request(data, "porch")
     if isinstance(answer, ErrorAnswer):
@@ -137,7 +137,7 @@ def test_any_json_gets_a_request_or_one_clear_error(changes: dict[str, Any], com
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_get_an_error(data: bytes) -> None:
+def test_random_bytes_are_answered_with_an_error(data: bytes) -> None:
     assert isinstance(read_request(data, "porch"), ErrorAnswer)
 
 
@@ -175,7 +175,7 @@ INTERVALS = (
 )
 
 
-def test_an_answer_survives_both_ways() -> None:
+def test_an_answer_survives_encoding_and_decoding() -> None:
     answer = CoverageAnswer(
         id="x",
         node="porch",
@@ -190,7 +190,7 @@ def test_an_answer_survives_both_ways() -> None:
     assert read_answer(bytearray(wire.encode(answer))) == answer
 
 
-def test_intervals_look_as_in_the_contract() -> None:
+def test_a_recorded_interval_has_the_documented_fields() -> None:
     plain = wire.to_plain(INTERVALS[0])
     assert plain == {
         "state": "recorded",
@@ -219,7 +219,7 @@ def test_intervals_look_as_in_the_contract() -> None:
     assert states == ["recorded"] * 2 + ["pending", "recording", "paused", "gap", "expired", "expired", "future"]
 
 
-def test_an_error_looks_as_in_the_contract() -> None:
+def test_an_error_has_the_documented_fields() -> None:
     plain = wire.to_plain(refusal("x", "porch", "bad_request", "from must be before to", "from"))
     assert plain == {
         "v": 1,
@@ -231,6 +231,6 @@ def test_an_error_looks_as_in_the_contract() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"ok": true}', b'{"ok": true, "type": "song"}', b'{"ok": false}'])
-def test_what_is_no_answer_is_refused(data: bytes) -> None:
+def test_a_malformed_answer_is_rejected(data: bytes) -> None:
     with pytest.raises(WireError):
         read_answer(data)

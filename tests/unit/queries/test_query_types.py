@@ -1,4 +1,4 @@
-"""A query type is whole: declared, computed, documented, shown. What was forgotten is named."""
+"""A query type is declared, computed, documented and shown; whatever is missing is named."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import pytest
 from msgspec.structs import fields
 
 from query_service.queries.declaration import QueryType
 from query_service.queries.openapi import document
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, PagedAnswer, QueryName, Question, Request
 from query_service.queries.values import AnswerHead
+from tests.contract.answers import LOCAL, QUESTIONS
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs" / "query.md").read_text(encoding="utf-8")
@@ -53,7 +55,7 @@ def _default(answer: type[AnswerHead], name: str) -> object:
     return next((field.default for field in fields(answer) if field.name == name), None)
 
 
-def test_every_query_type_is_whole() -> None:
+def test_every_query_type_is_complete() -> None:
     assert forgotten(QUERY_TYPES) == []
     assert tuple(QUERY_TYPES) == get_args(QueryName)
 
@@ -71,7 +73,7 @@ class WeatherAnswer(AnswerHead, frozen=True, kw_only=True):
     next: str | None = None
 
 
-def test_what_was_forgotten_of_a_new_type_is_named() -> None:
+def test_everything_that_a_new_query_type_lacks_is_named() -> None:
     lacks = forgotten({"weather": QueryType("weather", WeatherAnswer, fields=("rain",))})
     assert [line.removeprefix("weather lacks ").split(":")[0] for line in lacks] == [
         "query_service/queries/weather.py", "query_service/answer/weather.py", "QueryName in queries/protocol.py",
@@ -81,13 +83,20 @@ def test_what_was_forgotten_of_a_new_type_is_named() -> None:
     ]  # fmt: skip
 
 
-def test_pages_are_joined_as_declared() -> None:
+def test_pages_are_joined_by_the_declared_fields() -> None:
     weather = QueryType("weather", WeatherAnswer, joins=("drops",))
     parts = [WeatherAnswer(id=str(n), node="porch", drops=(n, n), next="more") for n in (1, 2, 3)]
     assert weather.join(parts, "asked") == WeatherAnswer(id="asked", node="porch", drops=(1, 1, 2, 2, 3, 3))
 
 
-def test_a_link_alone_may_ask_for_what_costs_little() -> None:
+def test_only_cheap_queries_are_available_by_http_get() -> None:
     assert {path for path in document()["paths"] if "get" in document()["paths"][path]} == {
         "/coverage", "/sounds", "/levels", "/status", "/metrics",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUERY_TYPES)
+def test_the_contract_has_a_question_of_each_type(name: str) -> None:
+    types = {fields.get("type", "coverage") for fields in QUESTIONS.values()}
+    assert name in types, f"no question of type {name} in tests/contract/answers.py"
+    assert name in LOCAL, f"no question of type {name} for the command line in tests/contract/answers.py"

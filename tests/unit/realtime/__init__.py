@@ -1,0 +1,1 @@
+"""Fewer than three files because connections need the official SDK: see tests/integration/doors."""

@@ -47,7 +47,7 @@ def test_client_token_is_an_ably_jwt() -> None:
     }
 
 
-def test_node_token_is_the_nodes_own() -> None:
+def test_node_token_contains_only_the_nodes_own_rights() -> None:
     claims = claims_of(node_token(KEY, "porch", 60, NOW))
     assert claims["x-ably-clientId"] == "porch"
     assert json.loads(str(claims["x-ably-capability"])) == {
@@ -104,7 +104,7 @@ def test_a_client_can_only_read_its_own_reply_channel(client_id: str) -> None:
     assert any(resource_matches(resource, f"imhearing:replies:{client_id}") for resource in readable)
 
 
-def test_a_node_can_answer_every_client_but_query_none() -> None:
+def test_a_node_token_can_answer_every_client_but_query_no_node() -> None:
     capability = capabilities_for_node("porch")
     writable = [resource for resource, operations in capability.items() if "publish" in operations]
     for client_id in ("ann", "A_-9", "x" * 64):

@@ -1,4 +1,4 @@
-"""What the recorder's facts become on the bus, over a bus that only remembers."""
+"""Which events the recorder's facts become, on a bus that only records them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edge.recorder.facts import MeasuredBlock, sound_cut_off
 from edge.recorder.signal.input_watch import InputFault
 from edge.recorder.signal.levels import BlockLevels, SecondLevels
 from edge.spool.thresholds import Limits
-from tests.support.chunks import RATE, START, STREAM, make_chunk, make_stream
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
+from tests.support.spool.chunks import RATE, START, STREAM, make_chunk, make_stream
 
 
 class Memory:
@@ -49,13 +49,13 @@ def bus() -> Memory:
 @pytest.fixture
 def announcer(tmp_path: Path, bus: Memory) -> Announcer:
     settings = load(tmp_path, overrides=["node.name=porch"], environ={})
-    announcer = Announcer(settings, cast(Bus, bus), TurnedClock())
+    announcer = Announcer(settings, cast(Bus, bus), ManualClock())
     bus.published.clear()
     return announcer
 
 
 @pytest.mark.parametrize("reason", [None, "the schedule says so"])
-def test_an_ordered_pause_is_no_warning(
+def test_a_pause_is_logged_without_a_warning(
     announcer: Announcer, caplog: pytest.LogCaptureFixture, reason: str | None
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -72,7 +72,7 @@ def second(end_frame: int, lafmax: float) -> MeasuredBlock:
     return MeasuredBlock(BlockLevels(end_frame - RATE, RATE, lafmax, -50.0, 0, (levels,)), "dBFS", (START,))
 
 
-def test_the_loudest_minute_ends_after_60_seconds_and_with_the_recording(announcer: Announcer, bus: Memory) -> None:
+def test_lafmax_minute_covers_60_seconds_and_is_reset_by_a_pause(announcer: Announcer, bus: Memory) -> None:
     for number in range(62):
         announcer.block_measured(second((number + 1) * RATE, -20.0 if number == 1 else -40.0))
     announcer.mode_changed("paused", START, None, None)
@@ -81,7 +81,7 @@ def test_the_loudest_minute_ends_after_60_seconds_and_with_the_recording(announc
     assert loudest == [-40.0] + [-20.0] * 60 + [-40.0, -45.0]
 
 
-def test_the_state_says_what_is_wrong_with_the_sound_until_recording_ends(announcer: Announcer, bus: Memory) -> None:
+def test_the_published_state_contains_the_input_fault_until_recording_ends(announcer: Announcer, bus: Memory) -> None:
     announcer.mode_changed("recording", START, None, None)
     announcer.input_fault_changed(InputFault("silence", "is it muted?"))
     announcer.mode_changed("paused", START, None, None)
@@ -91,7 +91,7 @@ def test_the_state_says_what_is_wrong_with_the_sound_until_recording_ends(announ
     ]  # fmt: skip
 
 
-def test_a_gap_is_published_and_part_of_the_state_but_a_pause_is_none(announcer: Announcer, bus: Memory) -> None:
+def test_a_gap_is_published_and_becomes_last_gap_but_a_pause_does_not(announcer: Announcer, bus: Memory) -> None:
     announcer.mode_changed("recording", START, None, None)
     crash = Hole("crash", START, Instant(START + 2_000_000))
     pause = Hole("paused", crash.to, Instant(START + 9_000_000))
@@ -105,7 +105,7 @@ def test_a_gap_is_published_and_part_of_the_state_but_a_pause_is_none(announcer:
     assert again.last_gap == crash
 
 
-def test_home_assistant_learns_the_unit_of_a_calibrated_stream(announcer: Announcer, bus: Memory) -> None:
+def test_discovery_is_published_again_when_the_level_unit_changes(announcer: Announcer, bus: Memory) -> None:
     bus.retained.clear()
     announcer.stream_opened(make_stream())
     assert bus.retained == []
@@ -151,5 +151,5 @@ NOT_CUT_OFF: list[tuple[Chunk, Stream | None]] = [
 
 
 @pytest.mark.parametrize(("chunk", "stream"), NOT_CUT_OFF, ids=["it lasts", "not recovered", "no sound"])
-def test_no_other_chunk_has_a_sound_cut_off(chunk: Chunk, stream: Stream | None) -> None:
+def test_only_a_recovered_chunk_with_an_ended_sound_has_a_sound_cut_off(chunk: Chunk, stream: Stream | None) -> None:
     assert sound_cut_off(chunk, stream) is None

@@ -12,5 +12,5 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_what_the_recorder_does_not_need_stays_away() -> None:
+def test_the_recorder_imports_no_library_it_does_not_need() -> None:
     assert run(f"import sys, edge.recorder.service; print({_UNNEEDED} & set(sys.modules) or 'none')") == "none"

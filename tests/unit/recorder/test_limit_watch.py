@@ -11,8 +11,8 @@ from edge.recorder.limit_watch import SpoolWatch
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Crossing, Limits
-from tests.support.chunks import START, audio_bytes, make_chunk, put_chunk
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
+from tests.support.spool.chunks import START, audio_bytes, make_chunk, put_chunk
 from tests.support.wait import wait_until
 
 
@@ -43,16 +43,16 @@ def add(spool: Spool, *numbers: int) -> None:
         put_chunk(spool, make_chunk(number, data), data)
 
 
-def finish(spool: Spool, limits: Limits, number: int = 3, clock: TurnedClock | None = None) -> list[Crossing]:
+def finish(spool: Spool, limits: Limits, number: int = 3, clock: ManualClock | None = None) -> list[Crossing]:
     """What one life of the watch reports once chunk `number` is finished."""
     found: list[Crossing] = []
-    watch = SpoolWatch(spool, clock or TurnedClock(), lambda: limits, found.append)
+    watch = SpoolWatch(spool, clock or ManualClock(), lambda: limits, found.append)
     with watch.running():
         watch.chunk_finished(make_chunk(number))
     return found
 
 
-def test_a_chunk_that_the_store_has_does_not_count_as_waiting(spool: Spool) -> None:
+def test_a_retained_copy_does_not_count_towards_the_limits(spool: Spool) -> None:
     add(spool, 1, 2, 3)
     limits = Limits(records_count=3)
     assert [(one.metric, one.value) for one in finish(spool, limits)] == [("records_count", 3)]
@@ -64,7 +64,7 @@ def test_a_chunk_that_the_store_has_does_not_count_as_waiting(spool: Spool) -> N
     assert finish(spool, everything) == []
 
 
-def test_a_restart_neither_repeats_an_excess_nor_forgets_its_end(spool: Spool) -> None:
+def test_a_restart_neither_repeats_exceeded_nor_loses_cleared(spool: Spool) -> None:
     add(spool, 1, 2, 3)
     limits = Limits(records_count=3)
     assert [one.event for one in finish(spool, limits)] == ["exceeded"]
@@ -74,16 +74,16 @@ def test_a_restart_neither_repeats_an_excess_nor_forgets_its_end(spool: Spool) -
     assert finish(spool, limits) == []
 
 
-def test_an_excess_whose_record_cannot_be_read_is_reported_again(spool: Spool) -> None:
+def test_an_exceeded_limit_whose_record_is_damaged_is_reported_again(spool: Spool) -> None:
     (spool.path / "exceeded.json").write_text("[")
     add(spool, 1)
     assert [one.event for one in finish(spool, Limits(records_count=1))] == ["exceeded"]
 
 
-def test_each_metric_of_the_spool_is_judged(spool: Spool) -> None:
+def test_each_spool_metric_is_checked(spool: Spool) -> None:
     add(spool, 1, 2)
-    clock = TurnedClock()
-    clock.set_by((make_chunk(1).ended_at - clock.now()) / 1e6 + 90)
+    clock = ManualClock()
+    clock.step_by((make_chunk(1).ended_at - clock.now()) / 1e6 + 90)
     limits = Limits(records_count=2, storage_usage=1e-6, oldest_age=80, disk_free=1e12)
     found = {one.metric: one.value for one in finish(spool, limits, clock=clock)}
     assert found.keys() == {"records_count", "storage_usage", "oldest_age", "disk_free"}
@@ -93,7 +93,7 @@ def test_each_metric_of_the_spool_is_judged(spool: Spool) -> None:
 def test_without_a_finished_chunk_nothing_is_reported(spool: Spool) -> None:
     add(spool, 1, 2, 3)
     found: list[Crossing] = []
-    with SpoolWatch(spool, TurnedClock(), lambda: Limits(records_count=1), found.append).running():
+    with SpoolWatch(spool, ManualClock(), lambda: Limits(records_count=1), found.append).running():
         pass
     assert found == []
 
@@ -102,8 +102,8 @@ class Life:
     """A watch whose judgement of each chunk is waited for."""
 
     def __init__(self, spool: CountedSpool, limits: Limits, rescan_seconds: float = 60.0) -> None:
-        self.spool, self.clock, self.number = spool, TurnedClock(), 0
-        self.clock.set_by((START - self.clock.now()) / 1e6)
+        self.spool, self.clock, self.number = spool, ManualClock(), 0
+        self.clock.step_by((START - self.clock.now()) / 1e6)
         self.found: list[Crossing] = []
         self.judged = threading.Event()
         self.watch = SpoolWatch(spool, self.clock, self._limits, self.found.append, rescan_seconds)
@@ -125,7 +125,7 @@ class Life:
         return [one.event for one in self.found[before:]]
 
 
-def test_the_spool_is_listed_only_where_a_limit_may_be_exceeded(spool: CountedSpool) -> None:
+def test_the_spool_is_listed_only_when_a_limit_may_be_exceeded(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=4))
     assert [life.finish() for _ in range(3)] == [[], [], []]
     assert spool.chunks.listings == 1
@@ -133,7 +133,7 @@ def test_the_spool_is_listed_only_where_a_limit_may_be_exceeded(spool: CountedSp
     assert spool.chunks.listings == 2
 
 
-def test_what_the_archiver_removes_is_noticed_before_a_limit_is_called_exceeded(spool: CountedSpool) -> None:
+def test_chunks_removed_by_the_archiver_are_not_counted_when_a_limit_is_checked(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=4))
     assert [life.finish() for _ in range(3)] == [[], [], []]
     for chunk_id in list(spool.chunks.finished()):
@@ -141,25 +141,25 @@ def test_what_the_archiver_removes_is_noticed_before_a_limit_is_called_exceeded(
     assert [life.finish() for _ in range(4)] == [[], [], [], ["exceeded"]]
 
 
-def test_a_count_goes_on_from_what_was_there_before(spool: CountedSpool) -> None:
+def test_the_chunk_count_includes_chunks_of_earlier_runs(spool: CountedSpool) -> None:
     add(spool, 101, 102)
     life = Life(spool, Limits(records_count=4))
     assert [life.finish() for _ in range(3)] == [[], ["exceeded"], []]
 
 
-def test_an_old_chunk_is_noticed_by_the_next_one(spool: CountedSpool) -> None:
+def test_an_old_chunk_is_detected_when_the_next_one_is_finished(spool: CountedSpool) -> None:
     life = Life(spool, Limits(oldest_age=3_600))
     assert life.finish() == []
-    life.clock.pass_time(3_700)
+    life.clock.advance(3_700)
     assert life.finish() == ["exceeded"]
     for chunk_id in list(spool.chunks.finished()):
         spool.chunks.remove(chunk_id)
-    life.clock.pass_time(10)
+    life.clock.advance(10)
     life.number = 3_700  # so new
     assert life.finish() == ["cleared"]
 
 
-def test_while_a_limit_is_exceeded_its_end_is_noticed_without_another_chunk(spool: CountedSpool) -> None:
+def test_an_exceeded_limit_clears_without_another_chunk(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=1), rescan_seconds=0.01)
     assert life.finish() == ["exceeded"]
     with life.watch.running():
@@ -168,14 +168,14 @@ def test_while_a_limit_is_exceeded_its_end_is_noticed_without_another_chunk(spoo
         wait_until(lambda: [one.event for one in life.found] == ["exceeded", "cleared"], "its end is reported")
 
 
-def test_a_limit_set_to_0_clears(spool: CountedSpool) -> None:
+def test_setting_a_limit_to_0_clears_it(spool: CountedSpool) -> None:
     life = Life(spool, Limits(records_count=1))
     assert life.finish() == ["exceeded"]
     life.limits = Limits()
     assert life.finish() == ["cleared"]
 
 
-def test_a_spool_that_cannot_be_listed_is_logged_and_judged_later(
+def test_a_spool_that_cannot_be_listed_is_logged_and_checked_later(
     spool: CountedSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     life = Life(spool, Limits(records_count=1))

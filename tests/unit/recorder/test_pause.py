@@ -1,4 +1,4 @@
-"""When a pause ends, where the clock lies, is mended, or the machine is started again: never early, never days late."""
+"""When a pause ends although the clock is wrong or corrected, or the machine rebooted: never early, never days late."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ from edge.core.instant import Instant
 from edge.core.values import PauseOrder
 from edge.recorder.pause import PauseWatch
 from edge.spool.spool import Spool
-from tests.support.kernel import NOON, TurnedClock
+from tests.support.kernel_clock import ManualClock, at
 
 HOUR = 3_600
 DAY = 86_400
 SLACK = 70  # between two notes, and two questions
-
-
-def at(seconds: float) -> Instant:
-    return Instant(NOON + round(seconds * 1e6))
 
 
 @pytest.fixture
@@ -32,27 +28,27 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
-def order(spool: Spool, clock: TurnedClock, seconds: float) -> None:
+def order(spool: Spool, clock: ManualClock, seconds: float) -> None:
     """A pause from now on, ordered the way the services do; the file bears the time of the clock under test."""
     spool.pause.order(Instant(clock.now() + round(seconds * 1e6)), clock)
     bear_time(spool, clock)
 
 
-def bear_time(spool: Spool, clock: TurnedClock) -> None:
+def bear_time(spool: Spool, clock: ManualClock) -> None:
     os.utime(spool.path / "pause.json", ns=(clock.now() * 1_000, clock.now() * 1_000))
 
 
-def lasts(spool: Spool, clock: TurnedClock) -> bool:
+def lasts(spool: Spool, clock: ManualClock) -> bool:
     """Asked by a recorder that has just been started."""
     return PauseWatch(spool, clock).active() is not None
 
 
-def watched(watch: PauseWatch, clock: TurnedClock, seconds: float) -> float:
+def watched(watch: PauseWatch, clock: ManualClock, seconds: float) -> float:
     """Lets at most `seconds` pass in steps of ten; how many of them were a pause."""
     for passed in range(0, round(seconds), 10):
         if watch.active() is None:
             return passed
-        clock.pass_time(10)
+        clock.advance(10)
     return seconds
 
 
@@ -75,10 +71,10 @@ LIVES = st.lists(
 
 
 @given(length=st.integers(1, 4 * HOUR), first=st.integers(0, 4 * HOUR), lives=LIVES)
-def test_it_is_never_early_and_never_late_by_more_than_the_machine_was_off(
+def test_a_pause_never_ends_early_and_late_at_most_by_the_time_switched_off(
     tmp_path_factory: pytest.TempPathFactory, length: int, first: int, lives: list[Life]
 ) -> None:
-    clock, spool = TurnedClock(), Spool(tmp_path_factory.mktemp("spool"), "porch")
+    clock, spool = ManualClock(), Spool(tmp_path_factory.mktemp("spool"), "porch")
     order(spool, clock, length)
     elapsed = off = wrong = 0
     for number, life in enumerate([Life(0, 0, 0, first), *lives]):
@@ -88,50 +84,48 @@ def test_it_is_never_early_and_never_late_by_more_than_the_machine_was_off(
         watch = PauseWatch(spool, clock)
         for passed in range(0, life.runs + 1, 10):
             if number and life.mended_after is not None and wrong and passed >= life.mended_after:
-                clock.set_by(-wrong)
+                clock.step_by(-wrong)
                 clock.is_synchronised, wrong = True, 0
             lasts = watch.active() is not None
             assert lasts or elapsed >= length
             assert not lasts or elapsed < length + (0 if clock.is_synchronised else off)
-            clock.pass_time(10)
+            clock.advance(10)
             elapsed += 10
 
 
-def test_after_a_boot_with_a_clock_days_behind_it_ends_on_time_once_that_is_mended(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_pause_ends_on_time_once_a_clock_days_behind_is_corrected(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=-3 * DAY, off_for=60)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 30) == 30
-    clock.set_by(3 * DAY)
+    clock.step_by(3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 90, abs=10)
 
 
-def test_after_a_boot_with_a_clock_days_ahead_it_does_not_end_early(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_clock_days_ahead_after_a_boot_does_not_end_a_pause_early(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY, off_for=60)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 300) == 300
-    clock.set_by(-3 * DAY)
+    clock.step_by(-3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 360, abs=10)
 
 
 @pytest.mark.parametrize("wrong_by", [-3 * DAY, 0, 3 * DAY])
-def test_where_nothing_ever_mends_the_clock_it_is_longer_by_what_the_machine_was_off(
-    spool: Spool, wrong_by: float
-) -> None:
-    clock = TurnedClock()
+def test_with_an_unsynchronised_clock_a_pause_is_longer_by_the_time_switched_off(spool: Spool, wrong_by: float) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, HOUR / 2) == HOUR / 2
     clock.boot("boot-2", wrong_by=wrong_by, off_for=600)
     assert watched(PauseWatch(spool, clock), clock, 10 * HOUR) == pytest.approx(HOUR / 2, abs=90)
 
 
-def test_each_boot_goes_on_from_what_the_one_before_saw_of_it(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_pause_accumulates_its_time_over_many_boots(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     seen = 0.0
     for number in range(2, 100):
@@ -144,65 +138,65 @@ def test_each_boot_goes_on_from_what_the_one_before_saw_of_it(spool: Spool) -> N
 
 
 @pytest.mark.parametrize("by", [3 * DAY, -3 * DAY])
-def test_a_clock_set_within_the_boot_changes_nothing_for_a_recorder_started_later(spool: Spool, by: float) -> None:
-    clock = TurnedClock(synchronised=False)
+def test_setting_the_clock_does_not_change_a_pause_for_a_recorder_started_later(spool: Spool, by: float) -> None:
+    clock = ManualClock(synchronised=False)
     order(spool, clock, HOUR)
-    clock.set_by(by)
+    clock.step_by(by)
     clock.is_synchronised = True
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
 
 
-def test_what_was_ordered_by_a_clock_that_nothing_kept_is_a_length(spool: Spool) -> None:
+def test_a_pause_ordered_with_an_unsynchronised_clock_keeps_its_length(spool: Spool) -> None:
     """Its end, three days behind, has long passed by the true clock of the next boot."""
-    clock = TurnedClock(synchronised=False)
-    clock.set_by(-3 * DAY)
+    clock = ManualClock(synchronised=False)
+    clock.step_by(-3 * DAY)
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY, synchronised=True)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
 
 
-def test_once_the_clock_is_right_setting_it_changes_no_pause(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_setting_a_synchronised_clock_does_not_change_a_pause(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", synchronised=True)
     watch = PauseWatch(spool, clock)
     assert watch.active() is not None
-    clock.set_by(DAY)
+    clock.step_by(DAY)
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 60, abs=10)
 
 
-def test_the_contract_s_own_two_fields_are_enough(spool: Spool) -> None:
-    clock = TurnedClock(synchronised=False)
+def test_a_pause_order_with_only_the_documented_fields_lasts_its_time(spool: Spool) -> None:
+    clock = ManualClock(synchronised=False)
     spool.pause.write(PauseOrder(at(HOUR)))
     bear_time(spool, clock)
-    clock.set_by(3 * DAY)
+    clock.step_by(3 * DAY)
     watch = PauseWatch(spool, clock)
     assert watched(watch, clock, 300) == 300
-    clock.set_by(-3 * DAY)
+    clock.step_by(-3 * DAY)
     clock.is_synchronised = True
     assert watched(watch, clock, 2 * HOUR) == pytest.approx(HOUR - 300, abs=10)
 
 
-def test_one_without_an_end_lasts_whatever_the_clock_says(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_pause_without_an_end_lasts_at_any_clock_time(spool: Spool) -> None:
+    clock = ManualClock()
     spool.pause.order(None, clock)
     clock.boot("boot-2", wrong_by=400 * DAY, synchronised=True)
     assert lasts(spool, clock)
 
 
-def test_one_that_was_over_stays_over(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_pause_that_has_ended_does_not_resume_after_a_boot(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     assert watched(PauseWatch(spool, clock), clock, 2 * HOUR) == pytest.approx(HOUR, abs=10)
-    clock.pass_time(DAY)
+    clock.advance(DAY)
     assert not lasts(spool, clock)
     clock.boot("boot-2", wrong_by=-HOUR, off_for=60)
     assert not lasts(spool, clock)
 
 
-def test_a_new_order_is_not_taken_for_the_old_one(spool: Spool) -> None:
-    clock = TurnedClock()
+def test_a_new_pause_order_replaces_the_old_one(spool: Spool) -> None:
+    clock = ManualClock()
     order(spool, clock, HOUR)
     clock.boot("boot-2", wrong_by=3 * DAY)
     watch = PauseWatch(spool, clock)

@@ -25,8 +25,8 @@ from edge.recorder.timing.clock import Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.chunks import BOOT, RATE, START, make_stream
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
+from tests.support.spool.chunks import BOOT, RATE, START, make_stream
 
 
 class RecordedFacts(RecorderObserver):
@@ -47,7 +47,7 @@ class RecordedFacts(RecorderObserver):
 
 def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: object) -> tuple[StreamRecorder, Disk]:
     stream = make_stream(**{"utc_offset": int(START), **changes})  # type: ignore[arg-type]
-    disk, clock = Disk(2), TurnedClock()
+    disk, clock = Disk(2), ManualClock()
     journal = Journal(spool, SpoolState(state="stopped", since=START, boot_id=BOOT, ordinal=0))
     spool.streams.write(stream)
     journal.stream_opened(stream)
@@ -94,7 +94,7 @@ def test_every_frame_is_in_exactly_one_chunk(
     assert ended.knots[-1] == (done, facts.chunks[-1].ended_at)
 
 
-def test_a_sound_is_in_the_manifests_of_all_chunks_that_it_touches(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_sound_is_listed_in_every_chunk_it_spans(tmp_path_factory: pytest.TempPathFactory) -> None:
     spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
     recorder, disk = make(spool, facts, level=-30.0)
     time = np.arange(3 * RATE) / RATE
@@ -112,7 +112,7 @@ def test_a_sound_is_in_the_manifests_of_all_chunks_that_it_touches(tmp_path_fact
     assert len({span.sound_id for row in spans for span in row}) == 1
 
 
-def test_the_hole_before_ends_where_the_stream_is_found_to_begin(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_gap_before_a_stream_ends_at_its_refined_start(tmp_path_factory: pytest.TempPathFactory) -> None:
     spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
     hole = Hole("restart", START, START)
     recorder, disk = make(spool, facts, before=(hole,), utc_offset=0)
@@ -126,7 +126,7 @@ def test_the_hole_before_ends_where_the_stream_is_found_to_begin(tmp_path_factor
     assert facts.chunks[0].before == ()  # without a length it is none
 
 
-def test_a_stream_told_anew_goes_on_in_true_time(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stream_continues_in_corrected_time_after_a_clock_change(tmp_path_factory: pytest.TempPathFactory) -> None:
     spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
     recorder, disk = make(spool, facts, uncertain=True)
     second = np.zeros((RATE, 1), np.int16)

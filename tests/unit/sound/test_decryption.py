@@ -1,4 +1,4 @@
-"""What a node encrypted opens with the right key alone, and only when it is whole."""
+"""An encrypted file opens only with the right key, and only if it is complete."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def encrypted(folder: Path, key_file: Path) -> Path:
     return path
 
 
-def test_the_plain_text_comes_back_and_only_its_owner_can_read_it(tmp_path: Path, key_file: Path) -> None:
+def test_a_decrypted_file_is_complete_and_private(tmp_path: Path, key_file: Path) -> None:
     target = tmp_path / "chunk.flac"
     decrypt_file(encrypted(tmp_path, key_file), target, read_keys(key_file), hashlib.sha256(PLAIN).hexdigest())
     assert target.read_bytes() == PLAIN
     assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_another_key_does_not_fit(tmp_path: Path, key_file: Path) -> None:
+def test_decryption_with_another_key_fails(tmp_path: Path, key_file: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(str(pyrage.x25519.Identity.generate()))
     with pytest.raises(FetchError, match=r"cannot be decrypted with .*other.txt"):
@@ -45,7 +45,7 @@ def test_another_key_does_not_fit(tmp_path: Path, key_file: Path) -> None:
     assert not (tmp_path / "chunk.flac").exists()
 
 
-def test_other_bytes_than_the_manifest_tells_of_are_refused(tmp_path: Path, key_file: Path) -> None:
+def test_a_decrypted_file_that_does_not_match_its_manifest_is_refused(tmp_path: Path, key_file: Path) -> None:
     with pytest.raises(FetchError, match="not what its manifest says"):
         decrypt_file(encrypted(tmp_path, key_file), tmp_path / "chunk.flac", read_keys(key_file), "0" * 64)
     assert not (tmp_path / "chunk.flac").exists()
@@ -53,7 +53,9 @@ def test_other_bytes_than_the_manifest_tells_of_are_refused(tmp_path: Path, key_
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), keep=st.booleans())
-def test_a_changed_or_cut_file_is_refused(tmp_path: Path, key_file: Path, place: float, keep: bool) -> None:
+def test_a_changed_or_truncated_encrypted_file_is_refused(
+    tmp_path: Path, key_file: Path, place: float, keep: bool
+) -> None:
     source = encrypted(tmp_path, key_file)
     data = bytearray(source.read_bytes())
     at = min(len(data) - 1, int(place * len(data)))
@@ -65,17 +67,17 @@ def test_a_changed_or_cut_file_is_refused(tmp_path: Path, key_file: Path, place:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("", "holds no private key"), ("# nothing", "holds no private key"), ("AGE-SECRET-KEY-1X", "line 1")],
 )
-def test_a_file_without_keys_is_refused_without_showing_it(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_key_file_is_refused_without_quoting_it(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "keys.txt"
     path.write_text(text)
-    with pytest.raises(FetchError, match=told) as caught:
+    with pytest.raises(FetchError, match=message) as caught:
         read_keys(path)
     assert "1X" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_key_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="cannot be read"):
         read_keys(tmp_path / "missing")

@@ -11,8 +11,8 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder, SpoolState
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.rights import not_as_root
+from tests.support.privileges import without_root_privileges
+from tests.support.spool.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
 
 HOSTILE = [
     "20260303T220000Z-abcd-000000.flac\n", "20260303T220000Z-abcd-000000.flac.bak",
@@ -30,12 +30,12 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
-def test_create_makes_a_folder_that_others_cannot_read(spool: Spool) -> None:
+def test_a_new_spool_is_not_accessible_to_other_users(spool: Spool) -> None:
     assert spool.path.stat().st_mode & 0o007 == 0
     assert list(spool.path.iterdir()) == []
 
 
-def test_a_spool_that_cannot_be_is_said(tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_created_or_listed_raises_spool_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="record_path"):
         Spool(tmp_path / "file" / "spool", "porch").create()
@@ -43,7 +43,7 @@ def test_a_spool_that_cannot_be_is_said(tmp_path: Path) -> None:
         Spool(tmp_path / "nowhere", "porch").chunks.finished()
 
 
-def test_a_second_recorder_is_refused(spool: Spool) -> None:
+def test_a_second_recorder_cannot_lock_the_spool(spool: Spool) -> None:
     second = Spool(spool.path, "porch")
     with spool.recorder_lock.hold(), pytest.raises(SpoolBusy, match="another"), second.recorder_lock.hold():
         pass
@@ -51,7 +51,7 @@ def test_a_second_recorder_is_refused(spool: Spool) -> None:
         pass
 
 
-def test_a_finished_chunk_is_listed_read_and_removed(spool: Spool) -> None:
+def test_a_finished_chunk_can_be_listed_read_and_removed(spool: Spool) -> None:
     data = audio_bytes(1)
     chunk = make_chunk(1, data)
     put_chunk(spool, chunk, data)
@@ -65,7 +65,7 @@ def test_a_finished_chunk_is_listed_read_and_removed(spool: Spool) -> None:
     assert list(spool.path.iterdir()) == []
 
 
-def test_foreign_names_are_not_ours(spool: Spool) -> None:
+def test_files_with_foreign_names_are_ignored(spool: Spool) -> None:
     for name in HOSTILE[:6] + HOSTILE[7:]:
         (spool.path / name).write_bytes(b"x")
     listed = (spool.chunks.finished(), spool.chunks.parts(), spool.chunks.manifest_ids(), spool.streams.ids())
@@ -73,7 +73,7 @@ def test_foreign_names_are_not_ours(spool: Spool) -> None:
     assert spool.chunks.leftovers() == []
 
 
-def test_links_and_folders_are_not_ours(spool: Spool, tmp_path: Path) -> None:
+def test_links_and_folders_are_ignored(spool: Spool, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"x")
     for ending in (".flac", ".flac.part", ".json", ".json.tmp"):
         (spool.path / f"20260303T220000Z-abcd-000001{ending}").symlink_to(tmp_path / "secret")
@@ -85,9 +85,24 @@ def test_links_and_folders_are_not_ours(spool: Spool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", "", "20260303T220000Z-abcd-000000/../x", "x\0"])
-def test_nothing_outside_is_removed(spool: Spool, name: str) -> None:
+def test_nothing_outside_the_spool_can_be_removed(spool: Spool, name: str) -> None:
     with pytest.raises(SpoolError, match="not a chunk ID"):
         spool.chunks.remove(name)
+
+
+def test_a_renamed_node_reads_what_it_recorded_under_its_former_names(spool: Spool) -> None:
+    chunk, stream = make_chunk(1, b""), make_stream()
+    put_chunk(spool, chunk, b"")
+    spool.streams.write(stream)
+    renamed = Spool(spool.path, "garden", ["attic", "porch"])
+    assert renamed.chunks.manifest(chunk.chunk_id) == chunk
+    assert renamed.streams.read(stream.stream_id) == stream
+
+
+def test_what_another_name_recorded_is_refused_with_the_setting_that_makes_it_the_nodes_own(spool: Spool) -> None:
+    put_chunk(spool, make_chunk(1, b""), b"")
+    with pytest.raises(SpoolError, match=r"if this node was once called porch, add that to \[node\] former_names"):
+        Spool(spool.path, "garden").chunks.manifest(make_chunk(1, b"").chunk_id)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +115,7 @@ def test_nothing_outside_is_removed(spool: Spool, name: str) -> None:
         ({}, b'{"chunk_id": "../../x"}', "is damaged"),
     ],
 )
-def test_a_manifest_that_is_not_right_is_refused(
+def test_a_damaged_or_misnamed_manifest_is_refused(
     spool: Spool, changes: dict[str, object], data: bytes | None, message: str
 ) -> None:
     chunk = make_chunk(**{"seq": 1, "data": b"", **changes})  # type: ignore[arg-type]
@@ -114,14 +129,14 @@ def test_a_manifest_that_is_not_right_is_refused(
 
 
 @given(st.binary(max_size=100))
-def test_a_damaged_state_is_told_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_a_damaged_state_always_raises_spool_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
     (spool.path / "state.json").write_bytes(data)
     with pytest.raises(SpoolError, match="damaged"):
         spool.state.read()
 
 
-def test_state_streams_and_pauses_are_kept(spool: Spool) -> None:
+def test_state_streams_and_pauses_are_read_back_as_written(spool: Spool) -> None:
     assert spool.state.read() is None
     assert spool.pause.read() is None
     state = SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3)
@@ -137,7 +152,7 @@ def test_state_streams_and_pauses_are_kept(spool: Spool) -> None:
     assert (spool.pause.read(), spool.streams.ids()) == (None, [])
 
 
-def test_leftovers_are_told_by_our_names_alone(spool: Spool) -> None:
+def test_only_the_recorders_own_temporaries_are_leftovers(spool: Spool) -> None:
     ours = {
         "state.json.tmp", "20260303T220000Z-abcd-000001.json.tmp", "20260303T220000Z-abcd.stream.json.tmp",
         "20260303T220000Z-abcd-000001.flac.part.repair", ".probe",
@@ -147,14 +162,14 @@ def test_leftovers_are_told_by_our_names_alone(spool: Spool) -> None:
     assert {path.name for path in spool.chunks.leftovers()} == ours
 
 
-def test_free_and_whole_disk(spool: Spool) -> None:
+def test_free_and_total_bytes_are_those_of_the_disk(spool: Spool) -> None:
     whole = os.statvfs(spool.path)
     assert spool.disk.total_bytes() == whole.f_blocks * whole.f_frsize
     assert 0 < spool.disk.free_bytes() <= spool.disk.total_bytes()
 
 
-def test_a_spool_whose_rights_were_taken_away_is_a_plain_error(spool: Spool) -> None:
+def test_an_unreadable_spool_raises_spool_error(spool: Spool) -> None:
     spool.state.write(SpoolState(state="paused", since=START, boot_id=BOOT, ordinal=3))
     spool.path.chmod(0)
-    with not_as_root(), pytest.raises(SpoolError, match="cannot be read"):
+    with without_root_privileges(), pytest.raises(SpoolError, match="cannot be read"):
         spool.state.read()

@@ -1,4 +1,4 @@
-"""Which limits are exceeded, and that a crossing is told once."""
+"""Which limits are exceeded, and that a crossing is reported once."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_each_limit_has_its_direction_and_unit() -> None:
 
 
 @given(st.fixed_dictionaries({metric: st.floats(-1e9, 1e9) for metric in METRICS}))
-def test_0_ignores(values: dict[str, Any]) -> None:
+def test_a_limit_of_0_is_never_exceeded(values: dict[str, Any]) -> None:
     assert exceeded(Limits(), Measures(**values)) == ()
     assert Crossings().update(Limits(), Measures(**values)) == ()
 
 
-def test_what_is_not_measured_is_not_exceeded() -> None:
+def test_a_metric_without_a_value_exceeds_no_limit() -> None:
     limits = Limits(records_count=1, storage_usage=1, oldest_age=1, sound_level=-40, disk_free=1)
     assert exceeded(limits, Measures()) == ()
     assert exceeded(limits, Measures(sound_level=math.nan)) == ()
@@ -75,10 +75,10 @@ def test_crossings_alternate_and_agree_with_exceeded(metric: Metric, steps: list
             assert over == now
 
 
-def test_one_event_per_crossing() -> None:
+def test_each_crossing_causes_one_event() -> None:
     crossings, limits = Crossings(), Limits(records_count=3)
-    told = [crossings.update(limits, Measures(records_count=count)) for count in (1, 3, 4, 9, 2, 2, 3)]
-    assert told == [
+    found = [crossings.update(limits, Measures(records_count=count)) for count in (1, 3, 4, 9, 2, 2, 3)]
+    assert found == [
         (),
         (Crossing("exceeded", "records_count", 3, 3, "chunks"),),
         (),
@@ -89,20 +89,20 @@ def test_one_event_per_crossing() -> None:
     ]
 
 
-def test_disk_free_crosses_downwards() -> None:
+def test_disk_free_is_exceeded_when_it_falls_below_its_limit() -> None:
     crossings, limits = Crossings(), Limits(disk_free=100)
-    told = [[c.event for c in crossings.update(limits, Measures(disk_free=free))] for free in (101, 100, 99, 50, 100)]
-    assert told == [[], [], ["exceeded"], [], ["cleared"]]
+    events = [[c.event for c in crossings.update(limits, Measures(disk_free=free))] for free in (101, 100, 99, 50, 100)]
+    assert events == [[], [], ["exceeded"], [], ["cleared"]]
 
 
 def test_sound_level_clears_below_its_hysteresis() -> None:
     crossings, limits = Crossings(hysteresis=3.0), Limits(sound_level=-40)
     levels = (-41.0, -40.0, -41.0, -43.0, -39.0, -43.1, -41.0, -40.0)
-    told = [[c.event for c in crossings.update(limits, Measures(sound_level=level))] for level in levels]
-    assert told == [[], ["exceeded"], [], [], [], ["cleared"], [], ["exceeded"]]
+    events = [[c.event for c in crossings.update(limits, Measures(sound_level=level))] for level in levels]
+    assert events == [[], ["exceeded"], [], [], [], ["cleared"], [], ["exceeded"]]
 
 
-def test_a_limit_taken_away_clears_with_the_last_value() -> None:
+def test_a_removed_limit_clears_with_the_last_value() -> None:
     crossings = Crossings()
     crossings.update(Limits(storage_usage=5), Measures(storage_usage=8))
     assert crossings.update(Limits(), Measures()) == (Crossing("cleared", "storage_usage", 5, 8, "MB"),)
@@ -114,7 +114,7 @@ def test_limits_come_from_the_configuration() -> None:
     assert set(Limits.__struct_fields__) == set(Thresholds.__struct_fields__) == set(METRICS)
 
 
-def test_a_limit_can_be_set() -> None:
+def test_setting_a_limit_leaves_the_others_unchanged() -> None:
     assert with_limit(Limits(records_count=4), "sound_level", -35) == Limits(records_count=4, sound_level=-35.0)
 
 
@@ -129,7 +129,7 @@ def test_a_limit_can_be_set() -> None:
         ("sound_level", 400.0, "limit"),
     ],
 )
-def test_a_wrong_limit_is_refused_with_its_field(metric: str, limit: float, field: str) -> None:
+def test_an_invalid_limit_is_rejected_with_its_field(metric: str, limit: float, field: str) -> None:
     with pytest.raises(WireError) as refused:
         with_limit(Limits(), metric, limit)
     assert refused.value.field == field

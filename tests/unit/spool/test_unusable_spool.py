@@ -17,9 +17,9 @@ from edge.recorder import room
 from edge.spool import limits
 from edge.spool.spool import Spool
 from edge.spool.thresholds import Limits
-from tests.support.chunks import START, STREAM, fill_spool, make_chunk, make_stream
-from tests.support.kernel import TurnedClock
-from tests.support.rights import folder_of_an_ordinary_user, not_as_root
+from tests.support.kernel_clock import ManualClock
+from tests.support.privileges import folder_of_an_ordinary_user, without_root_privileges
+from tests.support.spool.chunks import START, STREAM, fill_spool, make_chunk, make_stream
 
 STATE = SpoolState(state="recording", since=START, boot_id="b", ordinal=1, stream_id=STREAM)
 Calls = dict[str, Callable[[], object]]
@@ -50,7 +50,7 @@ def calls(spool: Spool) -> Calls:
         "state.write": lambda: spool.state.write(STATE),
         "pause.read": spool.pause.read,
         "pause.write": lambda: spool.pause.write(PauseOrder()),
-        "pause.order": lambda: spool.pause.order(None, TurnedClock()),
+        "pause.order": lambda: spool.pause.order(None, ManualClock()),
         "pause.remove": spool.pause.remove,
         "disk.pending_tmpfs_bytes": spool.disk.pending_tmpfs_bytes,
         "recorder_lock.hold": lambda: spool.recorder_lock.hold().__enter__(),
@@ -75,7 +75,7 @@ QUIET = {
 
 @pytest.fixture
 def unreadable() -> Iterator[Spool]:
-    with folder_of_an_ordinary_user() as folder, not_as_root():
+    with folder_of_an_ordinary_user() as folder, without_root_privileges():
         fill_spool(folder / "spool", 1)
         spool = Spool(folder / "spool", "porch")
         mode = spool.path.stat().st_mode

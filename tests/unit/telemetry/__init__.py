@@ -1,0 +1,1 @@
+"""Fewer than three files because the daily report needs a running service: see tests/integration/telemetry."""

@@ -1,4 +1,4 @@
-"""The metrics page: what Prometheus' own checker makes of it, and that the documents name what there is."""
+"""The metrics page passes Prometheus' own checker, and every metric is documented."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def names(page: str) -> set[str]:
     return set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
 
 
-def test_what_is_known_is_told_in_base_units() -> None:
+def test_metrics_are_exported_in_base_units() -> None:
     page = render(FULL)
     assert value(page, "imhearing_disk_left_seconds") == 312.5 * 3_600
     assert value(page, "imhearing_last_sound_timestamp_seconds") == NOW / 1e6
@@ -71,7 +71,7 @@ def test_what_is_known_is_told_in_base_units() -> None:
     assert value(page, "imhearing_sample_rate_hertz") == 47_999.4
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_metrics_without_a_value_are_omitted() -> None:
     page = render(NodeFacts(node="porch", started_at=NOW))
     assert value(page, 'imhearing_recorder_state{state="unknown"}') == 1
     for name in ("imhearing_disk_free_bytes", "imhearing_clock_synchronised", "imhearing_sound_laeq_decibels"):
@@ -80,14 +80,14 @@ def test_what_is_not_known_is_left_out() -> None:
     assert value(render(blocked), 'imhearing_archiver_state{state="blocked"}') == 1
 
 
-def test_a_label_cannot_make_another_line() -> None:
+def test_a_label_value_cannot_add_a_line() -> None:
     page = render(NodeFacts(node='a"\\\nb 1', started_at=NOW))
     assert '{node="a\\"\\\\\\nb 1",' in page
     assert len(page.splitlines()) == len(render(NodeFacts(node="a", started_at=NOW)).splitlines())
 
 
 @pytest.mark.parametrize("facts", [FULL, NodeFacts(node="porch", started_at=NOW)], ids=["full", "bare"])
-def test_prometheus_accepts_it(facts: NodeFacts) -> None:
+def test_promtool_accepts_the_metrics_page(facts: NodeFacts) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
@@ -97,7 +97,7 @@ def test_prometheus_accepts_it(facts: NodeFacts) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_each_metric_is_documented_and_the_alerts_name_only_those() -> None:
+def test_each_metric_is_documented_and_alerts_use_only_known_metrics() -> None:
     page = names(render(FULL))
     documented = set(re.findall(r"^\| `(\w+)", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
     assert documented == page
@@ -105,7 +105,7 @@ def test_each_metric_is_documented_and_the_alerts_name_only_those() -> None:
     assert set(re.findall(r"\b(imhearing_\w+)", rules)) <= page
 
 
-def test_prometheus_accepts_the_alerts() -> None:
+def test_promtool_accepts_the_alerts() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")

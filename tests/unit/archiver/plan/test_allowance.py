@@ -13,14 +13,14 @@ from edge.archiver.plan.budget import Window, month_cost, month_of
 from edge.configuration.settings import Archive, Budget, Settings
 from edge.core.errors import StoreBlocked
 from edge.core.instant import Instant
-from tests.support.kernel import NOON, TurnedClock
+from tests.support.kernel_clock import NOON, ManualClock
 
 GB = 1_000_000_000
 MIDDLE = Instant.parse("2026-06-16T00:00:00Z")
 times = st.times()
 
 
-def test_a_month_is_a_calendar_month() -> None:
+def test_the_budget_month_is_a_calendar_month() -> None:
     first, following = month_of(Instant.parse("2026-12-31T23:59:59.999999Z"))
     assert (str(first), str(following)) == ("2026-12-01T00:00:00.000000Z", "2027-01-01T00:00:00.000000Z")
     assert month_of(first) == (first, following)
@@ -35,12 +35,12 @@ def test_a_month_is_a_calendar_month() -> None:
         ("2026-07-01T00:00:00Z", 0.0),
     ],
 )
-def test_what_is_kept_costs_by_the_time(since: str, cost: float) -> None:
+def test_storage_costs_are_proportional_to_the_time_stored(since: str, cost: float) -> None:
     assert month_cost([(2 * GB, Instant.parse(since))], MIDDLE, 2.0) == pytest.approx(cost)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, MIDDLE))), st.floats(0, 10))
-def test_costs_add_up(kept: list[tuple[int, int]], price: float) -> None:
+def test_the_monthly_cost_is_the_sum_of_its_items(kept: list[tuple[int, int]], price: float) -> None:
     items = [(size, Instant(since)) for size, since in kept]
     assert month_cost(items, MIDDLE, price) == pytest.approx(sum(month_cost([item], MIDDLE, price) for item in items))
 
@@ -52,7 +52,9 @@ def test_costs_add_up(kept: list[tuple[int, int]], price: float) -> None:
         ("01:30-02:00", ["01:30", "01:59"], ["02:00", "01:29", "00:00"]),
     ],
 )
-def test_a_window_is_open_from_its_start_to_its_end(text: str, inside: list[str], outside: list[str]) -> None:
+def test_an_upload_window_includes_its_start_and_excludes_its_end(
+    text: str, inside: list[str], outside: list[str]
+) -> None:
     window = Window.parse(text)
     assert window is not None
     assert all(window.is_open(time.fromisoformat(moment)) for moment in inside)
@@ -61,13 +63,13 @@ def test_a_window_is_open_from_its_start_to_its_end(text: str, inside: list[str]
 
 
 @given(times, times, times)
-def test_a_window_and_the_rest_of_the_day_never_overlap(since: time, until: time, now: time) -> None:
+def test_an_upload_window_and_its_complement_never_overlap(since: time, until: time, now: time) -> None:
     if since != until:
         assert Window(since, until).is_open(now) != Window(until, since).is_open(now)
 
 
 @pytest.mark.parametrize("text", ["22-6", "22:00", "25:00-06:00", "22:00-06:00 "])
-def test_a_strange_window_is_refused(text: str) -> None:
+def test_an_invalid_upload_window_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"22:00|hour"):
         Window.parse(text)
 
@@ -84,13 +86,13 @@ class _Catalog:
 
 
 def _allowance(budget: Budget, window: str = "") -> Allowance:
-    clock = TurnedClock()
-    clock.set_by((MIDDLE - NOON) / 1e6)
+    clock = ManualClock()
+    clock.step_by((MIDDLE - NOON) / 1e6)
     settings = Settings(budget=budget, archive=Archive(upload_window=window))
     return Allowance(settings, _Catalog(), clock)  # type: ignore[arg-type]
 
 
-def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_upload_that_would_exceed_the_budget_is_blocked(caplog: pytest.LogCaptureFixture) -> None:
     assert _allowance(Budget(price_per_gb=1, budget_cost=0)).obstacle(GB) is None
     assert _allowance(Budget(price_per_gb=0, budget_cost=1)).obstacle(GB) is None
     assert _allowance(Budget(price_per_gb=1, budget_cost=20)).obstacle(GB) is None
@@ -105,7 +107,7 @@ def test_the_budget_blocks_what_would_cost_more(caplog: pytest.LogCaptureFixture
     assert "11.00" in str(over)
 
 
-def test_outside_the_window_nothing_goes() -> None:
+def test_uploads_wait_outside_the_upload_window() -> None:
     local = datetime.fromtimestamp(MIDDLE / 1e6)
     inside, outside = f"{local:%H:%M}-{(local.hour + 1) % 24:02d}:00", f"{(local.hour + 1) % 24:02d}:00-{local:%H:%M}"
     assert _allowance(Budget(), inside).obstacle(1) is None

@@ -1,4 +1,4 @@
-"""The bytes of an archive: other programs read them, any range of them is the same, damage is noticed."""
+"""The bytes of an archive: other programs read them, any range is reproducible, damage is detected."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _whole(files: dict[str, bytes], manifest: bytes = b"{}") -> bytes:
 
 
 @given(members, st.binary(min_size=1, max_size=500))
-def test_python_reads_what_was_put_in(files: dict[str, bytes], manifest: bytes) -> None:
+def test_zipfile_reads_back_every_member(files: dict[str, bytes], manifest: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(_whole(files, manifest))) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == {**files, "manifest.json": manifest}
@@ -53,7 +53,7 @@ def test_python_reads_what_was_put_in(files: dict[str, bytes], manifest: bytes) 
 
 
 @given(members)
-def test_python_would_write_the_same_bytes(files: dict[str, bytes]) -> None:
+def test_an_archive_has_the_same_bytes_as_one_written_by_zipfile(files: dict[str, bytes]) -> None:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
         for name, data in {**files, "manifest.json": b"{}"}.items():
@@ -64,7 +64,7 @@ def test_python_would_write_the_same_bytes(files: dict[str, bytes]) -> None:
 
 
 @given(members, st.data())
-def test_any_range_is_the_same_as_of_the_whole(files: dict[str, bytes], data: st.DataObject) -> None:
+def test_any_byte_range_equals_that_of_the_whole_archive(files: dict[str, bytes], data: st.DataObject) -> None:
     bundle, whole = Bundle(_entries(files), b"{}"), _whole(files)
     assert bundle.size == len(whole)
     offset = data.draw(st.integers(0, bundle.size + 5))
@@ -73,14 +73,14 @@ def test_any_range_is_the_same_as_of_the_whole(files: dict[str, bytes], data: st
 
 
 @given(members)
-def test_offsets_name_the_data(files: dict[str, bytes]) -> None:
+def test_member_offsets_point_to_their_data(files: dict[str, bytes]) -> None:
     whole = _whole(files)
     for (_name, data), offset in zip(files.items(), offsets(_entries(files)), strict=True):
         assert whole[offset : offset + len(data)] == data
 
 
 @given(members)
-def test_stream_zip_puts_the_same_members_in(files: dict[str, bytes]) -> None:
+def test_an_archive_has_the_same_members_as_one_written_by_stream_zip(files: dict[str, bytes]) -> None:
     def theirs() -> bytes:
         method = NO_COMPRESSION_32
         when = datetime(1980, 1, 1)
@@ -98,7 +98,7 @@ def test_stream_zip_puts_the_same_members_in(files: dict[str, bytes]) -> None:
     [["unzip", "-tqq"], ["7z", "t", "-bso0"], ["bsdtar", "-tf"], ["python3", "-m", "zipfile", "-t"]],
     ids=lambda command: command[0],
 )
-def test_other_programs_open_it(tmp_path: Path, command: list[str]) -> None:
+def test_other_programs_can_open_an_archive(tmp_path: Path, command: list[str]) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     path = tmp_path / "archive.zip"
@@ -106,7 +106,7 @@ def test_other_programs_open_it(tmp_path: Path, command: list[str]) -> None:
     assert subprocess.run([*command, str(path)], capture_output=True, check=False).returncode == 0
 
 
-def test_a_streaming_reader_needs_no_end_of_the_file(tmp_path: Path) -> None:
+def test_an_archive_can_be_extracted_from_a_stream(tmp_path: Path) -> None:
     if shutil.which("bsdtar") is None:
         pytest.skip("bsdtar is not installed")
     files = {f"20260303T220000Z-abcd-{n:06d}.flac": os.urandom(5_000) for n in range(5)}
@@ -154,7 +154,7 @@ class _Window(io.RawIOBase):
         return data
 
 
-def test_an_archive_beyond_4_gb_says_where_everything_is() -> None:
+def test_an_archive_larger_than_4_gb_has_valid_zip64_offsets() -> None:
     sizes = {f"20260303T220000Z-abcd-{n:06d}.flac": 1_500 * 1_000_000 for n in range(4)}
     sizes["20260303T220000Z-abcd-000004.flac"] = 5 * GIGABYTE
     sizes["20260303T220000Z-abcd-000005.flac"] = 10
@@ -172,7 +172,7 @@ def test_an_archive_beyond_4_gb_says_where_everything_is() -> None:
     [["unzip", "-p"], ["7z", "e", "-so"], ["bsdtar", "-xOf"]],
     ids=lambda command: command[0],
 )
-def test_others_find_a_member_beyond_4_gb(tmp_path: Path, command: list[str]) -> None:
+def test_other_programs_find_a_member_beyond_4_gb(tmp_path: Path, command: list[str]) -> None:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     entries = [BundleMember(f"20260303T220000Z-abcd-{n:06d}.flac", 1_500 * 1_000_000, 0) for n in range(3)]
@@ -193,7 +193,9 @@ def test_others_find_a_member_beyond_4_gb(tmp_path: Path, command: list[str]) ->
 
 
 @given(members.filter(lambda files: any(files.values())), st.data())
-def test_a_changed_member_is_noticed_before_its_last_byte(files: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_changed_member_is_detected_before_its_last_byte_is_sent(
+    files: dict[str, bytes], data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from([name for name, content in files.items() if content]))
     place = data.draw(st.integers(0, len(files[name]) - 1))
     changed = bytearray(files[name])
@@ -208,13 +210,13 @@ def test_a_changed_member_is_noticed_before_its_last_byte(files: dict[str, bytes
 
 
 @pytest.mark.parametrize("content", [None, b"", b"sho"])
-def test_a_missing_or_short_member_is_noticed(content: bytes | None) -> None:
+def test_a_missing_or_short_member_is_reported_as_damaged(content: bytes | None) -> None:
     entry = BundleMember("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
     files = {} if content is None else {entry.name: content}
     with pytest.raises(ChunkDamaged, match=r"20260303T220000Z-abcd-000000\.flac"):
         check(entry, _opener(files))
 
 
-def test_a_longer_member_counts_only_as_far_as_planned() -> None:
+def test_bytes_beyond_a_members_planned_size_are_ignored() -> None:
     entry = BundleMember("20260303T220000Z-abcd-000000.flac", 5, zlib.crc32(b"short"))
     check(entry, _opener({entry.name: b"short and more"}))

@@ -15,7 +15,7 @@ from edge.core.errors import WireError
 from edge.core.ids import ArchiveId
 from edge.core.instant import Instant
 from edge.core.values import Chunk, DiscardedChunk, GoneCause, SoundSpan, Stream
-from tests.support.chunks import STREAM, make_chunk, make_stream
+from tests.support.spool.chunks import STREAM, make_chunk, make_stream
 
 TARGET = Destination("sounds", "imhearing/", "porch")
 sizes = st.lists(st.integers(0, 100), max_size=40)
@@ -26,7 +26,7 @@ def _chunks(all_sizes: list[int]) -> list[Chunk]:
 
 
 @given(sizes, st.integers(1, 120), st.integers(1, 10))
-def test_batches_keep_order_and_limits(all_sizes: list[int], max_bytes: int, max_chunks: int) -> None:
+def test_batches_keep_the_order_and_the_limits(all_sizes: list[int], max_bytes: int, max_chunks: int) -> None:
     chunks, limits = _chunks(all_sizes), ArchiveLimits(max_bytes, max_chunks)
     found = list(batches(chunks, limits))
     assert [chunk for batch in found for chunk in batch] == chunks
@@ -39,7 +39,7 @@ def test_batches_keep_order_and_limits(all_sizes: list[int], max_bytes: int, max
 
 
 @given(sizes.filter(bool))
-def test_a_plan_comes_back_from_its_manifest(all_sizes: list[int]) -> None:
+def test_a_plan_can_be_restored_from_its_manifest(all_sizes: list[int]) -> None:
     chunks = _chunks(all_sizes)
     plan = make_plan(chunks, {STREAM: make_stream()}, TARGET)
     assert plan_of(plan.manifest, "sounds", plan.key) == plan
@@ -47,7 +47,7 @@ def test_a_plan_comes_back_from_its_manifest(all_sizes: list[int]) -> None:
     assert wire.convert(plan.archive_id, ArchiveId) == plan.archive_id
 
 
-def test_the_same_chunks_give_the_same_plan_and_others_another_id() -> None:
+def test_equal_chunks_give_equal_plans_and_different_ones_different_ids() -> None:
     chunks, streams = _chunks([10, 20, 30]), {STREAM: make_stream()}
     plan = make_plan(chunks, streams, TARGET)
     assert make_plan(list(chunks), dict(streams), TARGET) == plan
@@ -61,13 +61,13 @@ def test_the_same_chunks_give_the_same_plan_and_others_another_id() -> None:
     assert all(other.archive_id.startswith(chunks[0].chunk_id) for other in others)
 
 
-def test_the_key_names_node_and_first_day() -> None:
+def test_an_archives_key_contains_the_node_and_its_first_day() -> None:
     chunk = make_chunk(0, b"x", start=Instant.parse("2026-03-03T23:59:59.999999Z"))
     plan = make_plan([chunk], {}, TARGET)
     assert plan.key == f"imhearing/porch/2026/03/03/{plan.archive_id}.zip"
 
 
-def test_the_manifest_says_what_contracts_promise() -> None:
+def test_the_manifest_contains_streams_chunks_and_member_offsets() -> None:
     sound = SoundSpan(f"{STREAM}-s100", 100, None, -20.0, -25.0)
     chunk = make_chunk(0, b"abc", sounds=(sound,))
     plan = make_plan([chunk], {STREAM: make_stream()}, TARGET)
@@ -80,7 +80,7 @@ def test_the_manifest_says_what_contracts_promise() -> None:
     assert places == {"member": chunk.member, "offset": plan.members[0].offset, "length": 3}
 
 
-def test_discarded_chunks_have_no_place() -> None:
+def test_chunks_without_a_member_are_not_archive_members() -> None:
     plan = make_plan(_chunks([1, 2]), {}, TARGET)
     manifest = wire.decode(plan.manifest, dict)
     manifest["chunks"][1].update(member=None, offset=None, length=None)
@@ -88,12 +88,12 @@ def test_discarded_chunks_have_no_place() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"v":2,"archive_id":"x"}', b"[1]", b"\xff\xfe"])
-def test_a_strange_manifest_is_refused(data: bytes) -> None:
+def test_an_invalid_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         read_manifest(data)
 
 
-def test_the_archive_tells_the_time_that_it_spans() -> None:
+def test_an_archive_spans_the_time_of_its_chunks() -> None:
     chunks = _chunks([1, 1, 1])
     archive = make_plan(chunks, {}, TARGET).archive(Instant(5))
     assert (archive.started_at, archive.ended_at) == (chunks[0].started_at, chunks[-1].ended_at)
@@ -101,7 +101,7 @@ def test_the_archive_tells_the_time_that_it_spans() -> None:
 
 
 @given(kept=st.integers(0, 4), discarded=st.integers(0, 4), cause=st.sampled_from(["quiet", "dropped", "erased"]))
-def test_discarded_chunks_are_told_and_take_no_room(kept: int, discarded: int, cause: GoneCause) -> None:
+def test_discarded_chunks_are_listed_and_take_no_space(kept: int, discarded: int, cause: GoneCause) -> None:
     assume(kept + discarded > 0)
     chunks = [make_chunk(seq) for seq in range(kept)]
     gone = [DiscardedChunk(make_chunk(kept + seq), cause) for seq in range(discarded)]

@@ -11,7 +11,7 @@ def block(number: int, frames: int = 100) -> Block:
     return Block(np.full((frames, 1), number, np.int16), number)
 
 
-def test_blocks_come_in_order_and_none_is_none() -> None:
+def test_blocks_are_returned_in_order_and_an_empty_queue_returns_none() -> None:
     blocks = BlockQueue(1_000)
     assert blocks.get(0.001) is None
     for number in range(3):
@@ -20,7 +20,7 @@ def test_blocks_come_in_order_and_none_is_none() -> None:
     assert blocks.get(0.001) is None
 
 
-def test_a_full_queue_drops_and_says_so_on_the_next_one() -> None:
+def test_a_full_block_queue_drops_blocks_and_flags_the_next_one() -> None:
     blocks = BlockQueue(500)
     for number in range(5):
         blocks.put(block(number))
@@ -37,7 +37,7 @@ def test_a_full_queue_drops_and_says_so_on_the_next_one() -> None:
     assert last.lost_before  # 6 was dropped
 
 
-def test_two_threads_lose_nothing() -> None:
+def test_no_block_is_lost_between_two_threads() -> None:
     blocks, count = BlockQueue(10_000_000), 5_000
 
     def produce() -> None:

@@ -1,4 +1,4 @@
-"""PortAudio's failures are the device's, never the disk's; a refusal lists the choices; 2 s of nothing are a loss."""
+"""PortAudio's failures are device errors; a refusal lists the choices; 2 s without samples are a device loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge.core.errors import DeviceError
 from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import Block, BlockQueue, Samples
 from edge.recorder.capture.microphone import Microphone, list_devices
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 BOTH = (pyaudio.paInt16, pyaudio.paInt32)
 
@@ -24,7 +24,7 @@ def refuse(*_: object) -> NoReturn:
 
 
 @pytest.mark.parametrize("failing", ["__init__", "get_device_count", "get_device_info_by_index"])
-def test_what_portaudio_refuses_is_a_device_error(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_portaudio_failures_are_device_errors(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     monkeypatch.setattr(pyaudio.PyAudio, "get_device_count", lambda _self: 1)
     monkeypatch.setattr(pyaudio.PyAudio, failing, refuse)
     with pytest.raises(DeviceError, match="Unanticipated host error"):
@@ -82,7 +82,7 @@ def refusal(rate: int, channels: int, bits: int) -> str:
     return str(refused.value)
 
 
-def test_an_unsupported_rate_lists_those_that_work(card: Card) -> None:
+def test_an_unsupported_rate_is_refused_with_the_supported_ones(card: Card) -> None:
     card.formats = frozenset((rate, bits) for rate in (44_100, 48_000) for bits in BOTH)
     assert refusal(96_000, 2, 16) == (
         "'Card' cannot record 2 channels of 16 bits at 96000 Hz ([Errno -9997] Invalid sample rate);"
@@ -90,25 +90,25 @@ def test_an_unsupported_rate_lists_those_that_work(card: Card) -> None:
     )
 
 
-def test_an_unsupported_depth_names_the_other_one(card: Card) -> None:
+def test_an_unsupported_bit_depth_is_refused_with_the_supported_one(card: Card) -> None:
     card.formats = frozenset({(48_000, pyaudio.paInt16)})
     assert refusal(48_000, 2, 24).endswith("; set [recorder] bits to 16")
 
 
-def test_a_rate_that_works_at_the_other_depth_alone_gives_both_choices(card: Card) -> None:
+def test_a_rate_supported_only_at_the_other_depth_is_refused_with_both_choices(card: Card) -> None:
     card.formats = frozenset({(96_000, pyaudio.paInt16), (48_000, pyaudio.paInt32)})
     assert refusal(96_000, 2, 24).endswith("; set [recorder] sample_rate to one of 48000 or bits to 16")
 
 
 @pytest.mark.parametrize("formats", [set(), {(48_000, pyaudio.paInt16)}])
-def test_a_device_in_use_lists_nothing(card: Card, formats: set[tuple[int, int]]) -> None:
+def test_a_device_in_use_is_reported_without_suggesting_formats(card: Card, formats: set[tuple[int, int]]) -> None:
     card.formats, card.busy = frozenset(formats), True
     message = refusal(48_000, 2, 16)
     assert "in use by another program" in message
     assert "sample_rate" not in message
 
 
-def test_too_many_channels_lists_what_there_are(card: Card) -> None:
+def test_too_many_channels_are_refused_with_the_supported_number(card: Card) -> None:
     assert refusal(48_000, 3, 16) == "'Card' has 2 input channels, not 3; set [recorder] channels to 1..2"
 
 
@@ -119,7 +119,7 @@ def test_too_many_channels_lists_what_there_are(card: Card) -> None:
         (24, pyaudio.paInt32, np.array([[1, -2], [2**23 - 1, -(2**23)], [5, 6]], np.int32) << 8),
     ],
 )
-def test_samples_arrive_as_the_card_gave_them(card: Card, bits: int, sample_format: int, frames: Samples) -> None:
+def test_samples_arrive_as_the_card_delivered_them(card: Card, bits: int, sample_format: int, frames: Samples) -> None:
     card.formats = frozenset({(48_000, sample_format)})
     microphone = Microphone("card", 48_000, 2, bits, 3, KernelClock())
     assert microphone.open() == ("Card", 48_000, 2, bits)
@@ -130,7 +130,7 @@ def test_samples_arrive_as_the_card_gave_them(card: Card, bits: int, sample_form
     assert block.samples.tolist() == frames.tolist()
 
 
-class WaitClock(TurnedClock):
+class WaitClock(ManualClock):
     """Time passes only in waits for a block."""
 
     stopped_for = 0.0  # how long the process is stopped within each wait, in seconds
@@ -142,7 +142,7 @@ class WaitClock(TurnedClock):
             def get(self, timeout: float) -> Block | None:
                 block = super().get(0)
                 if block is None:
-                    clock.pass_time(timeout + clock.stopped_for)
+                    clock.advance(timeout + clock.stopped_for)
                 return block
 
         return Queue(max_bytes)
@@ -177,24 +177,28 @@ def silence_until_lost(microphone: Microphone, clock: WaitClock) -> float:
     raise AssertionError("it was never given up")
 
 
-def test_nothing_for_2_s_is_a_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
+def test_no_samples_for_2_s_is_a_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
     deliver(card, microphone)
     assert silence_until_lost(microphone, clock) == 2.5  # the first step after 2 s
     deliver(card, microphone)
     assert silence_until_lost(microphone, clock) == 2.5
 
 
-def test_a_device_that_was_just_opened_has_10_s(clock: WaitClock, microphone: Microphone) -> None:
+def test_a_device_that_was_just_opened_has_10_s_to_deliver(clock: WaitClock, microphone: Microphone) -> None:
     assert silence_until_lost(microphone, clock) == 10.5
 
 
-def test_our_own_stop_between_two_reads_is_no_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
+def test_a_stall_of_the_process_between_two_reads_is_no_device_loss(
+    card: Card, clock: WaitClock, microphone: Microphone
+) -> None:
     deliver(card, microphone)
-    clock.pass_time(60)
+    clock.advance(60)
     assert silence_until_lost(microphone, clock) == 2.5
 
 
-def test_our_own_stop_while_waiting_is_no_device_loss(card: Card, clock: WaitClock, microphone: Microphone) -> None:
+def test_a_stall_of_the_process_while_waiting_is_no_device_loss(
+    card: Card, clock: WaitClock, microphone: Microphone
+) -> None:
     deliver(card, microphone)
     clock.stopped_for = 60
     assert microphone.read(0.5) is None

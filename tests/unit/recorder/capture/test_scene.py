@@ -1,4 +1,4 @@
-"""The made-up scene: the same samples however it is cut, and worth listening to."""
+"""The synthetic scene: the same samples for any block sizes, and a realistic range of levels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCENES = [Scene(8_000, 1, 16), Scene(11_025, 3, 24), Scene(48_000, 2, 16)]
     first=st.integers(0, 10**11) | st.integers(0, 2_000_000),
     lengths=st.lists(st.integers(1, 5000), min_size=1, max_size=8),
 )
-def test_however_it_is_cut_the_samples_are_the_same(scene: Scene, first: int, lengths: list[int]) -> None:
+def test_the_scene_does_not_depend_on_how_it_is_split_into_blocks(scene: Scene, first: int, lengths: list[int]) -> None:
     whole = scene.render(first, sum(lengths))
     starts = itertools.accumulate(lengths, initial=first)
     parts = [scene.render(start, length) for start, length in zip(starts, lengths, strict=False)]
@@ -29,7 +29,7 @@ def test_however_it_is_cut_the_samples_are_the_same(scene: Scene, first: int, le
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(16, "int16"), (24, "int32")])
-def test_shape_and_type(bits: int, dtype: str) -> None:
+def test_the_scene_has_the_requested_shape_and_sample_type(bits: int, dtype: str) -> None:
     block = Scene(16_000, 2, bits).render(123, 456)
     assert (block.shape, block.dtype.name) == ((456, 2), dtype)
     if bits == 24:
@@ -37,20 +37,20 @@ def test_shape_and_type(bits: int, dtype: str) -> None:
     assert not np.array_equal(block[:, 0], block[:, 1])
 
 
-def test_the_seed_decides() -> None:
+def test_the_scene_is_determined_by_its_seed() -> None:
     one, same, other = Scene(8000, 1, 16, seed=5), Scene(8000, 1, 16, seed=5), Scene(8000, 1, 16, seed=6)
     np.testing.assert_array_equal(one.render(0, 8000), same.render(0, 8000))
     assert not np.array_equal(one.render(0, 8000), other.render(0, 8000))
 
 
-def test_it_never_repeats_within_an_hour() -> None:
+def test_the_scene_never_repeats_within_an_hour() -> None:
     scene = SCENES[0]
     blocks = {scene.render(start, 5 * 8000).tobytes() for start in range(0, 3600 * 8000, 20 * 8000)}
     assert len(blocks) == 180
 
 
 @pytest.mark.parametrize(("rate", "bits"), [(8_000, 16), (48_000, 16), (96_000, 24)])
-def test_levels_go_from_quiet_to_loud_and_nothing_clips(rate: int, bits: int) -> None:
+def test_the_scene_ranges_from_quiet_to_loud_without_clipping(rate: int, bits: int) -> None:
     scene, scale = Scene(rate, 1, bits), FULL_SCALE_16 if bits == 16 else FULL_SCALE_24
     meter = LevelMeter(rate, 1, scale)
     blocks = [meter.add(scene.render(start, 2048)) for start in range(0, 60 * rate, 2048)]

@@ -59,7 +59,7 @@ def tone(amplitude: float) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(("container", "subtype"), _ALL)
-def test_every_encoding_has_the_samples_its_decoder_gives(tmp_path: Path, container: str, subtype: str) -> None:
+def test_every_encoding_yields_the_samples_of_its_decoder(tmp_path: Path, container: str, subtype: str) -> None:
     path = tmp_path / "played"
     soundfile.write(path, tone(0.5), _RATE, subtype=subtype, format=container)
     with soundfile.SoundFile(path) as file:
@@ -81,7 +81,7 @@ def test_a_lossy_file_that_decodes_above_full_scale_is_clipped(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
-def test_float_samples_that_were_24_bit_come_out_bit_exact(tmp_path: Path, subtype: str) -> None:
+def test_24_bit_samples_stored_as_floats_are_bit_exact(tmp_path: Path, subtype: str) -> None:
     integers = np.random.default_rng(1).integers(-_FULL_SCALE_24, _FULL_SCALE_24, 5_000)
     path = write_float(tmp_path / "played.wav", list(integers / _FULL_SCALE_24), subtype)
     form, got = read_all(source_of(path))
@@ -109,7 +109,9 @@ def test_float_samples_within_full_scale_cause_no_warning(tmp_path: Path, caplog
 
 
 @pytest.mark.parametrize("subtype", ["PCM_32", "DOUBLE"])
-def test_what_24_bits_cannot_hold_is_reported(tmp_path: Path, subtype: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_encodings_that_24_bits_cannot_represent_are_reported(
+    tmp_path: Path, subtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         read_all(source_of(write_float(tmp_path / "fine.wav", [0.5, 0.25], subtype)))
     assert f"fine.wav: {subtype} samples are recorded as 24-bit integers" in caplog.text
@@ -152,13 +154,13 @@ def test_a_file_resumes_after_a_pause_with_its_next_sample(tmp_path: Path, conta
 
 
 @pytest.mark.parametrize(("subtype", "step"), [("DWVW_16", 2**-15), ("DWVW_24", 2**-23)])
-def test_dwvw_has_the_samples_that_were_written(tmp_path: Path, subtype: str, step: float) -> None:
+def test_dwvw_files_yield_the_samples_that_were_written(tmp_path: Path, subtype: str, step: float) -> None:
     soundfile.write(tmp_path / "played", tone(0.5), _RATE, subtype=subtype, format="AIFF")
     _, got = read_all(source_of(tmp_path / "played"))
     assert np.abs(got[:_RATE, 0] - tone(0.5)).max() <= step
 
 
-def test_a_file_of_which_nothing_can_be_decoded_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_refused_when_opened(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "whole.flac", tone(0.5), _RATE, subtype="PCM_16")
     whole = (tmp_path / "whole.flac").read_bytes()
     (tmp_path / "played.flac").write_bytes(whole[:100] + bytes(len(whole) - 100))

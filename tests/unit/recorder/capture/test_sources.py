@@ -1,4 +1,4 @@
-"""A sound file as a source: played once, whatever comes between."""
+"""A sound file as a source is played exactly once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.core.errors import FileUnplayable
 from edge.core.kernel_clock import KernelClock
 from edge.recorder.capture.blocks import EndOfSound, Samples, SoundSource, block_frames
 from edge.recorder.capture.sources import SourceChoice
-from tests.support.microphone import write_noise
+from tests.support.recording.microphone import write_noise
 
 
 def recorder_settings(folder: Path, source: Path) -> Recorder:
@@ -28,7 +28,7 @@ def read(source: SoundSource, blocks: int) -> list[Samples]:
     return [block.samples for block in found if block is not None]
 
 
-def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
+def test_a_source_file_resumes_after_a_pause_where_it_stopped(tmp_path: Path) -> None:
     played = write_noise(tmp_path / "a.wav", 0.5, seed=1)
     choose = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"), KernelClock())
     source = choose()
@@ -47,7 +47,7 @@ def test_a_file_goes_on_after_a_pause_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "folder"])
-def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_an_unplayable_source_file_is_reported_in_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     if kind == "text":
         path.write_text("no sound")
@@ -60,7 +60,7 @@ def test_what_is_no_sound_file_is_said_in_one_sentence(tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("what", ["shorter", "gone", "no sound"])
-def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what: str) -> None:
+def test_a_source_file_damaged_during_a_pause_counts_as_ended(tmp_path: Path, what: str) -> None:
     """An error would end the process, and the next one would play the file from its first sample, once more."""
     path = tmp_path / "a.wav"
     write_noise(path, 0.5, seed=1)
@@ -86,7 +86,7 @@ def test_a_file_that_suffered_during_a_pause_is_at_its_end(tmp_path: Path, what:
     "rate", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000]
 )
 @pytest.mark.parametrize("milliseconds", [40, Recorder().block_ms, 400])
-def test_a_block_is_whole_microseconds_at_every_usual_rate(milliseconds: int, rate: int) -> None:
+def test_block_lengths_are_whole_microseconds_at_every_usual_rate(milliseconds: int, rate: int) -> None:
     """Else PulseAudio hands over two blocks each second time, half of them a block late."""
     frames = block_frames(milliseconds, rate)
     assert frames * 1_000_000 % rate == 0
@@ -94,6 +94,6 @@ def test_a_block_is_whole_microseconds_at_every_usual_rate(milliseconds: int, ra
 
 
 @given(milliseconds=st.integers(20, 400), rate=st.integers(8_000, 192_000))
-def test_a_block_is_about_as_long_as_asked(milliseconds: int, rate: int) -> None:
+def test_a_block_is_about_as_long_as_requested(milliseconds: int, rate: int) -> None:
     wanted = milliseconds / 1000
     assert wanted / 2 <= block_frames(milliseconds, rate) / rate <= wanted * 2

@@ -39,7 +39,9 @@ def prefix(path: Path, channels: int, bits: int) -> Samples:
 @pytest.mark.parametrize("audio_format", ["flac", "wav"])
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("channels", [1, 2, 8])
-def test_what_was_written_is_read_back(tmp_path: Path, audio_format: AudioFormat, bits: int, channels: int) -> None:
+def test_a_written_chunk_is_read_back_unchanged(
+    tmp_path: Path, audio_format: AudioFormat, bits: int, channels: int
+) -> None:
     path, samples = tmp_path / "x.part", noise(10_000, channels, bits)
     written(path, samples, bits, audio_format).close()
     read, rate = soundfile.read(path, dtype="int16" if bits == 16 else "int32", always_2d=True)
@@ -50,7 +52,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, audio_format: AudioFormat
 
 @pytest.mark.parametrize("audio_format", ["flac", "wav"])
 @pytest.mark.parametrize("bits", [16, 24])
-def test_a_file_never_ended_gives_all_but_the_block_being_encoded(
+def test_an_unfinished_file_yields_all_but_the_block_being_encoded(
     tmp_path: Path, audio_format: AudioFormat, bits: int
 ) -> None:
     samples = noise(RATE, 2, bits)
@@ -63,7 +65,7 @@ def test_a_file_never_ended_gives_all_but_the_block_being_encoded(
 
 
 @pytest.mark.parametrize("audio_format", ["flac", "wav"])
-def test_any_prefix_of_a_file_gives_true_samples_and_longer_ones_no_fewer(
+def test_any_prefix_of_a_file_yields_correct_samples_and_longer_ones_no_fewer(
     tmp_path: Path, audio_format: AudioFormat
 ) -> None:
     samples = noise(3 * FLAC_BLOCK + 500, 1, 16)
@@ -80,7 +82,7 @@ def test_any_prefix_of_a_file_gives_true_samples_and_longer_ones_no_fewer(
     assert most >= 3 * FLAC_BLOCK
 
 
-def test_zeros_that_a_power_cut_left_end_the_prefix(tmp_path: Path) -> None:
+def test_zeros_left_by_a_power_cut_end_the_readable_prefix(tmp_path: Path) -> None:
     samples = noise(5 * FLAC_BLOCK, 1, 16)
     path = tmp_path / "x.part"
     written(path, samples, 16, "flac").close()
@@ -92,18 +94,18 @@ def test_zeros_that_a_power_cut_left_end_the_prefix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"fLaC", b"RIFF", b"hello" * 1_000])
-def test_rubbish_gives_nothing(tmp_path: Path, data: bytes) -> None:
+def test_garbage_yields_no_samples(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.part").write_bytes(data)
     assert len(prefix(tmp_path / "x.part", 1, 16)) == 0
 
 
-def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
+def test_the_digest_contains_size_and_crc32_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"123456789")
     assert digest(tmp_path / "x").bytes == 9
     assert digest(tmp_path / "x").crc32 == 0xCBF43926  # the check value of CRC-32
 
 
-def test_a_full_disk_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_full_disk_raises_a_spool_or_os_error(tmp_path: Path) -> None:
     (tmp_path / "full.part").symlink_to("/dev/full")
     with pytest.raises((SpoolError, OSError)):
         ChunkWriter(tmp_path / "full.part", RATE, 1, 16, "flac")

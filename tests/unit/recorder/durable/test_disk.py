@@ -1,4 +1,4 @@
-"""The disk thread: whatever a task does, those who wait for it go on."""
+"""The disk thread: callers never hang, even if a task fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Unforeseen(Exception):
 
 
 @pytest.mark.parametrize("problem", [OSError(5, "Input/output error"), Unforeseen("a library's own")])
-def test_the_first_failure_is_told_and_nothing_more_is_run(problem: Exception) -> None:
+def test_after_the_first_failure_the_disk_thread_runs_no_further_task(problem: Exception) -> None:
     def fail() -> None:
         raise problem
 
@@ -24,7 +24,7 @@ def test_the_first_failure_is_told_and_nothing_more_is_run(problem: Exception) -
     assert not ran
 
 
-def test_who_waits_goes_on_after_any_failure() -> None:
+def test_flush_returns_after_any_failure() -> None:
     disk = Disk(60)
 
     def fail() -> None:

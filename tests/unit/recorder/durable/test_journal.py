@@ -14,7 +14,7 @@ from edge.recorder.durable.journal import Journal
 from edge.recorder.timing.clock import Belief
 from edge.recorder.timing.correction import believed_end, correct_streams, corrected_state, corrected_stream, real_holes
 from edge.spool.spool import Spool
-from tests.support.chunks import BOOT, START, make_chunk, make_stream
+from tests.support.spool.chunks import BOOT, START, at, make_chunk, make_stream
 
 HOUR = 3_600_000_000
 
@@ -25,11 +25,7 @@ def fresh(tmp_path: Path, **changes: object) -> tuple[Spool, Journal]:
     return spool, Journal(spool, replace(state, **changes))
 
 
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * 1e6))
-
-
-def test_holes_follow_each_other_until_a_stream_begins(tmp_path: Path) -> None:
+def test_gaps_of_different_causes_are_adjacent_until_a_stream_begins(tmp_path: Path) -> None:
     spool, journal = fresh(tmp_path)
     assert journal.holes_until(at(0)) == ()
     journal.hole_opened("stopped", "restart", at(0))
@@ -51,7 +47,7 @@ def test_holes_follow_each_other_until_a_stream_begins(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_a_knot_passed_stands_on_disk_and_a_late_one_is_forgotten(tmp_path: Path) -> None:
+def test_a_knot_is_saved_and_one_after_the_streams_end_is_ignored(tmp_path: Path) -> None:
     spool, journal = fresh(tmp_path)
     journal.stream_opened(make_stream())
     journal.knot_passed(8_000, at(1))
@@ -62,7 +58,7 @@ def test_a_knot_passed_stands_on_disk_and_a_late_one_is_forgotten(tmp_path: Path
     assert journal.state.knot is None
 
 
-def test_a_hole_that_begins_in_an_earlier_boot_keeps_its_beginning() -> None:
+def test_a_correction_does_not_move_the_start_of_a_gap_in_an_earlier_boot() -> None:
     state = SpoolState(
         state="stopped", since=at(0), boot_id=BOOT, ordinal=1, utc_offset=0,
         holes=(Hole("paused", at(-50), at(-40)), Hole("power", at(-40), at(-100))),
@@ -77,14 +73,14 @@ def test_a_hole_that_begins_in_an_earlier_boot_keeps_its_beginning() -> None:
     assert corrected_state(still_open, Belief(HOUR, True)).open_hole == OpenHole("power", at(-40))
 
 
-def test_a_hole_without_length_is_none_until_a_correction_gives_it_one() -> None:
+def test_a_gap_of_negative_length_is_hidden_until_a_correction_makes_it_positive() -> None:
     stream = make_stream(before=(Hole("power", at(0), at(-60)),), earlier=1, uncertain=True)
     assert real_holes(stream.before) == ()
     assert real_holes(corrected_stream(stream, Belief(HOUR, True)).before) == (Hole("power", at(0), at(3_540)),)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), max_size=6), st.integers(-(10**12), 10**12))
-def test_however_often_the_clock_is_set_the_last_belief_counts(offsets: list[int], true: int) -> None:
+def test_only_the_last_of_several_clock_corrections_counts(offsets: list[int], true: int) -> None:
     stream = make_stream(uncertain=True, knots=((0, START), (8_000, at(1))), before=(Hole("crash", at(-3), at(0)),))
     chunk = make_chunk(0, b"", uncertain=True)
     once = corrected_stream(stream, Belief(true, True))

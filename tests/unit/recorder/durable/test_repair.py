@@ -1,4 +1,4 @@
-"""What a crash can leave in the spool, and what is made of it."""
+"""What a crash can leave in the spool, and how it is repaired."""
 
 from __future__ import annotations
 
@@ -11,56 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge.configuration.loader import load
-from edge.configuration.settings import Settings
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
-from edge.core.instant import Instant
-from edge.core.values import AudioFormat, Chunk, Hole, OpenHole, SoundSpan, SpoolState
-from edge.recorder.capture.blocks import block_frames
-from edge.recorder.durable.chunk_writer import ChunkWriter, digest, finish_chunk
+from edge.core.values import AudioFormat, Chunk, Hole, OpenHole, SpoolState
+from edge.recorder.durable.chunk_writer import digest, finish_chunk
 from edge.recorder.durable.repair import repair
-from edge.spool import limits
 from edge.spool.chunks import SpoolChunks
 from edge.spool.spool import Spool
-from edge.spool.thresholds import Limits
-from tests.support.chunks import RATE, START, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
-from tests.support.kernel import TurnedClock
-
-KERNEL = TurnedClock()
-
-
-def at(seconds: float) -> Instant:
-    return Instant(START + round(seconds * 1e6))
-
-
-def recording(spool: Spool, knot: tuple[int, Instant], boot_id: str = KERNEL.boot_id) -> None:
-    """The state of a recorder that died while it recorded."""
-    spool.state.write(
-        SpoolState(state="recording", since=START, boot_id=boot_id, ordinal=1, stream_id=STREAM, knot=knot)
-    )
-
-
-def noise(frames: int) -> np.ndarray:
-    return np.random.default_rng(1).integers(-9_000, 9_000, (frames, 1), dtype=np.int16)
-
-
-def part_bytes(folder: Path, frames: int, audio_format: AudioFormat = "flac") -> bytes:
-    """A part as it lies there while it is written."""
-    path = folder / "writing"
-    writer = ChunkWriter(path, RATE, 1, 16, audio_format)
-    writer.write(noise(frames))
-    data = path.read_bytes()
-    writer.close()
-    path.unlink()
-    return data
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    spool = Spool(tmp_path / "spool", "porch")
-    spool.create()
-    return spool
+from tests.support.spool.chunks import RATE, START, STREAM, at, audio_bytes, make_chunk, make_stream, put_chunk
+from tests.unit.recorder.durable.crashed_spool import KERNEL, leave_recording_state, noise, part_bytes
 
 
 def sound_of(spool: Spool, chunk: Chunk) -> np.ndarray:
@@ -71,7 +30,7 @@ def names(spool: Spool) -> set[str]:
     return {path.name for path in spool.path.iterdir()}
 
 
-def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
+def test_an_empty_spool_needs_no_repair(spool: Spool) -> None:
     state, recovered = repair(spool, KERNEL)
     assert (state.state, state.ordinal, state.open_hole, state.holes, recovered) == ("stopped", 0, None, (), [])
     assert spool.state.read() == state
@@ -80,13 +39,13 @@ def test_an_empty_spool_needs_nothing(spool: Spool) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(0, 60_000), audio_format=st.sampled_from(["flac", "wav"]))
-def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
+def test_any_prefix_of_a_part_is_recovered_with_correct_samples(
     tmp_path_factory: pytest.TempPathFactory, length: int, audio_format: AudioFormat
 ) -> None:
     spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
     frames = 3 * 4_096 + 700
     spool.streams.write(make_stream(chunk_frames=2 * RATE, format=audio_format))
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = part_bytes(spool.path, frames, audio_format)[:length]
     spool.layout.part_path(chunk_id(STREAM, 0), audio_format).write_bytes(data)
     state, recovered = repair(spool, KERNEL)
@@ -111,9 +70,9 @@ def test_any_prefix_of_a_part_becomes_a_chunk_of_true_samples(
     assert replace(again, since=state.since) == state
 
 
-def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool) -> None:
+def test_a_chunk_that_lacked_only_its_rename_is_kept_unchanged(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = audio_bytes(0)
     chunk = make_chunk(0, data)
     put_chunk(spool, chunk, data)
@@ -122,9 +81,9 @@ def test_a_chunk_that_lacked_only_its_last_rename_is_kept_as_it_was(spool: Spool
     assert spool.layout.audio_path(chunk).read_bytes() == data
 
 
-def test_two_parts_of_one_stream_join(spool: Spool) -> None:
+def test_two_parts_of_one_stream_are_recovered_as_adjacent_chunks(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     whole = audio_bytes(0)
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(whole)
     spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
@@ -134,9 +93,9 @@ def test_two_parts_of_one_stream_join(spool: Spool) -> None:
     assert first.ended_at == second.started_at
 
 
-def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) -> None:
+def test_a_recovered_chunk_after_lost_samples_keeps_its_time(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
     spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
     first, second = repair(spool, KERNEL)[1]
@@ -144,16 +103,16 @@ def test_a_hole_inside_a_stream_keeps_the_next_chunk_in_its_place(spool: Spool) 
     assert second.started_at == at(1)
 
 
-def test_holes_of_a_stream_that_never_had_a_chunk_are_not_forgotten(spool: Spool) -> None:
+def test_gaps_of_a_stream_without_chunks_are_kept(spool: Spool) -> None:
     before = (Hole("paused", at(-9), at(-5)), Hole("crash", at(-5), at(0)))
     spool.streams.write(make_stream(before=before, earlier=1))
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     state, _ = repair(spool, KERNEL)
     assert (state.holes, state.open_hole, state.earlier) == (before, OpenHole("crash", START), 1)
     assert spool.streams.ids() == []
 
 
-def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
+def test_the_record_of_a_stream_that_was_never_opened_is_removed(spool: Spool) -> None:
     data = audio_bytes(0)
     spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0, data), data)
@@ -164,7 +123,7 @@ def test_a_stream_that_was_never_opened_is_forgotten(spool: Spool) -> None:
     assert state.ordinal == 1
 
 
-def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
+def test_a_state_older_than_its_streams_is_updated(spool: Spool) -> None:
     data = audio_bytes(0)
     spool.streams.write(make_stream(ordinal=9))
     put_chunk(spool, make_chunk(0, data), data)
@@ -173,37 +132,25 @@ def test_a_state_older_than_its_streams_catches_up(spool: Spool) -> None:
     assert spool.streams.ids() == [STREAM]
 
 
-def test_after_another_boot_it_was_the_power(spool: Spool) -> None:
+def test_after_another_boot_the_cause_of_the_gap_is_power(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
-    recording(spool, (RATE, at(1)), boot_id="the boot before")
+    leave_recording_state(spool, (RATE, at(1)), boot_id="the boot before")
     state, _ = repair(spool, KERNEL)
     assert state.open_hole == OpenHole("power", at(1))
     assert (state.earlier, state.boot_id) == (1, KERNEL.boot_id)
 
 
-def test_a_cause_that_is_known_is_told(spool: Spool) -> None:
+def test_a_known_cause_is_recorded_for_the_gap(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (RATE, at(1)))
+    leave_recording_state(spool, (RATE, at(1)))
     assert repair(spool, KERNEL, "disk_full")[0].open_hole == OpenHole("disk_full", at(1))
 
 
-def test_a_sound_that_lasted_ends_with_what_was_recovered(spool: Spool) -> None:
-    spool.streams.write(make_stream())
-    data = audio_bytes(0)
-    lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -30.0)
-    put_chunk(spool, make_chunk(0, data, sounds=(lasting,)), data)
-    recording(spool, (RATE, at(1)))
-    spool.layout.part_path(chunk_id(STREAM, 1), "flac").write_bytes(part_bytes(spool.path, 5_000))
-    [chunk] = repair(spool, KERNEL)[1]
-    [sound] = chunk.sounds
-    assert (sound.sound_id, sound.first_frame, sound.frames) == (lasting.sound_id, 6_000, RATE + 4_096 - 6_000)
-
-
-def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: Spool) -> None:
+def test_recovered_chunks_of_an_uncertain_stream_use_its_original_clock(spool: Spool) -> None:
     spool.streams.write(make_stream(uncertain=True, shift=3_600_000_000, knots=((0, at(3_600)),)))
-    recording(spool, (0, at(3_600)))
+    leave_recording_state(spool, (0, at(3_600)))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(part_bytes(spool.path, 5_000))
     state, [chunk] = repair(spool, KERNEL)
     assert chunk.uncertain
@@ -212,7 +159,7 @@ def test_recovered_chunks_of_an_uncertain_stream_keep_to_its_first_clock(spool: 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"state": "dancing"}', b"x" * 2_000_000])
-def test_a_damaged_state_is_set_aside_and_made_anew_from_the_chunks(spool: Spool, content: bytes) -> None:
+def test_a_damaged_state_is_set_aside_and_rebuilt_from_the_chunks(spool: Spool, content: bytes) -> None:
     spool.streams.write(make_stream(ordinal=7))
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
@@ -231,7 +178,7 @@ FOREIGN = {
 }  # fmt: skip
 
 
-def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_repair_leaves_foreign_files_untouched(spool: Spool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, data in FOREIGN.items():
         (spool.path / name).write_bytes(data)
     attic = Spool(spool.path, "attic")
@@ -245,7 +192,7 @@ def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest
     (tmp_path / "target").write_bytes(b"precious")
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").symlink_to(tmp_path / "target")
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     before = {path.name: path.read_bytes() for path in spool.path.iterdir()}
     assert repair(spool, KERNEL)[1] == []
     after = {path.name: path.read_bytes() for path in spool.path.iterdir()}
@@ -256,9 +203,9 @@ def test_nothing_foreign_is_touched(spool: Spool, tmp_path: Path, caplog: pytest
         assert name in caplog.text
 
 
-def test_our_own_leftovers_go(spool: Spool) -> None:
+def test_repair_removes_the_recorders_own_leftovers(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (RATE, at(1)))
+    leave_recording_state(spool, (RATE, at(1)))
     ours = [
         "state.json.tmp",
         f"{STREAM}.stream.json.tmp",
@@ -273,7 +220,7 @@ def test_our_own_leftovers_go(spool: Spool) -> None:
     assert names(spool) == {"state.json", f"{STREAM}.stream.json"}
 
 
-def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
+def test_audio_without_a_manifest_gets_one(spool: Spool) -> None:
     spool.streams.write(make_stream())
     data = audio_bytes(0)
     put_chunk(spool, make_chunk(0, data), data)
@@ -283,9 +230,9 @@ def test_audio_that_lost_its_manifest_gets_one(spool: Spool) -> None:
     assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
-def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
+def test_an_interrupted_repair_can_be_repeated(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     data = part_bytes(spool.path, 5_000)
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(data)
     [chunk] = repair(spool, KERNEL)[1]
@@ -295,20 +242,20 @@ def test_a_repair_that_was_itself_cut_off_is_done_again(spool: Spool) -> None:
     assert spool.chunks.manifest(chunk.chunk_id) == chunk
 
 
-def test_much_that_cannot_be_read_is_set_aside_and_not_deleted(spool: Spool) -> None:
+def test_a_large_unreadable_part_is_set_aside_instead_of_deleted(spool: Spool) -> None:
     spool.streams.write(make_stream())
-    recording(spool, (0, START))
+    leave_recording_state(spool, (0, START))
     spool.layout.part_path(chunk_id(STREAM, 0), "flac").write_bytes(b"?" * 200_000)
     assert repair(spool, KERNEL)[1] == []
     assert (spool.path / f"{STREAM}-000000.flac.part.damaged").stat().st_size == 200_000
 
 
-def test_a_spool_that_is_gone_is_said(spool: Spool) -> None:
+def test_repairing_a_missing_spool_raises_an_error(spool: Spool) -> None:
     with pytest.raises((SpoolError, OSError)):
         repair(Spool(spool.path / "nowhere", "porch"), KERNEL)
 
 
-def test_a_finished_chunk_has_the_digest_of_its_file_and_keeps_the_rest(spool: Spool) -> None:
+def test_finishing_a_chunk_adds_only_the_digest_of_its_file(spool: Spool) -> None:
     part = spool.path / "x"
     part.write_bytes(b"abc")
     expected, unfinished = digest(part), make_chunk(0, b"")
@@ -328,82 +275,9 @@ class EmptiedChunks(SpoolChunks):
         return super().manifest_ids()
 
 
-def test_a_chunk_that_the_archiver_removes_meanwhile_is_no_fault(spool: Spool) -> None:
+def test_a_chunk_removed_by_the_archiver_during_repair_causes_no_error(spool: Spool) -> None:
     spool.streams.write(make_stream())
     put_chunk(spool, make_chunk(0), audio_bytes(0))
     spool.chunks = EmptiedChunks(spool.layout, spool.node)
     repair(spool, KERNEL)
     assert not spool.chunks.finished()
-
-
-def listening(*overrides: str) -> Settings:
-    wishes = ["node.name=porch", "thresholds.sound_level=-30", "levels.hold_seconds=0.2", *overrides]
-    return load(Path("/nonexistent"), overrides=wishes, environ={})
-
-
-def part_of(spool: Spool, seq: int, *loud: tuple[int, int], frames: int = RATE) -> None:
-    """A part of which a crash kept all: quiet, but for these frames."""
-    samples = np.random.default_rng(seq).integers(-3, 4, (frames, 1), dtype=np.int16)
-    for begin, end in loud:
-        samples[begin:end, 0] = 20_000 * np.sin(2 * np.pi * 1_000 * np.arange(end - begin) / RATE)
-    path = spool.layout.part_path(chunk_id(STREAM, seq), "flac")
-    soundfile.write(path, samples, RATE, format="FLAC", subtype="PCM_16")
-
-
-def test_a_sound_within_what_a_crash_cut_off_is_found(spool: Spool) -> None:
-    spool.streams.write(make_stream(chunk_frames=10 * RATE))
-    recording(spool, (0, START))
-    part_of(spool, 0, (8_000, 12_000), (28_000, 32_000), frames=32_000)
-    [chunk] = repair(spool, KERNEL, None, listening())[1]
-    first, second = chunk.sounds
-    block = block_frames(listening().recorder.block_ms, RATE)
-    assert first.first_frame == 8_000 // block * block  # the block in which the recorder heard it: so one id
-    assert first.sound_id == f"{STREAM}-s{first.first_frame}"
-    assert first.frames is not None
-    assert 4_000 < first.frames < 16_000  # the fast level takes its time to fall
-    assert second.frames == 32_000 - second.first_frame
-
-
-def test_the_limit_that_was_set_at_run_time_holds_for_what_is_recovered(spool: Spool) -> None:
-    spool.streams.write(make_stream())
-    recording(spool, (0, START))
-    limits.save(spool.path, Limits(sound_level=-30.0))
-    part_of(spool, 0, (2_000, 4_000), frames=7_000)
-    [chunk] = repair(spool, KERNEL, None, listening("thresholds.sound_level=0"))[1]
-    assert len(chunk.sounds) == 1
-
-
-def test_a_sound_that_lasted_may_end_within_what_was_recovered(spool: Spool) -> None:
-    whole = 4 * RATE
-    spool.streams.write(make_stream(chunk_frames=whole))
-    data = audio_bytes(0)
-    lasting = SoundSpan(f"{STREAM}-s6000", 6_000, None, -4.0, -5.0)
-    put_chunk(spool, make_chunk(0, data, seconds=4, sounds=(lasting,)), data)
-    recording(spool, (whole, at(4)))
-    part_of(spool, 1, (0, 2_000), (20_000, 22_000), frames=22_000)
-    [chunk] = repair(spool, KERNEL, None, listening())[1]
-    first, second = chunk.sounds
-    assert (first.sound_id, first.first_frame) == (lasting.sound_id, 6_000)
-    assert first.frames is not None
-    assert whole + 2_000 < 6_000 + first.frames < second.first_frame
-    assert second.frames == whole + 22_000 - second.first_frame
-
-
-def test_a_sound_goes_on_from_one_recovered_chunk_to_the_next(spool: Spool) -> None:
-    spool.streams.write(make_stream())
-    recording(spool, (0, START))
-    part_of(spool, 0, (6_000, 8_000))
-    part_of(spool, 1, (0, 5_000), frames=5_000)
-    first, second = repair(spool, KERNEL, None, listening())[1]
-    [lasting], [ended] = first.sounds, second.sounds
-    assert lasting.frames is None
-    assert (ended.sound_id, ended.first_frame) == (lasting.sound_id, lasting.first_frame)
-    assert ended.frames == RATE + 5_000 - lasting.first_frame
-
-
-def test_what_was_quiet_is_recovered_without_a_sound(spool: Spool) -> None:
-    spool.streams.write(make_stream())
-    recording(spool, (0, START))
-    part_of(spool, 0, frames=7_000)
-    [chunk] = repair(spool, KERNEL, None, listening())[1]
-    assert chunk.sounds == ()

@@ -40,7 +40,7 @@ def held(level: float = -26.0, frequency: float = 1000.0, seconds: float = 6.0) 
     return np.concatenate([quiet, knock, tone(frequency, level, seconds) + noise(-70, seconds, 2), knock, quiet])
 
 
-def test_a_calibrator_is_found_by_itself() -> None:
+def test_the_calibrator_tone_is_found_in_the_recording() -> None:
     found = from_calibrator(narrow(held()), RATE, FULL_SCALE_16)
     assert found.offset_db == pytest.approx(120.0, abs=0.05)
     assert found.level_dbfs == pytest.approx(-26.0, abs=0.05)
@@ -50,18 +50,18 @@ def test_a_calibrator_is_found_by_itself() -> None:
     assert meter.add(narrow(tone(1000, -26, 2))).seconds[-1].laeq == pytest.approx(94.0, abs=0.05)
 
 
-def test_another_level_and_a_frequency_a_little_off() -> None:
+def test_a_calibrator_of_114_db_and_a_slightly_wrong_frequency_is_accepted() -> None:
     samples = narrow(held(-10.0, 1009.0))
     assert from_calibrator(samples, RATE, FULL_SCALE_16, level=114.0).offset_db == pytest.approx(124.0, abs=0.05)
 
 
-def test_the_channel_with_the_calibrator_counts() -> None:
+def test_the_channel_with_the_calibrator_is_used() -> None:
     recording = held()
     samples = narrow(noise(-50, len(recording) / RATE), recording)
     assert from_calibrator(samples, RATE, FULL_SCALE_16).offset_db == pytest.approx(120.0, abs=0.05)
 
 
-def test_rumble_below_the_hearing_does_not_hide_the_tone() -> None:
+def test_low_frequency_rumble_does_not_hide_the_tone() -> None:
     recording = held()
     rumble = tone(20, -22, len(recording) / RATE)
     found = from_calibrator(narrow(recording + rumble[: len(recording)]), RATE, FULL_SCALE_16)
@@ -89,12 +89,12 @@ def swaying() -> Sound:
         (noise(-30, 0.1), "is empty"),
     ],
 )
-def test_a_recording_that_will_not_do_is_refused(recording: Sound, reason: str) -> None:
+def test_an_unsuitable_calibrator_recording_is_refused_with_the_reason(recording: Sound, reason: str) -> None:
     with pytest.raises(CalibrationError, match=reason):
         from_calibrator(narrow(recording), RATE, FULL_SCALE_16)
 
 
-def test_a_known_level() -> None:
+def test_calibration_with_a_known_level_gives_that_level() -> None:
     samples = narrow(noise(-40, 8))
     found = from_known_level(samples, RATE, FULL_SCALE_16, 65.3)
     meter = LevelMeter(RATE, 1, FULL_SCALE_16, found.offset_db)
@@ -113,12 +113,14 @@ def test_a_known_level() -> None:
         (noise(-40, 6), 650, "implausible"),
     ],
 )
-def test_a_known_level_that_will_not_do_is_refused(recording: Sound, level: float, reason: str) -> None:
+def test_an_unsuitable_known_level_recording_is_refused_with_the_reason(
+    recording: Sound, level: float, reason: str
+) -> None:
     with pytest.raises(CalibrationError, match=reason):
         from_known_level(narrow(recording), RATE, FULL_SCALE_16, level)
 
 
-def test_what_is_kept_survives_the_wire() -> None:
+def test_a_calibration_survives_encoding_and_is_validated() -> None:
     at = Instant.parse("2026-03-03T22:00:00Z")
     kept = from_calibrator(narrow(held()), RATE, FULL_SCALE_16).of("USB microphone", at)
     assert wire.decode(wire.encode(kept), Calibration) == kept

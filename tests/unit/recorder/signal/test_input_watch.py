@@ -1,4 +1,4 @@
-"""Sound that cannot be right is told: silence, clipping, an offset; through the level meter, as it is measured."""
+"""Input faults are reported: silence, clipping, a DC offset; measured by the level meter."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def faults(watch: InputWatch, given: list[SecondLevels]) -> list[str | None]:
     return [watch.fault.kind if watch.fault else None for second in given if watch.add(second)]
 
 
-def test_a_quiet_room_is_no_fault() -> None:
+def test_a_quiet_room_is_no_input_fault() -> None:
     assert faults(InputWatch(), seconds(noise(90, loudness=1.0))) == []
 
 
 @pytest.mark.parametrize("value", [0, 77, -3])
-def test_equal_samples_are_silence_after_ten_seconds_until_sound_comes(value: int) -> None:
+def test_constant_samples_for_ten_seconds_are_reported_as_silence(value: int) -> None:
     watch = InputWatch()
     given = seconds(np.concatenate([np.full(12 * RATE, value), noise(2)]))
     assert all(second.silent for second in given[:12])
@@ -45,7 +45,7 @@ def test_one_live_channel_is_not_silence() -> None:
     assert not any(second.silent for second in seconds(both, 2))
 
 
-def test_clipping_is_counted_and_told_from_the_third_second_on_until_a_minute_after() -> None:
+def test_clipping_is_reported_from_its_third_second_until_a_minute_later() -> None:
     watch = InputWatch()
     loud = noise(4, loudness=15_000.0)
     given = seconds(np.concatenate([loud, noise(70)]))
@@ -59,20 +59,20 @@ def test_clipping_is_counted_and_told_from_the_third_second_on_until_a_minute_af
     assert faults(watch, given[4:]) == [None]
 
 
-def test_a_single_bang_is_no_clipping() -> None:
+def test_a_single_bang_is_not_reported_as_clipping() -> None:
     given = seconds(np.concatenate([noise(5), np.full(20, 32_767), noise(5)]))
     assert any(second.clipped for second in given)
     assert faults(InputWatch(), given) == []
 
 
-@pytest.mark.parametrize(("offset", "told"), [(2_000, ["offset"]), (-2_000, ["offset"]), (200, [])])
-def test_an_offset_is_told_when_it_is_large_and_lasts(offset: int, told: list[str]) -> None:
+@pytest.mark.parametrize(("offset", "expected"), [(2_000, ["offset"]), (-2_000, ["offset"]), (200, [])])
+def test_only_a_large_and_lasting_offset_is_reported(offset: int, expected: list[str]) -> None:
     watch = InputWatch()
     given = seconds(noise(61, offset=offset))
     assert given[5].offset == pytest.approx(offset / 32_768, abs=1e-3)
-    assert faults(watch, given) == told
+    assert faults(watch, given) == expected
 
 
-def test_the_channel_with_the_largest_offset_counts() -> None:
+def test_the_largest_offset_of_all_channels_is_used() -> None:
     both = np.stack([noise(2, offset=100), noise(2, offset=-900)], axis=1)
     assert seconds(both, 2)[0].offset == pytest.approx(-900 / 32_768, abs=1e-3)

@@ -54,7 +54,7 @@ def test_full_scale_sine_at_1_khz_reads_0_dbfs() -> None:
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
-def test_weighting_measured_through_the_meter(rate: int) -> None:
+def test_the_meters_weighting_matches_the_design_goals(rate: int) -> None:
     for row in TABLE_3:
         frequency = exact_frequency(row.nominal)
         if frequency > 0.4 * rate:
@@ -80,7 +80,9 @@ def test_weighting_measured_through_the_meter(rate: int) -> None:
     ],
 )
 @pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
-def test_toneburst_response(milliseconds: int, reference: float, upper: float, lower: float, rate: int) -> None:
+def test_the_toneburst_response_is_within_class_1(
+    milliseconds: int, reference: float, upper: float, lower: float, rate: int
+) -> None:
     silence = np.zeros(rate // 2)
     burst = np.concatenate([silence, sine(4000, -6, milliseconds / 1000, rate), silence])
     measuring = meter(rate)
@@ -91,7 +93,7 @@ def test_toneburst_response(milliseconds: int, reference: float, upper: float, l
     assert measuring.take_chunk().lafmax == pytest.approx(highest, abs=0.006)
 
 
-def test_fast_level_falls_by_34_7_db_a_second() -> None:
+def test_the_fast_level_falls_by_34_7_db_per_second() -> None:
     samples = wide(np.concatenate([sine(4000, -6, 1), np.zeros(RATE)]))
     blocks = steps(meter(), samples, 480)  # 10 ms
     assert (blocks[110].fast_max - blocks[160].fast_max) / 0.5 == pytest.approx(10 / math.log(10) / 0.125, abs=0.1)
@@ -101,7 +103,9 @@ def test_fast_level_falls_by_34_7_db_a_second() -> None:
     ("frequency", "cycles", "difference", "limit"),
     [(31.5, 1.0, 2.5, 2.0), (500, 1.0, 3.5, 1.0), (8000, 1.0, 3.4, 2.0), (500, 0.5, 2.4, 1.0), (500, -0.5, 2.4, 1.0)],
 )  # IEC 61672-1:2013 Table 5, class 1
-def test_c_peak_of_single_cycles(frequency: float, cycles: float, difference: float, limit: float) -> None:
+def test_the_c_weighted_peak_of_single_cycles_is_within_class_1(
+    frequency: float, cycles: float, difference: float, limit: float
+) -> None:
     tone = math.copysign(1, cycles) * sine(frequency, -6, abs(cycles) / frequency)
     measuring = meter()
     measuring.add(wide(np.concatenate([np.zeros(RATE // 4), tone, np.zeros(RATE // 4)])))
@@ -122,7 +126,7 @@ def test_sound_reaches_the_fast_level_in_its_own_block() -> None:
     chunk_ends=st.lists(st.integers(1, 30_000), max_size=2),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_however_it_is_split_the_levels_are_the_same(
+def test_levels_do_not_depend_on_how_the_samples_are_split(
     rate: int, channels: int, cuts: list[int], chunk_ends: list[int], seed: int
 ) -> None:
     dice = np.random.default_rng(seed)
@@ -172,7 +176,7 @@ def test_chunk_average_is_the_energy_mean_of_its_seconds() -> None:
     assert levels.laeq == pytest.approx(mean, abs=0.02)
 
 
-def test_percentiles_are_exceeded_so_much_of_the_time() -> None:
+def test_percentile_levels_are_exceeded_for_their_share_of_the_time() -> None:
     measuring = meter(8000)
     parts = [sine(1000, level, seconds, 8000) for level, seconds in ((-60, 12), (-40, 5.6), (-10, 2.4))]
     measuring.add(wide(np.concatenate(parts)))
@@ -183,7 +187,7 @@ def test_percentiles_are_exceeded_so_much_of_the_time() -> None:
     assert levels.l90 <= levels.l50 <= levels.l10 <= levels.lafmax
 
 
-def test_silence_reads_the_floor() -> None:
+def test_silence_reads_the_lowest_level() -> None:
     measuring = meter()
     block = measuring.add(np.zeros((RATE, 1), np.int32))
     assert block.fast_max == block.laeq == FLOOR_DBFS
@@ -191,7 +195,7 @@ def test_silence_reads_the_floor() -> None:
     assert {levels.laeq, levels.lafmax, levels.lcpeak, levels.l10, levels.l90, *levels.per_second} == {FLOOR_DBFS}
 
 
-def test_silence_after_sound_sinks_to_the_floor() -> None:
+def test_levels_fall_to_the_floor_in_silence_after_sound() -> None:
     measuring = meter(8000)
     measuring.add(wide(sine(1000, 0, 1, 8000)))
     for _ in range(40):
@@ -199,7 +203,7 @@ def test_silence_after_sound_sinks_to_the_floor() -> None:
     assert block.fast_max == block.laeq == FLOOR_DBFS
 
 
-def test_calibration_is_added() -> None:
+def test_the_calibration_offset_is_added_and_the_unit_is_dba() -> None:
     measuring = meter(offset_db=114.2)
     block = measuring.add(wide(sine(1000, -20.2, 2)))
     assert block.seconds[-1].laeq == pytest.approx(94.0, abs=0.02)
@@ -209,7 +213,7 @@ def test_calibration_is_added() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.01, 0.3, -0.5])
-def test_a_constant_offset_changes_nothing(offset: float) -> None:
+def test_a_dc_offset_does_not_change_levels(offset: float) -> None:
     noise = np.random.default_rng(3).standard_normal(RATE * 2) * 1e-3
     clean, shifted = meter(), meter()
     clean.add(wide(noise))
@@ -219,7 +223,7 @@ def test_a_constant_offset_changes_nothing(offset: float) -> None:
         assert getattr(a, name) == pytest.approx(getattr(b, name), abs=0.02), name
 
 
-def test_of_several_channels_the_loudest_counts() -> None:
+def test_levels_are_those_of_the_loudest_channel() -> None:
     loud, soft = sine(1000, -20, 2), sine(1000, -50, 2)
     alone, pair, unplugged = meter(), meter(channels=2), meter(channels=2)
     alone.add(wide(loud))
@@ -242,13 +246,13 @@ def test_clipped_samples_are_counted() -> None:
     assert meter().add(wide_samples).clipped == 2
 
 
-def test_right_justified_24_bits_only_need_their_full_scale() -> None:
+def test_right_justified_24_bit_samples_need_only_their_full_scale() -> None:
     samples = wide(sine(1000, -12, 1))
     left, right = meter(), LevelMeter(RATE, 1, 2**23)
     assert left.add(samples).laeq == pytest.approx(right.add(samples >> 8).laeq, abs=1e-9)
 
 
-def test_a_short_chunk_has_levels_too() -> None:
+def test_a_chunk_shorter_than_a_second_has_levels() -> None:
     measuring = meter()
     measuring.add(wide(sine(1000, -20, 0.01)))
     levels = measuring.take_chunk()
@@ -256,7 +260,7 @@ def test_a_short_chunk_has_levels_too() -> None:
     assert levels.l10 == levels.l90 == levels.lafmax
 
 
-def test_no_samples() -> None:
+def test_levels_without_samples_are_the_floor_or_an_error() -> None:
     measuring = meter()
     assert measuring.add(np.zeros((0, 1), np.int32)) == BlockLevels(0, 0, FLOOR_DBFS, FLOOR_DBFS, 0)
     with pytest.raises(ValueError, match="without samples"):
@@ -265,7 +269,7 @@ def test_no_samples() -> None:
         measuring.add(np.zeros((5, 2), np.int32))
 
 
-def test_the_documented_table_holds() -> None:
+def test_the_weighting_table_in_levels_md_is_correct() -> None:
     page = (Path(__file__).parents[4] / "docs" / "levels.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\| ([0-9.]+) \|" + 4 * r" (-?[0-9.]+) \|" + r" (\S+; \S+) \|$", page, re.MULTILINE)
     rows = {float(cells[0]): [float(part) for part in cells[1:5]] for cells in lines}

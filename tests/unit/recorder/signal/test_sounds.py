@@ -56,7 +56,7 @@ def oracle(blocks: Blocks, hold: float) -> list[SoundSpan]:
 
 
 @given(blocks_of_sound, holds)
-def test_sounds_are_those_of_the_oracle(blocks: Blocks, hold: float) -> None:
+def test_detected_sounds_equal_those_of_the_oracle(blocks: Blocks, hold: float) -> None:
     detecting = detector(hold)
     changes = [change for block in as_levels(blocks) for change in detecting.add(block)]
     changes += detecting.finish()
@@ -71,7 +71,7 @@ def test_sounds_are_those_of_the_oracle(blocks: Blocks, hold: float) -> None:
 
 
 @given(blocks_of_sound, holds)
-def test_events_of_a_sound_come_in_order_and_each_second(blocks: Blocks, hold: float) -> None:
+def test_sound_events_are_ordered_and_updated_every_second(blocks: Blocks, hold: float) -> None:
     detecting = detector(hold)
     changes: list[tuple[int, SoundChange]] = []  # with the number of the block
     for number, block in enumerate(as_levels(blocks)):
@@ -94,7 +94,9 @@ def test_events_of_a_sound_come_in_order_and_each_second(blocks: Blocks, hold: f
 
 
 @given(blocks_of_sound, holds, st.sets(st.integers(0, 40)))
-def test_each_chunk_lists_its_sounds_and_the_last_says_it_all(blocks: Blocks, hold: float, cuts: set[int]) -> None:
+def test_each_chunk_lists_its_sounds_and_the_last_chunk_has_the_final_values(
+    blocks: Blocks, hold: float, cuts: set[int]
+) -> None:
     detecting = detector(hold)
     chunks: list[tuple[int, int, tuple[SoundSpan, ...]]] = []
     start = 0
@@ -116,13 +118,13 @@ def test_each_chunk_lists_its_sounds_and_the_last_says_it_all(blocks: Blocks, ho
         assert all(span.first_frame == expected[span.sound_id].first_frame for span in spans)
 
 
-def test_a_level_of_0_detects_nothing() -> None:
+def test_a_sound_level_of_0_detects_nothing() -> None:
     detecting = SoundDetector(STREAM, RATE, 0.0)
     assert detecting.add(BlockLevels(0, 10, 3.0, 0.0)) == ()
     assert detecting.take_chunk() == ()
 
 
-def test_the_level_can_change_while_a_sound_lasts() -> None:
+def test_the_sound_level_can_change_during_a_sound() -> None:
     detecting = detector(hold=1.0)
     blocks = as_levels([(10, -30.0)] * 5)
     assert detecting.add(blocks[0])[0].event == "started"
@@ -135,7 +137,7 @@ def test_the_level_can_change_while_a_sound_lasts() -> None:
     assert detecting.add(blocks[3])[0].span.sound_id == f"{STREAM}-s30"
 
 
-def test_the_threshold_is_held_while_the_sound_lasts() -> None:
+def test_the_threshold_metric_stays_up_during_a_sound() -> None:
     detecting = detector(hold=2.0)
     seen = []
     for block in as_levels([(5, -60.0), (5, -38.0), (10, -70.0), (5, -39.0), (10, -70.0), (10, -70.0), (10, -70.0)]):
@@ -144,7 +146,7 @@ def test_the_threshold_is_held_while_the_sound_lasts() -> None:
     assert seen == [-60.0, -38.0, -40.0, -39.0, -40.0, -70.0, -70.0]
 
 
-def test_an_open_sound_of_a_crashed_stream_is_ended() -> None:
+def test_an_open_sound_of_a_crashed_stream_can_be_resumed_and_ended() -> None:
     span = SoundSpan(f"{STREAM}-s100", 100, None, -20.0, -30.0)
     detecting = detector()
     detecting.resume(span, 350)
@@ -152,13 +154,13 @@ def test_an_open_sound_of_a_crashed_stream_is_ended() -> None:
     assert ended.span == SoundSpan(f"{STREAM}-s100", 100, 250, -20.0, -30.0)
 
 
-def test_no_frames_change_nothing() -> None:
+def test_a_block_without_frames_changes_nothing() -> None:
     detecting = detector()
     assert detecting.add(BlockLevels(0, 0, -10.0, -10.0, 0)) == ()
     assert detecting.finish() == ()
 
 
-def test_birds_are_found_in_the_scene_across_chunks() -> None:
+def test_birds_in_the_synthetic_scene_are_detected_across_chunks() -> None:
     rate, chunk_frames, total = 8_000, 20_000, 60 * 8_000
     scene, meter = Scene(rate, 1, 16), LevelMeter(rate, 1, FULL_SCALE_16)
     detecting = SoundDetector(STREAM, rate, LEVEL, HYSTERESIS, 0.5)

@@ -25,7 +25,7 @@ def annex_e(curve: Curve, f: float) -> float:
 
 @pytest.mark.parametrize("curve", ["A", "C"])
 @pytest.mark.parametrize("rate", RATES)
-def test_gain_is_the_design_goal(curve: Curve, rate: int) -> None:
+def test_the_filter_gain_matches_iec_61672(curve: Curve, rate: int) -> None:
     filter_ = design(curve, rate)
     for f in np.geomspace(10, min(20_000, 0.4 * rate), 300):
         assert filter_.gain_db(f, rate) == pytest.approx(annex_e(curve, f), abs=0.06)
@@ -34,7 +34,7 @@ def test_gain_is_the_design_goal(curve: Curve, rate: int) -> None:
 
 
 @pytest.mark.parametrize("curve", ["A", "C"])
-def test_zeros_lie_inside_the_unit_circle_so_nothing_is_delayed(curve: Curve) -> None:
+def test_the_filters_are_minimum_phase_and_stable(curve: Curve) -> None:
     for rate in RATES:
         assert np.all(np.abs(np.roots(design(curve, rate).taps)) < 1)
         assert all(0 < pole < 1 for pole in design(curve, rate).poles)
@@ -59,7 +59,7 @@ def design_by_roots(curve: Curve, rate: int) -> Floats:
 
 @pytest.mark.parametrize("curve", ["A", "C"])
 @pytest.mark.parametrize("rate", RATES)
-def test_the_taps_are_those_of_a_least_squares_fit_factored_by_its_roots(curve: Curve, rate: int) -> None:
+def test_the_taps_equal_a_least_squares_design(curve: Curve, rate: int) -> None:
     np.testing.assert_allclose(design(curve, rate).taps, design_by_roots(curve, rate), rtol=0, atol=1e-12)
 
 
@@ -82,7 +82,9 @@ def loop(filter_: Coefficients, samples: Floats) -> Floats:
     lengths=st.lists(st.integers(1, 700) | st.sampled_from([63, 64, 65, 128, 2048]), min_size=1, max_size=6),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_blocks_give_what_the_loop_gives(rate: int, channels: int, lengths: list[int], seed: int) -> None:
+def test_the_block_filter_equals_a_sample_by_sample_loop(
+    rate: int, channels: int, lengths: list[int], seed: int
+) -> None:
     filters = [design("A", rate), design("C", rate)]
     blocks = BlockFilter(side_by_side([cascade(filter_) for filter_ in filters]), channels)
     samples = np.random.default_rng(seed).standard_normal((channels, sum(lengths)))
@@ -94,7 +96,7 @@ def test_blocks_give_what_the_loop_gives(rate: int, channels: int, lengths: list
 
 
 @pytest.mark.parametrize("rate", [8_000, 48_000, 192_000])
-def test_settled_on_a_constant_nothing_comes_out(rate: int) -> None:
+def test_a_filter_settled_on_a_constant_outputs_nothing(rate: int) -> None:
     blocks = BlockFilter(cascade(design("A", rate)), 2)
     blocks.settle(np.array([0.7, -0.3]))
     out = blocks.run(np.repeat([[0.7], [-0.3]], rate, axis=1))
@@ -102,7 +104,7 @@ def test_settled_on_a_constant_nothing_comes_out(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [8_000, 48_000, 192_000])
-def test_settling_sets_the_state_at_which_a_constant_input_rests(rate: int) -> None:
+def test_settling_sets_the_steady_state_of_a_constant_input(rate: int) -> None:
     space = side_by_side([cascade(design("A", rate)), cascade(design("C", rate))])
     blocks = BlockFilter(space, 1)
     blocks.settle(np.array([0.7]))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.recorder.timing.clock import SLEW_PPM, Belief, StreamClock
 from edge.recorder.timing.timekeeper import Timekeeper
-from tests.support.kernel import TurnedClock
+from tests.support.kernel_clock import ManualClock
 
 RATE = 48_000
 BLOCK = 2_048
@@ -28,15 +28,15 @@ def _run(clock: StreamClock, seconds: float, ppm: float, jitter: random.Random) 
             knot = clock.advance(next_knot, 0)
             for probe in (before.frame, next_knot):
                 along = (probe - before.frame) / (knot.frame - before.frame)
-                told = before.at + along * (knot.at - before.at)
-                worst = max(worst, abs(told - probe / actual * 1e6))
+                believed = before.at + along * (knot.at - before.at)
+                worst = max(worst, abs(believed - probe / actual * 1e6))
             next_knot += CHUNK
         frame += step
     return worst
 
 
 @pytest.mark.parametrize("ppm", [100, -100, 0])
-def test_over_a_week_every_sample_is_within_20_ms(ppm: float) -> None:
+def test_a_drifting_card_stays_within_20_ms_of_true_time_for_a_week(ppm: float) -> None:
     jitter = random.Random(7)
     clock = StreamClock(RATE, 44_000, 0)
     for frame in range(0, RATE, BLOCK):
@@ -46,7 +46,7 @@ def test_over_a_week_every_sample_is_within_20_ms(ppm: float) -> None:
     assert clock.measured_rate == pytest.approx(RATE * (1 + ppm / 1e6), abs=RATE * 10e-6)
 
 
-def test_the_opening_is_refined_to_the_least_delay() -> None:
+def test_the_stream_start_is_refined_to_the_least_delay() -> None:
     clock = StreamClock(RATE, 900_000, 5_000_000)
     for frame, late in ((0, 900_000), (BLOCK, 400_000), (2 * BLOCK, 10_000), (3 * BLOCK, 30_000)):
         clock.observe(frame, frame * 1_000_000 // RATE + late)
@@ -58,7 +58,7 @@ def test_the_opening_is_refined_to_the_least_delay() -> None:
     delays=st.lists(st.integers(0, 70_000_000), min_size=20, max_size=20),
     chunk=st.integers(1, 500_000),
 )
-def test_time_never_jumps_nor_runs_backwards(offsets: list[int], delays: list[int], chunk: int) -> None:
+def test_stream_time_never_jumps_or_runs_backwards(offsets: list[int], delays: list[int], chunk: int) -> None:
     clock = StreamClock(RATE, 0, 0)
     for number, (offset, delay) in enumerate(zip(offsets, delays, strict=False)):
         before = clock.knot
@@ -70,7 +70,7 @@ def test_time_never_jumps_nor_runs_backwards(offsets: list[int], delays: list[in
         assert clock.time_of(knot.frame) == knot.at
 
 
-def test_a_shift_moves_all_that_is_to_come() -> None:
+def test_a_clock_shift_moves_all_later_times() -> None:
     clock = StreamClock(RATE, 0, 0)
     clock.advance(CHUNK, 0)
     clock.shift(3_600_000_000)
@@ -96,21 +96,21 @@ HOUR = 3_600_000_000
         (Belief(0, True), 3 * HOUR, False, (Belief(0, True), None)),
     ],
 )
-def test_beliefs_are_revised(
+def test_the_believed_offset_follows_clock_steps_and_synchronisation(
     belief: Belief, wall: int, synchronised: bool, expected: tuple[Belief, str | None]
 ) -> None:
     assert belief.revised(wall, synchronised) == expected
 
 
-def test_the_timekeeper_looks_once_a_second_and_goes_on_after_a_restart() -> None:
-    kernel = TurnedClock(synchronised=False)
+def test_the_timekeeper_checks_the_clock_once_a_second() -> None:
+    kernel = ManualClock(synchronised=False)
     keeper = Timekeeper(kernel, None)
     assert keeper.revise() is None
-    kernel.set_by(-2 * 86_400)
+    kernel.step_by(-2 * 86_400)
     before = keeper.now()
     assert keeper.revise() is None
     assert keeper.now() == before
-    kernel.pass_time(1)
+    kernel.advance(1)
     assert keeper.revise() == "set"
     assert keeper.now() == kernel.now()
     assert math.isclose(keeper.now() - before, -2 * 86_400e6 + 1e6)

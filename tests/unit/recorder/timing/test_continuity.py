@@ -98,7 +98,9 @@ def test_a_stall_without_loss_is_no_gap(seconds: float) -> None:
 
 @pytest.mark.parametrize("seconds", [44.0, 60.0, 90.0])
 @pytest.mark.parametrize("suspect", [None, 300, 310])
-def test_what_the_server_could_not_keep_is_one_break_of_the_right_length(seconds: float, suspect: int | None) -> None:
+def test_samples_dropped_by_the_sound_server_are_one_gap_of_the_right_length(
+    seconds: float, suspect: int | None
+) -> None:
     card = Card()
     blocks = card.deliver(300) + card.stop(seconds) + card.deliver(300)
     if suspect is not None:  # a driver that wakes up says that it lost something at the burst's beginning
@@ -121,7 +123,7 @@ def test_a_small_stall_just_before_a_long_one_does_not_misplace_the_loss() -> No
     assert abs(place - jump) <= 1
 
 
-def test_a_backlog_that_drains_slowly_is_split_where_the_loss_is() -> None:
+def test_a_slowly_draining_backlog_is_split_where_the_loss_is() -> None:
     card, continuity = Card(), Continuity(RATE)
     stop, drained = 60.0, 40  # seconds; blocks captured while the backlog drained, delivered at its end
     blocks = card.deliver(300) + card.stop(stop, drain=1_000)
@@ -141,7 +143,7 @@ def test_a_backlog_that_drains_slowly_is_split_where_the_loss_is() -> None:
 
 @pytest.mark.parametrize("flag", ["lost_before", "suspect"])
 @pytest.mark.parametrize("seconds", [0.1, 0.5])
-def test_a_flagged_overflow_is_a_break_there(flag: str, seconds: float) -> None:
+def test_a_flagged_overflow_is_a_gap_at_its_block(flag: str, seconds: float) -> None:
     card = Card()
     before = card.deliver(300)
     card.lose(seconds)
@@ -155,14 +157,14 @@ def test_a_flagged_overflow_is_a_break_there(flag: str, seconds: float) -> None:
     assert abs(missing - seconds * 1e6) < 50_000
 
 
-def test_what_our_own_queue_dropped_is_a_break_however_short() -> None:
+def test_blocks_dropped_by_the_block_queue_are_a_gap_of_any_length() -> None:
     blocks = Card().deliver(600)
     blocks[300] = blocks[300]._replace(lost_before=True)
     _, breaks = through(blocks)
     assert [place for place, _ in breaks] == [300]
 
 
-def test_an_overflow_told_by_a_driver_that_lost_nothing_is_no_gap() -> None:
+def test_an_overflow_reported_without_a_loss_is_no_gap() -> None:
     card = Card()
     blocks = card.deliver(300) + card.stop(0.3) + card.deliver(300)
     blocks[300] = blocks[300]._replace(suspect=True)
@@ -171,7 +173,7 @@ def test_an_overflow_told_by_a_driver_that_lost_nothing_is_no_gap() -> None:
     assert breaks == []
 
 
-def test_a_flag_on_the_first_block_breaks_nothing() -> None:
+def test_a_flag_on_the_first_block_costs_no_sample() -> None:
     card = Card()
     blocks = card.deliver(100)
     blocks[0] = blocks[0]._replace(lost_before=True)
@@ -180,14 +182,14 @@ def test_a_flag_on_the_first_block_breaks_nothing() -> None:
     assert [place for place, _ in breaks] in ([], [0])
 
 
-def test_two_losses_in_one_burst_are_told() -> None:
+def test_two_losses_in_a_row_are_both_reported() -> None:
     card = Card(room=5)
     blocks = card.deliver(300) + card.stop(10) + card.deliver(300) + card.stop(12) + card.deliver(300)
     _, breaks = through(blocks)
     assert [round(missing / 1e6) for _, missing in breaks] == [5, 7]
 
 
-def test_never_more_than_16_mb_are_held() -> None:
+def test_no_more_than_16_mb_of_blocks_are_held_back() -> None:
     continuity = Continuity(RATE)
     card = Card()
     for block in card.deliver(300):
@@ -209,7 +211,7 @@ def test_never_more_than_16_mb_are_held() -> None:
         max_size=8,
     )
 )
-def test_every_block_comes_through_once_and_in_order(script: list[tuple[str, float]]) -> None:
+def test_every_block_is_passed_on_once_and_in_order(script: list[tuple[str, float]]) -> None:
     card = Card(room=3)
     blocks = card.deliver(100)
     for what, seconds in script:
@@ -226,7 +228,7 @@ def test_every_block_comes_through_once_and_in_order(script: list[tuple[str, flo
 
 @pytest.mark.parametrize("seconds", [1.5, 3.0])
 @pytest.mark.parametrize("late", [35_000, 80_000, 200_000])
-def test_a_busy_machine_s_lateness_is_no_loss_when_it_catches_up(seconds: float, late: int) -> None:
+def test_late_blocks_of_a_busy_machine_are_no_gap_once_it_catches_up(seconds: float, late: int) -> None:
     """Seen with every core loaded: after a stall all blocks come later than before, for a second or more."""
     card = Card((0, 10_000))
     calm, stall = card.deliver(300), card.stop(0.3)
@@ -239,7 +241,7 @@ def test_a_busy_machine_s_lateness_is_no_loss_when_it_catches_up(seconds: float,
 
 
 @pytest.mark.parametrize("lost", [0.09, 0.2, 0.5])
-def test_a_small_loss_is_told_once_it_is_sure(lost: float) -> None:
+def test_a_small_loss_is_reported_once_it_is_certain(lost: float) -> None:
     card = Card((0, 10_000))
     calm, stall = card.deliver(300), card.stop(0.3)
     card.lose(lost)
@@ -252,7 +254,7 @@ def test_a_small_loss_is_told_once_it_is_sure(lost: float) -> None:
 
 @pytest.mark.parametrize("milliseconds", [20, 40, 80, 160, 400])
 @pytest.mark.parametrize("excess", [20, 60, 200])
-def test_a_loss_without_a_stall_or_a_word_is_told(milliseconds: int, excess: int) -> None:
+def test_a_loss_without_a_stall_or_a_flag_is_reported(milliseconds: int, excess: int) -> None:
     """From 100 ms on, or a block and a quarter where that is longer; again and again."""
     card = PunctualCard(milliseconds * RATE // 1000)
     lost = max(100, milliseconds * 5 // 4) + excess

@@ -17,8 +17,8 @@ RATE = 1_000  # frames per second: a frame is a millisecond, and its sample is i
 FRAGMENT = 10  # frames that the card writes at once
 BLOCK = 100  # frames
 JITTER = 12  # ms: of a fragment, and of the process
-LEAST = BLOCK * 5 // 4 + JITTER  # ms: less that is missing cannot be told from jitter
-NEARBY = 2 * RATE  # losses each too short to be told apart from jitter may add up over longer times
+LEAST = BLOCK * 5 // 4 + JITTER  # ms: a smaller loss cannot be distinguished from jitter
+NEARBY = 2 * RATE  # losses that are too short to be distinguished from jitter may add up over longer times
 
 
 class Stall(NamedTuple):
@@ -67,7 +67,7 @@ def deliver(room: float, speed: float, stalls: list[Stall], lateness: list[int])
 
 
 def streams_of(blocks: list[Block]) -> tuple[list[list[Block]], list[Break]]:
-    """The blocks that go on, by stream, and what is told to be missing between these."""
+    """The blocks that go on, by stream, and what is reported to be missing between these."""
     continuity = Continuity(RATE)
     streams: list[list[Block]] = [[]]
     breaks: list[Break] = []
@@ -90,10 +90,10 @@ def faults_of(delivery: Delivery) -> list[str]:
     sound = np.concatenate([block.samples[:, 0] for block in out])
     jumps = [(place + 1, int(step) - 1) for place, step in enumerate(np.diff(sound)) if step != 1]
     borders = [int(end) for end in np.cumsum([sum(len(block.samples) for block in stream) for stream in streams])[:-1]]
-    for near, told in _groups(borders, breaks):
+    for near, reported in _groups(borders, breaks):
         real = sum(length for place, length in jumps if min(abs(place - border) for border in near) <= BLOCK)
-        if not real or abs(real - told) > LEAST:
-            faults.append(f"told are {told:.0f} ms at frames {near}, where {real} are missing")
+        if not real or abs(real - reported) > LEAST:
+            faults.append(f"reported are {reported:.0f} ms at frames {near}, where {real} are missing")
     for before, after in pairwise([0, *borders, len(sound)]):
         inside = [(place, length) for place, length in jumps if before + BLOCK < place < after - BLOCK]
         hidden = max(
@@ -102,32 +102,32 @@ def faults_of(delivery: Delivery) -> list[str]:
         if hidden > LEAST:
             faults.append(f"{hidden} ms are missing within the stream from frame {before} to {after}")
     for stream in streams:
-        for block in stream[:-1]:  # a break within a block is told at one of its ends
+        for block in stream[:-1]:  # a break within a block is reported at one of its ends
             true = int(block.samples[-1, 0]) - BLOCK + 1
             if abs(block.captured_at / 1000 - true) > LEAST:
-                faults.append(f"frame {true} is told to be of {block.captured_at / 1000:.0f}")
+                faults.append(f"frame {true} is reported to be of {block.captured_at / 1000:.0f}")
                 break
     return faults
 
 
 def _groups(borders: list[int], breaks: list[Break]) -> list[tuple[list[int], float]]:
-    """Borders, and the ms told to be missing at them: those next to each other together."""
+    """Borders, and the ms reported to be missing at them: those next to each other together."""
     groups: list[tuple[list[int], float]] = []
-    for border, told in zip(borders, breaks, strict=True):
+    for border, reported in zip(borders, breaks, strict=True):
         if groups and border - groups[-1][0][-1] <= 2 * BLOCK:
             near, before = groups.pop()
-            groups.append(([*near, border], before + told.missing / 1000))
+            groups.append(([*near, border], before + reported.missing / 1000))
         else:
-            groups.append(([border], told.missing / 1000))
+            groups.append(([border], reported.missing / 1000))
     return groups
 
 
-def test_two_long_stalls_a_moment_apart_are_two_losses() -> None:
+def test_two_long_stalls_in_quick_succession_are_two_gaps() -> None:
     """A server that keeps 22 s of stereo, stopped for 28 s, running for 0.3 s, stopped for 28 s."""
     delivery = deliver(22.0, 500.0, [Stall(0, 28), Stall(0.3, 28)], [0])
     assert faults_of(delivery) == []
     _, breaks = streams_of(delivery.blocks)
-    assert [round(told.missing / 1e6) for told in breaks] == [6, 6]
+    assert [round(reported.missing / 1e6) for reported in breaks] == [6, 6]
 
 
 SECONDS = st.one_of(st.floats(0.0, 0.6), st.floats(0.05, 12.0))
@@ -141,13 +141,13 @@ STALLS = st.lists(st.builds(Stall, SECONDS, SECONDS), max_size=6)
     stalls=STALLS,
     lateness=st.lists(st.integers(0, JITTER), min_size=1, max_size=5),
 )
-def test_what_is_missing_is_told_where_it_is_missing_whatever_stalls_there_were(
+def test_every_loss_is_reported_where_it_happened_after_any_sequence_of_stalls(
     room: float, speed: float, stalls: list[Stall], lateness: list[int]
 ) -> None:
     assert faults_of(deliver(room, speed, stalls, lateness)) == []
 
 
-def test_a_stall_without_a_loss_moves_no_time_of_its_stream() -> None:
+def test_a_stall_without_a_loss_does_not_shift_stream_time() -> None:
     """The rate of the card is fitted against what blocks tell of their capture: not against how long they waited."""
     delivery = deliver(50.0, 500.0, [Stall(120, 40), Stall(200, 0)], [0, 3, 9])
     continuity, clock, frame, off = Continuity(RATE), StreamClock(RATE, 0, 0), 0, 0

@@ -1,0 +1,117 @@
+"""Sound on hold is not deleted, and does not keep other sound from being deleted."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from edge.archiver.plan.plan import Destination, make_plan
+from edge.catalog import Catalog, CatalogReader
+from edge.catalog.erasures import Erasures
+from edge.catalog.holds import Hold, Holds, HoldsUnreadable, change_holds, read_holds
+from edge.configuration.settings import Archive, Settings
+from edge.core.errors import StoreUnreachable
+from edge.core.instant import FIRST, LAST, Instant
+from query_service.queries.values import Expired
+from tests.support.archiver.parts import make_policy
+from tests.support.archiver.running import archived, coverage_of, erase, rows_by_number, running_archiver, wait_stored
+from tests.support.archiver.stepped import SteppedArchiver
+from tests.support.spool.chunks import SECOND, START, fill_spool, make_chunk
+from tests.support.spool.small_disk import SpoolOnSmallDisk
+from tests.support.store.s3 import RunningStore
+from tests.support.wait import wait_until
+
+
+def test_a_chunk_on_hold_is_not_erased(settings: Settings, store: RunningStore) -> None:
+    files = fill_spool(settings.recorder.record_path, 3)
+    change_holds(settings.catalog.db_path, lambda holds: holds.added(START, Instant(START + SECOND)))
+    with running_archiver(settings):
+        wait_stored(settings, 3)
+        result = erase(settings, 0, 3)
+    assert (result.state, result.chunks) == ("refused", 0)
+    assert archived(store) == files
+
+
+def test_adjacent_holds_merge_and_a_partial_release_splits_them() -> None:
+    at = [Instant(n) for n in range(10)]
+    holds = Holds().added(at[1], at[3]).added(at[5], at[7]).added(at[3], at[5])
+    assert holds.holds == (Hold(at[1], at[7]),)
+    split = holds.released(at[2], at[4])
+    assert split.holds == (Hold(at[1], at[2]), Hold(at[4], at[7]))
+    assert split.touch(at[1], at[3])
+    assert not split.touch(at[2], at[4])
+    assert split.released(at[0], at[9]).holds == ()
+
+
+def test_nothing_is_erased_while_the_holds_cannot_be_read(
+    tmp_path: Path, settings: Settings, store: RunningStore
+) -> None:
+    (tmp_path / "holds.json").write_text("{")
+    with pytest.raises(HoldsUnreadable):
+        read_holds(settings.catalog.db_path)
+    fill_spool(settings.recorder.record_path, 3)
+    orders = Erasures(settings.catalog.db_path)
+    order = orders.give(START, LAST, START)
+    with running_archiver(settings):
+        wait_stored(settings, 3)  # uploading goes on
+        (tmp_path / "holds.json").unlink()
+        wait_until(lambda: orders.result(order.id) is not None, "it goes on once they can be read")
+    assert archived(store) == {}
+
+
+def test_archives_expire_after_keep_remote_unless_they_are_on_hold(settings: Settings, store: RunningStore) -> None:
+    fill_spool(settings.recorder.record_path, 6)
+    with running_archiver(settings):
+        wait_stored(settings, 6)
+    change_holds(settings.catalog.db_path, lambda holds: holds.added(START, Instant(START + 1)))
+    kept_days = replace(settings, archive=replace(settings.archive, keep_remote=1e-9))
+    with running_archiver(kept_days):
+        wait_until(lambda: len(list(store.folder.rglob("*.zip"))) == 1, "the other archive is deleted")
+        wait_until(lambda: sum(row.gone == "lifecycle" for row in rows_by_number(settings).values()) == 3, "told so")
+    assert [row.gone for row in rows_by_number(settings).values()] == [None] * 3 + ["lifecycle"] * 3
+    assert [i.cause for i in coverage_of(settings, 6).intervals if isinstance(i, Expired)] == ["lifecycle"] * 3
+    with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
+        wait_until(lambda: catalog.archive_records.pending_deletion() == [], "deleted")
+        assert len(catalog.archive_records.uploaded_ids()) == 1
+
+
+def test_a_full_disk_does_not_discard_a_plan_of_chunks_on_hold(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+    node = SteppedArchiver(tmp_path, spool, Archive(when_full="drop_oldest"))
+    with contextlib.closing(node.catalog):
+        change_holds(node.catalog.path, lambda holds: holds.added(FIRST, LAST))
+        node.turn()
+        node.end(problem=StoreUnreachable("down"))
+        spool.disk.room_for = 0
+        for _ in range(3):
+            node.turn()
+        assert node.event_count("planned") == 1
+        assert node.catalog.archive_records.pending_deletion() == []
+        assert len(spool.chunks.finished()) == 3
+
+
+def test_many_chunks_on_hold_do_not_keep_later_chunks_from_being_dropped(tmp_path: Path) -> None:
+    spool = SpoolOnSmallDisk(tmp_path / "spool", "porch")
+    spool.create()
+    spool.disk.room_for = -1
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.registration.add_chunks(make_chunk(seq, b"x") for seq in range(1_030))
+        change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + 1_000 * SECOND)))
+        make_policy(spool, catalog, Archive(when_full="drop_oldest")).apply(START)
+        assert [chunk.seq for chunk in catalog.queue.waiting(2_000)] == list(range(1_000))
+
+
+def test_many_archives_on_hold_do_not_keep_later_archives_from_expiring(
+    tmp_path: Path, spool: SpoolOnSmallDisk
+) -> None:
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        held = make_plan([make_chunk(0, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)
+        free = make_plan([make_chunk(1, b"x")], {}, Destination("bucket", "p/", "porch")).archive(START)
+        found, expired = [held] * 1_000 + [free], list[str]()
+        change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
+        catalog.archive_records.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
+        catalog.deletions.expire_archive = expired.append  # type: ignore[assignment, method-assign]
+        make_policy(spool, catalog, Archive(keep_remote=1.0)).apply(START)
+        assert expired == [free.archive_id]

@@ -1,0 +1,1 @@
+"""Spools: filled with chunks, on a small disk, and read back."""
