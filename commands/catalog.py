@@ -18,7 +18,7 @@ from edge.core.errors import CatalogBusy, ImHearingError
 from edge.embedded import ports
 from edge.embedded.servers import store_process
 from edge.embedded.supervisor import Supervisor
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 
 _STORE_STOP_SECONDS = 2.0
 
@@ -58,7 +58,6 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
         found = verify(
             S3Store(settings.s3),
             settings.s3.prefix,
-            settings.node.name,
             _spool(settings),
             catalog,
             deep=args.deep,
@@ -84,7 +83,6 @@ def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
         found = rebuild_in_place(
             S3Store(settings.s3),
             settings.s3.prefix,
-            settings.node.name,
             _spool(settings),
             path,
             now(),
@@ -112,7 +110,8 @@ def _explain(problem: ImHearingError, name: str, existed: bool) -> str:
 
 
 def _spool(settings: Settings) -> Spool:
-    spool = Spool(settings.recorder.record_path, settings.node.name)
+    spool = spool_of(settings)
+    spool.check_disk()
     if not spool.path.is_dir():
         raise CatalogBusy(f"{spool.path}: no spool found; set the node's folder with --data or --config")
     return spool

@@ -16,10 +16,12 @@ from commands.up.plan import MARKER
 from edge.configuration import loader as config
 from edge.core.errors import ConfigError, ImHearingError, UsageError
 from edge.core.files import write_atomically
+from edge.spool.home import Home
 
 _CHANGE = re.compile(r"(\w+)\.(\w+)=(.*)", re.DOTALL)
 _SECTION = re.compile(r"\s*\[([^\]]+)\]")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_Setting = tuple[str, str, str]  # section, key, value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     config.load(data_dir(args), Path(os.devnull), [f"{section}.{key}={value}" for section, key, value in changes], {})
     path: Path = args.config or data_dir(args) / "config.ini"
     text, mode = _read_editable(path)
+    changes += _former_names(data_dir(args), path, changes)
     for section, key, value in changes:
         text = with_setting(text, section, key, value)
     secret = any(config.is_secret(section, key) and value for section, key, value in changes)
@@ -37,6 +40,22 @@ def run(args: argparse.Namespace) -> int:
     for section, key, _ in changes:
         _warn_if_overridden(path, section, key, installed.is_installed(data_dir(args), args.config))
     return 0
+
+
+def _former_names(folder: Path, path: Path, changes: list[_Setting]) -> list[_Setting]:
+    """What must change with the node's name, so that what it recorded so far remains its own."""
+    given = {(section, key): value for section, key, value in changes}
+    if ("node", "name") not in given or ("node", "former_names") in given:
+        return []
+    try:
+        before = config.load(folder, path if path.exists() else Path(os.devnull), environ={})
+    except ConfigError:  # this change may be what makes the file valid again
+        return []
+    record = Home(before).record()
+    if record is None or record.name == given["node", "name"]:
+        return []
+    former = dict.fromkeys([*before.node.earlier_names, record.name])
+    return [("node", "former_names", ", ".join(name for name in former if name != given["node", "name"]))]
 
 
 def _warn_if_overridden(path: Path, section: str, key: str, is_installed: bool) -> None:
@@ -62,7 +81,7 @@ def _write(path: Path, text: str, mode: int) -> None:
         ) from None
 
 
-def _parsed(text: str) -> tuple[str, str, str]:
+def _parsed(text: str) -> _Setting:
     match = _CHANGE.fullmatch(text)
     if not match:
         raise UsageError(f"{text[:60]!r}: expected SECTION.KEY=VALUE, such as recorder.record_period=5")

@@ -18,7 +18,7 @@ from commands.show.node_view import describe_recorder
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, ImHearingError, SpoolError, UsageError
+from edge.core.errors import DoorError, SpoolError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging import topics
@@ -28,7 +28,7 @@ from edge.messaging.commands import LONGEST_PAUSE, ArchiveNow, Command, NotRecor
 from edge.messaging.events import EVENTS, ArchiverStatus, QueryStatus, RecorderStatus, Response, ServiceStatus
 from edge.messaging.login import Role
 from edge.recorder.pause import ScheduleWatch
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 
 _CONNECT_SECONDS = 5.0
 SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
@@ -123,7 +123,7 @@ def _order(
     Returns the answer, `written` for the spool, and whether a recorder runs that takes it up.
     """
     node = chosen_node(args, chosen)
-    spool = Spool(chosen.recorder.record_path, chosen.node.name)
+    spool = spool_of(chosen)
     local = node == chosen.node.name and spool.path.is_dir()
     if chosen.mqtt.host or not local:
         mqtt = load_settings_with_broker(args).mqtt
@@ -133,10 +133,7 @@ def _order(
             if not local:
                 raise
             print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-    try:
-        write(spool)
-    except OSError as problem:
-        raise ImHearingError(f"{spool.path}: cannot be written ({problem.strerror}); mend its rights") from None
+    write(spool)
     return written, spool.recorder_lock.is_held()
 
 

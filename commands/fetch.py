@@ -27,7 +27,12 @@ from query_service.api import FetchProgress, FetchReport, Via
 from query_service.sound.export import ExportReport, export_sound
 
 _SUFFIXES = (".wav", ".flac", ".opus")
-_STATES = {"recording": "still being recorded", "paused": "paused", "future": "in the future"}
+_STATES = {
+    "pending": "still on the node only, where `imhearing archive` uploads it",
+    "recording": "still being recorded",
+    "paused": "paused",
+    "future": "in the future",
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +90,7 @@ async def _export(
     async with api.connect(settings, via, node=args.node, timeout=args.timeout) as door:
         return await export_sound(
             door, start, end, folder, settings.node,
-            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys,
+            utc=args.utc, on_progress=progress, timeout=args.timeout, keys=keys, ca_file=settings.s3.ca_file,
         )  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, cast
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,18 +19,21 @@ from commands.cli.nodes import chosen_via, query_every_node
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.answer_tables import NO_LIMIT, UNCERTAIN, natural_width, print_listing
-from commands.show.coverage_bar import GLYPHS, Row, cells, legend, rows, stretches
+from commands.show.coverage_bar import GLYPHS, Before, Row, Stretch, cells, legend, rows
 from commands.show.node_view import size
 from commands.status import print_report
+from edge.configuration.settings import Settings
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
+from edge.core.instant import FIRST
 from query_service import api
-from query_service.api import Question
+from query_service.api import Question, Via
 from query_service.queries.clip import CLIP, ClipAnswer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
-from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
+from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName, Request, new_id
 from query_service.queries.status import StatusAnswer
+from query_service.queries.values import Gap, Interval
 
 _COLUMNS: tuple[str, ...] = ("from", "to", "length", "state", "loudest", "where")
 _LAYOUTS = (_COLUMNS, ("from", "length", "state", "loudest", "where"), ("from", "length", "state", "where"))
@@ -41,18 +46,50 @@ def run(args: argparse.Namespace) -> int:
     start, end = parse_range(args.start, args.end, args.last, now()) if query_type.has_range else (None, None)
     wants_links = args.json or query_type is CLIP  # of archives, the table has no links
     question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": wants_links}
-    question.update(cast(Question, {name: getattr(args, name) for name in query_type.fields}))
+    question.update(cast(Question, _chosen_fields(args, query_type)))
     show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
     timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
         _, is_complete = query_every_node(args, via, question, timeout, show_answer)
         return 0 if is_complete else 1
-    answer = api.query(load_settings_for_query(args), via, node=args.node, timeout=timeout, **question)
+    settings = load_settings_for_query(args)
+    answer = api.query(settings, via, node=args.node, timeout=timeout, **question)
     if args.json:
         print_json(answer)
+    elif isinstance(answer, CoverageAnswer):
+        print_coverage(answer, Console(highlight=False), args.utc, _until_first(answer, settings, via, args))
     else:
         show_answer(answer)
     return 0
+
+
+def _chosen_fields(args: argparse.Namespace, query_type: QueryType[Any]) -> dict[str, Any]:
+    """The options of this type alone. UsageError for one of another type: it would be ignored."""
+    chosen = {}
+    for other in QUERY_TYPES.values():
+        for name in other.fields:
+            if (value := getattr(args, name)) is None:
+                continue
+            if name not in query_type.fields:
+                raise UsageError(f"--{name.replace('_', '-')}: only for --type {other.name}, not {query_type.name}")
+            chosen[name] = value
+    return chosen
+
+
+def _until_first(answer: CoverageAnswer, settings: Settings, via: Via, args: argparse.Namespace) -> Before | None:
+    """The time at the answer's start that is before anything the node knows of, which the answer calls a gap."""
+    first = answer.intervals[0]
+    if not isinstance(first, Gap) or first.cause != "unknown":
+        return None
+
+    async def earliest() -> Interval:
+        request = Request(id=new_id(), from_=FIRST, to=first.to, limit=1, urls=False)
+        async with api.connect(settings, via, node=args.node, timeout=args.timeout) as client:
+            page = await anext(aiter(api.pages(client, request, args.timeout)))
+        return cast(CoverageAnswer, page).intervals[0]
+
+    is_before = asyncio.run(earliest()) == replace(first, from_=FIRST)
+    return Before(from_=first.from_, to=first.to) if is_before else None
 
 
 def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
@@ -65,6 +102,9 @@ def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
             _print_clip(answer, console, utc)
         case _:
             print_listing(answer, console, utc)
+    if answer.incomplete:
+        text = "incomplete: the node cannot read its spool, so sound that it has not uploaded is missing here"
+        console.print(text, soft_wrap=True)
 
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:
@@ -87,8 +127,8 @@ def _chosen_type(text: str) -> QueryType[Any]:
     return QUERY_TYPES[text]
 
 
-def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
-    """Bar, legend, table and archives."""
+def print_coverage(answer: CoverageAnswer, console: Console, utc: bool, before: Before | None = None) -> None:
+    """Bar, legend, table and archives. `before` takes the place of the first gap."""
     start, end = answer.from_, answer.to
     console.print(
         Text(f"{answer.node}  {show.span(start, end, utc)}", style="bold").append(
@@ -96,7 +136,7 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         )
     )
     bar = Text()
-    intervals = stretches(answer)
+    intervals: list[Stretch] = [*answer.intervals] if before is None else [before, *answer.intervals[1:]]
     states = cells(intervals, start, end, min(console.width, 100))
     for state in states:
         glyph, style = GLYPHS[state]
@@ -107,7 +147,7 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
     if "mixed" in states:
         console.print(Text(f"{GLYPHS['mixed'][0]} sound is missing in a part of this", style=GLYPHS["mixed"][1]))
     console.print()
-    console.print(_fitting_table(answer, console, utc), soft_wrap=True)
+    console.print(_fitting_table(answer, rows(intervals), console, utc), soft_wrap=True)
     console.print()
     if any(getattr(interval, "uncertain", False) for interval in answer.intervals):
         console.print(UNCERTAIN)
@@ -118,26 +158,26 @@ def print_coverage(answer: CoverageAnswer, console: Console, utc: bool) -> None:
         console.print(f"{count} more stretches claim a time that another has: the clock was wrong; see --json")
 
 
-def _fitting_table(answer: CoverageAnswer, console: Console, utc: bool) -> Table:
+def _fitting_table(answer: CoverageAnswer, table_rows: list[Row], console: Console, utc: bool) -> Table:
     """Times stay whole: a narrow terminal gets fewer columns. The end of a row is where the next one starts."""
     limit, least, columns = console.width if console.is_terminal else NO_LIMIT, 0, _COLUMNS
     for columns in _LAYOUTS:
-        least = natural_width(_table(answer, utc, columns[:-1]), console) + _LEAST_WHERE
+        least = natural_width(_table(answer, table_rows, utc, columns[:-1]), console) + _LEAST_WHERE
         if least <= limit:
             break
-    table = _table(answer, utc, columns)
+    table = _table(answer, table_rows, utc, columns)
     table.width = min(natural_width(table, console), max(limit, least))
     return table
 
 
-def _table(answer: CoverageAnswer, utc: bool, columns: Sequence[str]) -> Table:
+def _table(answer: CoverageAnswer, table_rows: list[Row], utc: bool, columns: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in columns:
         justify: Literal["left", "right"] = "right" if title in ("length", "loudest") else "left"
         table.add_column(title, justify=justify, overflow="fold", no_wrap=title != "where")
     with_day = not show.same_day(answer.from_, answer.to, utc)
     numbers = {archive: number for number, archive in enumerate(answer.archives, 1)}
-    for row in rows(stretches(answer)):
+    for row in table_rows:
         texts: dict[str, Text | str] = {
             "from": ("~" if row.uncertain else "") + show.precise(row.start, utc, with_day),
             "to": show.precise(row.end, utc, with_day),

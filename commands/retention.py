@@ -149,8 +149,12 @@ def _print_result(result: ErasureResult | None) -> int:
             " current chunk is finished (`imhearing rotate` finishes it now)"
         )
         return 1
-    print_message(f"erased: {count(result.chunks, 'chunk')}" if result.state == "done" else f"refused: {result.reason}")
-    return 0 if result.state == "done" else 1
+    if result.state == "refused":
+        print_message(f"refused: {result.reason}")
+        return 1
+    reservation = f"; {result.reason}" if result.reason else ""
+    print_message(f"erased: {count(result.chunks, 'chunk')}{reservation}")
+    return 0
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 from commands.cli import logs
@@ -33,7 +34,7 @@ def recorder(args: argparse.Namespace) -> int:
 def archiver(args: argparse.Namespace) -> int:
     from edge.archiver.service import run  # noqa: PLC0415
 
-    return _serve(args, "archiver", run)
+    return _serve(args, "archiver", partial(run, read_settings=lambda: load_settings(args)))
 
 
 def query_service(args: argparse.Namespace) -> int:

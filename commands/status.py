@@ -80,7 +80,10 @@ def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> 
     print(f"recorder  {recorder}")
     last = report.last_chunk
     print(f"chunks    last until {show.full(last.ended_at, utc)}" if last else "chunks    none yet")
-    print(f"waiting   {show.count(report.spool.chunks, 'chunk')}, {size(report.spool.bytes)}")
+    if report.spool is not None:
+        print(f"waiting   {show.count(report.spool.chunks, 'chunk')}, {size(report.spool.bytes)}")
+    else:
+        print("waiting   unknown: the node cannot read its spool; see its log")
     if report.disk_free is not None:
         print(f"disk      {size(report.disk_free)} free")
     if report.clock is not None and report.clock.uncertain:
@@ -92,7 +95,7 @@ def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> 
 def _recorder(recorder: RecorderReport, utc: bool) -> str:
     text = recorder.state.replace("_", " ")
     # a stopped recorder may well be alive, as after the end of a file; in any other state it must be
-    if not recorder.alive and recorder.state != "stopped":
+    if not recorder.alive and recorder.state not in ("stopped", "unknown"):
         text = f"not running (last: {text})"
     if recorder.since is not None:
         text += f" since {show.full(recorder.since, utc)}"

@@ -115,8 +115,9 @@ def fetch(
     async def run() -> FetchReport:
         async with connect(settings, via, node=node, token=token, timeout=timeout) as client:
             return await fetch_sound(
-                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys
-            )
+                client, start, end, path, gaps=gaps, on_progress=on_progress, timeout=timeout, keys=keys,
+                ca_file=settings.s3.ca_file,
+            )  # fmt: skip
 
     return asyncio.run(run())
 

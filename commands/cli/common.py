@@ -18,6 +18,7 @@ from edge.core import wire
 from edge.core.errors import ConfigError, ImHearingError, UsageError
 from edge.core.ids import is_node_name
 from edge.core.instant import Instant
+from edge.spool.home import Home
 
 _SCRATCH = ".imhearing-"
 
@@ -50,7 +51,8 @@ def load_settings_with_broker(args: argparse.Namespace) -> Settings:
 
 
 def load_settings_for_query(args: argparse.Namespace) -> Settings:
-    """Like `load_settings`; ImHearingError if --via is not configured, or the local node has no data."""
+    """Like `load_settings`; ImHearingError if --via is not configured, the local node has no data, or its disk is not
+    mounted."""
     settings = load_settings(args)
     via = getattr(args, "via", "local")
     if missing := _missing_settings(via, settings):
@@ -60,6 +62,8 @@ def load_settings_for_query(args: argparse.Namespace) -> Settings:
                 " --config with your settings, or another --via"
             ]
         )
+    if via == "local":
+        Home(settings).check_disk()
     if via == "local" and not settings.recorder.record_path.is_dir():
         raise ImHearingError(
             f"no recordings in {data_dir(args)} yet ({settings.recorder.record_path.name} does not exist);"

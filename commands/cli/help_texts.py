@@ -179,6 +179,18 @@ examples:
 """,
     ),
     Subcommand(
+        "adopt",
+        "commands.adopt:run",
+        "accept the disk or the settings that the recorder refuses",
+        """\
+examples:
+  imhearing adopt                                the spool is on a new disk
+  imhearing adopt --from /mnt/old/spool          move the sound on the old disk there, too
+  imhearing adopt --set recorder.recipients=     from now on, sound is not encrypted
+If the recorder is recording, stop it first. Interrupted, it resumes where it stopped when run again.
+""",
+    ),
+    Subcommand(
         "token",
         "commands.token:run",
         "issue a query-only Ably token for one client",

@@ -49,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("watch", "status", "devices", "doctor", "calibrate"):
         _add_output_options(parsers[name])
     _add_calibrate_options(parsers["calibrate"])
+    parsers["adopt"].add_argument(
+        "--from", dest="old", type=Path, metavar="FOLDER", help="another spool of this node, whose sound moves here"
+    )
     parsers["configure"].add_argument(
         "changes", nargs="+", metavar="SECTION.KEY=VALUE", help="a setting; for a secret, use - to be prompted"
     )
@@ -72,11 +75,9 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
     _add_range_options(parser)
     _add_door_options(parser)
     parser.add_argument("--type", default="coverage", help=QUERY_TYPES)
-    parser.add_argument(
-        "--order", choices=("loudest", "time"), default="loudest", help="order of sounds: loudest first, or by time"
-    )
+    parser.add_argument("--order", choices=("loudest", "time"), help="order of sounds: loudest first, or by time")
     parser.add_argument("--min-level", type=_number, metavar="DB", help="only sounds at least this loud (LAFmax)")
-    parser.add_argument("--step", type=_step, default=60, metavar="SECONDS", help="step length of levels (60)")
+    parser.add_argument("--step", type=_step, metavar="SECONDS", help="step length of levels (60)")
     _add_output_options(parser)
 
 

@@ -20,7 +20,7 @@ from edge.recorder.capture.excerpt import Excerpt, record_excerpt
 from edge.recorder.capture.gain import read_gain, set_command
 from edge.recorder.capture.microphone import choose_device, list_devices
 from edge.recorder.capture.sources import choose_source
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 from query_service.answer.spool_view import SpoolWatcher
 
 _SECONDS = 0.5  # of sound to judge
@@ -120,7 +120,7 @@ def check_clipping(heard: Excerpt) -> Finding:
 
 def findings_while_recording(node: NodeUnderTest) -> list[Finding]:
     """What the running recorder gets from the device; nothing if no recorder is running."""
-    spool = Spool(node.settings.recorder.record_path, node.settings.node.name)
+    spool = spool_of(node.settings)
     try:
         view = SpoolWatcher(spool).view()
         state, alive = view.state, view.is_alive(node.kernel.now())

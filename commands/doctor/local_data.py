@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import sqlite3
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
-from edge.core.errors import SpoolError
+from edge.core.errors import ConfigError, SpoolError, SpoolMissing
 from edge.core.files import write_durably
+from edge.spool.home import Home
 from edge.spool.spool import Spool
 
 _FEW_HOURS, _TOO_FEW_HOURS = 24.0, 2.0
@@ -28,6 +30,12 @@ _STEPS = 10_000  # SQLite virtual machine steps between two checks of the time
 def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
     """Writes a few files to the spool, and removes them."""
     path = node.settings.recorder.record_path
+    owner = check_owner(node)
+    yield owner
+    disk = check_disk(node, path)
+    yield disk
+    if disk.state == "fault":
+        return
     writable = check_writable(node, path)
     yield writable
     if writable.state != "fault":
@@ -36,6 +44,39 @@ def check_spool(node: NodeUnderTest) -> Iterator[Finding]:
         yield check_speed(folder)
         if path.is_dir():
             yield check_damaged(node, path)
+
+
+def check_owner(node: NodeUnderTest) -> Finding:
+    """Whether the recorder would refuse these settings."""
+    check, home, settings = "spool.owner", Home(node.settings), node.settings
+    try:
+        home.check_settings()
+    except ConfigError as problem:
+        record, changes = home.record(), []
+        if record is not None and record.name not in (settings.node.name, *settings.node.earlier_names):
+            changes.append(f"node.name={record.name}")
+        if record is not None and record.encrypted and not settings.recorder.recipients:
+            changes.append("recorder.recipients=KEY")
+        return fault(check, "; ".join(problem.faults), node.configure(*changes))
+    return ok(check, f"belongs to node {settings.node.name}")
+
+
+def check_disk(node: NodeUnderTest, path: Path) -> Finding:
+    """Whether the spool is on the disk that it was on."""
+    check, home = "spool.disk", Home(node.settings)
+    try:
+        home.check_disk()
+    except SpoolMissing as problem:
+        remedy = "sudo mount -a" if home.is_disk_unmounted() else node.command("adopt")
+        return fault(check, str(problem), remedy)
+    if waiting := home.to_join():
+        folders = ", ".join(map(str, waiting))
+        return warning(
+            check,
+            f"sound in {folders} is not in the spool yet: the recorder moves it when it starts",
+            f"{node.sudo}ls -l {' '.join(shlex.quote(str(one)) for one in waiting)}",
+        )
+    return ok(check, f"{path} is on the same disk as before")
 
 
 def check_writable(node: NodeUnderTest, path: Path) -> Finding:
@@ -47,8 +88,28 @@ def check_writable(node: NodeUnderTest, path: Path) -> Finding:
     try:
         _probe(path, 1)
     except OSError as problem:
-        return fault(check, f"{path} is not writable ({problem.strerror})", _make_writable(node, path))
+        return fault(check, *_why_not_writable(node, path, problem))
     return ok(check, f"{path} is writable")
+
+
+def _why_not_writable(node: NodeUnderTest, path: Path, problem: OSError) -> tuple[str, str]:
+    """What to say, and the remedy: permissions explain only what they forbid."""
+    match problem.errno:
+        case errno.ENOSPC | errno.EDQUOT if os.statvfs(path).f_bavail and not os.statvfs(path).f_favail:
+            most = f"{node.sudo}du --inodes -xSd6 {_mount(path)} | sort -n | tail"
+            return f"{path}: the disk has no inodes left: too many small files", f"{most}  # delete some there"
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"{path}: the disk is full", _make_room(node, path)
+        case errno.EROFS:
+            remount = f"{node.sudo or 'sudo '}mount -o remount,rw {_mount(path)}"
+            return f"{path}: the disk is read-only", f"{remount}  # after an error, check it first: sudo dmesg"
+        case _:
+            return f"{path} is not writable ({problem.strerror})", _make_writable(node, path)
+
+
+def _make_room(node: NodeUnderTest, folder: Path) -> str:
+    waiting = bool(folder.is_dir() and Spool(folder, node.settings.node.name).chunks.finished())
+    return node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
 
 
 def _check_creatable(node: NodeUnderTest, path: Path) -> Finding:
@@ -69,8 +130,7 @@ def check_room(node: NodeUnderTest, folder: Path) -> Finding:
     per_hour = recorder.sample_rate * recorder.channels * recorder.bits // 8 * ratio * 3_600
     hours = spool.disk.free_bytes() / per_hour
     message = f"{spool.disk.free_bytes() / 1e9:.1f} GB free: {_span(hours)} of sound if nothing is uploaded"
-    waiting = bool(folder.is_dir() and spool.chunks.finished())
-    remedy = node.command("archive") if waiting else f"{node.sudo}du -xhd2 {_mount(folder)} | sort -h | tail"
+    remedy = _make_room(node, folder)
     if hours < _TOO_FEW_HOURS:
         return fault(check, message, remedy)
     return warning(check, message, remedy) if hours < _FEW_HOURS else ok(check, message)

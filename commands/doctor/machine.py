@@ -166,7 +166,7 @@ def check_offset(node: NodeUnderTest) -> Finding:
     """Compares with the Date header (RFC 9110) of any response, so that neither key nor bucket matter."""
     check, url = "clock.offset", node.store_url
     try:
-        date = _date_of(url)
+        date = _date_of(url, node.settings.s3.ca_file)
     except OSError as problem:
         return warning(check, f"{url} does not respond ({problem})", node.reach_store())
     except ValueError as problem:
@@ -180,9 +180,9 @@ def check_offset(node: NodeUnderTest) -> Finding:
     return ok(check, "agrees with the store's clock")
 
 
-def _date_of(url: str) -> Instant:
+def _date_of(url: str, ca_file: str) -> Instant:
     try:
-        with open_url(url) as answer:
+        with open_url(url, ca_file) as answer:
             date = answer.headers.get("Date", "")
     except urllib.error.HTTPError as refusal:  # an error response has a Date too
         date = refusal.headers.get("Date", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import ssl
 import urllib.request
 from http.client import HTTPResponse
 from pathlib import Path
@@ -143,11 +144,18 @@ class NodeUnderTest(NamedTuple):
         return f"start the store, or use another: {self.configure('s3.endpoint_url=https://HOST')}"
 
 
-def open_url(url: str) -> HTTPResponse:
-    """GETs an http(s) URL, through $http_proxy unless it is on this machine. OSError, ValueError."""
+def open_url(url: str, ca_file: str = "") -> HTTPResponse:
+    """GETs an http(s) URL, through $http_proxy unless it is on this machine. OSError, ValueError.
+
+    `ca_file`: CA certificates to trust besides the system's.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("not an http URL")
     proxies = urllib.request.ProxyHandler({} if parts.hostname in LOOPBACK else None)
-    response: HTTPResponse = urllib.request.build_opener(proxies).open(url, timeout=_HTTP_TIMEOUT)
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    opener = urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context))
+    response: HTTPResponse = opener.open(url, timeout=_HTTP_TIMEOUT)
     return response

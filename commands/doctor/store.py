@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import secrets
+import socket
 import urllib.error
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, open_url, warning
@@ -37,6 +40,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
     yield written
     if written.state == "fault":
         return
+    yield check_region(node, storage)
     yield check_read(storage, key, body)
     yield check_link(node, storage, key, body)
     deleted = check_delete(storage, key)
@@ -49,12 +53,21 @@ def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) ->
     try:
         storage.put(key, body, hashlib.md5(body).hexdigest(), media_type="application/octet-stream")  # noqa: S324 - asked for
     except StoreBlocked as problem:
-        return fault(check, str(problem), _remedy_for(node, problem.reason, str(problem)))
+        return fault(check, str(problem), _remedy_for(node, problem))
     except StoreUnreachable as problem:
-        return fault(check, str(problem).removesuffix("; trying again"), node.reach_store())
+        return fault(check, str(problem).removesuffix("; trying again"), _reach(node))
     except StoreError as problem:
         return fault(check, str(problem), f"curl -sv {node.store_url} 2>&1 | tail -20")
     return ok(check, f"{node.settings.s3.s3_bucket_name} accepts writes and checks their MD5")
+
+
+def check_region(node: NodeUnderTest, storage: S3Store) -> Finding:
+    """Uploads follow the store to the bucket's region; links are signed without asking it."""
+    check, configured = "store.region", node.settings.s3.s3_region
+    if storage.region == configured:
+        return ok(check, f"the bucket is in region {configured}, or the store does not mind")
+    message = f"the bucket is in region {storage.region}, not {configured}: links to sound do not work"
+    return fault(check, message, node.configure(f"s3.s3_region={storage.region}"))
 
 
 def check_read(storage: S3Store, key: str, body: bytes) -> Finding:
@@ -80,7 +93,7 @@ def check_link(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> 
     remedy = node.configure("s3.public_endpoint_url=") if public else node.configure("s3.s3_region=REGION")
     try:
         url = storage.presigned_url(settings.s3_bucket_name, key, _LINK_SECONDS)
-        with open_url(url) as response:
+        with open_url(url, settings.ca_file) as response:
             if response.read(len(body) + 1) != body:
                 return fault(check, f"a link to {urlsplit(url).netloc} returns something else", remedy)
     except urllib.error.HTTPError as refusal:
@@ -105,23 +118,44 @@ def check_delete(storage: S3Store, key: str) -> Finding:
     )
 
 
-def _remedy_for(node: NodeUnderTest, reason: str, message: str) -> str:
+def _remedy_for(node: NodeUnderTest, problem: StoreBlocked) -> str:
+    if problem.changes:
+        return node.configure(*problem.changes)
     set_keys = node.configure("s3.access_key_id=-", "s3.secret_access_key=-")
     remedies = {
         "no_bucket": node.command("make-bucket"),
-        "no_credentials": set_keys,
         "clock_skew": "sudo timedatectl set-ntp true",
         "store_full": "free space in the store, or buy more",
+        "expired": set_keys if node.settings.s3.access_key_id else f"renew the credentials in {_credentials_file()}",
+        "account": "contact the provider of the store",
         "tls": f"curl -sv {node.store_url} -o /dev/null  # shows what is wrong with its certificate",
-        "bad_settings": node.configure("s3.s3_bucket_name=BUCKET", "s3.endpoint_url=https://HOST"),
     }
-    if reason == "denied" and ("access_key_id" in message or "secret_access_key" in message):
-        return set_keys
-    return remedies.get(reason, _grant("s3:PutObject"))
+    return remedies.get(problem.reason, _grant("s3:PutObject"))
+
+
+def _credentials_file() -> str:
+    return str(Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser())
+
+
+def _reach(node: NodeUnderTest) -> str:
+    """A host name that exists only without the bucket in front of it is a setting's fault."""
+    settings = node.settings.s3
+    if settings.addressing == "virtual" and settings.endpoint_url:
+        host = urlsplit(settings.endpoint_url).hostname or ""
+        if _resolves(host) and not _resolves(f"{settings.s3_bucket_name}.{host}"):
+            return node.configure("s3.addressing=path")
+    return node.reach_store()
+
+
+def _resolves(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def _grant(permission: str) -> str:
-    return f"grant the key {permission} on the bucket's prefix: docs/security.md has the policy to copy"
+    return f"grant the key {permission} on the bucket's prefix: docs/storage.md has the policy to copy"
 
 
 def check_lifecycle_rules(node: NodeUnderTest, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from commands.show.formats import length
 from edge.core.instant import Instant
-from query_service.queries.coverage import CoverageAnswer, split_at_beginning
 from query_service.queries.values import Expired, Future, Gap, Interval, Paused, Pending, Recorded, Recording, Span
 
 _SOUND = (Recorded, Pending, Recording)
@@ -25,7 +24,7 @@ GLYPHS = {
     "before": ("-", "dim"),
 }
 _MEANING = {
-    "pending": ", on the node alone so far",
+    "pending": ", on the node only; `imhearing archive` uploads it",
     "recording": ", not in a finished chunk yet",
     "before": " the node's first recording",
 }
@@ -50,14 +49,6 @@ class Row(NamedTuple):
     unit: str
     note: str
     uncertain: bool  # the clock could not be trusted
-
-
-def stretches(answer: CoverageAnswer) -> list[Stretch]:
-    """The answer's intervals, with the time before the node knows of anything apart from gaps."""
-    began, intervals = split_at_beginning(answer)
-    start = answer.intervals[0].from_ if answer.intervals else answer.from_
-    before = [Before(from_=start, to=began)] if start < began else []
-    return [*before, *intervals]
 
 
 def state_of(interval: Stretch) -> str:

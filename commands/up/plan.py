@@ -124,6 +124,8 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
             settings.s3,
             s3_bucket_name=BUCKET,
             endpoint_url=f"http://{ports.LOOPBACK}:{port}",
+            addressing="auto",
+            ca_file="",
             public_endpoint_url="",
             access_key_id=Secret(key_id),
             secret_access_key=Secret(secret),

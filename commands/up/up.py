@@ -28,6 +28,8 @@ from commands.up.plan import (
 )
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
+from edge.core.files import remove_abandoned
+from edge.spool.home import Home
 
 
 class StopRequest:
@@ -48,12 +50,14 @@ def run(args: argparse.Namespace) -> int:
     """Starts everything, displays it, and stops it in order. ImHearingError."""
     folder = data_dir(args)
     settings = user_settings(folder, args.config, args.overrides)
+    Home(settings).check_settings()  # before the files of the last `up` are overwritten
     _check_source(settings)
     _make_folder(folder)
     with _lock(folder):
         stopping = StopRequest(None if args.seconds is None else time.monotonic() + args.seconds)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, stopping.on_signal)
+        remove_abandoned(folder, r"up\.json|config\.ini")
         plan = make_plan(folder, settings)
         if lost := lost_overrides(folder, args.config, args.overrides, settings):
             plan.notes.append(f"settings  --set is for one start; no longer set: {', '.join(lost)}")

@@ -15,7 +15,7 @@ from edge.archiver.reporter import Reporter
 from edge.archiver.retention.retention import Retention
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
-from edge.core.errors import CatalogDamaged, ChunkUnreadable, ImHearingError
+from edge.core.errors import CatalogDamaged, ChunkUnreadable, ImHearingError, StoreBlocked
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,22 @@ class Archiver:
         pacing: Pacing,
         inbox: queue.Queue[Callable[[], None]],
         rescan_timer: Timer,
+        is_outdated: Callable[[], bool],
     ) -> None:
+        """`is_outdated`: whether the settings have changed since; called while uploading is blocked."""
         self._intake, self._planner, self._uploads, self._retention = intake, planner, uploads, retention
         self._worker, self._reporter, self._pacing, self._inbox = worker, reporter, pacing, inbox
-        self._rescan_timer = rescan_timer
+        self._rescan_timer, self._settings_changed = rescan_timer, is_outdated
         self._may_have_work = True
+        self._is_outdated = False
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
-        """Works until `stop`, with a `beat` each turn unless the worker is stuck. Failures are logged and retried."""
+        """Works until `stop`, with a `beat` each turn unless the worker is stuck. Failures are logged and retried.
+
+        Returns early, with no job under way, once changed settings may end what blocks uploading.
+        """
         self._planner.discard_other_destinations()
-        while not stop.is_set():
+        while not stop.is_set() and not self._is_outdated:
             if not self._worker.is_stuck(self._pacing.stuck):
                 beat()
             if not _succeeds(self.turn):
@@ -103,7 +109,8 @@ class Archiver:
             self._apply_limits()
         may_have_work = self._may_have_work or self._retention.eraser.has_orders()
         if may_have_work and self._worker.job is None and self._uploads.retry.is_due():
-            self._may_have_work = self._start_next_job()
+            self._is_outdated = isinstance(self._uploads.trouble, StoreBlocked) and self._settings_changed()
+            self._may_have_work = not self._is_outdated and self._start_next_job()
         self._reporter.report(self._uploads.trouble, self._worker.progress(), self._intake.newest)
 
     def _rescan(self) -> None:

@@ -49,7 +49,11 @@ class Intake:
 
         Every file is looked up in the catalog each time, so that the next rescan repairs what failed in the last one.
         """
-        files = set(self._spool.chunks.finished())
+        try:
+            files = set(self._spool.chunks.finished())
+        except SpoolError:
+            self._seen = set()  # what is set aside because of that gets another chance, too
+            raise
         self._register_streams()
         self.registered = self._catalog.known(files)
         added = self._catalog.registration.add_chunks(self._manifests(files - self.registered))

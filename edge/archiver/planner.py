@@ -84,7 +84,7 @@ class Planner:
     def discard_plan(self, plan: ArchivePlan, damaged: dict[str, str], reason: str) -> None:
         """A plan with damaged chunks cannot be kept: others are made of what is intact."""
         archive = self._catalog.archive(plan.archive_id)
-        self._catalog.plans.discard(plan.archive_id)
+        self._catalog.plans.take_back(plan.archive_id)
         self._catalog.queue.set_aside(damaged)
         self._reporter.archive_changed("failed", archive, plan, reason)
 
@@ -94,4 +94,4 @@ class Planner:
         for archive in (*records.open_plans(), *records.open_rewrites()):
             if archive.bucket != self._destination.bucket or not archive.key.startswith(self._destination.node_prefix):
                 log.info("%s was planned for another bucket or prefix; planning it again", archive.archive_id)
-                self._catalog.plans.discard(archive.archive_id)
+                self._catalog.plans.take_back(archive.archive_id)

@@ -48,19 +48,19 @@ class Rebuilt(Struct, frozen=True):
 def rebuild(
     bucket: BucketReader,
     prefix: str,
-    node: str,
     spool: Spool,
     catalog: Catalog,
     now: Instant,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
-    """Fills `catalog`, preferably an empty one, from all archives of `node` and from the spool.
+    """Fills `catalog`, preferably an empty one, from all archives of the spool's node, under each of its names, and
+    from the spool.
 
     The times of planning and uploading are lost: `now` takes their place. Raises StoreError.
     """
     archives = chunks = 0
     faults: list[str] = []
-    for key, size in bucket.keys(f"{prefix}{node}/"):
+    for node, (key, size) in ((name, found) for name in spool.names for found in bucket.keys(f"{prefix}{name}/")):
         try:
             if key.endswith(".zip"):
                 manifest = fetch_manifest(bucket, key, size)
@@ -69,7 +69,7 @@ def rebuild(
                 archives, chunks = archives + 1, chunks + len(manifest.members)
                 progress(archives)
             elif key.startswith(f"{prefix}{node}/corrections/"):
-                _take_stream(catalog, _fetch_stream(bucket, node, key, size), corrects=True)
+                _take_stream(catalog, _fetch_stream(bucket, key, size), corrects=True)
         except WireError as problem:
             log.warning("%s: %s", key, problem)
             faults.append(f"{key}: {problem}")
@@ -80,7 +80,6 @@ def rebuild(
 def rebuild_in_place(
     bucket: BucketReader,
     prefix: str,
-    node: str,
     spool: Spool,
     path: Path,
     now: Instant,
@@ -94,7 +93,7 @@ def rebuild_in_place(
         fresh = path.with_name(path.name + ".rebuilding")
         _remove(fresh)
         with contextlib.closing(Catalog(fresh)) as catalog:
-            found = rebuild(bucket, prefix, node, spool, catalog, now, progress)
+            found = rebuild(bucket, prefix, spool, catalog, now, progress)
         _swap(fresh, path)
         _remove(fresh)
     return found
@@ -136,13 +135,13 @@ def fetch_manifest(bucket: BucketReader, key: str, size: int) -> Manifest:
         raise WireError(f"is not an Im Hearing archive ({problem})") from None
 
 
-def _fetch_stream(bucket: BucketReader, node: str, key: str, size: int) -> Stream:
+def _fetch_stream(bucket: BucketReader, key: str, size: int) -> Stream:
     """A stored correction. Raises WireError, StoreError."""
     if not 0 < size <= _MAX_CORRECTION:
         raise WireError(f"is not a correction (it has {size} bytes)")
     stream = wire.decode(b"".join(bucket.read(key, 0, size)), Stream)
-    if stream.node != node or not key.endswith(f"/{stream.stream_id}.json"):
-        raise WireError(f"is the correction of {stream.stream_id} of node {stream.node} under a wrong name")
+    if not key.endswith(f"/{stream.stream_id}.json"):
+        raise WireError(f"is the correction of {stream.stream_id} under a wrong name")
     return stream
 
 
@@ -184,15 +183,17 @@ class RangeFile(io.RawIOBase):
 
 
 def _check_belongs(manifest: Manifest, prefix: str, node: str, key: str) -> None:
-    """WireError unless an archiver put it there: others may write below the node's prefix too."""
+    """WireError unless the archiver of `node` put it there: others may write below the node's prefix too.
+
+    Its chunks may have been recorded under another name that the node once had.
+    """
     chunks = all_chunks(manifest)
     if not chunks:
         raise WireError("chunks: none has an offset or a cause", "chunks")
     if key != key_of(manifest, prefix):
         raise WireError(f"holds the archive {manifest.archive_id}, which does not belong there")
-    strangers = {manifest.node, *(one.node for one in manifest.streams), *(one.node for one in chunks)} - {node}
-    if strangers:
-        raise WireError(f"names another node: {min(strangers)}", "node")
+    if manifest.node != node:
+        raise WireError(f"names another node: {manifest.node}", "node")
     for chunk in chunks:
         if chunk.stream_id != stream_of(chunk.chunk_id) or chunk.ended_at < chunk.started_at:
             raise WireError(f"chunks: {chunk.chunk_id} contradicts itself", "chunks")

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from msgspec.structs import replace
+
 from edge import __version__
 from edge.archiver.archiver import Archiver
 from edge.archiver.intake import Intake
@@ -27,13 +29,15 @@ from edge.archiver.reporter import Reporter
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.policy import RetentionPolicy
 from edge.archiver.retention.retention import Retention
+from edge.archiver.upload.sending import RateLimiter
 from edge.archiver.upload.upload import Uploader
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
 from edge.catalog import Catalog
+from edge.catalog.erasures import remove_abandoned_beside
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
-from edge.core.errors import CatalogDamaged, CatalogError
+from edge.core.errors import CatalogDamaged, CatalogError, ConfigError
 from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
@@ -43,7 +47,7 @@ from edge.messaging.commands import ArchiveNow, Command
 from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
 from edge.spool import limits, thresholds
-from edge.spool.spool import Spool
+from edge.spool.spool import Spool, spool_of
 from edge.store.interface import NO_BUCKET
 from edge.store.s3 import S3Store
 
@@ -55,13 +59,40 @@ _STOP_TIMEOUT = 1.5  # seconds that an upload gets to end by itself
 Call = Callable[[], None]
 
 
-def run(settings: Settings, stop: threading.Event, pacing: Pacing = Pacing()) -> None:  # noqa: B008  frozen
-    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start."""
+def run(
+    settings: Settings,
+    stop: threading.Event,
+    pacing: Pacing = Pacing(),  # noqa: B008  frozen
+    read_settings: Callable[[], Settings] | None = None,
+) -> None:
+    """Archives until `stop`, then ends within 3 s. Raises SpoolError or CatalogError when it cannot start.
+
+    While uploading is blocked, `read_settings` gives the settings as they are now: those of the store and of the budget
+    are then used without a restart.
+    """
+    newest = _NewestSettings(settings, read_settings)
     while not stop.is_set():
         try:
-            _run(settings, stop, pacing)
+            _run(newest.settings, stop, pacing, newest.have_changed)
         except CatalogDamaged as problem:
             _set_aside(settings.catalog.db_path, problem)
+
+
+class _NewestSettings:
+    """`settings`, with those of the store and of the budget as `have_changed` found them last."""
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings] | None) -> None:
+        self.settings, self._read = settings, read
+
+    def have_changed(self) -> bool:
+        try:
+            now = self._read() if self._read is not None else self.settings
+        except ConfigError:  # being edited
+            return False
+        before, self.settings = self.settings, replace(self.settings, s3=now.s3, budget=now.budget)
+        if self.settings != before:
+            log.info("the settings in [s3] or [budget] have changed; using the new ones")
+        return self.settings != before
 
 
 def _set_aside(path: Path, damage: CatalogDamaged) -> None:
@@ -79,12 +110,13 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     log.error("%s; moved it to %s; `imhearing catalog rebuild` restores what the store has", damage, aside.name)
 
 
-def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
+def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated: Callable[[], bool]) -> None:
     node = settings.node.name
-    spool = Spool(settings.recorder.record_path, node)
+    spool = spool_of(settings)
     spool.create()
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         catalog.open()
+        remove_abandoned_beside(settings.catalog.db_path)
         instance = load_instance_id(settings.catalog.db_path.parent)
         bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
@@ -96,11 +128,18 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
         def open_member(name: str) -> BinaryIO:
             return (spool.path / name).open("rb")
 
-        store, clock, heartbeat = S3Store(settings.s3), KernelClock(), Heartbeat()
+        def show_life() -> None:
+            worker.show_life()
+
+        clock, heartbeat, rate = KernelClock(), Heartbeat(), settings.archive.max_rate * MEGABYTE
+        limiter = RateLimiter(rate, stop, clock, show_life) if rate else None
+        store = S3Store(settings.s3, pace=limiter)
         deletions = Deletions(spool, catalog, store)
-        uploader = Uploader(store, open_member, stop, rate=settings.archive.max_rate * MEGABYTE, clock=clock)
+        uploader = Uploader(store, open_member, stop)
         worker = Worker(store, uploader, deletions, deliver, clock)
-        archiver = assemble(settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock)
+        archiver = assemble(
+            settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock, is_outdated
+        )
         _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
@@ -113,7 +152,8 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing) -> None:
         try:
             archiver.run(stop, heartbeat.beat)
         finally:
-            heartbeat.stopping()
+            if stop.is_set():  # else it goes on with another catalog or other settings
+                heartbeat.stopping()
             worker.end(_STOP_TIMEOUT)
             bus.stop(farewell=_status(node, instance, "offline"))
 
@@ -129,9 +169,10 @@ def assemble(
     inbox: queue.Queue[Call],
     heartbeat: Heartbeat,
     clock: KernelClock,
+    is_outdated: Callable[[], bool] = lambda: False,
 ) -> Archiver:
     """The archiver and its collaborators."""
-    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node)
+    destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node, spool.names[1:])
     archive_limits = ArchiveLimits(int(settings.archive.archive_max_mb * MEGABYTE), settings.archive.archive_max_chunks)
     configured = thresholds.configured(settings.thresholds)
 
@@ -155,7 +196,7 @@ def assemble(
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
     uploads = Uploads(catalog, destination, planner, reporter, allowance.obstacle, on_uploaded, pacing, clock)
-    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock))
+    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock), is_outdated)
 
 
 def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:

@@ -18,7 +18,6 @@ _PAGE = 1_000
 def verify(
     bucket: BucketReader,
     prefix: str,
-    node: str,
     spool: Spool,
     catalog: CatalogReader,
     *,
@@ -29,9 +28,19 @@ def verify(
 
     `deep` reads every archive back and compares hashes. Raises StoreError, SpoolError, CatalogError.
     """
-    objects = {key: size for key, size in bucket.keys(f"{prefix}{node}/") if key.endswith(".zip")}
+    objects: dict[str, int] = {}
+    listed: set[str] = set()
+
+    def list_archives(node: str) -> None:
+        if node not in listed:
+            listed.add(node)
+            objects.update((key, size) for key, size in bucket.keys(f"{prefix}{node}/") if key.endswith(".zip"))
+
+    for name in spool.names:
+        list_archives(name)
     for archive_id in catalog.archive_records.uploaded_ids():
         archive = catalog.archives([archive_id])[archive_id]
+        list_archives(archive.node)  # a name that the node once had
         progress(archive_id)
         size = objects.pop(archive.key, None) if archive.bucket == bucket.bucket else archive.bytes
         if size is None:

@@ -23,10 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class _Progress(Struct, frozen=True):
-    """Of the running job; times in µs of the monotonic clock. Replaced as a whole, as two threads use it."""
+    """Of the running job; µs of the monotonic clock. Replaced as a whole, as two threads use it."""
 
     began_at: int
-    seen_at: int  # the last sign of life
     bytes_done: int = 0
 
 
@@ -46,7 +45,8 @@ class Worker:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swept = False
         self.job: Job | None = None  # the running one; set and cleared by the submitting thread
-        self._progress = _Progress(0, 0)
+        self._progress = _Progress(0)
+        self._seen_at = 0  # the last sign of life, µs of the monotonic clock
         # a daemon: a hanging request must not keep the process alive; the next one resumes the job
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -60,7 +60,8 @@ class Worker:
 
     def submit(self, job: Job) -> None:
         """For the thread to run; only while none is running."""
-        self.job, self._progress = job, _Progress(self._clock.monotonic(), self._clock.monotonic())
+        self.show_life()
+        self.job, self._progress = job, _Progress(self._clock.monotonic())
         self._jobs.put(job)
 
     def uploading(self) -> str | None:
@@ -76,9 +77,13 @@ class Worker:
         rate = round(progress.bytes_done / seconds, 1)
         return Progress(job.plan.archive_id, progress.bytes_done, job.plan.bundle.size, rate)
 
+    def show_life(self) -> None:
+        """The job is getting on, be it slowly. For any thread."""
+        self._seen_at = self._clock.monotonic()
+
     def is_stuck(self, seconds: float) -> bool:
         """Whether a job has been running for `seconds` without a sign of life: some call hangs."""
-        return self.job is not None and self._clock.monotonic() - self._progress.seen_at > seconds * 1e6
+        return self.job is not None and self._clock.monotonic() - self._seen_at > seconds * 1e6
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -123,4 +128,5 @@ class Worker:
         return None
 
     def _on_progress(self, done: int) -> None:
-        self._progress = _Progress(self._progress.began_at, self._clock.monotonic(), done)
+        self.show_life()
+        self._progress = _Progress(self._progress.began_at, done)

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from edge.catalog.holds import write_for_owner
 from edge.core import wire
 from edge.core.errors import WireError
-from edge.core.files import sync_folder
+from edge.core.files import remove_abandoned, sync_folder
 from edge.core.instant import Instant
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,10 @@ class Erasure(Struct, frozen=True):
 
 
 class ErasureResult(Struct, frozen=True):
-    """How an order ended; `chunks` were erased by it, `archives` rewritten."""
+    """How an order ended; `chunks` were erased by it, `archives` rewritten.
+
+    `reason`: why it was refused, or what is left where the archiver cannot reach.
+    """
 
     id: str
     state: Literal["done", "refused"]
@@ -112,6 +115,12 @@ class Erasures:
 
     def _result(self, order_id: str) -> Path:
         return self._folder / f"result-{order_id}.json"
+
+
+def remove_abandoned_beside(catalog: Path) -> None:
+    """Removes what writers that died left of holds, orders, and the other small files beside the catalog."""
+    remove_abandoned(catalog.parent, r"(?:holds|calibration|node)\.json|instance")
+    remove_abandoned(catalog.with_name("orders"), r"(?:erase|result)-[0-9a-f]{16}\.json")
 
 
 def _read(path: Path, order_id: str) -> Erasure:

@@ -1,4 +1,8 @@
-"""Committed plans and how they end: uploaded, or taken back."""
+"""Committed plans and how they end: uploaded, or taken back.
+
+From the moment a plan is committed, the store may have its archive: its response can be lost, and a process can end
+between upload and commit. So a plan that is taken back always leaves a deletion pending.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids
-from edge.catalog.rows import archive_columns, give_up, span_archive
+from edge.catalog.rows import give_up, put_plan, span_archive
 from edge.catalog.tables import select
 from edge.catalog.values import UploadedChunk
 from edge.core.errors import CatalogDamaged, CatalogError
@@ -30,17 +34,10 @@ class Plans:
     ) -> bool:
         """Freezes a plan: its chunks leave the waiting ones. False when the very same archive is there already.
 
-        One that was taken back, and whose leftovers are still to be deleted, is planned again. Raises CatalogError
-        when one of the chunks does not wait.
+        Raises CatalogError when one of the chunks does not wait.
         """
         with self._file.session() as tables:
-            row = tables.Archive.get(archive_id=archive.archive_id)
-            columns = {**archive_columns(archive), "plan": zlib.compress(manifest, 6)}
-            if row is None:
-                tables.Archive(**columns)
-            elif row.gone == "unwanted":
-                row.set(**{name: value for name, value in columns.items() if name != "archive_id"})
-            else:
+            if not put_plan(tables, archive, manifest):
                 return False
             for one in discarded:
                 tables.Chunk[one.chunk.chunk_id].archive_id = archive.archive_id
@@ -93,8 +90,7 @@ class Plans:
     def commit_rewrite(self, archive: Archive, manifest: bytes) -> None:
         """Freezes a plan whose chunks are in the store already, in the archive that it replaces."""
         with self._file.session() as tables:
-            if tables.Archive.get(archive_id=archive.archive_id) is None:
-                tables.Archive(**archive_columns(archive), plan=zlib.compress(manifest, 6))
+            put_plan(tables, archive, manifest)
 
     def mark_rewritten(
         self,
@@ -119,10 +115,10 @@ class Plans:
             tables.Archive[archive.replaces].gone = "replaced"
             span_archive(tables, archive.archive_id)
 
-    def discard(self, archive_id: str, *, maybe_in_store: bool = False) -> None:
-        """Takes back a plan that was never uploaded: its chunks wait again.
+    def take_back(self, archive_id: str) -> None:
+        """Its chunks wait again, and its deletion is pending until the store is known to have nothing of it.
 
-        With `maybe_in_store` its deletion stays pending until the store is known to have nothing of it.
+        Does nothing to an archive that is known to be in the store.
         """
         with self._file.session() as tables:
             row = tables.Archive.get(archive_id=archive_id)
@@ -133,7 +129,4 @@ class Plans:
                 if chunk.state == "planned":
                     chunk.state = "waiting"
                 chunk.set(archive_id=None, offset=None)
-            if maybe_in_store:
-                row.set(gone="unwanted", plan=None)
-            else:
-                row.delete()
+            row.set(gone="unwanted", plan=None)

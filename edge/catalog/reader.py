@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.catalog.archive_records import ArchiveRecords
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import archive_value, batched_ids, chunk_values, sound_value, stream_records, touching
-from edge.catalog.tables import desc, least, select
+from edge.catalog.tables import desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, unpack
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, Stream
@@ -35,13 +35,6 @@ class CatalogReader:
         """At most `limit` chunks with sound in [start, end), by their start, then their id."""
         with self.file.session() as tables:
             return chunk_values(touching(tables.Chunk, start, end), limit)
-
-    def earliest(self) -> Instant | None:
-        """When the first chunk, gap or pause began that has a row; None without any."""
-        with self.file.session() as tables:
-            chunks, holes = tables.Chunk, tables.Hole
-            starts = (least(c.started_at for c in chunks), least(h.started_at for h in holes))
-            return min((Instant(start) for start in starts if start is not None), default=None)
 
     def chunk(self, chunk_id: str) -> CatalogChunk | None:
         """One chunk by its id; None where it is not known."""

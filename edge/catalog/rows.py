@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,6 +64,28 @@ def archive_columns(archive: Archive) -> dict[str, Any]:
     values = {name: getattr(archive, name) for name in archive.__struct_fields__}
     values["length"] = values.pop("bytes")
     return values
+
+
+def put_plan(tables: Tables, archive: Archive, manifest: bytes) -> bool:
+    """Stores an open plan; False when the very same archive is there already.
+
+    One that was taken back, and whose leftovers are still to be deleted, is planned again. If it now belongs elsewhere,
+    the leftovers remain to be deleted, under another ID.
+    """
+    columns = {**archive_columns(archive), "plan": zlib.compress(manifest, 6)}
+    row = tables.Archive.get(archive_id=archive.archive_id)
+    if row is None:
+        tables.Archive(**columns)
+        return True
+    if row.gone != "unwanted":
+        return False
+    if (row.bucket, row.key) != (archive.bucket, archive.key):
+        place = hashlib.sha256(f"{row.bucket}/{row.key}".encode()).hexdigest()
+        leftovers = f"{row.archive_id[:-8]}{place[:8]}"
+        if tables.Archive.get(archive_id=leftovers) is None:
+            tables.Archive(**{**row.to_dict(), "archive_id": leftovers})
+    row.set(**{name: value for name, value in columns.items() if name != "archive_id"})
+    return True
 
 
 def put_holes(tables: Tables, stream_id: str, holes: Iterable[Hole]) -> None:

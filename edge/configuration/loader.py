@@ -19,6 +19,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, fields
 
 from edge.configuration.encoder_limits import check_encodable
+from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError
@@ -182,14 +183,16 @@ def _build(values: Values, faults: list[str]) -> Settings:
                 shown = "***" if (section, key) in _SECRETS else repr(text[:60])
                 faults.append(f"{place} = {shown}: {_describe_invalid(str(problem), hints[key])}")
         built[section] = struct(**given)
-    name = built["node"].name
-    if name and not is_node_name(name):
-        place = values["node", "name"][1]
-        faults.append(f"{place} = {name[:60]!r}: use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch")
     settings = Settings(**built)
+    for key, names in ("name", (settings.node.name,)), ("former_names", settings.node.earlier_names):
+        for name in names:
+            if name and not is_node_name(name):
+                fault = "use up to 63 of a-z, 0-9, _ and - (but not `all`), for example porch"
+                faults.append(f"{_source_of(values, 'node', key)} = {name[:60]!r}: {fault}")
     faults += _check_hosts(settings, values)
     faults += _check_place_and_schedule(settings, values)
     faults += _check_encodable(settings, values)
+    faults += [f"{_source_of(values, section, key)}: {problem}" for section, key, problem in malformed(settings)]
     return settings
 
 
@@ -292,6 +295,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
         catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
         log=replace(settings.log, log_file=absolute(settings.log.log_file)),
         mqtt=replace(mqtt, **files),
+        s3=replace(settings.s3, ca_file=absolute(settings.s3.ca_file)),
     )
 
 

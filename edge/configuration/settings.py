@@ -38,6 +38,13 @@ class Node(Struct, frozen=True):
         str,
         _key("Name of this node: up to 63 of a-z, 0-9, _ and -. Empty: derived from the host name.", "porch"),
     ] = ""
+    former_names: Annotated[
+        str,
+        _key(
+            "Earlier names of this node, comma-separated: what it recorded and uploaded under them remains its own.",
+            "raspberrypi",
+        ),
+    ] = ""
     latitude: Annotated[
         str, _key("Latitude (WGS 84), for sunrise, sunset and exported files: degrees north, negative south.", "52.52")
     ] = ""
@@ -45,6 +52,11 @@ class Node(Struct, frozen=True):
     location: Annotated[
         str, _key("Description of the place, for exported files.", "Back garden, 1.5 m above ground")
     ] = ""
+
+    @property
+    def earlier_names(self) -> tuple[str, ...]:
+        """`former_names`, one by one."""
+        return tuple(name for text in self.former_names.split(",") if (name := text.strip()) and name != self.name)
 
 
 class Recorder(Struct, frozen=True):
@@ -244,6 +256,17 @@ class S3(Struct, frozen=True):
             "URL of the S3 service. Empty: AWS, or, without a bucket name, the local server of `imhearing up`.",
             "https://s3.example.com",
         ),
+    ] = ""
+    addressing: Annotated[
+        Literal["auto", "path", "virtual"],
+        _key(
+            "Where the bucket's name stands in addresses: in the `path`, or in the host name (`virtual`). `auto`: path,"
+            " except at AWS.",
+            "virtual",
+        ),
+    ] = "auto"
+    ca_file: Annotated[
+        str, _key("CA certificates to verify the S3 service with (PEM). Empty: the system's.", "store-ca.crt")
     ] = ""
     public_endpoint_url: Annotated[
         str, _key("URL to use in links to sound, if clients reach the store at a different address.")

@@ -36,11 +36,22 @@ class WireError(ImHearingError):
 
 
 class SpoolError(ImHearingError):
-    """The spool folder cannot be used: no permission, not a folder, vanished, or locked by another recorder."""
+    """The spool folder cannot be used: no permission, not a folder, vanished, or locked by another recorder.
+
+    `errno`: the operating system's reason, if it gave one.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class SpoolBusy(SpoolError):
     """Another recorder is writing to this spool."""
+
+
+class SpoolMissing(SpoolError):
+    """The spool's disk is not mounted, or another one is mounted in its place."""
 
 
 class EncoderError(SpoolError):
@@ -77,11 +88,15 @@ class StoreUnreachable(StoreError):
 
 
 class StoreBlocked(StoreError):
-    """Only a person can fix this: no bucket, access denied, clock skew. `reason` is a machine-readable code."""
+    """Only a person can fix this: no bucket, access denied, clock skew. `reason` is a machine-readable code.
 
-    def __init__(self, message: str, reason: str) -> None:
+    `changes`: the settings that fix it, if any do, each `section.key=value`.
+    """
+
+    def __init__(self, message: str, reason: str, changes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
+        self.changes = changes
 
 
 class ChunkDamaged(ImHearingError):

@@ -1,16 +1,23 @@
 """Atomic file writes: temporary name, fsync, rename, fsync of the folder.
 
 Each write uses a unique temporary name, `<name>.<8 hex digits>.tmp` in the same folder, so that several processes can
-write one file at once, and what a crash abandoned can be recognised.
+write one file at once, and what a crash abandoned can be recognised. Its writer holds a lock on it until it has its
+final name, so that `remove_abandoned` never takes a live writer's file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_UNLOCKABLE_SECONDS = 60.0  # how old a temporary must be that no lock protects
 
 
 def write_atomically(
@@ -21,10 +28,13 @@ def write_atomically(
     Raises OSError, and then leaves `path` unchanged and no temporary file. `owner`: user and group of the new file.
     Without `sync_name`, a power cut may bring back the old bytes until the caller syncs the folder.
     """
-    with temporary_beside(path) as temporary:
-        write_durably(temporary, data, mode)
+    temporary, descriptor = _open_temporary(path, mode)
+    with _removed_on_failure(temporary), os.fdopen(descriptor, "wb") as file:
         if owner is not None:
-            os.chown(temporary, *owner)
+            os.fchown(descriptor, *owner)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
         temporary.replace(path)
     if sync_name:
         sync_folder(path.parent)
@@ -32,14 +42,24 @@ def write_atomically(
 
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A unique name beside `path`, for a file to be renamed to `path`. Removed if that fails."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    """A unique name beside `path`, for something to be renamed to `path`. Removed if that fails."""
+    temporary = _temporary_name(path)
+    with _removed_on_failure(temporary):
         yield temporary
-    except BaseException:
-        with contextlib.suppress(OSError):  # the original error matters more
-            temporary.unlink(missing_ok=True)
-        raise
+
+
+def remove_abandoned(folder: Path, names: str) -> None:
+    """Removes the temporary files that writers left in `folder` when they died, of files whose names match `names`.
+
+    What cannot be locked must be a minute old: links, and files without a number, which versions before 0.2 wrote.
+    Raises nothing: whatever cannot be removed now is left to the next sweep.
+    """
+    temporary = re.compile(rf"(?:{names})(\.[0-9a-f]{{8}})?\.tmp", re.ASCII)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if match := temporary.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    _remove_if_abandoned(path, is_numbered=match[1] is not None)
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:
@@ -56,5 +76,55 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _open_temporary(path: Path, mode: int) -> tuple[Path, int]:
+    """A new file beside `path`, locked for as long as it is open."""
+    while True:
+        temporary = _temporary_name(path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        if _is_locked_in_time(descriptor):
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _is_locked_in_time(descriptor: int) -> bool:
+    """Locks a new file; False where a sweep came between its creation and the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, where a sweep cannot lock it either
+        return True
+    return os.fstat(descriptor).st_nlink > 0
+
+
+@contextlib.contextmanager
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # the original error matters more
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_if_abandoned(temporary: Path, *, is_numbered: bool) -> None:
+    """Raises OSError while its writer holds the lock."""
+    found = temporary.lstat()
+    if stat.S_ISLNK(found.st_mode) or not is_numbered:
+        if time.time() - found.st_mtime > _UNLOCKABLE_SECONDS:
+            temporary.unlink()
+        return
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
     finally:
         os.close(descriptor)

@@ -21,6 +21,7 @@ HoleCause = Literal[
     "overrun",  # the sound card or its driver dropped samples
     "device_lost",  # unplugged, or its server gone
     "disk_full",
+    "disk_missing",  # the spool's disk was not mounted, or another one was
     "restart",  # the recorder was stopped and started again
     "crash",  # the recorder died while the machine ran on
     "power",  # the machine itself went down
@@ -36,7 +37,7 @@ GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is
 ArchiveGone = Literal[
     "replaced",  # rewritten, under another name
     "lifecycle",  # kept for as long as was asked
-    "unwanted",  # planned, and perhaps begun, when one of its chunks was to be erased
+    "unwanted",  # planned, and perhaps in the store, when the plan was taken back
 ]
 
 

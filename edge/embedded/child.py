@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -20,7 +20,7 @@ _TAIL_BYTES = 4_096
 
 
 class ProcessSpec(NamedTuple):
-    """A program and how to run it. `environ` is added to our own environment."""
+    """A program and how to run it. `environ` is added to our own environment; `prepare` runs before each start."""
 
     name: str
     command: tuple[str, ...]
@@ -28,6 +28,7 @@ class ProcessSpec(NamedTuple):
     environ: Mapping[str, str] = {}
     port: int | None = None  # ready once it accepts connections on this loopback port
     orphan_signal: signal.Signals = signal.SIGKILL  # sent to it if we die
+    prepare: Callable[[], object] = lambda: None
 
 
 class Child:
@@ -36,6 +37,7 @@ class Child:
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self.started = time.monotonic()
+        spec.prepare()
         wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), str(int(spec.orphan_signal))]
         try:
             with _open_log(spec.log) as log:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
 from pathlib import Path
 
 from edge.core.errors import ImHearingError
-from edge.core.files import write_atomically
+from edge.core.files import remove_abandoned, write_atomically
 from edge.embedded.child import ProcessSpec
 from edge.embedded.ports import LOOPBACK
 
@@ -44,6 +45,7 @@ def broker_process(port: int, folder: Path, log: Path) -> ProcessSpec:
     """Mosquitto on loopback `port`; writes its configuration and stores its retained messages in `folder`."""
     program = find_mosquitto()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_abandoned(folder, r"mosquitto\.conf")
     configuration = folder / "mosquitto.conf"
     write_atomically(configuration, _configuration(port, folder).encode(), 0o600)
     return ProcessSpec("broker", (program, "-c", str(configuration)), log, port=port)
@@ -76,7 +78,6 @@ def store_process(port: int, folder: Path, key_id: str, secret: str, log: Path) 
     """rclone as an S3 server on loopback `port`, serving `folder` with one bucket, `imhearing`."""
     bucket = folder / BUCKET
     bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _remove_abandoned_parts(bucket)
     options = ("--addr", f"{LOOPBACK}:{port}", "--config", "", "--dir-cache-time", "5s", "--log-level", "NOTICE")
     return ProcessSpec(
         "store",
@@ -85,14 +86,15 @@ def store_process(port: int, folder: Path, key_id: str, secret: str, log: Path) 
         # not an argument, which every user could read; quoted, as rclone parses it as CSV
         environ={"RCLONE_AUTH_KEY": f'"{key_id},{secret}"', "GOMEMLIMIT": "64MiB"},
         port=port,
+        prepare=functools.partial(_remove_unfinished_uploads, bucket),
     )
 
 
-def _remove_abandoned_parts(bucket: Path) -> None:
-    """When it stops, rclone forgets unfinished uploads but leaves their data; clients start them again."""
-    for abandoned in bucket.rglob(".rclone_temp_multipart_*"):
-        if abandoned.is_dir() and not abandoned.is_symlink():
-            shutil.rmtree(abandoned, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                abandoned.unlink()
+def _remove_unfinished_uploads(bucket: Path) -> None:
+    """A rclone that was stopped or killed has forgotten them but leaves their data; clients start them again."""
+    with contextlib.suppress(OSError):
+        for abandoned in bucket.rglob(".rclone_temp_*"):
+            if abandoned.is_dir() and not abandoned.is_symlink():
+                shutil.rmtree(abandoned, ignore_errors=True)
+            else:
+                abandoned.unlink(missing_ok=True)

@@ -146,7 +146,7 @@ class SpoolWatch:
         if crossings:
             try:
                 limits_file.save_reported(self._spool.path, self._crossings.over)
-            except OSError as problem:
+            except SpoolError as problem:
                 log.warning("after a restart, exceeded limits will be reported again (%s)", problem)
 
     def _now(self) -> float:

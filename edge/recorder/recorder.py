@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
-from edge.core.errors import SpoolBusy, SpoolError
+from edge.core.errors import SpoolBusy, SpoolError, SpoolMissing
+from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.core.values import Chunk, HoleCause
@@ -24,6 +25,7 @@ from edge.recorder.durable.repair import repair
 from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
+from edge.recorder.missing_disk import StraySound
 from edge.recorder.pause import PauseWatch, ScheduleWatch
 from edge.recorder.session import Controls, ModeReporter, Session
 from edge.recorder.timing.timekeeper import Timekeeper
@@ -47,10 +49,13 @@ class Recorder:
         stop: threading.Event,
         heartbeat: Heartbeat | None = None,
         tuning: Tuning | None = None,
+        strays: StraySound | None = None,
+        disk_missing_since: int | None = None,
     ) -> None:
+        """`disk_missing_since`: at first the spool's disk was not mounted, from then on (µs of the monotonic clock)."""
         heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or where it is known why none do
         self._settings, self._spool, self._kernel, self._tuning = settings, spool, kernel, tuning or Tuning()
-        self._observer = observer
+        self._observer, self._strays, self._disk_missing_since = observer, strays, disk_missing_since
         schedule = schedule_of(settings)
         self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule), stop, heartbeat)
         self._schedule = ScheduleWatch(schedule, kernel)  # for other threads
@@ -83,7 +88,7 @@ class Recorder:
         with self.limits.spool_watch.running():
             cause: HoleCause | None = None
             while (failure := self._attempt(cause)) is not None and not self._controls.stop.is_set():
-                cause = "disk_full" if room.is_out_of_space(failure, self._spool) else "unknown"
+                cause = _cause_of(failure, self._spool)
                 if self._modes.report("disk_full", str(failure)):  # once: the log may be on the full disk
                     log.error("the spool failed: %s; trying again", failure)
                 self._controls.heartbeat.beat()
@@ -92,6 +97,7 @@ class Recorder:
     def _attempt(self, cause: HoleCause | None) -> Exception | None:
         """Records to the end, or to a failure of the disk, which it returns."""
         try:
+            self._spool.check_disk()
             with self._spool.recorder_lock.hold():
                 return self._repair_and_record(cause)
         except SpoolBusy:
@@ -104,11 +110,18 @@ class Recorder:
     def _repair_and_record(self, cause: HoleCause | None) -> Exception | None:
         room.require_room_to_repair(self._spool, self._kernel)
         state, recovered = repair(self._spool, self._kernel, cause, self._settings)
+        if self._strays is not None:
+            state = self._strays.join(self._spool, state)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         held = HeldBlocks(lambda: make_own(volatile_folder(self._settings.recorder, self._spool)))
         disk = Disk(self._settings.recorder.sync_seconds)
+        journal, timekeeper = Journal(self._spool, state), Timekeeper(self._kernel, state)
+        if self._disk_missing_since is not None:
+            missing_for = self._kernel.monotonic() - self._disk_missing_since
+            journal.hole_opened("stopped", "disk_missing", Instant(timekeeper.now() - missing_for))
+            self._disk_missing_since = None
         context = RecordingContext(
-            self._settings, self._spool, disk, Journal(self._spool, state), Timekeeper(self._kernel, state),
+            self._settings, self._spool, disk, journal, timekeeper,
             self._observer, self.limits, held, seal, self._tuning,
         )  # fmt: skip
         try:
@@ -124,3 +137,9 @@ class Recorder:
         if (sound := sound_cut_off(chunk, readable(self._spool.streams.read, chunk.stream_id))) is not None:
             self._observer.sound_changed(sound)
         self.limits.spool_watch.chunk_finished(chunk)
+
+
+def _cause_of(failure: Exception, spool: Spool) -> HoleCause:
+    if isinstance(failure, SpoolMissing):
+        return "disk_missing"
+    return "disk_full" if room.is_out_of_space(failure, spool) else "unknown"

@@ -24,7 +24,7 @@ def is_low(spool: Spool, *, resuming: bool = False) -> bool:
 
 def is_out_of_space(failure: Exception, spool: Spool) -> bool:
     """Whether `failure` came from a full disk."""
-    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(failure, OSError | SpoolError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     try:
         return is_low(spool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from typing import Literal
 
@@ -19,16 +20,22 @@ from edge.messaging.name_guard import NameGuard
 from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
+from edge.recorder.missing_disk import StraySound, wait_for_disk
 from edge.recorder.recorder import Recorder
-from edge.spool.spool import Spool
+from edge.recorder.session import ModeReporter
+from edge.spool.home import Home
+from edge.spool.spool import spool_of
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Records until `stop` is set. Raises SpoolError when the spool cannot be used at all, FileUnplayable."""
+    """Records until `stop` is set. Raises ConfigError for the settings of another node, SpoolError when the spool
+    cannot be used at all, FileUnplayable."""
     _spare_memory()
     node, kernel = settings.node.name, KernelClock()
-    spool = Spool(settings.recorder.record_path, node)
-    spool.create()
+    home, spool = Home(settings), spool_of(settings)
+    home.check_settings()
     identity = load_instance_id(settings.catalog.db_path.parent)
 
     def status(state: Literal["online", "offline"]) -> RecorderStatus:
@@ -36,14 +43,24 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
     bus = Bus(settings.mqtt, node, "recorder", identity, will=status("offline"))
     announcer, heartbeat = Announcer(settings, bus, kernel), Heartbeat()
-    recorder = Recorder(settings, spool, SourceChoice(settings.recorder, kernel), kernel, announcer, stop, heartbeat)
-    announcer.limits_changed(recorder.limits.active)
-    commands = RecorderCommands(spool, kernel, recorder)
-    CommandServer(bus, node, command_handlers(commands), stray=True)
+    strays = StraySound(settings, home, kernel)
     NameGuard(bus, status("online"))
     bus.publish(status("online"))
-    bus.start()
     try:
+        modes = ModeReporter(kernel, heartbeat, announcer)
+        missing_since = wait_for_disk(spool, strays, kernel, modes, stop, heartbeat, on_missing=bus.start)
+        if stop.is_set():
+            return
+        spool.create()
+        _remember(home)
+        source = SourceChoice(settings.recorder, kernel)
+        recorder = Recorder(
+            settings, spool, source, kernel, announcer, stop, heartbeat, strays=strays, disk_missing_since=missing_since
+        )
+        announcer.limits_changed(recorder.limits.active)
+        CommandServer(bus, node, command_handlers(RecorderCommands(spool, kernel, recorder)), stray=True)
+        if missing_since is None:
+            bus.start()
         recorder.run()
         while not stop.wait(1.0):  # a file has been played to its end: being started again would play it again
             heartbeat.beat()
@@ -61,6 +78,13 @@ def command_handlers(commands: RecorderCommands) -> dict[type[Command], Handler]
         Rotate: commands.rotate,
         SetLimit: commands.set_limit,
     }
+
+
+def _remember(home: Home) -> None:
+    try:
+        home.remember()
+    except OSError as problem:  # a full disk, for example: recording matters more
+        log.warning("a missing disk, or the settings of another node, would not be noticed: %s", problem)
 
 
 def _spare_memory() -> None:

@@ -244,7 +244,7 @@ def record_held_blocks(context: RecordingContext, cause: HoleCause | None) -> No
     held = _find(context)
     if held is None:
         return
-    if (held.form.node, held.form.boot_id) != (context.spool.node, context.timekeeper.boot_id):
+    if held.form.node not in context.spool.names or held.form.boot_id != context.timekeeper.boot_id:
         discard(held.path)
         return
     if held.form.recipients:

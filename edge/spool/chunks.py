@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from edge.core import wire
-from edge.core.errors import SpoolError
-from edge.core.files import sync_folder, write_atomically
+from edge.core.files import remove_abandoned, sync_folder, write_atomically
 from edge.core.instant import Instant
 from edge.core.values import Chunk
-from edge.spool.files import modified_at, read_document, scan
+from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, scan
 from edge.spool.layout import SpoolLayout
 
 _AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
@@ -25,7 +25,7 @@ _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
 _TEMPORARY = r"(?:\.[0-9a-f]{8})?\.tmp"  # of edge.core.files; without a number: written by versions before 0.2
 _LEFTOVER = re.compile(
-    rf"\.probe|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
+    rf"\.probe(?:-\d+)?|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
     r"|\d{8}T\d{6}Z-[a-z2-7]{4}"
     rf"(?:-\d{{6}}\.(?:json{_TEMPORARY}|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json{_TEMPORARY})",
     re.ASCII,
@@ -60,20 +60,26 @@ class PartFile(NamedTuple):
         return self.path.parent == spool
 
 
+@raises_spool_error
 class SpoolChunks:
-    """The chunks of `node` in the spool."""
+    """The chunks in the spool of a node with these `names`."""
 
-    def __init__(self, layout: SpoolLayout, node: str) -> None:
+    def __init__(
+        self, layout: SpoolLayout, names: Collection[str], check_disk: Callable[[], None] = lambda: None
+    ) -> None:
         self._layout = layout
-        self._node = node
+        self._names = names
+        self._check_disk = check_disk
 
     def finished(self) -> dict[str, SpoolFile]:
-        """Every finished chunk by its ID, from one listing of the folder."""
+        """Every finished chunk by its ID, from one listing of the folder. SpoolMissing without its disk."""
+        self._check_disk()
         spool = self._layout.path
         return {file.chunk_id: file for file in scan(spool, _AUDIO, _spool_file, spool)}
 
     def parts(self) -> list[PartFile]:
-        """The chunk being written, and what a crash left unfinished."""
+        """The chunk being written, and what a crash left unfinished. SpoolMissing without its disk."""
+        self._check_disk()
         return [part for folder in self._layout.folders() for part in self.parts_in(folder)]
 
     def parts_in(self, folder: Path) -> list[PartFile]:
@@ -92,6 +98,10 @@ class SpoolChunks:
         """Temporary files of a recorder that died."""
         return self._paths(_LEFTOVER)
 
+    def remove_abandoned(self) -> None:
+        """Removes temporary files of others that died, of files that several processes may write."""
+        remove_abandoned(self._layout.path, r"(?:pause|settings|exceeded)\.json|parts")
+
     def _paths(self, pattern: re.Pattern[str]) -> list[Path]:
         return [
             path
@@ -103,14 +113,15 @@ class SpoolChunks:
         """The manifest of one chunk; SpoolError when it is missing, damaged or another's."""
         path = self._layout.manifest_path(chunk_id)
         chunk = read_document(path, Chunk)
-        if chunk.chunk_id != chunk_id or chunk.node != self._node:
-            raise SpoolError(
-                f"{path}: belongs to chunk {chunk.chunk_id} of node {chunk.node}; move it out of the spool"
-            )
+        check_owner(path, f"chunk {chunk.chunk_id}", chunk.chunk_id == chunk_id, chunk.node, self._names)
         return chunk
 
+    def has_audio(self, chunk: Chunk) -> bool:
+        """Whether the file of a finished chunk is there."""
+        return self._layout.audio_path(chunk).exists()
+
     def finish(self, part: Path, chunk: Chunk) -> Path:
-        """Turns `part`, already fsynced, into the finished `chunk`; gives its path. Raises OSError on a bad disk."""
+        """Turns `part`, already fsynced, into the finished `chunk`; gives its path."""
         write_atomically(self._layout.manifest_path(chunk.chunk_id), wire.encode(chunk), sync_name=False)
         return self.finish_described(part, chunk)
 

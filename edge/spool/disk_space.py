@@ -6,12 +6,14 @@ import os
 
 from edge.core.errors import SpoolError
 from edge.spool.chunks import PartFile, SpoolChunks
+from edge.spool.files import raises_spool_error
 from edge.spool.layout import SpoolLayout
 
 _RESERVE_BYTES = 20_000_000  # kept free, to finish the current chunk and for everybody else's logs
 _RESERVE_FRACTION = 20  # but never more than one in so many bytes of a small disk
 
 
+@raises_spool_error
 class DiskSpace:
     """Free, reserved and promised bytes of the disk that the spool is on."""
 

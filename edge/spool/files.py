@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
+from types import FunctionType
+from typing import ParamSpec, TypeVar
 
 from edge.core import wire
 from edge.core.errors import SpoolError, WireError
@@ -16,13 +18,47 @@ from edge.core.instant import Instant
 
 _MAX_DOCUMENT = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def raises_spool_error(kind: type[T]) -> type[T]:
+    """Decorates a class: whatever its public methods do with files, they raise SpoolError instead of OSError."""
+    for name, member in list(vars(kind).items()):
+        if isinstance(member, FunctionType) and not name.startswith("_"):
+            setattr(kind, name, spool_errors(member))
+    return kind
+
+
+def spool_errors(call: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a function: it raises SpoolError instead of OSError."""
+
+    @functools.wraps(call)
+    def translated(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except OSError as problem:
+            raise _spool_error(problem) from problem
+
+    return translated
+
+
+def is_denied(problem: OSError) -> bool:
+    """Whether its permissions are to be fixed."""
+    return problem.errno in (errno.EACCES, errno.EPERM)
+
+
+def _spool_error(problem: OSError) -> SpoolError:
+    # without the random part of a temporary name, so that the same problem is the same text each time
+    name = re.sub(r"\.[0-9a-f]{8}\.tmp$", "", os.fsdecode(problem.filename or "")) or "the spool's disk"
+    remedy = "; fix its permissions" if is_denied(problem) else ""
+    return SpoolError(f"{name}: cannot be used ({problem.strerror}){remedy}", problem.errno)
 
 
 def read_document(path: Path, wanted: type[T]) -> T:
     document = read_document_if_any(path, wanted)
     if document is None:
-        raise SpoolError(f"{path}: cannot be read ({os.strerror(errno.ENOENT)})")
+        raise SpoolError(f"{path}: cannot be read ({os.strerror(errno.ENOENT)})", errno.ENOENT)
     return document
 
 
@@ -34,13 +70,21 @@ def read_document_if_any(path: Path, wanted: type[T]) -> T | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
-        raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
+        raise SpoolError(f"{path}: cannot be read ({problem.strerror})", problem.errno) from None
     try:
         if len(data) > _MAX_DOCUMENT:
             raise WireError("too large")
         return wire.decode(data, wanted)
     except WireError as problem:
         raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None
+
+
+def check_owner(path: Path, described: str, is_named_so: bool, node: str, names: Collection[str]) -> None:
+    """SpoolError where the document `path`, which describes something of `node`, is another's or of something else."""
+    if is_named_so and node in names:
+        return
+    renamed = "" if node in names else f"if this node was once called {node}, add that to [node] former_names; else "
+    raise SpoolError(f"{path}: belongs to {described} of node {node}; {renamed}move it out of the spool")
 
 
 def scan(
@@ -58,7 +102,7 @@ def scan(
                     if entry.is_file(follow_symlinks=False):
                         yield make(match, entry)
     except OSError as problem:
-        raise SpoolError(f"{spool}: the spool cannot be listed ({problem.strerror})") from None
+        raise SpoolError(f"{spool}: the spool cannot be listed ({problem.strerror})", problem.errno) from None
 
 
 def modified_at(stat: os.stat_result) -> Instant:

@@ -9,10 +9,12 @@ from edge.core.errors import SpoolError
 from edge.core.files import sync_folder, temporary_beside
 from edge.core.ids import is_chunk_id
 from edge.core.values import Chunk
+from edge.spool.files import is_denied, raises_spool_error
 
 _AUDIO_SUFFIXES = (".flac", ".wav", ".flac.age", ".wav.age")
 
 
+@raises_spool_error
 class SpoolLayout:
     """Paths in the spool folder `path`."""
 
@@ -25,9 +27,8 @@ class SpoolLayout:
 
     def unavailable_error(self, problem: OSError) -> SpoolError:
         """The folder itself can no longer be used."""
-        return SpoolError(
-            f"{self.path}: the spool is not available ({problem.strerror}); mount or create the folder again"
-        )
+        remedy = "fix its permissions" if is_denied(problem) else "mount or create the folder again"
+        return SpoolError(f"{self.path}: the spool is not available ({problem.strerror}); {remedy}", problem.errno)
 
     def audio_path(self, chunk: Chunk) -> Path:
         return self.path / chunk.member
@@ -54,12 +55,15 @@ class SpoolLayout:
     def folders(self) -> list[Path]:
         """The spool and, where parts are written to tmpfs and we may list it, that folder."""
         link = self._parts_link
-        if not link.is_symlink() or not os.access(link, os.R_OK | os.X_OK):
-            return [self.path]
-        return [self.path, link.readlink()]
+        try:
+            if link.is_symlink() and os.access(link, os.R_OK | os.X_OK):
+                return [self.path, link.readlink()]
+        except OSError as problem:
+            raise self.unavailable_error(problem) from None
+        return [self.path]
 
     def set_parts_folder(self, folder: Path) -> None:
-        """From now on the chunk being written lies in `folder`; a link in the spool points there. Raises OSError."""
+        """From now on the chunk being written lies in `folder`; a link in the spool points there."""
         if self._parts_link.is_symlink() and self._parts_link.readlink() == folder:
             return
         with temporary_beside(self._parts_link) as temporary:

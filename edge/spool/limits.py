@@ -12,6 +12,7 @@ from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.files import write_atomically
 from edge.core.values import Metric
+from edge.spool.files import spool_errors
 from edge.spool.thresholds import Limits
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,9 @@ def active(spool: Path, configured: Limits) -> Limits:
     return _read(spool / _SET, Limits, configured, "using the configured limits")
 
 
+@spool_errors
 def save(spool: Path, limits: Limits) -> None:
-    """Makes `limits` the active ones, also after a restart. Raises OSError."""
+    """Makes `limits` the active ones, also after a restart. Raises SpoolError."""
     write_atomically(spool / _SET, wire.encode(limits))
 
 
@@ -38,8 +40,9 @@ def reported(spool: Path) -> Reported:
     return _read(spool / _REPORTED, Reported, {}, "exceeded limits will be reported again")
 
 
+@spool_errors
 def save_reported(spool: Path, over: Reported) -> None:
-    """Raises OSError."""
+    """Raises SpoolError."""
     write_atomically(spool / _REPORTED, wire.encode(over))
 
 

@@ -9,14 +9,17 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
+from edge.spool.files import raises_spool_error
+from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
 
@@ -24,14 +27,20 @@ _ATTEMPTS, _ATTEMPT_SECONDS = 10, 0.02  # to take the lock
 
 
 class Spool:
-    """The folder `path` of the node `node`. Opens nothing until it is used; everything in it raises SpoolError."""
+    """The folder `path` of the node `node`, once called `former_names`. Opens nothing until it is used; everything in
+    it raises SpoolError. `check_disk` raises SpoolMissing: an empty mount point must not be taken for an empty spool.
+    """
 
-    def __init__(self, path: Path, node: str) -> None:
+    def __init__(
+        self, path: Path, node: str, former_names: Sequence[str] = (), check_disk: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = path
         self.node = node
+        self.names = (node, *former_names)  # of whatever is in it
         self.layout = SpoolLayout(path)
-        self.chunks = SpoolChunks(self.layout, node)
-        self.streams = StreamRecords(self.layout, node)
+        self.check_disk = check_disk
+        self.chunks = SpoolChunks(self.layout, self.names, check_disk)
+        self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
@@ -39,6 +48,7 @@ class Spool:
 
     def create(self) -> None:
         """Makes the folder, readable by owner and group only, and checks that it can be written."""
+        self.check_disk()
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"  # recorder and archiver may check at the same time
@@ -49,10 +59,18 @@ class Spool:
         except OSError as problem:
             raise SpoolError(
                 f"{self.path}: the spool cannot be written ({problem.strerror});"
-                " fix its permissions or set [recorder] record_path"
+                " fix its permissions or set [recorder] record_path",
+                problem.errno,
             ) from None
 
 
+def spool_of(settings: Settings) -> Spool:
+    """The spool that the settings name."""
+    node = settings.node
+    return Spool(settings.recorder.record_path, node.name, node.earlier_names, Home(settings).check_disk)
+
+
+@raises_spool_error
 class RecorderLock:
     """Only one recorder may add to a spool: it holds this for as long as it runs, whether it records or is paused."""
 
@@ -83,7 +101,7 @@ class RecorderLock:
         return False
 
     def is_held(self) -> bool:
-        """Raises OSError."""
+        """Whether a recorder holds it now."""
         try:
             lock = self._layout.lock_path.open("rb")
         except FileNotFoundError:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from edge.core import wire
-from edge.core.errors import SpoolError
 from edge.core.files import write_atomically
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
-from edge.spool.files import modified_at, read_document, read_document_if_any, scan
+from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, read_document_if_any, scan
 from edge.spool.layout import SpoolLayout
 
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 
 
+@raises_spool_error
 class StreamRecords:
-    """The records of the streams that `node` recorded."""
+    """The records of the streams that a node with these `names` recorded."""
 
-    def __init__(self, layout: SpoolLayout, node: str) -> None:
+    def __init__(self, layout: SpoolLayout, names: Collection[str]) -> None:
         self._layout = layout
-        self._node = node
+        self._names = names
 
     def ids(self) -> list[str]:
         spool = self._layout.path
@@ -35,10 +35,7 @@ class StreamRecords:
         """The record of one stream; SpoolError when it is missing, damaged or another's."""
         path = self._layout.stream_path(stream_id)
         stream = read_document(path, Stream)
-        if stream.stream_id != stream_id or stream.node != self._node:
-            raise SpoolError(
-                f"{path}: belongs to stream {stream.stream_id} of node {stream.node}; move it out of the spool"
-            )
+        check_owner(path, f"stream {stream.stream_id}", stream.stream_id == stream_id, stream.node, self._names)
         return stream
 
     def write(self, stream: Stream) -> None:
@@ -48,6 +45,7 @@ class StreamRecords:
         self._layout.stream_path(stream_id).unlink(missing_ok=True)
 
 
+@raises_spool_error
 class StateFile:
     """What the recorder last noted in `state.json`."""
 
@@ -81,6 +79,7 @@ class StateFile:
         return max(times, default=None)
 
 
+@raises_spool_error
 class PauseFile:
     """The ordered pause, in `pause.json`."""
 
@@ -95,7 +94,7 @@ class PauseFile:
         write_atomically(self._path, wire.encode(order))
 
     def order(self, until: Instant | None, kernel: KernelClock) -> None:
-        """Orders a pause from now on, and records the clock that its end refers to. Raises OSError."""
+        """Orders a pause from now on, and records the clock that its end refers to."""
         uncertain = not kernel.synchronised()
         self.write(PauseOrder(until, kernel.boot_id, kernel.utc_offset(), uncertain))
 

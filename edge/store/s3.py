@@ -1,61 +1,45 @@
-"""The only file that imports boto3: objects in one S3 bucket, whole, in parts, and by byte range.
+"""Objects in one S3 bucket, whole, in parts, and by byte range.
 
-Every failure becomes StoreUnreachable (the link), StoreBlocked (a person must act) or StoreError (try again).
-Nothing is retried here: the caller knows what may be repeated.
+Every failure becomes StoreUnreachable (the link), StoreBlocked (a person must act, as `refusals` says) or StoreError
+(try again). Nothing is retried here: the caller knows what may be repeated.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
-import boto3
 import botocore.exceptions as faults
-from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from edge.store.clients import Clients
 from edge.store.interface import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.paced_body import Pace
+from edge.store.refusals import ANOTHER_REGION, NOT_A_STORE, Cause, StoreRefusal, cause_of, named_region, tls_cause_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+log = logging.getLogger(__name__)
+
 _PIECE = 262_144
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-_DENIED = {
-    "AccessDenied": "the key may not do this; see docs/ for the permissions that it needs",
-    "AllAccessDisabled": "the store has closed the account; contact its provider",
-    "AccountProblem": "the store has closed the account; contact its provider",
-    "InvalidAccessKeyId": "the store does not know the key; check [s3] access_key_id",
-    "SignatureDoesNotMatch": "the secret does not match the key; check [s3] secret_access_key",
-    "ExpiredToken": "the credentials have expired; renew them",
-    "InvalidToken": "the session token is not valid; renew the credentials",
-    "TokenRefreshRequired": "the credentials have expired; renew them",
-}
-_SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
-_FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
-
-
-_CLIENT_LOCK = threading.Lock()  # making clients is not thread-safe
-
-
-@functools.cache
-def _session() -> boto3.session.Session:
-    """Shared: reading the descriptions of the service takes long."""
-    return boto3.session.Session()
 
 
 class _Missing(StoreError):
     """No such object."""
+
+
+class _Unexplained(StoreError):
+    """A HEAD was refused, whose answer has no body that could say why."""
 
 
 _SIGNALS: dict[tuple[str, ...], type[StoreError]] = {
@@ -74,15 +58,19 @@ class S3Store:
         *,
         connect_timeout: float = 10,
         read_timeout: float = 60,
+        pace: Pace | None = None,
         now: Callable[[], Instant] | None = None,
     ) -> None:
+        """`pace` limits how fast bodies are sent."""
         self.bucket = settings.s3_bucket_name
         self._settings = settings
-        self._timeouts = connect_timeout, read_timeout
         self._now = now or KernelClock().now
-        self._clients: dict[str, S3Client] = {}
-        for name in ("boto3", "botocore", "urllib3", "s3transfer"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key
+        self._clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
+
+    @property
+    def region(self) -> str:
+        """The bucket's region: that of the settings, until the store names another one."""
+        return self._clients.region
 
     def create_bucket(self) -> None:
         """Makes the bucket where it is missing."""
@@ -111,12 +99,17 @@ class S3Store:
 
     def head(self, key: str) -> StoredObject | None:
         """What the store has under `key`; None where it has nothing."""
+        what = f"look for {key}"
         try:
-            with self._request(f"look for {key}") as s3:
+            with self._request(what) as s3:
                 found = s3.head_object(Bucket=self.bucket, Key=key)
         except _Missing:
             return None
-        return StoredObject(found["ContentLength"], found["ETag"].strip('"'))
+        except _Unexplained:
+            with contextlib.suppress(_Missing), self._request(what) as s3:
+                s3.get_object(Bucket=self.bucket, Key=key, Range="bytes=0-0")["Body"].close()
+            raise
+        return StoredObject(found.get("ContentLength", -1), self._etag(found))
 
     def put(
         self,
@@ -162,7 +155,7 @@ class S3Store:
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
                 ContentMD5=_content_md5(md5),
             )
-        return done["ETag"].strip('"')
+        return self._etag(done)
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
         """The parts that the store already has; raises UploadNotFound."""
@@ -229,7 +222,7 @@ class S3Store:
         """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
         endpoint = self._settings.public_endpoint_url or self._settings.endpoint_url
         try:
-            return self._client(endpoint).generate_presigned_url(
+            return self._clients.get(endpoint).generate_presigned_url(
                 "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
             )
         except (faults.BotoCoreError, ValueError) as problem:
@@ -250,81 +243,106 @@ class S3Store:
     def _place(self) -> str:
         return self._settings.endpoint_url or f"s3://{self.bucket}"
 
-    def _client(self, endpoint: str) -> S3Client:
-        with _CLIENT_LOCK:
-            return self._clients.get(endpoint) or self._connect(endpoint)
+    def _etag(self, answer: Any) -> str:
+        """Every store gives one, in some form."""
+        if "ETag" not in answer:
+            raise self._blocked(f"{self._place}: the answer has no ETag", NOT_A_STORE)
+        return str(answer["ETag"]).strip('"')
 
-    def _connect(self, endpoint: str) -> S3Client:
-        settings, (connect, read) = self._settings, self._timeouts
-        address = urlsplit(endpoint)
-        loopback, https = address.hostname in _LOOPBACK, address.scheme != "http"
-        config = Config(
-            signature_version="s3v4",
-            connect_timeout=connect,
-            read_timeout=read,
-            retries={"total_max_attempts": 1},
-            max_pool_connections=4,
-            request_checksum_calculation=settings.checksums,
-            response_checksum_validation=settings.checksums,
-            # Content-MD5 is signed and covers the body: hashing it again is only worth it over plain HTTP
-            s3={"addressing_style": "path", "payload_signing_enabled": not (loopback or https)},
-            # a proxy of the environment cannot reach our own machine
-            proxies={} if loopback else None,
-        )
-        self._clients[endpoint] = _session().client(
-            "s3",
-            region_name=settings.s3_region or None,
-            endpoint_url=endpoint or None,
-            aws_access_key_id=settings.access_key_id.reveal() or None,
-            aws_secret_access_key=settings.secret_access_key.reveal() or None,
-            config=config,
-        )
-        return self._clients[endpoint]
+    def _on_response(self, response: Any = None, **_rest: Any) -> None:
+        """Recognises what is not from a store, and learns the bucket's region.
+
+        `response`: what came, and what botocore read in it, which this completes; None where nothing came.
+        """
+        if response is None:
+            return
+        http, parsed = response
+        status = http.raw.status  # botocore makes 500 of 200 where it cannot read the answer
+        is_ours = any(name.lower().startswith(("x-amz", "etag")) for name in http.headers)
+        if status < 300:
+            if _is_page(http.headers) and not is_ours:
+                raise self._blocked(f"{self._place}: a web page came instead of an answer", NOT_A_STORE)
+            return
+        error = parsed.setdefault("Error", {})
+        if "text/" in http.headers.get("Content-Type", "") and str(error.get("Code", "")).isdecimal():
+            error["Message"] = http.content.decode(errors="replace")
+        field = http.headers.get("x-amz-bucket-region") or error.get("Region")
+        if region := named_region(field, str(error.get("Message", ""))):
+            error["Region"] = region  # botocore tries there
+            self._use_region(region)
+        elif status < 400:  # botocore would look for the region for ever
+            cause = ANOTHER_REGION if is_ours else NOT_A_STORE
+            raise self._blocked(f"{self._place}: it refers to another address", cause, message=f"HTTP {status}")
+
+    def _use_region(self, region: str) -> None:
+        if region != self.region:
+            log.warning("%s: the bucket is in region %s, which is used now; set [s3] s3_region", self._place, region)
+            self._clients.use_region(region)
 
     @contextlib.contextmanager
     def _request(self, what: str) -> Iterator[S3Client]:
         """The client, for requests that do `what`: their failures become ours."""
         if not self.bucket:
             raise StoreBlocked(NO_BUCKET, "no_bucket")
+        region = self.region
         try:
-            yield self._client(self._settings.endpoint_url)
+            yield self._clients.get(self._settings.endpoint_url)
         except faults.ClientError as problem:
-            raise self._refusal(what, problem.response) from None
+            refused = self._refused(what, problem)
+            if isinstance(refused, StoreBlocked) and refused.reason == "region" and region != self.region:
+                refused = StoreError(f"{self._place}: could not {what} in region {region}; trying {self.region}")
+            raise refused from None
+        except ResponseParserError:
+            raise StoreError(f"{self._place}: could not {what}: the answer is cut short, or not XML") from None
         except (faults.BotoCoreError, ValueError, OSError) as problem:
             raise self._fault(what, problem) from None
 
-    def _refusal(self, what: str, response: Any) -> StoreError:
-        """The store refused."""
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = str(response.get("Error", {}).get("Code", status))
-        text = f"{self._place}: could not {what}: {code}"
+    def _refused(self, what: str, problem: faults.ClientError) -> StoreError:
+        response: Any = problem.response
+        status, error = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), response.get("Error", {})
+        offset = _offset(response, self._now())
+        refusal = StoreRefusal(status, str(error.get("Code", status)), _brief(error.get("Message", "")), offset)
+        headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        text, is_head = f"{self._place}: could not {what}: {refusal.code}", problem.operation_name == "HeadObject"
         for codes, kind in _SIGNALS.items():
-            if code in codes:
+            if refusal.code in codes and (is_head or not _is_page(headers)):
                 return kind(text)
-        if code in ("NoSuchBucket", "InvalidBucketName"):
-            text = f"{self._place}: there is no bucket {self.bucket!r}; make it, or set [s3] s3_bucket_name"
-            return StoreBlocked(text, "no_bucket")
-        if code in _SKEWED:
-            return StoreBlocked(f"{text}; {_skew(response, self._now())}; set the clock", "clock_skew")
-        if code in _FULL or status == 507:
-            return StoreBlocked(f"{text}; the store is full; make room there", "store_full")
-        if code in _DENIED or status in (401, 403):
-            remedy = _DENIED.get(code, "check the key, its secret and its permissions")
-            return StoreBlocked(f"{text}; {remedy}", "denied")
-        return StoreError(text)
+        if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 429):
+            return _Unexplained(f"{text}; trying again")
+        cause = cause_of(refusal, self._settings)
+        is_foreign = refusal.is_bare and not is_head and status < 500 and _is_page(headers)
+        if is_foreign and (cause is None or cause.reason == "denied"):
+            cause = NOT_A_STORE  # a store says why in XML
+        if cause is None:
+            return StoreError(f"{text} ({refusal.message})" if refusal.message else text)
+        return self._blocked(text, cause, message=refusal.message, skew=_skew(offset))
+
+    def _blocked(self, text: str, cause: Cause, **details: str) -> StoreBlocked:
+        fix = cause.fix.format(bucket=self.bucket, settings=self._settings, **details)
+        return StoreBlocked(f"{text}; {fix}", cause.reason, cause.changes)
 
     def _fault(self, what: str, problem: Exception) -> StoreError:
         """The store did not answer."""
         text = f"{self._place}: could not {what} ({_brief(problem)})"
-        if isinstance(problem, faults.NoCredentialsError | faults.PartialCredentialsError):
-            return StoreBlocked(f"{text}; set [s3] access_key_id and secret_access_key", "no_credentials")
-        if isinstance(problem, faults.SSLError):
-            return StoreBlocked(f"{text}; check the store's certificate and the clock", "tls")
-        if isinstance(problem, faults.ParamValidationError | faults.InvalidRegionError | ValueError):
-            return StoreBlocked(f"{text}; check [s3] s3_bucket_name, s3_region and endpoint_url", "bad_settings")
-        if isinstance(problem, faults.HTTPClientError | faults.ConnectionError | OSError):
-            return StoreUnreachable(f"{text}; trying again")
+        match problem:
+            case faults.NoCredentialsError() | faults.PartialCredentialsError() | faults.ConfigParseError():
+                fix = "set [s3] access_key_id and secret_access_key"
+                changes = ("s3.access_key_id=-", "s3.secret_access_key=-")
+                return StoreBlocked(f"{text}; {fix}", "no_credentials", changes)
+            case faults.SSLError():
+                return self._blocked(text, tls_cause_of(str(problem)))
+            case faults.ParamValidationError() | faults.InvalidRegionError() | ValueError():
+                fix = "check [s3] s3_bucket_name, s3_region and endpoint_url"
+                changes = ("s3.s3_bucket_name=BUCKET", "s3.endpoint_url=https://HOST")
+                return StoreBlocked(f"{text}; {fix}", "bad_settings", changes)
+            case faults.HTTPClientError() | faults.ConnectionError() | OSError():
+                return StoreUnreachable(f"{text}; trying again")
         return StoreError(text)
+
+
+def _is_page(headers: Any) -> bool:
+    """Of a web server; stores answer in XML, or with objects that are no pages."""
+    return str(headers.get("content-type", "")).startswith("text/html")
 
 
 def _is_narrow(rule: Any) -> bool:
@@ -350,15 +368,22 @@ def _content_md5(md5: str) -> str:
     return base64.b64encode(bytes.fromhex(md5)).decode()
 
 
-def _skew(response: Any, now: Instant) -> str:
-    """How far our clock is from the store's, by the answer's Date header (RFC 9110)."""
+def _offset(response: Any, now: Instant) -> float | None:
+    """Seconds by which our clock is ahead of the store's, by the answer's Date header (RFC 9110)."""
     date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        offset = (now.datetime() - parsedate_to_datetime(date)).total_seconds()
+        return (now.datetime() - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):
+        return None
+
+
+def _skew(offset: float | None) -> str:
+    if offset is None:
         return "our clock differs from the store's by more than it allows"
-    return f"our clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
+    # to ten seconds, so that one reason keeps its words
+    return f"our clock is {round(abs(offset), -1):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
 
 
-def _brief(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:300] or type(problem).__name__
+def _brief(problem: object) -> str:
+    """On one line; for an exception without text, its name."""
+    return " ".join(str(problem).split())[:300] or (type(problem).__name__ if isinstance(problem, Exception) else "")

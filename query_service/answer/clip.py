@@ -103,7 +103,7 @@ class ClipMaker:
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
             case StoreUnreachable() | StoreSilent():
                 text = "the object store does not answer; ask again later"
-            case StoreBlocked(reason="denied"):
+            case StoreBlocked(reason="denied" | "credentials" | "expired"):
                 code, text = "forbidden", "the store does not let this node's query service write clips"
             case StoreBlocked(reason="no_bucket"):
                 text = "this node has no object store to put clips in"
@@ -128,7 +128,8 @@ class ClipMaker:
         try:
             await self._check(client, request)
             with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
-                report = await fetch_sound(client, start, end, Path(folder) / "clip.flac", timeout=_PATIENCE)
+                path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
+                report = await fetch_sound(client, start, end, path, timeout=_PATIENCE, ca_file=ca_file)
                 clip = await asyncio.to_thread(self._store, report, with_url=request.urls)
         finally:
             await client.close()

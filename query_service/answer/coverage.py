@@ -122,7 +122,7 @@ class _Page:
         return self._answer(make_cursor(self._request, int(end)) if end < self._request.to else None)
 
     def _answer(self, cursor: str | None) -> CoverageAnswer:
-        request, known_since = self._request, self._facts.known_since
+        request = self._request
         return CoverageAnswer(
             id=request.id,
             node=request.node,
@@ -132,7 +132,6 @@ class _Page:
             archives=self._archives,
             overlapped=tuple(self._overlapped),
             overlapped_left_out=self._left_out,
-            known_since=known_since if known_since is not None and known_since > request.from_ else None,
             next=cursor,
         )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
+from edge.core.errors import SpoolError
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
@@ -23,7 +24,6 @@ class CatalogFacts(Protocol):
     @property
     def path(self) -> Path: ...
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
-    def earliest(self) -> Instant | None: ...
     def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
     def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
     def sounds_between(
@@ -43,6 +43,7 @@ class FactReader:
         self._watcher = SpoolWatcher(spool)
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
+        self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
 
     def gather(
@@ -53,7 +54,7 @@ class FactReader:
         `each_second`: with the level of each second, which takes longer.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
-        CatalogBusy, CatalogError, SpoolError.
+        CatalogBusy, CatalogError.
         """
         facts, whole = self._gather(start, end, limit, now, each_second)
         if not whole:  # what left the spool while we read has a place in the catalog by now
@@ -78,15 +79,12 @@ class FactReader:
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
-        holes = self._spool_holes(view.state, now)
-        holes.update(self._catalog.holes_between(start, max(until, start)))
         facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
-            holes=tuple(hole for hole in holes if hole.from_ < until and hole.to > start),
+            holes=tuple(self._holes(view, start, max(until, start), now)),
             running=running,
             archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
             until=until,
-            known_since=self._known_since(view.state, holes, running),
         )
         return facts, len(here) == len(intact)
 
@@ -118,7 +116,9 @@ class FactReader:
 
     def spool_view(self) -> SpoolView:
         """The spool now."""
-        return self._watcher.view()
+        view = self._watcher.view()
+        self.is_spool_unreadable = view.problem is not None
+        return view
 
     def stream_here(self, stream_id: str) -> Stream | None:
         """A stream's record in the spool."""
@@ -140,25 +140,22 @@ class FactReader:
     def _is_accounted_for(self, entry: CatalogChunk, view: SpoolView) -> bool:
         if entry.where is not None or entry.gone is not None or entry.chunk.chunk_id in view.listed:
             return True
-        # finished and registered after the spool was listed, or lost
-        return self.spool.layout.audio_path(entry.chunk).exists()
+        try:  # finished and registered after the spool was listed, or lost
+            return self.spool.chunks.has_audio(entry.chunk)
+        except SpoolError:
+            return True  # nothing shows that it is lost
 
-    def _spool_holes(self, state: SpoolState | None, now: Instant) -> set[Hole]:
-        holes = set(self._index.holes())
+    def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
+        holes = set(self._catalog.holes_between(start, until))
+        holes.update(self._index.holes())
+        state = view.state
         if state is not None:
             holes.update(state.holes)
             if state.open_hole is not None:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        return holes
-
-    def _known_since(self, state: SpoolState | None, holes: Iterable[Hole], running: Running | None) -> Instant | None:
-        starts = [entry.started_at for entry in self._index] + [hole.from_ for hole in holes]
-        starts += [state.since] if state is not None else []
-        starts += [running.from_] if running is not None else []
-        earliest = self._catalog.earliest()
-        return min(starts if earliest is None else [*starts, earliest], default=None)
+        return [hole for hole in holes if hole.from_ < until and hole.to > start]
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state

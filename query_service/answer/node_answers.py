@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from edge.catalog import CatalogReader
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError
+from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
 from query_service.answer.facts import FactReader
@@ -28,7 +28,7 @@ from query_service.answer.levels import answer_levels
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
 from query_service.client.paging import LocalFile
-from query_service.queries.protocol import Answer, Request, range_request, read_request
+from query_service.queries.protocol import Answer, GoodAnswer, Request, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
 if TYPE_CHECKING:
@@ -94,13 +94,17 @@ class Responder:
     def answer(self, request: Request) -> Answer:
         """The answer to a request that `read_request` let pass."""
         try:
-            return self._answer(request)
+            answer = self._answer(request)
+            return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
         # those far away are not told of our folders
         except CatalogBusy as problem:
             log.info("a %s request was put off: %s", request.type, problem)
             return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+        except SpoolMissing as problem:
+            log.warning("a %s request could not be answered: %s", request.type, problem)
+            return refusal(request.id, self.node, "internal", "the disk with the node's recordings is not mounted")
         except ImHearingError as problem:
             log.warning("a %s request could not be answered: %s", request.type, problem)
             return refusal(request.id, self.node, "internal", _FAILED)
@@ -108,7 +112,7 @@ class Responder:
             log.exception("a %s request could not be answered", request.type)
             return refusal(request.id, self.node, "internal", _FAILED)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> GoodAnswer:
         reader, now = self._reader, self._clock()
         match request.type:
             case "status":
@@ -131,7 +135,7 @@ class NodeAnswers:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self._spool = Spool(settings.recorder.record_path, self.node)
+        self._spool = spool_of(settings)
         self._catalog = CatalogReader(settings.catalog.db_path)
         reader = FactReader(self._spool, self._catalog)
         self._responder = Responder(self.node, reader, Presigner(settings))
@@ -162,10 +166,10 @@ class NodeAnswers:
             return None
         try:
             chunk = self._spool.chunks.manifest(chunk_id)
+            is_here = self._spool.chunks.has_audio(chunk)
         except SpoolError:
             return None
-        path = self._spool.layout.audio_path(chunk)
-        return LocalFile(path, chunk.sha256) if path.exists() else None
+        return LocalFile(self._spool.layout.audio_path(chunk), chunk.sha256) if is_here else None
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from edge.catalog import CatalogSound
-from edge.core.errors import SpoolError
+from edge.core.errors import SpoolError, SpoolMissing
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, Hole, SoundSpan, SpoolState, Stream
@@ -28,7 +29,8 @@ class SpoolView(NamedTuple):
     """The spool at one moment. `version` is another one whenever the listing may be.
 
     `flushed_at` is when the running stream's file being written last grew, if there is one; `seen_at` is when the
-    recorder last wrote anything; `has_recorder` whether its process is there.
+    recorder last wrote anything; `has_recorder` whether its process is there. `problem`: why the spool cannot be read
+    now; `listed` is then what it held before.
     """
 
     listed: dict[str, SpoolFile]
@@ -37,6 +39,7 @@ class SpoolView(NamedTuple):
     seen_at: Instant | None
     version: int
     has_recorder: bool = True
+    problem: SpoolError | None = None
 
     def is_alive(self, now: Instant) -> bool:
         """Whether the recorder is there, and wrote of late."""
@@ -52,9 +55,24 @@ class SpoolWatcher:
         self._listed: dict[str, SpoolFile] = {}
         self._parts: list[PartFile] = []
         self._version = 0
+        self._logged: set[str] = set()  # the problems there are now
 
     def view(self) -> SpoolView:
-        """The spool now. Raises SpoolError."""
+        """The spool now, or why it cannot be read. Raises SpoolMissing."""
+        try:
+            view = self._view()
+        except SpoolMissing:
+            raise
+        except SpoolError as problem:
+            self._log(f"answers lack what is in the spool alone: {problem}")
+            self._changed_at = ()
+            return SpoolView(self._listed, None, None, None, self._version, problem=problem)
+        if view.state is not None:
+            self._logged.clear()
+        return view
+
+    def _view(self) -> SpoolView:
+        """Raises SpoolError."""
         state = self._state()
         changed_at = self._folders_changed_at()
         if not changed_at or changed_at != self._changed_at or not self._parts_still_exist():
@@ -74,7 +92,7 @@ class SpoolWatcher:
         """Whether a recorder holds the spool. The kernel lets go of its lock when it dies."""
         try:
             return self._spool.recorder_lock.is_held()
-        except OSError:
+        except SpoolError:
             return True  # we may not look
 
     def _parts_still_exist(self) -> bool:
@@ -85,17 +103,23 @@ class SpoolWatcher:
             return False
         return True
 
+    def _log(self, problem: str) -> None:
+        """Logs it once, not with each answer."""
+        if problem not in self._logged:
+            log.warning("%s", problem)
+        self._logged.add(problem)
+
     def _folders_changed_at(self) -> tuple[int, ...]:
         try:
             return tuple(folder.stat().st_mtime_ns for folder in self._spool.layout.folders())
-        except OSError:
+        except (OSError, SpoolError):
             return ()  # listing them says what is wrong
 
     def _state(self) -> SpoolState | None:
         try:
             return self._spool.state.read()
         except SpoolError as problem:
-            log.warning("what the recorder does is not known: %s", problem)
+            self._log(f"what the recorder does is not known: {problem}")
             return None
 
 
@@ -132,9 +156,6 @@ class SpoolIndex:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __iter__(self) -> Iterator[SpoolEntry]:
-        return iter(self._corrected.values())
 
     def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
         """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
@@ -235,7 +256,7 @@ class SpoolIndex:
         try:
             return self._spool.chunks.manifest(chunk_id)
         except SpoolError as problem:
-            if self._spool.layout.manifest_path(chunk_id).exists():
+            if problem.errno != errno.ENOENT:
                 log.warning("left out of answers: %s", problem)
                 self._unreadable.add(chunk_id)
             return None

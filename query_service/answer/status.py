@@ -17,7 +17,7 @@ _MOST_CHUNKS = 8_000  # two hours of chunks of one second
 
 
 def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
-    """The node's state now; what cannot be read is null. `uptime` in seconds. Raises SpoolError."""
+    """The node's state now; what cannot be read is null. `uptime` in seconds."""
     view = reader.spool_view()
     catalog_ready, last = True, None
     try:
@@ -27,8 +27,8 @@ def status_report(request_id: str, node: str, reader: FactReader, now: Instant, 
     disk_free = None
     with contextlib.suppress(OSError, SpoolError):
         disk_free = reader.spool.disk.free_bytes()
+    unknown = reader.unknown_to_catalog() if catalog_ready else None
     stream = reader.stream_here(view.state.stream_id) if view.state and view.state.stream_id else None
-    waiting = [file for file in view.listed.values() if not file.is_retained]
     return StatusAnswer(
         id=request_id,
         node=node,
@@ -36,16 +36,17 @@ def status_report(request_id: str, node: str, reader: FactReader, now: Instant, 
         version=__version__,
         uptime=uptime,
         recorder=_recorder(view, stream, now),
-        spool=Backlog(
-            chunks=len(waiting),
-            bytes=sum(file.bytes for file in waiting),
-            unknown_to_catalog=reader.unknown_to_catalog() if catalog_ready else None,
-        ),
+        spool=_backlog(view, unknown) if view.problem is None else None,
         disk_free=disk_free,
         last_chunk=last[0] if last else None,
         clock=ClockReport(uncertain=stream.uncertain, measured_rate=last[1] if last else None) if stream else None,
         catalog="ready" if catalog_ready else "busy",
     )
+
+
+def _backlog(view: SpoolView, unknown_to_catalog: int | None) -> Backlog:
+    waiting = [file for file in view.listed.values() if not file.is_retained]
+    return Backlog(len(waiting), sum(file.bytes for file in waiting), unknown_to_catalog)
 
 
 def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderReport:

@@ -40,7 +40,6 @@ class RangeFacts(Struct, frozen=True):
     running: Running | None
     archives: dict[str, Archive]
     until: Instant
-    known_since: Instant | None = None  # when the earliest of all facts began, also of those outside the range
 
 
 class Nothing(NamedTuple):

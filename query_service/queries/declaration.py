@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from edge.core.instant import Instant
@@ -68,7 +68,8 @@ class QueryType(Struct, Generic[A], frozen=True):
     def join(self, pages: Sequence[A], request_id: str) -> A:
         """The pages of one answer, in order, as one."""
         parts = {name: _joined([getattr(page, name) for page in pages]) for name in self.joins}
-        return replace(pages[-1], id=request_id, next=None, **parts)
+        incomplete = next((page.incomplete for page in pages if page.incomplete), UNSET)
+        return replace(pages[-1], id=request_id, next=None, incomplete=incomplete, **parts)
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -52,7 +52,7 @@ class StatusAnswer(AnswerHead, frozen=True, kw_only=True):
     version: str
     uptime: float  # seconds that the query service has run
     recorder: RecorderReport
-    spool: Backlog
+    spool: Backlog | None  # null while it cannot be read
     disk_free: Count | None  # bytes
     last_chunk: LastChunk | None
     clock: ClockReport | None

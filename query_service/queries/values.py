@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from edge.core.ids import ChunkId, NodeName, StreamId
 from edge.core.instant import Instant
@@ -115,12 +115,15 @@ class ArchivePlace(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AnswerHead(Struct, frozen=True, kw_only=True):
-    """What every answer begins with."""
+    """What every answer begins with. `incomplete` is only there if something could not be read: with `spool`, sound
+    that is on the node alone is missing, and its time is a gap of cause `unknown`.
+    """
 
     v: Literal[1] = VERSION
     id: str
     node: NodeName
     ok: Literal[True] = True
+    incomplete: Literal["spool"] | UnsetType = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):

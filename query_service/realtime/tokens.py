@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 
 import jwt
 from msgspec import Struct, field
 
+from edge.configuration.malformed import API_KEY
 from edge.configuration.settings import Secret
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError, UsageError, WireError
@@ -25,8 +25,6 @@ MAX_TTL_SECONDS = 366 * 86_400
 # (https://ably.com/docs/auth/capabilities): `imhearing:replies:*` is every client's reply channel and nothing else,
 # because neither client ids nor node names hold a colon or a star.
 Capability = dict[str, list[str]]
-
-_API_KEY = re.compile(r"([A-Za-z0-9._-]+):([\x21-\x7e]+)")
 
 
 class ApiKey(Struct, frozen=True):
@@ -54,7 +52,7 @@ def claims_of(token: str) -> TokenClaims:
 
 def parse_api_key(api_key: Secret) -> ApiKey:
     """Splits `name:secret`; ConfigError, which never quotes the key, if it has another form."""
-    match = _API_KEY.fullmatch(api_key.reveal())
+    match = API_KEY.fullmatch(api_key.reveal())
     if not match:
         found = "it is malformed" if api_key.reveal() else "it is empty"
         raise ConfigError([f"[ably] api_key: {found}; expected name:secret, such as app.key:secret"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -116,10 +117,13 @@ class Downloader:
 
 
 def _not_there(url: str, where: Where, reason: str) -> StoreSilent:
-    remedy = "that of `imhearing up` runs while that does: start it with the same --data"
+    remedy = "is there a way to it from here?"
+    if "certificate" in reason.lower():
+        remedy = "for a CA of your own, set [s3] ca_file"
+    elif is_loopback_url(url):
+        remedy = "that of `imhearing up` runs while that does: start it with the same --data"
     return StoreSilent(
-        f"{_named(where)}: cannot be read: no object store answers at {urlsplit(url).netloc} ({reason});"
-        f" {remedy if is_loopback_url(url) else 'is there a way to it from here?'}"
+        f"{_named(where)}: cannot be read: no object store answers at {urlsplit(url).netloc} ({reason}); {remedy}"
     )
 
 
@@ -132,10 +136,24 @@ class _WrongAnswer(Exception):
     """The answer is not the bytes that were asked for."""
 
 
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as problem:
+        text = problem.strerror or str(problem)
+        raise FetchError(f"[s3] ca_file = {ca_file}: cannot be used ({text}); set it to the CA's certificate") from None
+    return context
+
+
 @asynccontextmanager
-async def downloads() -> AsyncIterator[Downloader]:
-    """A downloader whose connections are kept for its life."""
+async def downloads(ca_file: str = "") -> AsyncIterator[Downloader]:
+    """A downloader whose connections are kept for its life. `ca_file`: CA certificates to trust besides the system's.
+
+    FetchError when that file cannot be used.
+    """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
     # no unpacking on the way: a range is of the bytes as they lie in the store
-    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
+    connector = aiohttp.TCPConnector(ssl=_trusting(ca_file)) if ca_file else None
+    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False, connector=connector) as session:
         yield Downloader(session)

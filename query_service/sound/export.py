@@ -70,17 +70,19 @@ async def export_sound(
     on_progress: OnProgress | None = None,
     timeout: float = 10.0,
     keys: Keys | None = None,
+    ca_file: str = "",
 ) -> ExportReport:
     """Writes each chunk with sound in [start, end) to `folder` as `NODE_YYYYMMDD_HHMMSS.wav`, bit-exact, with GUANO.
 
     `about` says where the node stands. Names and timestamps are in this machine's local time, or in `utc`. A file that
-    is there already is written over. `keys` open what is encrypted. Raises FetchError, QueryRefused, DoorError.
+    is there already is written over. `keys` open what is encrypted; `ca_file` as for `fetch_sound`. Raises FetchError,
+    QueryRefused, DoorError.
     """
     if not folder.is_dir():
         raise FetchError(f"{folder}: there is no such folder; make it first")
     export = _Export(client, folder, about, utc, timeout)
     holes: list[Interval] = []
-    async with downloads() as downloader:
+    async with downloads(ca_file) as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=folder) as scratch:
             fetching = Fetching(client, downloader, Path(scratch), timeout, keys)
             async for step in fetching.steps(start, end):

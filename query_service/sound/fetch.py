@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -20,12 +21,14 @@ from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.client.paging import LocalFile, LocalFiles, NodeClient, coverage_pages
-from query_service.queries.values import ArchivePlace, Future, Interval, Pending, Recorded, Recording
+from query_service.queries.values import ArchivePlace, Future, Gap, Interval, Pending, Recorded, Recording
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
+
+log = logging.getLogger(__name__)
 
 Gaps = Literal["silence", "skip", "refuse"]
 
@@ -78,14 +81,18 @@ async def fetch_sound(
     on_progress: OnProgress | None = None,
     timeout: float = 10.0,
     keys: Keys | None = None,
+    ca_file: str = "",
 ) -> FetchReport:
-    """As `client.fetch`, for callers with asyncio and an open client. Memory does not grow with the range."""
+    """As `client.fetch`, for callers with asyncio and an open client. Memory does not grow with the range.
+
+    `ca_file`: CA certificates to trust besides the system's, when links lead to a store with a private CA.
+    """
     kind = output_kind(path)
     if not path.parent.is_dir():
         raise FetchError(f"{path.parent}: there is no such folder; make it first")
     if gaps == "refuse":
         await _refuse_holes(client, start, end, timeout)
-    async with downloads() as downloader:
+    async with downloads(ca_file) as downloader:
         with tempfile.TemporaryDirectory(prefix=".imhearing-", dir=path.parent) as folder:
             fetching = Fetching(client, downloader, Path(folder), timeout, keys)
             unfinished = Path(folder) / f"joined{path.suffix}"
@@ -118,6 +125,8 @@ def explained(interval: Interval) -> str:
     state = str(interval.__struct_config__.tag)
     if cause := getattr(interval, "cause", None):
         state += f", {cause}"
+    elif isinstance(interval, Pending):
+        state += ", still on the node only, where `imhearing archive` uploads it"
     elif isinstance(interval, Recording):
         state += ", and to be had once its chunk is finished (`imhearing rotate` finishes it now)"
     return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}"
@@ -139,8 +148,12 @@ class Fetching:
     async def steps(self, start: Instant, end: Instant) -> AsyncIterator[Step]:
         """The intervals in order, their sound ready. A file is removed once the next step is asked for."""
         started: deque[Step] = deque()
+        is_warned = False
         try:
             async for page in coverage_pages(self._client, start, end, self._timeout, urls=True):
+                if page.incomplete and not is_warned and any(isinstance(interval, Gap) for interval in page.intervals):
+                    log.warning("the node cannot read its spool, so sound that it has not uploaded counts as a gap")
+                    is_warned = True
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))
                     if len(started) > _AHEAD:

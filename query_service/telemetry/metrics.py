@@ -121,9 +121,10 @@ def _of_recorder(facts: NodeFacts) -> Iterator[_Metric]:
 
 def _of_disk(facts: NodeFacts) -> Iterator[_Metric]:
     status = facts.status
-    if status is not None:
+    if status is not None and status.spool is not None:
         yield _Metric("imhearing_spool_chunks", "Finished chunks in the spool.", status.spool.chunks)
         yield _Metric("imhearing_spool_bytes", "Size of the finished chunks in the spool.", status.spool.bytes)
+    if status is not None:
         yield _Metric("imhearing_disk_free_bytes", "Free space on the spool's disk.", status.disk_free)
         yield _Metric("imhearing_catalog_ready", "Whether the catalog can be read.", status.catalog == "ready")
     yield _Metric("imhearing_disk_size_bytes", "Size of the spool's disk.", facts.disk_bytes)

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import TypeVar
 
 from edge.configuration.settings import Settings
-from edge.core.errors import ImHearingError, SpoolError
+from edge.core.errors import DoorError, ImHearingError, SpoolError
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.bus import Bus
@@ -30,7 +30,7 @@ from edge.messaging.events import (
     RecorderStatus,
     ServiceStatus,
 )
-from edge.spool.spool import Spool
+from edge.spool.spool import spool_of
 from query_service.client.paging import NodeClient, coverage_pages, pages
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, new_id
@@ -95,7 +95,7 @@ class Metrics:
 
     def __init__(self, settings: Settings, client: NodeClient, watch: NodeWatch, kernel: KernelClock) -> None:
         self._node, self._client, self._watch, self._kernel = settings.node.name, client, watch, kernel
-        self._spool = Spool(settings.recorder.record_path, settings.node.name)
+        self._spool = spool_of(settings)
         self._started_at = kernel.now()
         self._lock = asyncio.Lock()
         self._made_at = -1.0
@@ -150,6 +150,8 @@ async def report_on(client: NodeClient, day: date, now: Instant, month_cost: flo
     start, end = _midnight(day), _midnight(day + timedelta(days=1))
     tally = DayTally(start, end)
     async for page in coverage_pages(client, start, end, _ASK_SECONDS):
+        if page.incomplete:
+            raise DoorError("the spool cannot be read")
         tally.add_coverage(page.intervals)
     levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
     async for answer in pages(client, levels, _ASK_SECONDS):

@@ -171,11 +171,6 @@ class FakeCatalog:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start]
         return inside[:limit]
 
-    def earliest(self) -> Instant | None:
-        holes = [hole for known in self._entries for hole in known.chunk.before] + [*self._history.holes]
-        starts = [known.chunk.started_at for known in self._entries] + [hole.from_ for hole in holes]
-        return min(starts, default=None)
-
     def chunk(self, chunk_id: str) -> CatalogChunk | None:
         return next((known for known in self._entries if known.chunk.chunk_id == chunk_id), None)
 

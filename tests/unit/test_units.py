@@ -137,6 +137,24 @@ def test_wrong_usage_of_install_exits_with_2(arguments: list[str]) -> None:
     assert "Usage" in done.stderr
 
 
+def test_a_spool_on_another_disk_is_used_after_that_is_mounted_and_a_missing_disk_stops_no_service() -> None:
+    functions = re.findall(
+        r"^(?:mount_unit|place_text)\(\) \{.*?^\}$", (ROOT / "scripts/install").read_text(), re.M | re.S
+    )
+    stubs = (
+        "findmnt() { case $4 in /mnt/usb*) echo /mnt/usb-1 ;; *) echo / ;; esac; }\n"
+        "systemd-escape() { [[ $* == '--path --suffix=mount -- /mnt/usb-1' ]] && echo 'mnt-usb\\x2d1.mount'; }\n"
+        "setting() { printf '%s\\n' /mnt/usb-1/spool /srv/logs; }\n"
+    )
+    script = "set -eu\n" + stubs + "\n".join(functions) + "\nplace_text"
+    written = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    kept = [line for line in written.splitlines() if not line.startswith("#")]
+    assert kept == [
+        "[Unit]", "Wants=mnt-usb\\x2d1.mount", "After=mnt-usb\\x2d1.mount",
+        "[Service]", 'ReadWritePaths="-/mnt/usb-1/spool"', 'ReadWritePaths="-/srv/logs"',
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("script", ["install", "uninstall"])
 def test_scripts_print_their_help(script: str) -> None:
     done = subprocess.run([str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, check=True)

@@ -35,11 +35,17 @@ class Destination(Struct, frozen=True):
     bucket: str
     prefix: str
     node: str
+    former_names: tuple[str, ...] = ()  # of the node: nothing more is uploaded under them
 
     @property
     def node_prefix(self) -> str:
-        """What the keys of all objects of this node start with."""
+        """What the keys of all new objects of this node start with."""
         return f"{self.prefix}{self.node}/"
+
+    @property
+    def clip_prefixes(self) -> tuple[str, ...]:
+        """What the keys of all its clips start with."""
+        return tuple(f"{self.prefix}{name}/clips/" for name in (self.node, *self.former_names))
 
 
 class ArchivePlan(Struct, frozen=True):

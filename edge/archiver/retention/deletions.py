@@ -5,6 +5,7 @@ Nothing is deleted before the catalog has committed why: that it is in the store
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 from edge.archiver.plan.stored_members import clip_touches
@@ -32,7 +33,7 @@ class Deletions:
 
     def take_back_plan(self, archive_id: str) -> None:
         """Its chunks wait again. What the store may have of it is deleted later."""
-        self._catalog.plans.discard(archive_id, maybe_in_store=True)
+        self._catalog.plans.take_back(archive_id)
 
     def expire_archive(self, archive_id: str) -> None:
         """Its chunks are gone from now on; the store deletes it later."""
@@ -63,11 +64,11 @@ class Deletions:
             return False
 
     def _remove_each(self, remove: Callable[[str], None], names: Iterable[str]) -> None:
-        trouble: OSError | None = None
+        trouble: OSError | SpoolError | None = None
         for name in names:
             try:
                 remove(name)
-            except OSError as problem:
+            except (OSError, SpoolError) as problem:
                 trouble = problem
         try:
             sync_folder(self._spool.path)
@@ -75,8 +76,9 @@ class Deletions:
             trouble = problem
         if trouble is not None:
             raise SpoolError(
-                f"{self._spool.path}: files that are no longer needed cannot be removed ({trouble.strerror});"
-                " fix the folder's permissions"
+                f"{self._spool.path}: files that are no longer needed cannot be removed"
+                f" ({os.strerror(trouble.errno) if trouble.errno else trouble}); fix the folder's permissions",
+                trouble.errno,
             )
 
     # objects in the store; in the worker's thread

@@ -44,7 +44,7 @@ class Eraser:
         self._spool, self._catalog, self._deletions, self._destination = spool, catalog, deletions, destination
         self._rescan, self._retry, self._clock = rescan, retry, clock
         self._erasures = Erasures(catalog.path)
-        self._without_clips: set[str] = set()  # orders whose clips are deleted
+        self._without_clips: set[tuple[str, str]] = set()  # orders, and below which key their clips are deleted
         self._log_trouble = LogChanges(log)
 
     def next_job(self) -> Job | None:
@@ -79,7 +79,8 @@ class Eraser:
                 self._catalog.deletions.mark_deleted(job.archive.archive_id, self._clock.now())
                 log.info("deleted %s (%s)", job.key, job.archive.gone)
             case DeleteClips():
-                self._without_clips.update(o.id for o in self._orders() if (o.from_, o.to) == (job.start, job.end))
+                done = [(o.id, job.key) for o in self._orders() if (o.from_, o.to) == (job.start, job.end)]
+                self._without_clips.update(done)
             case Rewrite() if result.sha256 is not None:
                 self._rewritten(job.plan, result.sha256)
 
@@ -119,13 +120,15 @@ class Eraser:
         if self._pending_deletion() or may_still_come:
             return None
         self._deletions.remove_given_up()  # what could not be removed earlier
-        if elsewhere := self._pending_elsewhere(order):
+        elsewhere = self._pending_elsewhere(order)
+        if elsewhere is not None and elsewhere.gone != "unwanted":
             self._end(order, "refused", f"{elsewhere.archive_id} is in another bucket, {elsewhere.bucket}")
             return None
-        if order.id not in self._without_clips and self._destination.bucket:
-            key = f"{self._destination.node_prefix}clips/"
-            return DeleteClips(key, order.from_, order.to)
-        self._end(order, "done")
+        for key in self._destination.clip_prefixes if self._destination.bucket else ():
+            if (order.id, key) not in self._without_clips:
+                return DeleteClips(key, order.from_, order.to)
+        reservation = f"another bucket, {elsewhere.bucket}, may have a copy: {elsewhere.key}" if elsewhere else None
+        self._end(order, "done", reservation)
         return None
 
     def _rewrite(self, order: Erasure, remaining: list[RemainingChunk]) -> Job | None:
@@ -171,12 +174,16 @@ class Eraser:
         self._deletions.remove_chunks([one.chunk.chunk_id for one in plan.discarded])
 
     def _pending_elsewhere(self, order: Erasure) -> Archive | None:
-        """An archive with sound of the range that was to be deleted when another bucket was configured."""
+        """An archive with sound of the range that was to be deleted when another bucket was configured.
+
+        One that may never have been uploaded only if there is no other.
+        """
+        found = None
         for archive in self._catalog.archive_records.pending_deletion():
             touches = archive.started_at < order.to and archive.ended_at > order.from_
-            if touches and archive.bucket != self._destination.bucket:
-                return archive
-        return None
+            if touches and archive.bucket != self._destination.bucket and (found is None or found.gone == "unwanted"):
+                found = archive
+        return found
 
     def _may_still_come(self, order: Erasure) -> bool:
         """Whether a chunk that is being written now can have sound of the range."""

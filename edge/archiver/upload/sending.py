@@ -61,7 +61,7 @@ class PartSenders:
 
 
 class ProgressHeartbeat:
-    """An `OnProgress` that also shows life while the store gets nothing: reading back, hashing, throttling.
+    """An `OnProgress` that also shows life while the store gets nothing: reading back, hashing.
 
     Without any sign of life for long, the upload counts as stuck and the process ends.
     """
@@ -83,21 +83,25 @@ class ProgressHeartbeat:
 
 
 class RateLimiter:
-    """`[archive] max_rate`: lets `rate` bytes a second through on average; 0: any number. For several threads."""
+    """`[archive] max_rate`: lets `rate` bytes a second through on average, also within a part. For several threads.
 
-    def __init__(self, rate: float, stop: threading.Event, clock: KernelClock) -> None:
+    `on_wait` is called at least once a second while it holds something up, unless the rate is below a byte a second.
+    """
+
+    def __init__(self, rate: float, stop: threading.Event, clock: KernelClock, on_wait: Callable[[], None]) -> None:
+        self.step = max(1, int(rate))
         self._rate = rate
         self._stop = stop
         self._clock = clock
+        self._on_wait = on_wait
         self._lock = threading.Lock()
         self._free_at = 0.0
 
     def wait(self, size: int) -> None:
         """Returns when `size` more bytes may be sent, or the process is stopping."""
-        if not self._rate:
-            return
         with self._lock:
             now = self._clock.monotonic() / 1e6
             start = max(now, self._free_at)
             self._free_at = start + size / self._rate
         self._stop.wait(start - now)
+        self._on_wait()

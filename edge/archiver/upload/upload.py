@@ -5,6 +5,7 @@ At most two parts are in memory. Returns only when the ETag, or the bytes read b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -14,16 +15,14 @@ from typing import TypeVar
 from edge.archiver.plan.bundle import Bundle, OpenMember, check, offsets
 from edge.archiver.plan.stored_members import SourceArchive, stored_members
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
-from edge.archiver.upload.sending import OnProgress, PartSenders, ProgressHeartbeat, RateLimiter
+from edge.archiver.upload.sending import OnProgress, PartSenders, ProgressHeartbeat
 from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
-from edge.core.kernel_clock import KernelClock
 from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound, UploadTarget
 
 log = logging.getLogger(__name__)
 
 _TRIES = 4  # of one request, each after twice the time
-_LONGEST_PAUSE = 30  # seconds, where the rate is so low that a part takes long
 _UNKNOWN_OBJECT = StoredObject(-1, "")  # under a key that we may not HEAD; S3 answers the same for missing objects
 T = TypeVar("T")
 
@@ -46,16 +45,12 @@ class Uploader:
         stop: threading.Event,
         part: int = PART,
         retry_delay: float = 0.5,
-        rate: float = 0.0,
-        clock: KernelClock | None = None,
     ) -> None:
         self._store = store
         self._open_member = open_member
         self._stop = stop
         self._part = part
         self._retry_delay = retry_delay
-        self._rate_limiter = RateLimiter(rate, stop, clock or KernelClock())
-        self._step = max(1, int(rate * _LONGEST_PAUSE)) if rate else 1 << 62
 
     def upload(
         self, key: str, bundle: Bundle, on_progress: OnProgress = lambda _: None, members: OpenMember | None = None
@@ -111,7 +106,10 @@ class Uploader:
     def _matching_sha256(
         self, key: str, etag: str, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat
     ) -> str | None:
-        """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours."""
+        """The SHA-256 of an object of our size and this ETag; None where its bytes are not ours.
+
+        Raises StoreError where the store does not show them.
+        """
         try:
             digests = self._digest(bundle, members, beat)
         except ChunkDamaged as damage:
@@ -120,9 +118,7 @@ class Uploader:
             there = SourceArchive(key, {member.name: (offset, member.size) for member, offset in places})
             try:
                 digests = self._retried(lambda: self._digest(bundle, stored_members(self._store, there), beat))
-            except StoreUnreachable:
-                raise
-            except (ChunkDamaged, StoreError):
+            except ChunkDamaged:  # anything else that fails leaves open whose bytes they are: for the next attempt
                 raise damage from None
             if not self._is_same(key, etag, digests, bundle.size, beat):
                 raise
@@ -136,8 +132,6 @@ class Uploader:
         parts = Parts(bundle, members, self._part)
         part = parts.take(parts.buffer()) or TakenPart(1, bytearray())
         body, md5 = part.body, parts.md5(part)
-
-        self._throttle(len(body), beat)
 
         def put() -> str:
             try:
@@ -156,7 +150,7 @@ class Uploader:
         upload_id, have = self._resume(key)
         parts = Parts(bundle, members, part_size(bundle.size, self._part))
         try:
-            etags = PartSenders(lambda part, md5: self._send(key, upload_id, have, part, md5, beat), parts, beat).run()
+            etags = PartSenders(lambda part, md5: self._send(key, upload_id, have, part, md5), parts, beat).run()
             etag = self._complete(key, upload_id, etags, overwrite)
         except (ChunkDamaged, _PartStuck):
             self._abandon(key, upload_id)
@@ -173,14 +167,11 @@ class Uploader:
         have: dict[int, StoredPart],
         part: TakenPart,
         md5: str,
-        beat: ProgressHeartbeat,
     ) -> str:
         """Sends a part unless the store has the very same one; gives the store's ETag."""
         there = have.get(part.number)
         if there is not None and (there.size, there.etag) == (len(part.body), md5):
             return there.etag
-
-        self._throttle(len(part.body), beat)
 
         def put() -> str:
             try:
@@ -250,7 +241,8 @@ class Uploader:
         if found is None:
             raise StoreError(f"{key}: the store accepted it and no longer has it; uploading again")
         if not digests.md5:
-            digests = self._digest(bundle, members, beat)
+            with contextlib.suppress(ChunkDamaged):  # a file damaged since: the bytes that were sent are what counts
+                digests = self._digest(bundle, members, beat)
         if found.size != bundle.size or not self._is_same(key, found.etag, digests, bundle.size, beat):
             raise StoreError(f"{key}: the store has different bytes; uploading again")
 
@@ -295,14 +287,6 @@ class Uploader:
             beat.again()
             parts.md5(part)
         return parts.digests()
-
-    def _throttle(self, size: int, beat: ProgressHeartbeat) -> None:
-        """Returns when the rate allows `size` more bytes."""
-        while size > 0:
-            self._check_stop()
-            self._rate_limiter.wait(min(size, self._step))
-            beat.again()
-            size -= self._step
 
     def _abandon(self, key: str, upload_id: str) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from edge.recorder.capture.blocks import Samples
+from edge.recorder.capture.wav_header import WavData, find_data
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ _BITS_16 = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 # Read as integers, libsndfile would give FLOAT and DOUBLE unscaled, and wrap loud VORBIS and OPUS around.
 _FLOATING = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 _FINER_THAN_24_BITS = ("FLOAT", "DOUBLE", "PCM_32", "ALAC_32")
+_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 _FULL_SCALE = 2**23
 _SKIP_FRAMES = 65_536
 
@@ -39,6 +43,8 @@ class SoundFile:
     def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
         self._file = _opened(path)
+        if (data := _data_of_wav(path)) is not None:
+            self._file = _with_all_samples(path, self._file, data, report=start == 0)
         subtype = self._file.subtype
         self.rate, self.channels, self.frames = self._file.samplerate, self._file.channels, self._file.frames
         self.bits = 16 if subtype in _BITS_16 else 24
@@ -102,6 +108,71 @@ def _opened(path: Path) -> _Sequential:
         raise Undecodable(_reason(problem)) from None
     except TypeError:  # it takes the ending .raw for that
         raise Undecodable("raw samples: it has no header") from None
+
+
+class _WavSamples(io.RawIOBase):
+    """The samples of a WAV file, without its header. Raises OSError."""
+
+    def __init__(self, path: Path, data: WavData) -> None:
+        self._file = path.open("rb")
+        self._offset, self._size, self._at = data.offset, data.held, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._offset + self._at)
+        data = self._file.read(min(len(buffer), max(0, self._size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _WithoutHeader(_Sequential):
+    """Closes the samples with the file, which soundfile leaves open."""
+
+    def __init__(self, samples: _WavSamples, **form: Any) -> None:
+        self._samples = samples
+        super().__init__(samples, **form)
+
+    def close(self) -> None:
+        super().close()
+        self._samples.close()
+
+
+def _data_of_wav(path: Path) -> WavData | None:
+    with path.open("rb") as file:
+        return find_data(file)
+
+
+def _with_all_samples(path: Path, file: _Sequential, data: WavData, *, report: bool) -> _Sequential:
+    """`file`, or the same samples opened without the header, where that states fewer than the file holds."""
+    stated, held = data.stated // data.block_align, data.held // data.block_align
+    if held <= stated:
+        return file
+    is_frame = data.block_align == _BYTES.get(file.subtype, 0) * file.channels
+    if is_frame and file.frames < held:
+        file.close()
+        file = _WithoutHeader(
+            _WavSamples(path, data), samplerate=file.samplerate, channels=file.channels, format="RAW",
+            subtype=file.subtype, endian="BIG" if data.is_big_endian else "LITTLE",
+        )  # fmt: skip
+    if report and is_frame:
+        log.warning("%s: its header states %d frames, it holds %d; all of them are recorded", path, stated, held)
+    elif report:
+        log.warning(
+            "%s: its header states %d blocks of %s, it holds %d; only those stated are recorded: repair the header,"
+            " for example with `sox --ignore-length`", path, stated, file.subtype, held,
+        )  # fmt: skip
+    return file
 
 
 def _try_decoding(path: Path) -> None:

@@ -13,7 +13,7 @@ from edge.spool.spool import Spool
 
 
 class Journal:
-    """The recorder's memory on disk. Every method writes it durably before it returns; OSError on a bad disk.
+    """The recorder's memory on disk. Every method writes it durably before it returns; SpoolError on a bad disk.
 
     Called in the disk thread, except for `stream_opened` and `holes_until`, before which that thread is waited for.
     """

@@ -63,8 +63,8 @@ def _recover(spool: Spool, part: PartFile, state: SpoolState, settings: Settings
     except SpoolError as problem:
         log.warning("%s; so %s is left as it is", problem, part.path.name)
         return None
-    if stream.node != spool.node or stream.format != part.format:
-        log.warning("%s: belongs to another node or stream; left as it is", part.path)
+    if stream.format != part.format:
+        log.warning("%s: belongs to another stream; left as it is", part.path)
         return None
     if (chunk := _described(spool, part)) is None:
         return _rescue(spool, part, stream, state, seal, settings)

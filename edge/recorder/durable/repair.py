@@ -55,6 +55,7 @@ def _sweep(spool: Spool) -> None:
     """Removes temporary files and manifests whose audio never came; audio without a manifest will get one."""
     for path in spool.chunks.leftovers():
         path.unlink(missing_ok=True)
+    spool.chunks.remove_abandoned()
     chunks, manifests = spool.chunks.finished(), spool.chunks.manifest_ids()
     parts = {part.chunk_id for part in spool.chunks.parts()}
     for chunk_id in sorted(manifests - chunks.keys() - parts):

@@ -83,7 +83,7 @@ def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | N
             stream = spool.streams.read(stream_id)
         except SpoolError:
             continue  # damaged, or just removed: the repair reports it
-        if stream.node != spool.node or stream.boot_id != boot_id or not stream.uncertain:
+        if stream.boot_id != boot_id or not stream.uncertain:
             continue
         if belief.trusted or stream.utc_offset != belief.offset:
             corrected = corrected_stream(stream, belief)

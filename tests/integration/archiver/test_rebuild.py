@@ -80,7 +80,7 @@ def catalog(tmp_path: Path, spool: Spool, store: RunningStore) -> Iterator[Catal
 
 def _again(tmp_path: Path, spool: Spool, store: RunningStore) -> tuple[Catalog, Rebuilt]:
     catalog = Catalog(tmp_path / "rebuilt.db")
-    return catalog, rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    return catalog, rebuild(S3Store(store.settings), PREFIX, spool, catalog, Instant(9))
 
 
 def _rows(catalog: Catalog) -> list[CatalogChunk]:
@@ -113,7 +113,7 @@ def test_a_catalog_rebuilt_from_store_and_spool_equals_the_lost_one(
 
 def test_rebuilding_twice_changes_nothing(tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog) -> None:
     before = _rows(catalog)
-    rebuild(S3Store(store.settings), PREFIX, NODE, spool, catalog, Instant(9))
+    rebuild(S3Store(store.settings), PREFIX, spool, catalog, Instant(9))
     assert _rows(catalog) == before
 
 
@@ -222,6 +222,59 @@ def test_a_rebuild_rejects_an_archive_of_another_node(
     again.close()
 
 
+# renamed
+
+
+def _uploaded(store: RunningStore, catalog: Catalog, plan: ArchivePlan, spool: Spool) -> None:
+    """Uploads the archive and commits it, as the archiver does."""
+    uploader = Uploader(S3Store(store.settings), lambda name: (spool.path / name).open("rb"), threading.Event())
+    catalog.plans.commit(plan.archive(Instant(1)), plan.members, plan.manifest)
+    catalog.plans.mark_uploaded(plan.archive_id, uploader.upload(plan.key, plan.bundle), Instant(2))
+    make_deletions(spool, catalog).remove_chunks(member.chunk.chunk_id for member in plan.members)
+
+
+def test_chunks_recorded_under_a_former_name_come_back_from_the_nodes_own_archives(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    """They waited in the spool when the node was renamed. It need not know the name: it uploaded them itself."""
+    destination = Destination(store.settings.s3_bucket_name, PREFIX, "garden")
+    last = catalog.queue.waiting(99)
+    _uploaded(store, catalog, make_plan(last, catalog.streams(STREAMS), destination), spool)
+    renamed = Spool(spool.path, "garden")
+    for stream_id in STREAMS:
+        spool.streams.remove(stream_id)
+    again, found = _again(tmp_path, renamed, store)
+    assert found == Rebuilt(1, len(last), 0, ())
+    assert [row.chunk for row in _rows(again)] == [row.chunk for row in _rows(catalog)][-len(last) :]
+    again.close()
+
+
+def test_a_renamed_node_takes_back_what_it_uploaded_under_its_former_name(
+    tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty chunks are archived as `porch`, two as `garden`, and two of `porch` wait in the spool."""
+    moved = make_plan(
+        catalog.queue.waiting(2), catalog.streams(STREAMS), Destination(store.settings.s3_bucket_name, PREFIX, "garden")
+    )
+    _uploaded(store, catalog, moved, spool)
+    renamed = Spool(spool.path, "garden", [NODE])
+    again, found = _again(tmp_path, renamed, store)
+    assert found == Rebuilt(5, 22, 2, ())
+    assert _rows(again) == _rows(catalog)
+    assert again.streams(STREAMS) == catalog.streams(STREAMS)
+    assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST) != []
+    assert _findings(renamed, store, again, deep=True) == []
+    assert "move it out" not in caplog.text
+    again.close()
+
+
+def test_verify_finds_the_archives_of_a_former_name_without_being_told(
+    spool: Spool, store: RunningStore, catalog: Catalog
+) -> None:
+    findings = _findings(Spool(spool.path, "garden"), store, catalog)
+    assert [line for line in findings if "missing" in line] == []
+
+
 def test_a_rebuild_reports_foreign_objects_and_leaves_them(
     tmp_path: Path, spool: Spool, store: RunningStore, catalog: Catalog
 ) -> None:
@@ -305,7 +358,7 @@ def _put(store: RunningStore, name: str, data: bytes) -> None:
 
 
 def _findings(spool: Spool, store: RunningStore, catalog: Catalog, *, deep: bool = False) -> list[str]:
-    return list(verify(S3Store(store.settings), PREFIX, NODE, spool, catalog, deep=deep))
+    return list(verify(S3Store(store.settings), PREFIX, spool, catalog, deep=deep))
 
 
 def test_verify_finds_nothing_on_an_intact_node(spool: Spool, store: RunningStore, catalog: Catalog) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from edge.archiver.intake import Intake
-from edge.archiver.jobs import Delete, Upload
+from edge.archiver.jobs import Delete, JobResult, Upload
 from edge.archiver.pacing import Pacing
 from edge.archiver.plan.plan import ArchivePlan, Destination
 from edge.configuration.settings import Archive
-from edge.core.errors import CatalogBusy, SpoolError, StoreUnreachable
+from edge.core.errors import CatalogBusy, ChunkDamaged, SpoolError, StoreUnreachable
 from edge.messaging.events import ArchiverState
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_cleanup, make_deletions, make_retention
@@ -25,7 +25,7 @@ def test_a_discarded_plan_can_be_committed_again(node: SteppedArchiver) -> None:
     """The eraser took it back and was killed before it marked the chunk as erased."""
     node.turn()
     plan = node.plan()
-    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    node.catalog.plans.take_back(plan.archive_id)
     again = node.restart()
     for _ in range(4):
         again.turn()
@@ -47,7 +47,7 @@ def test_a_deletion_in_progress_does_not_remove_a_recommitted_plan(node: Stepped
     node.turn()
     plan = node.plan()
     node.end(problem=StoreUnreachable("down"))
-    node.catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    node.catalog.plans.take_back(plan.archive_id)
     again = node.restart()
     pending = again.catalog.archive_records.pending_deletion()[0]
     again.worker.submit(Delete(pending))
@@ -143,3 +143,36 @@ def test_the_archiver_keeps_running_while_its_spool_is_missing(tmp_path: Path, s
     [state] = node.events
     assert isinstance(state, ArchiverState)
     assert state.disk_hours_left is None
+
+
+def test_whatever_takes_a_plan_back_what_the_store_may_have_of_it_is_deleted(node: SteppedArchiver) -> None:
+    node.turn()
+    plan = node.plan()
+    damaged = plan_ids(plan)[1]
+    job = node.worker.job
+    assert job is not None
+    problem = ChunkDamaged("cannot be read", damaged)
+    node.archiver.on_job_result(JobResult(job, 1.0, None, problem, {damaged: str(problem)}))
+    node.run_until(lambda: isinstance(node.worker.job, Delete), "its deletion")
+    assert node.end().key == plan.key
+    node.run_until(lambda: isinstance(node.worker.job, Upload), "the next upload")
+    assert plan_ids(node.plan()) == [one for one in plan_ids(plan) if one != damaged]
+
+
+def test_chunks_set_aside_while_the_spool_was_unreadable_are_planned_again(node: SteppedArchiver) -> None:
+    node.turn()
+    plan, job = node.plan(), node.worker.job
+    assert job is not None
+    with failing(node.spool.chunks, "finished", SpoolError("cannot be listed")):
+        problem = ChunkDamaged("cannot be read", plan_ids(plan)[0])
+        node.archiver.on_job_result(JobResult(job, 1.0, None, problem, dict.fromkeys(plan_ids(plan), "cannot be read")))
+        node.turn()
+    assert node.catalog.queue.aside().keys() == set(plan_ids(plan))
+
+    def is_planned() -> bool:
+        if isinstance(node.worker.job, Delete):
+            node.end()
+        return isinstance(node.worker.job, Upload)
+
+    node.run_until(is_planned, "the next upload")
+    assert plan_ids(node.plan()) == plan_ids(plan)

@@ -16,13 +16,18 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from edge.archiver import service
+from edge.archiver.verify import verify
+from edge.catalog import CatalogReader
+from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Archive, Budget, Secret, Settings, Thresholds
+from edge.core.instant import Instant
 from edge.messaging.events import ArchiverState
+from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from tests.support.archiver.listener import EventListener
 from tests.support.archiver.running import FAST, all_stored, archived, catalog_rows, fill, running_archiver, spooled
-from tests.support.spool.chunks import RATE
-from tests.support.store.fault_proxy import FAULTS, Fault, running_proxy
+from tests.support.spool.chunks import RATE, START
+from tests.support.store.fault_proxy import FAULTS, Fault, Request, running_proxy
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
@@ -199,3 +204,37 @@ def _archived_if_complete(store: RunningStore) -> dict[str, bytes]:
         return archived(store)
     except zipfile.BadZipFile:  # being written this moment by the store
         return wait_until(lambda: archived(store), "the store has finished")
+
+
+def test_an_archive_whose_response_was_lost_is_not_orphaned_by_a_member_that_becomes_unreadable(
+    settings: Settings, store: RunningStore
+) -> None:
+    files = fill(settings, 3)
+    member = settings.recorder.record_path / f"{sorted(files)[1]}.flac"
+    with running_proxy(store.settings) as (proxy, through), running_archiver(replace(settings, s3=through)):
+
+        def choose(request: Request) -> Fault | None:
+            if request.name == "PUT":
+                return "reply_lost"
+            if request.name == "HEAD" and list(store.folder.rglob("*.zip")):
+                member.write_bytes(b"")
+            return "slow_down" if request.name == "GET" else None
+
+        proxy.choose = choose
+        wait_until(lambda: proxy.names().count("GET") > 8 or len(list(store.folder.rglob("*.zip"))) > 1, "two attempts")
+        proxy.heal()
+        wait_until(all_stored(settings, 3), "all is stored")
+        assert archived(store) == files
+        assert _differences(settings) == []
+        orders = Erasures(settings.catalog.db_path)
+        order = orders.give(START, Instant(START + 3_000_000), START)
+        wait_until(lambda: orders.result(order.id), "all is erased")
+    assert archived(store) == {}
+    assert _differences(settings) == []
+
+
+def _differences(settings: Settings) -> list[str]:
+    """What `imhearing catalog verify` prints."""
+    spool = Spool(settings.recorder.record_path, settings.node.name)
+    with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
+        return list(verify(S3Store(settings.s3), settings.s3.prefix, spool, catalog, deep=True))

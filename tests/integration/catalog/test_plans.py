@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from edge.archiver.plan.plan import make_plan, plan_of
+from edge.archiver.plan.plan import Destination, make_plan, plan_of
 from edge.catalog import Catalog, CatalogReader
 from edge.core.errors import CatalogError
 from edge.core.instant import FIRST, LAST, Instant
@@ -53,10 +53,10 @@ def test_archives_uploaded_before_the_month_are_summed(catalog: Catalog) -> None
 
 def test_chunks_of_a_discarded_plan_wait_again(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
-    catalog.plans.discard(plan.archive_id)
+    catalog.plans.take_back(plan.archive_id)
     assert catalog.queue.waiting(9) == make_chunks(3)
     assert catalog.archive_records.open_plans() == []
-    assert catalog.archives([plan.archive_id]) == {}
+    assert [archive.key for archive in catalog.archive_records.pending_deletion()] == [plan.key]
 
 
 def test_a_chunk_cannot_be_planned_twice(catalog: Catalog) -> None:
@@ -82,7 +82,7 @@ def test_uploaded_chunks_are_returned_with_their_sha256(catalog: Catalog) -> Non
 
 def test_a_discarded_plan_is_committed_again_under_the_same_id(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
-    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    catalog.plans.take_back(plan.archive_id)
     assert [archive.archive_id for archive in catalog.archive_records.pending_deletion()] == [plan.archive_id]
     assert commit_plan(catalog, catalog.queue.waiting(9), planned_at=2) == plan
     assert catalog.archive_records.open_plans() == [plan.archive(Instant(2))]
@@ -95,10 +95,46 @@ def test_a_discarded_plan_is_committed_again_under_the_same_id(catalog: Catalog)
 
 def test_a_late_deletion_report_does_not_affect_a_recommitted_plan(catalog: Catalog) -> None:
     plan = commit_plan(catalog, make_chunks(3))
-    catalog.plans.discard(plan.archive_id, maybe_in_store=True)
+    catalog.plans.take_back(plan.archive_id)
     commit_plan(catalog, catalog.queue.waiting(9))
     catalog.deletions.mark_deleted(plan.archive_id, Instant(3))
     (archive,) = catalog.archive_records.open_plans()
     assert archive.deleted_at is None
-    catalog.plans.discard(plan.archive_id)
+    catalog.plans.take_back(plan.archive_id)
     catalog.deletions.mark_deleted(plan.archive_id, Instant(4))  # and none at all is no fault either
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [Destination("other", "imhearing/", "porch"), Destination("sounds", "new/", "porch")]
+)
+def test_leftovers_stay_to_be_deleted_when_the_same_plan_is_made_for_another_place(
+    catalog: Catalog, elsewhere: Destination
+) -> None:
+    before = commit_plan(catalog, make_chunks(3))
+    catalog.plans.take_back(before.archive_id)
+    chunks = catalog.queue.waiting(9)
+    plan = make_plan(chunks, catalog.streams({chunk.stream_id for chunk in chunks}), elsewhere)
+    assert plan.archive_id == before.archive_id
+    assert catalog.plans.commit(plan.archive(Instant(2)), plan.members, plan.manifest)
+    [leftovers] = catalog.archive_records.pending_deletion()
+    assert (leftovers.bucket, leftovers.key) == (TARGET.bucket, before.key)
+    assert (leftovers.started_at, leftovers.ended_at) == (chunks[0].started_at, chunks[-1].ended_at)
+    catalog.deletions.mark_deleted(leftovers.archive_id, Instant(3))
+    assert catalog.archive_records.pending_deletion() == []
+    assert catalog.archive_records.open_plans() == [plan.archive(Instant(2))]
+    assert catalog.plans.manifest(plan.archive_id) == plan.manifest
+
+
+def test_a_rewrite_that_was_taken_back_can_be_planned_again(catalog: Catalog) -> None:
+    """Else its archive would be deleted once it is uploaded."""
+    plan = commit_plan(catalog, make_chunks(3))
+    catalog.plans.mark_uploaded(plan.archive_id, "ab" * 32, Instant(3))
+    rewrite = make_plan(make_chunks(2), {}, TARGET, replaces=plan.archive_id)
+    for _ in range(2):
+        catalog.plans.commit_rewrite(rewrite.archive(Instant(4)), rewrite.manifest)
+        assert [archive.key for archive in catalog.archive_records.open_rewrites()] == [rewrite.key]
+        catalog.plans.take_back(rewrite.archive_id)
+        assert catalog.archive_records.open_rewrites() == []
+
+
+# times that nobody is sure of

@@ -78,7 +78,7 @@ def test_chunks_of_a_discarded_plan_are_due_again(catalog: Catalog) -> None:
     plan = commit_plan(catalog, catalog.queue.due(9))
     assert catalog.queue.due(9) == []
     catalog.registration.add_chunks(make_chunks(1, first=3))
-    catalog.plans.discard(plan.archive_id)
+    catalog.plans.take_back(plan.archive_id)
     assert catalog.queue.due(9) == make_chunks(3)
 
 

@@ -66,3 +66,12 @@ def test_states_can_be_told_apart_in_an_output_without_block_characters(query: l
     assert "_ gap" in done.stdout
     assert re.search(r"^%+_+$", done.stdout, re.MULTILINE)
     assert "?" not in done.stdout
+
+
+def test_the_time_before_the_first_recording_is_no_gap_and_the_time_since_the_last_is(query: list[str]) -> None:
+    done = subprocess.run([*query, *TWO_DAYS], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert re.search(r"^2026-03-03 12:00:00.000  2026-03-03 22:00:00.000 .* - before", done.stdout, re.MULTILINE)
+    assert re.search(r"^2026-03-03 22:00:05.000  2026-03-04 12:00:00.000 .* _ gap ", done.stdout, re.MULTILINE)
+    nothing = [*query, "--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z"]
+    done = subprocess.run(nothing, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert "gap" not in done.stdout

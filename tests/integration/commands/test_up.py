@@ -25,6 +25,21 @@ pytestmark = pytest.mark.slow
 
 FAST = ("node.name=porch", "recorder.source=synthetic", "recorder.record_period=1", "thresholds.records_count=2")
 
+LEFTOVERS = (
+    "up.json.0123abcd.tmp",
+    "config.ini.0123abcd.tmp",
+    "broker/mosquitto.conf.0123abcd.tmp",
+    "store/imhearing/porch/.rclone_temp_put_0123",
+    "holds.json.0123abcd.tmp",
+    "holds.json.tmp",
+    "instance.0123abcd.tmp",
+    "orders/erase-0123456789abcdef.json.tmp",
+    "orders/result-0123456789abcdef.json.0123abcd.tmp",
+    "spool/settings.json.tmp",
+    "spool/state.json.0123abcd.tmp",
+    "spool/.probe-123",
+)
+
 
 def command(data: Path, *arguments: str) -> list[str]:
     sets = [part for setting in FAST for part in ("--set", setting)]
@@ -58,8 +73,18 @@ def output_of(data: Path) -> str:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    with running_node(fresh(tmp_path_factory.mktemp("up")), *FAST) as running:
+    data = fresh(tmp_path_factory.mktemp("up"))
+    for name in LEFTOVERS:
+        (data / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data / name).write_bytes(b"half")
+        os.utime(data / name, (1, 1))
+    with running_node(data, *FAST) as running:
         yield running
+
+
+def test_leftovers_of_killed_processes_are_removed_at_the_start(node: RunningNode) -> None:
+    wait_until(lambda: [*node.data.glob("spool/*.flac")], "a chunk is finished")
+    assert [name for name in LEFTOVERS if (node.data / name).exists()] == []
 
 
 def test_up_runs_all_processes(node: RunningNode) -> None:

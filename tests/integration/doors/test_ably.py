@@ -62,6 +62,7 @@ def test_pages_over_ably_join_to_the_whole_answer(settings: Settings) -> None:
 def test_status_over_ably_describes_the_node(settings: Settings) -> None:
     answer = api.query(settings, "ably", type="status")
     assert isinstance(answer, StatusAnswer)
+    assert answer.spool is not None
     assert (answer.node, answer.spool.chunks, answer.recorder.device) == ("porch", 5, "noise")
     assert answer.disk_free
 

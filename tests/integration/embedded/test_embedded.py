@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from commands.up.log_watch import LogWatch
-from edge.core.errors import ImHearingError
+from edge.configuration.settings import S3, Secret
+from edge.core.errors import ImHearingError, StoreError
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
 from edge.embedded.servers import BUCKET, broker_process, find_mosquitto, store_process
@@ -301,6 +305,47 @@ def test_abandoned_uploads_are_removed_at_startup(tmp_path: Path) -> None:
     (left / "1").write_bytes(b"x")
     kept = left.parent / "archive.zip"
     kept.write_bytes(b"y")
-    store_process(1, tmp_path / "store", "k", "s", tmp_path / "store.log")
+    store_process(1, tmp_path / "store", "k", "s", tmp_path / "store.log").prepare()
     assert not left.exists()
     assert kept.exists()
+
+
+class _Interrupted(io.BytesIO):
+    """A body of which only the first half arrives before `ended`."""
+
+    def __init__(self, size: int, ended: threading.Event) -> None:
+        super().__init__(bytes(size))
+        self._half, self._ended = size // 2, ended
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= self._half:
+            self._ended.wait()
+        return super().read(size)
+
+
+def test_a_store_killed_during_an_upload_removes_what_arrived_before_it_runs_again(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    port, ended = ports.choose(None), threading.Event()
+    key_id, secret = "local0123456789", "0123456789abcdef"
+    supervisor.start(store_process(port, tmp_path / "store", key_id, secret, tmp_path / "store.log"))
+    supervisor.wait_ready()
+    url = f"http://127.0.0.1:{port}"
+    s3 = S3(BUCKET, endpoint_url=url, access_key_id=Secret(key_id), secret_access_key=Secret(secret))
+
+    def upload() -> None:
+        with contextlib.suppress(StoreError):
+            S3Store(s3).put("porch/2026/archive.zip", _Interrupted(4_000_000, ended), "0" * 32)
+
+    thread = threading.Thread(target=upload, daemon=True)
+    thread.start()
+    try:
+        arrived = wait_until(lambda: [*(tmp_path / "store").rglob("*temp_put*")], "a part of it arrives")
+        os.kill(supervisor.pids()["store"], signal.SIGKILL)
+        wait_until(supervisor.tick, "its end is seen")
+        assert arrived[0].exists()
+        wait_until(lambda: supervisor.tick() or supervisor.pids().get("store"), "it runs again")
+        assert not arrived[0].exists()
+    finally:
+        ended.set()
+        thread.join(DEADLINE)

@@ -19,6 +19,7 @@ import soundfile
 from edge.core.values import SpoolState
 from edge.recorder.durable.sealing import file_system
 from edge.spool.spool import Spool
+from tests.support.privileges import without_roots_access
 from tests.support.recording.microphone import write_noise
 from tests.support.recording.recorder_process import RecorderProcess, running_recorder
 from tests.support.spool.recorded import holes_of, sound_of, streams_of
@@ -124,6 +125,7 @@ def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp
     spool = Spool(small_disk / "spool", "porch")
     with running_recorder(tmp_path / "data", f"recorder.record_path={spool.path}", *OPTIONS) as recorder:
         wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
+        mark = (spool.path / ".mark").read_bytes()
         # a file that is open for writing keeps a disk writable; pulling it away is what really happens
         subprocess.run(["umount", "-l", str(small_disk)], check=True)
         wait_until(lambda: "the spool failed" in recorder.log, "the loss is noticed")
@@ -131,6 +133,7 @@ def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp
         assert recorder.process.poll() is None
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
         spool.path.mkdir()
+        (spool.path / ".mark").write_bytes(mark)  # a tmpfs comes back empty; another disk would be refused
         wait_until(lambda: len(spool.chunks.finished()) >= 1, "it goes on")
         assert recorder.end() == 0
 
@@ -236,3 +239,21 @@ def test_a_missing_sound_file_ends_the_recorder(tmp_path: Path) -> None:
         assert recorder.process.wait(DEADLINE) == 1
         assert recorder.log.splitlines()[-1].startswith(f"{tmp_path / 'nothing.wav'}: cannot be played")
     assert state_of(recorder.spool).state == "no_device"
+
+
+def test_a_spool_that_becomes_unreadable_is_reported_and_recorded_to_again_once_it_is_readable(
+    tmp_path: Path,
+) -> None:
+    with running_recorder(tmp_path / "data", *OPTIONS, around=without_roots_access()) as recorder:
+        spool = recorder.spool
+        wait_until(lambda: spool.path.exists() and len(spool.chunks.finished()) >= 1, "a chunk")
+        mode = spool.path.stat().st_mode
+        spool.path.chmod(0)
+        wait_until(lambda: "the spool failed" in recorder.log or "Traceback" in recorder.log, "the loss is noticed")
+        spool.path.chmod(mode)
+        finished = len(spool.chunks.finished())
+        wait_until(lambda: len(spool.chunks.finished()) > finished + 1, "it goes on")
+        assert "Traceback" not in recorder.log
+        assert recorder.end() == 0
+        assert [hole.cause for hole in holes_of(spool)] == ["unknown"]
+        all_readable(spool)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,19 @@ from msgspec.structs import replace
 
 from commands import fetch as command
 from commands.cli.parser import build_parser
+from edge.configuration.loader import to_ini
 from edge.configuration.settings import Query, Settings
 from edge.core.errors import FetchError, ImHearingError, QueryRefused
 from edge.core.instant import Instant
 from query_service import api
-from query_service.answer.node_answers import Presigner
+from query_service.answer.node_answers import NodeAnswers, Presigner
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.values import Gap, Pending, Recorded
+from tests.support.messaging.secure_broker import set_up
 from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, SECOND, STREAM, at, audio_bytes, make_chunk, put_chunk
 from tests.support.store.counting_relay import counting_relay
+from tests.support.store.fault_proxy import running_proxy
 from tests.support.store.s3 import RunningStore
 
 
@@ -128,7 +133,10 @@ def test_sound_still_being_recorded_is_reported_as_not_yet_available(
     settings: Settings, node: QueryNode, tmp_path: Path
 ) -> None:
     (node.spool.path / "state.json").touch()  # the recorder lives
-    with pytest.raises(FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"):
+    recording = pytest.raises(
+        FetchError, match="no sound to fetch: recording, and to be had once its chunk is finished"
+    )
+    with node.spool.recorder_lock.hold(), recording:
         api.fetch(settings, "local", at(20), at(21), tmp_path / "heard.wav")
 
 
@@ -265,3 +273,36 @@ def test_the_fetch_command_reports_in_json_and_names_an_unwritable_output(
     args.output = tmp_path / "folder.wav"
     with pytest.raises(ImHearingError, match=r"-o .*folder\.wav: cannot be written \(Is a directory\)"):
         command.run(args)
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[Path]:
+    """A CA of our own, and a certificate for localhost."""
+    with tempfile.TemporaryDirectory(prefix="imhearing-keys-") as name:
+        set_up(Path(name), "porch")
+        yield Path(name)
+
+
+@pytest.mark.parametrize("way", ["-o", "--export"])
+def test_one_setting_lets_fetch_trust_a_private_ca(
+    node: QueryNode, store: RunningStore, keys: Path, tmp_path: Path, way: str
+) -> None:
+    target = tmp_path / "heard.wav" if way == "-o" else tmp_path
+    with running_proxy(store.settings, keys) as (_, through):
+        config = tmp_path / "config.ini"
+        config.write_text(to_ini(node.with_doors(s3=through), "of a test"))
+        config.chmod(0o600)
+        words = ["fetch", "--data", str(tmp_path), "--from", str(at(1)), "--to", str(at(2)), way, str(target)]
+        with pytest.raises(FetchError, match=r"certificate.*set \[s3\] ca_file"):
+            command.run(build_parser().parse_args(words))
+        with pytest.raises(FetchError, match=r"ca_file = .*none.crt: cannot be used \(No such file"):
+            command.run(build_parser().parse_args([*words, "--set", "s3.ca_file=none.crt"]))
+        assert command.run(build_parser().parse_args([*words, "--set", f"s3.ca_file={keys}/ca.crt"])) == 0
+
+
+def test_sound_that_is_on_the_node_only_says_how_to_get_it(
+    node: QueryNode, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NodeAnswers, "local_file", lambda _self, _chunk_id: None)  # as through any other door
+    with pytest.raises(FetchError, match="pending, still on the node only, where `imhearing archive` uploads it"):
+        api.fetch(settings, "local", at(7), at(9), tmp_path / "heard.wav")

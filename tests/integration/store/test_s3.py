@@ -43,7 +43,7 @@ def test_a_missing_bucket_a_wrong_key_and_a_wrong_md5_raise_their_errors(store: 
     assert caught.value.reason == "no_bucket"
     with pytest.raises(StoreBlocked) as caught:
         S3Store(replace(store.settings, secret_access_key=Secret("wrong"))).put("x", b"x", md5)
-    assert caught.value.reason == "denied"
+    assert caught.value.reason == "credentials"
     with pytest.raises(StoreError):
         S3Store(store.settings).put("imhearing/bad", b"other", md5)
     assert S3Store(store.settings).head("imhearing/bad") is None

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -126,6 +127,7 @@ class Rig:
         self.facts = RecordedFacts()
         self.tuning = Tuning()
         self.played: list[Samples] = []
+        self.options: dict[str, Any] = {}  # of the recorder
         self._recorder: Recorder | None = None
         self._stop = threading.Event()
 
@@ -141,7 +143,9 @@ class Rig:
         def choose() -> SoundSource:
             return source
 
-        self._recorder = Recorder(self.settings, self.spool, choose, self.clock, self.facts, stop, tuning=self.tuning)
+        self._recorder = Recorder(
+            self.settings, self.spool, choose, self.clock, self.facts, stop, tuning=self.tuning, **self.options
+        )
         self._recorder.run()
         self.played += source.played
 

@@ -39,5 +39,5 @@ class SmallDisk(DiskSpace):
 class SpoolOnSmallDisk(Spool):
     def __init__(self, path: Path, node: str, room_for: int = 100_000) -> None:
         super().__init__(path, node)
-        self.chunks: CountingChunks = CountingChunks(self.layout, node)
+        self.chunks: CountingChunks = CountingChunks(self.layout, self.names)
         self.disk: SmallDisk = SmallDisk(self.layout, self.chunks, room_for)

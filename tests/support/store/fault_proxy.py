@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of a real store that makes chosen requests fail."""
+"""An HTTP proxy in front of a real store that makes chosen requests fail, or answers them itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import contextlib
 import http.client
 import re
 import socket
+import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -42,10 +45,31 @@ _REFUSALS = {
 }
 
 
+DAY = 86_400.0
+
+
+class Reply(NamedTuple):
+    """An answer of the proxy's own, by a clock that is `ahead` seconds ahead of ours."""
+
+    status: int
+    body: str = ""
+    content_type: str = "application/xml"
+    ahead: float = 0.0
+
+
+def refusal(status: int, code: str, message: str = "", more: str = "") -> Reply:
+    """As S3 words it; `more` elements besides code and message."""
+    return Reply(status, f"<Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>")
+
+
+LOGIN_PAGE = Reply(200, "<!DOCTYPE html><html><body><p>Welcome! Please sign in.<br></body></html>", "text/html")
+
+
 class Request(NamedTuple):
     method: str
     path: str
     query: str
+    headers: Mapping[str, str] = {}  # names in lower case
 
     @property
     def name(self) -> str:
@@ -62,8 +86,8 @@ class FaultProxy:
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
-        self.choose: Callable[[Request], Fault | None] = lambda _: None
-        self.seen: list[tuple[Request, Fault | None]] = []
+        self.choose: Callable[[Request], Fault | Reply | None] = lambda _: None
+        self.seen: list[tuple[Request, Fault | Reply | None]] = []
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
@@ -81,7 +105,7 @@ class FaultProxy:
     def names(self) -> list[str]:
         return [request.name for request, _ in self.seen]
 
-    def judge(self, request: Request) -> Fault | None:
+    def judge(self, request: Request) -> Fault | Reply | None:
         with self._lock:
             fault = self.choose(request)
             self.seen.append((request, fault))
@@ -89,8 +113,11 @@ class FaultProxy:
 
 
 @contextlib.contextmanager
-def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
-    """A proxy in front of the store in `settings`, and settings that use the proxy."""
+def running_proxy(settings: S3, certificate: Path | None = None) -> Iterator[tuple[FaultProxy, S3]]:
+    """A proxy in front of the store in `settings`, and settings that use the proxy.
+
+    `certificate`: a folder with `server.crt` and `server.key`, for localhost; the proxy then speaks TLS.
+    """
     proxy = FaultProxy(settings.endpoint_url)
 
     class Handler(_Handler):
@@ -98,10 +125,16 @@ def running_proxy(settings: S3) -> Iterator[tuple[FaultProxy, S3]]:
 
     server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    url = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate / "server.crt", certificate / "server.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        url = f"https://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield proxy, replace(settings, endpoint_url=f"http://127.0.0.1:{server.server_port}")
+        yield proxy, replace(settings, endpoint_url=url)
     finally:
         proxy.ended.set()
         server.shutdown()
@@ -123,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         parts = urlsplit(self.path)
-        fault = self.faults.judge(Request(self.command, parts.path, parts.query))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        fault = self.faults.judge(Request(self.command, parts.path, parts.query, headers))
         length = int(self.headers.get("Content-Length", 0))
         if fault == "reset_body":
             self.rfile.read(length // 2)
@@ -133,8 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             self.faults.ended.wait()
             self._reset()
+        elif isinstance(fault, Reply):
+            self._reply(fault)
         elif fault in _REFUSALS:
-            self._refuse(*_REFUSALS[fault])
+            status, code = _REFUSALS[fault]
+            self._reply(refusal(status, code, "so it was wanted")._replace(ahead=-DAY if fault == "skewed" else 0.0))
         else:
             self._forward(body, fault)
 
@@ -178,11 +215,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command != "HEAD":
             self.wfile.write(data)
 
-    def _refuse(self, status: int, code: str) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>so it was wanted</Message></Error>".encode()
-        self.send_response_only(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Date", "Sun, 22 Nov 2026 00:00:00 GMT")
+    def _reply(self, reply: Reply) -> None:
+        body = reply.body.encode()
+        self.send_response_only(reply.status)
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Date", self.date_time_string(time.time() + reply.ahead))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -39,8 +39,8 @@ MEDIUM = Files(4_000_000, 1_500_000)  # two parts
 LARGE = Files(4_000_000, 7_000_000, 3_000_000)  # three parts
 
 
-def make_uploader(storage: S3Store, files: Files, stop: threading.Event | None = None, rate: float = 0.0) -> Uploader:
-    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01, rate=rate)
+def make_uploader(storage: S3Store, files: Files, stop: threading.Event | None = None) -> Uploader:
+    return Uploader(storage, files.open, stop or threading.Event(), PART, retry_delay=0.01)
 
 
 def unique_key(request: pytest.FixtureRequest) -> str:

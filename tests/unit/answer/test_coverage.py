@@ -21,9 +21,9 @@ from edge.core.values import Archive, Hole, SpoolState
 from query_service.answer.coverage import first_frame_at
 from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
-from query_service.queries.coverage import CoverageAnswer, split_at_beginning
+from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request, read_answer
-from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Gap, Interval, Pending, Recorded
+from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
 from tests.support.histories import (
     LENGTH,
     NODE,
@@ -280,31 +280,6 @@ def test_a_busy_catalog_is_answered_as_busy() -> None:
     answer = node.answer(request())
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "busy"
-
-
-@given(histories(), st.integers(-5, LENGTH), st.integers(1, 4))
-@settings(max_examples=max(200, EXAMPLES), deadline=None)
-def test_nothing_is_known_of_the_time_before_the_beginning(history: History, start: int, limit: int) -> None:
-    for page in all_pages(responder(history), request(start, LENGTH + 20, limit=limit)):
-        began, intervals = split_at_beginning(page)
-        first = page.intervals[0].from_
-        for moment in range(first, began):
-            assert expected_state(history, moment) == ("gap", "unknown")
-        before: list[Interval] = [Gap(from_=first, to=began, cause="unknown")] if began > first else []
-        assert_tiles([*before, *intervals], first, page.intervals[-1].to)
-
-
-def test_the_time_before_the_first_recording_is_told_apart_from_a_gap() -> None:
-    history = long_history(3)
-    later = replace(history, places=history.places[1:], state=replace(history.state, since=Instant(15)))
-    answer = ask(responder(later), request(0, 40))
-    assert answer.known_since == 10
-    assert split_at_beginning(answer) == (10, answer.intervals[1:])
-    assert ask(responder(later), request(10, 40)).known_since is None
-    restarted = replace(later, holes=(Hole("restart", Instant(4), Instant(10)),))
-    assert ask(responder(restarted), request(0, 40)).known_since == 4
-    waiting = replace(later, places=tuple((chunk, "unregistered") for chunk, _ in later.places))
-    assert ask(responder(waiting), request(0, 40)).known_since == 10
 
 
 def test_the_later_of_two_overlapping_gaps_wins() -> None:

@@ -22,5 +22,6 @@ def test_retained_copies_of_uploaded_chunks_do_not_count_as_waiting(tmp_path: Pa
         catalog.open()
         report = status_report("1", "porch", FactReader(spool, catalog), Instant(1_000_000), uptime=1.0)
 
+    assert report.spool is not None
     assert report.spool.chunks == 1
     assert report.spool.bytes == spool.chunks.finished()[waiting].bytes

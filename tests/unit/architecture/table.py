@@ -99,7 +99,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "query_service.realtime",
     ),
     "query_service": ("edge.core", "edge.configuration", "edge.messaging"),
-    "commands.cli": ("edge.core", "edge.configuration", "query_service"),
+    "commands.cli": ("edge.core", "edge.configuration", "edge.spool.home", "query_service"),
     "commands.show": ("edge.core", "edge.messaging", "query_service.queries", "commands.cli"),
     "commands.up": ("edge.*", "query_service.realtime", "commands.cli", "commands.show"),
     "commands.doctor": ("edge.*", "query_service.*", "commands.cli", "commands.show", "commands.up"),

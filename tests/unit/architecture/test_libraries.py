@@ -13,9 +13,9 @@ from tests.unit.architecture.source_tree import PRODUCT, Modules, imports, parse
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "paho": ("edge/messaging/connection.py",),
     "pony": ("edge/catalog/tables.py",),
-    "boto3": ("edge/store/s3.py",),
-    "botocore": ("edge/store/s3.py",),
-    "mypy_boto3_s3": ("edge/store/s3.py",),
+    "boto3": ("edge/store/clients.py",),
+    "botocore": ("edge/store/clients.py", "edge/store/s3.py"),
+    "mypy_boto3_s3": ("edge/store/clients.py", "edge/store/s3.py"),
     "pyaudio": ("edge/recorder/capture/microphone.py",),
     "soundfile": (
         "edge/recorder/durable/chunk_writer.py",

@@ -32,6 +32,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "CommandServer": {},
     "Disk": {"edge/recorder/recorder.py": "one thread per recording, which may end on its own"},
     "FileSource": {"edge/recorder/capture/sources.py": "chosen by the settings at each start of the recording"},
+    "Home": {"edge/spool/spool.py": "tells the spool whether its disk is there"},
     "HttpClient": {},
     "HttpDoor": {},
     "HttpListener": {
@@ -39,7 +40,6 @@ COMPONENTS: dict[str, dict[str, str]] = {
         "query_service/loopback/server.py": "what the server listens with",
     },
     "KernelClock": {
-        "edge/archiver/upload/upload.py": "default of a parameter",
         "edge/recorder/capture/excerpt.py": "default of a parameter",
         "edge/recorder/capture/sources.py": "default of a parameter",
         "edge/store/s3.py": "default of a parameter",
@@ -57,6 +57,10 @@ COMPONENTS: dict[str, dict[str, str]] = {
     },
     "SourceChoice": {},
     "Spool": {
+        "edge/recorder/missing_disk.py": "folders with sound that belongs into the spool, found at run time",
+        "edge/spool/spool.py": "spool_of, which is a component itself",
+    },
+    "spool_of": {
         "query_service/answer/node_answers.py": "opened and closed in the thread that answers",
         "query_service/telemetry/reporting.py": "measures the disk it is on",
     },
@@ -73,7 +77,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "Uploader": {},
     "Worker": {},
 }
-OUTSIDE = {"ClientSession", "Popen", "Thread", "ThreadPoolExecutor"}  # not classes of ours
+OUTSIDE = {"ClientSession", "Popen", "Thread", "ThreadPoolExecutor", "spool_of"}  # not classes of ours
 SERVICES = ("edge.recorder.service", "edge.archiver.service", "query_service.service")
 WIRING = ("imhearing", "commands", *SERVICES, "query_service.api")
 

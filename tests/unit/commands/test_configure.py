@@ -16,6 +16,7 @@ from commands.configure import run, with_setting
 from commands.up.plan import MARKER
 from edge.configuration.loader import example_ini, load
 from edge.core.errors import ConfigError, ImHearingError, UsageError
+from edge.spool.home import Home
 
 FILE = """\
 # mine
@@ -116,6 +117,22 @@ def test_the_last_change_wins_and_the_rest_is_preserved(changes: list[tuple[str,
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         line for line in (example_ini() if full else FILE).splitlines() if line.startswith("#")
     ]
+
+
+def test_a_new_name_adds_the_one_recorded_under_to_the_former_names(tmp_path: Path) -> None:
+    for name in ("porch", "garden"):
+        configure(tmp_path, f"node.name={name}")
+        Home(load(tmp_path, environ={})).remember()
+    configure(tmp_path, "node.name=meadow")
+    node = load(tmp_path, environ={}).node
+    assert (node.name, node.earlier_names) == ("meadow", ("porch", "garden"))
+    Home(load(tmp_path, environ={})).check_settings()
+
+
+def test_a_name_under_which_nothing_was_recorded_is_no_former_name(tmp_path: Path) -> None:
+    configure(tmp_path, "node.name=porch")
+    configure(tmp_path, "node.name=garden")
+    assert "former_names" not in (tmp_path / "config.ini").read_text()
 
 
 def test_configure_creates_a_private_file(tmp_path: Path) -> None:

@@ -91,3 +91,8 @@ def test_control_characters_in_a_status_are_escaped(capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.split("\n")
     assert all(line.isprintable() for line in lines)
     assert lines[0].startswith("node      porch 1\\x1b]0;owned")
+
+
+def test_status_says_when_the_node_cannot_read_its_spool(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(replace(a_status(RECORDER_REPORT), spool=None, incomplete="spool"), utc=True)
+    assert "waiting   unknown: the node cannot read its spool" in capsys.readouterr().out

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge.configuration import loader as config
-from edge.configuration.loader import _SECRETS, _SECTIONS, example_ini, load, to_ini
-from edge.configuration.settings import S3, Ably, Mqtt, Recorder, Secret, Settings
+from edge.configuration.loader import _SECRETS, load
+from edge.configuration.settings import Secret
 from edge.core.errors import ConfigError
 from tests.support.privileges import without_root_privileges
 
@@ -136,6 +134,13 @@ def test_a_configuration_fault_names_its_place_and_the_remedy(tmp_path: Path, te
         assert fragment in found[0]
 
 
+def test_former_names_are_a_list_of_valid_names(tmp_path: Path) -> None:
+    write(tmp_path, "[node]\nname = garden\nformer_names = porch, attic ,,garden\n")
+    assert load(tmp_path, environ=NOTHING).node.earlier_names == ("porch", "attic")
+    [fault] = faults(tmp_path, "[node]\nformer_names = porch, The Attic\n")
+    assert "[node] former_names = 'The Attic': use up to 63 of a-z" in fault
+
+
 def test_all_configuration_faults_are_reported_at_once(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
@@ -200,7 +205,7 @@ def test_a_file_without_secrets_may_be_readable_by_others(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("section", "key"), _SECRETS)
 def test_secrets_never_appear_in_faults_or_when_settings_are_printed(tmp_path: Path, section: str, key: str) -> None:
-    secret = "xyzzy-plugh"
+    secret = "xyzzy:plugh"
     found = faults(tmp_path, f"[{section}]\n{key} = {secret}\n{key}x = {secret}\n", 0o644)
     assert len(found) == 2
     assert secret not in str(found)
@@ -224,59 +229,6 @@ def test_a_tilde_in_a_path_is_expanded(tmp_path: Path) -> None:
     settings = load(tmp_path, environ=NOTHING)
     assert settings.recorder.record_path == Path.home() / "sounds"
     assert settings.catalog.db_path == Path("/var/lib/x.db")
-
-
-_words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
-
-
-@given(
-    word=_words,
-    path=_words,
-    secret=_words,
-    host=st.from_regex(r"[\w-]{1,20}(\.[\w-]{1,20}){0,3}", fullmatch=True),
-    period=st.floats(1, 3600),
-    port=st.integers(1, 65_535),
-)
-def test_settings_written_as_ini_load_back_unchanged(
-    tmp_path_factory: pytest.TempPathFactory, word: str, path: str, secret: str, host: str, period: float, port: int
-) -> None:
-    folder = tmp_path_factory.mktemp("written")
-    settings = Settings(
-        recorder=Recorder(record_path=Path("/x") / path.replace("/", "_"), record_period=period, device=word, bits=24),
-        mqtt=Mqtt(host=host, port=port, password=Secret(secret)),
-        s3=S3(prefix=word),
-        ably=Ably(api_key=Secret(secret)),
-    )
-    text = to_ini(settings, "a heading\nof two lines")
-    assert text.startswith("# a heading\n# of two lines\n")
-    write(folder, text)
-    again = load(folder, environ=NOTHING)
-    assert (again.recorder, again.s3) == (settings.recorder, settings.s3)
-    assert again.mqtt.password.reveal() == again.ably.api_key.reveal() == secret
-    assert (again.mqtt.host, again.mqtt.port) == (host, port)
-
-
-_lines = st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20), max_size=4)
-
-
-@given(lines=_lines, ending=st.sampled_from(["\n", "\n\n", "\r\n", "\r", "\x0b", "\u2028"]))
-def test_a_value_over_several_lines_is_one_line_afterwards(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], ending: str
-) -> None:
-    """However it was set: what `up` writes for the services must be what they read."""
-    folder = tmp_path_factory.mktemp("lines")
-    settings = load(folder, None, [f"node.location={ending.join(lines)}"], NOTHING)
-    assert len(settings.node.location.splitlines()) <= 1
-    write(folder, to_ini(settings, "a heading"))
-    assert load(folder, environ=NOTHING) == settings
-
-
-def test_a_list_over_several_lines_is_read_as_one_value(tmp_path: Path) -> None:
-    write(tmp_path, "[recorder]\nschedule = 05:00-08:00,\n  # at night\n\n    22:00-23:00\n")
-    settings = load(tmp_path, environ=NOTHING)
-    assert settings.recorder.schedule == "05:00-08:00, 22:00-23:00"
-    write(tmp_path, to_ini(settings, "a heading"))
-    assert load(tmp_path, environ=NOTHING) == settings
 
 
 @pytest.mark.parametrize("value", ["a\x00b", "a\x1bb", "a\x7f", os.fsdecode(b"a\xff")])
@@ -344,38 +296,6 @@ def test_host_names_and_addresses_are_hosts(tmp_path: Path, host: str) -> None:
 def test_a_tilde_with_an_unknown_user_is_no_internal_error(tmp_path: Path) -> None:
     settings = load(tmp_path, None, ["recorder.record_path=~no-such-user/x", "mqtt.ca_file=~no-such-user/y"], NOTHING)
     assert settings.recorder.record_path == tmp_path / "~no-such-user/x"
-
-
-def test_config_example_is_up_to_date() -> None:
-    written = (ROOT / "config_example.ini").read_text(encoding="utf-8")
-    assert written == example_ini(), "run: python -m edge.configuration.loader > config_example.ini"
-
-
-def test_config_example_loads_as_the_defaults(tmp_path: Path) -> None:
-    write(tmp_path, example_ini(), 0o644)
-    assert load(tmp_path, environ=NOTHING) == load(tmp_path, Path(os.devnull), environ=NOTHING)
-
-
-def test_config_example_explains_every_setting() -> None:
-    lines = example_ini().splitlines()
-    for section, struct in _SECTIONS.items():
-        assert f"[{section}]" in lines
-        for key in struct.__struct_fields__:
-            place = next(index for index, line in enumerate(lines) if line.startswith(f"{key} ="))
-            above = lines[place - 1]
-            assert above.startswith("#"), key
-
-
-def test_every_example_value_is_valid(tmp_path: Path) -> None:
-    examples, section = [], ""
-    for line in example_ini().splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif line.startswith("#   Example: "):
-            key, _, value = line.removeprefix("#   Example: ").partition(" = ")
-            examples.append(f"{section}.{key}={value}")
-    assert len(examples) > 20
-    load(tmp_path, None, examples, NOTHING)  # all at once: some keys need each other
 
 
 def test_the_default_data_folder_follows_xdg() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import multiprocessing
 import os
 import re
@@ -11,14 +13,22 @@ import signal
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from edge.catalog.erasures import ErasureResult, Erasures, remove_abandoned_beside
 from edge.catalog.holds import change_holds, write_for_owner
-from edge.core.files import temporary_beside, write_atomically
+from edge.core.errors import SpoolError
+from edge.core.files import remove_abandoned, temporary_beside, write_atomically
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
+from edge.core.values import PauseOrder
+from edge.recorder.durable.repair import repair
+from edge.spool import limits
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
+from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import audio_bytes, make_chunk
 
 _PROCESSES = 3
@@ -82,6 +92,144 @@ def test_concurrent_writers_leave_what_one_of_them_wrote(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+def _killed_while_writing(work: Callable[[], object]) -> None:
+    """Does `work` in a process that is killed before its bytes are synced."""
+
+    def die(_descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            with mock.patch.object(os, "fsync", die):
+                work()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_the_next_start_removes_what_killed_writers_left(tmp_path: Path) -> None:
+    catalog, spool = tmp_path / "catalog.db", Spool(tmp_path / "spool", "porch")
+    spool.create()
+    (tmp_path / "orders").mkdir()
+    writes: list[Callable[[], object]] = [
+        lambda: change_holds(catalog, lambda holds: holds.added(Instant(0), Instant(1))),
+        lambda: Erasures(catalog).give(Instant(0), Instant(1), Instant(2)),
+        lambda: Erasures(catalog).end(ErasureResult("0123456789abcdef", "done")),
+        lambda: load_instance_id(tmp_path),
+        lambda: limits.save(spool.path, Limits()),
+        lambda: limits.save_reported(spool.path, {}),
+        lambda: spool.pause.write(PauseOrder()),
+        lambda: write_atomically(spool.layout.state_path, b"half"),
+    ]
+    for write in writes:
+        _killed_while_writing(write)
+    assert len(list(tmp_path.rglob("*.tmp"))) == len(writes)
+    remove_abandoned_beside(catalog)
+    repair(spool, ManualClock())
+    assert list(tmp_path.rglob("*.tmp")) == []
+
+
+def test_the_file_of_a_writer_that_lives_is_never_removed(tmp_path: Path) -> None:
+    (written, at_fsync), (resumed, resume) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        real = os.fsync
+
+        def wait_and_sync(descriptor: int) -> None:
+            os.write(at_fsync, b"x")
+            os.read(resumed, 1)
+            real(descriptor)
+
+        code = 1
+        try:
+            with mock.patch.object(os, "fsync", wait_and_sync):
+                write_atomically(tmp_path / "holds.json", b"all of it", sync_name=False)
+            code = 0
+        finally:
+            os._exit(code)
+    os.read(written, 1)
+    [temporary] = tmp_path.iterdir()
+    remove_abandoned(tmp_path, r"holds\.json")
+    survives = temporary.exists()
+    os.write(resume, b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    assert survives
+    assert (tmp_path / "holds.json").read_bytes() == b"all of it"
+
+
+def _before_the_lock(act: Callable[[Path], object]) -> mock._patch[Callable[..., int]]:
+    """Once, between the creation of a temporary file and its lock, does `act` on it."""
+    real, left = os.open, [act]
+
+    def open_and_act(path: Path, flags: int, *arguments: int) -> int:
+        descriptor = real(path, flags, *arguments)
+        if flags & os.O_EXCL and left:
+            left.pop()(path)
+        return descriptor
+
+    return mock.patch.object(os, "open", open_and_act)
+
+
+def test_a_sweep_that_is_quicker_than_the_lock_fails_no_writer(tmp_path: Path) -> None:
+    with _before_the_lock(lambda _: remove_abandoned(tmp_path, "state")):
+        write_atomically(tmp_path / "state", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_writer_takes_another_name_while_a_sweep_looks_at_the_first(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as sweep:
+
+        def lock(path: Path) -> None:
+            fcntl.flock(sweep.enter_context(path.open("rb")), fcntl.LOCK_EX)
+
+        with _before_the_lock(lock):
+            write_atomically(tmp_path / "state", b"new")
+        assert (tmp_path / "state").read_bytes() == b"new"
+
+
+def _write_or_sweep(folder: Path) -> str:
+    try:
+        (folder / f"sweeper-{os.getppid()}").touch(exist_ok=False)
+    except FileExistsError:
+        return _write_own(folder)
+    for _ in range(_ROUNDS):
+        remove_abandoned(folder, "state")
+    return ""
+
+
+def test_a_sweep_at_the_same_moment_fails_no_writer(tmp_path: Path) -> None:
+    folders = [tmp_path / f"{number}" for number in range(20)]
+    for folder in folders:
+        folder.mkdir()
+    written = together(_write_or_sweep, folders)
+    for number, folder in enumerate(folders):
+        assert (folder / "state").read_text() in {found[number] for found in written}
+        assert len(list(folder.iterdir())) == 2
+
+
+def test_a_sweep_leaves_other_names_and_what_is_young_and_cannot_be_locked(tmp_path: Path) -> None:
+    others = {"holds.json", "my.json.01234567.tmp", "holds.json.0123456.tmp", "holds.json.01234567.tmp.swp"}
+    young, old = {"holds.json.tmp", "parts.01234567.tmp"}, {"orders.json.tmp", "parts.76543210.tmp"}
+    for name in others | young | old | {"holds.json.01234567.tmp"}:
+        if name.startswith("parts"):
+            (tmp_path / name).symlink_to("elsewhere")
+        else:
+            (tmp_path / name).write_bytes(b"half")
+    for name in old:
+        os.utime(tmp_path / name, (1, 1), follow_symlinks=False)
+    remove_abandoned(tmp_path, r"(?:holds|orders)\.json|parts")
+    assert {path.name for path in tmp_path.iterdir()} == others | young
+
+
+def test_a_folder_that_cannot_be_swept_is_left_as_it_is(tmp_path: Path) -> None:
+    remove_abandoned(tmp_path / "missing", "state")
+    (tmp_path / "state.01234567.tmp").mkdir()
+    remove_abandoned(tmp_path, "state")
+    assert (tmp_path / "state.01234567.tmp").is_dir()
+
+
 def _fails(work: Callable[[], object]) -> int | None:
     """The errno with which `work` ends in a process that may write no byte more into any file."""
     reader, writer = os.pipe()
@@ -92,7 +240,7 @@ def _fails(work: Callable[[], object]) -> int | None:
         code = 0
         try:
             work()
-        except OSError as problem:
+        except (OSError, SpoolError) as problem:
             code = problem.errno or 255
         finally:
             os.write(writer, bytes([code]))

@@ -90,6 +90,21 @@ def test_nothing_outside_the_spool_can_be_removed(spool: Spool, name: str) -> No
         spool.chunks.remove(name)
 
 
+def test_a_renamed_node_reads_what_it_recorded_under_its_former_names(spool: Spool) -> None:
+    chunk, stream = make_chunk(1, b""), make_stream()
+    put_chunk(spool, chunk, b"")
+    spool.streams.write(stream)
+    renamed = Spool(spool.path, "garden", ["attic", "porch"])
+    assert renamed.chunks.manifest(chunk.chunk_id) == chunk
+    assert renamed.streams.read(stream.stream_id) == stream
+
+
+def test_what_another_name_recorded_is_refused_with_the_setting_that_makes_it_the_nodes_own(spool: Spool) -> None:
+    put_chunk(spool, make_chunk(1, b""), b"")
+    with pytest.raises(SpoolError, match=r"if this node was once called porch, add that to \[node\] former_names"):
+        Spool(spool.path, "garden").chunks.manifest(make_chunk(1, b"").chunk_id)
+
+
 @pytest.mark.parametrize(
     ("changes", "data", "message"),
     [

@@ -153,3 +153,19 @@ def test_a_chunk_finished_during_an_erasure_is_erased_too(tmp_path: Path) -> Non
         result = orders.result(order.id)
         assert result is not None
         assert result.chunks == 2
+
+
+def test_an_erasure_says_where_a_copy_may_be_that_cannot_be_reached(node: SteppedArchiver) -> None:
+    node.turn()
+    plan = node.plan()
+    node.catalog.plans.take_back(plan.archive_id)
+    eraser = make_eraser(node.spool, node.catalog, Destination("another", "p/", "porch"), PACE)
+    order = node.erase(0, 1)
+    job = eraser.next_job()
+    assert isinstance(job, DeleteClips)
+    eraser.on_result(JobResult(job, 1.0))
+    assert eraser.next_job() is None
+    result = node.orders.result(order)
+    assert result is not None
+    assert (result.state, result.chunks) == ("done", 1)
+    assert result.reason == f"another bucket, bucket, may have a copy: {plan.key}"

@@ -71,7 +71,7 @@ def test_forget_erases_a_range_in_spool_store_catalog_and_clips(
     assert all(interval.where is None for interval in answer.intervals if isinstance(interval, Expired))
     with contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
         spool = Spool(settings.recorder.record_path, "porch")
-        assert list(verify(S3Store(settings.s3), "imhearing/", "porch", spool, catalog, deep=True)) == []
+        assert list(verify(S3Store(settings.s3), "imhearing/", spool, catalog, deep=True)) == []
     _rebuilt_is_equal(tmp_path, settings)
 
 
@@ -86,7 +86,7 @@ def _rebuilt_is_equal(tmp_path: Path, settings: Settings) -> None:
         contextlib.closing(Catalog(tmp_path / "again.db")) as again,
         contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog,
     ):
-        rebuild(S3Store(settings.s3), "imhearing/", "porch", spool, again, Instant(9))
+        rebuild(S3Store(settings.s3), "imhearing/", spool, again, Instant(9))
         assert again.chunks_between(FIRST, LAST, 99) == catalog.chunks_between(FIRST, LAST, 99)
         assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
         assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST)
@@ -149,9 +149,7 @@ def test_a_rebuild_does_not_restore_sound_from_an_archive_that_was_replaced(
         erase(settings, 0, 1)
     S3Store(settings.s3).put(name, data, hashlib.md5(data, usedforsecurity=False).hexdigest())
     with contextlib.closing(Catalog(tmp_path / "again.db")) as again:
-        rebuild(
-            S3Store(settings.s3), "imhearing/", "porch", Spool(settings.recorder.record_path, "porch"), again, START
-        )
+        rebuild(S3Store(settings.s3), "imhearing/", Spool(settings.recorder.record_path, "porch"), again, START)
         assert [row.gone for row in again.chunks_between(FIRST, LAST, 9)] == ["erased", None, None]
         assert [archive.key for archive in again.archive_records.pending_deletion()] == [name]
 
@@ -188,6 +186,19 @@ def test_an_erasure_waits_for_the_chunk_that_is_being_written(eraser: tuple[Eras
     assert orders.result(order.id) is None
     assert erasing.next_job() is None
     assert orders.result(order.id) == ErasureResult(order.id, "done", None, 4)
+
+
+def test_clips_made_under_a_former_name_are_erased_too(eraser: tuple[Eraser, Catalog, Spool]) -> None:
+    _, catalog, spool = eraser
+    destination = Destination("bucket", "imhearing/", "garden", ("porch", "attic"))
+    renamed = make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan)
+    Erasures(catalog.path).give(START, Instant(START + SECOND), START)
+    keys = []
+    while (job := renamed.next_job()) is not None:
+        assert isinstance(job, DeleteClips)
+        keys.append(job.key)
+        renamed.on_result(JobResult(job, 0.1))
+    assert keys == ["imhearing/garden/clips/", "imhearing/porch/clips/", "imhearing/attic/clips/"]
 
 
 def test_a_plan_that_contains_an_erased_chunk_is_discarded(eraser: tuple[Eraser, Catalog, Spool]) -> None:

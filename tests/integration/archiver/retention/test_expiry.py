@@ -18,7 +18,7 @@ from tests.support.archiver.running import rows_by_number, running_archiver, wai
 from tests.support.archiver.stepped import failing, read_only_error
 from tests.support.spool.chunks import SECOND, START, fill_spool
 from tests.support.spool.small_disk import SpoolOnSmallDisk
-from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.fault_proxy import refusal, running_proxy
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
@@ -72,6 +72,20 @@ def test_with_a_key_that_may_not_delete_expiry_is_left_to_the_buckets_rules(
             )
             wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is taken for deleted")
     assert len(list(store.folder.rglob("*.zip"))) == 1
+
+
+def test_a_wrong_key_leaves_no_expired_archive_to_the_bucket(settings: Settings, store: RunningStore) -> None:
+    fill_spool(settings.recorder.record_path, 3)
+    with running_proxy(settings.s3) as (proxy, through):
+        chosen = replace(settings, s3=through, archive=replace(settings.archive, keep_remote=1e-9))
+        wrong = refusal(403, "SignatureDoesNotMatch")
+        proxy.choose = lambda request: wrong if request.method == "DELETE" else None
+        with running_archiver(chosen), contextlib.closing(CatalogReader(settings.catalog.db_path)) as catalog:
+            wait_until(lambda: proxy.names().count("DELETE") > 1, "it is tried again")
+            assert len(catalog.archive_records.pending_deletion()) == 1
+            proxy.heal()
+            wait_until(lambda: catalog.archive_records.pending_deletion() == [], "it is deleted")
+    assert list(store.folder.rglob("*.zip")) == []
 
 
 def test_no_more_chunks_are_marked_as_dropped_than_could_be_removed(tmp_path: Path) -> None:

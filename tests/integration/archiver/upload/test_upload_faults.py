@@ -147,3 +147,19 @@ def test_an_archive_already_in_the_store_counts_although_the_local_chunks_are_da
     storage.put(key, bytes(other), md5_of(bytes(other)), overwrite=True)
     with pytest.raises(ChunkDamaged, match="in the spool"):
         uploader.upload(key, files.bundle)
+
+
+@pytest.mark.parametrize("fault", ["slow_down", "error", "truncated"])
+def test_a_copy_that_cannot_be_read_back_leaves_open_whether_the_plan_was_uploaded(
+    store: RunningStore, through: tuple[FaultProxy, S3Store], fault: Fault, request: pytest.FixtureRequest
+) -> None:
+    """A file was damaged since: if this counted as damage, the plan would be dropped and its archive orphaned."""
+    key = unique_key(request)
+    digest = make_uploader(S3Store(store.settings), SMALL).upload(key, SMALL.bundle)
+    proxy, storage = through
+    damaged = Uploader(storage, lambda _: io.BytesIO(bytes(9)), threading.Event(), PART, retry_delay=0.01)
+    proxy.fail_always(fault, "GET")
+    with pytest.raises(StoreError):
+        damaged.upload(key, SMALL.bundle)
+    proxy.heal()
+    assert damaged.upload(key, SMALL.bundle) == digest

@@ -13,16 +13,17 @@ from edge.embedded import ports
 from query_service.realtime import tokens
 from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.breakable_node import BreakableNode
-from tests.support.nodes.doctor import assert_fault, assert_ok
+from tests.support.nodes.doctor import assert_fault, assert_ok, run_doctor
 
 
 def test_a_malformed_ably_key_is_reported_and_fixed(node: BreakableNode) -> None:
     with server_in_thread() as server:
         node.set("ably.api_key=no-key-at-all", f"ably.endpoint={server.endpoint}")
-        before = node.run_checks("realtime")["realtime.key"]
+        before = Finding(**run_doctor(node, EDITOR="nano")[1]["settings"])  # type: ignore[arg-type]
         assert_fault(before, "name:secret")
         assert "no-key-at-all" not in before.message
-        assert node.apply_remedy(before, typed=f"{server.api_key.reveal()}\n").returncode == 0
+        right = f"sed -i s/no-key-at-all/{server.api_key.reveal()}/"
+        assert node.apply_remedy(before, placeholders={"nano": right}).returncode == 0
         found = node.run_checks("realtime")
     assert {finding.state for finding in found.values()} == {"ok"}, found
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from commands.doctor.node_under_test import Finding
+from edge.spool.home import Home
 from edge.spool.spool import Spool
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok
+from tests.support.recording.mount_point import MountPoint
 from tests.support.spool.chunks import fill_spool
 from tests.support.store.s3 import RunningStore
 
@@ -29,6 +34,43 @@ def test_a_file_in_place_of_the_spool_is_reported_and_fixed(node: BreakableNode)
     node.apply_remedy(before)
     found = node.run_checks("spool")
     assert {finding.state for finding in found.values()} == {"ok"}
+
+
+def test_a_spool_whose_disk_is_not_mounted_is_reported_and_fixed(node: BreakableNode) -> None:
+    mount = MountPoint(node.data / "usb")
+    node.set(f"recorder.record_path={mount.path / 'spool'}")
+    mount.mount(1)
+    (mount.path / "spool").mkdir()
+    Home(node.under_test().settings, mount.device).remember()
+    mount.unmount()
+    before = node.run_checks("spool")
+    assert_fault(before["spool.disk"], "the disk of the spool is not mounted")
+    assert list(mount.path.iterdir()) == []
+    node.apply_remedy(before["spool.disk"], stubs=("mount",))
+    mount.mount(1)  # as the stub cannot
+    assert_ok(node.run_checks("spool")["spool.disk"])
+
+
+def test_a_spool_on_another_disk_than_before_is_reported_and_fixed(node: BreakableNode) -> None:
+    with tempfile.TemporaryDirectory(prefix="imhearing-test-", dir="/dev/shm") as disk:
+        node.set(f"recorder.record_path={disk}")
+        Home(node.under_test().settings).remember()
+        (Path(disk) / ".mark").unlink()
+        before = node.run_checks("spool")["spool.disk"]
+        assert_fault(before, "is not the disk that the spool was on")
+        node.apply_remedy(before)
+        assert_ok(node.run_checks("spool")["spool.disk"])
+
+
+def test_settings_of_another_node_are_reported_and_fixed(node: BreakableNode) -> None:
+    key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+    node.set(f"recorder.recipients={key}")
+    Home(node.under_test().settings).remember()
+    node.set("node.name=garden", "recorder.recipients=")
+    before = node.run_checks("spool")["spool.owner"]
+    assert_fault(before, "belongs to node porch, but the settings say garden")
+    node.apply_remedy(before, placeholders={"KEY": key})
+    assert_ok(node.run_checks("spool")["spool.owner"])
 
 
 @AS_ROOT
@@ -71,6 +113,70 @@ def test_a_nearly_full_disk_is_reported_with_what_uses_it(node: BreakableNode) -
         assert node.run_checks("spool")["spool.room"].state == "warning"
         fill_spool(disk, 1)
         assert node.run_checks("spool")["spool.room"].remedy == f"imhearing archive --data {node.data}"
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@AS_ROOT
+def test_a_disk_without_inodes_is_reported_with_what_uses_them(node: BreakableNode) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m,nr_inodes=40", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        crowded = disk / "mails"
+        crowded.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                (crowded / f"{number}.txt").touch()
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "no inodes left")
+        assert "chmod" not in before.remedy
+        most = node.apply_remedy(before).stdout.splitlines()[-1].split("\t")
+        assert most[1] == str(crowded)
+        shutil.rmtree(most[1])  # what it showed
+        assert_ok(node.run_checks("spool")["spool.writable"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_full_disk_is_reported_with_what_fills_it(node: BreakableNode, waiting: int) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        fill_spool(disk, waiting)
+        ballast = disk / "film.mp4"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(100_000)):
+                pass
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "the disk is full")
+        if waiting:
+            assert before.remedy == f"imhearing archive --data {node.data}"
+        else:
+            assert str(disk) in node.apply_remedy(before).stdout
+        ballast.unlink()
+        assert_ok(node.run_checks("spool")["spool.writable"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@AS_ROOT
+def test_a_read_only_disk_is_reported_and_fixed(node: BreakableNode) -> None:
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        before = node.run_checks("spool")["spool.writable"]
+        assert_fault(before, "the disk is read-only")
+        assert node.apply_remedy(before).returncode == 0
+        assert_ok(node.run_checks("spool")["spool.writable"])
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -68,7 +68,7 @@ def test_a_key_without_all_permissions_is_reported(
         proxy.choose = lambda request: "denied" if request.name == request_name else None
         found = node.run_checks("store")
         assert (found["store.write"].state, found[check].state) == ("ok", state)
-        assert "docs/security.md" in found[check].remedy
+        assert "docs/storage.md" in found[check].remedy
         proxy.heal()
         assert_ok(node.run_checks("store")[check])
 

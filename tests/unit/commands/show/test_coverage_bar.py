@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from commands.query import print_coverage
-from commands.show.coverage_bar import cells, legend, rows, totals
+from commands.show.coverage_bar import Before, cells, legend, rows, totals
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Where
 from query_service.queries.coverage import CoverageAnswer
@@ -117,10 +117,9 @@ def test_the_time_before_the_first_recording_is_not_shown_as_a_gap() -> None:
             interval("recorded", 95 * MICROSECONDS, 110 * MICROSECONDS),
         ),
         archives={},
-        known_since=began,
     )
     console = Console(width=80, record=True, file=io.StringIO(), highlight=False)
-    print_coverage(answer, console, utc=True)
+    print_coverage(answer, console, utc=True, before=Before(from_=START, to=began))
     text = console.export_text()
     assert "- before 1 min 35 s (86.36 %) the node's first recording" in text
     assert "missing" not in text

@@ -1,0 +1,84 @@
+"""What goes wrong between a node and its store: how each fault shows, and what its owner does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.support.store.fault_proxy import DAY, LOGIN_PAGE, Reply, Request, refusal
+
+EXPIRED = refusal(400, "ExpiredToken", "The provided token has expired.")
+SKEWED = refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the server's is too large.")
+AHEAD, BEHIND = SKEWED._replace(ahead=-DAY), refusal(403, "AccessDenied")._replace(ahead=DAY)  # as rclone answers
+NO_CLASS = refusal(400, "InvalidStorageClass", "The storage class you specified is not valid")
+NO_TLS = refusal(400, "InvalidRequest", "Requests specifying Server Side Encryption need a secure connection")
+ELSEWHERE = Reply(302, "", "text/plain")
+
+
+class StoreFault(NamedTuple):
+    """`settings` of `[s3]` are wrong, or else the store is, until somebody acts; `answer` is what it then answers.
+
+    `words` stand in the reason. `changes` fix the settings.
+    """
+
+    name: str
+    answer: Callable[[Request], Reply | None]
+    words: str
+    settings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+def always(reply: Reply, head: int | None = None) -> Callable[[Request], Reply]:
+    """`head`: the status to HEAD, whose answer has no body."""
+    return lambda request: Reply(head, ahead=reply.ahead) if head and request.method == "HEAD" else reply
+
+
+def with_header(name: str, reply: Reply) -> Callable[[Request], Reply | None]:
+    return lambda request: reply if name in request.headers else None
+
+
+FAULTS = (
+    StoreFault("expired token", always(EXPIRED, head=400), "ExpiredToken; the session token has expired"),
+    StoreFault("clock a day ahead", always(AHEAD, head=403), "s ahead of the store's; set the clock"),
+    StoreFault("clock a day ahead, bare 400 to HEAD", always(AHEAD, head=400), "s ahead of the store's; set the clock"),
+    StoreFault("clock a day behind", always(BEHIND), "AccessDenied; our clock is 86"),
+    StoreFault("login page", always(LOGIN_PAGE), "the login page of a guest network; sign in there"),
+    StoreFault("sent to a login page", always(ELSEWHERE), "the login page of a guest network; sign in there"),
+    StoreFault(
+        "storage class",
+        with_header("x-amz-storage-class", NO_CLASS),
+        "no storage class 'GARDEN'; set [s3] storage_class",
+        ("s3.storage_class=GARDEN",),
+        ("s3.storage_class=",),
+    ),
+    StoreFault(
+        "encryption over http",
+        with_header("x-amz-server-side-encryption", NO_TLS),
+        "cannot encrypt with [s3] encryption = AES256, or only over https",
+        ("s3.encryption=AES256",),
+        ("s3.encryption=",),
+    ),
+)
+
+
+def wants_virtual_hosts(request: Request) -> Reply | None:
+    """A bucket `imhearing` at Alibaba's, say."""
+    if request.headers.get("host", "").startswith("imhearing."):
+        return None
+    return refusal(403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access.")
+
+
+class RegionKeeper:
+    """Answers as a store whose bucket is in `region`, and names it in `where`: a field, the message or nowhere."""
+
+    def __init__(self, region: str, where: str = "field") -> None:
+        self.region, self.where = region, where
+
+    def __call__(self, request: Request) -> Reply | None:
+        if f"/{self.region}/s3/" in request.headers.get("authorization", "") + request.query.replace("%2F", "/"):
+            return None
+        if request.method == "HEAD":
+            return Reply(400)
+        field = f"<Region>{self.region}</Region>" if self.where == "field" else ""
+        message = f"the region is wrong; expecting '{self.region}'" if self.where == "message" else "wrong region"
+        return refusal(400, "AuthorizationHeaderMalformed", message, field)
