@@ -149,10 +149,7 @@ def test_whatever_takes_a_plan_back_what_the_store_may_have_of_it_is_deleted(nod
     node.turn()
     plan = node.plan()
     damaged = plan_ids(plan)[1]
-    job = node.worker.job
-    assert job is not None
-    problem = ChunkDamaged("cannot be read", damaged)
-    node.archiver.on_job_result(JobResult(job, 1.0, None, problem, {damaged: str(problem)}))
+    node.end(problem=ChunkDamaged("cannot be read", damaged))
     node.run_until(lambda: isinstance(node.worker.job, Delete), "its deletion")
     assert node.end().key == plan.key
     node.run_until(lambda: isinstance(node.worker.job, Upload), "the next upload")
@@ -164,8 +161,8 @@ def test_chunks_set_aside_while_the_spool_was_unreadable_are_planned_again(node:
     plan, job = node.plan(), node.worker.job
     assert job is not None
     with failing(node.spool.chunks, "finished", SpoolError("cannot be listed")):
-        problem = ChunkDamaged("cannot be read", plan_ids(plan)[0])
-        node.archiver.on_job_result(JobResult(job, 1.0, None, problem, dict.fromkeys(plan_ids(plan), "cannot be read")))
+        damaged = {chunk_id: ChunkDamaged("cannot be read", chunk_id) for chunk_id in plan_ids(plan)}
+        node.archiver.on_job_result(JobResult(job, 1.0, None, damaged[plan_ids(plan)[0]], damaged))
         node.turn()
     assert node.catalog.queue.aside().keys() == set(plan_ids(plan))
 
