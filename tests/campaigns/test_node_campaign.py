@@ -220,7 +220,7 @@ PLANTED: dict[Callable[[Path], None], str] = {
     sample_changed: "every_sound_is_the_witness",
     sound_in_no_gap: "missing_sound_is_a_gap",
     gap_mislabelled: "missing_sound_is_explained",
-    gap_in_sound: "missing_sound_is_explained",
+    gap_in_sound: "every_sound_is_answered",
     moment_without_answer: "answers_tile",
     door_differs: "doors_agree",
     rebuild_differs: "rebuild_answers_the_same",

@@ -63,6 +63,7 @@ def live(plan: Plan, folder: Path) -> None:
         facts["starts"] = {name: process.starts for name, process in node.processes.items()}
         (folder / "facts.json").write_text(json.dumps(facts, indent=1))
         shutil.copytree(data, folder / "left", symlinks=True)
+        shutil.copytree(node.tmpfs, folder / "left_tmpfs", symlinks=True)
 
 
 def _strike(node: Node, plan: Plan) -> list[dict[str, Any]]:

@@ -44,7 +44,9 @@ class Node:
         self.disk_in_use = threading.Lock()
         self.catalog_lost = False
         self._logs = folder / "logs"
-        self._environment = os.environ | environment | {"XDG_RUNTIME_DIR": str(run), "MALLOC_ARENA_MAX": "1"}
+        self.tmpfs = run / "node"
+        self.tmpfs.mkdir(mode=0o700)
+        self._environment = os.environ | environment | {"XDG_RUNTIME_DIR": str(self.tmpfs), "MALLOC_ARENA_MAX": "1"}
         self._clock = folder / "clock"
         self._lock = threading.Lock()
         taken: set[int] = set()
@@ -141,13 +143,12 @@ class Node:
 
     def _sections(self) -> dict[str, dict[str, str]]:
         chosen = self.life_settings
-        run = Path(self._environment["XDG_RUNTIME_DIR"])
         return {
             "node": {"name": "porch"},
             "recorder": {
                 "source": "microphone", "record_path": str(self.spool), "record_period": f"{chosen.record_period:g}",
                 "channels": str(chosen.channels), "format": chosen.format, "keep": chosen.keep,
-                "pre_roll": "1", "post_roll": "1", "recipients": self.recipient, "part_path": str(run),
+                "pre_roll": "1", "post_roll": "1", "recipients": self.recipient, "part_path": str(self.tmpfs),
             },
             "thresholds": {
                 "records_count": str(chosen.records_count),

@@ -85,7 +85,7 @@ def _still_found(facts: Facts, order: dict[str, Any]) -> Iterator[str]:
     slices = [(chunk["chunk_id"], bytes.fromhex(part)) for chunk in order["chunks"] for part in chunk["slices"]]
     if not slices:
         return
-    for folder in ("left", "store"):
+    for folder in ("left", "left_tmpfs", "store"):
         for path in (facts.folder / folder).rglob("*"):
             if path.is_file() and not path.is_symlink():
                 data = path.read_bytes()

@@ -3,7 +3,7 @@
 plan.json       the seed, settings and faults           facts.json  what happened, answers, exit codes
 witness.raw     what the second recorder heard          store/      the bucket, as files
 left/           the node's folder in the end            logs/       what the services wrote
-catalog.db      the catalog before it was rebuilt
+left_tmpfs/     the same of its tmpfs                   catalog.db  the catalog before it was rebuilt
 """
 
 from __future__ import annotations

@@ -47,6 +47,16 @@ def every_sound_is_the_witness(facts: Facts) -> Iterator[str]:
             yield f"{chunk_id} is answered {off:+.2f} s from when the witness heard it"
 
 
+def every_sound_is_answered(facts: Facts) -> Iterator[str]:
+    """What lies in spool or store is answered as sound."""
+    local = facts.life["answers"]["coverage"]["local"]
+    overlapped = local.get("overlapped") or [] if isinstance(local, dict) else []
+    answered = {interval["chunk_id"] for interval in (*_sounding(facts), *overlapped)}
+    for chunk_id in sorted(facts.places.keys() - answered):
+        states = sorted({_cause(i) for i in facts.intervals if i.get("chunk_id") == chunk_id})
+        yield f"{chunk_id} is there, and answered as {', '.join(states) or 'nothing'}"
+
+
 def no_sample_twice(facts: Facts) -> Iterator[str]:
     """No two chunks have a sample of the witness in common."""
     placed = sorted((place, chunk_id) for chunk_id, place in facts.places.items() if place is not None)

@@ -18,9 +18,9 @@ _TRACEBACK = "Traceback (most recent call last):"
 _EXPECTED = re.compile(
     r"""(
     \.holds\.json\.lock | holds\.json | catalog\.db(\.lock|\.old|\.reserve|\.damaged-\w+(-journal)?)? |
-    \.instance\.lock | instance | orders(/result-[0-9a-f]{16}\.json)? |
+    \.instance\.lock | instance | node\.json | orders(/result-[0-9a-f]{16}\.json)? |
     spool(/(
-        \.recorder\.lock | settings\.json | state\.json | pause\.json | exceeded\.json | parts |
+        \.recorder\.lock | \.mark | settings\.json | state\.json | pause\.json | exceeded\.json | parts |
         [0-9TZ]+-\w{4}\.stream\.json | [0-9TZ]+-\w{4}-\d{6}\.(json|flac|wav|flac\.age|wav\.age)
     ))? )""",
     re.VERBOSE,
@@ -101,6 +101,19 @@ def nothing_is_left_over(facts: Facts) -> Iterator[str]:
     for path in sorted(store.rglob("*")):
         if path.is_file() and path.suffix != ".zip" and "/corrections/" not in str(path):
             yield f"{path.relative_to(store)} is left over in the store"
+
+
+def what_was_encrypted_is_nowhere_in_clear(facts: Facts) -> Iterator[str]:
+    """And on tmpfs nothing is left, once the recorder has stopped."""
+    if not facts.settings["encrypted"]:
+        return
+    for copy in facts.copies:
+        if not copy.name.endswith(".age"):
+            yield f"{copy.name} is not encrypted"
+    for folder in ("left", "left_tmpfs", "store"):
+        for path in (facts.folder / folder).rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] in (b"fLaC", b"RIFF"):
+                yield f"{folder}/{path.name} is sound in clear"
 
 
 def no_traceback(facts: Facts) -> Iterator[str]:
