@@ -33,6 +33,7 @@ PLAN = Plan(
         Fault(6.0, "stop", "query-service", 2.0),
         Fault(7.0, "forget", "", 0.0, "6.0 3.2"),
         Fault(7.2, "kill", "broker"),
+        Fault(7.4, "hold", "", 0.0, "1.4 0.5"),
         Fault(8.0, "unreadable_disk", "", 1.0, "spool"),
         Fault(9.5, "pause", "", 1.0, "timed"),
         Fault(10.0, "ambush", "archiver", 3.0, "catalog.db-journal"),
@@ -178,6 +179,17 @@ def bytes_left_after_forget(folder: Path) -> None:
         file.write(bytes.fromhex(part))
 
 
+def held_chunk_gone(folder: Path) -> None:
+    held = Facts(folder).events("hold")[0]["effect"]["kept"][0]
+
+    def change(answer: dict[str, Any]) -> None:
+        for interval in answer["intervals"]:
+            if interval.get("chunk_id") == held:
+                interval.update(state="expired", cause="erased")
+
+    _change_answers(folder, change)
+
+
 def chunk_in_two_archives(folder: Path) -> None:
     path = _archive(folder)
     shutil.copy(path, path.with_name(f"{path.stem[:-8]}00000000.zip"))
@@ -226,6 +238,7 @@ PLANTED: dict[Callable[[Path], None], str] = {
     rebuild_differs: "rebuild_answers_the_same",
     copy_left_after_forget: "forgotten_is_nowhere",
     bytes_left_after_forget: "forgotten_is_nowhere",
+    held_chunk_gone: "held_is_kept",
     chunk_in_two_archives: "every_chunk_once",
     archive_truncated: "archives_open",
     archive_missing: "catalog_matches_the_store",

@@ -129,7 +129,8 @@ def _forget(dice: random.Random) -> dict[str, Any]:
 
 
 def _hold(dice: random.Random) -> dict[str, Any]:
-    return {"seconds": _lasting(dice, 2, 20), "value": _range(dice)}
+    """0 seconds: never released."""
+    return {"seconds": dice.choice((0.0, _lasting(dice, 2, 20))), "value": _range(dice)}
 
 
 _CHOOSERS: dict[str, Callable[[random.Random], dict[str, Any]]] = {

@@ -58,10 +58,11 @@ def hold(node: Node, fault: Fault) -> Effect:
     begin, end = _range(fault)
     if node.command("hold", "--from", begin, "--to", end).returncode != 0:
         return None
-    held_at = time.time()
-    time.sleep(fault.seconds)
-    node.command("hold", "--from", begin, "--to", end, "--release")
-    return {"from": begin, "to": end, "held_at": held_at}
+    chunks = [chunk["chunk_id"] for chunk in evidence_of(node, begin, end)]
+    if fault.seconds:
+        time.sleep(fault.seconds)
+        node.command("hold", "--from", begin, "--to", end, "--release")
+    return {"from": begin, "to": end, "kept": chunks, "released": bool(fault.seconds)}
 
 
 def _range(fault: Fault) -> tuple[str, str]:

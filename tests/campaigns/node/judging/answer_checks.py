@@ -71,6 +71,21 @@ def forgotten_is_nowhere(facts: Facts) -> Iterator[str]:
         yield from _still_found(facts, order)
 
 
+def held_is_kept(facts: Facts) -> Iterator[str]:
+    """What was there when a hold began that was never released is there in the end."""
+    there = {i["chunk_id"] for i in facts.intervals if i["state"] in ("recorded", "pending")}
+    for event in facts.events("hold"):
+        if any(_releases(other["effect"], event["effect"]) for other in facts.events("hold")):
+            continue
+        for chunk_id in sorted(set(event["effect"]["kept"]) - there):
+            yield f"{chunk_id} was held, and is gone"
+
+
+def _releases(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Releasing a range ends that part of every hold."""
+    return bool(one["released"] and one["from"] < other["to"] and one["to"] > other["from"])
+
+
 def _still_described(facts: Facts, kind: str, start: float, end: float) -> Iterator[str]:
     answer = facts.life["answers"][kind]["local"]
     if not isinstance(answer, dict):

@@ -31,6 +31,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     answer_checks.verify_is_clean,
     answer_checks.rebuild_answers_the_same,
     answer_checks.forgotten_is_nowhere,
+    answer_checks.held_is_kept,
 )
 
 

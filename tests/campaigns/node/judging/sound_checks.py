@@ -192,6 +192,7 @@ _EXPLANATIONS: dict[str, Callable[[Facts, float, float], bool]] = {
     "restart": _died,
     "overrun": _overran,
     "disk_full": _disk_failed,
+    "disk_missing": _disk_failed,
     "unknown": _not_known,
     "lifecycle": _expired,
     "erased": _erased,
