@@ -27,6 +27,8 @@ def _levels() -> dict[str, tuple[int, bool, bool]]:
 
 
 _AT_FIRST = _levels()
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 def _restore_loggers() -> None:
@@ -37,14 +39,16 @@ def _restore_loggers() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Commands set up logging for their process; here the process goes on with other tests.
+def _process_as_it_was() -> Iterator[None]:
+    """Commands set up logging and umask for their process; here the process goes on with other tests.
 
     Before each test too: a fixture of a whole module may have run a command.
     """
     root_level, disabled = logging.root.level, logging.root.manager.disable
     _restore_loggers()
+    os.umask(_UMASK)
     yield
     _restore_loggers()
+    os.umask(_UMASK)
     logging.root.setLevel(root_level)
     logging.disable(disabled)

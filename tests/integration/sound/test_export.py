@@ -29,7 +29,7 @@ from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, STREAM, at, audio_bytes, make_chunk, put_chunk
 from tests.support.store.s3 import RunningStore
 
-HERE = Node("porch", "52.52", "-13.405", "Back garden\n1.5 m above ground")
+HERE = Node("porch", latitude="52.52", longitude="-13.405", location="Back garden\n1.5 m above ground")
 
 
 @pytest.fixture
