@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -83,6 +82,6 @@ def _serve(args: argparse.Namespace, name: str, run: Service) -> int:
 def _stop(number: int, stop: threading.Event) -> None:
     stop.set()
     log.info("stopping (%s)", signal.Signals(number).name)
-    time.sleep(_STOP_TIMEOUT)
+    threading.Event().wait(_STOP_TIMEOUT)  # not time.sleep, which fails under libfaketime
     log.error("still running %.0f s after the signal to stop; exiting now", _STOP_TIMEOUT)
     os._exit(1)

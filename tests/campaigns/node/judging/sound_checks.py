@@ -143,15 +143,18 @@ def _paused(facts: Facts, begin: float, _end: float) -> bool:
     )
 
 
-def _died(facts: Facts, begin: float, _end: float) -> bool:
-    """Killed, or told to stop; a process that is about to end reads no more."""
+def _died(facts: Facts, begin: float, end: float) -> bool:
+    """Killed, or told to stop; perhaps while the disk failed, and what was on its way had been lost already."""
     ends = [
         e for e in facts.events() if "recorder" in (*e["effect"].get("killed", ()), *e["effect"].get("restarted", ()))
     ]
-    return any(
-        _lost_since(facts, e["effect"].get("killed_at", e["began"])) - _ENCODED <= begin <= e["ended"] + _REACTION
-        for e in ends
-    )
+    disk_failed = _disk_failed(facts, begin, end)
+    for event in ends:
+        at = event["effect"].get("killed_at", event["began"])
+        lost_by_it = _lost_since(facts, at) - _ENCODED <= begin <= event["ended"] + _REACTION
+        if lost_by_it or (disk_failed and begin <= at <= end):
+            return True
+    return False
 
 
 def _disk_failed(facts: Facts, begin: float, _end: float) -> bool:
