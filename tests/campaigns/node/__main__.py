@@ -63,8 +63,11 @@ def _run(plan: Plan, keep: Path | None) -> list[Violation]:
 
 
 def _live_and_judge(plan: Plan, folder: Path, keep: Path | None) -> list[Violation]:
-    live(plan, folder)
-    violations = judge(folder)
+    try:
+        live(plan, folder)
+        violations = judge(folder)
+    except AssertionError as problem:  # it did not even start, or was not to be ended: the next life goes on
+        violations = [Violation("it_lives", str(problem))]
     if violations and keep is not None:
         shutil.copytree(folder, keep / f"life-{plan.seed}", symlinks=True, dirs_exist_ok=True)
     return violations

@@ -76,7 +76,7 @@ def _stop(dice: random.Random) -> dict[str, Any]:
 
 def _ambush(dice: random.Random) -> dict[str, Any]:
     target, pattern = dice.choice(_AMBUSHES)
-    return {"target": target, "seconds": _lasting(dice, 2, 6), "value": pattern}
+    return {"target": target, "seconds": _lasting(dice, 3, 10), "value": pattern}
 
 
 def _second(dice: random.Random) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _clock(dice: random.Random) -> dict[str, Any]:
 
 def _store(dice: random.Random) -> dict[str, Any]:
     share = dice.choice(("0.3", "0.6", "1.0"))
-    return {"target": dice.choice(_STORE_FAULTS), "seconds": _lasting(dice, 1, 10), "value": share}
+    return {"target": dice.choice(_STORE_FAULTS), "seconds": _lasting(dice, 3, 12), "value": share}
 
 
 def _disk(dice: random.Random) -> dict[str, Any]:

@@ -54,7 +54,6 @@ def live(plan: Plan, folder: Path) -> None:
             events = _strike(node, plan)
             facts = _come_to_rest(node, plan, began)
         except BaseException:
-            _resume(node)
             node.stop()
             raise
         finally:
@@ -81,11 +80,6 @@ def _strike(node: Node, plan: Plan) -> list[dict[str, Any]]:
         events = list(pool.map(strike, plan.faults))
     time.sleep(max(0.0, begin + plan.seconds - time.monotonic()))
     return events
-
-
-def _resume(node: Node) -> None:
-    for process in node.processes.values():
-        process.start()
 
 
 def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
