@@ -60,7 +60,7 @@ class Node:
         self.config = folder / "config.ini"
         self.overrides: dict[str, str] = {}
         self._identity()
-        self._ably_key = f"app.{secrets.token_hex(4)}:{secrets.token_hex(8)}"
+        self._ably_key = f"app.{secrets.token_hex(4)}:{secrets.token_hex(20)}"
         self.write_config()
         self._write_broker_config()
         self.processes = {process.name: process for process in (*self._servers(), *self._services())}
