@@ -136,7 +136,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated:
         store = S3Store(settings.s3, pace=limiter)
         deletions = Deletions(spool, catalog, store)
         uploader = Uploader(store, open_member, stop)
-        worker = Worker(store, uploader, deletions, deliver, clock)
+        worker = Worker(uploader, deletions, deliver, clock)
         archiver = assemble(
             settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock, is_outdated
         )

@@ -11,13 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.archiver.jobs import Correction, Delete, DeleteClips, Job, JobResult, Rewrite, Upload
-from edge.archiver.plan.stored_members import stored_members
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.upload.upload import Stopped, Uploader
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreError
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.events import Progress
-from edge.store.interface import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +32,12 @@ class Worker:
 
     def __init__(
         self,
-        store: ObjectStore,
         uploader: Uploader,
         deletions: Deletions,
         deliver: Callable[[JobResult], None],
         clock: KernelClock,
     ) -> None:
-        self._store, self._uploader, self._deletions = store, uploader, deletions
-        self._deliver, self._clock = deliver, clock
+        self._uploader, self._deletions, self._deliver, self._clock = uploader, deletions, deliver, clock
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swept = False
         self.job: Job | None = None  # the running one; set and cleared by the submitting thread
@@ -116,8 +112,7 @@ class Worker:
                     self._swept = True
                 return self._uploader.upload(job.key, job.plan.bundle, self._on_progress)
             case Rewrite():
-                members = stored_members(self._store, job.source)
-                return self._uploader.upload(job.key, job.plan.bundle, self._on_progress, members)
+                return self._uploader.upload(job.key, job.plan.bundle, self._on_progress, job.source)
             case Delete():
                 self._uploader.sweep(job.key, frozenset())
                 self._deletions.delete_archive(job.key)

@@ -53,15 +53,16 @@ class Uploader:
         self._retry_delay = retry_delay
 
     def upload(
-        self, key: str, bundle: Bundle, on_progress: OnProgress = lambda _: None, members: OpenMember | None = None
+        self, key: str, bundle: Bundle, on_progress: OnProgress = lambda _: None, source: SourceArchive | None = None
     ) -> str:
         """Stores `bundle` under `key`; gives its SHA-256, as hex. May be repeated after any interruption.
 
-        `members` opens its members if they are not in the spool.
+        Its members come from the archive `source`, if given, else from the spool.
 
         Raises ChunkDamaged, StoreUnreachable, StoreBlocked, StoreError, Stopped.
         """
-        members, beat = members or self._open_member, ProgressHeartbeat(on_progress)
+        members = self._open_member if source is None else stored_members(self._store, source)
+        beat = ProgressHeartbeat(on_progress)
         found = self._head(key, denied=_UNKNOWN_OBJECT)
         if found is not None and found.size == bundle.size:
             sha256 = self._matching_sha256(key, found.etag, bundle, members, beat)
