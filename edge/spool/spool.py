@@ -34,8 +34,6 @@ class Spool:
     def __init__(
         self, path: Path, node: str, former_names: Sequence[str] = (), check_disk: Callable[[], None] = lambda: None
     ) -> None:
-        self.path = path
-        self.node = node
         self.names = (node, *former_names)  # of whatever is in it
         self.layout = SpoolLayout(path)
         self.check_disk = check_disk
@@ -45,6 +43,14 @@ class Spool:
         self.pause = PauseFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
         self.recorder_lock = RecorderLock(self.layout)
+
+    @property
+    def path(self) -> Path:
+        return self.layout.path
+
+    @property
+    def node(self) -> str:
+        return self.names[0]
 
     def create(self) -> None:
         """Makes the folder, readable by owner and group only, and checks that it can be written."""
