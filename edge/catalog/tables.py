@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,10 @@ total, greatest, least = orm.sum, orm.max, orm.min
 
 
 class Tables:
-    """One open catalog file with its entities. Connections are made per thread, at their first session."""
+    """One open catalog file with its entities. Connections are made per thread, at their first session.
+
+    Seven of its eleven attributes are the entities, which Pony defines for each file.
+    """
 
     Stream: Any
     Chunk: Any
@@ -60,7 +62,6 @@ class Tables:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self._read_only = read_only
-        self._lock = threading.Lock()
         with _mapped(path):
             self._open()
 
