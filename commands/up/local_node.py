@@ -36,8 +36,8 @@ _RECORDER_SECONDS, _SERVICES_SECONDS, _SERVERS_SECONDS = 8.0, 12.0, 15.0
 class LocalNode:
     """Call all methods from the main thread: children live only as long as the thread that started them."""
 
-    def __init__(self, folder: Path, plan: StartPlan, display: Display, deadline: float | None) -> None:
-        self._folder, self._plan, self._display, self._deadline = folder, plan, display, deadline
+    def __init__(self, plan: StartPlan, display: Display) -> None:
+        self._plan, self._display = plan, display
         self._started = Instant.from_seconds(time.time())
         self._supervisor = Supervisor()
         self._view = NodeView()
@@ -62,8 +62,8 @@ class LocalNode:
             print_message(f"starting {process.name}")
             self._supervisor.start(process)
 
-    def watch(self, stopping: Callable[[], bool]) -> None:
-        """Displays what happens and restarts children that exit, until `stopping`."""
+    def watch(self, stopping: Callable[[], bool], deadline: float | None) -> None:
+        """Displays what happens and restarts children that exit, until `stopping`; displays the time left to `deadline`."""
         self._display.begin()
         try:
             next_check = 0.0
@@ -72,7 +72,7 @@ class LocalNode:
                 if time.monotonic() >= next_check:
                     next_check = time.monotonic() + _POLL_SECONDS
                     self._check_children()
-                self._display.refresh(self._view, self._snapshot)
+                self._display.refresh(self._view, lambda: self._snapshot(deadline))
         finally:
             self._display.end()
 
@@ -120,35 +120,35 @@ class LocalNode:
         self._problems.append(f"{time.strftime('%H:%M:%S')} {problem}")
         self._display.problem(problem)
 
-    def _snapshot(self) -> NodeSnapshot:
+    def _snapshot(self, deadline: float | None) -> NodeSnapshot:
         broker = self._plan.settings.mqtt
         return NodeSnapshot(
             version=__version__,
             node=self._plan.settings.node.name,
             started=self._started,
-            notes=[f"data      {self._folder}", *self._plan.notes],
-            commands=commands_to_try(self._folder, self._plan),
+            notes=[f"data      {self._plan.folder}", *self._plan.notes],
+            commands=commands_to_try(self._plan),
             problems=list(self._problems),
             facts=self._facts.read(),
             broker=f"{broker.host}:{broker.port}" if self._bus.trouble is not None else None,
             running=list(self._supervisor.pids()),
             expected=[process.name for process in self._plan.processes],
             free_bytes=_free_bytes(self._plan.settings.recorder.record_path),
-            ends_in=None if self._deadline is None else self._deadline - time.monotonic(),
+            ends_in=None if deadline is None else deadline - time.monotonic(),
         )
 
 
-def commands_to_try(folder: Path, plan: StartPlan) -> list[list[str]]:
+def commands_to_try(plan: StartPlan) -> list[list[str]]:
     """Commands for a second terminal, ready to paste."""
     imhearing = _command_line()
     broker = plan.settings.mqtt
     listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", topics.everything()]
     if broker.username or not shutil.which("mosquitto_sub"):
-        listen = [*imhearing, "watch", "--data", str(folder)]
+        listen = [*imhearing, "watch", "--data", str(plan.folder)]
     return [
         listen,
-        [*imhearing, "query", "--data", str(folder), "--last", "10m"],
-        [*imhearing, "fetch", "--data", str(folder), "--last", "1m", "-o", "last.flac"],
+        [*imhearing, "query", "--data", str(plan.folder), "--last", "10m"],
+        [*imhearing, "fetch", "--data", str(plan.folder), "--last", "1m", "-o", "last.flac"],
     ]
 
 

@@ -46,8 +46,9 @@ class UpState(Struct, frozen=True):
 
 
 class StartPlan(NamedTuple):
-    """The effective `settings`; `servers` to start before the services; `notes` for the user."""
+    """The data `folder` and the effective `settings`; `servers` to start before the services; `notes` for the user."""
 
+    folder: Path
     settings: Settings
     servers: list[ProcessSpec]
     services: list[ProcessSpec]
@@ -147,7 +148,7 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
         settings = replace(settings, http=replace(settings.http, port=state.http_port))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
-    return StartPlan(settings, servers, services, state, notes)
+    return StartPlan(data_dir, settings, servers, services, state, notes)
 
 
 def _http_note(http: Http) -> str:

@@ -63,15 +63,15 @@ def run(args: argparse.Namespace) -> int:
             plan.notes.append(f"settings  --set is for one start; no longer set: {', '.join(lost)}")
         secrets = secrets_of_environment(folder, args.config, args.overrides, settings)
         save_plan(folder, plan, secrets, args.overrides)
-        _print_plan(folder, plan)
-        _run_node(LocalNode(folder, plan, _display(), stopping.deadline), stopping)
+        _print_plan(plan)
+        _run_node(LocalNode(plan, _display()), stopping)
     return 0
 
 
 def _run_node(node: LocalNode, stopping: StopRequest) -> None:
     try:
         node.start(stopping)
-        node.watch(stopping)
+        node.watch(stopping, stopping.deadline)
     finally:
         print_message("stopping, recorder first, to finish its last chunk")
         for name in node.stop():
@@ -89,12 +89,12 @@ def _display() -> Display:
     return ScreenDisplay(Console())
 
 
-def _print_plan(folder: Path, plan: StartPlan) -> None:
+def _print_plan(plan: StartPlan) -> None:
     print_message(f"node      {plan.settings.node.name}")
-    for note in (f"data      {folder}", *plan.notes):
+    for note in (f"data      {plan.folder}", *plan.notes):
         print_message(note)
     print_message("in a second terminal:")
-    for command in commands_to_try(folder, plan):
+    for command in commands_to_try(plan):
         print_message(f"  {shlex.join(command)}")
 
 
