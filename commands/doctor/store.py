@@ -64,10 +64,10 @@ def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) ->
 def check_region(node: NodeUnderTest, storage: S3Store) -> Finding:
     """Uploads follow the store to the bucket's region; links are signed without asking it."""
     check, configured = "store.region", node.settings.s3.s3_region
-    if storage.region == configured:
+    if storage.clients.region == configured:
         return ok(check, f"the bucket is in region {configured}, or the store does not mind")
-    message = f"the bucket is in region {storage.region}, not {configured}: links to sound do not work"
-    return fault(check, message, node.configure(f"s3.s3_region={storage.region}"))
+    message = f"the bucket is in region {storage.clients.region}, not {configured}: links to sound do not work"
+    return fault(check, message, node.configure(f"s3.s3_region={storage.clients.region}"))
 
 
 def check_read(storage: S3Store, key: str, body: bytes) -> Finding:

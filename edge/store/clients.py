@@ -40,7 +40,7 @@ class Clients:
         self._settings, self._timeouts, self._pace, self._on_response = settings, timeouts, pace, on_response
         self._clients: dict[str, S3Client] = {}
         self._state: _State = ()
-        self.region = settings.s3_region
+        self.region = settings.s3_region  # until the store names another one
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
             logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key
 

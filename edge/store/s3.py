@@ -65,12 +65,7 @@ class S3Store:
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._now = now or KernelClock().now
-        self._clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
-
-    @property
-    def region(self) -> str:
-        """The bucket's region: that of the settings, until the store names another one."""
-        return self._clients.region
+        self.clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
 
     def create_bucket(self) -> None:
         """Makes the bucket where it is missing."""
@@ -222,7 +217,7 @@ class S3Store:
         """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
         endpoint = self._settings.public_endpoint_url or self._settings.endpoint_url
         try:
-            return self._clients.get(endpoint).generate_presigned_url(
+            return self.clients.get(endpoint).generate_presigned_url(
                 "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
             )
         except (faults.BotoCoreError, ValueError) as problem:
@@ -275,22 +270,23 @@ class S3Store:
             raise self._blocked(f"{self._place}: it refers to another address", cause, message=f"HTTP {status}")
 
     def _use_region(self, region: str) -> None:
-        if region != self.region:
+        if region != self.clients.region:
             log.warning("%s: the bucket is in region %s, which is used now; set [s3] s3_region", self._place, region)
-            self._clients.use_region(region)
+            self.clients.use_region(region)
 
     @contextlib.contextmanager
     def _request(self, what: str) -> Iterator[S3Client]:
         """The client, for requests that do `what`: their failures become ours."""
         if not self.bucket:
             raise StoreBlocked(NO_BUCKET, "no_bucket")
-        region = self.region
+        region = self.clients.region
         try:
-            yield self._clients.get(self._settings.endpoint_url)
+            yield self.clients.get(self._settings.endpoint_url)
         except faults.ClientError as problem:
             refused = self._refused(what, problem)
-            if isinstance(refused, StoreBlocked) and refused.reason == "region" and region != self.region:
-                refused = StoreError(f"{self._place}: could not {what} in region {region}; trying {self.region}")
+            if isinstance(refused, StoreBlocked) and refused.reason == "region" and region != self.clients.region:
+                now = self.clients.region
+                refused = StoreError(f"{self._place}: could not {what} in region {region}; trying {now}")
             raise refused from None
         except ResponseParserError:
             raise StoreError(f"{self._place}: could not {what}: the answer is cut short, or not XML") from None

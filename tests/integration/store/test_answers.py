@@ -78,7 +78,7 @@ def test_the_first_request_follows_the_store_to_its_region(store: RunningStore, 
         proxy.choose = RegionKeeper("eu-central-1", where)
         storage = S3Store(through)
         CALLS[call](storage)
-        assert storage.region == "eu-central-1"
+        assert storage.clients.region == "eu-central-1"
 
 
 def test_a_head_in_the_wrong_region_succeeds_when_repeated(store: RunningStore) -> None:
