@@ -63,7 +63,7 @@ class LocalNode:
             self._supervisor.start(process)
 
     def watch(self, stopping: Callable[[], bool], deadline: float | None) -> None:
-        """Displays what happens and restarts children that exit, until `stopping`; displays the time left to `deadline`."""
+        """Displays what happens and restarts children that exit, until `stopping`, with the time left to `deadline`."""
         self._display.begin()
         try:
             next_check = 0.0
