@@ -89,6 +89,15 @@ def test_gaps_are_filled_with_silence_skipped_or_refused(node: QueryNode, settin
     api.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
 
 
+@pytest.mark.parametrize(("ending", "problem"), [("wav", "no room on the disk"), ("flac", "2386 hours at 8000 Hz")])
+def test_silence_that_cannot_be_written_says_how_to_do_without(
+    settings: Settings, tmp_path: Path, ending: str, problem: str
+) -> None:
+    with pytest.raises(FetchError, match=rf"^[^/]*{problem}.*shorter range, or skip gaps .*--gaps skip"):
+        api.fetch(settings, "local", at(-20_000 * 86_400), at(1), tmp_path / f"heard.{ending}")
+    assert not list(tmp_path.glob("heard.*"))
+
+
 def test_sound_after_a_gap_keeps_its_time(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
     other = "20260303T220020Z-bbbb"
     data = audio_bytes(77)
