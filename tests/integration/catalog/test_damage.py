@@ -17,7 +17,7 @@ from edge.catalog import Catalog, CatalogReader
 from edge.catalog.holds import change_holds
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.configuration.settings import Mqtt, Node, Recorder, Settings, Thresholds
-from edge.core.errors import CatalogDamaged, SpoolError
+from edge.core.errors import CatalogDamaged, CatalogError, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan
 from edge.spool.spool import Spool
@@ -33,6 +33,13 @@ def test_a_file_that_is_not_a_database_is_reported_as_damaged(path: Path, reader
         reader.known(["x"])
     with pytest.raises(CatalogDamaged):
         Catalog(path).open()
+
+
+def test_a_folder_in_the_catalogs_place_is_named_as_such_instead_of_busy(path: Path, reader: CatalogReader) -> None:
+    path.mkdir()
+    for use in (lambda: reader.known(["x"]), Catalog(path).open):
+        with pytest.raises(CatalogError, match="is a folder.*set .catalog. db_path"):
+            use()
 
 
 def _flip(path: Path, table: str, column: str) -> None:
