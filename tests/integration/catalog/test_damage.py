@@ -38,7 +38,7 @@ def test_a_file_that_is_not_a_database_is_reported_as_damaged(path: Path, reader
 def test_a_folder_in_the_catalogs_place_is_named_as_such_instead_of_busy(path: Path, reader: CatalogReader) -> None:
     path.mkdir()
     for use in (lambda: reader.known(["x"]), Catalog(path).open):
-        with pytest.raises(CatalogError, match="is a folder.*set .catalog. db_path"):
+        with pytest.raises(CatalogError, match=r"is a folder.*set \[catalog\] db_path"):
             use()
 
 
