@@ -39,6 +39,8 @@ _STATES = {
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
+    if args.export is not None and args.gaps != "silence":
+        raise UsageError(f"--gaps {args.gaps}: has no effect with --export, which writes chunks as they are")
     target = expand_user(target)
     _check_target(option, target)
     via = chosen_via(args.via)
