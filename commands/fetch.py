@@ -14,6 +14,7 @@ from pathlib import Path
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
 from commands.cli.output import can_redraw
+from commands.cli.termination import termination_interrupts
 from commands.cli.times import parse_range
 from commands.show import formats as show
 from commands.show.coverage_bar import Row, rows
@@ -38,6 +39,8 @@ _STATES = {
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
+    if args.export is not None and args.gaps != "silence":
+        raise UsageError(f"--gaps {args.gaps}: has no effect with --export, which writes chunks as they are")
     target = expand_user(target)
     _check_target(option, target)
     via = chosen_via(args.via)
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _ProgressLine()
     report: FetchReport | ExportReport
     try:
-        with writing(f"{option} {target}"):
+        with writing(f"{option} {target}"), termination_interrupts():
             if args.export is None:
                 report = api.fetch(
                     settings, via, start, end, target,
