@@ -40,8 +40,9 @@ def take_lock(path: Path) -> IO[str]:
 
 def _check_not_a_folder(path: Path) -> None:
     """SQLite would report a folder as a file that cannot be opened now. Raises CatalogError."""
-    if path.is_dir():
-        raise CatalogError(f"{path}: is a folder, not a catalog; set [catalog] db_path to a file")
+    with contextlib.suppress(OSError):  # of the folder around it: opening the file reports that
+        if path.is_dir():
+            raise CatalogError(f"{path}: is a folder, not a catalog; set [catalog] db_path to a file")
 
 
 class CatalogFile:
