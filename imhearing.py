@@ -72,7 +72,8 @@ def _guarded(args: argparse.Namespace) -> int:
     except (OutputError, BrokenPipeError):
         raise
     except ImHearingError as problem:
-        for line in str(problem).rstrip("\n").split("\n"):
+        text = str(problem).removesuffix("; trying again")  # the command ends here
+        for line in text.rstrip("\n").split("\n"):
             print(f"imhearing: {logs.escaped(line)}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:

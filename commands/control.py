@@ -47,11 +47,11 @@ def pause(args: argparse.Namespace) -> int:
     until = None if length is None else Instant(now() + length)
     command, in_spool = Pause(id=new_id(), seconds=seconds), {"until": None if until is None else str(until)}
     data, taken_up = _order(args, chosen, command, lambda spool: spool.pause.order(until, KernelClock()), in_spool)
-    told = data.get("until")
-    end = when(Instant.parse(told), now(), args.utc) if told else "`imhearing resume`"
+    paused_until = data.get("until")
+    end = when(Instant.parse(paused_until), now(), args.utc) if paused_until else "`imhearing resume`"
     if taken_up:
         text = f"paused until {end}"
-    elif told:
+    elif paused_until:
         text = f"{_STOPPED} if it starts before {end}, it is paused until then"
     else:
         text = f"{_STOPPED} when it starts again, it is paused until {end}"

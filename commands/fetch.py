@@ -9,14 +9,17 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
 from commands.cli.nodes import chosen_via
 from commands.cli.output import can_redraw
+from commands.cli.termination import termination_interrupts
 from commands.cli.times import parse_range
+from commands.first_recording import before_first_recording
 from commands.show import formats as show
-from commands.show.coverage_bar import Row, rows
+from commands.show.coverage_bar import Row, Stretch, rows
 from commands.show.node_view import size
 from edge.configuration.loader import expand_user
 from edge.configuration.settings import Settings
@@ -32,12 +35,15 @@ _STATES = {
     "recording": "still being recorded",
     "paused": "paused",
     "future": "in the future",
+    "before": "before the node's first recording",
 }
 
 
 def run(args: argparse.Namespace) -> int:
     """FetchError, QueryRefused, DoorError."""
     option, target = ("-o", args.output) if args.export is None else ("--export", args.export)
+    if args.export is not None and args.gaps != "silence":
+        raise UsageError(f"--gaps {args.gaps}: has no effect with --export, which writes chunks as they are")
     target = expand_user(target)
     _check_target(option, target)
     via = chosen_via(args.via)
@@ -46,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _ProgressLine()
     report: FetchReport | ExportReport
     try:
-        with writing(f"{option} {target}"):
+        with writing(f"{option} {target}"), termination_interrupts():
             if args.export is None:
                 report = api.fetch(
                     settings, via, start, end, target,
@@ -57,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
                 report = asyncio.run(_export(args, settings, via, start, end, target, progress))
     finally:
         progress.end()
+    holes: list[Stretch] = [*report.holes]
+    if report.holes and (before := before_first_recording(report.holes[0], settings, via, args)):
+        holes[0] = before
     if isinstance(report, ExportReport):
-        _print_export_report(report, args.utc)
+        _print_export_report(report, holes, args.utc)
     else:
-        _print_report(report, args.gaps, args.utc)
+        _print_report(report, holes, args.gaps, args.utc)
     if args.json:
         print_json(report)
     return 0
@@ -115,14 +124,14 @@ class _ProgressLine:
             sys.stderr.write("\r\x1b[K")
 
 
-def _print_report(report: FetchReport, gaps: str, utc: bool) -> None:
+def _print_report(report: FetchReport, holes: Sequence[Stretch], gaps: str, utc: bool) -> None:
     channels = "mono" if report.channels == 1 else f"{report.channels} channels"
     print_message(
         f"{report.path}: {show.length(round(report.frames * 1e6 / report.rate))}, {report.rate} Hz, {channels},"
         f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} from the store)"
     )
     with_day = not show.same_day(report.from_, report.to, utc)
-    for row in rows(report.holes):
+    for row in rows(holes):
         filled = "filled with silence" if gaps == "silence" and row.state != "future" else "skipped"
         span = f"{show.precise(row.start, utc, with_day)} to {show.precise(row.end, utc, with_day)}"
         print_message(f"  no sound {span} ({show.length(row.end - row.start)}): {_why(row)}; {filled}")
@@ -133,14 +142,14 @@ def _why(row: Row) -> str:
     return f"{state}, {row.note}" if row.note else state
 
 
-def _print_export_report(report: ExportReport, utc: bool) -> None:
+def _print_export_report(report: ExportReport, holes: Sequence[Stretch], utc: bool) -> None:
     first, last = report.files[0], report.files[-1]
     zone = show.zone(first.started_at, last.started_at, utc).replace("local,", "local time,")
     print_message(
         f"{report.folder}: {show.count(len(report.files), 'file')}, {first.path.name} to {last.path.name}"
         f" ({size(report.bytes_read)} from the store); names in {zone}"
     )
-    for row in rows(report.holes):
+    for row in rows(holes):
         print_message(
-            f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {row.state}"
+            f"  no sound {show.span(row.start, row.end, utc)} ({show.length(row.end - row.start)}): {_why(row)}"
         )

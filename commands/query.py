@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, cast
 
-from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,23 +15,21 @@ from commands.cli.common import load_settings_for_query, now, print_json
 from commands.cli.logs import escaped
 from commands.cli.nodes import chosen_via, query_every_node
 from commands.cli.times import parse_range
+from commands.first_recording import before_first_recording
 from commands.show import formats as show
 from commands.show.answer_tables import NO_LIMIT, UNCERTAIN, natural_width, print_listing
 from commands.show.coverage_bar import GLYPHS, Before, Row, Stretch, cells, legend, rows
 from commands.show.node_view import size
 from commands.status import print_report
-from edge.configuration.settings import Settings
 from edge.core.errors import UsageError
 from edge.core.ids import EVERY_NODE
-from edge.core.instant import FIRST
 from query_service import api
-from query_service.api import Question, Via
+from query_service.api import Question
 from query_service.queries.clip import CLIP, ClipAnswer
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
-from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName, Request, new_id
+from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
 from query_service.queries.status import StatusAnswer
-from query_service.queries.values import Gap, Interval
 
 _COLUMNS: tuple[str, ...] = ("from", "to", "length", "state", "loudest", "where")
 _LAYOUTS = (_COLUMNS, ("from", "length", "state", "loudest", "where"), ("from", "length", "state", "where"))
@@ -47,19 +43,20 @@ def run(args: argparse.Namespace) -> int:
     wants_links = args.json or query_type is CLIP  # of archives, the table has no links
     question: Question = {"type": cast(QueryName, query_type.name), "start": start, "end": end, "urls": wants_links}
     question.update(cast(Question, _chosen_fields(args, query_type)))
-    show_answer = partial(_print, console=Console(highlight=False), utc=args.utc)
+    console = Console(highlight=False)
     timeout = max(args.timeout, query_type.least_timeout)
     if args.node == EVERY_NODE:
-        _, is_complete = query_every_node(args, via, question, timeout, show_answer)
+        _, is_complete = query_every_node(args, via, question, timeout, partial(_print, console=console, utc=args.utc))
         return 0 if is_complete else 1
     settings = load_settings_for_query(args)
     answer = api.query(settings, via, node=args.node, timeout=timeout, **question)
     if args.json:
         print_json(answer)
-    elif isinstance(answer, CoverageAnswer):
-        print_coverage(answer, Console(highlight=False), args.utc, _until_first(answer, settings, via, args))
-    else:
-        show_answer(answer)
+        return 0
+    before = None
+    if isinstance(answer, CoverageAnswer):
+        before = before_first_recording(answer.intervals[0], settings, via, args)
+    _print(answer, console, args.utc, before)
     return 0
 
 
@@ -76,26 +73,10 @@ def _chosen_fields(args: argparse.Namespace, query_type: QueryType[Any]) -> dict
     return chosen
 
 
-def _until_first(answer: CoverageAnswer, settings: Settings, via: Via, args: argparse.Namespace) -> Before | None:
-    """The time at the answer's start that is before anything the node knows of, which the answer calls a gap."""
-    first = answer.intervals[0]
-    if not isinstance(first, Gap) or first.cause != "unknown":
-        return None
-
-    async def earliest() -> Interval:
-        request = Request(id=new_id(), from_=FIRST, to=first.to, limit=1, urls=False)
-        async with api.connect(settings, via, node=args.node, timeout=args.timeout) as client:
-            page = await anext(aiter(api.pages(client, request, args.timeout)))
-        return cast(CoverageAnswer, page).intervals[0]
-
-    is_before = asyncio.run(earliest()) == replace(first, from_=FIRST)
-    return Before(from_=first.from_, to=first.to) if is_before else None
-
-
-def _print(answer: GoodAnswer, console: Console, utc: bool) -> None:
+def _print(answer: GoodAnswer, console: Console, utc: bool, before: Before | None = None) -> None:
     match answer:
         case CoverageAnswer():
-            print_coverage(answer, console, utc)
+            print_coverage(answer, console, utc, before)
         case StatusAnswer():
             print_report(answer, utc)
         case ClipAnswer():

@@ -38,7 +38,7 @@ _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3.0  # until somebody who watches should hear that nothing comes
 _OVER_ABLY = 10.0  # seconds between questions where each is paid for
 _LEVEL_BAR = 40  # cells
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a lost line is made anew
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a lost connection is opened again
 
 
 def run(args: argparse.Namespace) -> NoReturn:
@@ -77,7 +77,7 @@ def _first(inbox: queue.Queue[InboundMessage], node: str) -> InboundMessage:
 
 
 async def _through_door(args: argparse.Namespace, via: Via) -> NoReturn:
-    """What a node far away tells, or what it says when asked; a line that breaks is made anew."""
+    """Events of a remote node, or its answers to `status`; a connection that breaks is opened again."""
     settings = load_settings_for_query(args)
     every = _OVER_ABLY if via == "ably" else POLL_SECONDS
     backoff, answered = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), False  # a failure before the first answer is final

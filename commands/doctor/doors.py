@@ -72,13 +72,13 @@ async def _check_connect_and_rights(node: NodeUnderTest) -> list[Finding]:
             await arrived.wait()
         found.append(ok("realtime.rights", "an answer reaches a client"))
     except (DoorError, TimeoutError) as problem:
-        found.append(_connection_fault(node, bool(found), problem))
+        found.append(_connection_fault(node, bool(found), here.rejected or there.rejected, problem))
     finally:
         await asyncio.gather(here.close(), there.close())
     return found
 
 
-def _connection_fault(node: NodeUnderTest, connected: bool, problem: Exception) -> Finding:
+def _connection_fault(node: NodeUnderTest, connected: bool, rejected: bool, problem: Exception) -> Finding:
     if connected:
         return fault(
             "realtime.rights",
@@ -87,7 +87,7 @@ def _connection_fault(node: NodeUnderTest, connected: bool, problem: Exception) 
             f" {node.configure('ably.api_key=-')}",
         )
     message, endpoint = str(problem), node.settings.ably.endpoint
-    if "401" in message or "key" in message.lower() or "40" in message.partition("code=")[2][:2]:
+    if rejected:
         return fault("realtime.connect", message, node.configure("ably.api_key=-"))
     if node.by_up and endpoint.startswith("127.0.0.1"):
         return fault("realtime.connect", message, node.up())

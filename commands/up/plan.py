@@ -186,9 +186,25 @@ def save_plan(
         settings = replace(settings, **{section: replace(getattr(settings, section), **{key: Secret()})})
     try:
         write_atomically(data_dir / "up.json", wire.encode_pretty(state), 0o600)
-        write_atomically(data_dir / "config.ini", config.to_ini(settings, _HEADING).encode(), 0o600)
+        text = config.to_ini(_movable(settings, data_dir), _HEADING)
+        write_atomically(data_dir / "config.ini", text.encode(), 0o600)
     except OSError as problem:
         raise ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); use another with --data") from None
+
+
+def _movable(settings: Settings, data_dir: Path) -> Settings:
+    """With the paths below the data folder relative to it: a copy of the folder must not lead to the original."""
+
+    def relative(path: Path) -> Path:
+        return path.relative_to(data_dir) if path.is_relative_to(data_dir) else path
+
+    recorder, catalog, log = settings.recorder, settings.catalog, settings.log
+    return replace(
+        settings,
+        recorder=replace(recorder, record_path=relative(recorder.record_path)),
+        catalog=replace(catalog, db_path=relative(catalog.db_path)),
+        log=replace(log, log_file=log.log_file and str(relative(Path(log.log_file)))),
+    )
 
 
 def secrets_of_environment(

@@ -38,6 +38,13 @@ def take_lock(path: Path) -> IO[str]:
     return lock
 
 
+def _check_not_a_folder(path: Path) -> None:
+    """SQLite would report a folder as a file that cannot be opened now. Raises CatalogError."""
+    with contextlib.suppress(OSError):  # of the folder around it: opening the file reports that
+        if path.is_dir():
+            raise CatalogError(f"{path}: is a folder, not a catalog; set [catalog] db_path to a file")
+
+
 class CatalogFile:
     """Read-only sessions on the file at `path`, which is opened at the first one and again whenever it was replaced."""
 
@@ -66,6 +73,7 @@ class CatalogFile:
                 self._tables.close()
                 self._tables = None
             if self._tables is None:
+                _check_not_a_folder(self.path)
                 self._tables = Tables(self.path, read_only=True)
             return self._tables
 
@@ -122,6 +130,7 @@ class WritableCatalogFile(CatalogFile):
             if self._tables is not None and self._tables.replaced():
                 raise CatalogDamaged(f"{self.path}: was removed or replaced while the archiver had it open")
             if self._lock is None:
+                _check_not_a_folder(self.path)
                 self._lock = take_lock(self.path)
             self._reserve.keep()
             if self._tables is None:

@@ -358,10 +358,17 @@ def _describe_invalid(problem: str, hint: Any) -> str:
     """msgspec's message about an invalid value, in plain English."""
     if options := get_args(get_args(hint)[0]):
         return f"expected one of: {', '.join(map(str, options))}"
+    if "matching regex" in problem:
+        return f"expected text such as {_example(hint)}"
     problem = problem.replace("`", "")
     for kind, plain in {"int": "a whole number", "float": "a number"}.items():
         problem = re.sub(rf"Expected {kind}\b", f"expected {plain}", problem)
     return problem.split(", got ")[0]
+
+
+def _example(hint: Any) -> str:
+    meta = next(part for part in get_args(hint)[1:] if isinstance(part, Meta))
+    return str((meta.examples or [""])[0])
 
 
 def _describe_parse_error(problem: configparser.Error) -> str:

@@ -53,7 +53,7 @@ class _AnyId(Struct, frozen=True):
 
 
 def address(message: InboundMessage, node: str) -> Incoming | None:
-    """Which verb is asked for and where to answer; None for what cannot be answered at all."""
+    """The requested verb and where to answer; None for what cannot be answered at all."""
     verb = message.topic.removeprefix(topics.request(node, ""))
     if message.retained or not _VERB.fullmatch(verb):
         return None

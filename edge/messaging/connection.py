@@ -99,7 +99,7 @@ class BrokerConnection:
     def run(self) -> Trouble | None:
         """Connects, calls the handlers in this thread, and returns when the connection has ended, with the reason."""
         try:
-            if (context := tls_context(self._settings)) is not None:  # read anew: the files may have been replaced
+            if (context := tls_context(self._settings)) is not None:  # read again: the files may have been replaced
                 self._client.tls_set_context(context)
             self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
             if self._closing:

@@ -27,7 +27,7 @@ _MARK = ".mark"  # in the spool, so that its disk is recognised however it is at
 class SpoolPlace(Struct, frozen=True):
     """Where the spool was. A bare mount point lacks the mark, and is on the data folder's file system."""
 
-    path: str
+    path: str  # relative to the data folder if below it: in a copy of that, it is not the original's
     mark: str
     has_own_disk: bool  # another file system than the data folder's
 
@@ -38,7 +38,7 @@ class NodeRecord(Struct, frozen=True, kw_only=True):
     name: NodeName
     encrypted: bool = False
     spool: SpoolPlace | None = None
-    to_join: tuple[str, ...] = ()  # folders with sound that has yet to be moved into the spool
+    to_join: tuple[str, ...] = ()  # folders with sound that has yet to be moved into the spool; relative like `path`
 
 
 def device_of(path: Path) -> int:
@@ -93,7 +93,7 @@ class Home:
         """SpoolMissing where the spool's path leads to another disk than the one that it was on."""
         record = self.record()
         place = record.spool if record is not None else None
-        if place is None or place.path != str(self._spool) or place.mark == self._mark():
+        if place is None or self._folder / place.path != self._spool or place.mark == self._mark():
             return
         if self.is_disk_unmounted():
             raise SpoolMissing(f"{self._spool}: the disk of the spool is not mounted; recording resumes once it is")
@@ -109,7 +109,7 @@ class Home:
         return (
             record is not None
             and record.spool is not None
-            and record.spool.path == str(self._spool)
+            and self._folder / record.spool.path == self._spool
             and record.spool.has_own_disk
             and not self._has_own_disk()
         )
@@ -121,7 +121,7 @@ class Home:
         """
         before = self.record()
         to_join = before.to_join if before is not None else ()
-        if before is not None and before.spool is not None and before.spool.path != str(self._spool):
+        if before is not None and before.spool is not None and self._folder / before.spool.path != self._spool:
             to_join = (*to_join, before.spool.path)
         self._write(to_join)
 
@@ -132,15 +132,15 @@ class Home:
     def to_join(self) -> list[Path]:
         """The folders with sound that has yet to be moved into the spool."""
         record = self.record()
-        return [Path(folder) for folder in record.to_join] if record is not None else []
+        return [self._folder / folder for folder in record.to_join] if record is not None else []
 
     def add_to_join(self, folder: Path) -> None:
         """`folder` has sound that is to be moved into the spool. Raises OSError."""
-        self._change_to_join(lambda folders: (*folders, str(folder)))
+        self._change_to_join(lambda folders: (*folders, self._stored(folder)))
 
     def mark_joined(self, folder: Path) -> None:
         """The sound in `folder` is in the spool. Raises OSError."""
-        self._change_to_join(lambda folders: tuple(one for one in folders if one != str(folder)))
+        self._change_to_join(lambda folders: tuple(one for one in folders if self._folder / one != folder))
 
     def _change_to_join(self, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> None:
         if (record := self.record()) is not None:
@@ -156,12 +156,15 @@ class Home:
         record = NodeRecord(
             name=self._node.name,
             encrypted=self._is_encrypting,
-            spool=SpoolPlace(str(self._spool), mark, self._has_own_disk()),
-            to_join=tuple(dict.fromkeys(folder for folder in to_join if folder != str(self._spool))),
+            spool=SpoolPlace(self._stored(self._spool), mark, self._has_own_disk()),
+            to_join=tuple(dict.fromkeys(folder for folder in to_join if self._folder / folder != self._spool)),
         )
         if record != self.record():
             self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             write_atomically(self._path, wire.encode(record))
+
+    def _stored(self, path: Path) -> str:
+        return str(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path)
 
     def _has_own_disk(self) -> bool:
         return self._device(self._spool) != self._device(self._folder)

@@ -17,7 +17,7 @@ class UploadNotFound(StoreError):
 
 
 class ObjectExists(StoreError):
-    """The store has an object with this key and was told not to overwrite it."""
+    """The store has an object with this key and must not overwrite it."""
 
 
 class StoredObject(Struct, frozen=True):

@@ -95,7 +95,7 @@ class ClipMaker:
             self._under_way -= 1
 
     def _failure(self, request_id: str, problem: ImHearingError) -> ErrorAnswer:
-        # those far away are not told of our folders and addresses
+        # remote clients do not learn our folders and addresses
         log.warning("a clip could not be made: %s", problem)
         code: ErrorCode = "internal"
         match problem:

@@ -98,7 +98,7 @@ class Responder:
             return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
-        # those far away are not told of our folders
+        # remote clients do not learn our folders
         except CatalogBusy as problem:
             log.info("a %s request was put off: %s", request.type, problem)
             return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")

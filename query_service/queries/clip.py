@@ -13,7 +13,7 @@ from query_service.queries.values import AnswerHead, Interval
 
 
 class Clip(Struct, frozen=True, kw_only=True):
-    """One sound file made for a range; `url`, if it was asked for, works for `[query] url_seconds`."""
+    """One sound file made for a range; `url`, if requested, works for `[query] url_seconds`."""
 
     s3: str
     bucket: str

@@ -112,6 +112,11 @@ class Link:
     def connected(self) -> bool:
         return str(self._state()) == "connected"
 
+    @property
+    def rejected(self) -> bool:
+        """Whether the server let us connect, but not with this key: unknown, of another app, or without the right."""
+        return getattr(self._client.connection.error_reason, "status_code", None) in (401, 403, 404)
+
     async def open(self, timeout: float = 10.0) -> None:
         """Connects; DoorError if that fails or takes longer than `timeout` seconds."""
         self._client.connect()

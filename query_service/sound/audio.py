@@ -13,6 +13,7 @@ from edge.core.errors import FetchError
 
 _BLOCK = 65_536  # frames in memory at once
 _RF64_FROM = 4_000_000_000  # bytes; a plain WAV holds no more than 4 GiB
+_MOST_FRAMES = 2**36 - 1  # RFC 9639, 8.2: a FLAC file does not count further
 _ENDINGS = {".wav": "WAV", ".flac": "FLAC", ".opus": "OGG"}
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, 2.1.3
 _SUBTYPES = ("PCM_16", "PCM_24")
@@ -90,10 +91,12 @@ class JoinedSound:
         if self.format is None:
             raise FetchError("silence of unknown format")
         size = frames * self.format.channels * int(self.format.subtype[4:]) // 8
+        instead = "choose a shorter range, or skip gaps (`--gaps skip`)"
         if self._kind == "WAV" and size > shutil.disk_usage(self._path.parent).free:
-            raise FetchError(
-                f"{self._path.parent}: no room for {frames / self.format.rate:.0f} s of silence; leave it out"
-            )
+            raise FetchError(f"no room on the disk for {frames / self.format.rate:.0f} s of silence; {instead}")
+        if self._kind == "FLAC" and self.frames + frames > _MOST_FRAMES:
+            hours = _MOST_FRAMES / self.format.rate / 3600
+            raise FetchError(f"a FLAC file holds {hours:.0f} hours at {self.format.rate} Hz; {instead}")
         zeros = np.zeros((min(frames, _BLOCK), self.format.channels), dtype=np.int32)
         left = frames
         while left > 0:

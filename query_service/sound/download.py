@@ -133,7 +133,7 @@ def _named(where: Where) -> str:
 
 
 class _WrongAnswer(Exception):
-    """The answer is not the bytes that were asked for."""
+    """The answer is not the requested bytes."""
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:

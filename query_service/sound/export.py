@@ -129,7 +129,7 @@ class _Export:
         )
 
     async def _start_of(self, interval: Recorded | Pending) -> Instant:
-        """When the chunk's first frame was captured; asked for where the range begins within it."""
+        """When the chunk's first frame was captured; queried where the range begins within it."""
         if interval.cut.first == 0:
             return interval.from_
         earliest = Instant(max(FIRST, interval.from_ - _LONGEST_CHUNK - _MARGIN))

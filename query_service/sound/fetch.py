@@ -1,4 +1,4 @@
-"""Fetches the sound of a range: asks for its coverage page by page, gets the chunks it needs, cuts and joins them."""
+"""Fetches the sound of a range: queries its coverage page by page, gets the chunks, cuts and joins them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Gaps = Literal["silence", "skip", "refuse"]
 
 _AT_ONCE = 3  # chunks on their way
 _AHEAD = 6  # intervals looked at before they are written
-_FRESH_LINKS = 2  # how often a refused link is asked for anew
+_FRESH_LINKS = 2  # how often a refused link is requested again
 
 
 class FetchProgress(Struct, frozen=True):
@@ -146,7 +146,7 @@ class Fetching:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def steps(self, start: Instant, end: Instant) -> AsyncIterator[Step]:
-        """The intervals in order, their sound ready. A file is removed once the next step is asked for."""
+        """The intervals in order, their sound ready. A file is removed once the next step is requested."""
         started: deque[Step] = deque()
         is_warned = False
         try:

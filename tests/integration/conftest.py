@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge.store.s3 import S3Store
 from tests.support.messaging.broker import BrokerAddress, running_broker
+from tests.support.messaging.odd_brokers import make_certificate, make_plain_ca
 from tests.support.recording.microphone import VirtualMicrophone, virtual_microphone
 from tests.support.store.fault_proxy import FaultProxy, running_proxy
 from tests.support.store.s3 import RunningStore, running_store
@@ -54,3 +56,11 @@ def through(store: RunningStore) -> Iterator[tuple[FaultProxy, S3Store]]:
     """A proxy that makes requests fail, and the store through it."""
     with running_proxy(store.settings) as (proxy, settings):
         yield proxy, S3Store(settings, read_timeout=5)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with a CA and a broker's certificate as plain `openssl` commands make them."""
+    make_plain_ca(tmp_path)
+    make_certificate(tmp_path, "localhost", "DNS:localhost")
+    return tmp_path

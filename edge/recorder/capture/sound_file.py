@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ class SoundFile:
 
     def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
+        _check_file(path)
         self._file = _opened(path)
         if (data := _data_of_wav(path)) is not None:
             self._file = _with_all_samples(path, self._file, data, report=start == 0)
@@ -99,6 +102,13 @@ class SoundFile:
                     self._at += read
         except soundfile.LibsndfileError as problem:
             raise Undecodable(_reason(problem)) from None
+
+
+def _check_file(path: Path) -> None:
+    """Refuses what could block forever when opened, such as a named pipe. Raises OSError."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.ENXIO, "Not a regular file")
 
 
 def _opened(path: Path) -> _Sequential:

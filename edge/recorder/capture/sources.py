@@ -147,6 +147,8 @@ class FileSource:
 
 def _why_not(path: Path, problem: Exception) -> str:
     """Why a file cannot be opened: libsndfile calls everything that the system refused a `System error`."""
+    if isinstance(problem, OSError):
+        return f"cannot be played ({problem.strerror})"
     try:
         with path.open("rb"):
             return f"is no sound file that can be played ({problem})"

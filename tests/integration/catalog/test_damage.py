@@ -54,6 +54,13 @@ def test_a_folder_that_becomes_unreadable_is_a_catalog_error_and_no_damage(
     assert catalog.queue.waiting(1) == []
 
 
+def test_a_folder_in_the_catalogs_place_is_named_as_such_instead_of_busy(path: Path, reader: CatalogReader) -> None:
+    path.mkdir()
+    for use in (lambda: reader.known(["x"]), Catalog(path).open):
+        with pytest.raises(CatalogError, match=r"is a folder.*set \[catalog\] db_path"):
+            use()
+
+
 def _flip(path: Path, table: str, column: str) -> None:
     """One byte of each value, on the disk."""
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection, connection:

@@ -26,14 +26,6 @@ from tests.support.messaging.odd_brokers import (
 from tests.support.wait import DEADLINE, wait_until
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With a CA and a broker's certificate as plain `openssl` commands make them."""
-    make_plain_ca(tmp_path)
-    make_certificate(tmp_path, "localhost", "DNS:localhost")
-    return tmp_path
-
-
 def trouble_with(port: int, host: str = "localhost", **settings: Any) -> Trouble:
     """Why a bus with these settings has no connection."""
     bus = Bus(Mqtt(host=host, port=port, **settings), "porch", "recorder", "a")
@@ -72,61 +64,61 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssl, "create_default_context", make_strict)
 
 
-def test_a_ca_without_key_usage_is_accepted_as_ca_file_by_every_python(folder: Path, strict: None) -> None:
-    with tls_broker(folder) as port:
-        assert_connects(port, tls="on", ca_file=str(folder / "ca.crt"))
+def test_a_ca_without_key_usage_is_accepted_as_ca_file_by_every_python(certificates: Path, strict: None) -> None:
+    with tls_broker(certificates) as port:
+        assert_connects(port, tls="on", ca_file=str(certificates / "ca.crt"))
 
 
 def test_a_ca_that_only_a_strict_python_rejects_is_named_with_the_way_out(
-    folder: Path, strict: None, monkeypatch: pytest.MonkeyPatch
+    certificates: Path, strict: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the system's store, whose rules are not ours to relax."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.crt"))
-    with tls_broker(folder) as port:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
+    with tls_broker(certificates) as port:
         trouble = trouble_with(port, tls="on")
     assert_named(trouble, "bad_certificate", "CA cert does not include key usage extension", "[mqtt] ca_file")
 
 
-def test_a_certificate_without_alternative_names_is_named_with_its_common_name(folder: Path) -> None:
-    make_certificate(folder, "localhost")
-    with tls_broker(folder) as port:
-        tls = {"tls": "on", "ca_file": str(folder / "ca.crt")}
+def test_a_certificate_without_alternative_names_is_named_with_its_common_name(certificates: Path) -> None:
+    make_certificate(certificates, "localhost")
+    with tls_broker(certificates) as port:
+        tls = {"tls": "on", "ca_file": str(certificates / "ca.crt")}
         trouble = trouble_with(port, "127.0.0.1", **tls)
         assert_connects(port, "localhost", **tls)
     assert_named(trouble, "wrong_name", "has no subjectAltName, only the common name localhost", "127.0.0.1")
     assert "ca_file" not in trouble.text
 
 
-def test_a_certificate_for_other_names_is_named_with_them(folder: Path) -> None:
-    with tls_broker(folder) as port:
-        trouble = trouble_with(port, "127.0.0.1", tls="on", ca_file=str(folder / "ca.crt"))
+def test_a_certificate_for_other_names_is_named_with_them(certificates: Path) -> None:
+    with tls_broker(certificates) as port:
+        trouble = trouble_with(port, "127.0.0.1", tls="on", ca_file=str(certificates / "ca.crt"))
     assert_named(trouble, "wrong_name", "is valid for localhost, not for 127.0.0.1")
 
 
 def test_a_ca_that_did_not_sign_the_certificate_is_named(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
+    certificates: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = make_plain_ca(tmp_path_factory.mktemp("other"))
-    with tls_broker(folder) as port:
+    with tls_broker(certificates) as port:
         assert_named(trouble_with(port, tls="on", ca_file=str(other)), "untrusted", f"[mqtt] ca_file = {other}")
         assert_named(trouble_with(port, tls="on"), "untrusted", "set [mqtt] ca_file")
 
 
-def test_a_tls_port_without_tls_is_named(folder: Path) -> None:
-    with tls_broker(folder) as port:
+def test_a_tls_port_without_tls_is_named(certificates: Path) -> None:
+    with tls_broker(certificates) as port:
         assert_named(trouble_with(port), "needs_tls", "set [mqtt] tls = on")
 
 
-def test_a_tls_port_that_wants_a_client_certificate_is_named(folder: Path) -> None:
-    with tls_broker(folder, f"cafile {folder}/ca.crt", "require_certificate true") as port:
+def test_a_tls_port_that_wants_a_client_certificate_is_named(certificates: Path) -> None:
+    with tls_broker(certificates, f"cafile {certificates}/ca.crt", "require_certificate true") as port:
         assert_named(trouble_with(port), "needs_tls")
-        trouble = trouble_with(port, tls="on", ca_file=str(folder / "ca.crt"))
+        trouble = trouble_with(port, tls="on", ca_file=str(certificates / "ca.crt"))
     assert_named(trouble, "client_certificate", "set [mqtt] cert_file and key_file")
 
 
-def test_a_port_without_tls_is_named_when_tls_is_on(folder: Path) -> None:
+def test_a_port_without_tls_is_named_when_tls_is_on(certificates: Path) -> None:
     with running_broker() as (_, port):
-        trouble = trouble_with(port, "127.0.0.1", tls="on", ca_file=str(folder / "ca.crt"))
+        trouble = trouble_with(port, "127.0.0.1", tls="on", ca_file=str(certificates / "ca.crt"))
     assert_named(trouble, "no_tls", "does not speak TLS")
 
 
@@ -165,26 +157,26 @@ def test_a_probe_carries_no_credentials() -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "not a certificate", "another CA"])
 def test_a_repaired_ca_file_is_used_without_a_restart(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory, damage: str, caplog: pytest.LogCaptureFixture
+    certificates: Path, tmp_path_factory: pytest.TempPathFactory, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ca_file = tmp_path_factory.mktemp("node") / "ca.crt"
     if damage == "not a certificate":
         ca_file.write_text("nothing of the sort")
     elif damage == "another CA":
         make_plain_ca(ca_file.parent)
-    with tls_broker(folder) as port:
+    with tls_broker(certificates) as port:
         bus = Bus(Mqtt(host="localhost", port=port, tls="on", ca_file=str(ca_file)), "porch", "recorder", "a")
         bus.start()
         try:
             wait_until(lambda: f"[mqtt] ca_file = {ca_file}" in caplog.text, "the log names the file")
-            ca_file.write_bytes((folder / "ca.crt").read_bytes())
+            ca_file.write_bytes((certificates / "ca.crt").read_bytes())
             assert bus.wait_connected(DEADLINE), bus.trouble
         finally:
             bus.stop()
 
 
-def test_a_command_says_why_it_could_not_connect(folder: Path) -> None:
-    with tls_broker(folder) as port:
+def test_a_command_says_why_it_could_not_connect(certificates: Path) -> None:
+    with tls_broker(certificates) as port:
         bus = Bus(Mqtt(host="localhost", port=port), "porch", "control")
         bus.start()
         try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +32,9 @@ from tests.support.spool.chunks import RATE, SECOND, STREAM, at, audio_bytes, ma
 from tests.support.store.counting_relay import counting_relay
 from tests.support.store.fault_proxy import running_proxy
 from tests.support.store.s3 import RunningStore
+from tests.support.wait import DEADLINE, wait_until
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -87,6 +93,15 @@ def test_gaps_are_filled_with_silence_skipped_or_refused(node: QueryNode, settin
         api.fetch(settings, "local", at(-2), at(1), tmp_path / "none.wav", gaps="refuse")
     assert not (tmp_path / "none.wav").exists()
     api.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
+
+
+@pytest.mark.parametrize(("ending", "problem"), [("wav", "no room on the disk"), ("flac", "2386 hours at 8000 Hz")])
+def test_silence_that_cannot_be_written_says_how_to_do_without(
+    settings: Settings, tmp_path: Path, ending: str, problem: str
+) -> None:
+    with pytest.raises(FetchError, match=rf"^[^/]*{problem}.*shorter range, or skip gaps .*--gaps skip"):
+        api.fetch(settings, "local", at(-20_000 * 86_400), at(1), tmp_path / f"heard.{ending}")
+    assert not list(tmp_path.glob("heard.*"))
 
 
 def test_sound_after_a_gap_keeps_its_time(settings: Settings, node: QueryNode, tmp_path: Path) -> None:
@@ -298,6 +313,29 @@ def test_one_setting_lets_fetch_trust_a_private_ca(
         with pytest.raises(FetchError, match=r"ca_file = .*none.crt: cannot be used \(No such file"):
             command.run(build_parser().parse_args([*words, "--set", "s3.ca_file=none.crt"]))
         assert command.run(build_parser().parse_args([*words, "--set", f"s3.ca_file={keys}/ca.crt"])) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_fetch_ended_by_a_signal_leaves_nothing_behind(
+    node: QueryNode, store: RunningStore, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As when the terminal is closed or the connection to it is lost."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with running_proxy(store.settings) as (proxy, through):
+        proxy.fail_always("stall")
+        config = tmp_path / "config.ini"
+        config.write_text(to_ini(node.with_doors(s3=through), "of a test"))
+        config.chmod(0o600)
+        words = ["--data", str(tmp_path), "--from", str(at(1)), "--to", str(at(2)), "-o", str(home / "heard.wav")]
+        with subprocess.Popen([sys.executable, "imhearing.py", "fetch", *words], cwd=ROOT) as process:
+            try:
+                wait_until(lambda: bool(proxy.seen) and any(home.iterdir()), "the download begins")
+                process.send_signal(number)
+                assert process.wait(DEADLINE) == 130
+            finally:
+                process.kill()
+    assert not list(home.iterdir())
 
 
 def test_sound_that_is_on_the_node_only_says_how_to_get_it(

@@ -43,6 +43,21 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_command_that_ends_does_not_claim_to_try_again(tmp_path: Path) -> None:
+    keys = ["s3.access_key_id=a", "s3.secret_access_key=b"]
+    store = ["s3.s3_bucket_name=b", "s3.endpoint_url=http://127.0.0.1:9", *keys]
+    done = run("make-bucket", "--data", str(tmp_path), *[word for option in store for word in ("--set", option)])
+    assert done.returncode == 1
+    assert "Could not connect" in done.stderr
+    assert "trying again" not in done.stderr
+
+
+def test_export_refuses_an_option_that_it_would_ignore(tmp_path: Path) -> None:
+    done = run("fetch", "--data", str(tmp_path), "--last", "1m", "--export", str(tmp_path), "--gaps", "refuse")
+    assert done.returncode == 2
+    assert "--gaps refuse: has no effect with --export" in done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_examples_and_the_common_options(
     command: str, capsys: pytest.CaptureFixture[str]

@@ -43,6 +43,17 @@ def test_defaults_apply_without_a_file_and_paths_are_absolute(tmp_path: Path) ->
     assert settings.node.name
 
 
+@pytest.mark.parametrize(
+    ("section", "setting", "example"),
+    [("archive", "upload_window = 24:00-06:00", "22:00-06:00"), ("s3", "tags = a=b=c", "project=garden&kind=sound")],
+)
+def test_text_of_the_wrong_form_is_answered_with_an_example_not_a_regular_expression(
+    tmp_path: Path, section: str, setting: str, example: str
+) -> None:
+    (fault,) = faults(tmp_path, f"[{section}]\n{setting}\n")
+    assert fault.endswith(f": expected text such as {example}")
+
+
 def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path) -> None:
     write(tmp_path, "[s3]\nsecret_access_key = file\n[recorder]\nrecord_period = 5\n")
     (tmp_path / "imhearing_s3_secret_access_key").write_text("credential\n")

@@ -148,6 +148,15 @@ def test_a_new_path_is_accepted_and_the_old_one_is_to_be_joined(mount: MountPoin
     assert on(mount, "larger").to_join() == []
 
 
+def test_a_copied_data_folder_claims_no_sound_of_the_original(tmp_path: Path) -> None:
+    home(tmp_path / "garden", "node.name=porch").remember()
+    shutil.copytree(tmp_path / "garden", tmp_path / "copy")
+    copy = home(tmp_path / "copy", "node.name=porch")
+    copy.check_disk()
+    copy.remember()
+    assert copy.to_join() == []
+
+
 def test_a_missing_disk_is_no_empty_spool_for_any_service(mount: MountPoint) -> None:
     mount.mount(1)
     on(mount).remember()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from commands.doctor.node_under_test import Finding
 from edge.messaging.access import ETC
 from tests.support.messaging.broker import running_broker
@@ -13,21 +11,12 @@ from tests.support.messaging.odd_brokers import (
     answering_server,
     hesitant_broker,
     make_certificate,
-    make_plain_ca,
     refuses_mqtt_5,
     slow_link,
     tls_broker,
 )
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, run_doctor
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With a CA and a broker's certificate as plain `openssl` commands make them."""
-    make_plain_ca(tmp_path)
-    make_certificate(tmp_path, "localhost", "DNS:localhost")
-    return tmp_path
 
 
 def login_fault(node: BreakableNode, *fragments: str) -> Finding:
@@ -47,51 +36,51 @@ def fix(node: BreakableNode, finding: Finding, **placeholders: str) -> None:
 
 
 def test_a_certificate_without_alternative_names_leads_to_its_name_and_not_to_ca_file(
-    node: BreakableNode, folder: Path
+    node: BreakableNode, certificates: Path
 ) -> None:
-    make_certificate(folder, "localhost")
-    with tls_broker(folder) as port:
-        node.set("mqtt.host=127.0.0.1", f"mqtt.port={port}", "mqtt.tls=on", f"mqtt.ca_file={folder}/ca.crt")
+    make_certificate(certificates, "localhost")
+    with tls_broker(certificates) as port:
+        node.set("mqtt.host=127.0.0.1", f"mqtt.port={port}", "mqtt.tls=on", f"mqtt.ca_file={certificates}/ca.crt")
         before = login_fault(node, "has no subjectAltName, only the common name localhost")
         assert "ca_file" not in before.message + before.remedy
         fix(node, before)
         assert_healthy(node)
 
 
-def test_a_certificate_for_another_machine_leads_to_a_new_one(node: BreakableNode, folder: Path) -> None:
-    make_certificate(folder, "elsewhere.invalid", "DNS:*.elsewhere.invalid")
-    node.set("mqtt.host=127.0.0.1", "mqtt.tls=on", f"mqtt.ca_file={folder}/ca.crt")
-    with tls_broker(folder) as port:
+def test_a_certificate_for_another_machine_leads_to_a_new_one(node: BreakableNode, certificates: Path) -> None:
+    make_certificate(certificates, "elsewhere.invalid", "DNS:*.elsewhere.invalid")
+    node.set("mqtt.host=127.0.0.1", "mqtt.tls=on", f"mqtt.ca_file={certificates}/ca.crt")
+    with tls_broker(certificates) as port:
         node.set(f"mqtt.port={port}")
         before = login_fault(node, "is valid for *.elsewhere.invalid, not for 127.0.0.1")
-    done = node.apply_remedy(before, stubs=("systemctl",), placeholders={ETC: str(folder)})
+    done = node.apply_remedy(before, stubs=("systemctl",), placeholders={ETC: str(certificates)})
     assert done.returncode == 0, done.stderr
     assert node.stub_calls() == ["systemctl restart mosquitto"]
-    with tls_broker(folder) as port:
+    with tls_broker(certificates) as port:
         node.set(f"mqtt.port={port}")
         assert_healthy(node)
 
 
-def test_a_ca_file_that_is_missing_leads_to_another(node: BreakableNode, folder: Path) -> None:
-    with tls_broker(folder) as port:
+def test_a_ca_file_that_is_missing_leads_to_another(node: BreakableNode, certificates: Path) -> None:
+    with tls_broker(certificates) as port:
         node.set("mqtt.host=localhost", f"mqtt.port={port}", "mqtt.tls=on", "mqtt.ca_file=none.crt")
         before = login_fault(node, "[mqtt] ca_file = ", "none.crt: No such file or directory")
-        fix(node, before, **{"PATH/TO": str(folder)})
+        fix(node, before, **{"PATH/TO": str(certificates)})
         assert_healthy(node)
 
 
-def test_a_tls_port_without_tls_leads_to_tls(node: BreakableNode, folder: Path) -> None:
-    with tls_broker(folder) as port:
-        node.set("mqtt.host=localhost", f"mqtt.port={port}", f"mqtt.ca_file={folder}/ca.crt")
+def test_a_tls_port_without_tls_leads_to_tls(node: BreakableNode, certificates: Path) -> None:
+    with tls_broker(certificates) as port:
+        node.set("mqtt.host=localhost", f"mqtt.port={port}", f"mqtt.ca_file={certificates}/ca.crt")
         fix(node, login_fault(node, "expects TLS"))
         assert_healthy(node)
 
 
-def test_a_missing_client_certificate_leads_to_one(node: BreakableNode, folder: Path) -> None:
-    with tls_broker(folder, f"cafile {folder}/ca.crt", "require_certificate true") as port:
-        node.set("mqtt.host=localhost", f"mqtt.port={port}", "mqtt.tls=on", f"mqtt.ca_file={folder}/ca.crt")
+def test_a_missing_client_certificate_leads_to_one(node: BreakableNode, certificates: Path) -> None:
+    with tls_broker(certificates, f"cafile {certificates}/ca.crt", "require_certificate true") as port:
+        node.set("mqtt.host=localhost", f"mqtt.port={port}", "mqtt.tls=on", f"mqtt.ca_file={certificates}/ca.crt")
         before = login_fault(node, "requires a client certificate")
-        fix(node, before, **{"PATH/TO/client": f"{folder}/server"})
+        fix(node, before, **{"PATH/TO/client": f"{certificates}/server"})
         assert_healthy(node)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_settings_of_another_node_are_reported_and_fixed(node: BreakableNode) ->
     assert_ok(node.run_checks("spool")["spool.owner"])
 
 
+@contextlib.contextmanager
+def spool_on_tmpfs(node: BreakableNode, options: str) -> Iterator[Path]:
+    """The node's spool on a disk of its own, mounted with `options`; skips the test where nothing can be mounted."""
+    disk = node.data / "spool"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 @AS_ROOT
 def test_a_spool_owned_by_another_user_is_reported_and_fixed(node: BreakableNode) -> None:
     """Checked by a root that cannot write to the files of others. It still reads the code, wherever it is cloned."""
@@ -96,11 +110,7 @@ def test_a_spool_owned_by_another_user_is_reported_and_fixed(node: BreakableNode
 
 @AS_ROOT
 def test_a_nearly_full_disk_is_reported_with_what_uses_it(node: BreakableNode) -> None:
-    disk = node.data / "spool"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
+    with spool_on_tmpfs(node, "size=600m") as disk:
         nearly_full = node.run_checks("spool")["spool.room"]
         assert nearly_full.state == "warning"
         ballast = disk / "film.mp4"
@@ -113,17 +123,11 @@ def test_a_nearly_full_disk_is_reported_with_what_uses_it(node: BreakableNode) -
         assert node.run_checks("spool")["spool.room"].state == "warning"
         fill_spool(disk, 1)
         assert node.run_checks("spool")["spool.room"].remedy == f"imhearing archive --data {node.data}"
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 @AS_ROOT
 def test_a_disk_without_inodes_is_reported_with_what_uses_them(node: BreakableNode) -> None:
-    disk = node.data / "spool"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m,nr_inodes=40", "tmpfs", disk], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
+    with spool_on_tmpfs(node, "size=600m,nr_inodes=40") as disk:
         crowded = disk / "mails"
         crowded.mkdir()
         with contextlib.suppress(OSError):
@@ -136,18 +140,12 @@ def test_a_disk_without_inodes_is_reported_with_what_uses_them(node: BreakableNo
         assert most[1] == str(crowded)
         shutil.rmtree(most[1])  # what it showed
         assert_ok(node.run_checks("spool")["spool.writable"])
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 @AS_ROOT
 @pytest.mark.parametrize("waiting", [0, 1])
 def test_a_full_disk_is_reported_with_what_fills_it(node: BreakableNode, waiting: int) -> None:
-    disk = node.data / "spool"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
+    with spool_on_tmpfs(node, "size=20m") as disk:
         fill_spool(disk, waiting)
         ballast = disk / "film.mp4"
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -161,24 +159,16 @@ def test_a_full_disk_is_reported_with_what_fills_it(node: BreakableNode, waiting
             assert str(disk) in node.apply_remedy(before).stdout
         ballast.unlink()
         assert_ok(node.run_checks("spool")["spool.writable"])
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 @AS_ROOT
 def test_a_read_only_disk_is_reported_and_fixed(node: BreakableNode) -> None:
-    disk = node.data / "spool"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
+    with spool_on_tmpfs(node, "size=600m") as disk:
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         before = node.run_checks("spool")["spool.writable"]
         assert_fault(before, "the disk is read-only")
         assert node.apply_remedy(before).returncode == 0
         assert_ok(node.run_checks("spool")["spool.writable"])
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_slow_sd_card_is_reported(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,17 @@ def test_saved_files_are_private_and_load_as_the_same_settings(tmp_path: Path) -
     assert config.load(tmp_path, environ={}) == plan.settings
 
 
+def test_commands_on_a_copied_data_folder_act_on_the_copy(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    save_plan(old, make_plan(old, settings_for(old, "recorder.record_path=sound/spool", "log.log_file=logs/x.log")))
+    old.rename(new)
+    settings = config.load(new, environ={})
+    assert settings.recorder.record_path == new / "sound" / "spool"
+    assert settings.catalog.db_path == new / "catalog.db"
+    assert settings.log.log_file == str(new / "logs" / "x.log")
+
+
 def test_settings_of_an_earlier_start_do_not_persist(tmp_path: Path) -> None:
     save_plan(tmp_path, make_plan(tmp_path, settings_for(tmp_path, "recorder.record_period=5")))
     assert settings_for(tmp_path).recorder.record_period == 60

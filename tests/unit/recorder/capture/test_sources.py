@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +48,35 @@ def test_a_source_file_resumes_after_a_pause_where_it_stopped(tmp_path: Path) ->
     assert np.array_equal(np.concatenate([*before, block.samples, *after])[:, 0], played)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "text", "folder", "device"])
 def test_an_unplayable_source_file_is_reported_in_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     if kind == "text":
         path.write_text("no sound")
     elif kind == "folder":
         path.mkdir()
-    words = {"missing": "No such file", "text": "is no sound file", "folder": "Is a directory"}[kind]
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    words = {
+        "missing": "No such file", "text": "is no sound file", "folder": "Is a directory",
+        "device": "Not a regular file",
+    }[kind]  # fmt: skip
     with pytest.raises(FileUnplayable, match=f"{words}.*set .recorder. source") as caught:
         SourceChoice(recorder_settings(tmp_path, path), KernelClock())().open()
     assert "\n" not in str(caught.value)
+
+
+def test_a_named_pipe_as_a_source_is_refused_instead_of_awaiting_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    source = SourceChoice(recorder_settings(tmp_path, tmp_path / "a.wav"), KernelClock())()
+    with ThreadPoolExecutor() as pool:
+        opened = pool.submit(source.open)
+        try:
+            problem = opened.exception(timeout=20)
+        finally:
+            os.close(os.open(tmp_path / "a.wav", os.O_RDWR))  # ends the wait of a thread that hangs
+    assert isinstance(problem, FileUnplayable)
+    assert "Not a regular file" in str(problem)
 
 
 @pytest.mark.parametrize("what", ["shorter", "gone", "no sound"])
