@@ -22,10 +22,14 @@ log = logging.getLogger(__name__)
 _TURN = 0.5  # seconds; how soon the archiver notices that it should stop
 
 
+class SettingsChanged(Exception):
+    """Settings have changed that may end what blocks uploading."""
+
+
 class Archiver:
     """The turn loop: register what is in the spool, apply the limits, let expire what may go, start the next job.
 
-    What others call, except `run`, goes through `inbox` and runs in the thread of `run`.
+    What others call, except `run`, goes through its inbox and runs in the thread of `run`.
     """
 
     def __init__(
@@ -37,30 +41,30 @@ class Archiver:
         worker: Worker,
         reporter: Reporter,
         pacing: Pacing,
-        inbox: queue.Queue[Callable[[], None]],
         rescan_timer: Timer,
-        is_outdated: Callable[[], bool],
+        settings_changed: Callable[[], bool],
     ) -> None:
-        """`is_outdated`: whether the settings have changed since; called while uploading is blocked."""
+        """`settings_changed`: whether they have since the start; called while uploading is blocked."""
         self._intake, self._planner, self._uploads, self._retention = intake, planner, uploads, retention
-        self._worker, self._reporter, self._pacing, self._inbox = worker, reporter, pacing, inbox
-        self._rescan_timer, self._settings_changed = rescan_timer, is_outdated
-        self._may_have_work = True
-        self._is_outdated = False
+        self._worker, self._reporter, self._pacing, self._rescan_timer = worker, reporter, pacing, rescan_timer
+        self._settings_changed, self._may_have_work = settings_changed, True
 
-    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
+    def run(self, inbox: queue.Queue[Callable[[], None]], stop: threading.Event, beat: Callable[[], None]) -> None:
         """Works until `stop`, with a `beat` each turn unless the worker is stuck. Failures are logged and retried.
 
         Returns early, with no job under way, once changed settings may end what blocks uploading.
         """
         self._planner.discard_other_destinations()
-        while not stop.is_set() and not self._is_outdated:
+        while not stop.is_set():
             if not self._worker.is_stuck(self._pacing.stuck):
                 beat()
-            if not _succeeds(self.turn):
-                stop.wait(self._pacing.first_retry)
             try:
-                call = self._inbox.get(timeout=_TURN)
+                if not _succeeds(self.turn):
+                    stop.wait(self._pacing.first_retry)
+            except SettingsChanged:
+                return
+            try:
+                call = inbox.get(timeout=_TURN)
             except queue.Empty:
                 continue
             _succeeds(call)
@@ -100,7 +104,7 @@ class Archiver:
     # turns
 
     def turn(self) -> None:
-        """Does what is due now. Raises CatalogError, SpoolError."""
+        """Does what is due now. Raises CatalogError, SpoolError, SettingsChanged."""
         if self._rescan_timer.is_due():
             self._rescan_timer.start(self._pacing.rescan)
             self._rescan()
@@ -109,8 +113,9 @@ class Archiver:
             self._apply_limits()
         may_have_work = self._may_have_work or self._retention.eraser.has_orders()
         if may_have_work and self._worker.job is None and self._uploads.retry.is_due():
-            self._is_outdated = isinstance(self._uploads.trouble, StoreBlocked) and self._settings_changed()
-            self._may_have_work = not self._is_outdated and self._start_next_job()
+            if isinstance(self._uploads.trouble, StoreBlocked) and self._settings_changed():
+                raise SettingsChanged
+            self._may_have_work = self._start_next_job()
         self._reporter.report(self._uploads.trouble, self._worker.progress(), self._intake.newest)
 
     def _rescan(self) -> None:

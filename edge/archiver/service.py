@@ -110,7 +110,7 @@ def _set_aside(path: Path, damage: CatalogDamaged) -> None:
     log.error("%s; moved it to %s; `imhearing catalog rebuild` restores what the store has", damage, aside.name)
 
 
-def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated: Callable[[], bool]) -> None:
+def _run(settings: Settings, stop: threading.Event, pacing: Pacing, settings_changed: Callable[[], bool]) -> None:
     node = settings.node.name
     spool = spool_of(settings)
     spool.create()
@@ -138,7 +138,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated:
         uploader = Uploader(store, open_member, stop)
         worker = Worker(uploader, deletions, deliver, clock)
         archiver = assemble(
-            settings, spool, catalog, worker, deletions, bus.publish, pacing, inbox, heartbeat, clock, is_outdated
+            settings, spool, catalog, worker, deletions, bus.publish, pacing, heartbeat, clock, settings_changed
         )
         _subscribe(bus, node, archiver, inbox)
         _warn_without_limits(settings)
@@ -150,7 +150,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, is_outdated:
         bus.start()
         worker.start()
         try:
-            archiver.run(stop, heartbeat.beat)
+            archiver.run(inbox, stop, heartbeat.beat)
         finally:
             if stop.is_set():  # else it goes on with another catalog or other settings
                 heartbeat.stopping()
@@ -166,10 +166,9 @@ def assemble(
     deletions: Deletions,
     publish: Callable[[Event], None],
     pacing: Pacing,
-    inbox: queue.Queue[Call],
     heartbeat: Heartbeat,
     clock: KernelClock,
-    is_outdated: Callable[[], bool] = lambda: False,
+    settings_changed: Callable[[], bool] = lambda: False,
 ) -> Archiver:
     """The archiver and its collaborators."""
     destination = Destination(settings.s3.s3_bucket_name, settings.s3.prefix, spool.node, spool.names[1:])
@@ -196,7 +195,7 @@ def assemble(
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
     uploads = Uploads(catalog, destination, planner, reporter, allowance.obstacle, on_uploaded, pacing, clock)
-    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, inbox, Timer(clock), is_outdated)
+    return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, Timer(clock), settings_changed)
 
 
 def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:

@@ -40,6 +40,9 @@ class Bus:
 
     `role` is who we log in as, `instance` tells connections of one role apart, and the broker publishes `will` when we
     vanish. Handlers run in the connection's thread, so they only enqueue. Nothing connects before `start`.
+
+    It is large because it is all that a service knows of MQTT: each method is one way to send, receive, wait or stop,
+    and the attributes are what has to survive the loss of a connection.
     """
 
     def __init__(self, settings: Mqtt, node: str, role: Role, instance: str = "", will: Event | None = None) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -82,6 +83,14 @@ class Receipt:
         return self.is_published()
 
 
+@dataclass
+class _SubscriptionCount:
+    """Each of the two is counted in one thread at a time."""
+
+    requested: int = 0
+    confirmed: int = 0
+
+
 class BrokerConnection:
     """One connection, from its first packet to its last. `publish`, `subscribe` and `close` are for any thread."""
 
@@ -90,9 +99,9 @@ class BrokerConnection:
         self._closing = False
         self._is_open = False
         self._refusal: Trouble | None = None
-        self._failure, self._failure_code = "", 0  # the broker's reason
+        self._failure: tuple[int, str] | None = None  # the broker's reason code and reason
         self._is_overloaded = False
-        self._subscribed, self._confirmed = 0, 0  # each counted in one thread at a time
+        self._subscriptions = _SubscriptionCount()
         self._wake_up = _WakeUp()
         self._client = self._make_client(login)
 
@@ -110,10 +119,10 @@ class BrokerConnection:
         except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
             if not self._is_open:
                 return None if self._closing else diagnosis.of_failure(problem, self._settings)
-            self._failure = str(problem)
+            self._failure = 0, str(problem)
         except Exception as problem:  # a fault of paho's costs this connection, not the thread
             log.exception("the MQTT library failed")
-            self._failure = repr(problem)
+            self._failure = 0, repr(problem)
         finally:
             if (broker := self._client.socket()) is not None:
                 broker.close()
@@ -123,9 +132,10 @@ class BrokerConnection:
     def _trouble(self) -> Trouble | None:
         if self._refusal is not None or self._closing:
             return self._refusal
+        code, reason = self._failure or (0, "")
         if not self._is_open:
-            return diagnosis.of_silence(self._failure, self._settings)
-        return diagnosis.of_loss(self._failure_code, self._failure)
+            return diagnosis.of_silence(reason, self._settings)
+        return diagnosis.of_loss(code, reason)
 
     def _exchange(self) -> None:
         """Reads and writes packets until the socket is closed, with the calls that paho documents for other loops.
@@ -162,7 +172,7 @@ class BrokerConnection:
 
     def subscribe(self, subscription: Subscription) -> None:
         options = SubscribeOptions(qos=1, retainAsPublished=subscription.retain_as_published)
-        self._subscribed += 1
+        self._subscriptions.requested += 1
         self._client.subscribe(subscription.topic_filter, options=options)
 
     def _make_client(self, login: Login) -> paho.Client:
@@ -198,12 +208,12 @@ class BrokerConnection:
             self._callbacks.on_open(self)
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if not self._failure:
-            self._failure, self._failure_code = str(reason), reason.value
+        if self._failure is None:
+            self._failure = reason.value, str(reason)
 
     def _confirm(self, _client: Any, _userdata: Any, _mid: int, _reasons: Any, _properties: Any) -> None:
-        self._confirmed += 1
-        if self._confirmed == self._subscribed:
+        self._subscriptions.confirmed += 1
+        if self._subscriptions.confirmed == self._subscriptions.requested:
             self._callbacks.on_subscribed()
 
     def _received(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:

@@ -11,6 +11,7 @@ from edge.core import wire
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.messaging.commands import NotRecording, Pause, Resume, Rotate, SetLimit, SwitchRecording
+from edge.recorder.pause import ScheduleWatch
 from edge.recorder.recorder import Recorder
 from edge.spool import limits
 from edge.spool.spool import Spool
@@ -20,8 +21,8 @@ from edge.spool.thresholds import with_limit
 class RecorderCommands:
     """One method for each command."""
 
-    def __init__(self, spool: Spool, kernel: KernelClock, recorder: Recorder) -> None:
-        self._spool, self._kernel, self._recorder = spool, kernel, recorder
+    def __init__(self, spool: Spool, kernel: KernelClock, recorder: Recorder, schedule: ScheduleWatch) -> None:
+        self._spool, self._kernel, self._recorder, self._schedule = spool, kernel, recorder, schedule
         self._lock = threading.Lock()
 
     def pause(self, command: Pause) -> dict[str, Any]:
@@ -29,7 +30,11 @@ class RecorderCommands:
 
     def resume(self, _command: Resume) -> dict[str, Any]:
         self._spool.pause.remove()
-        return _data(self._recorder.not_recording_without_order())
+        if (pause := self._schedule.active()) is not None:
+            return _data(NotRecording(state="paused", until=pause.until, reason=pause.reason))
+        found = self._recorder.not_recording()
+        # the pause that has just been taken back may still be reported
+        return _data(None if found is None or found.state == "paused" else found)
 
     def switch(self, command: SwitchRecording) -> dict[str, Any]:
         if not command.on:

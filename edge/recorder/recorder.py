@@ -26,7 +26,7 @@ from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.missing_disk import StraySound
-from edge.recorder.pause import PauseWatch, ScheduleWatch
+from edge.recorder.pause import PauseWatch
 from edge.recorder.session import Controls, ModeReporter, Session
 from edge.recorder.timing.timekeeper import Timekeeper
 from edge.spool import limits, thresholds
@@ -56,9 +56,7 @@ class Recorder:
         heartbeat = heartbeat or Heartbeat({})  # beats where blocks come, or where it is known why none do
         self._settings, self._spool, self._kernel, self._tuning = settings, spool, kernel, tuning or Tuning()
         self._observer, self._strays, self._disk_missing_since = observer, strays, disk_missing_since
-        schedule = schedule_of(settings)
-        self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule), stop, heartbeat)
-        self._schedule = ScheduleWatch(schedule, kernel)  # for other threads
+        self._controls = Controls(choose_source, PauseWatch(spool, kernel, schedule_of(settings)), stop, heartbeat)
         self._modes = ModeReporter(kernel, heartbeat, observer)
         active = limits.active(spool.path, thresholds.configured(settings.thresholds))
         self.limits = LimitWatch(active, settings.levels.hysteresis, spool, kernel, observer)
@@ -71,13 +69,6 @@ class Recorder:
         """From any thread: why nothing is being recorded; None while it is, or before that is known."""
         mode, reason, until = self._modes.reported or ("recording", None, None)
         return None if mode == "recording" else NotRecording(state=mode, until=until, reason=reason)
-
-    def not_recording_without_order(self) -> NotRecording | None:
-        """As `not_recording`, if no pause is ordered: a pause that has just been taken back may still be reported."""
-        if (pause := self._schedule.active()) is not None:
-            return NotRecording(state="paused", until=pause.until, reason=pause.reason)
-        found = self.not_recording()
-        return None if found is None or found.state == "paused" else found
 
     def run(self) -> None:
         """Records until it is stopped, or a file has been played. SpoolBusy when another recorder has the spool,

@@ -8,6 +8,7 @@ import threading
 from typing import Literal
 
 from edge import __version__
+from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
 from edge.core.instance import load_instance_id
 from edge.core.kernel_clock import KernelClock
@@ -21,6 +22,7 @@ from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
 from edge.recorder.missing_disk import StraySound, wait_for_disk
+from edge.recorder.pause import ScheduleWatch
 from edge.recorder.recorder import Recorder
 from edge.recorder.session import ModeReporter
 from edge.spool.home import Home
@@ -58,7 +60,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             settings, spool, source, kernel, announcer, stop, heartbeat, strays=strays, disk_missing_since=missing_since
         )
         announcer.limits_changed(recorder.limits.active)
-        CommandServer(bus, node, command_handlers(RecorderCommands(spool, kernel, recorder)), stray=True)
+        schedule = ScheduleWatch(schedule_of(settings), kernel)  # for the thread of the commands
+        commands = RecorderCommands(spool, kernel, recorder, schedule)
+        CommandServer(bus, node, command_handlers(commands), stray=True)
         if missing_since is None:
             bus.start()
         recorder.run()

@@ -60,6 +60,8 @@ class LevelMeter:
 
     `full_scale` is the magnitude of the most negative sample: 32768 for int16, 2**31 for 24 bits in the upper bytes of
     int32, 2**23 for 24 bits in the lower ones. `offset_db` is what the calibration adds; None: uncalibrated.
+
+    Half of its twelve attributes are constants computed once per stream, so that a block costs only its filters.
     """
 
     def __init__(self, rate: int, channels: int, full_scale: float, offset_db: float | None = None) -> None:

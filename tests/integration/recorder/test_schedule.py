@@ -12,7 +12,7 @@ from edge.core.values import Hole, PauseOrder
 from edge.messaging.command_client import new_id
 from edge.messaging.commands import Resume, Rotate
 from edge.recorder.commands import RecorderCommands
-from edge.recorder.pause import PauseWatch
+from edge.recorder.pause import PauseWatch, ScheduleWatch
 from edge.spool.spool import Spool
 from tests.support.kernel_clock import NOON, ManualClock, at
 from tests.support.recording.rig import LOST, Rig
@@ -87,12 +87,16 @@ def test_recording_resumes_the_moment_a_pause_ends(rig: Rig) -> None:
     assert (hole.cause, hole.to) == ("paused", until)
 
 
+def commands_of(rig: Rig, schedule: str = "") -> RecorderCommands:
+    return RecorderCommands(rig.spool, rig.clock, rig.recorder, ScheduleWatch(parse(schedule), rig.clock))
+
+
 def test_resume_and_rotate_say_that_the_schedule_pauses(rig: Rig) -> None:
     rig.configure(schedule="5s/10s")
     said: list[dict[str, Any]] = []
 
     def give_orders() -> None:
-        commands = RecorderCommands(rig.spool, rig.clock, rig.recorder)
+        commands = commands_of(rig, "5s/10s")
         said.extend((commands.resume(Resume(id=new_id())), commands.rotate(Rotate(id=new_id()))))
 
     rig.run(1, give_orders, 4, 1, waits=[give_orders])
@@ -105,7 +109,7 @@ def test_resume_says_that_there_is_no_microphone(rig: Rig) -> None:
 
     def resume() -> None:
         rig.spool.pause.order(None, rig.clock)
-        said.append(RecorderCommands(rig.spool, rig.clock, rig.recorder).resume(Resume(id=new_id())))
+        said.append(commands_of(rig).resume(Resume(id=new_id())))
 
     rig.run(1, LOST, resume, 1)
     assert said == [{"state": "no_device", "until": None, "reason": "unplugged"}]

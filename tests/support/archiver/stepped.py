@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import queue
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ class SteppedArchiver:
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
         self.worker, self.events, self.clock = IdleWorker(), list[Event](), ManualClock()
-        self.inbox: queue.Queue[Callable[[], None]] = queue.Queue()
         self.orders = Erasures(self.catalog.path)
         settings = Settings(
             archive=replace(archive, archive_max_chunks=3),
@@ -74,7 +72,6 @@ class SteppedArchiver:
             make_deletions(spool, self.catalog),
             self.events.append,
             pacing,
-            self.inbox,
             Heartbeat({}),
             self.clock,
         )

@@ -25,6 +25,7 @@ from edge.messaging.events import EVENTS, Event
 from edge.messaging.login import Role
 from edge.recorder import service as recorder_service
 from edge.recorder.commands import RecorderCommands
+from edge.recorder.pause import ScheduleWatch
 from edge.recorder.recorder import Recorder
 from edge.spool.spool import Spool
 
@@ -52,7 +53,7 @@ def prose(struct: type[Struct]) -> str:
 @pytest.fixture
 def handlers(tmp_path: Path) -> dict[str, dict[type[Command], Callable[[Any], Any]]]:
     spool = Spool(tmp_path, "porch")
-    recorder = RecorderCommands(spool, KernelClock(), cast(Recorder, None))
+    recorder = RecorderCommands(spool, KernelClock(), cast(Recorder, None), cast(ScheduleWatch, None))
     return {
         "recorder": recorder_service.command_handlers(recorder),
         "archiver": archiver_service.command_handlers(cast(Archiver, None)),
