@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.catalog.copies import copies_in
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import EVERY, archive_value, chunk_values
 from edge.catalog.tables import count, desc, select, total
@@ -81,6 +82,7 @@ class ArchiveRecords:
         with self._file.session() as tables:
             table = tables.Chunk
             found = chunk_values(select(c for c in table if c.archive_id == archive_id), EVERY)
+            found += copies_in(tables, archive_id)
             return sorted(found, key=lambda row: row.where.offset if row.where else 0)
 
     def chunks_for_manifest(self, archive_id: str) -> dict[str, Chunk]:
@@ -88,4 +90,5 @@ class ArchiveRecords:
         with self._file.session() as tables:
             table = tables.Chunk
             found = chunk_values(select(c for c in table if c.archive_id == archive_id), EVERY, for_manifest=True)
+            found += copies_in(tables, archive_id, for_manifest=True)
             return {row.chunk.chunk_id: row.chunk for row in found}

@@ -52,7 +52,7 @@ class RangeReader(Protocol):
 class BucketReader(RangeReader, Protocol):
     bucket: str
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+    def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]: ...
 
 
 class UploadTarget(RangeReader, Protocol):

@@ -201,10 +201,11 @@ class S3Store:
         if left:
             raise StoreError(f"{self._place}: {key} ended {left} bytes too early")
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """(key, bytes) of every object below `prefix`, in the order of keys."""
+    def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
+        """(key, bytes) of every object below `prefix`, in the order of keys, from the one after `after` on."""
+        options: Any = {"StartAfter": after} if after else {}
         with self._request(f"list {prefix}") as s3:
-            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **options):
                 for item in page.get("Contents", []):
                     yield item["Key"], item["Size"]
 

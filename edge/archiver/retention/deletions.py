@@ -5,17 +5,27 @@ Nothing is deleted before the catalog has committed why: that it is in the store
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
+from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.stored_members import clip_touches
+from edge.archiver.rebuild import read_archive, with_corrections
 from edge.catalog import Catalog
-from edge.core.errors import SpoolError
+from edge.core.errors import SpoolError, WireError
 from edge.core.files import sync_folder
 from edge.core.instant import Instant
 from edge.core.values import GoneCause
 from edge.spool.spool import Spool
 from edge.store.interface import ObjectStore
+
+log = logging.getLogger(__name__)
+
+LISTED_AT_ONCE = 1_000
+_ARCHIVE = re.compile(r"\d{4}/\d\d/\d\d/[^/]+\.zip$", re.ASCII)  # below the node's prefix
 
 
 class Deletions:
@@ -81,7 +91,24 @@ class Deletions:
                 trouble.errno,
             )
 
+    def delete_again(self, archive_id: str) -> None:
+        """The store still has it although it counted as deleted."""
+        self._catalog.deletions.delete_again(archive_id)
+
     # objects in the store; in the worker's thread
+
+    def list_archives(self, prefix: str, after: str) -> tuple[tuple[str, int], ...]:
+        """Keys of archives below `prefix`, and their bytes, from the one after `after` on; at most LISTED_AT_ONCE."""
+        found = ((key, size) for key, size in self._store.keys(prefix, after) if _ARCHIVE.match(key, len(prefix)))
+        return tuple(islice(found, LISTED_AT_ONCE))
+
+    def read_archive(self, key: str, size: int, prefix: str, node: str) -> FoundArchive | None:
+        """An archive as the store has it; None where it cannot be read as one of `node`."""
+        try:
+            return with_corrections(self._store, prefix, node, read_archive(self._store, prefix, node, key, size))
+        except WireError as problem:
+            log.warning("%s: %s", key, problem)
+            return None
 
     def delete_archive(self, key: str) -> None:
         self._store.delete(key)

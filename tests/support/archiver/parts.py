@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from edge.archiver.jobs import Job, JobResult, ListArchives
 from edge.archiver.pacing import Pacing, RetryTimer
 from edge.archiver.plan.plan import Destination
 from edge.archiver.retention.deletions import Deletions
@@ -18,9 +19,9 @@ from edge.spool.spool import Spool
 from edge.store.interface import ObjectStore
 
 
-def make_deletions(spool: Spool, catalog: Catalog) -> Deletions:
-    """Deletes in the spool alone."""
-    return Deletions(spool, catalog, cast(ObjectStore, None))
+def make_deletions(spool: Spool, catalog: Catalog, store: ObjectStore | None = None) -> Deletions:
+    """Deletes in the spool alone, unless it has a store."""
+    return Deletions(spool, catalog, cast(ObjectStore, store))
 
 
 def make_policy(
@@ -49,3 +50,10 @@ def make_eraser(
     spool: Spool, catalog: Catalog, destination: Destination, pacing: Pacing, rescan: Callable[[], object] = lambda: 0
 ) -> Eraser:
     return make_retention(spool, catalog, destination, pacing, rescan).eraser
+
+
+def next_change(eraser: Eraser) -> Job | None:
+    """The next job that changes something in a bucket without archives, after the eraser has looked through it."""
+    while isinstance(job := eraser.next_job(), ListArchives):
+        eraser.on_result(JobResult(job))
+    return job

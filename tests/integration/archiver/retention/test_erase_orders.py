@@ -18,7 +18,7 @@ from edge.core.errors import StoreUnreachable
 from edge.core.instant import Instant
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
-from tests.support.archiver.parts import make_eraser
+from tests.support.archiver.parts import make_eraser, next_change
 from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only_error
 from tests.support.spool.chunks import SECOND, START, audio_bytes, fill_spool, make_chunk
 from tests.support.wait import wait_until
@@ -109,7 +109,7 @@ def test_an_erase_order_does_not_wait_for_an_archive_in_another_bucket(
     destination = Destination("another", "p/", "porch")
     eraser = make_eraser(node.spool, node.catalog, destination, PACE)
     order = node.erase(start, start + 1)
-    job = eraser.next_job()
+    job = next_change(eraser)
     if job is not None:
         assert isinstance(job, DeleteClips)
         eraser.on_result(JobResult(job, 1.0))
@@ -161,7 +161,7 @@ def test_an_erasure_says_where_a_copy_may_be_that_cannot_be_reached(node: Steppe
     node.catalog.plans.take_back(plan.archive_id)
     eraser = make_eraser(node.spool, node.catalog, Destination("another", "p/", "porch"), PACE)
     order = node.erase(0, 1)
-    job = eraser.next_job()
+    job = next_change(eraser)
     assert isinstance(job, DeleteClips)
     eraser.on_result(JobResult(job, 1.0))
     assert eraser.next_job() is None
