@@ -208,6 +208,7 @@ class Tables:
             return
         cursor.execute("PRAGMA journal_mode = DELETE")
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is erased leaves the file too
         cursor.execute("PRAGMA cache_size = -512")  # kB, of pages that the kernel caches too: 2 MB would fill in weeks
 
     def _version(self) -> int:

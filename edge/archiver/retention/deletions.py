@@ -15,6 +15,7 @@ from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.stored_members import clip_touches
 from edge.archiver.rebuild import read_archive, with_corrections
 from edge.catalog import Catalog
+from edge.catalog.file import earlier_catalogs
 from edge.core.errors import SpoolError, WireError
 from edge.core.files import sync_folder
 from edge.core.instant import Instant
@@ -65,6 +66,29 @@ class Deletions:
     def remove_streams(self, stream_ids: Iterable[str]) -> None:
         """Removes records of streams, after trying every one of them."""
         self._remove_each(self._spool.streams.remove, stream_ids)
+
+    # copies of the catalog: levels and sounds of what was erased since are in them
+
+    def remove_earlier_catalogs(self) -> None:
+        """Removes what lies beside the catalog of earlier ones."""
+        self._remove_beside()
+
+    def remove_unfinished_rebuild(self) -> None:
+        """Removes what a killed `imhearing catalog rebuild` left; none runs while the archiver does."""
+        self._remove_beside("rebuilding")
+
+    def _remove_beside(self, *endings: str) -> None:
+        path = self._catalog.path
+        try:
+            files = earlier_catalogs(path, *endings)
+            for file in files:
+                path = file
+                file.unlink(missing_ok=True)
+                log.info("removed %s", file)
+            if files:
+                sync_folder(self._catalog.path.parent)
+        except OSError as problem:
+            raise SpoolError(f"{path}: cannot be removed ({problem.strerror}); remove it by hand") from None
 
     def _is_another(self, chunk_id: str, sha256: str) -> bool:
         """Anyone who may write archives can claim that any chunk was given up; the audio here may be another."""

@@ -137,6 +137,7 @@ class Eraser:
         for key in self._destination.clip_prefixes if self._destination.bucket else ():
             if (order.id, key) not in self._without_clips:
                 return DeleteClips(key, order.from_, order.to)
+        self._deletions.remove_earlier_catalogs()
         reservations = [f"another bucket, {elsewhere.bucket}, may have a copy: {elsewhere.key}"] if elsewhere else []
         reservations += [f"{key} cannot be read, and may have a copy" for key in sorted(survey.unreadable)[:_NAMED]]
         self._end(order, "done", "; ".join(reservations) or None)

@@ -37,7 +37,7 @@ class Retention:
         retry: RetryTimer,
         clock: KernelClock,
     ) -> None:
-        self.policy, self._clock = policy, clock
+        self.policy, self._deletions, self._clock = policy, deletions, clock
         self.cleanup = SpoolCleanup(spool, catalog, deletions, policy)
         self.eraser = Eraser(spool, catalog, deletions, destination, rescan, retry, clock)
         self._log_trouble = LogChanges(log, logging.ERROR)
@@ -46,6 +46,7 @@ class Retention:
         """Deletes what may go now. Problems are logged: nothing else has to wait for them."""
         try:
             self.policy.apply(self._clock.now())
+            self._deletions.remove_unfinished_rebuild()
         except (HoldsUnreadable, SpoolError) as problem:
             self._log_trouble(problem)
 
