@@ -46,6 +46,13 @@ class ArchiveRecords:
             found = select(a for a in table if a.uploaded_at < last and a.gone is None).order_by(table.uploaded_at)
             return [archive_value(row) for row in found[:limit]]
 
+    def expired_since(self, moment: Instant) -> int:
+        """How many archives were deleted for their age since `moment`, or are about to be."""
+        with self._file.session() as tables:
+            table, first = tables.Archive, int(moment)
+            expired = select(a for a in table if a.gone == "lifecycle")
+            return int(count(a for a in expired if a.deleted_at is None or a.deleted_at >= first))
+
     def kept_bytes(self, month: Instant) -> list[tuple[int, Instant]]:
         """(bytes, since when) in the store: one sum for everything before `month`, then each later archive."""
         with self._file.session() as tables:

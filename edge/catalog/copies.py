@@ -69,9 +69,15 @@ def leave_archive(tables: Tables, archive_id: str) -> None:
         if copy is None:
             row.set(state="gone", reason="lifecycle")
             continue
-        tables.Copy(chunk_id=row.chunk_id, archive_id=archive_id, offset=row.offset, manifest=row.manifest)
+        become_copy(tables, row)
         row.set(archive_id=copy.archive_id, offset=copy.offset)
         copy.delete()
+
+
+def become_copy(tables: Tables, row: Any) -> None:
+    """The place that a chunk's row names is only a copy from now on."""
+    tables.Copy(chunk_id=row.chunk_id, archive_id=row.archive_id, offset=row.offset, manifest=row.manifest)
+    row.set(archive_id=None, offset=None)
 
 
 def drop_copies(tables: Tables, archive_id: str) -> None:

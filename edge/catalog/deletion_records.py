@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge.catalog.copies import copies_touching, drop_copies, leave_archive
+from edge.catalog.copies import become_copy, copies_touching, drop_copies, leave_archive
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids, chunk_values, touching
 from edge.catalog.rows import give_up
@@ -75,6 +75,21 @@ class DeletionRecords:
         with self._file.session() as tables:
             tables.Archive[archive_id].gone = "lifecycle"
             leave_archive(tables, archive_id)
+
+    def keep_archive(self, archive_id: str, uploaded_at: Instant | None = None) -> None:
+        """An archive that was to be deleted for its age stays, with its chunks."""
+        with self._file.session() as tables:
+            archive, table = tables.Archive[archive_id], tables.Chunk
+            if archive.gone != "lifecycle" or archive.deleted_at is not None:
+                return
+            archive.gone = None
+            if uploaded_at is not None:
+                archive.uploaded_at = int(uploaded_at)
+            for chunk in select(c for c in table if c.archive_id == archive_id and c.offset is not None):
+                if chunk.reason == "lifecycle":
+                    chunk.set(state="stored", reason=None)
+                elif chunk.reason == "erased":  # since then: the archive must be rewritten after all
+                    become_copy(tables, chunk)
 
     def mark_deleted(self, archive_id: str, at: Instant) -> None:
         """The store has nothing left of an archive whose deletion was pending, unless it was planned again since."""

@@ -14,12 +14,14 @@ from itertools import islice
 from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.stored_members import clip_touches
 from edge.archiver.rebuild import read_archive, with_corrections
+from edge.archiver.retention.age_check import AgeCheck, HeldBack
 from edge.catalog import Catalog
 from edge.catalog.file import earlier_catalogs
-from edge.core.errors import SpoolError, WireError
+from edge.catalog.holds import read_holds
+from edge.core.errors import SpoolError, StoreBlocked, WireError
 from edge.core.files import sync_folder
 from edge.core.instant import Instant
-from edge.core.values import GoneCause
+from edge.core.values import Archive, GoneCause
 from edge.spool.spool import Spool
 from edge.store.interface import ObjectStore
 
@@ -32,8 +34,8 @@ _ARCHIVE = re.compile(r"\d{4}/\d\d/\d\d/[^/]+\.zip$", re.ASCII)  # below the nod
 class Deletions:
     """Raises SpoolError, CatalogError, StoreError. What failed may be repeated."""
 
-    def __init__(self, spool: Spool, catalog: Catalog, store: ObjectStore) -> None:
-        self._spool, self._catalog, self._store = spool, catalog, store
+    def __init__(self, spool: Spool, catalog: Catalog, store: ObjectStore, age: AgeCheck) -> None:
+        self._spool, self._catalog, self._store, self._age = spool, catalog, store, age
 
     # committed to the catalog, then removed from the spool; in the archiver's thread
 
@@ -49,6 +51,10 @@ class Deletions:
     def expire_archive(self, archive_id: str) -> None:
         """Its chunks are gone from now on; the store deletes it later."""
         self._catalog.deletions.expire_archive(archive_id)
+
+    def keep_archive(self, archive_id: str, stored_at: Instant | None) -> None:
+        """It has not expired after all; it counts as uploaded at `stored_at`, if that is given."""
+        self._catalog.deletions.keep_archive(archive_id, stored_at)
 
     # files that the catalog no longer needs in the spool; in the archiver's thread
 
@@ -134,8 +140,22 @@ class Deletions:
             log.warning("%s: %s", key, problem)
             return None
 
-    def delete_archive(self, key: str) -> None:
-        self._store.delete(key)
+    def delete_archive(self, archive: Archive) -> None:
+        """Raises HeldBack where it was to go for its age, and something speaks against that now."""
+        if archive.gone == "lifecycle":
+            self._check_age(archive)
+        self._store.delete(archive.key)
+
+    def _check_age(self, archive: Archive) -> None:
+        found = None
+        try:
+            found = self._store.head(archive.key)
+        except StoreBlocked as problem:
+            if problem.reason != "denied":  # a key that may delete and not read: only our own record is left
+                raise
+        self._age.check(archive, found, self._store.clock_ahead)
+        if read_holds(self._catalog.path).touch(archive.started_at, archive.ended_at):
+            raise HeldBack("it is on hold")
 
     def delete_clips(self, prefix: str, start: Instant, end: Instant) -> None:
         """Deletes the clips below `prefix` with sound in [start, end)."""

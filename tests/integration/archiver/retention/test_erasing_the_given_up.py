@@ -75,6 +75,7 @@ def test_forget_erases_the_levels_and_sounds_of_a_chunk_that_was_given_up(
     assert [(one.chunk.chunk_id, one.cause) for one in manifest.discarded] == [(GIVEN_UP, "erased")]
 
 
+@pytest.mark.usefixtures("synchronised")
 def test_forget_erases_the_levels_and_sounds_of_an_expired_chunk(settings: Settings, store: RunningStore) -> None:
     fill(settings, 3)
     with running_archiver(settings):
@@ -82,7 +83,7 @@ def test_forget_erases_the_levels_and_sounds_of_an_expired_chunk(settings: Setti
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
         [archive_id] = catalog.archive_records.uploaded_ids()
         catalog.deletions.expire_archive(archive_id)
-    with running_archiver(settings):
+    with running_archiver(replace(settings, archive=replace(settings.archive, keep_remote=1e-9))):
         erase(settings, 1, 2)
     assert _traces(settings) == []
     assert [rows_by_number(settings)[seq].gone for seq in range(3)] == ["lifecycle", "erased", "lifecycle"]

@@ -128,6 +128,7 @@ def test_a_bucket_is_listed_in_pages_until_its_end(settings: Settings, monkeypat
     assert len(rows_by_number(settings)) == 5
 
 
+@pytest.mark.usefixtures("synchronised")
 def test_an_expired_archive_that_was_left_to_the_bucket_is_deleted_by_an_erasure(
     settings: Settings, store: RunningStore
 ) -> None:
@@ -141,7 +142,8 @@ def test_an_expired_archive_that_was_left_to_the_bucket_is_deleted_by_an_erasure
         catalog.deletions.mark_deleted(archive_id, Instant(9))
     with running_proxy(settings.s3) as (proxy, through):
         proxy.fail_always("denied", "DELETE")
-        with running_archiver(replace(settings, s3=through)):
+        expiring = replace(settings, s3=through, archive=replace(settings.archive, keep_remote=1e-9))
+        with running_archiver(expiring):
             orders = Erasures(settings.catalog.db_path)
             order = orders.give(START, Instant(START + SECOND), START)
             wait_until(lambda: proxy.names().count("DELETE") > 1, "it is tried again")
@@ -170,3 +172,22 @@ def test_an_archive_is_found_with_the_clock_corrections_in_the_store(
         assert row is not None
         assert (row.chunk.started_at, row.chunk.uncertain) == (START + 7, False)
         assert catalog.registration.corrections_due() == []
+
+
+@pytest.mark.usefixtures("synchronised")
+def test_an_archive_that_is_kept_after_all_is_rewritten_without_what_was_erased_since(
+    settings: Settings, store: RunningStore
+) -> None:
+    """It had expired and was left to the bucket; nothing expires any more."""
+    files = fill(settings, 3)
+    with running_archiver(settings):
+        wait_stored(settings, 3)
+    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
+        [archive_id] = catalog.archive_records.uploaded_ids()
+        catalog.deletions.expire_archive(archive_id)
+        catalog.deletions.mark_deleted(archive_id, Instant(9))
+    with running_archiver(settings):
+        assert erase(settings, 1, 2).chunks == 1
+    files.pop(FORGOTTEN)
+    assert archived(store) == files
+    assert [row.gone for _, row in sorted(rows_by_number(settings).items())] == [None, "erased", None]
