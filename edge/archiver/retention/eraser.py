@@ -18,6 +18,7 @@ from edge.archiver.retention.survey import BucketSurvey
 from edge.catalog import Catalog, RemainingChunk
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
 from edge.catalog.holds import read_holds
+from edge.catalog.range_locks import is_copied
 from edge.catalog.rows import silenced
 from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
 from edge.core.kernel_clock import KernelClock
@@ -134,6 +135,9 @@ class Eraser:
         survey = self._survey_for(order)
         if job := survey.next_job():
             return job
+        if is_copied(self._catalog.path, order.from_, order.to):
+            self._failed(SpoolError("an order to erase waits: a clip of its range is being made"))
+            return None
         for key in self._destination.clip_prefixes if self._destination.bucket else ():
             if (order.id, key) not in self._without_clips:
                 return DeleteClips(key, order.from_, order.to)
