@@ -113,7 +113,8 @@ class Archiver:
             self._apply_limits()
         may_have_work = self._may_have_work or self._retention.eraser.has_orders()
         if may_have_work and self._worker.job is None and self._uploads.retry.is_due():
-            if isinstance(self._uploads.trouble, StoreBlocked) and self._settings_changed():
+            troubles = (self._uploads.trouble, self._retention.eraser.trouble)
+            if any(isinstance(one, StoreBlocked) for one in troubles) and self._settings_changed():
                 raise SettingsChanged
             self._may_have_work = self._start_next_job()
         self._reporter.report(

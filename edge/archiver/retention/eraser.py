@@ -50,6 +50,7 @@ class Eraser:
         self._survey: tuple[str, BucketSurvey] | None = None  # of which order
         self._without_clips: set[tuple[str, str]] = set()  # orders, and below which key their clips are deleted
         self._log_trouble = LogChanges(log)
+        self.trouble: ImHearingError | None = None  # of the last job
 
     def next_job(self) -> Job | None:
         """The next job while the worker is idle. Raises CatalogError, HoldsUnreadable."""
@@ -78,6 +79,7 @@ class Eraser:
             return
         self._retry.succeeded()
         self._log_trouble.clear()
+        self.trouble = None
         match job:
             case Delete():
                 self._catalog.deletions.mark_deleted(job.archive.archive_id, self._clock.now())
@@ -224,6 +226,7 @@ class Eraser:
 
     def _failed(self, problem: ImHearingError) -> None:
         self._log_trouble(problem)
+        self.trouble = problem
         self._retry.failed(problem)
 
     def _is_left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:

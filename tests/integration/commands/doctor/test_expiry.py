@@ -1,4 +1,4 @@
-"""Archives that are kept beyond `keep_remote`: doctor says why."""
+"""Archives that are kept beyond `keep_remote`, and sound from the future: doctor says so."""
 
 from __future__ import annotations
 
@@ -51,3 +51,12 @@ def test_doctor_says_why_archives_are_kept_beyond_their_age(
 def test_doctor_is_content_while_no_archive_is_kept_for_too_long(expiring: BreakableNode) -> None:
     expiring.set("archive.keep_remote=39.5")
     assert_ok(expiring.run_checks("store")["store.expiry"])
+
+
+def test_doctor_reports_sound_from_the_future(node: BreakableNode) -> None:
+    chunk = make_chunk(0, b"x")
+    with contextlib.closing(Catalog(node.under_test().settings.catalog.db_path)) as catalog:
+        catalog.registration.add_chunks([chunk])
+    assert_ok(node.run_checks("catalog")["catalog.times"])
+    node.clock.offset = (chunk.started_at - node.clock.now()) / 1e6 - 2 * 86_400
+    assert node.run_checks("catalog")["catalog.times"].state == "warning"
