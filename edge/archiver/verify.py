@@ -63,6 +63,8 @@ def verify(
     }
     for key in sorted(objects.keys() - planned):
         yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
+    for chunk_id, archive_id in catalog.archive_records.erased_copies():
+        yield f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
     yield from _compare_spool(spool, catalog, now)
 
 

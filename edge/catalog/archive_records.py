@@ -92,6 +92,19 @@ class ArchiveRecords:
             found += copies_in(tables, archive_id)
             return sorted(found, key=lambda row: row.where.offset if row.where else 0)
 
+    def erased_copies(self) -> list[tuple[str, str]]:
+        """(chunk ID, archive ID) of erased chunks that another archive in the store still holds."""
+        with self._file.session() as tables:
+            copies, chunks, archives = tables.Copy, tables.Chunk, tables.Archive
+            found = select(
+                (c.chunk_id, c.archive_id)
+                for c in copies
+                for k in chunks
+                for a in archives
+                if k.chunk_id == c.chunk_id and k.reason == "erased" and a.archive_id == c.archive_id and a.gone is None
+            )
+            return sorted(found)
+
     def chunks_for_manifest(self, archive_id: str) -> dict[str, Chunk]:
         """An archive's chunks by their IDs, as the manifest of the archive that replaces it must describe them."""
         with self._file.session() as tables:

@@ -64,3 +64,12 @@ def test_what_a_replaced_archive_still_holds_is_gone_with_it(catalog: Catalog) -
     assert _left(catalog) == {(0, "stored", new.archive_id)}
     catalog.deletions.mark_deleted(old.archive_id, Instant(2))
     assert _left(catalog) == {(0, "stored", new.archive_id)}
+
+
+def test_a_copy_of_an_erased_chunk_is_found(catalog: Catalog) -> None:
+    chunks = make_chunks(2)
+    rewritten = make_plan(chunks[:1], {}, TARGET, [DiscardedChunk(chunks[1], "erased")])
+    _restore(catalog, rewritten)
+    assert catalog.archive_records.erased_copies() == []
+    other = _restore(catalog, _plan(chunks[1:]))
+    assert catalog.archive_records.erased_copies() == [(chunks[1].chunk_id, other)]
