@@ -7,17 +7,21 @@ word: a key without PutObject there gets a plain refusal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.catalog.range_locks import copying
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import (
+    CatalogBusy,
     FetchError,
     ImHearingError,
     QueryRefused,
@@ -99,6 +103,8 @@ class ClipMaker:
         log.warning("a clip could not be made: %s", problem)
         code: ErrorCode = "internal"
         match problem:
+            case CatalogBusy():
+                code, text = "busy", "the range is to be erased, or there is no catalog yet; ask again later"
             case QueryRefused() if problem.code == "busy":
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
             case StoreUnreachable() | StoreSilent():
@@ -126,11 +132,15 @@ class ClipMaker:
             )
         client = self._open_client()
         try:
-            await self._check(client, request)
-            with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(copying(self._settings.catalog.db_path, start, end))
+                await self._check(client, request)
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
                 path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
                 report = await fetch_sound(client, start, end, path, timeout=_PATIENCE, ca_file=ca_file)
-                clip = await asyncio.to_thread(self._store, report, with_url=request.urls)
+                storing = asyncio.ensure_future(asyncio.to_thread(self._store, report, with_url=request.urls))
+                storing.add_done_callback(partial(_end, stack.pop_all()))  # a deadline does not end the thread
+            clip = await asyncio.shield(storing)
         finally:
             await client.close()
         holes = _that_fit(report.holes)
@@ -200,6 +210,13 @@ class ClipMaker:
             channels=report.channels,
             frames=report.frames,
         )
+
+
+def _end(used: contextlib.ExitStack, storing: asyncio.Future[Clip]) -> None:
+    """Gives back what a clip needed until it was stored, even if nobody waits for it any more."""
+    used.close()
+    if not storing.cancelled():
+        storing.exception()  # has been seen
 
 
 def _scratch() -> str | None:
