@@ -38,7 +38,7 @@ from edge.messaging.events import ChunkCompleted, RecorderState
 OWN = "imhearing/porch"
 ROOT = Path(__file__).parents[1]
 VERBS = [*sorted(EVERY_VERB), "explode", "a-b", "x" * 40, "é", "sub/verb", "PAUSE"]
-ANSWERED = {command.VERB for command in COMMANDS if command.BY == "recorder"} | {"explode", "a-b"}
+ANSWERED = {command.VERB for command in COMMANDS if command.BY == "recorder"}
 TOPICS = [
     None,
     None,
@@ -100,7 +100,7 @@ class Listener:
 
 
 def is_answered(verb: str, data: bytes) -> bool:
-    """As documented: the recorder answers its own verbs and unknown ones that could be verbs, up to 64 KiB."""
+    """As documented: the recorder answers its own verbs, up to 64 KiB."""
     return verb in ANSWERED and len(data) <= MAX_PAYLOAD
 
 

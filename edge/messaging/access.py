@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 from edge.messaging import topics
-from edge.messaging.commands import COMMANDS, EVERY_VERB, QUERY_VERB
+from edge.messaging.commands import COMMANDS, QUERY_VERB
 from edge.messaging.events import ArchiverStatus, RecorderStatus
 from edge.messaging.topics import HOME_ASSISTANT
 
@@ -40,7 +40,7 @@ def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> 
             return [
                 Right("write", topics.event(node, "recorder/#")),
                 Right("read", RecorderStatus.topic_of(node)),
-                Right("read", topics.request(node, "#")),  # it refuses unknown commands for all
+                *_requests_read_by("recorder", node),
                 answers,
                 Right("write", topics.discovery(node, prefix)),
                 Right("read", topics.home_assistant_status(prefix)),
@@ -50,7 +50,7 @@ def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> 
                 Right("write", topics.event(node, "archiver/#")),
                 Right("read", ArchiverStatus.topic_of(node)),
                 Right("read", topics.event(node, "recorder/#")),
-                *(Right("read", topics.request(node, each.VERB)) for each in COMMANDS if each.BY == "archiver"),
+                *_requests_read_by("archiver", node),
                 answers,
             ]
         case "query":
@@ -74,8 +74,12 @@ def rights(account: Account | None, node: str, prefix: str = HOME_ASSISTANT) -> 
 
 def _verbs_sent_by(account: Account | None) -> list[str]:
     verbs = [command.VERB for command in COMMANDS if account in command.SENT_BY]
-    verbs += [QUERY_VERB] if account == "control" else []
-    return ["#"] if EVERY_VERB.issubset(verbs) else verbs
+    return [*verbs, QUERY_VERB] if account == "control" else verbs
+
+
+def _requests_read_by(service: Literal["recorder", "archiver"], node: str) -> list[Right]:
+    """Each verb by itself: what is retained on other request topics must not reach a service."""
+    return [Right("read", topics.request(node, command.VERB)) for command in COMMANDS if service == command.BY]
 
 
 def user_of(account: Account, node: str) -> str:
