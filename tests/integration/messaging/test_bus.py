@@ -21,9 +21,8 @@ from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
 from edge.messaging.bus import Bus
-from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
-from edge.messaging.messages import InboundMessage
+from edge.messaging.messages import MAX_PAYLOAD, InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.messaging.broker import BrokerAddress, RestartableBroker, running_broker
 from tests.support.messaging.mqtt import ReceivedMessage, connected

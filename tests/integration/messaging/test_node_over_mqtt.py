@@ -24,8 +24,8 @@ from edge.embedded import ports
 from edge.messaging import topics
 from edge.messaging.command_client import ask, new_id
 from edge.messaging.commands import COMMANDS, ArchiveNow, Pause, Resume, Rotate, SetLimit, SwitchRecording
-from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import EVENTS, ChunkCompleted, Event, LimitsSet, RecorderState, RecorderStatus, Response
+from edge.messaging.messages import MAX_PAYLOAD
 from edge.recorder import service
 from edge.spool.spool import Spool
 from tests.support.messaging.broker import BrokerAddress
