@@ -127,7 +127,7 @@ class Recorder(Struct, frozen=True):
     part_path: Annotated[
         str,
         _key(
-            "With recipients: tmpfs folder for the chunk being written. Empty: $XDG_RUNTIME_DIR or /dev/shm.",
+            "With recipients: tmpfs folder for the chunk being written. Empty: the runtime folder, else /dev/shm.",
             "/run/imhearing",
         ),
     ] = ""

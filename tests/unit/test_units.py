@@ -102,6 +102,13 @@ def test_only_the_recorder_may_use_sound_cards_and_it_can_read_the_clock() -> No
     assert not lines(recorder, "ProtectClock")
 
 
+def test_what_lies_in_memory_alone_is_in_a_folder_of_the_recorder_that_survives_its_restart() -> None:
+    recorder = DEPLOY / "imhearing-recorder.service"
+    assert lines(recorder, "RuntimeDirectory") == ["imhearing-recorder"]
+    assert lines(recorder, "RuntimeDirectoryMode") == ["0700"]
+    assert lines(recorder, "RuntimeDirectoryPreserve") == ["yes"]
+
+
 def test_the_query_service_is_limited_to_1024_file_descriptors() -> None:
     assert lines(DEPLOY / "imhearing-query-service.service", "LimitNOFILE") == ["1024"]
 
