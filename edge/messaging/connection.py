@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 QUEUED_MESSAGES = 1_000  # while the broker is away
 _KEEPALIVE = 30  # seconds
-_TICK = 1.0  # seconds between looks at the keepalive
+_TICK = 1.0  # seconds between keepalive checks
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds between two connections
 _SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
