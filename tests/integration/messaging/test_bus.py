@@ -264,7 +264,8 @@ def test_a_foreign_broker_with_tls_needs_only_configuration(
         host="localhost", port=port, tls="on", ca_file=secured.ca_file, username="porch-{role}", transport=transport,
         recorder_password=Secret(secured.passwords["porch-recorder"]),
     )  # fmt: skip
-    with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port) as client:
+    viewer = ("porch-viewer", secured.passwords["porch-viewer"])
+    with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port, *viewer) as client:
         assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))
