@@ -37,8 +37,8 @@ from edge.configuration.loader import to_ini
 from edge.configuration.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
 from edge.embedded import ports
 from edge.embedded.child import Child
-from edge.embedded.servers import broker_process
 from edge.messaging.home_assistant import discovery_payload
+from tests.support.messaging.broker import open_broker
 from tests.support.store.s3 import running_store
 
 NODE = "porch"
@@ -168,7 +168,7 @@ def process(*command: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]
 
 @contextlib.contextmanager
 def broker(port: int, folder: Path) -> Iterator[Child]:
-    child = Child(broker_process(port, folder, folder / "broker.log"))
+    child = Child(open_broker(port, folder))
     try:
         wait(lambda: ports.answers(port), "the broker answers")
         yield child

@@ -19,17 +19,17 @@ from pathlib import Path
 
 from commands.cli.common import load_settings, print_message
 from commands.doctor import installed
+from commands.up.own_broker import write_logins
 from edge.configuration.loader import expand_user
-from edge.configuration.settings import Settings
+from edge.configuration.settings import UNIX, Settings
 from edge.core.errors import ImHearingError, UsageError
-from edge.core.files import temporary_beside, write_atomically, write_durably
-from edge.messaging.access import ACCOUNTS, ETC, PURPOSE, Account, acl_text, configuration, user_of
+from edge.core.files import write_atomically
+from edge.messaging.access import ACCOUNTS, PURPOSE, Account, Passwords, acl_text, new_passwords, password_text, user_of
+from edge.messaging.broker_configuration import ETC, SOCKET, own_broker, shared_broker
 
 _SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
 _CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # long-lived, as nobody renews them on a porch
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
-
-Passwords = dict[Account, str]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_atomically(folder / "acl", acl_text(node, settings.mqtt.discovery or "homeassistant").encode(), 0o640)
-        write_atomically(folder / "mosquitto.conf", configuration(str(folder)).encode(), 0o644)
+        own = installed.is_own_broker(folder)
+        text = own_broker(SOCKET, str(folder)) if own else shared_broker(str(folder))
+        write_atomically(folder / "mosquitto.conf", text.encode(), 0o644)
         if args.cert:
             _copy_certificates(folder, args.cert, args.key, args.ca)
         elif args.names or not (folder / "server.crt").exists():
             _make_certificates(folder, node, names)
-        passwords = _set_passwords(folder, settings, names[0], args.renew_passwords)
+        passwords = _set_passwords(folder, settings, None if own else names[0], args.renew_passwords)
         _give_to_mosquitto(folder)
     except OSError as problem:
         raise ImHearingError(
@@ -128,30 +130,28 @@ def _tool(program: str, *arguments: str | int | Path) -> None:
 # passwords
 
 
-def _set_passwords(folder: Path, settings: Settings, host: str, renew: bool) -> Passwords | None:
-    """New passwords, hashed for the broker and in clear for our config.ini; None if there are some already."""
+def _set_passwords(folder: Path, settings: Settings, host: str | None, renew: bool) -> Passwords | None:
+    """New passwords, hashed for the broker, in clear for config.ini and Mosquitto's programs; None if there are some.
+
+    `host`: where the node reaches the broker; None for its socket.
+    """
     hashed = folder / "passwords"
     if hashed.exists() and not renew:
         return None
-    node = settings.node.name
-    passwords: Passwords = {account: secrets.token_urlsafe(18) for account in ACCOUNTS}
-    lines = [f"{user_of(account, node)}:{password}" for account, password in passwords.items()]
-    with temporary_beside(hashed) as temporary:
-        write_durably(temporary, ("\n".join(lines) + "\n").encode(), 0o600)
-        _tool("mosquitto_passwd", "-U", temporary)  # hashes in place: no password on a command line
-        temporary.replace(hashed)
+    node, passwords = settings.node.name, new_passwords()
+    network = f"-h {host}\n-p 8883\n--cafile {folder / 'ca.crt'}"
+    write_logins(folder, node, f"--unix {SOCKET}" if host is None else network, passwords)
+    write_atomically(hashed, password_text(node, passwords).encode(), 0o600)
     write_atomically(folder / "mqtt.ini", _node_settings(folder, node, host, passwords).encode(), 0o600)
     return passwords
 
 
-def _node_settings(folder: Path, node: str, host: str, passwords: Passwords) -> str:
+def _node_settings(folder: Path, node: str, host: str | None, passwords: Passwords) -> str:
+    network = [f"host = {host}", "port = 8883", "tls = on", f"ca_file = {folder / 'ca.crt'}"]
     lines = [
         "# Replace the [mqtt] section of the node's config.ini with this; then: chmod 600 config.ini",
         "[mqtt]",
-        f"host = {host}",
-        "port = 8883",
-        "tls = on",
-        f"ca_file = {folder / 'ca.crt'}",
+        *([f"host = {UNIX}{SOCKET}"] if host is None else network),
         f"username = {node}-{{role}}",
         *(f"{account}_password = {passwords[account]}" for account in _SERVICES),
     ]
@@ -188,7 +188,7 @@ def _print_instructions_for_installed(folder: Path, *, renewed: bool) -> None:
 
 def print_instructions(folder: Path, node: str, host: str, passwords: Passwords | None) -> None:
     print_message(f"Wrote {folder}/acl, passwords, certificates, mosquitto.conf. Next steps:")
-    if str(folder) == ETC and installed.broker_service() == installed.OWN_BROKER:
+    if installed.is_own_broker(folder):
         _print_instructions_for_installed(folder, renewed=passwords is not None)
     else:
         source = "mosquitto.conf" if str(folder) == ETC else str(folder / "mosquitto.conf")

@@ -1,13 +1,14 @@
-"""`imhearing pause`, `resume`, `rotate`, `archive`: commands to a node over MQTT. `unannounce`: take one back.
+"""`imhearing pause`, `resume`, `rotate`, `archive`: commands to a node. `unannounce`: take one back.
 
-A pause must work with the broker down as well: on the node itself it is then written beside the spool, where the
-recorder looks at each block.
+On the node itself `pause` and `resume` write to the spool, where the recorder looks before each block, and wait for
+what it then notes there: they need no broker, and believe nobody else's answer. Everything else goes over MQTT.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,10 @@ from commands.show.node_view import describe_recorder
 from edge.configuration.schedule import schedule_of
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import DoorError, SpoolError, UsageError
+from edge.core.errors import DoorError, ImHearingError, SpoolError, UsageError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.kernel_clock import KernelClock
+from edge.core.values import SpoolState
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.command_client import ask, new_id
@@ -31,6 +33,7 @@ from edge.recorder.pause import ScheduleWatch
 from edge.spool.spool import Spool, spool_of
 
 _CONNECT_SECONDS = 5.0
+_REACTION_SECONDS, _POLL_SECONDS = 15.0, 0.02  # a sound server takes two seconds to open a microphone
 SENT: dict[str, tuple[type[Command], Callable[[dict[str, Any]], str]]] = {  # by subcommand; what its answer means
     "rotate": (Rotate, lambda data: _why_not(data, "no chunk to finish: ") or "the chunk ends, another begins"),
     "archive": (ArchiveNow, lambda data: f"archives planned: {len(data.get('archives', []))}"),
@@ -43,31 +46,50 @@ def pause(args: argparse.Namespace) -> int:
     length = parse_duration(args.duration) if args.duration is not None else None
     if length is not None and not MICROSECONDS <= length <= LONGEST_PAUSE * MICROSECONDS:
         raise UsageError("a pause lasts 1s to 31d, or, without a duration, until `imhearing resume`")
-    seconds = None if length is None else length / MICROSECONDS
-    until = None if length is None else Instant(now() + length)
-    command, in_spool = Pause(id=new_id(), seconds=seconds), {"until": None if until is None else str(until)}
-    data, taken_up = _order(args, chosen, command, lambda spool: spool.pause.order(until, KernelClock()), in_spool)
-    paused_until = data.get("until")
-    end = when(Instant.parse(paused_until), now(), args.utc) if paused_until else "`imhearing resume`"
-    if taken_up:
-        text = f"paused until {end}"
-    elif paused_until:
+    spool = _spool_here(args, chosen)
+    if spool is None:
+        seconds = None if length is None else length / MICROSECONDS
+        data = _ask(args, chosen, Pause(id=new_id(), seconds=seconds))
+        end = _end(Instant.parse(data["until"]) if data.get("until") else None, args.utc)
+        _done(args, data, f"paused until {end}")
+        return 0
+    ordered = None if length is None else Instant(now() + length)
+    spool.pause.order(ordered, KernelClock())
+    end = _end(ordered, args.utc)
+    reaction = _wait_for_reaction(spool, lambda state: state.state == "paused" and state.until == ordered)
+    if reaction is None and ordered is not None:
         text = f"{_STOPPED} if it starts before {end}, it is paused until then"
-    else:
+    elif reaction is None:
         text = f"{_STOPPED} when it starts again, it is paused until {end}"
-    _done(args, data, text)
+    elif reaction.state == "paused":
+        text = f"paused until {end}"
+    else:
+        text = f"not recording: {_describe(NotRecording(state=reaction.state), args.utc)}; paused until {end} as well"
+    _done(args, {"until": None if ordered is None else str(ordered)}, text)
     return 0
 
 
 def resume(args: argparse.Namespace) -> int:
     chosen = load_settings(args)
-    written = wire.to_plain(_without_order(chosen) or {})
-    data, taken_up = _order(args, chosen, Resume(id=new_id()), lambda spool: spool.pause.remove(), written)
-    if taken_up:
-        text = _why_not(data, "not recording: ", args.utc) or "recording goes on"
+    spool = _spool_here(args, chosen)
+    if spool is None:
+        data = _ask(args, chosen, Resume(id=new_id()))
+        _done(args, data, _why_not(data, "not recording: ", args.utc) or "recording goes on")
+        return 0
+    spool.pause.remove()
+    scheduled = ScheduleWatch(schedule_of(chosen), KernelClock()).active()
+    pause = None if scheduled is None else NotRecording(state="paused", until=scheduled.until, reason=scheduled.reason)
+    expected = ("recording", None) if pause is None else ("paused", pause.until)
+    reaction = _wait_for_reaction(spool, lambda state: (state.state, state.until) == expected)
+    if pause is None and reaction is not None and reaction.state != "recording":
+        pause = NotRecording(state=reaction.state)
+    if reaction is not None:
+        text = "recording goes on" if pause is None else f"not recording: {_describe(pause, args.utc)}"
     else:
-        text = f"{_STOPPED} when it starts again, it {_why_not(data, 'is ', args.utc) or 'records'}"
-    _done(args, data, text)
+        text = (
+            f"{_STOPPED} when it starts again, it {'records' if pause is None else f'is {_describe(pause, args.utc)}'}"
+        )
+    _done(args, {} if pause is None else wire.to_plain(pause), text)
     return 0
 
 
@@ -91,50 +113,50 @@ def unannounce(args: argparse.Namespace) -> int:
     return 0
 
 
-def _without_order(chosen: Settings) -> NotRecording | None:
-    """What keeps the node whose spool is here from recording if no pause is ordered."""
-    if (scheduled := ScheduleWatch(schedule_of(chosen), KernelClock()).active()) is not None:
-        return NotRecording(state="paused", until=scheduled.until, reason=scheduled.reason)
-    spool = Spool(chosen.recorder.record_path, chosen.node.name)
-    with contextlib.suppress(OSError, SpoolError):
-        state = spool.state.read() if spool.recorder_lock.is_held() else None
-        if state is not None and state.state in ("no_device", "disk_full"):
-            return NotRecording(state=state.state)
-    return None
-
-
 def _why_not(data: dict[str, Any], before: str, utc: bool = False) -> str | None:
     """Why nothing is being recorded, after `before`; None if the recorder says nothing of the kind."""
-    if not data:
-        return None
-    found = wire.convert(data, NotRecording)
-    return f"{before}{describe_recorder(found, now(), utc)}{f' ({found.reason})' if found.reason else ''}"
+    return f"{before}{_describe(wire.convert(data, NotRecording), utc)}" if data else None
 
 
-def _order(
-    args: argparse.Namespace,
-    chosen: Settings,
-    command: Command,
-    write: Callable[[Spool], object],
-    written: dict[str, Any],
-) -> tuple[dict[str, Any], bool]:
-    """Over MQTT; where no broker can be reached and the node is this one, `write` puts it into the spool.
+def _describe(found: NotRecording, utc: bool) -> str:
+    return f"{describe_recorder(found, now(), utc)}{f' ({found.reason})' if found.reason else ''}"
 
-    Returns the answer, `written` for the spool, and whether a recorder runs that takes it up.
-    """
-    node = chosen_node(args, chosen)
+
+def _end(until: Instant | None, utc: bool) -> str:
+    return "`imhearing resume`" if until is None else when(until, now(), utc)
+
+
+def _spool_here(args: argparse.Namespace, chosen: Settings) -> Spool | None:
+    """The spool of the node, if that is this one: whoever can write there needs no broker to command it."""
     spool = spool_of(chosen)
-    local = node == chosen.node.name and spool.path.is_dir()
-    if chosen.mqtt.host or not local:
-        mqtt = load_settings_with_broker(args).mqtt
-        try:
-            return ask(mqtt, node, command, connect=2.0 if local else _CONNECT_SECONDS), True
-        except DoorError as problem:
-            if not local:
-                raise
-            print_message(f"{problem}\nwritten into the spool instead, where the recorder will find it")
-    write(spool)
-    return written, spool.recorder_lock.is_held()
+    return spool if chosen_node(args, chosen) == chosen.node.name and spool.path.is_dir() else None
+
+
+def _ask(args: argparse.Namespace, chosen: Settings, command: Command) -> dict[str, Any]:
+    return ask(load_settings_with_broker(args).mqtt, chosen_node(args, chosen), command, connect=_CONNECT_SECONDS)
+
+
+def _wait_for_reaction(spool: Spool, has_reacted: Callable[[SpoolState], bool]) -> SpoolState | None:
+    """What the recorder notes in the spool once it has reacted; None: none is running.
+
+    One that cannot record anyway (no microphone, disk full) may take longer to react, and does not have to.
+    """
+    deadline = time.monotonic() + _REACTION_SECONDS
+    while spool.recorder_lock.is_held():
+        state = None
+        with contextlib.suppress(SpoolError):
+            state = spool.state.read()
+        if state is not None and has_reacted(state):
+            return state
+        if time.monotonic() >= deadline:
+            if state is not None and state.state in ("no_device", "disk_full"):
+                return state
+            raise ImHearingError(
+                f"the recorder has not reacted within {_REACTION_SECONDS:g} s; it will find the order in the spool once"
+                " it works again: see its log"
+            )
+        time.sleep(_POLL_SECONDS)
+    return None
 
 
 def _done(args: argparse.Namespace, data: dict[str, Any], text: str) -> None:

@@ -137,7 +137,7 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> tuple[NodeView | None, str]:
     bus.start()
     try:
         if not bus.wait_connected(_CONNECT_SECONDS):
-            return None, bus.trouble.text if bus.trouble else f"{mqtt.host}:{mqtt.port} does not respond"
+            return None, bus.trouble.text if bus.trouble else f"{mqtt.address} does not respond"
         complete.wait(_RETAINED_SECONDS)
     finally:
         bus.stop()

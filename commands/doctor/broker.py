@@ -13,14 +13,13 @@ from commands.doctor import installed
 from commands.doctor.node_under_test import LOOPBACK, Finding, NodeUnderTest, fault, ok, warning
 from edge.configuration.settings import Mqtt
 from edge.messaging import topics
-from edge.messaging.access import ETC
+from edge.messaging.broker_configuration import ETC
 from edge.messaging.bus import Bus
-from edge.messaging.diagnosis import Trouble, certificate_names
+from edge.messaging.diagnosis import Trouble, certificate_names, open_socket
 from edge.messaging.login import Role, credentials
 from edge.messaging.messages import InboundMessage
 
 _ROLES: tuple[Role, ...] = ("recorder", "archiver", "query")
-_TCP_TIMEOUT = 3.0
 _LOGIN_TIMEOUT, _LOGIN_POLL = 6.0, 0.1
 _ACKNOWLEDGED_TIMEOUT, _ARRIVAL_TIMEOUT = 4.0, 3.0  # only a missing right, or a machine far too busy, takes as long
 
@@ -42,9 +41,9 @@ def check_broker(node: NodeUnderTest) -> Iterator[Finding]:
 
 def check_connect(node: NodeUnderTest) -> Finding:
     check, settings = "broker.connect", node.settings.mqtt
-    where = f"{settings.host}:{settings.port}"
+    where = settings.address
     try:
-        socket.create_connection((settings.host, settings.port), _TCP_TIMEOUT).close()
+        open_socket(settings).close()
     except socket.gaierror:
         return fault(check, f"the host name {settings.host!r} cannot be resolved", node.configure("mqtt.host=HOST"))
     except OSError as problem:
@@ -56,7 +55,7 @@ def _start(node: NodeUnderTest) -> str:
     host = node.settings.mqtt.host
     if node.by_up:
         return node.up()
-    if host in LOOPBACK:
+    if host in LOOPBACK or node.settings.mqtt.socket_path is not None:
         return f"sudo systemctl enable --now {installed.broker_service()}"
     return f"ping -c 3 {host}  # start the broker there, or use another: {node.configure('mqtt.host=HOST')}"
 

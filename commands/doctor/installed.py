@@ -27,6 +27,11 @@ def broker_service() -> str:
     return OWN_BROKER if (UNITS / f"{OWN_BROKER}.service").exists() else "mosquitto"
 
 
+def is_own_broker(folder: Path) -> bool:
+    """Whether `folder` holds the files of the node's own broker, as scripts/install marks it."""
+    return (folder / ".ours").exists()
+
+
 def overriding_source(section: str, key: str, environ: Mapping[str, str] = os.environ) -> str:
     """What overrides this secret in config.ini: `$VARIABLE` or a credential's path; empty if nothing does."""
     name = f"imhearing_{section}_{key}"

@@ -18,6 +18,7 @@ from commands.show.node_view import NodeView, size
 from commands.up.display import Display, NodeSnapshot
 from commands.up.local_facts import LocalFactsReader
 from commands.up.log_watch import LogWatch, without_stamp
+from commands.up.own_broker import viewer_command
 from commands.up.plan import ENTRY_POINT, StartPlan
 from edge import __version__
 from edge.core.errors import ConfigError
@@ -130,7 +131,7 @@ class LocalNode:
             commands=commands_to_try(self._plan),
             problems=list(self._problems),
             facts=self._facts.read(),
-            broker=f"{broker.host}:{broker.port}" if self._bus.trouble is not None else None,
+            broker=broker.address if self._bus.trouble is not None else None,
             running=list(self._supervisor.pids()),
             expected=[process.name for process in self._plan.processes],
             free_bytes=_free_bytes(self._plan.settings.recorder.record_path),
@@ -141,9 +142,10 @@ class LocalNode:
 def commands_to_try(plan: StartPlan) -> list[list[str]]:
     """Commands for a second terminal, ready to paste."""
     imhearing = _command_line()
-    broker = plan.settings.mqtt
-    listen = ["mosquitto_sub", "-h", broker.host, "-p", str(broker.port), "-v", "-t", topics.everything()]
-    if broker.username or not shutil.which("mosquitto_sub"):
+    broker, node = plan.settings.mqtt, plan.settings.node.name
+    if plan.runs_broker and shutil.which("mosquitto_sub"):
+        listen = viewer_command(node, plan.folder / "broker", broker, topics.everything())
+    else:
         listen = [*imhearing, "watch", "--data", str(plan.folder)]
     return [
         listen,

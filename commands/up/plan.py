@@ -12,14 +12,16 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from commands.up.own_broker import broker_settings, passwords_of, prepare_broker
 from edge.configuration import loader as config
-from edge.configuration.settings import Http, Mqtt, Secret, Settings
+from edge.configuration.settings import UNIX, Http, Secret, Settings
 from edge.core import wire
 from edge.core.errors import ConfigError, ImHearingError, WireError
 from edge.core.files import write_atomically
 from edge.embedded import ports
 from edge.embedded.child import ProcessSpec
-from edge.embedded.servers import BUCKET, broker_process, store_process
+from edge.embedded.servers import BUCKET, store_process
+from edge.messaging.access import Passwords, new_passwords
 from query_service.realtime.tokens import new_api_key
 
 MARKER = "written by `imhearing up`, which rewrites it at every start"
@@ -35,7 +37,7 @@ class UpState(Struct, frozen=True):
     """`up.json`: ports and keys to reuse at the next start, so that links, clients and terminals keep working; and what
     `--set` set at the last one, without secrets."""
 
-    broker_port: int | None = None
+    broker_passwords: Passwords = {}
     store_port: int | None = None
     realtime_port: int | None = None
     http_port: int | None = None
@@ -54,6 +56,10 @@ class StartPlan(NamedTuple):
     services: list[ProcessSpec]
     state: UpState
     notes: list[str]
+
+    @property
+    def runs_broker(self) -> bool:
+        return any(process.name == "broker" for process in self.servers)
 
     @property
     def processes(self) -> list[ProcessSpec]:
@@ -105,13 +111,15 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
         return chosen
 
     if settings.mqtt.host:
-        notes.append(f"broker    {settings.mqtt.host}:{settings.mqtt.port} (configured)")
+        notes.append(f"broker    {settings.mqtt.address} (configured)")
     else:
-        port = choose(state.broker_port or 1883, _PORT_TIMEOUT if state.broker_port else 0.0)
-        state = replace(state, broker_port=port)
-        settings = replace(settings, mqtt=Mqtt(host=ports.LOOPBACK, port=port))
-        servers.append(broker_process(port, data_dir / "broker", folder_of_logs / "broker.log"))
-        notes.append(f"broker    Mosquitto on {settings.mqtt.host}:{port}")
+        folder, node = data_dir / "broker", settings.node.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        passwords = passwords_of(settings.mqtt, state.broker_passwords, new_passwords())
+        state = replace(state, broker_passwords=passwords)
+        settings = replace(settings, mqtt=broker_settings(node, folder, settings.mqtt.discovery, passwords))
+        servers.append(prepare_broker(node, folder, settings.mqtt, passwords, folder_of_logs / "broker.log"))
+        notes.append(f"broker    Mosquitto on {settings.mqtt.address}, for you only")
     if settings.s3.s3_bucket_name:
         notes.append(f"archives  s3://{settings.s3.s3_bucket_name}/{settings.s3.prefix} (configured)")
     else:
@@ -198,12 +206,14 @@ def _movable(settings: Settings, data_dir: Path) -> Settings:
     def relative(path: Path) -> Path:
         return path.relative_to(data_dir) if path.is_relative_to(data_dir) else path
 
-    recorder, catalog, log = settings.recorder, settings.catalog, settings.log
+    recorder, catalog, log, mqtt = settings.recorder, settings.catalog, settings.log, settings.mqtt
+    host = f"{UNIX}{relative(Path(mqtt.socket_path))}" if mqtt.socket_path else mqtt.host
     return replace(
         settings,
         recorder=replace(recorder, record_path=relative(recorder.record_path)),
         catalog=replace(catalog, db_path=relative(catalog.db_path)),
         log=replace(log, log_file=log.log_file and str(relative(Path(log.log_file)))),
+        mqtt=replace(mqtt, host=host),
     )
 
 

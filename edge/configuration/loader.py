@@ -21,7 +21,7 @@ from msgspec.structs import asdict, fields
 from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
-from edge.configuration.settings import Secret, Settings
+from edge.configuration.settings import UNIX, Secret, Settings
 from edge.core.errors import ConfigError
 from edge.core.ids import is_node_name, node_name_from_host
 
@@ -198,7 +198,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
 
 def _check_hosts(settings: Settings, values: Values) -> list[str]:
     """Faults in what must be a host name or an address, and not a URL."""
-    hosts = {"mqtt": settings.mqtt.host, "http": settings.http.host}
+    hosts = {"mqtt": "" if settings.mqtt.socket_path is not None else settings.mqtt.host, "http": settings.http.host}
     return [
         f"{_source_of(values, section, 'host')}: expected only a host name or an address{_suggest_host(host)}"
         for section, host in hosts.items()
@@ -288,13 +288,14 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
 
     mqtt = settings.mqtt
     files = {key: absolute(getattr(mqtt, key)) for key in ("ca_file", "cert_file", "key_file")}
+    host = UNIX + absolute(mqtt.socket_path) if mqtt.socket_path else mqtt.host
     return replace(
         settings,
         node=replace(settings.node, name=settings.node.name or node_name_from_host(socket.gethostname())),
         recorder=replace(settings.recorder, record_path=data_dir / settings.recorder.record_path),
         catalog=replace(settings.catalog, db_path=data_dir / settings.catalog.db_path),
         log=replace(settings.log, log_file=absolute(settings.log.log_file)),
-        mqtt=replace(mqtt, **files),
+        mqtt=replace(mqtt, host=host, **files),
         s3=replace(settings.s3, ca_file=absolute(settings.s3.ca_file)),
     )
 

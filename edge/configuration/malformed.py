@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edge.configuration.settings import Settings
+from edge.configuration.settings import Mqtt, Settings
 
 _WEB_ADDRESS = re.compile(r"https?://([^\s/:?#@[\]]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?(/\S*)?")
 API_KEY = re.compile(r"([A-Za-z0-9._-]+):([\x21-\x7e]+)")  # of Ably: name, secret
@@ -13,6 +13,7 @@ API_KEY = re.compile(r"([A-Za-z0-9._-]+):([\x21-\x7e]+)")  # of Ably: name, secr
 
 def malformed(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """(section, key, what is wrong and how to write it) of each; quotes no secret."""
+    yield from _malformed_socket(settings.mqtt)
     s3 = settings.s3
     addresses = (
         ("s3", "endpoint_url", s3.endpoint_url),
@@ -30,3 +31,14 @@ def malformed(settings: Settings) -> Iterator[tuple[str, str, str]]:
     api_key = settings.ably.api_key.reveal()
     if api_key and not API_KEY.fullmatch(api_key):
         yield "ably", "api_key", "is malformed; write name:secret, such as app.key:secret"
+
+
+def _malformed_socket(mqtt: Mqtt) -> Iterator[tuple[str, str, str]]:
+    if mqtt.socket_path is None:
+        return
+    if not mqtt.socket_path:
+        yield "mqtt", "host", "the path of the broker's socket is missing; write unix:PATH"
+    if mqtt.tls == "on":
+        yield "mqtt", "tls", "does not apply to a Unix socket, which never leaves this machine; write off"
+    if mqtt.transport != "tcp":
+        yield "mqtt", "transport", "does not apply to a Unix socket; write tcp"

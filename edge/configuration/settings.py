@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+UNIX = "unix:"  # before the path of a socket
+
 
 def _key(description: str, *examples: str, ge: float | None = None, le: float | None = None) -> Meta:
     return Meta(description=description, examples=list(examples), ge=ge, le=le)
@@ -125,7 +127,7 @@ class Recorder(Struct, frozen=True):
     part_path: Annotated[
         str,
         _key(
-            "With recipients: tmpfs folder for the chunk being written. Empty: $XDG_RUNTIME_DIR or /dev/shm.",
+            "With recipients: tmpfs folder for the chunk being written. Empty: the runtime folder, else /dev/shm.",
             "/run/imhearing",
         ),
     ] = ""
@@ -168,15 +170,13 @@ class Thresholds(Struct, frozen=True):
 
 class Mqtt(Struct, frozen=True):
     host: Annotated[
-        str, _key("Host name or address of the MQTT broker. Empty: `imhearing up` starts one.", "homeassistant.local")
+        str,
+        _key("Host name or address of the broker, or `unix:PATH`. Empty: `imhearing up` starts one.", "pi.local"),
     ] = ""
     port: Annotated[int, _key("Port of the broker.", "8883", ge=1, le=65_535)] = 1883
     username: Annotated[
         str,
-        _key(
-            "User name. Empty: anonymous. `{role}` is replaced by recorder, archiver, query or control.",
-            "porch-{role}",
-        ),
+        _key("User name. Empty: anonymous. `{role}` stands for recorder, archiver, query or control.", "porch-{role}"),
     ] = ""
     password: Annotated[Secret, _key("Password.")] = Secret()
     recorder_password: Annotated[Secret, _key("Password of the recorder, if `username` contains `{role}`.")] = Secret()
@@ -205,6 +205,16 @@ class Mqtt(Struct, frozen=True):
             "homeassistant",
         ),
     ] = "homeassistant"
+
+    @property
+    def socket_path(self) -> str | None:
+        """The path of the broker's Unix socket, if `host` names one."""
+        return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
+
+    @property
+    def address(self) -> str:
+        """Where the broker is, for messages to people."""
+        return self.host if self.socket_path is not None else f"{self.host}:{self.port}"
 
 
 class Archive(Struct, frozen=True):

@@ -26,7 +26,8 @@ class ProcessSpec(NamedTuple):
     command: tuple[str, ...]
     log: Path
     environ: Mapping[str, str] = {}
-    port: int | None = None  # ready once it accepts connections on this loopback port
+    port: int | None = None  # ready once it accepts connections on this loopback port,
+    socket: Path | None = None  # or on this Unix socket
     orphan_signal: signal.Signals = signal.SIGKILL  # sent to it if we die
     prepare: Callable[[], object] = lambda: None
 

@@ -1,7 +1,8 @@
-"""Loopback ports: finding free ones, and checking who listens."""
+"""Loopback ports and Unix sockets: finding free ports, and checking who listens."""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -46,14 +47,36 @@ def answers(port: int, timeout: float = 0.2) -> bool:
 
 def listens(pid: int, port: int) -> bool:
     """Whether process `pid` itself accepts connections on `port`, not another one."""
+    address = f"0100007F:{port:04X}"  # proc(5): 127.0.0.1 in host byte order; state 0A is LISTEN
+    rows = _rows("/proc/net/tcp")
+    return _holds_any(pid, {row[9] for row in rows if row[1] == address and row[3] == "0A"})
+
+
+def listens_at(pid: int, path: Path) -> bool:
+    """Whether process `pid` itself accepts connections on the Unix socket `path`, not another one."""
+    rows = _rows("/proc/net/unix")  # proc(5): bit 16 of the flags says that it accepts connections
+    return _holds_any(pid, {row[6] for row in rows if row[7:] == [str(path)] and int(row[3], 16) & 0x10000})
+
+
+def _rows(table: str) -> list[list[str]]:
     try:
-        lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-        sockets = {str(descriptor.readlink()) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+        return [line.split() for line in Path(table).read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+    except OSError:
+        return []
+
+
+def _holds_any(pid: int, inodes: set[str]) -> bool:
+    """Whether one of the sockets with these inodes is the process's."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir()) if wanted else []
     except OSError:
         return False
-    address = f"0100007F:{port:04X}"  # proc(5): 127.0.0.1 in host byte order; state 0A is LISTEN
-    fields = (line.split() for line in lines)
-    return any(row[1] == address and row[3] == "0A" and f"socket:[{row[9]}]" in sockets for row in fields)
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if str(descriptor.readlink()) in wanted:
+                return True
+    return False
 
 
 def _any_free() -> int:

@@ -41,37 +41,16 @@ def _find(program: str, path: str, description: str, remedy: str) -> str:
     return found
 
 
-def broker_process(port: int, folder: Path, log: Path) -> ProcessSpec:
-    """Mosquitto on loopback `port`; writes its configuration and stores its retained messages in `folder`."""
+def broker_process(folder: Path, configuration: str, socket: Path, log: Path) -> ProcessSpec:
+    """Mosquitto on a Unix socket; writes its configuration to `folder`, where it stores its retained messages."""
     program = find_mosquitto()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_abandoned(folder, r"mosquitto\.conf")
-    configuration = folder / "mosquitto.conf"
-    write_atomically(configuration, _configuration(port, folder).encode(), 0o600)
-    return ProcessSpec("broker", (program, "-c", str(configuration)), log, port=port)
-
-
-def _configuration(port: int, folder: Path) -> str:
-    lines = [
-        "# written by imhearing at every start",
-        f"listener {port} {LOOPBACK}",
-        "allow_anonymous true",  # listens on loopback only
-        "max_packet_size 262144",
-        "set_tcp_nodelay true",  # otherwise an answer waits 40 ms for an acknowledgement
-        "persistence true",
-        f"persistence_location {folder}/",
-        "autosave_interval 60",
-        "persistent_client_expiration 1d",
-        "log_dest stderr",
-        "log_type error",
-        "log_type warning",
-        "log_type notice",
-        "connection_messages false",
-    ]
     if os.geteuid() == 0:
         # Mosquitto would change its user, which clears the parent death signal and denies it its own folder
-        lines.append("user root")
-    return "\n".join(lines) + "\n"
+        configuration += "user root\n"
+    file = folder / "mosquitto.conf"
+    write_atomically(file, configuration.encode(), 0o600)
+    return ProcessSpec("broker", (program, "-c", str(file)), log, socket=socket)
 
 
 def store_process(port: int, folder: Path, key_id: str, secret: str, log: Path) -> ProcessSpec:

@@ -45,11 +45,11 @@ class Supervisor:
         self._children[spec.name] = Child(spec)
 
     def wait_ready(self, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Waits until every child that has a port listens on it; ImHearingError says which does not, and why."""
+        """Waits until every child listens where it should; ImHearingError says which does not, and why."""
         deadline = time.monotonic() + timeout
         for child in list(self._children.values()):
             spec = child.spec
-            while spec.port is not None and not ports.listens(child.pid, spec.port) and not stopping():
+            while not _is_listening(child) and not stopping():
                 code = child.exit_code()
                 if code is not None or time.monotonic() >= deadline:
                     reason = "failed to start" if code is None else describe_exit(code)
@@ -101,6 +101,13 @@ class Supervisor:
         delay = self._backoff.setdefault(name, restart_backoff()).next_delay(now - child.started)
         self._restarts[name] = (now + delay, child.spec)
         return ChildExit(name, code, child.last_lines(), delay)
+
+
+def _is_listening(child: Child) -> bool:
+    port, path = child.spec.port, child.spec.socket
+    if path is not None:
+        return ports.listens_at(child.pid, path)
+    return port is None or ports.listens(child.pid, port)
 
 
 def describe_exit(code: int) -> str:

@@ -27,7 +27,7 @@ from edge.messaging.connection import (
 from edge.messaging.diagnosis import Trouble
 from edge.messaging.events import Event
 from edge.messaging.login import Role, credentials
-from edge.messaging.messages import InboundMessage, OutboundMessage, Outbox, message_of
+from edge.messaging.messages import MAX_PAYLOAD, InboundMessage, OutboundMessage, Outbox, message_of
 from edge.messaging.subscriptions import E, EventHandler, MessageHandler, Subscription, Subscriptions, guarded
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ class Bus:
             *credentials(settings, role),
             None if will is None else message_of(will),
         )
-        self._node, self._where = node, f"{settings.host}:{settings.port}"
-        self._in_clear = bool(login.password.reveal()) and settings.tls == "off" and settings.host not in _LOOPBACK
+        self._node, self._where = node, settings.address
+        is_local = settings.socket_path is not None or settings.host in _LOOPBACK
+        self._in_clear = bool(login.password.reveal()) and settings.tls == "off" and not is_local
         self._outbox = Outbox(QUEUED_MESSAGES)
         self._subscriptions = Subscriptions(topic_matches)
         self._on_connected: list[Callable[[], object]] = []
@@ -171,6 +172,10 @@ class Bus:
         self._connector.withdraw(seconds)
 
     def _post(self, message: OutboundMessage) -> None:
+        if len(message.payload) > MAX_PAYLOAD:
+            # a broker would end the connection, to which it would be sent again on the next one
+            log.warning("not published on %s: %d bytes are too many for MQTT", message.topic, len(message.payload))
+            return
         with self._lock:
             if message.retain:
                 self._outbox.retain(message)

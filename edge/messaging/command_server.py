@@ -21,7 +21,7 @@ from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
 from edge.messaging.bus import Bus
-from edge.messaging.commands import EVERY_VERB, Command
+from edge.messaging.commands import Command
 from edge.messaging.events import ErrorBody, Response
 from edge.messaging.messages import InboundMessage
 from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket, busy
@@ -34,7 +34,6 @@ ANSWER_SECONDS = 60  # an answer that could not be delivered by then is not want
 _WAITING = 500  # requests; more are answered `busy`
 _REMEMBERED = 1_000  # answers
 _EVERYBODY = ""  # MQTT does not name the sender of a message
-_VERB = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 _LEVELS = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,7}", re.ASCII)
 
 Handler = Callable[[Any], dict[str, Any] | None]
@@ -53,9 +52,9 @@ class _AnyId(Struct, frozen=True):
 
 
 def address(message: InboundMessage, node: str) -> Incoming | None:
-    """The requested verb and where to answer; None for what cannot be answered at all."""
+    """The requested verb and where to answer; None for a retained request, which is not answered."""
     verb = message.topic.removeprefix(topics.request(node, ""))
-    if message.retained or not _VERB.fullmatch(verb):
+    if message.retained:
         return None
     below = topics.response(node)
     topic, correlation = f"{below}{verb}", message.correlation
@@ -97,7 +96,8 @@ class CommandServer:
     """Takes the commands of one service and answers each once.
 
     `handlers` carry out a command and give what came of it; what they raise is answered. They run one after another
-    where `run` puts them (False: no room), or in a thread of its own. With `stray`, unknown verbs are answered.
+    where `run` puts them (False: no room), or in a thread of its own. Only their own topics are subscribed to: a filter
+    such as `request/#` would also deliver whatever else is retained there, on every connection.
     """
 
     def __init__(
@@ -106,14 +106,12 @@ class CommandServer:
         node: str,
         handlers: Mapping[type[Command], Handler],
         run: Callable[[Call], bool] | None = None,
-        *,
-        stray: bool = False,
     ) -> None:
         self._bus, self._node = bus, node
         self._handlers = {command.VERB: (command, handler) for command, handler in handlers.items()}
         self._pipeline = RequestPipeline(_WAITING, replays=ReplayCache(_REMEMBERED, seconds=math.inf), in_turn=True)
         self._run = run or _own_thread(f"requests-{node}")
-        for verb in ["+"] if stray else self._handlers:
+        for verb in self._handlers:
             bus.subscribe_raw(topics.request(node, verb), self._received, retain_as_published=True)
 
     def _received(self, message: InboundMessage) -> None:
@@ -121,13 +119,9 @@ class CommandServer:
         if incoming is None:
             log.debug("ignored on %.100r, retained: %s", message.topic, message.retained)
             return
-        if incoming.verb in EVERY_VERB and incoming.verb not in self._handlers:
-            return  # another service's
+        wanted, handler = self._handlers[incoming.verb]
         try:
             check_envelope(message, self._node)
-            if incoming.verb not in self._handlers:
-                raise Refused("unknown_verb", f"there are: {', '.join(sorted(EVERY_VERB))}")
-            wanted, handler = self._handlers[incoming.verb]
             command = read(incoming.payload, wanted)
             self._admit(incoming, command, handler)
         except Refused as refused:

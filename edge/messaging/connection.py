@@ -25,12 +25,11 @@ from edge.core.backoff import Backoff
 from edge.messaging import diagnosis
 from edge.messaging.diagnosis import Ending, Trouble
 from edge.messaging.login import TlsFileError, tls_context
-from edge.messaging.messages import InboundMessage, OutboundMessage
+from edge.messaging.messages import MAX_PAYLOAD, InboundMessage, OutboundMessage
 from edge.messaging.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
-MAX_PAYLOAD = 65_536  # bytes of one inbound message; larger ones are dropped
 QUEUED_MESSAGES = 1_000  # while the broker is away
 _KEEPALIVE = 30  # seconds
 _TICK = 1.0  # seconds between keepalive checks
@@ -110,7 +109,8 @@ class BrokerConnection:
         try:
             if (context := tls_context(self._settings)) is not None:  # read again: the files may have been replaced
                 self._client.tls_set_context(context)
-            self._client.connect(self._settings.host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
+            host = self._settings.socket_path or self._settings.host
+            self._client.connect(host, self._settings.port, _KEEPALIVE, properties=_connect_properties())
             if self._closing:
                 self._client.disconnect()
             self._exchange()
@@ -181,7 +181,7 @@ class BrokerConnection:
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
             protocol=paho.MQTTv5,
-            transport=settings.transport,
+            transport=settings.transport if settings.socket_path is None else "unix",
             reconnect_on_failure=False,
         )
         client.max_queued_messages_set(2 * QUEUED_MESSAGES)
@@ -339,7 +339,8 @@ class Connector:
 
 def _send_at_once(_client: Any, _userdata: Any, opened: Any) -> None:
     """Else what follows an acknowledgement of ours waits 40 ms for the broker to acknowledge that (RFC 896, 1122)."""
-    if isinstance(opened, socket.socket):  # of a WebSocket we are given paho's own wrapper
+    # of a WebSocket we are given paho's own wrapper
+    if isinstance(opened, socket.socket) and opened.family != socket.AF_UNIX:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

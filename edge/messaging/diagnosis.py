@@ -61,12 +61,12 @@ def of_failure(problem: Exception, settings: Mqtt) -> Trouble:
     reason = getattr(problem, "strerror", None) or str(problem)
     if answered:
         return of_silence(reason, settings)
-    return Trouble("unreachable", f"cannot connect to the MQTT broker at {_where(settings)}: {reason}", "unreachable")
+    return Trouble("unreachable", f"cannot connect to the MQTT broker at {settings.address}: {reason}", "unreachable")
 
 
 def of_silence(failure: str, settings: Mqtt) -> Trouble:
     """The connection was closed before the broker accepted or refused it."""
-    where = _where(settings)
+    where = settings.address
     if settings.tls == "off" and _speaks_tls(settings):
         text = f"the MQTT broker at {where} expects TLS: set [mqtt] tls = on, or use its port without TLS"
         return Trouble("unreachable", text, "needs_tls")
@@ -86,7 +86,7 @@ def of_silence(failure: str, settings: Mqtt) -> Trouble:
 
 def of_refusal(code: int, reason: str, settings: Mqtt) -> Trouble:
     """The broker refused the connection, with a reason code of MQTT 5."""
-    where = _where(settings)
+    where = settings.address
     if code == _UNSUPPORTED_VERSION:
         return _of_old_broker(where)
     if code in _BAD_LOGIN:
@@ -131,7 +131,7 @@ def _of_old_broker(where: str) -> Trouble:
 
 def _of_certificate(problem: ssl.SSLCertVerificationError, settings: Mqtt) -> Trouble:
     code, reason = problem.verify_code, problem.verify_message
-    certificate = f"the certificate of the MQTT broker at {_where(settings)}"
+    certificate = f"the certificate of the MQTT broker at {settings.address}"
     if code in _WRONG_NAME:
         text = f"{certificate} {_describe_names(settings)}; set [mqtt] host to a name in it, or renew it for this one"
         return Trouble("unreachable", text, "wrong_name")
@@ -156,10 +156,6 @@ def _describe_names(settings: Mqtt) -> str:
         return f"is valid for {', '.join(names.alternative)}, not for {settings.host}"
     common = f", only the common name {', '.join(names.common)}" if names.common else ""
     return f"has no subjectAltName{common}, and is not valid for {settings.host}"
-
-
-def _where(settings: Mqtt) -> str:
-    return f"{settings.host}:{settings.port}"
 
 
 def _speaks_tls(settings: Mqtt) -> bool:
@@ -198,6 +194,20 @@ def _answers(settings: Mqtt, context: ssl.SSLContext | None, version: int) -> bo
         return False
 
 
+def open_socket(settings: Mqtt) -> socket.socket:
+    """A connection to the broker's address, without TLS. OSError."""
+    if settings.socket_path is None:
+        return socket.create_connection((settings.host, settings.port), _PROBE_SECONDS)
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    opened.settimeout(_PROBE_SECONDS)
+    try:
+        opened.connect(settings.socket_path)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 def _open(settings: Mqtt, context: ssl.SSLContext | None) -> socket.socket:
-    opened = socket.create_connection((settings.host, settings.port), _PROBE_SECONDS)
+    opened = open_socket(settings)
     return opened if context is None else context.wrap_socket(opened, server_hostname=settings.host)

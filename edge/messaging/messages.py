@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 from edge.core import wire
 from edge.messaging.events import Event
 
+MAX_PAYLOAD = 65_536  # bytes of one message; larger ones are neither sent nor accepted
+MAX_PACKET = MAX_PAYLOAD + 4_096  # with topics, correlation data and headers
+
 
 class InboundMessage(NamedTuple):
     """One message from the broker. `response_topic` and `correlation` are those of MQTT 5, where given."""

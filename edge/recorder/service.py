@@ -62,7 +62,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         announcer.limits_changed(recorder.limits.active)
         schedule = ScheduleWatch(schedule_of(settings), kernel)  # for the thread of the commands
         commands = RecorderCommands(spool, kernel, recorder, schedule)
-        CommandServer(bus, node, command_handlers(commands), stray=True)
+        CommandServer(bus, node, command_handlers(commands))
         if missing_since is None:
             bus.start()
         recorder.run()

@@ -17,6 +17,7 @@ from typing import Any
 from tests.contract import answers, command, fixed_spool, live, storage, traffic
 from tests.contract.output import Output
 from tests.contract.redaction import shape
+from tests.support.messaging.broker import running_broker
 from tests.support.messaging.mqtt import connected
 from tests.support.wait import wait_until
 
@@ -53,14 +54,18 @@ def write(output: Output, scratch: Path) -> None:
     _write_plan(output, scratch / "planned")
     data = scratch / "node"
     _fill(data)
-    ports = {name: _free_port() for name in ("broker_port", "store_port", "realtime_port", "http_port")}
+    ports = {name: _free_port() for name in ("store_port", "realtime_port", "http_port")}
     (data / "up.json").write_text(json.dumps(ports))
-    with _service(scratch / "up.log", "up", data, _SETTINGS) as process:
-        node = Node(data)
-        _wait_for(process, node, "broker_port", scratch / "up.log")
-        broker = node.ports["broker_port"]
-        with connected(broker) as mqtt, traffic.overheard(broker, *_EVERYTHING) as seen:
-            mqtt.subscribe(*_EVERYTHING)
+    # a broker without accounts: this program listens to everything
+    with (
+        running_broker() as broker,
+        connected(broker.port) as mqtt,
+        traffic.overheard(broker.port, *_EVERYTHING) as seen,
+    ):
+        mqtt.subscribe(*_EVERYTHING)
+        address = (f"mqtt.host={broker.host}", f"mqtt.port={broker.port}")
+        with _service(scratch / "up.log", "up", data, (*_SETTINGS, *address)) as process:
+            node = Node(data)
             _wait_for(process, node, "http_port", scratch / "up.log")
             storage.wait_until_archived(node.data, 2)
             chunks = [fixed_spool.write_chunk(node.spool, fixed_spool.B, seq) for seq in (2, 3)]
@@ -70,9 +75,9 @@ def write(output: Output, scratch: Path) -> None:
             storage.erase(output, node)
             recording = live.Recording(output, node, mqtt)
             recording.write()
-            _write_other_node(output, node, mqtt, scratch)
+            _write_other_node(output, address, mqtt, scratch)
             live.write_topics(output, mqtt, seen)
-        node.run("pause")
+            node.run("pause")
     manifests = storage.live_manifests(data)
     output.lines("files/archive-manifest.shape", shape(*manifests))
     recording.write_files(manifests)
@@ -89,13 +94,12 @@ def _write_plan(output: Output, data: Path) -> None:
     storage.write_plan(output, data / "catalog.db")
 
 
-def _write_other_node(output: Output, node: Node, mqtt: Any, scratch: Path) -> None:
+def _write_other_node(output: Output, address: tuple[str, ...], mqtt: Any, scratch: Path) -> None:
     """Discovery of a recorder with a hyphen in its name, below a topic of its owner's choice; then taken back."""
     data = scratch / "other"
     (data / "spool").mkdir(parents=True)
     (data / "spool" / "pause.json").write_text('{"until":null}')
-    broker = ("mqtt.host=127.0.0.1", f"mqtt.port={node.ports['broker_port']}", "mqtt.discovery=home")
-    settings = ("node.name=back-porch", "recorder.source=synthetic", *broker)
+    settings = ("node.name=back-porch", "recorder.source=synthetic", *address, "mqtt.discovery=home")
     with _service(scratch / "other.log", "recorder", data, settings):
         live.write_discovery(output, mqtt, "home/device/imhearing_back-porch/config", "other-node")
     sets = [part for setting in settings for part in ("--set", setting)]

@@ -20,9 +20,9 @@ from edge.messaging.commands import COMMANDS
 from edge.messaging.events import EVENTS, Response
 from edge.messaging.topics import ROOT
 from edge.recorder import service
-from tests.support.messaging.broker import running_broker
 from tests.support.messaging.json_schema import faults
 from tests.support.messaging.mqtt import Client, connected
+from tests.support.messaging.own_broker import running_own_broker
 from tests.support.wait import DEADLINE, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,13 +44,15 @@ INLINE = re.findall(r"`(mosquitto_sub [^`]+)`", (DOCS / "home-assistant.md").rea
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, str]]]:
     """A client that hears everything, and the environment in which Mosquitto's programs find the broker."""
     folder = tmp_path_factory.mktemp("node")
-    with running_broker() as broker, connected(broker.port) as client:
+    with running_own_broker() as broker, connected(*broker.login("control")) as client:
         client.subscribe("#")
         for program in ("mosquitto_sub", "mosquitto_pub", "mosquitto_rr"):
             patience = "" if program == "mosquitto_pub" else "-W 3\n"
-            (folder / program).write_text(f"-h {broker.host}\n-p {broker.port}\n{patience}")
+            (folder / program).write_text((broker.folder / "control" / program).read_text() + patience)
+        (folder / "garden").mkdir()
+        (folder / "garden" / "broker").symlink_to(broker.folder)
         sets = [
-            f"mqtt.host={broker.host}", f"mqtt.port={broker.port}", "node.name=porch", "recorder.source=synthetic",
+            *broker.overrides, "node.name=porch", "recorder.source=synthetic",
             "recorder.record_period=1", "thresholds.sound_level=-60", "thresholds.records_count=2",
             "s3.endpoint_url=http://127.0.0.1:9", "s3.s3_bucket_name=nowhere", "s3.access_key_id=x",
             "s3.secret_access_key=y",
@@ -66,7 +68,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
         try:
             client.wait_for_message("imhearing/porch/archiver/state")
             client.wait_for_message("imhearing/porch/recorder/chunk")
-            yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder)}
+            yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder), "PWD": str(folder)}
         finally:
             archiver.terminate()
             archiver.wait(DEADLINE)
@@ -76,7 +78,10 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
 
 def run(line: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     shell = ["bash", "-c", f"set -o pipefail; {line}"]
-    return subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    where = environment["PWD"]
+    return subprocess.run(
+        shell, cwd=where, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
 
 
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_sub")] + INLINE)
@@ -89,6 +94,12 @@ def test_documented_subscriptions_receive_messages(node: tuple[Client, dict[str,
     for event in EVENTS:
         if line.endswith(f" -t {ROOT}/porch/{event.TOPIC}"):
             assert not faults(json.loads(done.stdout), event.__name__)
+
+
+def test_the_line_in_the_readme_shows_events_as_the_viewer(node: tuple[Client, dict[str, str]]) -> None:
+    [line] = re.findall(r"^env .*mosquitto_sub .*$", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.M)
+    done = run(f"{line} -C 1 -W 30", node[1])
+    assert done.stdout.startswith(f"{ROOT}/porch/"), done.stderr
 
 
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_pub")])

@@ -38,9 +38,11 @@ def test_there_are_units_for_four_services() -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=name)
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_the_sandbox_exposure_is_at_most_two(unit: Path) -> None:
+def test_the_sandbox_exposure_is_low(unit: Path) -> None:
+    """At most 1.4, but for the recorder (sound cards, and libffi, which generates code): 1.7."""
+    threshold = 17 if unit.stem == "imhearing-recorder" else 14
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
+        ["systemd-analyze", "security", "--offline=true", f"--threshold={threshold}", "--no-pager", str(unit)],
         capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert "Overall exposure level" in done.stdout, done.stderr
@@ -100,6 +102,13 @@ def test_only_the_recorder_may_use_sound_cards_and_it_can_read_the_clock() -> No
     assert "adjtimex clock_adjtime" in lines(recorder, "SystemCallFilter")
     assert not lines(recorder, "ProcSubset")  # /proc/sys/kernel/random/boot_id
     assert not lines(recorder, "ProtectClock")
+
+
+def test_what_lies_in_memory_alone_is_in_a_folder_of_the_recorder_that_survives_its_restart() -> None:
+    recorder = DEPLOY / "imhearing-recorder.service"
+    assert lines(recorder, "RuntimeDirectory") == ["imhearing-recorder"]
+    assert lines(recorder, "RuntimeDirectoryMode") == ["0700"]
+    assert lines(recorder, "RuntimeDirectoryPreserve") == ["yes"]
 
 
 def test_the_query_service_is_limited_to_1024_file_descriptors() -> None:

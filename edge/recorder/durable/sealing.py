@@ -116,7 +116,8 @@ def checked_recipients(text: str) -> tuple[str, ...]:
 
 def _volatile_place(wanted: str, environ: Mapping[str, str]) -> Path:
     """`wanted`, or the first of the usual places, that lies in memory alone."""
-    usual = (environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - it is checked whom the folder belongs to
+    # systemd's RuntimeDirectory= first, where nobody else can put a folder in the way of ours
+    usual = (environ.get("RUNTIME_DIRECTORY", ""), environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108
     for place in (wanted,) if wanted else usual:
         if place and Path(place).is_dir() and file_system(Path(place)) in _VOLATILE and os.access(place, os.W_OK):
             return Path(place)

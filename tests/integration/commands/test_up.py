@@ -47,10 +47,8 @@ def command(data: Path, *arguments: str) -> list[str]:
 
 
 def fresh(folder: Path) -> Path:
-    """A data folder whose broker takes any port: on 1883 nodes of other tests may lie in wait."""
     data = folder / "data"
     data.mkdir(mode=0o700)
-    (data / "up.json").write_text(json.dumps({"broker_port": ports.choose(None)}))
     return data
 
 
@@ -152,17 +150,21 @@ def test_the_plan_is_printed_and_a_synthetic_scene_is_announced(node: RunningNod
     wait_until(lambda: "not a microphone" in output_of(node.data), "it says so")
     text = output_of(node.data)
     state = load_state(node.data)
-    assert f"127.0.0.1:{state.broker_port}" in text
-    assert f"mosquitto_sub -h 127.0.0.1 -p {state.broker_port} -v -t 'imhearing/#'" in text
+    [line] = set(re.findall(r"^ *(env \S+ mosquitto_sub .*)", text, re.MULTILINE))
+    assert "--unix" in line
+    assert " -u porch-viewer " in line
+    received = subprocess.run(["sh", "-c", f"{line} -C 3 -W {DEADLINE}"], capture_output=True, text=True, check=True)
+    assert "recorder/" in received.stdout
     assert re.search(rf"imhearing query --data {node.data} --last 10m", text)
-    for secret in (state.store_secret, state.realtime_key):
+    for secret in (state.store_secret, state.realtime_key, *state.broker_passwords.values()):
         assert secret not in text
 
 
 def test_no_secret_is_in_logs_or_on_command_lines(node: RunningNode) -> None:
     state = load_state(node.data)
     texts = [*processes_on(node.data), *(path.read_text() for path in (node.data / "logs").iterdir())]
-    for secret in (state.store_secret, state.realtime_key, state.realtime_key.partition(":")[2]):
+    keys = (state.store_secret, state.realtime_key, state.realtime_key.partition(":")[2])
+    for secret in (*keys, *state.broker_passwords.values()):
         assert not any(secret in text for text in texts)
     assert (node.data.stat().st_mode & 0o777) == 0o700
     for path in (node.data / "logs").iterdir():
@@ -196,7 +198,7 @@ def test_ctrl_c_stops_everything_in_order(tmp_path: Path) -> None:
         spool_state = json.loads((tmp_path / "data" / "spool" / "state.json").read_text())
         assert spool_state["state"] == "stopped"
     state = load_state(tmp_path / "data")
-    for port in (state.broker_port, state.store_port, state.realtime_port):
+    for port in (state.store_port, state.realtime_port):
         assert port is not None
         assert ports.is_free(port)
 

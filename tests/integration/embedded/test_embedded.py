@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from edge.embedded.child import Child, ProcessSpec, read_tail, trim_log
 from edge.embedded.servers import BUCKET, broker_process, find_mosquitto, store_process
 from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
 from edge.store.s3 import S3Store
-from tests.support.messaging.broker import running_broker
+from tests.support.messaging.broker import open_broker, running_broker
 from tests.support.store.s3 import running_store
 from tests.support.wait import DEADLINE, wait_until
 
@@ -177,7 +178,7 @@ def test_a_server_that_fails_to_start_is_reported_with_its_output(tmp_path: Path
 
 def test_another_server_on_the_port_is_not_mistaken_for_ours(tmp_path: Path, supervisor: Supervisor) -> None:
     with running_broker() as taken, pytest.raises(ImHearingError, match="Address already in use"):
-        _start_and_wait(supervisor, broker_process(taken.port, tmp_path / "broker", tmp_path / "broker.log"))
+        _start_and_wait(supervisor, open_broker(taken.port, tmp_path / "broker"))
 
 
 def test_waiting_for_a_server_that_never_listens_times_out(tmp_path: Path, supervisor: Supervisor) -> None:
@@ -225,26 +226,34 @@ def test_a_port_in_use_is_not_chosen() -> None:
 # the real servers
 
 
-def test_the_broker_listens_on_loopback_only_and_persists_retained_messages(tmp_path: Path) -> None:
-    port = ports.choose(None)
-    for publish, expected in (("kept", None), (None, "kept")):
-        child = Child(broker_process(port, tmp_path / "a folder", tmp_path / "broker.log"))
-        wait_until(lambda: ports.answers(port), "the broker answers")
-        listening = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=False)
-        if listening.returncode == 0:
-            assert f"127.0.0.1:{port}" in listening.stdout
-            assert f"0.0.0.0:{port}" not in listening.stdout
-        if publish:
-            subprocess.run(
-                ["mosquitto_pub", "-p", str(port), "-t", "x", "-m", publish, "-r"], check=True, timeout=DEADLINE
-            )
-        if expected:
-            received = subprocess.run(
-                ["mosquitto_sub", "-p", str(port), "-t", "x", "-C", "1", "-W", "3"], capture_output=True, check=False
-            )
-            assert received.stdout.decode().strip() == expected
-        child.terminate()
-        assert child.end(DEADLINE)
+def test_the_broker_is_ready_once_it_listens_on_its_socket_and_persists_retained_messages(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir(mode=0o700)
+    with tempfile.TemporaryDirectory() as short:
+        path = Path(short) / "mqtt.sock"
+        path.touch()  # as of a broker that was killed
+        lines = [f"listener 0 {path}", "allow_anonymous true", "persistence true", f"persistence_location {folder}/"]
+        reach = ["--unix", str(path), "-t", "x"]
+        for _ in range(2):
+            _start_and_wait(supervisor, broker_process(folder, "\n".join(lines) + "\n", path, tmp_path / "broker.log"))
+            if not (folder / "mosquitto.db").exists():
+                subprocess.run(["mosquitto_pub", *reach, "-m", "kept", "-r"], check=True, timeout=DEADLINE)
+            received = subprocess.run(["mosquitto_sub", *reach, "-C", "1", "-W", "3"], capture_output=True, check=False)
+            assert received.stdout.decode().strip() == "kept"
+            assert supervisor.stop_all(DEADLINE) == []
+
+
+def test_a_socket_that_another_process_listens_on_is_not_mistaken_for_ours(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as listener:
+        path = Path(short) / "x.sock"
+        assert not ports.listens_at(os.getpid(), path)
+        listener.bind(str(path))
+        assert not ports.listens_at(os.getpid(), path)  # it is bound, but does not listen
+        listener.listen()
+        assert ports.listens_at(os.getpid(), path)
+        assert not ports.listens_at(os.getppid(), path)
 
 
 def test_two_brokers_run_side_by_side() -> None:

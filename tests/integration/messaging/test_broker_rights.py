@@ -62,19 +62,17 @@ def table() -> dict[str, dict[str, list[str]]]:
 TABLE = table()
 
 
-def allowed(account: Account | None, access: str, topic: str) -> bool:
-    granted = TABLE[account or "viewer"][access]  # without a name: as the viewer
+def allowed(account: Account, access: str, topic: str) -> bool:
+    granted = TABLE[account][access]
     return any(paho.topic_matches_sub(topic_filter, topic) for topic_filter in granted)
 
 
-def login(broker: SecureBroker, account: Account | None) -> tuple[str | None, str | None]:
-    if account is None:
-        return None, None
+def login(broker: SecureBroker, account: Account) -> tuple[str, str]:
     return user_of(account, "porch"), broker.passwords[user_of(account, "porch")]
 
 
-@pytest.mark.parametrize("account", [None, *ACCOUNTS])
-def test_an_account_receives_only_the_topics_it_may_read(broker: SecureBroker, account: Account | None) -> None:
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_an_account_receives_only_the_topics_it_may_read(broker: SecureBroker, account: Account) -> None:
     with (
         connected(broker.port, "admin", broker.passwords["admin"]) as admin,
         connected(broker.port, *login(broker, account)) as client,
@@ -90,8 +88,8 @@ def test_an_account_receives_only_the_topics_it_may_read(broker: SecureBroker, a
         }  # fmt: skip
 
 
-@pytest.mark.parametrize("account", [None, *ACCOUNTS])
-def test_an_account_can_publish_only_on_the_topics_it_may_write(broker: SecureBroker, account: Account | None) -> None:
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_an_account_can_publish_only_on_the_topics_it_may_write(broker: SecureBroker, account: Account) -> None:
     with (
         connected(broker.port, "admin", broker.passwords["admin"]) as admin,
         connected(broker.port, *login(broker, account)) as client,
@@ -106,7 +104,7 @@ def test_an_account_can_publish_only_on_the_topics_it_may_write(broker: SecureBr
 
 
 def test_every_account_can_read_some_topics_and_none_can_read_all() -> None:
-    for account in (None, *ACCOUNTS):
+    for account in ACCOUNTS:
         readable = [topic for topic in TOPICS if allowed(account, "read", topic)]
         assert 0 < len(readable) < len(TOPICS) - 5
 
@@ -114,12 +112,14 @@ def test_every_account_can_read_some_topics_and_none_can_read_all() -> None:
 @pytest.mark.parametrize(
     ("user", "password"), [(None, None), ("porch-recorder", "wrong"), ("nobody", ""), ("porch-recorder", None)]
 )
-def test_the_network_listener_rejects_missing_and_wrong_passwords(
-    broker: SecureBroker, user: str | None, password: str | None
+@pytest.mark.parametrize("listener", ["network", "loopback"])
+def test_every_listener_rejects_missing_and_wrong_passwords(
+    broker: SecureBroker, listener: str, user: str | None, password: str | None
 ) -> None:
+    where = (broker.tls_port, broker.ca_file) if listener == "network" else (broker.port, None)
     with (
         pytest.raises(AssertionError, match=r"(?i)not authorized|bad user"),
-        connected(broker.tls_port, user, password, broker.ca_file),
+        connected(where[0], user, password, where[1]),
     ):
         pass
 
@@ -140,8 +140,8 @@ def test_the_network_listener_accepts_only_tls(broker: SecureBroker) -> None:
 def test_broker_secrets_are_private_and_survive_another_broker_setup(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
     output = set_up(folder, "porch", "--name", "192.168.1.20")
-    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for name in ("passwords", "server.key", "ca.key", "mqtt.ini"):
+    kept = _content(folder)
+    for name in ("passwords", "server.key", "ca.key", "mqtt.ini", "viewer/mosquitto_sub", "control/mosquitto_pub"):
         assert not stat.S_IMODE((folder / name).stat().st_mode) & stat.S_IRWXO, name
     for name in ("mosquitto.conf", "ca.crt", "server.crt"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o644, name
@@ -149,10 +149,14 @@ def test_broker_secrets_are_private_and_survive_another_broker_setup(tmp_path: P
     assert password not in (folder / "passwords").read_text()
     again = set_up(folder, "porch")
     assert password not in again
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+    assert _content(folder) == kept
     set_up(folder, "porch", "--renew-passwords")
     assert (folder / "passwords").read_bytes() != kept["passwords"]
     assert (folder / "ca.crt").read_bytes() == kept["ca.crt"]
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_broker_certificate_passes_strict_verification_for_its_names(tmp_path: Path) -> None:

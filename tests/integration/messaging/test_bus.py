@@ -21,9 +21,8 @@ from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
 from edge.messaging.bus import Bus
-from edge.messaging.connection import MAX_PAYLOAD
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
-from edge.messaging.messages import InboundMessage
+from edge.messaging.messages import MAX_PAYLOAD, InboundMessage
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
 from tests.support.messaging.broker import BrokerAddress, RestartableBroker, running_broker
 from tests.support.messaging.mqtt import ReceivedMessage, connected
@@ -265,7 +264,8 @@ def test_a_foreign_broker_with_tls_needs_only_configuration(
         host="localhost", port=port, tls="on", ca_file=secured.ca_file, username="porch-{role}", transport=transport,
         recorder_password=Secret(secured.passwords["porch-recorder"]),
     )  # fmt: skip
-    with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port) as client:
+    viewer = ("porch-viewer", secured.passwords["porch-viewer"])
+    with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port, *viewer) as client:
         assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))

@@ -22,7 +22,7 @@ from edge.core.instant import Instant
 from edge.core.values import Chunk, SpoolState
 from edge.recorder.durable.chunk_writer import ChunkWriter, digest
 from edge.recorder.durable.repair import repair
-from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal
+from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal, volatile_folder
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
@@ -189,6 +189,13 @@ def test_a_runtime_folder_that_is_not_on_tmpfs_is_skipped(spool: Spool, tmp_path
         assert seal.folder.is_relative_to("/dev/shm")
     finally:
         shutil.rmtree(seal.folder)
+
+
+def test_the_services_own_runtime_folder_is_preferred_to_those_that_others_can_write_to(
+    spool: Spool, shared_memory: Path
+) -> None:
+    environ = {"RUNTIME_DIRECTORY": str(shared_memory), "XDG_RUNTIME_DIR": "/dev/shm"}
+    assert volatile_folder(Recorder(recipients=PUBLIC), spool, environ).parent == shared_memory
 
 
 def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memory: Path) -> None:

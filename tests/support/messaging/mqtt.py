@@ -6,6 +6,7 @@ import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -90,17 +91,25 @@ class Client:
 
 @contextlib.contextmanager
 def connected(
-    port: int, user: str | None = None, password: str | None = None, ca_file: str | None = None
+    where: int | Path, user: str | None = None, password: str | None = None, ca_file: str | None = None
 ) -> Iterator[Client]:
-    """A client on 127.0.0.1; with `ca_file` over TLS. AssertionError if the broker rejects it."""
-    raw = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, reconnect_on_failure=False)
+    """A client on a port of 127.0.0.1 or a socket; with `ca_file` over TLS. AssertionError if the broker rejects it."""
+    raw = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=paho.MQTTv5,
+        reconnect_on_failure=False,
+        transport="tcp" if isinstance(where, int) else "unix",
+    )
     if user is not None:
         raw.username_pw_set(user, password)
     if ca_file is not None:
         raw.tls_set_context(ssl.create_default_context(cafile=ca_file))
     reasons: list[Any] = []
     raw.on_connect = lambda _client, _userdata, _flags, reason, _properties: reasons.append(reason)
-    raw.connect("127.0.0.1", port)
+    if isinstance(where, int):
+        raw.connect("127.0.0.1", where)
+    else:
+        raw.connect(str(where))
     raw.loop_start()
     try:
         wait_until(lambda: reasons, "the broker accepts or refuses the connection")

@@ -15,7 +15,7 @@ import imhearing
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec
 from edge.embedded.servers import find_mosquitto
-from edge.messaging.access import configuration
+from edge.messaging.broker_configuration import shared_broker
 from tests.support.wait import DEADLINE, wait_until
 
 ADMIN_PASSWORD = "open sesame"
@@ -23,7 +23,7 @@ ADMIN_PASSWORD = "open sesame"
 
 class SecureBroker(NamedTuple):
     folder: Path
-    port: int  # loopback, also without a name
+    port: int  # loopback, without TLS
     tls_port: int
     websocket_port: int
     passwords: dict[str, str]  # by user
@@ -83,7 +83,7 @@ def _add_admin(folder: Path) -> None:
 
 def _configuration(broker: SecureBroker) -> str:
     folder = broker.folder
-    text = configuration(str(folder), str(folder), broker.port, broker.tls_port)
+    text = shared_broker(str(folder), str(folder), broker.port, broker.tls_port)
     listener = text[text.index(f"listener {broker.tls_port}") : text.index("# Through a web proxy")]
     web = listener.replace(str(broker.tls_port), f"{broker.websocket_port} 127.0.0.1\nprotocol websockets")
     text = text.replace(f"listener {broker.tls_port}\n", f"listener {broker.tls_port} 127.0.0.1\n")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.embedded import ports
 from tests.support.wait import DEADLINE, wait_until
 
 _IMHEARING = [sys.executable, "-m", "imhearing"]
@@ -76,8 +75,6 @@ def running_node(data: Path, *settings: str, environment: Mapping[str, str] | No
     inherited = os.environ | (environment or {})
     if not data.exists():
         data.mkdir(mode=0o700)
-        # nodes of other tests may use 1883
-        (data / "up.json").write_text(json.dumps({"broker_port": ports.choose(None)}))
     sets = [part for setting in settings for part in ("--set", setting)]
     with (data.parent / f"{data.name}.log").open("ab") as log:
         process = subprocess.Popen(

@@ -304,6 +304,29 @@ def test_host_names_and_addresses_are_hosts(tmp_path: Path, host: str) -> None:
     assert load(tmp_path, environ=NOTHING).mqtt.host == host
 
 
+def test_the_host_of_the_broker_may_be_the_path_of_a_socket(tmp_path: Path) -> None:
+    mqtt = load(tmp_path, None, ["mqtt.host=unix:/run/imhearing-broker/mqtt.sock"], NOTHING).mqtt
+    assert mqtt.socket_path == "/run/imhearing-broker/mqtt.sock"
+    assert mqtt.address == "unix:/run/imhearing-broker/mqtt.sock"
+    below = load(tmp_path, None, ["mqtt.host=unix:broker/mqtt.sock"], NOTHING).mqtt
+    assert below.socket_path == str(tmp_path / "broker/mqtt.sock")
+    assert load(tmp_path, None, ["mqtt.host=broker"], NOTHING).mqtt.socket_path is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("mqtt.host=unix:", "[mqtt] host: the path"),
+        ("mqtt.tls=on", "[mqtt] tls: does not apply to a Unix socket"),
+        ("mqtt.transport=websockets", "[mqtt] transport: does not apply to a Unix socket"),
+    ],
+)
+def test_settings_that_a_socket_cannot_have_are_faults(tmp_path: Path, setting: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, None, ["mqtt.host=unix:/run/x/mqtt.sock", setting], NOTHING)
+    assert any(fault.removeprefix("[mqtt] ").split(":")[1] in each for each in caught.value.faults)
+
+
 def test_a_tilde_with_an_unknown_user_is_no_internal_error(tmp_path: Path) -> None:
     settings = load(tmp_path, None, ["recorder.record_path=~no-such-user/x", "mqtt.ca_file=~no-such-user/y"], NOTHING)
     assert settings.recorder.record_path == tmp_path / "~no-such-user/x"

@@ -15,7 +15,7 @@ from commands.doctor.node_under_test import Finding
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec
 from edge.embedded.servers import find_mosquitto
-from edge.messaging.access import ETC
+from edge.messaging.broker_configuration import ETC
 from tests.support.messaging.broker import running_broker
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok, run_doctor

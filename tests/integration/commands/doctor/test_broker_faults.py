@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commands.doctor.node_under_test import Finding
-from edge.messaging.access import ETC
+from edge.messaging.broker_configuration import ETC
 from tests.support.messaging.broker import running_broker
 from tests.support.messaging.odd_brokers import (
     answering_server,

@@ -17,7 +17,8 @@ from commands.doctor.node_under_test import NodeUnderTest
 from edge.configuration.loader import load
 from edge.configuration.settings import Ably, Mqtt, Secret, Settings
 from edge.core.kernel_clock import KernelClock
-from edge.messaging.access import ACCOUNTS, ETC
+from edge.messaging.access import ACCOUNTS, Passwords
+from edge.messaging.broker_configuration import ETC
 from tests.support.wait import DEADLINE
 
 ROOT = Path(__file__).parents[4]
@@ -103,18 +104,18 @@ def test_remedies_prefer_the_nodes_own_broker_service_over_debians(units: Path, 
 
 
 def test_broker_setup_explains_the_steps_for_the_nodes_own_broker(
-    units: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    passwords: broker_setup.Passwords = dict.fromkeys(ACCOUNTS, "hush")
-    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
+    passwords: Passwords = dict.fromkeys(ACCOUNTS, "hush")
+    broker_setup.print_instructions(tmp_path, "porch", "pi.local", passwords)
     assert "systemctl restart mosquitto" in capsys.readouterr().err
-    (units / "imhearing-broker.service").touch()
-    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", passwords)
+    (tmp_path / ".ours").touch()
+    broker_setup.print_instructions(tmp_path, "porch", "pi.local", passwords)
     output = capsys.readouterr().err
     assert "restart mosquitto" not in output
     assert "/etc/credstore/imhearing_mqtt_${role}_password" in output
     assert RESTART in output
-    broker_setup.print_instructions(Path(ETC), "porch", "pi.local", None)
+    broker_setup.print_instructions(tmp_path, "porch", "pi.local", None)
     assert "sudo systemctl restart imhearing-broker\n" in capsys.readouterr().err
 
 
