@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import io
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -55,6 +57,7 @@ PLAN = _plan()
 def _node() -> tuple[Spool, Catalog]:
     """An empty spool, and a catalog that remembers what the inputs before have put there."""
     folder = Path(tempfile.mkdtemp(prefix="imhearing-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     spool = Spool(folder / "spool", NODE)
     spool.create()
     return spool, Catalog(folder / "catalog.db")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import io
 import logging
@@ -41,7 +42,9 @@ _CHUNK = f"{STREAM}-000000"
 def _folder() -> Path:
     """On tmpfs where there is one: each input is written to it."""
     shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="imhearing-fuzz-", dir=shared if shared.is_dir() else None))
+    folder = tempfile.mkdtemp(prefix="imhearing-fuzz-", dir=shared if shared.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _state_file(data: bytes) -> None:
@@ -180,7 +183,7 @@ def _sound() -> bytes:
 
 def _held_seed() -> bytes:
     folder = _folder() / "held-seed"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     held = HeldBlocks(lambda: folder)
     source = SourceFormat("noise", 8_000, 1, 16)
     form = HeldForm(NODE, BOOT, source.device, source.rate, source.channels, source.bits)
