@@ -79,7 +79,7 @@ def check_programs(node: NodeUnderTest) -> Iterator[Finding]:
     settings = node.settings
     for needed, find, name in (
         (not settings.mqtt.host or node.by_up, find_mosquitto, "mosquitto"),
-        (not settings.s3.s3_bucket_name or node.by_up, find_rclone, "rclone"),
+        (node.by_up or not (settings.s3.s3_bucket_name or node.installed), find_rclone, "rclone"),
     ):
         if needed:
             try:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from edge.archiver.plan.plan import ArchiveLimits, ArchivePlan, Destination, batches, make_plan
+from edge.archiver.plan.plan import (
+    ArchiveLimits,
+    ArchivePlan,
+    Destination,
+    batches,
+    fitting,
+    make_plan,
+    manifest_bytes,
+)
 from edge.archiver.reporter import Reporter
 from edge.archiver.retention.policy import RetentionPolicy
 from edge.catalog import Catalog
@@ -69,8 +77,10 @@ class Planner:
         most = self._archive_limits.max_chunks
         due = self._policy.ready_to_plan(self._catalog.queue.due(most))
         batch = next(batches(due, self._archive_limits), [])
-        discarded = self._catalog.deletions.not_in_manifest(most)[: most - len(batch)]
-        if not batch and len(discarded) < most:
+        room = self._archive_limits.max_manifest - manifest_bytes(batch)
+        unlisted = self._catalog.deletions.not_in_manifest(most)[: most - len(batch)]
+        discarded = fitting(unlisted, room)
+        if not batch and len(unlisted) < most and discarded == unlisted:
             return False
         used = {chunk.stream_id for chunk in (*batch, *(one.chunk for one in discarded))}
         plan = make_plan(batch, self._catalog.streams(used), self._destination, discarded)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +13,13 @@ from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
 from edge.archiver.jobs import FoundArchive
-from edge.archiver.plan.plan import Destination, Manifest, all_chunks, archive_record, key_of, read_manifest
+from edge.archiver.plan.keys import is_archive_key, is_correction_key, is_misplaced_archive
+from edge.archiver.plan.plan import Destination, archive_record
+from edge.archiver.stored_manifests import fetch_correction, read_archive
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
-from edge.core import wire
 from edge.core.errors import CatalogError, WireError
 from edge.core.files import sync_folder
-from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.values import Stream
 from edge.spool.spool import Spool
@@ -30,12 +27,7 @@ from edge.store.interface import BucketReader
 
 log = logging.getLogger(__name__)
 
-_TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
-_MAX_MANIFEST = 64_000_000
-_MAX_CORRECTION = 1_000_000
-_CORRECTIONS = "corrections/"
-# what zipfile raises for foreign bytes: RuntimeError where they claim to be encrypted
-_ZIP_ERRORS = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
+_MOST_FAULTS = 100  # of those listed one by one
 
 
 class Rebuilt(Struct, frozen=True):
@@ -61,21 +53,41 @@ def rebuild(
     The times of planning and uploading are lost: `now` takes their place. Raises StoreError.
     """
     archives = chunks = 0
-    faults: list[str] = []
-    for node, (key, size) in ((name, each) for name in spool.names for each in bucket.keys(f"{prefix}{name}/")):
+    faults = _Faults()
+    for node, (key, size) in ((name, found) for name in spool.names for found in bucket.keys(f"{prefix}{name}/")):
+        mine = f"{prefix}{node}/"
         try:
-            if key.endswith(".zip"):
-                found = read_archive(bucket, prefix, node, key, size)
-                take_archive(catalog, found, bucket.bucket, now)
-                archives, chunks = archives + 1, chunks + len(found.manifest.members)
+            if is_archive_key(key, mine):
+                archive = read_archive(bucket, prefix, node, key, size)
+                take_archive(catalog, archive, bucket.bucket, now)
+                archives, chunks = archives + 1, chunks + len(archive.manifest.members)
                 progress(archives)
-            elif key.startswith(f"{prefix}{node}/{_CORRECTIONS}"):
-                _take_stream(catalog, _fetch_stream(bucket, key, size), corrects=True)
+            elif is_correction_key(key, mine):
+                _take_stream(catalog, fetch_correction(bucket, key, size), corrects=True)
+            elif is_misplaced_archive(key, mine):
+                faults.add(f"{key}: is not named like an archive of this node; it was not read")
         except WireError as problem:
-            log.warning("%s: %s", key, problem)
-            faults.append(f"{key}: {problem}")
+            faults.add(f"{key}: {problem}")
     waiting = Intake(spool, catalog).rescan()
-    return Rebuilt(archives, chunks, waiting, tuple(faults))
+    return Rebuilt(archives, chunks, waiting, faults.lines())
+
+
+class _Faults:
+    """A line for each of the first ones, and how many more there were."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._more = 0
+
+    def add(self, line: str) -> None:
+        if len(self._lines) < _MOST_FAULTS:
+            log.warning("%s", line)
+            self._lines.append(line)
+        else:
+            self._more += 1
+
+    def lines(self) -> tuple[str, ...]:
+        return (*self._lines, *([f"{self._more} more objects that are not listed here"] if self._more else []))
 
 
 def rebuild_in_place(
@@ -120,101 +132,6 @@ def _swap(fresh: Path, path: Path) -> None:
 def _remove(catalog: Path) -> None:
     for ending in ("", "-journal", ".lock", ".reserve"):
         catalog.with_name(catalog.name + ending).unlink(missing_ok=True)
-
-
-def fetch_manifest(bucket: BucketReader, key: str, size: int) -> Manifest:
-    """The manifest in an archive of `size` bytes, by range reads from its end. Raises WireError, StoreError."""
-    try:
-        with zipfile.ZipFile(RangeFile(bucket, key, size)) as archive:
-            info = archive.getinfo("manifest.json")
-            if info.compress_type != zipfile.ZIP_STORED:  # ours are; decompressors have bugs of their own
-                raise WireError("is not an Im Hearing archive (it is compressed)")
-            if info.file_size > _MAX_MANIFEST:
-                raise WireError("its manifest is too large")
-            return read_manifest(archive.read(info))
-    except _ZIP_ERRORS as problem:
-        raise WireError(f"is not an Im Hearing archive ({problem})") from None
-
-
-def read_archive(bucket: BucketReader, prefix: str, node: str, key: str, size: int) -> FoundArchive:
-    """An archive that the archiver of `node` put there. Raises WireError, StoreError."""
-    manifest = fetch_manifest(bucket, key, size)
-    _check_belongs(manifest, prefix, node, key)
-    return FoundArchive(key, size, manifest)
-
-
-def with_corrections(bucket: BucketReader, prefix: str, node: str, found: FoundArchive) -> FoundArchive:
-    """`found`, with the corrections of its times that the store has. Raises StoreError."""
-    wanted = {f"{prefix}{node}/{_CORRECTIONS}{one.stream_id}.json" for one in found.manifest.streams if one.uncertain}
-    streams = []
-    for key, size in (each for name in sorted(wanted) for each in bucket.keys(name)):
-        with contextlib.suppress(WireError):
-            streams.append(_fetch_stream(bucket, key, size))
-    return replace(found, corrections=tuple(streams))
-
-
-def _fetch_stream(bucket: BucketReader, key: str, size: int) -> Stream:
-    """A stored correction. Raises WireError, StoreError."""
-    if not 0 < size <= _MAX_CORRECTION:
-        raise WireError(f"is not a correction (it has {size} bytes)")
-    stream = wire.decode(b"".join(bucket.read(key, 0, size)), Stream)
-    if not key.endswith(f"/{stream.stream_id}.json"):
-        raise WireError(f"is the correction of {stream.stream_id} under a wrong name")
-    return stream
-
-
-class RangeFile(io.RawIOBase):
-    """An object as a seekable file; its end is fetched once, the rest on demand."""
-
-    def __init__(self, bucket: BucketReader, key: str, size: int) -> None:
-        self._bucket, self._key, self._size = bucket, key, size
-        self._at = 0
-        self._tail_at = max(0, size - _TAIL)
-        self._tail = b"".join(bucket.read(key, self._tail_at, size - self._tail_at)) if size else b""
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        at = offset + (0, self._at, self._size)[whence]
-        if at < 0:
-            raise ValueError("negative position")
-        self._at = at
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        end = self._size if size < 0 else min(self._at + size, self._size)
-        if self._at >= end:
-            return b""
-        if self._at >= self._tail_at:
-            data = self._tail[self._at - self._tail_at : end - self._tail_at]
-        else:
-            data = b"".join(self._bucket.read(self._key, self._at, end - self._at))
-        self._at = end
-        return data
-
-
-def _check_belongs(manifest: Manifest, prefix: str, node: str, key: str) -> None:
-    """WireError unless the archiver of `node` put it there: others may write below the node's prefix too.
-
-    Its chunks may have been recorded under another name that the node once had.
-    """
-    chunks = all_chunks(manifest)
-    if not chunks:
-        raise WireError("chunks: none has an offset or a cause", "chunks")
-    if key != key_of(manifest, prefix):
-        raise WireError(f"holds the archive {manifest.archive_id}, which does not belong there")
-    if manifest.node != node:
-        raise WireError(f"names another node: {manifest.node}", "node")
-    for chunk in chunks:
-        if chunk.stream_id != stream_of(chunk.chunk_id) or chunk.ended_at < chunk.started_at:
-            raise WireError(f"chunks: {chunk.chunk_id} contradicts itself", "chunks")
 
 
 def take_archive(catalog: Catalog, found: FoundArchive, bucket: str, now: Instant) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from edge.archiver.plan.keys import is_archive_key, is_misplaced_archive
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.core.errors import StoreError
 from edge.core.instant import FIRST, LAST, MICROSECONDS, Instant
@@ -35,16 +36,22 @@ def verify(
     objects: dict[str, int] = {}
     listed: set[str] = set()
 
-    def list_archives(node: str) -> None:
-        if node not in listed:
-            listed.add(node)
-            objects.update((key, size) for key, size in bucket.keys(f"{prefix}{node}/") if key.endswith(".zip"))
+    def list_archives(node: str) -> Iterator[str]:
+        if node in listed:
+            return
+        listed.add(node)
+        mine = f"{prefix}{node}/"
+        for key, size in bucket.keys(mine):
+            if is_archive_key(key, mine):
+                objects[key] = size
+            elif is_misplaced_archive(key, mine):
+                yield f"s3://{bucket.bucket}/{key}: is no archive of this node; move it elsewhere"
 
     for name in spool.names:
-        list_archives(name)
+        yield from list_archives(name)
     for archive_id in catalog.archive_records.uploaded_ids():
         archive = catalog.archives([archive_id])[archive_id]
-        list_archives(archive.node)  # a name that the node once had
+        yield from list_archives(archive.node)  # a name that the node once had
         progress(archive_id)
         size = objects.pop(archive.key, None) if archive.bucket == bucket.bucket else archive.bytes
         if size is None:
@@ -53,19 +60,17 @@ def verify(
             yield f"s3://{archive.bucket}/{archive.key}: has {size} bytes, not {archive.bytes}"
         elif deep and archive.bucket == bucket.bucket:
             yield from _read_back(bucket, archive, catalog.archive_records.members(archive_id))
-    planned = {
-        archive.key
-        for archive in (
-            *catalog.archive_records.open_plans(),
-            *catalog.archive_records.open_rewrites(),
-            *catalog.archive_records.pending_deletion(),
-        )
-    }
-    for key in sorted(objects.keys() - planned):
+    for key in sorted(objects.keys() - _keys_in_progress(catalog)):
         yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
     for chunk_id, archive_id in catalog.archive_records.erased_copies():
         yield f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
     yield from _compare_spool(spool, catalog, now)
+
+
+def _keys_in_progress(catalog: CatalogReader) -> set[str]:
+    """Of archives that may be in the store, or may not."""
+    records = catalog.archive_records
+    return {one.key for one in (*records.open_plans(), *records.open_rewrites(), *records.pending_deletion())}
 
 
 def _read_back(bucket: BucketReader, archive: Archive, members: list[CatalogChunk]) -> Iterator[str]:

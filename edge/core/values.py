@@ -10,11 +10,18 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from edge.core.ids import ArchiveId, ChunkId, NodeName, SoundId, StreamId
-from edge.core.instant import Instant
+from edge.core.instant import FIRST, LAST, Instant
 
-_MOST = 2**63 - 1  # what SQLite's integers hold
+# Whoever writes a message or a file may lie: every number has bounds, far from what a node records, so that sums and
+# products of them stay within SQLite's 64 bits, and floating-point numbers finite.
+_MOST = 2**50  # frames: 185 years at 192 kHz; bytes: a petabyte
+_MOST_MICROSECONDS = LAST - FIRST
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 Positive = Annotated[int, Meta(ge=1, le=_MOST)]
+Microseconds = Annotated[int, Meta(ge=-_MOST_MICROSECONDS, le=_MOST_MICROSECONDS)]
+SampleRate = Annotated[int, Meta(ge=1, le=10_000_000)]  # frames per second
+Channels = Annotated[int, Meta(ge=1, le=64)]
+Decibels = Annotated[float, Meta(ge=-1_000, le=1_000)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 AudioFormat = Literal["flac", "wav"]
 HoleCause = Literal[
@@ -60,7 +67,7 @@ class ClockStamp(Struct, frozen=True):
     """Which boot's clock timed a chunk, and the sample rate measured against it, in frames per second."""
 
     boot_id: str
-    measured_rate: float
+    measured_rate: Annotated[float, Meta(ge=-1e12, le=1e12)]
 
 
 class Levels(Struct, frozen=True):
@@ -68,13 +75,13 @@ class Levels(Struct, frozen=True):
 
     unit: LevelUnit
     calibrated: bool
-    laeq: float
-    lafmax: float
-    lcpeak: float
-    l10: float
-    l50: float
-    l90: float
-    per_second: tuple[float, ...] = ()  # LAeq of each full second, in order
+    laeq: Decibels
+    lafmax: Decibels
+    lcpeak: Decibels
+    l10: Decibels
+    l50: Decibels
+    l90: Decibels
+    per_second: tuple[Decibels, ...] = ()  # LAeq of each full second, in order
 
 
 class SoundSpan(Struct, frozen=True):
@@ -83,8 +90,8 @@ class SoundSpan(Struct, frozen=True):
     sound_id: SoundId
     first_frame: Count
     frames: Count | None
-    lafmax: float
-    laeq: float
+    lafmax: Decibels
+    laeq: Decibels
 
 
 class Encryption(Struct, frozen=True):
@@ -101,8 +108,8 @@ class Chunk(Struct, frozen=True, kw_only=True):
     seq: Count
     first_frame: Count
     frames: Positive
-    rate: Positive  # nominal, frames per second
-    channels: Annotated[int, Meta(ge=1, le=64)]
+    rate: SampleRate  # nominal
+    channels: Channels
     format: AudioFormat
     bytes: Count  # of the file as it lies in the spool
     sha256: Sha256  # of that file
@@ -143,24 +150,24 @@ class Stream(Struct, frozen=True, kw_only=True):
     ordinal: Count  # rises with each stream opened, independent of the clock
     boot_id: str
     device: str
-    rate: Positive
-    channels: Positive
-    bits: Positive
+    rate: SampleRate
+    channels: Channels
+    bits: Annotated[int, Meta(ge=1, le=64)]
     format: AudioFormat
     chunk_frames: Positive  # of each chunk but the last
     uncertain: bool
-    utc_offset: int  # µs: UTC minus the boot's monotonic clock, as now believed
-    knots: tuple[tuple[int, Instant], ...]
-    shift: int = 0  # µs
+    utc_offset: Microseconds  # UTC minus the boot's monotonic clock, as now believed
+    knots: tuple[tuple[Count, Instant], ...]
+    shift: Microseconds = 0
     before: tuple[Hole, ...] = ()
     earlier: Count = 0  # how many of `before` begin by the clock of an earlier boot: no correction moves them
-    calibration_db: float | None = None  # what turns its dBFS into dBA; null: uncalibrated
+    calibration_db: Decibels | None = None  # what turns its dBFS into dBA; null: uncalibrated
 
 
 class SpoolState(Struct, frozen=True, kw_only=True):
     """`state.json`: what the recorder must find again after a crash.
 
-    `utc_offset` (µs) turns the boot's monotonic clock into the time used for all streams of this boot;
+    `utc_offset` turns the boot's monotonic clock into the time used for all streams of this boot;
     `trusted` once the kernel has said that it is synchronised.
     """
 
@@ -169,12 +176,12 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     boot_id: str
     ordinal: Count  # of the newest stream
     stream_id: StreamId | None = None  # the stream being recorded
-    knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
+    knot: tuple[Count, Instant] | None = None  # (frame, UTC): where its newest chunk begins
     holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
     open_hole: OpenHole | None = None  # null while recording
     until: Instant | None = None  # when a pause ends by itself: what is missing later is not paused
     earlier: Count = 0  # how many of `holes`, and then `open_hole`, begin by the clock of an earlier boot
-    utc_offset: int | None = None
+    utc_offset: Microseconds | None = None
     trusted: bool = False
 
 
@@ -186,7 +193,7 @@ class PauseOrder(Struct, frozen=True):
 
     until: Instant | None = None
     boot_id: str | None = None
-    utc_offset: int | None = None  # µs: UTC minus that boot's monotonic clock, when it was ordered
+    utc_offset: Microseconds | None = None  # UTC minus that boot's monotonic clock, when it was ordered
     uncertain: bool = False  # nothing kept that clock: `until` is worth no more than the time left to it
 
 

@@ -28,7 +28,7 @@ def find_mosquitto(path: str | None = None) -> str:
 
 
 def find_rclone() -> str:
-    """The path of rclone: in our Python environment (it is among the requirements), else in $PATH. ImHearingError."""
+    """The path of rclone: in our Python environment (requirements-up.txt), else in $PATH. ImHearingError."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     remedy = "set a bucket with --set s3.s3_bucket_name=BUCKET"
     return _find("rclone", path, "the local S3 server rclone", remedy)

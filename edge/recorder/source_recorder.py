@@ -75,7 +75,7 @@ class SourceRecorder:
     def replay(self, held: HeldSound) -> None:
         """Records the blocks that a crash left, from where the last stream that got some of them ended."""
         next_frame, joins = self._end_of_known(held)
-        self._context.held.resume(held.path)
+        self._context.held.resume(held)
         judged = (self._continuity.add(block) for block in held.blocks())
         for items in chain(judged, [self._continuity.flush()]):
             for item in items:

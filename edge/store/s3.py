@@ -194,12 +194,14 @@ class S3Store:
         return [(upload["Key"], upload["UploadId"]) for upload in mine]
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
-        """The bytes [offset, offset + length) in pieces; StoreError when there are fewer."""
+        """The bytes [offset, offset + length) in pieces; StoreError when there are fewer, or more."""
         left = length
         with self._request(f"read {key}") as s3:
             found = s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
             for piece in found["Body"].iter_chunks(_PIECE):
                 left -= len(piece)
+                if left < 0:
+                    raise StoreError(f"{self._place}: sent more than the requested {length} bytes of {key}")
                 yield piece
         if left:
             raise StoreError(f"{self._place}: {key} ended {left} bytes too early")

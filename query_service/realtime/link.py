@@ -139,7 +139,7 @@ class Link:
         """
 
         def receive(message: Any) -> None:
-            listener(_delivery(message))
+            listener(delivery_of(message))
 
         options = ChannelOptions(params={"rewind": rewind}) if rewind else None
         subscribed = self._client.channels.get(channel, options)
@@ -255,7 +255,8 @@ def _retrieve_exception(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _delivery(message: Any) -> Delivery:
+def delivery_of(message: Any) -> Delivery:
+    """What a message of the SDK carries. Its sender chose everything but the client id."""
     extras = message.extras if isinstance(message.extras, dict) else {}
     headers = extras.get("headers")
     return Delivery(message.client_id, message.name, _bytes(message.data), _data(headers))

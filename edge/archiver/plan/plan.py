@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -19,14 +20,18 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Count, DiscardedChunk, GoneCause, PlannedMember, Stream
 
 MEGABYTE = 1_000_000
+MAX_MANIFEST = 8_000_000  # bytes; a larger one is not read back, as one takes up to 22 times its size in memory
+_MANIFEST_ROOM = MAX_MANIFEST // 2  # of one that is planned: rewritten, it still is no larger than that
 _PENDING_ID = "00000000T000000Z-aaaa-000000-00000000"  # takes the ID's place while it is computed
 
 
 class ArchiveLimits(Struct, frozen=True):
-    """The most that one archive holds, in bytes of audio and in chunks. A single larger chunk still gets its own."""
+    """The most that one archive holds: bytes of audio, chunks, and bytes of their manifests. A single larger chunk
+    still gets its own."""
 
     max_bytes: int
     max_chunks: int
+    max_manifest: int = _MANIFEST_ROOM
 
 
 class Destination(Struct, frozen=True):
@@ -112,15 +117,28 @@ def key_of(manifest: Manifest, prefix: str) -> str:
 def batches(chunks: Sequence[Chunk], limits: ArchiveLimits) -> Iterator[list[Chunk]]:
     """`chunks` in order, cut into runs that keep the limits."""
     batch: list[Chunk] = []
-    size = 0
+    size = manifests = 0
     for chunk in chunks:
-        if batch and (len(batch) >= limits.max_chunks or size + chunk.bytes > limits.max_bytes):
+        described = manifest_bytes([chunk])
+        is_full = size + chunk.bytes > limits.max_bytes or manifests + described > limits.max_manifest
+        if batch and (is_full or len(batch) >= limits.max_chunks):
             yield batch
-            batch, size = [], 0
+            batch, size, manifests = [], 0, 0
         batch.append(chunk)
-        size += chunk.bytes
+        size, manifests = size + chunk.bytes, manifests + described
     if batch:
         yield batch
+
+
+def manifest_bytes(chunks: Iterable[Chunk]) -> int:
+    """About how much of an archive's manifest these chunks take."""
+    return sum(len(wire.encode(chunk)) for chunk in chunks)
+
+
+def fitting(discarded: Sequence[DiscardedChunk], room: int) -> list[DiscardedChunk]:
+    """The first of them that take no more than `room` bytes of a manifest."""
+    sizes = accumulate(manifest_bytes([one.chunk]) for one in discarded)
+    return [one for one, size in zip(discarded, sizes, strict=True) if size <= room]
 
 
 def make_plan(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from edge.archiver.jobs import FoundArchive
+from edge.archiver.plan.keys import is_archive_key
 from edge.archiver.plan.stored_members import clip_touches
-from edge.archiver.rebuild import read_archive, with_corrections
 from edge.archiver.retention.age_check import AgeCheck, HeldBack
+from edge.archiver.stored_manifests import read_archive, with_corrections
 from edge.catalog import Catalog
 from edge.catalog.file import earlier_catalogs
 from edge.catalog.holds import read_holds
@@ -28,7 +28,6 @@ from edge.store.interface import ObjectStore
 log = logging.getLogger(__name__)
 
 LISTED_AT_ONCE = 1_000
-_ARCHIVE = re.compile(r"\d{4}/\d\d/\d\d/[^/]+\.zip$", re.ASCII)  # below the node's prefix
 
 
 class Deletions:
@@ -129,7 +128,7 @@ class Deletions:
 
     def list_archives(self, prefix: str, after: str) -> tuple[tuple[str, int], ...]:
         """Keys of archives below `prefix`, and their bytes, from the one after `after` on; at most LISTED_AT_ONCE."""
-        found = ((key, size) for key, size in self._store.keys(prefix, after) if _ARCHIVE.match(key, len(prefix)))
+        found = ((key, size) for key, size in self._store.keys(prefix, after) if is_archive_key(key, prefix))
         return tuple(islice(found, LISTED_AT_ONCE))
 
     def read_archive(self, key: str, size: int, prefix: str, node: str) -> FoundArchive | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from edge.archiver.jobs import Correction, Job, JobResult, Upload
 from edge.archiver.pacing import Pacing, RetryTimer
+from edge.archiver.plan.keys import correction_key
 from edge.archiver.plan.plan import ArchivePlan, Destination, plan_of
 from edge.archiver.planner import Planner
 from edge.archiver.reporter import Reporter
@@ -59,7 +60,7 @@ class Uploads:
         for stream_id in self._catalog.registration.corrections_due()[:1]:
             record = self._catalog.stream(stream_id)
             if record is not None:
-                key = f"{self._destination.node_prefix}corrections/{stream_id}.json"
+                key = correction_key(self._destination.node_prefix, stream_id)
                 return Correction(key, stream_id, wire.encode(record))
         return None
 

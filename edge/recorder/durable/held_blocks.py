@@ -4,8 +4,8 @@ Blocks are held while the sound card may have lost something before them; only t
 belong. On the card they would be written twice: once to be safe, once into their chunk. In memory alone a SIGKILL would
 lose them. So each block also goes into this file as it comes, and the file is removed once they are in chunks.
 
-The file is a row of records: a letter, the length, the content. `F` is what it holds, `S` where one of its frames lies
-in a stream, `B` a block. A record that is not whole is the last one, and was being written.
+The file is a row of records: a letter, the length, the content. `F`, the first, is what it holds, `S` where one of its
+frames lies in a stream, `B` a block. The file ends before a record that is damaged, or not whole: it was being written.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from edge.core import wire
-from edge.core.errors import ImHearingError, SpoolError
+from edge.core.errors import ImHearingError, SpoolError, WireError
+from edge.core.ids import StreamId
+from edge.core.values import Channels, Count, SampleRate
 from edge.recorder.capture.blocks import Block, Samples, SourceFormat
 from edge.recorder.durable.sealing import make_own
 
@@ -40,9 +42,9 @@ class HeldForm(Struct, frozen=True):
     node: str
     boot_id: str
     device: str
-    rate: int
-    channels: int
-    bits: int
+    rate: SampleRate
+    channels: Channels
+    bits: Annotated[int, Meta(ge=16, le=24)]
     recipients: tuple[str, ...] = ()  # to whom it was to be encrypted
 
     @property
@@ -53,9 +55,9 @@ class HeldForm(Struct, frozen=True):
 class StreamAt(Struct, frozen=True):
     """Frame `held_frame` of the file is frame `stream_frame` of a stream."""
 
-    held_frame: int
-    stream_id: str
-    stream_frame: int
+    held_frame: Count
+    stream_id: StreamId
+    stream_frame: Count
 
 
 class HeldBlocks:
@@ -90,11 +92,12 @@ class HeldBlocks:
         for block in blocks:
             self.add(block)
 
-    def resume(self, path: Path) -> None:
+    def resume(self, held: HeldSound) -> None:
         """Continues the file that a crash left, until what it holds is in chunks."""
-        self._path = path
+        self._path = held.path
         try:
-            self._file = path.open("ab", buffering=0)
+            os.truncate(held.path, held.whole_bytes)
+            self._file = held.path.open("ab", buffering=0)
         except OSError as problem:
             self._give_up(problem)
 
@@ -146,38 +149,56 @@ class HeldSound:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.streams: list[StreamAt] = []
-        form: HeldForm | None = None
-        for kind, content in self._records():
-            if kind == b"F":
-                form = wire.decode(content, HeldForm)
-            elif kind == b"S":
-                self.streams.append(wire.decode(content, StreamAt))
-        if form is None:
-            raise SpoolError(f"{path}: is damaged; remove it")
-        self.form = form
+        with _raises_spool_error(path), path.open("rb") as file:
+            kind, content = _next_record(file)
+            if kind != b"F":
+                raise SpoolError(f"{path}: is damaged; remove it")
+            self.form = wire.decode(content, HeldForm)
+            self._first_at = self.whole_bytes = file.tell()
+        for record, end in self._records():
+            self.whole_bytes = end
+            if isinstance(record, StreamAt):
+                self.streams.append(record)
 
     def blocks(self) -> Iterator[Block]:
-        for kind, content in self._records():
-            if kind == b"B":
-                captured_at, lost_before, suspect, dropped = _BLOCK.unpack_from(content)
-                flat: Samples = (
-                    np.frombuffer(content, np.int16, offset=_BLOCK.size)
-                    if self.form.bits == 16
-                    else np.frombuffer(content, np.int32, offset=_BLOCK.size)
-                )
-                yield Block(flat.reshape(-1, self.form.channels), captured_at, lost_before, suspect, dropped)
+        return (record for record, _ in self._records() if isinstance(record, Block))
 
-    def _records(self) -> Iterator[tuple[bytes, bytes]]:
-        try:
-            with self.path.open("rb") as file:
-                while len(head := file.read(_HEADER.size)) == _HEADER.size:
-                    kind, length = _HEADER.unpack(head)
-                    content = file.read(length)
-                    if len(content) < length:
-                        return
-                    yield kind, content
-        except OSError as problem:
-            raise SpoolError(f"{self.path}: cannot be read ({problem.strerror})") from None
+    def _records(self) -> Iterator[tuple[Block | StreamAt, int]]:
+        """With where each ends, up to the first one that is not whole, or damaged."""
+        with _raises_spool_error(self.path), self.path.open("rb") as file:
+            file.seek(self._first_at)
+            while record := self._read(*_next_record(file)):
+                yield record, file.tell()
+
+    def _read(self, kind: bytes, content: bytes) -> Block | StreamAt | None:
+        if kind == b"S":
+            with contextlib.suppress(WireError):
+                return wire.decode(content, StreamAt)
+        sample = np.dtype(np.int16 if self.form.bits == 16 else np.int32)
+        size = len(content) - _BLOCK.size
+        if kind != b"B" or size < 0 or size % (sample.itemsize * self.form.channels):
+            return None
+        captured_at, lost_before, suspect, dropped = _BLOCK.unpack_from(content)
+        flat: Samples = np.frombuffer(content, sample, offset=_BLOCK.size)
+        return Block(flat.reshape(-1, self.form.channels), captured_at, lost_before, suspect, dropped)
+
+
+def _next_record(file: BinaryIO) -> tuple[bytes, bytes]:
+    """Its kind and content; no kind where there is none, or not all of it."""
+    head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        return b"", b""
+    kind, length = _HEADER.unpack(head)
+    content = file.read(length)
+    return (kind, content) if len(content) == length else (b"", b"")
+
+
+@contextlib.contextmanager
+def _raises_spool_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise SpoolError(f"{path}: cannot be read ({problem.strerror})") from None
 
 
 def found_in(folder: Path) -> HeldSound | None:

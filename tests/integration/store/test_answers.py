@@ -71,6 +71,17 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(store: RunningStore) -> 
     assert not isinstance(caught.value, StoreBlocked)
 
 
+def test_a_store_that_sends_more_than_the_range_is_cut_off(store: RunningStore) -> None:
+    """It may never end. One that ignores ranges would also give the wrong bytes."""
+    body = "sound" * 1_000_000
+    with running_proxy(store.settings) as (proxy, through):
+        proxy.choose = always(Reply(206, body, "application/zip"))
+        received: list[bytes] = []
+        with pytest.raises(StoreError, match="more than the requested 5 bytes"):
+            received.extend(S3Store(through).read("a", 0, len(BODY)))
+    assert received == []
+
+
 @pytest.mark.parametrize("where", ["field", "message"])
 @pytest.mark.parametrize("call", sorted(CALLS.keys() - {"head", "part", "read"}))
 def test_the_first_request_follows_the_store_to_its_region(store: RunningStore, call: str, where: str) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
 from edge.archiver.plan.plan import Manifest, all_chunks
-from edge.archiver.rebuild import fetch_manifest
+from edge.archiver.stored_manifests import fetch_manifest
 from edge.catalog import Catalog
 from edge.configuration.settings import Settings, Thresholds
 from edge.core.instant import FIRST, LAST

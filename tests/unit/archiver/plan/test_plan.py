@@ -9,7 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from edge.archiver.plan.plan import ArchiveLimits, Destination, batches, make_plan, plan_of, read_manifest
+from edge.archiver.plan.plan import (
+    ArchiveLimits,
+    Destination,
+    batches,
+    fitting,
+    make_plan,
+    manifest_bytes,
+    plan_of,
+    read_manifest,
+)
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.ids import ArchiveId
@@ -36,6 +45,23 @@ def test_batches_keep_the_order_and_the_limits(all_sizes: list[int], max_bytes: 
     for batch, following in pairwise(found):  # none is closed before it is full
         full = sum(chunk.bytes for chunk in batch) + following[0].bytes > max_bytes
         assert full or len(batch) == max_chunks
+
+
+@given(st.lists(st.integers(0, 200), max_size=20), st.integers(1, 10_000))
+def test_a_batch_keeps_its_manifest_within_what_a_rebuild_reads(seconds: list[int], room: int) -> None:
+    chunks = [make_chunk(seq, b"x", seconds=some or 1) for seq, some in enumerate(seconds)]
+    found = list(batches(chunks, ArchiveLimits(10**9, 10**6, room)))
+    assert [chunk for batch in found for chunk in batch] == chunks
+    for batch in found:
+        assert len(batch) == 1 or manifest_bytes(batch) <= room
+
+
+def test_discarded_chunks_are_listed_as_far_as_the_manifest_has_room() -> None:
+    discarded = [DiscardedChunk(make_chunk(seq, b"x"), "quiet") for seq in range(10)]
+    each = manifest_bytes([discarded[0].chunk])
+    assert fitting(discarded, 3 * each + 20) == discarded[:3]
+    assert fitting(discarded, 0) == []
+    assert fitting(discarded, 10**6) == discarded
 
 
 @given(sizes.filter(bool))
