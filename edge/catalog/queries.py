@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables, greatest, select
-from edge.catalog.values import CatalogChunk, CatalogSound, unpack
+from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, unpack, unpack_sized
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Stream, Where
 
 T = TypeVar("T")
 EVERY = 1_000_000_000
+_FIRST_BATCH = 64
 _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
 _IN_LENGTHS = (1, 8, 64, _BATCH)  # of `in`: Pony keeps its SQL for each, for ever (500 IDs: 400 kB)
 
@@ -57,6 +59,43 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
 
     Selects columns, not entities: those are three times as slow and stay in memory for the whole session.
     """
+    return [_chunk_value(row, unpack(row[4], Chunk), for_manifest) for row in _chunk_rows(found, limit)]
+
+
+def brief_values(found: Any, budget: Budget) -> list[CatalogChunk]:
+    """Up to 512 chunks that a query finds, without the level of each second. Raises BudgetSpent."""
+    values: list[CatalogChunk] = []
+    for row in _chunk_rows(found, _BATCH):
+        chunk, size = unpack_sized(row[4], BriefChunk)
+        budget.count_row(size)
+        values.append(_chunk_value(row, chunk, for_manifest=False))
+    return values
+
+
+def chunk_run(found: Any, start: Instant, limit: int, budget: Budget, duration: int | None) -> ChunkRun:
+    """As `chunk_values`, within the budget. With `duration`: the level of each second, of so many µs after `start`, and
+    of one chunk more. Raises BudgetSpent."""
+    wanted: type[Chunk] = BriefChunk if duration is None else Chunk
+    run: list[CatalogChunk] = []
+    covered, batch = 0, _FIRST_BATCH
+    while rows := _chunk_rows(found, min(limit - len(run), batch)):
+        for row in rows:
+            chunk, size = unpack_sized(row[4], wanted)
+            budget.count_row(size)
+            run.append(_chunk_value(row, chunk, for_manifest=False))
+            enough = duration is not None and covered >= duration
+            if len(run) == limit or enough or not budget.has_bytes_left:
+                return ChunkRun(run, run[-1].chunk.started_at)
+            covered += row[2] - max(row[0], start)
+        found, batch = _after(found, *rows[-1][:2]), min(2 * batch, _BATCH)
+    return ChunkRun(run)
+
+
+def _after(found: Any, started_at: int, chunk_id: str) -> Any:
+    return found.filter(lambda c: c.started_at >= started_at and (c.started_at > started_at or c.chunk_id > chunk_id))
+
+
+def _chunk_rows(found: Any, limit: int) -> list[tuple[Any, ...]]:
     rows = select(
         (
             c.started_at,
@@ -72,12 +111,11 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
         )
         for c in found
     ).order_by(1, 2)
-    return [_chunk_value(row, for_manifest) for row in rows[:limit]]
+    return list(rows[:limit])
 
 
-def _chunk_value(row: tuple[Any, ...], for_manifest: bool) -> CatalogChunk:
-    started_at, _, ended_at, uncertain, manifest, state, reason, archive_id, offset, size = row
-    chunk = unpack(manifest, Chunk)
+def _chunk_value(row: tuple[Any, ...], chunk: Chunk, for_manifest: bool) -> CatalogChunk:
+    started_at, _, ended_at, uncertain, _, state, reason, archive_id, offset, size = row
     as_written = for_manifest and uncertain
     if not as_written and (chunk.started_at, chunk.ended_at, chunk.uncertain) != (started_at, ended_at, uncertain):
         times = {"started_at": Instant(started_at), "ended_at": Instant(ended_at)}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from edge.catalog.values import ChunkRun
 from edge.core import wire
 from edge.core.errors import CatalogBusy
 from edge.core.instant import Instant
@@ -178,9 +179,9 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
     class Counting(FakeCatalog):
         most = 0
 
-        def chunks_between(self, start: Instant, end: Instant, limit: int):  # type: ignore[no-untyped-def]
-            found = super().chunks_between(start, end, limit)
-            Counting.most = max(Counting.most, len(found))
+        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+            found = super().chunk_run(start, end, limit, duration=duration)
+            Counting.most = max(Counting.most, len(found.chunks))
             return found
 
     node = Responder(NODE, FactReader(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
@@ -272,7 +273,7 @@ def test_a_clock_correction_moves_chunks_in_the_spool() -> None:
 
 def test_a_busy_catalog_is_answered_as_busy() -> None:
     class Locked(FakeCatalog):
-        def chunks_between(self, start: Instant, end: Instant, limit: int) -> NoReturn:
+        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> NoReturn:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)
