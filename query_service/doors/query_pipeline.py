@@ -10,7 +10,7 @@ from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, Request
 from query_service.queries.protocol import Answer, Request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode
 
-AnswerQuery = Callable[[Request], Awaitable[Answer]]
+AnswerQuery = Callable[[Request, str], Awaitable[Answer]]  # the text: whose turn it takes
 
 _PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
 
@@ -50,12 +50,12 @@ class QueryPipeline:
     async def answer(self, query: AdmittedQuery) -> bytes:
         """The answer, or a refusal where it would come too late."""
         try:
-            return await self._pipeline.answer(query.ticket, lambda: self._reply(query.request))
+            return await self._pipeline.answer(query.ticket, lambda: self._reply(query))
         except Refused as refused:
             return wire.encode(self._error(query.request, refused))
 
-    async def _reply(self, request: Request) -> Reply:
-        answer = await self._answer(request)
+    async def _reply(self, query: AdmittedQuery) -> Reply:
+        answer = await self._answer(query.request, query.ticket.sender)
         passes = isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING
         return Reply(wire.encode(answer), is_final=not passes)
 
