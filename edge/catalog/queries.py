@@ -72,7 +72,7 @@ def brief_values(found: Any, budget: Budget) -> list[CatalogChunk]:
     return values
 
 
-def chunk_run(found: Any, start: Instant, limit: int, budget: Budget, duration: int | None) -> ChunkRun:
+def chunk_run(tables: Tables, found: Any, start: Instant, limit: int, budget: Budget, duration: int | None) -> ChunkRun:
     """As `chunk_values`, within the budget. With `duration`: the level of each second, of so many µs after `start`, and
     of one chunk more. Raises BudgetSpent."""
     wanted: type[Chunk] = BriefChunk if duration is None else Chunk
@@ -87,6 +87,7 @@ def chunk_run(found: Any, start: Instant, limit: int, budget: Budget, duration: 
             if len(run) == limit or enough or not budget.has_bytes_left:
                 return ChunkRun(run, run[-1].chunk.started_at)
             covered += row[2] - max(row[0], start)
+        tables.next_statement()
         found, batch = _after(found, *rows[-1][:2]), min(2 * batch, _BATCH)
     return ChunkRun(run)
 

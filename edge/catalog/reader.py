@@ -71,7 +71,7 @@ class CatalogReader:
             raise BudgetSpent("the question needs more of the catalog than one may read")
         with self._session() as tables:
             found, limit = touching(tables.Chunk, start, end), min(limit, budget.rows_left)
-            return chunk_run(found, start, limit, budget, duration)
+            return chunk_run(tables, found, start, limit, budget, duration)
 
     def chunks(self, ids: Iterable[str]) -> list[CatalogChunk]:
         """Those of these chunks that are known, without the level of each second."""

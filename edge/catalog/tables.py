@@ -200,14 +200,20 @@ class Tables:
         """
         # a reader must not ask for the write lock, which `immediate` does, and so does `serializable`
         with _mapped(self.path), orm.db_session(immediate=not self._read_only):
-            self._limit.budget, self._limit.ends_at = budget, time.monotonic() + STATEMENT_SECONDS
+            self._limit.budget = budget
+            self.next_statement()
             try:
                 yield
             finally:
                 self._limit.budget = None
 
+    def next_statement(self) -> None:
+        """Gives another statement of the session its own time."""
+        self._limit.ends_at = time.monotonic() + STATEMENT_SECONDS
+
     def rows(self, sql: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """Within a session: what this SELECT finds; `$name` stands for a value."""
+        self.next_statement()
         return list(self.db.select(sql, {}, dict(values)))
 
     def mark_due(self) -> None:

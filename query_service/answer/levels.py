@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from edge.core import wire
 from edge.core.errors import BudgetSpent, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
-from edge.core.values import LevelUnit
+from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
 from query_service.answer.scans import Scans
 from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
@@ -22,6 +22,7 @@ from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
 _MOST_SOUND = 100_000 * MICROSECONDS  # for one page: more than the longest step
+_CHUNKS = 2_000  # for one page, unless a step holds more
 _GROWTH = 4
 
 
@@ -34,9 +35,10 @@ def answer_levels(
     if isinstance(reached := scans.resume(request), int):
         start = Instant(reached)
     duration = min(min(request.limit, MOST_STEPS) * request.step * MICROSECONDS, _MOST_SOUND)
+    chunks = _CHUNKS
     while True:
         try:
-            facts = reader.gather(start, request.to, reader.budget.rows_left, now, duration=duration)
+            facts = reader.gather(start, request.to, min(chunks, reader.budget.rows_left), now, duration=duration)
         except BudgetSpent:
             if start == begun:
                 raise
@@ -50,14 +52,16 @@ def answer_levels(
                 scans.stop(request, int(start))
             continue
         # a step holds more chunks than that
-        duration *= _GROWTH
+        duration, chunks = duration * _GROWTH, chunks * _GROWTH
         if not reader.budget.rows_left or duration > _GROWTH**2 * _MOST_SOUND:
             raise QueryRefused("step: holds too many chunks; choose a shorter one", "bad_request", "step")
 
 
-class _Second(NamedTuple):
-    start: int
-    laeq: float
+class _Seconds(NamedTuple):
+    """Levels of seconds in a row that begin in the step from `first` on."""
+
+    first: int
+    laeq: tuple[float, ...]
     unit: LevelUnit
 
 
@@ -75,7 +79,7 @@ def levels_of(
     tiles = tile(facts, start, reach, now)
     pieces = [piece for piece in tiles if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"]
     steps: list[LevelStep] = []
-    for first, inside in groupby(_seconds(pieces), key=lambda second: second.start - (second.start - start) % size):
+    for first, inside in groupby(_seconds(pieces, start, size), key=lambda seconds: seconds.first):
         if len(steps) == min(request.limit, MOST_STEPS):
             return steps, Instant(first)
         steps.append(_step(Instant(first), Instant(min(first + size, request.to)), list(inside), pieces))
@@ -104,22 +108,28 @@ def _answer(request: RangeRequest, steps: list[LevelStep], cursor: str | None) -
     )
 
 
-def _seconds(pieces: list[Piece]) -> Iterator[_Second]:
-    """Every second that was measured and begins in one of the pieces, in order."""
+def _seconds(pieces: list[Piece], start: Instant, size: int) -> Iterator[_Seconds]:
+    """Every second that was measured and begins in one of the pieces, in order, by steps of `size` µs from `start`."""
     for piece in pieces:
         if not isinstance(piece.owner, KnownChunk) or piece.owner.chunk.levels is None:
             continue
         chunk, levels = piece.owner.chunk, piece.owner.chunk.levels
-        length = chunk.ended_at - chunk.started_at
-        for number, laeq in enumerate(levels.per_second):
-            begins = chunk.started_at + number * chunk.rate * length // chunk.frames
-            if piece.start <= begins < piece.end:
-                yield _Second(begins, laeq, levels.unit)
+        first = piece.start - (piece.start - start) % size
+        for step in range(first, piece.end, size):
+            begin, end = _second_at(chunk, max(step, piece.start)), _second_at(chunk, min(step + size, piece.end))
+            if laeq := levels.per_second[begin:end]:
+                yield _Seconds(step, laeq, levels.unit)
 
 
-def _step(start: Instant, end: Instant, seconds: list[_Second], pieces: list[Piece]) -> LevelStep:
-    units = {second.unit for second in seconds}
-    levels = sorted((second.laeq for second in seconds), reverse=True)
+def _second_at(chunk: Chunk, moment: int) -> int:
+    """The first second of a chunk that begins at `moment` or later. Second n is n * rate frames after its start."""
+    length = chunk.ended_at - chunk.started_at
+    return max(0, -((chunk.started_at - moment) * chunk.frames // (chunk.rate * length)))
+
+
+def _step(start: Instant, end: Instant, seconds: list[_Seconds], pieces: list[Piece]) -> LevelStep:
+    units = {each.unit for each in seconds}
+    levels = sorted(chain.from_iterable(each.laeq for each in seconds), reverse=True)
     if len(units) > 1:  # of different references: no mean has a meaning
         return LevelStep(
             from_=start, to=end, seconds=len(levels), unit=None,

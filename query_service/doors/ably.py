@@ -59,7 +59,7 @@ class AblyDoor:
             group.create_task(self._sender.send_refusals())
             if self._feed is not None:
                 group.create_task(self._sender.send_events(self._feed, self._node))
-            while True:  # all at once: clients take turns where answers are made
+            while True:
                 group.create_task(self._serve_query(*await self._waiting.get()))
 
     async def opened(self) -> None:

@@ -39,7 +39,7 @@ class MqttDoor:
         """Subscribes, and answers until cancelled."""
         self._bus.subscribe_raw(topics.request(self._node, QUERY_VERB), self._received, retain_as_published=True)
         async with asyncio.TaskGroup() as group:
-            while True:  # all at once: clients take turns where answers are made
+            while True:
                 group.create_task(self._serve_query(*await self._waiting.get()))
 
     def _received(self, message: InboundMessage) -> None:
