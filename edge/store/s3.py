@@ -208,6 +208,14 @@ class S3Store:
                 for item in page.get("Contents", []):
                     yield item["Key"], item["Size"]
 
+    def sizes_since(self, prefix: str, moment: Instant) -> Iterator[int]:
+        """The sizes of the objects below `prefix` that were stored at `moment` or later."""
+        with self._request(f"list {prefix}") as s3:
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    if item["LastModified"] >= moment.datetime():
+                        yield item["Size"]
+
     def delete(self, key: str) -> None:
         """Deletes an object; one that is not there is no fault."""
         with self._request(f"delete {key}") as s3:

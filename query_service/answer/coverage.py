@@ -43,15 +43,15 @@ def answer_coverage(
     while True:
         facts = reader.gather(start, request.to, chunks, now)
         page = coverage_page(request, start, facts, now, presign, cursors)
+        # many recordings claim the same time, or many gaps are one: only more of them show where the first piece ends
+        more = min(_GROWTH * chunks, reader.budget.rows_left)
+        if page is None and more <= chunks:
+            page = coverage_page(request, start, facts, now, presign, cursors, cut=True)
+            if page is None:
+                raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
         if page is not None:
             return page
-        # many recordings claim the same time, or many gaps are one: only more of them show where the first piece ends
-        chunks *= _GROWTH
-        if chunks > reader.budget.rows_left:
-            page = coverage_page(request, start, facts, now, presign, cursors, cut=True)
-            if page is not None:
-                return page
-            raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
+        chunks = more
 
 
 def coverage_page(

@@ -21,7 +21,7 @@ from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
-_MOST_SOUND = 100_000 * MICROSECONDS  # for one page: more than the longest step
+_SOUND = 30_000 * MICROSECONDS  # for one page, unless a step is longer
 _CHUNKS = 2_000  # for one page, unless a step holds more
 _GROWTH = 4
 
@@ -34,8 +34,9 @@ def answer_levels(
     start = begun = cursors.start_of(request)
     if isinstance(reached := scans.resume(request), int):
         start = Instant(reached)
-    duration = min(min(request.limit, MOST_STEPS) * request.step * MICROSECONDS, _MOST_SOUND)
-    chunks = _CHUNKS
+    size = request.step * MICROSECONDS
+    duration = min(min(request.limit, MOST_STEPS) * size, max(size, _SOUND))
+    chunks = max(_CHUNKS, request.step + 2)  # none is shorter than a second
     while True:
         try:
             facts = reader.gather(start, request.to, min(chunks, reader.budget.rows_left), now, duration=duration)
@@ -53,7 +54,7 @@ def answer_levels(
             continue
         # a step holds more chunks than that
         duration, chunks = duration * _GROWTH, chunks * _GROWTH
-        if not reader.budget.rows_left or duration > _GROWTH**2 * _MOST_SOUND:
+        if not reader.budget.rows_left or duration > _GROWTH**3 * max(size, _SOUND):
             raise QueryRefused("step: holds too many chunks; choose a shorter one", "bad_request", "step")
 
 

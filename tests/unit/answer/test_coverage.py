@@ -23,6 +23,7 @@ from query_service.answer.coverage import first_frame_at
 from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Request, read_answer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
 from tests.support.histories import (
@@ -47,7 +48,7 @@ def presign(archive: Archive) -> str | None:
 
 def responder(history: History) -> Responder:
     reader = FactReader(FakeSpool(history), FakeCatalog(history))
-    return Responder(NODE, reader, presign, clock=lambda: history.now)
+    return Responder(NODE, reader, presign, clock=lambda: history.now, cursors=Cursors("the key of the node"))
 
 
 def ask(node: Responder, request: Request) -> CoverageAnswer:
