@@ -1,7 +1,7 @@
 """A catalog in which every way to make a question expensive is found somewhere; and what a complete answer has in it.
 
 In order of time: `minutes`, most of the chunks, with the sounds, the first quarter of which are the quietest; `hours`,
-with the level of each second; `seconds`, a day of chunks of a second; `crowd`, an hour that thousands of chunks claim;
+with the level of each second; `seconds`, a day of chunks of a second; `crowd`, a minute that thousands of chunks claim;
 `gaps`, without a chunk, in a pause of a year. All chunks are archived, ten to an archive.
 """
 

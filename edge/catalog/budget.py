@@ -12,7 +12,7 @@ from collections.abc import Callable
 from edge.core.errors import BudgetSpent
 
 ROWS = 6_000  # chunks that one question may read: 0.15 s of work, 10 MB
-DECODED_BYTES = 12_000_000  # of their manifests, as JSON
+DECODED_BYTES = 5_000_000  # of their manifests, as JSON: 25 MB where they have the levels of an hour
 CPU_SECONDS = 0.4
 _SHARE = 0.1  # CPU seconds after which a question that can go on later should stop
 STATEMENT_SECONDS = 0.15  # a commit waits for the statement that is running

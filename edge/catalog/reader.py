@@ -70,8 +70,7 @@ class CatalogReader:
         if not budget.rows_left:
             raise BudgetSpent("the question needs more of the catalog than one may read")
         with self._session() as tables:
-            found, limit = touching(tables.Chunk, start, end), min(limit, budget.rows_left)
-            return chunk_run(tables, found, start, limit, budget, duration)
+            return chunk_run(tables, start, end, min(limit, budget.rows_left), budget, duration)
 
     def chunks(self, ids: Iterable[str]) -> list[CatalogChunk]:
         """Those of these chunks that are known, without the level of each second."""

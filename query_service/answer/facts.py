@@ -67,7 +67,7 @@ class FactReader:
     ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
-        `duration`: with the level of each second, of about so many µs of sound; then without holes.
+        `duration`: with the level of each second, of about so many µs of sound; without holes and archives then.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
         CatalogBusy, BudgetSpent, CatalogError.
@@ -107,10 +107,13 @@ class FactReader:
             chunks=self._with_ordinals(list(chunks.values()), running),
             holes=tuple(holes),
             running=running,
-            archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
+            archives={} if duration is not None else self._archives_of(chunks.values()),
             until=min((each for each in ends if each is not None), default=end),
         )
         return facts, len(here) == len(intact)
+
+    def _archives_of(self, chunks: Iterable[KnownChunk]) -> dict[str, Archive]:
+        return self.archives({known.where.archive for known in chunks if known.where})
 
     def last_chunk(self, start: Instant, now: Instant) -> Chunk | None:
         """The finished chunk that ended last, of those that began between `start` and now."""

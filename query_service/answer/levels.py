@@ -47,6 +47,7 @@ def answer_levels(
         steps, reach = levels_of(request, start, facts, now)
         if steps or reach == request.to:
             return levels_page(request, steps, reach, cursors)
+        del facts  # it can be large, as can what comes next
         if reach > start:  # nothing was measured there
             start = reach
             if reader.budget.should_stop:

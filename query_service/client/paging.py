@@ -65,17 +65,17 @@ async def pages(
     `first` as for `query_node`. Where the node refuses a cursor that it gave, it is queried for what is left. Raises
     DoorError where the pages do not fit the request.
     """
-    cursors, position, may_restart = {request.cursor}, Position(request), False
+    cursors, position = {request.cursor}, Position(request)
     reached = request.from_ if request.cursor is None else None
     while True:
         try:
             page = await query_page(client, request, timeout, first)
         except QueryRefused as refused:
             # another key than a moment ago: the node was installed anew, or has none that lasts
-            rest = position.restarted() if refused.field == "cursor" and may_restart else None
+            rest = position.restarted() if refused.field == "cursor" else None
             if rest is None:
                 raise
-            request, may_restart = rest, False
+            request, cursors = rest, {None}
             continue
         if isinstance(page, UnpagedAnswer) or page.type != request.type:
             raise DoorError(f"node {client.node} answered a query of type {request.type} with {page.type}")
@@ -87,7 +87,7 @@ async def pages(
         if page.next in cursors:
             raise DoorError(f"node {client.node} repeats the same page")
         cursors.add(page.next)
-        request, first, may_restart = replace(request, id=new_id(), cursor=page.next), None, True
+        request, first = replace(request, id=new_id(), cursor=page.next), None
 
 
 def _tiled_until(node: str, request: Request, page: CoverageAnswer, reached: Instant | None) -> Instant:

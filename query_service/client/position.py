@@ -20,6 +20,7 @@ class Position:
         self._asked = asked
         self._moment: Instant | None = None
         self._key: tuple[float, int, str] | None = None  # of the last sound
+        self._restarted_at: object = None
 
     def take(self, page: PagedAnswer) -> PagedAnswer:
         """`page` as one of the answer to `asked`, without the sounds that came before."""
@@ -35,10 +36,11 @@ class Position:
         return replace(page, from_=cast(Instant, self._asked.from_))
 
     def restarted(self) -> Request | None:
-        """The request for what is left, without a cursor; None where nothing is, or no page was taken."""
+        """The request for what is left, without a cursor; None where nothing came, at all or since the last restart."""
         asked, moment = self._asked, self._moment
-        if moment is None or moment == asked.to:
+        if moment is None or (moment, self._key) == self._restarted_at:
             return None
+        self._restarted_at = (moment, self._key)
         # the loudest sounds come anew from the first on
         start = asked.from_ if asked.type == "sounds" and asked.order == "loudest" else moment
         return replace(asked, id=new_id(), cursor=None, from_=start)
