@@ -22,7 +22,7 @@ from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.recovery import readable
 from edge.recorder.durable.repair import repair
-from edge.recorder.durable.sealing import make_own, open_seal, volatile_folder
+from edge.recorder.durable.sealing import open_seal, volatile_folder
 from edge.recorder.facts import RecorderObserver, sound_cut_off
 from edge.recorder.limit_watch import LimitWatch
 from edge.recorder.missing_disk import StraySound
@@ -104,7 +104,7 @@ class Recorder:
         if self._strays is not None:
             state = self._strays.join(self._spool, state)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
-        held = HeldBlocks(lambda: make_own(volatile_folder(self._settings.recorder, self._spool)))
+        held = HeldBlocks(lambda: volatile_folder(self._settings.recorder, self._spool))
         disk = Disk(self._settings.recorder.sync_seconds)
         journal, timekeeper = Journal(self._spool, state), Timekeeper(self._kernel, state)
         if self._disk_missing_since is not None:

@@ -11,6 +11,7 @@ in a stream, `B` a block. A record that is not whole is the last one, and was be
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import struct
@@ -24,6 +25,7 @@ from msgspec import Struct
 from edge.core import wire
 from edge.core.errors import ImHearingError, SpoolError
 from edge.recorder.capture.blocks import Block, Samples, SourceFormat
+from edge.recorder.durable.sealing import make_own
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +61,9 @@ class StreamAt(Struct, frozen=True):
 class HeldBlocks:
     """The file being written. Where it cannot be written, recording continues, and a crash costs what it would hold."""
 
-    def __init__(self, folder: Callable[[], Path]) -> None:
-        self._folder = folder  # makes it, the first time that one is needed
+    def __init__(self, choose_folder: Callable[[], Path]) -> None:
+        """`choose_folder` is called when the first block is held; the folder is then made for each file."""
+        self._choose_folder = functools.cache(choose_folder)
         self._file: BinaryIO | None = None
         self._path: Path | None = None
         self._warned = False
@@ -75,7 +78,7 @@ class HeldBlocks:
         self.discard()
         self.bytes = 0
         try:
-            self._path = self._folder() / _NAME
+            self._path = make_own(self._choose_folder()) / _NAME
             self._path.unlink(missing_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "wb", buffering=0)
