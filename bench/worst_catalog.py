@@ -76,7 +76,7 @@ def plan(chunks: int, sounds: int) -> Plan:
     hour_part = Part(minutes.end, hours, 3_600, 10_000)
     second_part = Part(hour_part.end, seconds, 1, 20_000)
     return Plan(
-        minutes, hour_part, second_part, Part(second_part.end, crowd, 3_600, 30_000, True), chunks // 10, sounds
+        minutes, hour_part, second_part, Part(second_part.end, crowd, 60, 30_000, at_once=True), chunks // 10, sounds
     )
 
 
