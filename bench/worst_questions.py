@@ -35,13 +35,14 @@ from tests.support.spool.chunks import make_chunk
 PAGES = 40  # of each question, where it has so many
 EVERY = 0.1  # seconds between two questions of those who wait
 Question = dict[str, Any]
+_COMPARED = ("from", "to", "chunk_id", "sound_id", "seconds")
 
 
 class Asked(NamedTuple):
     """One question: seconds of each page and refusal, and what came."""
 
     seconds: list[float]
-    pages: list[Any]
+    pages: list[list[tuple[Any, ...]]]
     busy: int
     refused: str
 
@@ -70,11 +71,11 @@ class Client:
             answer = self.post({**question, "cursor": cursor})
             asked.seconds.append(time.perf_counter() - began)
             if answer["ok"]:
-                asked.pages.append(answer)
                 cursor = answer["next"]
+                items = answer.get("intervals", answer.get("sounds", answer.get("levels")))
+                asked.pages.append([tuple(item.get(name) for name in _COMPARED) for item in items])
                 if cursor is None:
                     break
-                items = answer.get("intervals", answer.get("sounds", answer.get("levels")))
                 assert items, "an empty page with a cursor"
             elif answer["error"]["code"] == "busy":
                 busy += 1
@@ -233,20 +234,20 @@ def compare(port: int, wanted: Plan) -> None:
     }
     for order, key in orders.items():
         asked = client.pages({"type": "sounds", "order": order, **span}, 10**9)
-        found = [sound["sound_id"] for page in asked.pages for sound in page["sounds"]]
+        found = [name for page in asked.pages for _, _, _, name, _ in page]
         expected = [worst_catalog.sound_name(number) for number in sorted(range(wanted.sounds), key=key)]
         report(f"sounds by {order}", asked, found == expected, len(found))
     asked = client.pages({"type": "coverage", **span, "to": str(wanted.seconds.end)}, 10**9)
-    intervals = [interval for page in asked.pages for interval in page["intervals"]]
+    intervals = [interval for page in asked.pages for interval in page]
     expected = [worst_catalog.chunk_name(part, number) for part in wanted.parts[:3] for number in range(part.count)]
-    tiles = all(before["to"] == after["from"] for before, after in pairwise(intervals))
-    same = [interval["chunk_id"] for interval in intervals] == expected
+    tiles = all(before[1] == after[0] for before, after in pairwise(intervals))
+    same = [chunk for _, _, chunk, _, _ in intervals] == expected
     report("coverage", asked, same and tiles, len(intervals))
     asked = client.pages({"type": "levels", "step": 86_400, **span, "to": str(wanted.hours.end)}, 10**9)
-    steps = [step for page in asked.pages for step in page["levels"]]
+    seconds = [count for page in asked.pages for *_, count in page]
     length = wanted.hours.end - worst_catalog.START
-    same = len(steps) == -(-length // DAY) and sum(step["seconds"] for step in steps) == length // SECOND
-    report("levels by day", asked, same, len(steps))
+    same = len(seconds) == -(-length // DAY) and sum(seconds) == length // SECOND
+    report("levels by day", asked, same, len(seconds))
 
 
 def report(name: str, asked: Asked, is_complete: bool, items: int) -> None:

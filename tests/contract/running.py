@@ -54,7 +54,7 @@ def write(output: Output, scratch: Path) -> None:
     data = scratch / "node"
     _fill(data)
     ports = {name: _free_port() for name in ("broker_port", "store_port", "realtime_port", "http_port")}
-    (data / "up.json").write_text(json.dumps(ports))
+    (data / "up.json").write_text(json.dumps({**ports, "cursor_key": "the same for each run"}))
     with _service(scratch / "up.log", "up", data, _SETTINGS) as process:
         node = Node(data)
         _wait_for(process, node, "broker_port", scratch / "up.log")
