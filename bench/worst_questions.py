@@ -252,8 +252,10 @@ def compare(port: int, wanted: Plan) -> None:
 
 def report(name: str, asked: Asked, is_complete: bool, items: int) -> None:
     outcome = "complete" if is_complete and not asked.refused else f"NOT COMPLETE {asked.refused}"
+    late = sum(seconds > 0.5 for seconds in asked.seconds)
     print(
         f"{name}: {items} in {len(asked.pages)} pages, {asked.busy} busy, slowest {max(asked.seconds) * 1000:.0f} ms,"
+        f" {late} above 500 ms,"
         f" {sum(asked.seconds):.0f} s in all: {outcome}",
         flush=True,
     )

@@ -18,6 +18,7 @@ from edge.configuration.settings import S3, Secret, Settings
 from edge.core.errors import QueryRefused
 from edge.core.values import Encryption
 from edge.embedded import ports
+from edge.store.s3 import S3Store
 from query_service import api
 from query_service.answer import clip as clips
 from query_service.answer import clip_quota
@@ -56,6 +57,10 @@ def refused(settings: Settings, start: float, end: float) -> QueryRefused:
     with pytest.raises(QueryRefused) as problem:
         clip(settings, start, end)
     return problem.value
+
+
+def clip_keys(store: RunningStore) -> set[str]:
+    return {key for key, _ in S3Store(store.settings).keys("imhearing/porch/clips/")}
 
 
 def downloaded(answer: ClipAnswer) -> bytes:
@@ -97,9 +102,11 @@ def test_ranges_that_differ_by_milliseconds_get_one_clip_which_is_made_once(
             answers = [await door.query(request, DEADLINE) for request in asked]
         return [answer for answer in answers if isinstance(answer, ClipAnswer)]
 
+    before = clip_keys(store)
     answers = asyncio.run(run())
-    (path,) = (store.folder / "imhearing/porch/clips").iterdir()
-    assert [answer.clip.key for answer in answers] == [f"imhearing/porch/clips/{path.name}"] * 5
+    (key,) = {answer.clip.key for answer in answers}
+    assert len(answers) == 5
+    assert clip_keys(store) == before | {key}
     assert {(answer.from_, answer.to) for answer in answers} == {(at(1), at(3))}
 
 
@@ -109,7 +116,8 @@ def test_a_clip_that_was_deleted_in_the_store_is_made_again(settings: Settings, 
             for _ in range(2):
                 answer = await door.query(Request(id=new_id(), type="clip", from_=at(1), to=at(3)), DEADLINE)
                 assert isinstance(answer, ClipAnswer)
-                (store.folder / answer.clip.key).unlink()
+                assert answer.clip.key in clip_keys(store)
+                S3Store(store.settings).delete(answer.clip.key)
 
     asyncio.run(run())
 
@@ -117,12 +125,12 @@ def test_a_clip_that_was_deleted_in_the_store_is_made_again(settings: Settings, 
 def test_no_more_clips_are_made_in_a_day_than_the_quota_allows_not_even_after_a_restart(
     settings: Settings, store: RunningStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clip_quota, "CLIPS_PER_DAY", 2)
-    clip(settings, 0, 2)
-    clip(settings, 0, 3)  # each from a process of its own, as it were: `clip` opens the node anew
+    before = clip_keys(store)  # of other tests, today
+    monkeypatch.setattr(clip_quota, "CLIPS_PER_DAY", len(before) + 2)
+    made = {clip(settings, -3, end).clip.key for end in (2, 3)}  # each opens the node anew
     problem = refused(settings, 0, 4)
     assert (problem.code, "as many clips as it may in a day" in str(problem)) == ("busy", True)
-    assert len(list((store.folder / "imhearing/porch/clips").iterdir())) == 2
+    assert clip_keys(store) == before | made
 
 
 @pytest.mark.parametrize("urls", [False, True])
