@@ -31,7 +31,7 @@ from query_service.queries.values import (
 Presign = Callable[[Archive], str | None]
 
 _FIRST_CHUNKS = 160  # about what one page of 48 kB holds
-_GROWTH = 8
+_GROWTH = 16
 
 
 def answer_coverage(
