@@ -61,6 +61,7 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
             _spool(settings),
             catalog,
             deep=args.deep,
+            now=now(),
             progress=lambda _: counted(None),
         )
         for finding in found:

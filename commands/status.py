@@ -115,6 +115,8 @@ def _print_services(view: NodeView | None, problem: str) -> None:
     if view.archiver is not None:
         reason = f": {escaped(view.archiver.reason)}" if view.archiver.reason else ""
         print(f"uploads   {view.archiver.state}{reason}")
+        if view.archiver.expiry:
+            print(f"expiry    held back: {escaped(view.archiver.expiry)}")
 
 
 def _view_from_broker(mqtt: Mqtt, node: str) -> tuple[NodeView | None, str]:

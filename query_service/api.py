@@ -123,7 +123,7 @@ def fetch(
 
 
 def read_identity(identity: Path | None) -> Keys | None:
-    """The private keys in that file, for `fetch_sound` and `export_sound`. FetchError where there are none."""
+    """The private keys in that file, for `fetch_sound` and `export_sound`. FetchError if there are none."""
     if identity is None:
         return None
     from query_service.sound.decryption import read_keys  # noqa: PLC0415 - pyrage, for those who need it

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _TOKEN_SECONDS = 3_600
 _HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
 _CLOSING_SECONDS = 2.0  # for the doors to say goodbye
-_POLL = 0.1  # seconds between looks at `stop`
+_POLL = 0.1  # seconds between checks of `stop`
 _COLLECT_SECONDS = 60.0
 _SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
 
@@ -86,7 +86,7 @@ async def _serve(
 
 
 async def _collect_garbage() -> None:
-    """Of the Ably SDK, such as a channel of each client that asked."""
+    """Those of the Ably SDK, such as a channel per client."""
     while True:
         await asyncio.sleep(_COLLECT_SECONDS)
         garbage.free_reference_cycles()

@@ -14,6 +14,7 @@ from pathlib import Path
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
 from edge.core.errors import ConfigError, SpoolError, SpoolMissing
 from edge.core.files import write_durably
+from edge.core.instant import MICROSECONDS
 from edge.spool.home import Home
 from edge.spool.spool import Spool
 
@@ -219,6 +220,7 @@ def check_catalog(node: NodeUnderTest) -> Iterator[Finding]:
         yield version
         if version.state == "ok":  # other versions have other tables
             yield check_schema(node, path)
+            yield check_times(node, path)
         yield check_permissions(path)
 
 
@@ -277,6 +279,22 @@ def check_schema(node: NodeUnderTest, path: Path) -> Finding:
         rebuild = node.while_archiver_stopped("catalog rebuild")
         return fault("catalog.schema", f"{path} is missing {', '.join(missing)}", rebuild)
     return ok("catalog.schema", "all tables and columns exist")
+
+
+def check_times(node: NodeUnderTest, path: Path) -> Finding:
+    """Whether any sound is from the future: the indexed end of the times is enough."""
+    check, latest = "catalog.times", node.kernel.now() + 86_400 * MICROSECONDS
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            (late,) = connection.execute("SELECT count(*) FROM chunks WHERE started_at > ?", (latest,)).fetchone()
+    except sqlite3.DatabaseError as problem:
+        return ok(check, f"not known: {problem}")
+    if late:
+        remedy = node.command("catalog verify")
+        return warning(
+            check, f"{late} chunks have times in the future: clocks were set wrong", f"{remedy}  # lists them"
+        )
+    return ok(check, "no sound is from the future")
 
 
 def _missing(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> list[str]:

@@ -13,12 +13,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, open_url, warning
-from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
+from commands.show.formats import count
+from edge.archiver.retention.age_check import clock_doubt
+from edge.catalog.holds import read_holds
+from edge.core.errors import ImHearingError, StoreBlocked, StoreError, StoreUnreachable
+from edge.core.instant import MICROSECONDS, Instant
 from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 3.0, 6.0
 _LINK_SECONDS = 60
+_MANY = 10_000  # archives that are counted
 _CORRUPTS = "use another store: this one corrupts data"
 _ADD_RULE = "add the rule from docs/storage.md, Lifecycle rules, to the bucket"
 
@@ -33,7 +38,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
             node.configure("s3.s3_bucket_name=BUCKET"),
         )
         return
-    storage = S3Store(settings, connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT)
+    storage = S3Store(settings, connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT, now=node.kernel.now)
     key = f"{settings.prefix}{node.settings.node.name}/doctor/{secrets.token_hex(8)}"
     body = secrets.token_bytes(1_000)
     written = check_write(node, storage, key, body)
@@ -46,6 +51,8 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
     deleted = check_delete(storage, key)
     yield deleted
     yield from check_lifecycle_rules(node, storage, may_delete=deleted.state == "ok")
+    if node.settings.archive.keep_remote and deleted.state == "ok":
+        yield check_expiry(node, storage)
 
 
 def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> Finding:
@@ -211,6 +218,30 @@ def check_unfinished(node: NodeUnderTest, rules: Sequence[LifecycleRule]) -> Fin
         return ok(check, f"a bucket rule aborts unfinished uploads after {min(days)} days")
     message = "no bucket rule aborts unfinished uploads: those of a lost node cost money for ever"
     return warning(check, message, _ADD_RULE)
+
+
+def check_expiry(node: NodeUnderTest, storage: S3Store) -> Finding:
+    """Whether archives are kept for more than a day beyond `keep_remote`, and why."""
+    from edge.catalog import CatalogReader  # noqa: PLC0415 -- pony
+
+    check, keep = "store.expiry", node.settings.archive.keep_remote
+    before = Instant(node.kernel.now() - round((keep + 1) * 86_400 * MICROSECONDS))
+    try:
+        with contextlib.closing(CatalogReader(node.settings.catalog.db_path)) as catalog:
+            overdue = catalog.archive_records.uploaded_before(before, _MANY)
+        holds = read_holds(node.settings.catalog.db_path)
+    except ImHearingError as problem:
+        return ok(check, f"not known: {problem}")
+    late = [archive for archive in overdue if not holds.touch(archive.started_at, archive.ended_at)]
+    if not late:
+        return ok(check, f"no archive is kept for longer than {keep:g} days, except what is on hold")
+    reason = clock_doubt(node.kernel, storage.clock_ahead)
+    more = "" if len(overdue) < _MANY else "at least "
+    message = f"{more}{count(len(late), 'archive')} older than keep_remote ({keep:g} days)"
+    if reason is not None:
+        return warning(check, f"{message}, still kept: {reason}", "sudo timedatectl set-ntp true")
+    explained = "the archiver is stopped, or deletes only a part of them each day"
+    return warning(check, f"{message}, still kept: {explained}", node.command("status"))
 
 
 def _node_prefix(node: NodeUnderTest) -> str:

@@ -99,7 +99,7 @@ class Archiver:
             )
             self._apply_limits()
         else:
-            self._retention.eraser.on_result(result)
+            self._retention.on_result(result)
 
     # turns
 
@@ -113,10 +113,13 @@ class Archiver:
             self._apply_limits()
         may_have_work = self._may_have_work or self._retention.eraser.has_orders()
         if may_have_work and self._worker.job is None and self._uploads.retry.is_due():
-            if isinstance(self._uploads.trouble, StoreBlocked) and self._settings_changed():
+            troubles = (self._uploads.trouble, self._retention.eraser.trouble)
+            if any(isinstance(one, StoreBlocked) for one in troubles) and self._settings_changed():
                 raise SettingsChanged
             self._may_have_work = self._start_next_job()
-        self._reporter.report(self._uploads.trouble, self._worker.progress(), self._intake.newest)
+        self._reporter.report(
+            self._uploads.trouble, self._worker.progress(), self._intake.newest, self._retention.expiry.obstacle
+        )
 
     def _rescan(self) -> None:
         if self._intake.rescan():

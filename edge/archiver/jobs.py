@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from edge.archiver.plan.plan import ArchivePlan
+from edge.archiver.plan.plan import ArchivePlan, Manifest
 from edge.archiver.plan.stored_members import SourceArchive
 from edge.core.errors import ChunkDamaged, ImHearingError
 from edge.core.instant import Instant
-from edge.core.values import Archive
+from edge.core.values import Archive, Stream
 
 
 class _PlannedJob(Struct, frozen=True):
@@ -49,6 +49,22 @@ class DeleteClips(Struct, frozen=True):
     end: Instant
 
 
+class ListArchives(Struct, frozen=True):
+    """List archives below `key`, from the one after `after` on."""
+
+    key: str
+    after: str = ""
+
+
+class ReadManifest(Struct, frozen=True):
+    """Read the manifest of an archive of `node`, of `size` bytes, that the catalog does not have."""
+
+    key: str
+    size: int
+    prefix: str
+    node: str
+
+
 class Correction(Struct, frozen=True):
     """Upload a stream's record with corrected times."""
 
@@ -57,14 +73,28 @@ class Correction(Struct, frozen=True):
     record: bytes
 
 
-Job = Upload | Rewrite | Delete | DeleteClips | Correction
+class FoundArchive(Struct, frozen=True):
+    """An archive in the store: what its manifest says, and the records that correct the times in it."""
+
+    key: str
+    size: int
+    manifest: Manifest
+    corrections: tuple[Stream, ...] = ()
+
+
+Job = Upload | Rewrite | Delete | DeleteClips | ListArchives | ReadManifest | Correction
 
 
 class JobResult(Struct, frozen=True):
-    """`sha256` of what is verified in the store, or the `problem`. `damaged`: chunk ID -> what is wrong with it."""
+    """`sha256` of what is verified in the store, or the `problem`. `damaged`: chunk ID -> what is wrong with it.
+
+    `listed` are keys of archives and their bytes; `found` is an archive as the store has it, None if it cannot be read.
+    """
 
     job: Job
     seconds: float = 0.0
     sha256: str | None = None
     problem: ImHearingError | None = None
     damaged: dict[str, ChunkDamaged] = {}
+    listed: tuple[tuple[str, int], ...] = ()
+    found: FoundArchive | None = None

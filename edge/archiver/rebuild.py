@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.archiver.intake import Intake
+from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.plan import Destination, Manifest, all_chunks, archive_record, key_of, read_manifest
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
 _MAX_MANIFEST = 64_000_000
 _MAX_CORRECTION = 1_000_000
+_CORRECTIONS = "corrections/"
 # what zipfile raises for foreign bytes: RuntimeError where they claim to be encrypted
 _ZIP_ERRORS = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, ValueError, OverflowError, struct.error)
 
@@ -60,15 +62,14 @@ def rebuild(
     """
     archives = chunks = 0
     faults: list[str] = []
-    for node, (key, size) in ((name, found) for name in spool.names for found in bucket.keys(f"{prefix}{name}/")):
+    for node, (key, size) in ((name, each) for name in spool.names for each in bucket.keys(f"{prefix}{name}/")):
         try:
             if key.endswith(".zip"):
-                manifest = fetch_manifest(bucket, key, size)
-                _check_belongs(manifest, prefix, node, key)
-                _take(catalog, manifest, bucket.bucket, key, size, now)
-                archives, chunks = archives + 1, chunks + len(manifest.members)
+                found = read_archive(bucket, prefix, node, key, size)
+                take_archive(catalog, found, bucket.bucket, now)
+                archives, chunks = archives + 1, chunks + len(found.manifest.members)
                 progress(archives)
-            elif key.startswith(f"{prefix}{node}/corrections/"):
+            elif key.startswith(f"{prefix}{node}/{_CORRECTIONS}"):
                 _take_stream(catalog, _fetch_stream(bucket, key, size), corrects=True)
         except WireError as problem:
             log.warning("%s: %s", key, problem)
@@ -135,6 +136,23 @@ def fetch_manifest(bucket: BucketReader, key: str, size: int) -> Manifest:
         raise WireError(f"is not an Im Hearing archive ({problem})") from None
 
 
+def read_archive(bucket: BucketReader, prefix: str, node: str, key: str, size: int) -> FoundArchive:
+    """An archive that the archiver of `node` put there. Raises WireError, StoreError."""
+    manifest = fetch_manifest(bucket, key, size)
+    _check_belongs(manifest, prefix, node, key)
+    return FoundArchive(key, size, manifest)
+
+
+def with_corrections(bucket: BucketReader, prefix: str, node: str, found: FoundArchive) -> FoundArchive:
+    """`found`, with the corrections of its times that the store has. Raises StoreError."""
+    wanted = {f"{prefix}{node}/{_CORRECTIONS}{one.stream_id}.json" for one in found.manifest.streams if one.uncertain}
+    streams = []
+    for key, size in (each for name in sorted(wanted) for each in bucket.keys(name)):
+        with contextlib.suppress(WireError):
+            streams.append(_fetch_stream(bucket, key, size))
+    return replace(found, corrections=tuple(streams))
+
+
 def _fetch_stream(bucket: BucketReader, key: str, size: int) -> Stream:
     """A stored correction. Raises WireError, StoreError."""
     if not 0 < size <= _MAX_CORRECTION:
@@ -199,10 +217,14 @@ def _check_belongs(manifest: Manifest, prefix: str, node: str, key: str) -> None
             raise WireError(f"chunks: {chunk.chunk_id} contradicts itself", "chunks")
 
 
-def _take(catalog: Catalog, manifest: Manifest, bucket: str, key: str, size: int, now: Instant) -> None:
+def take_archive(catalog: Catalog, found: FoundArchive, bucket: str, now: Instant) -> None:
+    """Adds an archive to the catalog; `now` takes the place of the times of planning and uploading."""
+    manifest = found.manifest
+    for stream in found.corrections:  # first, so that a crash cannot leave chunks with older times
+        _take_stream(catalog, stream, corrects=True)
     for stream in manifest.streams:
         _take_stream(catalog, stream)
-    archive = archive_record(manifest, Destination(bucket, "", manifest.node), key, size, now)
+    archive = archive_record(manifest, Destination(bucket, "", manifest.node), found.key, found.size, now)
     catalog.registration.restore_archive(replace(archive, uploaded_at=now), manifest.members, manifest.discarded)
 
 

@@ -34,12 +34,23 @@ class Reporter:
         self._find_month_cost, self._heartbeat = month_cost, heartbeat
         # None: something has changed since the last report
         self._figures: tuple[UploadBacklog, Archive | None, float | None] | None = None
+        self._expiry: str | None = None
 
     def on_change(self) -> None:
         """What the next report says may have changed."""
         self._figures = None
 
-    def report(self, trouble: ImHearingError | None, progress: Progress | None, newest: Chunk | None) -> None:
+    def report(
+        self,
+        trouble: ImHearingError | None,
+        progress: Progress | None,
+        newest: Chunk | None,
+        expiry: str | None = None,
+    ) -> None:
+        """`expiry`: why archives are kept that have reached their age."""
+        if expiry != self._expiry:
+            self._expiry = expiry
+            self.on_change()
         if not self._timer.is_due() or (self._figures is not None and progress is None):
             return
         self._timer.start(self._interval)
@@ -63,6 +74,7 @@ class Reporter:
                 last_archive=last_archive.archive_id if last_archive else None,
                 last_archive_at=last_archive.uploaded_at if last_archive else None,
                 month_cost=month_cost,
+                expiry=expiry,
             )
         )
 

@@ -26,7 +26,9 @@ from edge.archiver.plan.allowance import Allowance
 from edge.archiver.plan.plan import MEGABYTE, ArchiveLimits, Destination
 from edge.archiver.planner import Planner
 from edge.archiver.reporter import Reporter
+from edge.archiver.retention.age_check import AgeCheck
 from edge.archiver.retention.deletions import Deletions
+from edge.archiver.retention.expiry import Expiry
 from edge.archiver.retention.policy import RetentionPolicy
 from edge.archiver.retention.retention import Retention
 from edge.archiver.upload.sending import RateLimiter
@@ -133,8 +135,8 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, settings_cha
 
         clock, heartbeat, rate = KernelClock(), Heartbeat(), settings.archive.max_rate * MEGABYTE
         limiter = RateLimiter(rate, stop, clock, show_life) if rate else None
-        store = S3Store(settings.s3, pace=limiter)
-        deletions = Deletions(spool, catalog, store)
+        store = S3Store(settings.s3, pace=limiter, now=clock.now)
+        deletions = Deletions(spool, catalog, store, AgeCheck(settings.archive.keep_remote, clock))
         uploader = Uploader(store, open_member, stop)
         worker = Worker(uploader, deletions, deliver, clock)
         archiver = assemble(
@@ -191,7 +193,8 @@ def assemble(
         worker.uploading,
     )
     retry = RetryTimer(pacing, clock)
-    retention = Retention(spool, catalog, deletions, policy, destination, intake.rescan, retry, clock)
+    expiry = Expiry(catalog, deletions, AgeCheck(settings.archive.keep_remote, clock), clock)
+    retention = Retention(spool, catalog, deletions, policy, expiry, destination, intake.rescan, retry, clock)
     planner = Planner(catalog, destination, archive_limits, active_limits, policy, reporter, clock)
     on_uploaded = retention.cleanup.on_uploaded
     uploads = Uploads(catalog, destination, planner, reporter, allowance.obstacle, on_uploaded, pacing, clock)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.core.errors import StoreError
-from edge.core.instant import FIRST, LAST, Instant
-from edge.core.values import Archive
+from edge.core.instant import FIRST, LAST, MICROSECONDS, Instant
+from edge.core.values import Archive, Chunk
 from edge.spool.spool import Spool
 from edge.store.interface import BucketReader
 
 _PAGE = 1_000
+_AHEAD = 86_400 * MICROSECONDS
+EARLIEST = Instant.parse("2020-01-01T00:00:00Z")  # before there was Im Hearing
 
 
 def verify(
@@ -22,11 +24,13 @@ def verify(
     catalog: CatalogReader,
     *,
     deep: bool = False,
+    now: Instant = LAST,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[str]:
     """One line for each difference from the catalog; nothing when all is well.
 
-    `deep` reads every archive back and compares hashes. Raises StoreError, SpoolError, CatalogError.
+    `deep` reads every archive back and compares hashes; no sound may be from the future of `now`.
+    Raises StoreError, SpoolError, CatalogError.
     """
     objects: dict[str, int] = {}
     listed: set[str] = set()
@@ -59,7 +63,9 @@ def verify(
     }
     for key in sorted(objects.keys() - planned):
         yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
-    yield from _compare_spool(spool, catalog)
+    for chunk_id, archive_id in catalog.archive_records.erased_copies():
+        yield f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
+    yield from _compare_spool(spool, catalog, now)
 
 
 def _read_back(bucket: BucketReader, archive: Archive, members: list[CatalogChunk]) -> Iterator[str]:
@@ -82,7 +88,7 @@ def _read_back(bucket: BucketReader, archive: Archive, members: list[CatalogChun
             yield f"s3://{archive.bucket}/{archive.key}: {chunk.member} differs from its manifest"
 
 
-def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
+def _compare_spool(spool: Spool, catalog: CatalogReader, now: Instant) -> Iterator[str]:
     files = spool.chunks.finished()
     known = catalog.known(files)
     for chunk_id in sorted(files.keys() - known):
@@ -90,6 +96,13 @@ def _compare_spool(spool: Spool, catalog: CatalogReader) -> Iterator[str]:
     for row in _every_chunk(catalog):
         if row.where is None and row.gone is None and row.chunk.chunk_id not in files:
             yield f"{row.chunk.chunk_id}: is neither in the store nor in the spool"
+        if not is_plausible(row.chunk, now):
+            yield f"{row.chunk.chunk_id}: its time, {row.chunk.started_at}, cannot be right"
+
+
+def is_plausible(chunk: Chunk, now: Instant) -> bool:
+    """Whether it can have been recorded then. A clock without a battery starts decades ago: that is only uncertain."""
+    return chunk.ended_at <= now + _AHEAD and (chunk.uncertain or chunk.started_at >= EARLIEST)
 
 
 def _every_chunk(catalog: CatalogReader) -> Iterator[CatalogChunk]:

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edge.archiver.jobs import Correction, Delete, DeleteClips, Job, JobResult, Rewrite, Upload
+from edge.archiver.jobs import (
+    Correction,
+    Delete,
+    DeleteClips,
+    Job,
+    JobResult,
+    ListArchives,
+    ReadManifest,
+    Rewrite,
+    Upload,
+)
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.upload.upload import Stopped, Uploader
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreError
@@ -92,6 +102,12 @@ class Worker:
 
     def _result(self, job: Job) -> JobResult:
         try:
+            match job:
+                case ListArchives():
+                    return JobResult(job, listed=self._deletions.list_archives(job.key, job.after))
+                case ReadManifest():
+                    found = self._deletions.read_archive(job.key, job.size, job.prefix, job.node)
+                    return JobResult(job, found=found)
             return JobResult(job, sha256=self._do(job))
         except Stopped:
             raise
@@ -115,7 +131,7 @@ class Worker:
                 return self._uploader.upload(job.key, job.plan.bundle, self._on_progress, job.source)
             case Delete():
                 self._uploader.sweep(job.key, frozenset())
-                self._deletions.delete_archive(job.key)
+                self._deletions.delete_archive(job.archive)
             case DeleteClips():
                 self._deletions.delete_clips(job.key, job.start, job.end)
             case Correction():

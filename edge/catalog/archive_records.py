@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge.catalog.copies import copies_in
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import EVERY, archive_value, chunk_values
 from edge.catalog.tables import count, desc, select, total
@@ -45,6 +46,13 @@ class ArchiveRecords:
             found = select(a for a in table if a.uploaded_at < last and a.gone is None).order_by(table.uploaded_at)
             return [archive_value(row) for row in found[:limit]]
 
+    def expired_since(self, moment: Instant) -> int:
+        """How many archives were deleted for their age since `moment`, or are about to be."""
+        with self._file.session() as tables:
+            table, first = tables.Archive, int(moment)
+            expired = select(a for a in table if a.gone == "lifecycle")
+            return int(count(a for a in expired if a.deleted_at is None or a.deleted_at >= first))
+
     def kept_bytes(self, month: Instant) -> list[tuple[int, Instant]]:
         """(bytes, since when) in the store: one sum for everything before `month`, then each later archive."""
         with self._file.session() as tables:
@@ -81,11 +89,26 @@ class ArchiveRecords:
         with self._file.session() as tables:
             table = tables.Chunk
             found = chunk_values(select(c for c in table if c.archive_id == archive_id), EVERY)
+            found += copies_in(tables, archive_id)
             return sorted(found, key=lambda row: row.where.offset if row.where else 0)
+
+    def erased_copies(self) -> list[tuple[str, str]]:
+        """(chunk ID, archive ID) of erased chunks that another archive in the store still holds."""
+        with self._file.session() as tables:
+            copies, chunks, archives = tables.Copy, tables.Chunk, tables.Archive
+            found = select(
+                (c.chunk_id, c.archive_id)
+                for c in copies
+                for k in chunks
+                for a in archives
+                if k.chunk_id == c.chunk_id and k.reason == "erased" and a.archive_id == c.archive_id and a.gone is None
+            )
+            return sorted(found)
 
     def chunks_for_manifest(self, archive_id: str) -> dict[str, Chunk]:
         """An archive's chunks by their IDs, as the manifest of the archive that replaces it must describe them."""
         with self._file.session() as tables:
             table = tables.Chunk
             found = chunk_values(select(c for c in table if c.archive_id == archive_id), EVERY, for_manifest=True)
+            found += copies_in(tables, archive_id, for_manifest=True)
             return {row.chunk.chunk_id: row.chunk for row in found}

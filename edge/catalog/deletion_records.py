@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edge.catalog.copies import become_copy, copies_touching, drop_copies, leave_archive
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids, chunk_values, touching
 from edge.catalog.rows import give_up
-from edge.catalog.tables import count, select
+from edge.catalog.tables import Tables, count, select
 from edge.catalog.values import RemainingChunk
 from edge.core.instant import Instant
 from edge.core.values import DiscardedChunk, GoneCause
@@ -28,12 +29,22 @@ class DeletionRecords:
                     give_up(tables, row, cause)
 
     def remaining_between(self, start: Instant, end: Instant, limit: int) -> list[RemainingChunk]:
-        """At most `limit` chunks with sound in [start, end) that are not gone, by their start."""
+        """What is not erased of chunks with sound in [start, end): at most `limit` chunks by their start, then copies.
+
+        Of a chunk that was given up for another cause, its levels and sounds are left.
+        """
         with self._file.session() as tables:
             chunks = touching(tables.Chunk, start, end)
-            rows = select((c.started_at, c.chunk_id, c.state, c.archive_id) for c in chunks if c.state != "gone")
-            rows = rows.order_by(1, 2)
-            return [RemainingChunk(chunk_id, state, archive_id) for _, chunk_id, state, archive_id in rows[:limit]]
+            rows = select(
+                (c.started_at, c.chunk_id, c.state, c.archive_id)
+                for c in chunks
+                if c.state != "gone" or c.reason != "erased"
+            ).order_by(1, 2)
+            found = [
+                RemainingChunk(chunk_id, _listed(tables, archive_id) if state == "gone" else state, archive_id)
+                for _, chunk_id, state, archive_id in rows[:limit]
+            ]
+            return found + copies_touching(tables, start, end, limit)
 
     def count_erased_between(self, start: Instant, end: Instant) -> int:
         """How many chunks with sound in [start, end) were erased."""
@@ -63,9 +74,22 @@ class DeletionRecords:
         """An archive has reached its age limit: its chunks are gone, and its deletion is pending."""
         with self._file.session() as tables:
             tables.Archive[archive_id].gone = "lifecycle"
-            table = tables.Chunk
-            for chunk in select(c for c in table if c.archive_id == archive_id and c.state == "stored"):
-                chunk.set(state="gone", reason="lifecycle")
+            leave_archive(tables, archive_id)
+
+    def keep_archive(self, archive_id: str, uploaded_at: Instant | None = None) -> None:
+        """An archive that was to be deleted for its age stays, with its chunks."""
+        with self._file.session() as tables:
+            archive, table = tables.Archive[archive_id], tables.Chunk
+            if archive.gone != "lifecycle" or archive.deleted_at is not None:
+                return
+            archive.gone = None
+            if uploaded_at is not None:
+                archive.uploaded_at = int(uploaded_at)
+            for chunk in select(c for c in table if c.archive_id == archive_id and c.offset is not None):
+                if chunk.reason == "lifecycle":
+                    chunk.set(state="stored", reason=None)
+                elif chunk.reason == "erased":  # since then: the archive must be rewritten after all
+                    become_copy(tables, chunk)
 
     def mark_deleted(self, archive_id: str, at: Instant) -> None:
         """The store has nothing left of an archive whose deletion was pending, unless it was planned again since."""
@@ -77,3 +101,17 @@ class DeletionRecords:
                 row.delete()
             else:
                 row.deleted_at = int(at)
+            drop_copies(tables, archive_id)
+
+    def delete_again(self, archive_id: str) -> None:
+        """The store still has an archive that counted as deleted."""
+        with self._file.session() as tables:
+            tables.Archive[archive_id].deleted_at = None
+
+
+def _listed(tables: Tables, archive_id: str | None) -> str:
+    """The state of a chunk that was given up: which of its levels and sounds is left outside this catalog."""
+    archive = tables.Archive.get(archive_id=archive_id) if archive_id else None
+    if archive is None or archive.gone is not None:
+        return "gone"
+    return "planned" if archive.uploaded_at is None else "stored"

@@ -34,6 +34,9 @@ class Erasure(Struct, frozen=True):
     to: Instant
     at: Instant
 
+    def touches(self, start: Instant, end: Instant) -> bool:
+        return self.from_ < end and self.to > start
+
 
 class ErasureResult(Struct, frozen=True):
     """How an order ended; `chunks` were erased by it, `archives` rewritten.

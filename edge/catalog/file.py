@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,12 @@ def take_lock(path: Path) -> IO[str]:
         lock.close()
         raise CatalogError(f"{path}: another archiver is writing this catalog; stop it first") from None
     return lock
+
+
+def earlier_catalogs(path: Path, ending: str = "old|newer|before-upgrade|rebuilding|damaged-[^.]+") -> list[Path]:
+    """What lies beside the catalog at `path` of earlier ones, with their journals. Raises OSError."""
+    name = re.compile(rf"{re.escape(path.name)}\.(?:{ending})(?:[.-].*)?")
+    return sorted(file for file in path.parent.iterdir() if name.fullmatch(file.name))
 
 
 def _check_not_a_folder(path: Path) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 
+from edge.catalog.copies import move_members
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids
-from edge.catalog.rows import give_up, put_plan, span_archive
+from edge.catalog.rows import put_plan, span_archive
 from edge.catalog.tables import select
 from edge.catalog.values import UploadedChunk
 from edge.core.errors import CatalogDamaged, CatalogError
@@ -106,12 +107,7 @@ class Plans:
             if row.uploaded_at is not None:
                 return
             row.set(sha256=sha256, uploaded_at=int(at), plan=None)
-            for member in members:
-                tables.Chunk[member.chunk.chunk_id].set(archive_id=archive.archive_id, offset=member.offset)
-            for one in discarded:
-                chunk = tables.Chunk[one.chunk.chunk_id]
-                give_up(tables, chunk, one.cause)
-                chunk.set(archive_id=archive.archive_id, offset=None)
+            move_members(tables, archive, members, discarded)
             tables.Archive[archive.replaces].gone = "replaced"
             span_archive(tables, archive.archive_id)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edge.catalog.copies import restore_discarded, restore_member, retire_superseded
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched, batched_ids, stream_records
 from edge.catalog.rows import (
     add_chunk,
     archive_columns,
     corrected,
-    give_up,
-    known_row,
     put_holes,
     retime,
-    retire_superseded,
     span_archive,
 )
 from edge.catalog.tables import select
@@ -76,20 +74,15 @@ class Registration:
     ) -> None:
         """Adds an archive found in the store as its own manifest describes it.
 
-        A chunk that already is in another archive stays there, unless this archive replaces that one.
+        A chunk that already is in another archive stays there, unless this archive replaces that one, and has a copy.
         """
         with self._file.session() as tables:
             if tables.Archive.get(archive_id=archive.archive_id) is None:
                 tables.Archive(**archive_columns(archive))
             for member in members:
-                row = known_row(tables, member.chunk)
-                if row.state != "gone" and row.archive_id in (None, archive.replaces):
-                    row.set(state="stored", reason=None, archive_id=archive.archive_id, offset=member.offset)
+                restore_member(tables, archive, member)
             for one in discarded:
-                row = known_row(tables, one.chunk)
-                if row.archive_id in (None, archive.replaces):
-                    give_up(tables, row, one.cause)
-                    row.set(archive_id=archive.archive_id, offset=None)
+                restore_discarded(tables, archive, one)
             for archive_id in (archive.archive_id, archive.replaces):
                 retire_superseded(tables, archive_id)
             span_archive(tables, archive.archive_id)

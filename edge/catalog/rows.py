@@ -179,20 +179,16 @@ def corrected(old: Stream, new: Stream) -> bool:
     return (old.uncertain, old.shift, old.knots[:1]) != (new.uncertain, new.shift, new.knots[:1])
 
 
-def retire_superseded(tables: Tables, archive_id: str | None) -> None:
-    """An archive that another one replaces is given up once that one lists all its chunks."""
-    table, chunks = tables.Archive, tables.Chunk
-    row = tables.Archive.get(archive_id=archive_id) if archive_id else None
-    if row is None or not select(a for a in table if a.replaces == archive_id).exists():
-        return
-    if not select(c for c in chunks if c.archive_id == archive_id).exists():
-        row.gone = "replaced"
-
-
 def span_archive(tables: Tables, archive_id: str) -> None:
     """Sets an archive's times to those that its chunks have now."""
-    table, row = tables.Chunk, tables.Archive.get(archive_id=archive_id)
-    times = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id)
-    started_at, ended_at = times.first()
-    if row is not None and started_at is not None:
-        row.set(started_at=started_at, ended_at=ended_at)
+    table, copies, row = tables.Chunk, tables.Copy, tables.Archive.get(archive_id=archive_id)
+    own = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id).first()
+    further = select(
+        (least(c.started_at), greatest(c.ended_at))
+        for c in table
+        for copy in copies
+        if copy.archive_id == archive_id and c.chunk_id == copy.chunk_id
+    ).first()
+    times = [at for at in (*own, *further) if at is not None]
+    if row is not None and times:
+        row.set(started_at=min(times), ended_at=max(times))

@@ -68,11 +68,12 @@ class _Limit(threading.local):
 class Tables:
     """One open catalog file with its entities. Connections are made per thread, at their first session.
 
-    Seven of its twelve attributes are the entities, which Pony defines for each file.
+    Eight of its thirteen attributes are the entities, which Pony defines for each file.
     """
 
     Stream: Any
     Chunk: Any
+    Copy: Any
     Archive: Any
     Hole: Any
     Sound: Any
@@ -142,6 +143,14 @@ class Tables:
             composite_index(started_at, chunk_id)
             composite_index(state, started_at)
 
+        class Copy(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "copies"  # of chunks, in further archives than the one that their row names
+            chunk_id = Required(str)
+            archive_id = Required(str, index=True)
+            offset = Required(int, size=64)
+            manifest = Required(bytes, lazy=True)  # that archive's: its bytes may be others
+            PrimaryKey(chunk_id, archive_id)
+
         class Archive(db.Entity):  # type: ignore[misc, name-defined]
             _table_ = "archives"
             archive_id = PrimaryKey(str)
@@ -188,7 +197,7 @@ class Tables:
             _table_ = "due"
             chunk_id = PrimaryKey(str)  # to be archived, even if the limit is met again
 
-        self.Stream, self.Chunk, self.Archive, self.Due = Stream, Chunk, Archive, Due
+        self.Stream, self.Chunk, self.Copy, self.Archive, self.Due = Stream, Chunk, Copy, Archive, Due
         self.Hole, self.Sound, self.Note = Hole, Sound, Note
 
     @contextlib.contextmanager
@@ -239,6 +248,7 @@ class Tables:
             return
         cursor.execute("PRAGMA journal_mode = DELETE")
         cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is erased leaves the file too
         cursor.execute("PRAGMA cache_size = -512")  # kB, of pages that the kernel caches too: 2 MB would fill in weeks
 
     def _version(self) -> int:

@@ -98,7 +98,8 @@ class UploadBacklog(Struct, frozen=True):
 
 
 class RemainingChunk(NamedTuple):
-    """A chunk that is not gone, its state (waiting, planned, stored or aside), and its archive if it has one."""
+    """A chunk that is not erased, where that is left of it (waiting, planned, stored, aside, or gone: in the catalog
+    alone), and its archive if it has one."""
 
     chunk_id: str
     state: str

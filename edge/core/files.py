@@ -52,7 +52,7 @@ def remove_abandoned(folder: Path, names: str) -> None:
     """Removes the temporary files that writers left in `folder` when they died, of files whose names match `names`.
 
     What cannot be locked must be a minute old: links, and files without a number, which versions before 0.2 wrote.
-    Raises nothing: whatever cannot be removed now is left to the next sweep.
+    Never raises: what cannot be removed now is left to the next sweep.
     """
     temporary = re.compile(rf"(?:{names})(\.[0-9a-f]{{8}})?\.tmp", re.ASCII)
     with contextlib.suppress(OSError):

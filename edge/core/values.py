@@ -19,14 +19,14 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 AudioFormat = Literal["flac", "wav"]
 HoleCause = Literal[
     "overrun",  # the sound card or its driver dropped samples
-    "device_lost",  # unplugged, or its server gone
+    "device_lost",  # unplugged, or its sound server ended
     "disk_full",
     "disk_missing",  # the spool's disk was not mounted, or another one was
     "restart",  # the recorder was stopped and started again
     "crash",  # the recorder died while the machine ran on
     "power",  # the machine itself went down
     "no_audio",  # the device was there and delivered nothing
-    "paused",  # asked for: not a gap
+    "paused",  # intended: not a gap
     "unknown",
 ]
 RecorderMode = Literal["recording", "paused", "no_device", "disk_full", "stopped"]
@@ -36,7 +36,7 @@ Metric = Literal["records_count", "storage_usage", "oldest_age", "sound_level", 
 GoneCause = Literal["quiet", "dropped", "lifecycle", "erased"]  # why a chunk is no longer anywhere
 ArchiveGone = Literal[
     "replaced",  # rewritten, under another name
-    "lifecycle",  # kept for as long as was asked
+    "lifecycle",  # its retention period is over
     "unwanted",  # planned, and perhaps in the store, when the plan was taken back
 ]
 
@@ -57,7 +57,7 @@ class OpenHole(Struct, frozen=True):
 
 
 class ClockStamp(Struct, frozen=True):
-    """Which boot's clock told a chunk's times, and the sample rate measured against it, in frames per second."""
+    """Which boot's clock timed a chunk, and the sample rate measured against it, in frames per second."""
 
     boot_id: str
     measured_rate: float
@@ -135,12 +135,12 @@ class Stream(Struct, frozen=True, kw_only=True):
     in the manifests: each chunk begins and ends on one. `shift` is what corrections of the clock have added to all of
     them since the stream was opened. Manifests that say `uncertain` tell their times without it; others need none.
 
-    A hole whose `to` is not after its `from` is none: a clock without a battery began behind the last recording's end.
+    A hole whose `to` is not after its `from` counts as none: a clock without a battery restarted before the last end.
     """
 
     stream_id: StreamId
     node: NodeName
-    ordinal: Count  # later-opened streams have greater ones, whatever the clock said
+    ordinal: Count  # rises with each stream opened, independent of the clock
     boot_id: str
     device: str
     rate: Positive
@@ -160,7 +160,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 class SpoolState(Struct, frozen=True, kw_only=True):
     """`state.json`: what the recorder must find again after a crash.
 
-    `utc_offset` (µs) turns the boot's monotonic clock into the time that all streams of this boot are told in;
+    `utc_offset` (µs) turns the boot's monotonic clock into the time used for all streams of this boot;
     `trusted` once the kernel has said that it is synchronised.
     """
 
@@ -172,7 +172,7 @@ class SpoolState(Struct, frozen=True, kw_only=True):
     knot: tuple[int, Instant] | None = None  # (frame, UTC): where its newest chunk begins
     holes: tuple[Hole, ...] = ()  # closed, and waiting for the next stream
     open_hole: OpenHole | None = None  # null while recording
-    until: Instant | None = None  # when a pause ends by itself: what is missing after that is none
+    until: Instant | None = None  # when a pause ends by itself: what is missing later is not paused
     earlier: Count = 0  # how many of `holes`, and then `open_hole`, begin by the clock of an earlier boot
     utc_offset: int | None = None
     trusted: bool = False

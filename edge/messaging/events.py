@@ -307,6 +307,7 @@ class ArchiverState(Event, frozen=True, kw_only=True):
         float | None,
         _about("Cost of this calendar month's storage if nothing is deleted, in the currency of `price_per_gb`", 0.31),
     ] = None
+    expiry: Annotated[str | None, _about("Why archives older than `keep_remote` are still kept", None)] = None
 
 
 class ArchiveChanged(Event, frozen=True, kw_only=True):

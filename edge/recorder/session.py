@@ -176,7 +176,8 @@ class Session:
 
         def correct() -> None:
             context.journal.believe(belief)
-            for stream in correct_streams(context.spool, context.timekeeper.boot_id, belief, running):
+            boot_id, now = context.timekeeper.boot_id, context.timekeeper.now()
+            for stream in correct_streams(context.spool, boot_id, belief, running, now):
                 context.observer.clock_corrected(stream)
 
         context.disk.do(correct)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def raises_spool_error(kind: type[T]) -> type[T]:
-    """Decorates a class: whatever its public methods do with files, they raise SpoolError instead of OSError."""
+    """Decorates a class: its public methods raise SpoolError instead of OSError."""
     for name, member in list(vars(kind).items()):
         if isinstance(member, FunctionType) and not name.startswith("_"):
             setattr(kind, name, spool_errors(member))

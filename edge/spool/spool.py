@@ -34,7 +34,7 @@ class Spool:
     def __init__(
         self, path: Path, node: str, former_names: Sequence[str] = (), check_disk: Callable[[], None] = lambda: None
     ) -> None:
-        self.names = (node, *former_names)  # of whatever is in it
+        self.names = (node, *former_names)  # every name that its contents may carry
         self.layout = SpoolLayout(path)
         self.check_disk = check_disk
         self.chunks = SpoolChunks(self.layout, self.names, check_disk)

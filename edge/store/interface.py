@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from edge.core.errors import StoreError
+from edge.core.instant import Instant
 
 NO_BUCKET = "no bucket is named, so chunks stay on this node; set [s3] s3_bucket_name"
 
@@ -21,10 +22,14 @@ class ObjectExists(StoreError):
 
 
 class StoredObject(Struct, frozen=True):
-    """An object's size and its `etag` without quotes: an MD5, a composite one, or anything else."""
+    """An object's size and its `etag` without quotes: an MD5, a composite one, or anything else.
+
+    `stored_at`: since when, by the store's clock.
+    """
 
     size: int
     etag: str
+    stored_at: Instant | None = None
 
 
 class StoredPart(Struct, frozen=True):
@@ -52,7 +57,7 @@ class RangeReader(Protocol):
 class BucketReader(RangeReader, Protocol):
     bucket: str
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+    def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]: ...
 
 
 class UploadTarget(RangeReader, Protocol):
@@ -77,6 +82,11 @@ class UploadTarget(RangeReader, Protocol):
 
 
 class ObjectStore(BucketReader, UploadTarget, Protocol):
-    """All that the archiver does with its bucket."""
+    """All that the archiver does with its bucket.
+
+    `clock_ahead`: seconds by which our clock was ahead of the store's at its last answer; None before there is one.
+    """
+
+    clock_ahead: float | None
 
     def delete(self, key: str) -> None: ...

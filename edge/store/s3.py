@@ -65,6 +65,7 @@ class S3Store:
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._now = now or KernelClock().now
+        self.clock_ahead: float | None = None  # seconds, at the last answer
         self.clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
 
     def create_bucket(self) -> None:
@@ -104,7 +105,9 @@ class S3Store:
             with contextlib.suppress(_Missing), self._request(what) as s3:
                 s3.get_object(Bucket=self.bucket, Key=key, Range="bytes=0-0")["Body"].close()
             raise
-        return StoredObject(found.get("ContentLength", -1), self._etag(found))
+        modified = found.get("LastModified")
+        stored_at = None if modified is None else Instant.from_seconds(modified.timestamp())
+        return StoredObject(found.get("ContentLength", -1), self._etag(found), stored_at)
 
     def put(
         self,
@@ -201,10 +204,11 @@ class S3Store:
         if left:
             raise StoreError(f"{self._place}: {key} ended {left} bytes too early")
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """(key, bytes) of every object below `prefix`, in the order of keys."""
+    def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
+        """(key, bytes) of every object below `prefix`, in the order of keys, from the one after `after` on."""
+        options: Any = {"StartAfter": after} if after else {}
         with self._request(f"list {prefix}") as s3:
-            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **options):
                 for item in page.get("Contents", []):
                     yield item["Key"], item["Size"]
 
@@ -260,6 +264,7 @@ class S3Store:
         if response is None:
             return
         http, parsed = response
+        self.clock_ahead = _seconds_ahead(http.headers.get("Date", ""), self._now())
         status = http.raw.status  # botocore makes 500 of 200 where it cannot read the answer
         is_ours = any(name.lower().startswith(("x-amz", "etag")) for name in http.headers)
         if status < 300:
@@ -374,7 +379,10 @@ def _content_md5(md5: str) -> str:
 
 def _offset(response: Any, now: Instant) -> float | None:
     """Seconds by which our clock is ahead of the store's, by the answer's Date header (RFC 9110)."""
-    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    return _seconds_ahead(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""), now)
+
+
+def _seconds_ahead(date: str, now: Instant) -> float | None:
     try:
         return (now.datetime() - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError):

@@ -7,20 +7,24 @@ word: a key without PutObject there gets a plain refusal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from edge.catalog.range_locks import copying
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import (
+    CatalogBusy,
     FetchError,
     ImHearingError,
     QueryRefused,
@@ -109,6 +113,8 @@ class ClipMaker:
         match problem:
             case QuotaSpent():
                 return refusal(request_id, self._node, "busy", str(problem), retry_after=problem.seconds)
+            case CatalogBusy():
+                code, text = "busy", "the range is to be erased, or there is no catalog yet; ask again later"
             case QueryRefused() if problem.code == "busy":
                 code, text = "busy", "the catalog is missing, locked or being made; ask again"
             case StoreUnreachable() | StoreSilent():
@@ -136,8 +142,10 @@ class ClipMaker:
         request = replace(request, from_=start, to=end)
         client = self._open_client()
         try:
-            sound = await self._check(client, request)
-            clip, holes = await self._reused(sound, request) or await self._new(client, sound, request)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(copying(self._settings.catalog.db_path, start, end))
+                sound = await self._check(client, request)
+                clip, holes = await self._reused(sound, request) or await self._new(client, sound, request, stack)
         finally:
             await client.close()
         fitting = _that_fit(holes)
@@ -151,16 +159,20 @@ class ClipMaker:
             holes_left_out=len(holes) - len(fitting),
         )
 
-    async def _new(self, client: NodeClient, sound: bytes, request: RangeRequest) -> tuple[Clip, tuple[Interval, ...]]:
+    async def _new(
+        self, client: NodeClient, sound: bytes, request: RangeRequest, stack: contextlib.ExitStack
+    ) -> tuple[Clip, tuple[Interval, ...]]:
+        """`stack`: what is needed until the clip is stored."""
         # NumPy and libsndfile: 40 MB that only those pay who ask for clips
         from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
 
         await asyncio.to_thread(self._quota.check)
-        with tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()) as folder:
-            path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
-            report = await fetch_sound(client, request.from_, request.to, path, timeout=_PATIENCE, ca_file=ca_file)
-            clip = await asyncio.to_thread(self._store, report, with_url=request.urls)
-        self._quota.count(clip.bytes)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
+        path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
+        report = await fetch_sound(client, request.from_, request.to, path, timeout=_PATIENCE, ca_file=ca_file)
+        storing = asyncio.ensure_future(asyncio.to_thread(self._store, report, with_url=request.urls))
+        storing.add_done_callback(partial(_end, stack.pop_all()))  # a deadline does not end the thread
+        clip = await asyncio.shield(storing)
         self._made[sound] = clip, report.holes
         if len(self._made) > _KEPT:
             self._made.popitem(last=False)
@@ -249,7 +261,15 @@ class ClipMaker:
             channels=report.channels,
             frames=report.frames,
         )
+        self._quota.count(clip.bytes)
         return self._linked(storage, clip, with_url)
+
+
+def _end(used: contextlib.ExitStack, storing: asyncio.Future[Clip]) -> None:
+    """Gives back what a clip needed until it was stored, even if nobody waits for it any more."""
+    used.close()
+    if not storing.cancelled():
+        storing.exception()  # has been seen
 
 
 def _scratch() -> str | None:

@@ -90,7 +90,8 @@ class AblyClient:
             try:
                 await asyncio.wait({coming, self._keeper}, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    self._keeper.result()  # why the connection is lost
+                    if self._pending.failure is not None:
+                        raise self._pending.failure
                     return
                 yield coming.result()
             finally:
@@ -112,4 +113,3 @@ class AblyClient:
             await self._link.keep()
         except DoorError as problem:
             self._pending.fail(problem)
-            raise

@@ -23,8 +23,8 @@ class PendingQueries:
 
     def __init__(self) -> None:
         self._arrived: dict[str, dict[str, Answer]] = {}  # request id -> node -> its answer
-        self._changed = asyncio.Event()
-        self._failure: DoorError | None = None
+        self._changed, self._lost = asyncio.Event(), asyncio.Event()
+        self.failure: DoorError | None = None  # why the connection ended
 
     def receive(self, data: bytes, sender: str | None = None) -> None:
         """Takes in what may be an answer. `sender`, where the server vouches for one, must be the node that answers."""
@@ -43,7 +43,8 @@ class PendingQueries:
 
     def fail(self, problem: DoorError) -> None:
         """Ends all waiting: the connection is lost."""
-        self._failure = problem
+        self.failure = problem
+        self._lost.set()
         self._changed.set()
 
     async def first_answer(self, request: Request, send: Send, node: str, timeout: float) -> Answer:
@@ -74,7 +75,7 @@ class PendingQueries:
                 while not enough(found):
                     problem = None
                     try:
-                        await send(request, max(0.1, ends_at - clock()))
+                        await self._unless_lost(send(request, max(0.1, ends_at - clock())))
                     except DoorError as trouble:
                         problem = trouble
                     wait = backoff.next_delay()
@@ -85,14 +86,25 @@ class PendingQueries:
             del self._arrived[request.id]
         return found, problem
 
+    async def _unless_lost(self, sending: Awaitable[None]) -> None:
+        """The SDK would wait for a lost connection until the query's deadline."""
+        sent, lost = asyncio.ensure_future(sending), asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({sent, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if sent.done():
+                await sent
+        finally:
+            sent.cancel()
+            lost.cancel()
+
     async def _until(
         self, found: dict[str, Answer], enough: Callable[[dict[str, Answer]], bool], seconds: float
     ) -> None:
         try:
             async with asyncio.timeout(seconds):
                 while not enough(found):
-                    if self._failure is not None:
-                        raise self._failure
+                    if self.failure is not None:
+                        raise self.failure
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

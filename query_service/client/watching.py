@@ -89,10 +89,10 @@ class _PolledEvents:
         """The recorder's state, where it is another than before."""
         recorder = status.recorder
         kind = recorder.state if recorder.alive and recorder.state != "unknown" else "stopped"
-        told = (kind, recorder.since, recorder.until, recorder.device)
-        if told == self._state:
+        state = (kind, recorder.since, recorder.until, recorder.device)
+        if state == self._state:
             return []
-        self._state = told
+        self._state = state
         since = recorder.since or status.at
         reason = None if recorder.alive or recorder.state == "stopped" else "it gives no sign of life"
         return [
@@ -111,12 +111,12 @@ class _PolledEvents:
         ]
 
     async def _sounds(self, client: NodeClient, start: Instant, end: Instant, timeout: float) -> list[Event]:
-        asked = Request(id=new_id(), type="sounds", from_=start, to=end, order="time", urls=False)
-        answer = cast(SoundsAnswer, await query_node(client, asked, timeout))
+        request = Request(id=new_id(), type="sounds", from_=start, to=end, order="time", urls=False)
+        answer = cast(SoundsAnswer, await query_node(client, request, timeout))
         return [self._sound(answer.node, sound) for sound in answer.sounds if self._is_news(sound)]
 
     def _is_news(self, sound: Sound) -> bool:
-        """One that began before was told unless it still lasted; one that lasts on is no polled."""
+        """One that began earlier was reported unless it still lasted; one that still lasts waits."""
         if sound.sound_id in self._lasting:
             return sound.to is not None
         return sound.from_ >= self._until

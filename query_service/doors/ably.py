@@ -28,11 +28,11 @@ _PER_CLIENT = 16
 _DEADLINE = 10.0  # seconds, where a request names none
 _LONGEST_DEADLINE = 60.0
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds
-_REWIND = "15s"  # what was asked while we restarted
+_REWIND = "15s"  # requests sent while we restarted
 
 
 class AblyDoor:
-    """Serves until cancelled, whatever the network does. `answer` must not raise."""
+    """Serves until cancelled, through network failures. `answer` must not raise."""
 
     def __init__(
         self,

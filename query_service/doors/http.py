@@ -2,7 +2,7 @@
 
 On loopback without a token unless one is set; elsewhere only with one. A page in somebody's browser can neither read
 answers nor make the node work: there are no CORS headers, and without a token the Host must be loopback (DNS
-rebinding), the page one of this machine, and what costs something is asked for with POST and JSON (CSRF).
+rebinding), the page one of this machine, and costly requests need POST and JSON (CSRF).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class HttpDoor:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Answers until the end. DoorError: the port is taken, or the host is none of ours."""
+        """Answers until the end. DoorError: the port is taken, or the host is not one of this machine's."""
         runner = web.AppRunner(
             self._application(),
             keepalive_timeout=_IDLE_SECONDS,
@@ -143,7 +143,7 @@ class HttpDoor:
         return hmac.compare_digest(given, self._token) and scheme.lower() == "bearer"
 
     async def _post(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":  # what a page elsewhere cannot send without being asked back
+        if request.content_type != "application/json":  # another site cannot send it without a CORS preflight
             message = "send the question with Content-Type: application/json"
             return self._respond(refusal("", self._node, "bad_request", message), 415)
         try:
@@ -214,7 +214,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _why_foreign(request: web.Request) -> str:
-    """Why a request without a token is none of this machine's people; empty where it may be."""
+    """Why a request without a token is refused, as not from this machine; empty if it is accepted."""
     if not _names_loopback(request.host):
         return "ask by the name localhost or 127.0.0.1\n"
     origin = request.headers.get("Origin")

@@ -72,7 +72,7 @@ class Recording(Span, frozen=True, kw_only=True, tag_field="state", tag="recordi
 
 
 class Paused(Span, frozen=True, kw_only=True, tag_field="state", tag="paused"):
-    """Not recorded because somebody asked for it."""
+    """Not recorded, on request."""
 
 
 class Gap(Span, frozen=True, kw_only=True, tag_field="state", tag="gap"):

@@ -87,7 +87,7 @@ class JoinedSound:
         self.frames += frames
 
     def silence(self, frames: int) -> None:
-        """Adds zeros; only once a chunk has told the format."""
+        """Adds zeros; only once a chunk has given the format."""
         if self.format is None:
             raise FetchError("silence of unknown format")
         size = frames * self.format.channels * int(self.format.subtype[4:]) // 8

@@ -47,7 +47,7 @@ def decrypt_file(source: Path, target: Path, keys: Keys, plain_sha256: str | Non
     """Writes the plain text of `source` to the new file `target`, readable by its owner alone.
 
     FetchError when no key fits, when `source` was changed or cut off, or when the plain text's SHA-256 is another than
-    the manifest's `plain_sha256`; `target` is gone then. Raises OSError on a bad disk.
+    the manifest's `plain_sha256`; `target` is then removed. Raises OSError on a bad disk.
     """
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

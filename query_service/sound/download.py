@@ -112,7 +112,7 @@ class Downloader:
             async for piece in response.content.iter_chunked(_PIECE):
                 self.bytes_read += len(piece)
                 if part.size + len(piece) > where.length:
-                    raise _WrongAnswer("the store sent more than was asked for")
+                    raise _WrongAnswer("the store sent more than requested")
                 part.add(piece)
 
 
@@ -128,7 +128,7 @@ def _not_there(url: str, where: Where, reason: str) -> StoreSilent:
 
 
 def _named(where: Where) -> str:
-    """Its name as the node told it, on one line."""
+    """Its name as given by the node, on one line."""
     return " ".join(where.member.split())[:200]
 
 

@@ -65,7 +65,7 @@ OnProgress = Callable[[FetchProgress], None]
 
 
 class Step(NamedTuple):
-    """One interval of the range, and the file of its sound: None where there is none."""
+    """One interval of the range, and the file of its sound: None without sound."""
 
     interval: Interval
     sound: asyncio.Task[Path | None]
@@ -251,7 +251,7 @@ class _Writing:
         self._start = start
         self._gaps = gaps
         self._holes: list[Interval] = []
-        self._leading: list[Interval] = []  # until a chunk has told the rate
+        self._leading: list[Interval] = []  # until a chunk gives the rate
         self._chunks = 0
 
     async def add(self, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""Gathers for metrics and for the daily report: asks the node's own answers, and what the broker said."""
+"""Gathers what metrics and the daily report need, from the node's own answers and the broker's retained messages."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class NodeWatch:
         return found if isinstance(found, kind) else None
 
     def online(self) -> dict[str, bool]:
-        """Each service by its name; those that never said anything are not there."""
+        """Each service by name; those that never reported are absent."""
         kinds: dict[str, type[ServiceStatus]] = {
             "recorder": RecorderStatus, "archiver": ArchiverStatus,
         }  # fmt: skip
@@ -91,7 +91,7 @@ class NodeWatch:
 
 
 class Metrics:
-    """The page that Prometheus reads. `text` may be asked as often as it likes: one answer serves for a second."""
+    """The page that Prometheus reads. `text` may be called at any rate: a result is reused for a second."""
 
     def __init__(self, settings: Settings, client: NodeClient, watch: NodeWatch, kernel: KernelClock) -> None:
         self._node, self._client, self._watch, self._kernel = settings.node.name, client, watch, kernel
@@ -169,18 +169,18 @@ async def report_daily(
     look: float = _LOOK_SECONDS,
 ) -> None:
     """Publishes the report of yesterday, for ever: some minutes after the start, and after each midnight."""
-    told: date | None = None
+    reported: date | None = None
     await asyncio.sleep(settle)
     while True:
         yesterday = datetime.fromtimestamp(now() / 1e6 - settle).astimezone().date() - timedelta(days=1)
-        if yesterday != told:
+        if yesterday != reported:
             archiver = watch.last(ArchiverState)
             try:
                 report = await report_on(client, yesterday, now(), archiver.month_cost if archiver else None)
             except ImHearingError as problem:
                 log.warning("the report of %s could not be made: %s; trying again", yesterday, problem)
             else:
-                told = yesterday
+                reported = yesterday
                 bus.publish(report)
                 log.info(
                     "%s: %.2f h recorded, %.2f h uploaded, %d gaps", yesterday, report.recorded_hours,

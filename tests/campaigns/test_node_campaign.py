@@ -33,7 +33,7 @@ PLAN = Plan(
         Fault(6.0, "stop", "query-service", 2.0),
         Fault(7.0, "forget", "", 0.0, "6.0 3.2"),
         Fault(7.2, "kill", "broker"),
-        Fault(7.4, "hold", "", 0.0, "1.4 0.5"),
+        Fault(7.4, "hold", "", 0.0, "2.8 0.5"),
         Fault(8.0, "unreadable_disk", "", 1.0, "spool"),
         Fault(9.5, "pause", "", 1.0, "timed"),
         Fault(10.0, "ambush", "archiver", 3.0, "catalog.db-journal"),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from edge.archiver.jobs import Delete, DeleteClips, Job, JobResult, Rewrite
+from edge.archiver.jobs import Delete, DeleteClips, Job, JobResult, ListArchives, ReadManifest, Rewrite
 from edge.archiver.pacing import LogChanges, RetryTimer
 from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
 from edge.archiver.plan.stored_members import SourceArchive
 from edge.archiver.retention.deletions import Deletions
+from edge.archiver.retention.survey import BucketSurvey
 from edge.catalog import Catalog, RemainingChunk
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
 from edge.catalog.holds import read_holds
+from edge.catalog.range_locks import is_copied
 from edge.catalog.rows import silenced
 from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
 from edge.core.kernel_clock import KernelClock
@@ -26,6 +28,7 @@ from edge.spool.spool import Spool
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 500  # chunks in one step
+_NAMED = 3  # objects in a reservation
 
 
 class Eraser:
@@ -44,8 +47,10 @@ class Eraser:
         self._spool, self._catalog, self._deletions, self._destination = spool, catalog, deletions, destination
         self._rescan, self._retry, self._clock = rescan, retry, clock
         self._erasures = Erasures(catalog.path)
+        self._survey: tuple[str, BucketSurvey] | None = None  # of which order
         self._without_clips: set[tuple[str, str]] = set()  # orders, and below which key their clips are deleted
         self._log_trouble = LogChanges(log)
+        self.trouble: ImHearingError | None = None  # of the last job
 
     def next_job(self) -> Job | None:
         """The next job while the worker is idle. Raises CatalogError, HoldsUnreadable."""
@@ -74,6 +79,7 @@ class Eraser:
             return
         self._retry.succeeded()
         self._log_trouble.clear()
+        self.trouble = None
         match job:
             case Delete():
                 self._catalog.deletions.mark_deleted(job.archive.archive_id, self._clock.now())
@@ -81,6 +87,8 @@ class Eraser:
             case DeleteClips():
                 done = [(o.id, job.key) for o in self._orders() if (o.from_, o.to) == (job.start, job.end)]
                 self._without_clips.update(done)
+            case ListArchives() | ReadManifest() if self._survey is not None:
+                self._survey[1].on_result(result)
             case Rewrite() if result.sha256 is not None:
                 self._rewritten(job.plan, result.sha256)
 
@@ -113,23 +121,39 @@ class Eraser:
                 for archive_id in archives:
                     self._deletions.take_back_plan(archive_id)
                 continue
-            if unsent := [row.chunk_id for row in remaining if row.state in ("waiting", "aside")]:
+            if unsent := [row.chunk_id for row in remaining if row.state in ("waiting", "aside", "gone")]:
                 self._deletions.give_up(unsent, "erased")
                 continue
             return self._rewrite(order, remaining)
-        if self._pending_deletion() or may_still_come:
-            return None
+        return None if self._pending_deletion() or may_still_come else self._conclude(order)
+
+    def _conclude(self, order: Erasure) -> Job | None:
+        """The catalog has nothing left of the range: the order ends once the store has neither."""
         self._deletions.remove_given_up()  # what could not be removed earlier
         elsewhere = self._pending_elsewhere(order)
         if elsewhere is not None and elsewhere.gone != "unwanted":
             self._end(order, "refused", f"{elsewhere.archive_id} is in another bucket, {elsewhere.bucket}")
             return None
+        survey = self._survey_for(order)
+        if job := survey.next_job():
+            return job
+        if is_copied(self._catalog.path, order.from_, order.to):
+            self._failed(SpoolError("an order to erase waits: a clip of its range is being made"))
+            return None
         for key in self._destination.clip_prefixes if self._destination.bucket else ():
             if (order.id, key) not in self._without_clips:
                 return DeleteClips(key, order.from_, order.to)
-        reservation = f"another bucket, {elsewhere.bucket}, may have a copy: {elsewhere.key}" if elsewhere else None
-        self._end(order, "done", reservation)
+        self._deletions.remove_earlier_catalogs()
+        reservations = [f"another bucket, {elsewhere.bucket}, may have a copy: {elsewhere.key}"] if elsewhere else []
+        reservations += [f"{key} cannot be read, and may have a copy" for key in sorted(survey.unreadable)[:_NAMED]]
+        self._end(order, "done", "; ".join(reservations) or None)
         return None
+
+    def _survey_for(self, order: Erasure) -> BucketSurvey:
+        if self._survey is None or self._survey[0] != order.id:
+            survey = BucketSurvey(order, self._catalog, self._deletions, self._destination, self._clock)
+            self._survey = order.id, survey
+        return self._survey[1]
 
     def _rewrite(self, order: Erasure, remaining: list[RemainingChunk]) -> Job | None:
         """The first archive with something to erase is replaced by one without it."""
@@ -156,10 +180,10 @@ class Eraser:
         stays, discarded, described = [], [], self._catalog.archive_records.chunks_for_manifest(archive_id)
         for row in self._catalog.archive_records.members(archive_id):
             chunk = described[row.chunk.chunk_id]
-            if row.gone is not None:
-                discarded.append(DiscardedChunk(chunk, row.gone))
-            elif row.chunk.started_at < order.to and row.chunk.ended_at > order.from_:
+            if order.touches(row.chunk.started_at, row.chunk.ended_at):
                 discarded.append(DiscardedChunk(silenced(chunk), "erased"))
+            elif row.gone is not None:
+                discarded.append(DiscardedChunk(chunk, row.gone))
             else:
                 stays.append(chunk)
         streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
@@ -180,8 +204,8 @@ class Eraser:
         """
         found = None
         for archive in self._catalog.archive_records.pending_deletion():
-            touches = archive.started_at < order.to and archive.ended_at > order.from_
-            if touches and archive.bucket != self._destination.bucket and (found is None or found.gone == "unwanted"):
+            is_elsewhere = archive.bucket != self._destination.bucket and (found is None or found.gone == "unwanted")
+            if is_elsewhere and order.touches(archive.started_at, archive.ended_at):
                 found = archive
         return found
 
@@ -202,13 +226,15 @@ class Eraser:
 
     def _failed(self, problem: ImHearingError) -> None:
         self._log_trouble(problem)
+        self.trouble = problem
         self._retry.failed(problem)
 
     def _is_left_to_the_bucket(self, job: Job, problem: ImHearingError) -> bool:
-        """A key that may not delete leaves what expires to the bucket's own lifecycle rule."""
+        """A key that may not delete leaves what expires to the bucket's own lifecycle rule, but not what is erased."""
         return (
             isinstance(job, Delete)
             and job.archive.gone == "lifecycle"
             and isinstance(problem, StoreBlocked)
             and problem.reason == "denied"
+            and not any(order.touches(job.archive.started_at, job.archive.ended_at) for order in self._orders())
         )

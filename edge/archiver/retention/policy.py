@@ -1,4 +1,4 @@
-"""What may go, and when, as configured: local copies, quiet chunks, the oldest on a full disk, old archives.
+"""What may go from the spool, and when, as configured: local copies, quiet chunks, the oldest on a full disk.
 
 What `imhearing hold` protects stays.
 """
@@ -26,12 +26,22 @@ _LOW_BYTES = 100_000_000
 _LOW_FRACTION = 8  # but never more than one in so many bytes of a small disk
 _STEP = 20  # chunks removed before the disk is checked again
 _BATCH = 1_000  # chunks or archives that are considered together
-_DAY = 86_400 * MICROSECONDS
 _QUIET_MARGIN = 60 * MICROSECONDS
 
 
+def oldest_not_held(oldest: Callable[[int], list[T]], is_held: Callable[[T], bool]) -> list[T]:
+    """Some of the oldest that are not held; searches further only while everything found is held."""
+    limit = _BATCH
+    while True:
+        found = oldest(limit)
+        free = [one for one in found if not is_held(one)]
+        if free or len(found) < limit:
+            return free
+        limit *= 4
+
+
 class RetentionPolicy:
-    """Applies `[archive] keep_local, keep_remote, when_full` and `[recorder] keep`. Raises SpoolError, CatalogError."""
+    """Applies `[archive] keep_local, when_full` and `[recorder] keep`. Raises SpoolError, CatalogError."""
 
     def __init__(
         self,
@@ -70,8 +80,6 @@ class RetentionPolicy:
         if self._quiet is not None and (quiet := self._quiet.to_discard(now)):
             log.info("discarding %d quiet chunks", len(quiet))
             self._deletions.give_up(quiet, "quiet")
-        if self._archive.keep_remote:
-            self._expire_archives(Instant(now - round(self._archive.keep_remote * _DAY)))
 
     def _expire_copies(self, now: Instant) -> None:
         until = now - round(self._archive.keep_local * MICROSECONDS)
@@ -93,7 +101,7 @@ class RetentionPolicy:
     def _drop_oldest(self) -> bool:
         """Gives up some chunks that the store does not have; False when none may go."""
         holds = read_holds(self._catalog.path)
-        found = self._oldest_not_held(
+        found = oldest_not_held(
             self._catalog.queue.waiting, lambda chunk: holds.touch(chunk.started_at, chunk.ended_at)
         )
         dropped = [chunk.chunk_id for chunk in found[:_STEP]]
@@ -115,26 +123,6 @@ class RetentionPolicy:
                 self._deletions.take_back_plan(archive.archive_id)
                 return True
         return False
-
-    def _expire_archives(self, before: Instant) -> None:
-        holds = read_holds(self._catalog.path)
-        archives = self._oldest_not_held(
-            lambda limit: self._catalog.archive_records.uploaded_before(before, limit),
-            lambda archive: holds.touch(archive.started_at, archive.ended_at),
-        )
-        for archive in archives:
-            log.info("%s has reached its age limit", archive.archive_id)
-            self._deletions.expire_archive(archive.archive_id)
-
-    def _oldest_not_held(self, oldest: Callable[[int], list[T]], is_held: Callable[[T], bool]) -> list[T]:
-        """Some of the oldest that are not held; searches further only while everything found is held."""
-        limit = _BATCH
-        while True:
-            found = oldest(limit)
-            free = [one for one in found if not is_held(one)]
-            if free or len(found) < limit:
-                return free
-            limit *= 4
 
     def _is_disk_low(self) -> bool:
         disk = self._spool.disk

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from edge.archiver.jobs import Job
+from edge.archiver.jobs import Delete, Job, JobResult
 from edge.archiver.pacing import LogChanges, RetryTimer, WarnOnce
 from edge.archiver.plan.plan import Destination
+from edge.archiver.retention.age_check import HeldBack
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.eraser import Eraser
+from edge.archiver.retention.expiry import Expiry
 from edge.archiver.retention.policy import RetentionPolicy
 from edge.catalog import Catalog
 from edge.catalog.holds import HoldsUnreadable
@@ -32,12 +34,13 @@ class Retention:
         catalog: Catalog,
         deletions: Deletions,
         policy: RetentionPolicy,
+        expiry: Expiry,
         destination: Destination,
         rescan: Callable[[], object],
         retry: RetryTimer,
         clock: KernelClock,
     ) -> None:
-        self.policy, self._clock = policy, clock
+        self.policy, self.expiry, self._deletions, self._clock = policy, expiry, deletions, clock
         self.cleanup = SpoolCleanup(spool, catalog, deletions, policy)
         self.eraser = Eraser(spool, catalog, deletions, destination, rescan, retry, clock)
         self._log_trouble = LogChanges(log, logging.ERROR)
@@ -46,16 +49,28 @@ class Retention:
         """Deletes what may go now. Problems are logged: nothing else has to wait for them."""
         try:
             self.policy.apply(self._clock.now())
+            self._deletions.remove_unfinished_rebuild()
         except (HoldsUnreadable, SpoolError) as problem:
             self._log_trouble(problem)
 
     def next_job(self) -> Job | None:
         """What is to be deleted or rewritten in the store now."""
         try:
-            return self.eraser.next_job()
+            job = self.eraser.next_job()
+            return self.eraser.next_job() if job is None and self.expiry.expire_next() else job
         except HoldsUnreadable as problem:
             self._log_trouble(problem)
             return None
+
+    def on_result(self, result: JobResult) -> None:
+        """The worker ended a job that came from here."""
+        job = result.job
+        if isinstance(job, Delete) and isinstance(result.problem, HeldBack):
+            self.expiry.on_held_back(job.archive, result.problem)
+            return
+        if isinstance(job, Delete) and job.archive.gone == "lifecycle" and result.problem is None:
+            self.expiry.on_deleted()
+        self.eraser.on_result(result)
 
 
 class SpoolCleanup:

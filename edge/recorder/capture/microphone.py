@@ -146,7 +146,7 @@ class Microphone:
         with _quiet_stderr():
             rates = [rate for rate in sorted({*_USUAL_RATES, device.rate}) if self._supports(device, rate, wanted.bits)]
             depths = [bits for bits in (16, 24) if self._supports(device, wanted.rate, bits)]
-        if wanted.bits in depths or not (rates or depths):  # so it is not what we asked for that is in the way
+        if wanted.bits in depths or not (rates or depths):  # so our format is not the cause
             return "it may be in use by another program: end that one, or set [recorder] device to another device"
         choices = []
         if rates:

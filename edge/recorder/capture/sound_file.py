@@ -1,4 +1,4 @@
-"""Decodes a sound file, whatever its encoding, into the integer samples that the recorder works with."""
+"""Decodes a sound file of any encoding into the integer samples that the recorder works with."""
 
 from __future__ import annotations
 

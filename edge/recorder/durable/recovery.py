@@ -188,7 +188,7 @@ def _rewrite(part: PartFile, stream: Stream, target: Path, remeasuring: _Remeasu
 
 
 def _let_go(part: PartFile, stream: Stream) -> None:
-    """Nothing can be read: a file just begun goes; where more is lost, somebody may want to look at it."""
+    """Nothing can be read: an empty beginning is deleted; a larger file is kept for inspection."""
     if part.bytes <= _HEADER_BYTES + 4_096 * 4 * stream.channels:
         part.path.unlink()
     else:

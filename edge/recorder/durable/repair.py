@@ -15,7 +15,7 @@ from edge.configuration.settings import Settings
 from edge.core.errors import SpoolError
 from edge.core.files import sync_folder
 from edge.core.ids import stream_of
-from edge.core.instant import Instant
+from edge.core.instant import LAST, Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import Chunk, Hole, HoleCause, OpenHole, SpoolState, Stream
 from edge.recorder.durable.recovery import readable, recover
@@ -38,7 +38,9 @@ def repair(
     """
     before = _without_unopened(spool, _readable_state(spool, kernel))
     if before.utc_offset is not None:  # a correction may have been cut off after it was noted
-        for _ in correct_streams(spool, before.boot_id, Belief(before.utc_offset, before.trusted)):
+        belief, is_now = Belief(before.utc_offset, before.trusted), before.boot_id == kernel.boot_id
+        now = Instant(kernel.monotonic() + before.utc_offset) if is_now else LAST
+        for _ in correct_streams(spool, before.boot_id, belief, now=now):
             pass
     _sweep(spool)
     recovered = []

@@ -82,16 +82,16 @@ def volatile_folder(settings: Recorder, spool: Spool, environ: Mapping[str, str]
 
 
 def seal_of(part: Path) -> Seal:
-    """The seal that a part on tmpfs was to get when it was recorded. SpoolError when that cannot be told."""
+    """The seal that a part on tmpfs was recorded for. SpoolError if its recipients cannot be read."""
     try:
         recipients = checked_recipients((part.parent / _RECIPIENTS).read_text("ascii").replace("\n", ","))
     except (OSError, UnicodeDecodeError, ConfigError) as problem:
-        raise SpoolError(f"{part}: whom it is encrypted to cannot be told ({problem})") from None
+        raise SpoolError(f"{part}: its recipients cannot be read ({problem})") from None
     return Seal(part.parent, recipients)
 
 
 def checked_recipients(text: str) -> tuple[str, ...]:
-    """age public keys, as they stand in the settings: separated by commas. ConfigError names those that are none."""
+    """Splits the setting: age public keys, separated by commas. ConfigError names the invalid ones."""
     pyrage = _pyrage()
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     faults = []
@@ -101,16 +101,16 @@ def checked_recipients(text: str) -> tuple[str, ...]:
         except pyrage.RecipientError as problem:
             if key.upper().startswith("AGE-SECRET-KEY"):
                 faults.append(
-                    f"[recorder] recipients: key {number} is a private one, which must never lie on the node;"
-                    " name the public key that age-keygen -y tells of it"
+                    f"[recorder] recipients: key {number} is a private key, which must never be stored on the node;"
+                    " use its public key, which `age-keygen -y` prints"
                 )
             else:
                 faults.append(
-                    f"[recorder] recipients: key {number}, {key[:20]!r}, is no age public key ({problem});"
+                    f"[recorder] recipients: key {number}, {key[:20]!r}, is not an age public key ({problem});"
                     " it looks like age1... and comes from age-keygen"
                 )
     if faults or not keys:
-        raise ConfigError(faults or ["[recorder] recipients: holds no key"])
+        raise ConfigError(faults or ["[recorder] recipients: contains no key"])
     return keys
 
 
@@ -141,11 +141,11 @@ def file_system(path: Path) -> str:
 
 
 def make_own(folder: Path) -> Path:
-    """Makes it. Others may write where it lies: SpoolError unless it is ours, and nobody else's to look into."""
+    """Creates the folder. Others may write to its parent: SpoolError unless it is ours and closed to everybody else."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise SpoolError(f"{folder}: is not ours alone; remove it, or set [recorder] part_path")
+        raise SpoolError(f"{folder}: is not a private folder of this user; remove it, or set [recorder] part_path")
     return folder
 
 

@@ -2,7 +2,7 @@
 
 With the state s, one frame is  s' = A s + b x,  y = C s + d x.  Over a row of `ROW` frames the outputs are a matrix
 times the inputs plus a matrix times the state before; the states before all rows come from a prefix sum that doubles
-its stride. So a block costs some ten matrix products, whatever its length, and leaves the exact state behind.
+its stride. So a block of any length costs about ten matrix products, and leaves the exact state behind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether what the microphone delivers can be right: digital silence, clipping, a constant offset. Pure.
 
-Sound is recorded as it is, whatever is found; people are told what to check.
+Sound is recorded unchanged in any case; the event says what to check.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class InputWatch:
         self.fault: InputFault | None = None
 
     def add(self, second: SecondLevels) -> bool:
-        """Whether the fault is of another kind than before, or gone."""
+        """Whether the fault has changed or ended."""
         self._silent = self._silent + 1 if second.silent else 0
         self._recent.append(second)
         before, self.fault = self.fault, self._judge()

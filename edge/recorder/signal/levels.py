@@ -159,7 +159,7 @@ class LevelMeter:
         return 10 * math.log10(max(mean_square, _FLOOR_POWER)) + self._offset
 
     def _clipped(self, piece: Samples) -> npt.NDArray[np.bool_] | None:
-        """Which samples are at full scale; None where there are none, which is quicker to find out."""
+        """Which samples are at full scale; None if there are none, which is quicker to detect."""
         if piece.max() < self._clip and piece.min() > -self._clip:
             return None
         return (piece >= self._clip) | (piece <= -self._clip)

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
 from edge.core.errors import SpoolError
-from edge.core.instant import Instant
+from edge.core.instant import LAST, MICROSECONDS, Instant
 from edge.core.values import Chunk, Hole, OpenHole, SpoolState, Stream
 from edge.recorder.timing.clock import Belief
 from edge.spool.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_AHEAD = 3_600 * MICROSECONDS  # a recorded time may be ahead of the clock by so much
 
 
 def corrected_stream(stream: Stream, belief: Belief) -> Stream:
@@ -71,9 +76,12 @@ def believed_end(chunk: Chunk, stream: Stream | None) -> Instant:
     return believed(chunk.ended_at, chunk.uncertain, stream)
 
 
-def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | None = None) -> Iterator[Stream]:
+def correct_streams(
+    spool: Spool, boot_id: str, belief: Belief, running: str | None = None, now: Instant = LAST
+) -> Iterator[Stream]:
     """Corrects the uncertain streams of a boot on disk, except for the one being recorded; yields those that moved.
 
+    One that would move into the future of `now` stays as it is, uncertain: its boot's clocks were set back since.
     Correct the state first: then the next repair completes what a crash cut off. OSError on a bad disk.
     """
     for stream_id in spool.streams.ids():
@@ -87,5 +95,8 @@ def correct_streams(spool: Spool, boot_id: str, belief: Belief, running: str | N
             continue
         if belief.trusted or stream.utc_offset != belief.offset:
             corrected = corrected_stream(stream, belief)
+            if corrected.knots[-1][1] > now + _AHEAD:
+                log.warning("%s: not corrected, as it would move to %s", stream_id, corrected.knots[-1][1])
+                continue
             spool.streams.write(corrected)
             yield corrected

@@ -34,6 +34,13 @@ CREATE TABLE "chunks" (
   "archive_id" TEXT,
   "offset" BIGINT
 );
+CREATE TABLE "copies" (
+  "chunk_id" TEXT NOT NULL,
+  "archive_id" TEXT NOT NULL,
+  "offset" BIGINT NOT NULL,
+  "manifest" BLOB NOT NULL,
+  PRIMARY KEY ("chunk_id", "archive_id")
+);
 CREATE TABLE "due" (
   "chunk_id" TEXT NOT NULL PRIMARY KEY
 );
@@ -71,6 +78,7 @@ CREATE INDEX "idx_chunks__duration" ON "chunks" ("duration");
 CREATE INDEX "idx_chunks__started_at_chunk_id" ON "chunks" ("started_at", "chunk_id");
 CREATE INDEX "idx_chunks__state_started_at" ON "chunks" ("state", "started_at");
 CREATE INDEX "idx_chunks__stream_id" ON "chunks" ("stream_id");
+CREATE INDEX "idx_copies__archive_id" ON "copies" ("archive_id");
 CREATE INDEX "idx_holes__duration" ON "holes" ("duration");
 CREATE INDEX "idx_holes__started_at_ended_at" ON "holes" ("started_at", "ended_at");
 CREATE INDEX "idx_holes__stream_id" ON "holes" ("stream_id");

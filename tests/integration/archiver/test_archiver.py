@@ -42,9 +42,8 @@ def test_chunks_that_exceed_a_limit_are_archived_to_the_store(
     for chunk_id, row in catalog_rows(settings).items():
         assert row.where is not None
         assert data[row.where.offset :][: row.where.length] == files[chunk_id]
-    states = [status.state for status in listener.events_of(ArchiverStatus)]
-    assert states[-1] == "offline"
-    assert "online" in states
+    wait_until(lambda: listener.events_of(ArchiverStatus)[-1].state == "offline", "it is offline")
+    assert "online" in [status.state for status in listener.events_of(ArchiverStatus)]
 
 
 def test_below_the_limits_nothing_is_archived_until_an_archive_command(

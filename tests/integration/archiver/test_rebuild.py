@@ -335,7 +335,7 @@ class _OneObject:
     def __init__(self, data: bytes) -> None:
         self.data = data
 
-    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         yield f"{prefix}x.zip", len(self.data)
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:

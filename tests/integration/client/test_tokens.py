@@ -19,6 +19,7 @@ import imhearing
 from edge.configuration.settings import Secret, Settings
 from edge.core.errors import DoorError
 from query_service import api
+from query_service.client.ably import AblyClient
 from query_service.doors.ably import AblyDoor
 from query_service.loopback.connections import ServerLimits
 from query_service.queries.protocol import Answer, Request, new_id
@@ -129,13 +130,11 @@ async def test_a_clients_expiring_token_is_renewed_too() -> None:
         door = AblyDoor("porch", answer, lambda: Link(server.endpoint, token, 60))
         running = asyncio.create_task(door.run())
         await asyncio.wait_for(door.opened(), DEADLINE)
-        from query_service.client.ably import AblyClient  # noqa: PLC0415
-
         asking = AblyClient(
-            server.endpoint, "porch", "ann", lambda: client_token(server.api_key, "ann", 2, now()), 2
+            server.endpoint, "porch", "ann", lambda: client_token(server.api_key, "ann", 5, now()), 5
         )  # fmt: skip
         await asking.open()
-        for _ in range(12):
+        for _ in range(14):  # past the token's expiry
             await asking.query(Request(id=new_id(), type="status"), DEADLINE)
             await asyncio.sleep(0.5)
         await asking.close()
@@ -169,6 +168,27 @@ def test_an_outage_does_not_flood_the_log_with_tracebacks(caplog: pytest.LogCapt
         asyncio.run(run())
     tracebacks = [record for record in caplog.records if record.name == "asyncio"]
     assert ["a fault of our own" in (record.exc_text or str(record.exc_info)) for record in tracebacks] == [True]
+
+
+def test_a_client_whose_connection_is_lost_says_so_at_once_and_logs_no_traceback(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query_service.realtime.link._AWAY_SECONDS", 0.5)  # instead of 20
+
+    async def run() -> None:
+        async with running_server() as server:
+            client = AblyClient(server.endpoint, "porch", "ann", lambda: client_token(server.api_key, "ann", 60, now()))
+            await client.open()
+        with pytest.raises(DoorError, match="offline"):
+            await client.query(Request(id=new_id(), type="status"), DEADLINE)
+        await client.close()
+        del client
+        gc.collect()
+        await asyncio.sleep(0.1)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(run())
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_malformed_token_is_refused_before_anything_is_sent() -> None:

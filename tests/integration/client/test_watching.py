@@ -151,17 +151,20 @@ def test_watch_over_ably_receives_events_without_polling(porch: Porch) -> None:
 
 
 @pytest.mark.parametrize("events", ["yes"], indirect=True)
-def test_a_lost_connection_ends_the_watch_with_its_reason(porch: Porch) -> None:
+def test_a_lost_connection_ends_the_watch_with_its_reason(porch: Porch, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
+        lost = asyncio.Event()
+
+        async def keep(_link: Link) -> None:
+            await lost.wait()
+            raise DoorError("the line is lost")
+
+        monkeypatch.setattr(Link, "keep", keep)
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
             await anext(heard)
 
-            async def gone() -> None:
-                raise DoorError("the line is lost")
-
-            door._keeper.cancel()  # type: ignore[attr-defined]
-            door._keeper = asyncio.create_task(gone())  # type: ignore[attr-defined]
+            lost.set()
             with pytest.raises(DoorError, match="the line is lost"):
                 await asyncio.wait_for(anext(heard), DEADLINE)
 

@@ -236,7 +236,7 @@ def test_a_setting_that_a_service_rejects_stops_the_node(tmp_path: Path) -> None
     arguments = command(data, "--for", "30", "--set", "recorder.recipients=age1nobody")
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 78, done.stderr
-    assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is no age public key" in done.stderr
+    assert "imhearing: [recorder] recipients: key 1, 'age1nobody', is not an age public key" in done.stderr
     assert "Traceback" not in done.stderr
     assert processes_on(tmp_path) == []
 

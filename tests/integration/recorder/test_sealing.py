@@ -202,7 +202,7 @@ def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memo
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(" , ", "holds no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private one")],
+    [(" , ", "contains no key"), (f"{PUBLIC},age1x", "key 2"), (str(KEY), "private key")],
     ids=["none", "one is none", "private"],  # the keys are new in every process
 )
 def test_invalid_recipients_are_reported_without_showing_a_private_key(text: str, message: str) -> None:

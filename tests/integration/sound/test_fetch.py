@@ -315,6 +315,9 @@ def test_one_setting_lets_fetch_trust_a_private_ca(
         assert command.run(build_parser().parse_args([*words, "--set", f"s3.ca_file={keys}/ca.crt"])) == 0
 
 
+_HEARS_SIGNALS = ("env", "--default-signal=HUP")  # the tests may run under nohup
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_fetch_ended_by_a_signal_leaves_nothing_behind(
     node: QueryNode, store: RunningStore, tmp_path: Path, number: signal.Signals
@@ -328,7 +331,7 @@ def test_fetch_ended_by_a_signal_leaves_nothing_behind(
         config.write_text(to_ini(node.with_doors(s3=through), "of a test"))
         config.chmod(0o600)
         words = ["--data", str(tmp_path), "--from", str(at(1)), "--to", str(at(2)), "-o", str(home / "heard.wav")]
-        with subprocess.Popen([sys.executable, "imhearing.py", "fetch", *words], cwd=ROOT) as process:
+        with subprocess.Popen([*_HEARS_SIGNALS, sys.executable, "imhearing.py", "fetch", *words], cwd=ROOT) as process:
             try:
                 wait_until(lambda: bool(proxy.seen) and any(home.iterdir()), "the download begins")
                 process.send_signal(number)

@@ -83,6 +83,15 @@ def archived(store: RunningStore) -> dict[str, bytes]:
     return found
 
 
+def stored_chunks(store: RunningStore) -> list[str]:
+    """The IDs of the chunks in all archives in the store; one that is in two archives comes twice."""
+    found = []
+    for path in store.folder.rglob("*.zip"):
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            found += [name.split(".")[0] for name in archive.namelist()[:-1]]
+    return found
+
+
 def catalog_rows(settings: Settings) -> dict[str, CatalogChunk]:
     """All chunks of the catalog by their ID, once it can be read."""
     reader = CatalogReader(settings.catalog.db_path)

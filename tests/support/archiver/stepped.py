@@ -53,7 +53,14 @@ class IdleWorker:
 class SteppedArchiver:
     """An archiver that a test runs turn by turn, on a real spool and catalog; `restart` returns the next process's."""
 
-    def __init__(self, folder: Path, spool: Spool, archive: Archive, pacing: Pacing = PACE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spool: Spool,
+        archive: Archive,
+        pacing: Pacing = PACE,
+        settings_changed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.spool, self.folder, self.archive = spool, folder, archive
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
@@ -74,6 +81,7 @@ class SteppedArchiver:
             pacing,
             Heartbeat({}),
             self.clock,
+            settings_changed,
         )
 
     def turn(self) -> None:

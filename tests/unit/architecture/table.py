@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "edge.archiver.plan",
         "edge.archiver.jobs",
         "edge.archiver.pacing",
+        "edge.archiver.rebuild",
     ),
     "edge.archiver": (
         "edge.core",

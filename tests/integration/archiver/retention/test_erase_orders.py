@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from edge.archiver.archiver import SettingsChanged
 from edge.archiver.intake import Intake
-from edge.archiver.jobs import DeleteClips, Job, JobResult, Upload
+from edge.archiver.jobs import DeleteClips, Job, JobResult, ListArchives, Upload
 from edge.archiver.plan.plan import Destination
 from edge.catalog import Catalog
 from edge.catalog.erasures import Erasures
-from edge.core.errors import StoreUnreachable
+from edge.configuration.settings import Archive
+from edge.core.errors import StoreBlocked, StoreUnreachable
 from edge.core.instant import Instant
 from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
-from tests.support.archiver.parts import make_eraser
+from tests.support.archiver.parts import make_eraser, next_change
 from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only_error
 from tests.support.spool.chunks import SECOND, START, audio_bytes, fill_spool, make_chunk
+from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
 
 
@@ -109,7 +112,7 @@ def test_an_erase_order_does_not_wait_for_an_archive_in_another_bucket(
     destination = Destination("another", "p/", "porch")
     eraser = make_eraser(node.spool, node.catalog, destination, PACE)
     order = node.erase(start, start + 1)
-    job = eraser.next_job()
+    job = next_change(eraser)
     if job is not None:
         assert isinstance(job, DeleteClips)
         eraser.on_result(JobResult(job, 1.0))
@@ -161,7 +164,7 @@ def test_an_erasure_says_where_a_copy_may_be_that_cannot_be_reached(node: Steppe
     node.catalog.plans.take_back(plan.archive_id)
     eraser = make_eraser(node.spool, node.catalog, Destination("another", "p/", "porch"), PACE)
     order = node.erase(0, 1)
-    job = eraser.next_job()
+    job = next_change(eraser)
     assert isinstance(job, DeleteClips)
     eraser.on_result(JobResult(job, 1.0))
     assert eraser.next_job() is None
@@ -169,3 +172,18 @@ def test_an_erasure_says_where_a_copy_may_be_that_cannot_be_reached(node: Steppe
     assert result is not None
     assert (result.state, result.chunks) == ("done", 1)
     assert result.reason == f"another bucket, bucket, may have a copy: {plan.key}"
+
+
+def test_settings_are_read_again_while_only_an_erasure_is_blocked(tmp_path: Path, spool: SpoolOnSmallDisk) -> None:
+    changed: list[bool] = []
+    node = SteppedArchiver(tmp_path, spool, Archive(), settings_changed=lambda: bool(changed))
+    with contextlib.closing(node.catalog):
+        node.turn()
+        node.end()
+        node.erase(60, 61)
+        node.turn()
+        assert isinstance(node.worker.job, ListArchives)
+        node.end(problem=StoreBlocked("the key is wrong", "credentials"))
+        changed.append(True)
+        with pytest.raises(SettingsChanged):
+            node.run_until(lambda: False, "the settings are read again")

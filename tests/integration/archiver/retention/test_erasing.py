@@ -24,7 +24,7 @@ from edge.core.values import SpoolState
 from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service.queries.values import Expired
-from tests.support.archiver.parts import make_eraser
+from tests.support.archiver.parts import make_eraser, next_change
 from tests.support.archiver.running import (
     FAST,
     archived,
@@ -178,7 +178,7 @@ def test_an_erasure_waits_for_the_chunk_that_is_being_written(eraser: tuple[Eras
     assert erasing.next_job() is None
     assert spool.chunks.finished() == {}
     spool.chunks.finish(part, chunk)
-    job = erasing.next_job()
+    job = next_change(erasing)
     assert isinstance(job, DeleteClips)
     assert (job.start, job.end) == (order.from_, order.to)
     assert spool.chunks.finished() == {}
@@ -194,7 +194,7 @@ def test_clips_made_under_a_former_name_are_erased_too(eraser: tuple[Eraser, Cat
     renamed = make_eraser(spool, catalog, destination, FAST, Intake(spool, catalog).rescan)
     Erasures(catalog.path).give(START, Instant(START + SECOND), START)
     keys = []
-    while (job := renamed.next_job()) is not None:
+    while (job := next_change(renamed)) is not None:
         assert isinstance(job, DeleteClips)
         keys.append(job.key)
         renamed.on_result(JobResult(job, 0.1))

@@ -59,6 +59,7 @@ def test_the_oldest_chunks_are_dropped_only_with_drop_oldest(tmp_path: Path, wis
     assert [seq for seq, gone in found.items() if gone == "dropped"] == list(range(1, 1 + 30 - left))
 
 
+@pytest.mark.usefixtures("synchronised")
 def test_with_a_key_that_may_not_delete_expiry_is_left_to_the_buckets_rules(
     settings: Settings, store: RunningStore
 ) -> None:
@@ -74,6 +75,7 @@ def test_with_a_key_that_may_not_delete_expiry_is_left_to_the_buckets_rules(
     assert len(list(store.folder.rglob("*.zip"))) == 1
 
 
+@pytest.mark.usefixtures("synchronised")
 def test_a_wrong_key_leaves_no_expired_archive_to_the_bucket(settings: Settings, store: RunningStore) -> None:
     fill_spool(settings.recorder.record_path, 3)
     with running_proxy(settings.s3) as (proxy, through):

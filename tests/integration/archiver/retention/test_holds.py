@@ -16,7 +16,7 @@ from edge.configuration.settings import Archive, Settings
 from edge.core.errors import StoreUnreachable
 from edge.core.instant import FIRST, LAST, Instant
 from query_service.queries.values import Expired
-from tests.support.archiver.parts import make_policy
+from tests.support.archiver.parts import make_expiry, make_policy
 from tests.support.archiver.running import archived, coverage_of, erase, rows_by_number, running_archiver, wait_stored
 from tests.support.archiver.stepped import SteppedArchiver
 from tests.support.spool.chunks import SECOND, START, fill_spool, make_chunk
@@ -62,6 +62,7 @@ def test_nothing_is_erased_while_the_holds_cannot_be_read(
     assert archived(store) == {}
 
 
+@pytest.mark.usefixtures("synchronised")
 def test_archives_expire_after_keep_remote_unless_they_are_on_hold(settings: Settings, store: RunningStore) -> None:
     fill_spool(settings.recorder.record_path, 6)
     with running_archiver(settings):
@@ -113,5 +114,5 @@ def test_many_archives_on_hold_do_not_keep_later_archives_from_expiring(
         change_holds(catalog.path, lambda holds: holds.added(START, Instant(START + SECOND)))
         catalog.archive_records.uploaded_before = lambda _, limit: found[:limit]  # type: ignore[assignment, method-assign]
         catalog.deletions.expire_archive = expired.append  # type: ignore[assignment, method-assign]
-        make_policy(spool, catalog, Archive(keep_remote=1.0)).apply(START)
+        assert make_expiry(spool, catalog, keep_days=1.0).expire_next()
         assert expired == [free.archive_id]

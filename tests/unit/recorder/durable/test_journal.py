@@ -106,3 +106,14 @@ def test_only_uncertain_streams_of_this_boot_and_node_are_corrected(tmp_path: Pa
     assert spool.streams.read(ids[0]).shift == HOUR
     assert spool.streams.read(ids[4]).uncertain
     assert list(correct_streams(spool, BOOT, Belief(HOUR, True), running=ids[4])) == []
+
+
+def test_a_correction_into_the_future_is_not_applied(tmp_path: Path) -> None:
+    """The clock and the monotonic clock were both set back: what was believed then does not fit what is now."""
+    spool, stream_id = Spool(tmp_path, "porch"), "20260303T220000Z-abcd"
+    spool.streams.write(make_stream(stream_id, uncertain=True, utc_offset=0))
+    decades = Belief(57 * 365 * 24 * HOUR, True)
+    assert list(correct_streams(spool, BOOT, decades, now=Instant(START + HOUR))) == []
+    assert spool.streams.read(stream_id) == make_stream(stream_id, uncertain=True, utc_offset=0)
+    believed = Belief(HOUR, True)
+    assert [one.shift for one in correct_streams(spool, BOOT, believed, now=Instant(START + HOUR))] == [HOUR]
