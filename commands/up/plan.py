@@ -44,6 +44,7 @@ class UpState(Struct, frozen=True):
     store_key_id: str = ""
     store_secret: str = ""
     realtime_key: str = ""
+    cursor_key: str = ""
     overrides: tuple[str, ...] = ()
 
 
@@ -154,6 +155,9 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
     if not settings.http.port:
         state = replace(state, http_port=choose(state.http_port))
         settings = replace(settings, http=replace(settings.http, port=state.http_port))
+    if not settings.query.cursor_key.reveal():
+        state = replace(state, cursor_key=state.cursor_key or secrets.token_hex(20))
+        settings = replace(settings, query=replace(settings.query, cursor_key=Secret(state.cursor_key)))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
     return StartPlan(data_dir, settings, servers, services, state, notes)

@@ -53,18 +53,23 @@ def verify(
         archive = catalog.archives([archive_id])[archive_id]
         yield from list_archives(archive.node)  # a name that the node once had
         progress(archive_id)
-        size = objects.pop(archive.key, None) if archive.bucket == bucket.bucket else archive.bytes
-        if size is None:
-            yield f"s3://{archive.bucket}/{archive.key}: is missing in the store"
-        elif size != archive.bytes:
-            yield f"s3://{archive.bucket}/{archive.key}: has {size} bytes, not {archive.bytes}"
-        elif deep and archive.bucket == bucket.bucket:
+        if archive.bucket != bucket.bucket:
+            continue  # a bucket that is no longer configured
+        size = objects.pop(archive.key, None)
+        if size != archive.bytes:
+            found = "is missing in the store" if size is None else f"has {size} bytes, not {archive.bytes}"
+            yield f"s3://{archive.bucket}/{archive.key}: {found}"
+        elif deep:
             yield from _read_back(bucket, archive, catalog.archive_records.members(archive_id))
     for key in sorted(objects.keys() - _keys_in_progress(catalog)):
         yield f"s3://{bucket.bucket}/{key}: is not in the catalog; `imhearing catalog rebuild` adds it"
+    yield from _copies_left(catalog)
+    yield from _compare_spool(spool, catalog, now)
+
+
+def _copies_left(catalog: CatalogReader) -> Iterator[str]:
     for chunk_id, archive_id in catalog.archive_records.erased_copies():
         yield f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
-    yield from _compare_spool(spool, catalog, now)
 
 
 def _keys_in_progress(catalog: CatalogReader) -> set[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables
 from edge.core.errors import CatalogDamaged, CatalogError
 
@@ -61,10 +62,10 @@ class CatalogFile:
         self._opening = threading.Lock()
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[Tables]:
-        """Raises CatalogBusy where trying again soon will help, and CatalogError where it will not."""
+    def session(self, budget: Budget | None = None) -> Iterator[Tables]:
+        """Raises CatalogBusy where trying again soon will help, BudgetSpent, and CatalogError where it will not."""
         tables = self._open()
-        with tables.session():
+        with tables.session(budget):
             yield tables
 
     def close(self) -> None:

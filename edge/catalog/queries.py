@@ -8,13 +8,19 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables, greatest, select
-from edge.catalog.values import CatalogChunk, CatalogSound, unpack
+from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, unpack, unpack_sized
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Stream, Where
 
 T = TypeVar("T")
 EVERY = 1_000_000_000
+_FIRST_BATCH = 64
+_SKIPPED = 4  # bytes of a manifest that are skipped cost as much as one that is decoded
+_TOUCHING = """SELECT "started_at", "chunk_id", "ended_at", "uncertain", "manifest", "state", "reason", "archive_id",
+"offset", "length" FROM "chunks" WHERE ("started_at", "chunk_id") > ($at, $name) AND "started_at" < $last
+AND "ended_at" > $first ORDER BY "started_at", "chunk_id" LIMIT $limit"""
 _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
 _IN_LENGTHS = (1, 8, 64, _BATCH)  # of `in`: Pony keeps its SQL for each, for ever (500 IDs: 400 kB)
 
@@ -57,6 +63,46 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
 
     Selects columns, not entities: those are three times as slow and stay in memory for the whole session.
     """
+    return [_chunk_value(row, unpack(row[4], Chunk), for_manifest) for row in _chunk_rows(found, limit)]
+
+
+def brief_values(found: Any, budget: Budget) -> list[CatalogChunk]:
+    """Up to 512 chunks that a query finds, without the level of each second. Raises BudgetSpent."""
+    values: list[CatalogChunk] = []
+    for row in _chunk_rows(found, _BATCH):
+        chunk, size = unpack_sized(row[4], BriefChunk)
+        budget.count_row(size // _SKIPPED)
+        values.append(_chunk_value(row, chunk, for_manifest=False))
+    return values
+
+
+def chunk_run(
+    tables: Tables, start: Instant, end: Instant, limit: int, budget: Budget, duration: int | None
+) -> ChunkRun:
+    """At most `limit` chunks with sound in [start, end), by their start, then their id, within the budget; without the
+    level of each second. With `duration`: with them, of so many µs after `start`, and of one chunk more. BudgetSpent.
+    """
+    wanted, share = (BriefChunk, _SKIPPED) if duration is None else (Chunk, 1)
+    run: list[CatalogChunk] = []
+    covered, batch = 0, _FIRST_BATCH
+    longest = tables.rows('SELECT max("duration"), 0 FROM "chunks"', {})[0][0] or 0
+    values = {"first": int(start), "last": int(end), "at": int(start) - 1 - longest, "name": ""}
+    # by SQL: this is where questions spend their time, and Pony takes as long for a row as its manifest does
+    while rows := tables.rows(_TOUCHING, {**values, "limit": min(limit - len(run), batch)}):
+        for row in rows:
+            chunk, size = unpack_sized(row[4], wanted)
+            budget.count_row(size // share)
+            run.append(_chunk_value(row, chunk, for_manifest=False))
+            enough = duration is not None and covered >= duration
+            if len(run) == limit or enough or not budget.has_bytes_left:
+                return ChunkRun(run, run[-1].chunk.started_at)
+            covered += row[2] - max(row[0], start)
+        values["at"], values["name"] = rows[-1][:2]
+        batch = min(2 * batch, _BATCH)
+    return ChunkRun(run)
+
+
+def _chunk_rows(found: Any, limit: int) -> list[tuple[Any, ...]]:
     rows = select(
         (
             c.started_at,
@@ -72,12 +118,12 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
         )
         for c in found
     ).order_by(1, 2)
-    return [_chunk_value(row, for_manifest) for row in rows[:limit]]
+    return list(rows[:limit])
 
 
-def _chunk_value(row: tuple[Any, ...], for_manifest: bool) -> CatalogChunk:
-    started_at, _, ended_at, uncertain, manifest, state, reason, archive_id, offset, size = row
-    chunk = unpack(manifest, Chunk)
+def _chunk_value(row: tuple[Any, ...], chunk: Chunk, for_manifest: bool) -> CatalogChunk:
+    started_at, _, ended_at, uncertain, _, state, reason, archive_id, offset, size = row
+    uncertain = bool(uncertain)
     as_written = for_manifest and uncertain
     if not as_written and (chunk.started_at, chunk.ended_at, chunk.uncertain) != (started_at, ended_at, uncertain):
         times = {"started_at": Instant(started_at), "ended_at": Instant(ended_at)}

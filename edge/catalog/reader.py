@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge.catalog.archive_records import ArchiveRecords
+from edge.catalog.budget import Budget
 from edge.catalog.file import CatalogFile
-from edge.catalog.queries import archive_value, batched_ids, chunk_values, sound_value, stream_records, touching
-from edge.catalog.tables import desc, select
-from edge.catalog.values import CatalogChunk, CatalogSound, unpack
+from edge.catalog.queries import (
+    archive_value,
+    batched_ids,
+    brief_values,
+    chunk_run,
+    chunk_values,
+    sound_value,
+    stream_records,
+    touching,
+)
+from edge.catalog.sound_order import sound_run
+from edge.catalog.tables import Tables, desc, select
+from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
+from edge.core.errors import BudgetSpent
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, Stream
 
 _LOUDEST_DBFS = 10.0  # dB: anything below was not measured in dBA, where no microphone is that quiet
 _LONGEST_SOUND = 86_400_000_000  # µs
+_LONG_HOLE = 86_400_000_000  # µs: longer ones are few, and searched for by their duration
 
 
 class CatalogReader:
@@ -25,48 +39,98 @@ class CatalogReader:
     def __init__(self, path: Path, file: CatalogFile | None = None) -> None:
         self.file = file or CatalogFile(path)
         self.path = self.file.path
+        self._budget: Budget | None = None
         self.archive_records = ArchiveRecords(self.file)
 
     def close(self) -> None:
         """Closes the calling thread's connection; the next question opens another."""
         self.file.close()
 
+    @contextlib.contextmanager
+    def within(self, budget: Budget) -> Iterator[None]:
+        """What is read meanwhile counts, and raises BudgetSpent once too much was. One thread at a time."""
+        self._budget = budget
+        try:
+            yield
+        finally:
+            self._budget = None
+
+    def _session(self) -> contextlib.AbstractContextManager[Tables]:
+        return self.file.session(self._budget)
+
     def chunks_between(self, start: Instant, end: Instant, limit: int) -> list[CatalogChunk]:
         """At most `limit` chunks with sound in [start, end), by their start, then their id."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             return chunk_values(touching(tables.Chunk, start, end), limit)
 
-    def chunk(self, chunk_id: str) -> CatalogChunk | None:
-        """One chunk by its id; None where it is not known."""
-        with self.file.session() as tables:
+    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+        """As `chunks_between`, within the budget. Without the level of each second, unless there is a `duration`: then
+        of so many µs of sound after `start`, and of one chunk more. Raises BudgetSpent."""
+        budget = self._budget or Budget()
+        if not budget.rows_left:
+            raise BudgetSpent("the question needs more of the catalog than one may read")
+        with self._session() as tables:
+            return chunk_run(tables, start, end, min(limit, budget.rows_left), budget, duration)
+
+    def chunks(self, ids: Iterable[str]) -> list[CatalogChunk]:
+        """Those of these chunks that are known, without the level of each second."""
+        found: list[CatalogChunk] = []
+        with self._session() as tables:
             table = tables.Chunk
-            found = chunk_values(select(c for c in table if c.chunk_id == chunk_id), 1)
-            return found[0] if found else None
+            for some in batched_ids(ids):
+                found += brief_values(select(c for c in table if c.chunk_id in some), self._budget or Budget())
+        return found
+
+    def last_chunks(self, start: Instant, end: Instant, limit: int) -> list[CatalogChunk]:
+        """The `limit` chunks that began last in [start, end), without the level of each second."""
+        with self._session() as tables:
+            table, first, last = tables.Chunk, int(start), int(end)
+            began = select((c.started_at, c.chunk_id) for c in table if c.started_at >= first and c.started_at < last)
+            latest = [chunk_id for _, chunk_id in began.order_by(desc(1))[:limit]]
+        return self.chunks(latest)
+
+    def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun:
+        """At most `limit` gaps and pauses with a part in [start, end), by their start, and all that last for days."""
+        with self._session() as tables:
+            table, first, last, earliest = tables.Hole, int(start), int(end), int(start) - _LONG_HOLE
+            short = select(
+                (h.started_at, h.ended_at, h.cause, h.id)
+                for h in table
+                if h.started_at < last and h.started_at > earliest and h.ended_at > first and h.duration <= _LONG_HOLE
+            ).order_by(1, 2, 4)[:limit]
+            long = select(
+                (h.started_at, h.ended_at, h.cause, h.id)
+                for h in table
+                if h.duration > _LONG_HOLE and h.started_at < last and h.ended_at > first
+            )[:limit]
+            found = [Hole(cause, Instant(began), Instant(ended)) for began, ended, cause, _ in sorted([*short, *long])]
+            return HoleRun(found, Instant(short[-1][0]) if len(short) == limit else None)
 
     def holes_between(self, start: Instant, end: Instant) -> list[Hole]:
         """The gaps and pauses with a part in [start, end), by their start."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             holes = touching(tables.Hole, start, end)
             found = select((h.started_at, h.ended_at, h.cause, h.id) for h in holes).order_by(1, 2, 4)
             return [Hole(cause, Instant(began), Instant(ended)) for began, ended, cause, _ in found]
 
-    def sounds_between(
-        self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
-    ) -> list[CatalogSound]:
-        """At most `limit` sounds that began in [start, end), in order or by their LAFmax."""
-        with self.file.session() as tables:
-            table, first, last = tables.Sound, int(start), int(end)
-            found = select(s for s in table if s.started_at >= first and s.started_at < last)
-            if loudest_first:
-                found = found.order_by(desc(table.lafmax), table.started_at)
-            else:
-                found = found.order_by(table.started_at, table.sound_id)
-            return [sound_value(row) for row in found[:limit]]
+    def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
+        """At most `limit` of the wanted sounds after that one; fewer where the budget ends first."""
+        with self._session() as tables:
+            return sound_run(tables, wanted, after, limit, self._budget)
+
+    def sounds(self, ids: Iterable[str]) -> list[CatalogSound]:
+        """Those of these sounds that are known."""
+        found: list[CatalogSound] = []
+        with self._session() as tables:
+            table = tables.Sound
+            for some in batched_ids(ids):
+                found += [sound_value(row) for row in select(s for s in table if s.sound_id in some)]
+        return found
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         """The archives of these ids that are known."""
         found: dict[str, Archive] = {}
-        with self.file.session() as tables:
+        with self._session() as tables:
             table = tables.Archive
             for some in batched_ids(ids):
                 found.update(
@@ -81,7 +145,7 @@ class CatalogReader:
     def known(self, chunk_ids: Iterable[str]) -> set[str]:
         """Those of these chunks that the catalog has a row of."""
         found: set[str] = set()
-        with self.file.session() as tables:
+        with self._session() as tables:
             table = tables.Chunk
             for some in batched_ids(chunk_ids):
                 found.update(select(c.chunk_id for c in table if c.chunk_id in some))
@@ -89,18 +153,18 @@ class CatalogReader:
 
     def stream(self, stream_id: str) -> Stream | None:
         """A stream's record as last registered."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             row = tables.Stream.get(stream_id=stream_id)
             return unpack(row.record, Stream) if row else None
 
     def streams(self, ids: Iterable[str]) -> dict[str, Stream]:
         """The records of these streams that are known."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             return stream_records(tables, ids)
 
     def has_sound_between(self, start: Instant, end: Instant, stream_id: str) -> bool:
         """Whether any sound has a part in [start, end). One without an end counts for its own stream alone."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             table, first, last = tables.Sound, int(start), int(end)
             earliest = first - _LONGEST_SOUND
             return bool(
@@ -115,7 +179,7 @@ class CatalogReader:
 
     def is_loud_between(self, start: Instant, end: Instant, level: float) -> bool:
         """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or was not measured."""
-        with self.file.session() as tables:
+        with self._session() as tables:
             chunks, loudest_dbfs = touching(tables.Chunk, start, end), _LOUDEST_DBFS if level > 0 else -math.inf
             loud = select(
                 c

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pony import orm
 from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 
-from edge.core.errors import CatalogBusy, CatalogDamaged, CatalogError
+from edge.catalog.budget import STATEMENT_SECONDS, Budget
+from edge.core.errors import BudgetSpent, CatalogBusy, CatalogDamaged, CatalogError
 
 VERSION = 2
 # Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.
@@ -37,6 +40,12 @@ _MARK_DUE = (
     (SELECT "chunk_id" FROM "chunks" WHERE "state" IN ('waiting', 'planned', 'aside'))""",
     """INSERT OR IGNORE INTO "due" SELECT "chunk_id" FROM "chunks" WHERE "state" = 'waiting'""",
 )
+# Any page of sounds in either order, without a sort. Pony makes none of floats, nor descending ones.
+_INDEXES = (
+    """CREATE INDEX IF NOT EXISTS "idx_sounds__in_time" ON "sounds" ("started_at", "sound_id", "lafmax")""",
+    """CREATE INDEX IF NOT EXISTS "idx_sounds__loudest" ON "sounds" ("lafmax" DESC, "started_at", "sound_id")""",
+)
+_STEPS = 50_000  # of SQLite's virtual machine between two looks at the clock: some ms
 _WRITER_PATIENCE = 30.0  # seconds that a commit waits for readers
 _READER_PATIENCE = 1.0
 
@@ -45,10 +54,21 @@ select, desc, count = orm.select, orm.desc, orm.count
 total, greatest, least = orm.sum, orm.max, orm.min
 
 
+class _Limit(threading.local):
+    """What the session of this thread may still take."""
+
+    budget: Budget | None = None
+    ends_at = 0.0  # monotonic
+
+    def is_exceeded(self) -> bool:
+        """Whether to interrupt the statement that is running."""
+        return self.budget is not None and (time.monotonic() > self.ends_at or self.budget.is_out_of_time)
+
+
 class Tables:
     """One open catalog file with its entities. Connections are made per thread, at their first session.
 
-    Eight of its twelve attributes are the entities, which Pony defines for each file.
+    Eight of its thirteen attributes are the entities, which Pony defines for each file.
     """
 
     Stream: Any
@@ -63,6 +83,7 @@ class Tables:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self._read_only = read_only
+        self._limit = _Limit()
         with _mapped(path):
             self._open()
 
@@ -162,7 +183,7 @@ class Tables:
             sound_id = PrimaryKey(str)
             stream_id = Required(str, index=True)
             chunk_id = Required(str)
-            started_at = Required(int, size=64, index=True)
+            started_at = Required(int, size=64)
             ended_at = Optional(int, size=64)
             lafmax = Required(float)
             laeq = Required(float)
@@ -180,11 +201,29 @@ class Tables:
         self.Hole, self.Sound, self.Note = Hole, Sound, Note
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """One transaction for the writer, all or nothing. A reader's queries see each what is committed then."""
+    def session(self, budget: Budget | None = None) -> Iterator[None]:
+        """One transaction for the writer, all or nothing. A reader's queries see each what is committed then.
+
+        With a `budget`, a statement is interrupted once it is spent, or has kept a commit waiting for too long
+        (PostgreSQL: statement_timeout). Raises BudgetSpent then.
+        """
         # a reader must not ask for the write lock, which `immediate` does, and so does `serializable`
         with _mapped(self.path), orm.db_session(immediate=not self._read_only):
-            yield
+            self._limit.budget = budget
+            self.next_statement()
+            try:
+                yield
+            finally:
+                self._limit.budget = None
+
+    def next_statement(self) -> None:
+        """Gives another statement of the session its own time."""
+        self._limit.ends_at = time.monotonic() + STATEMENT_SECONDS
+
+    def rows(self, sql: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """Within a session: what this SELECT finds; `$name` stands for a value."""
+        self.next_statement()
+        return list(self.db.select(sql, {}, dict(values)))
 
     def mark_due(self) -> None:
         """Within a session: what waits is due, and what is no longer here needs no mark."""
@@ -205,6 +244,7 @@ class Tables:
         cursor = connection.cursor()
         if self._read_only:
             cursor.execute("PRAGMA query_only = ON")
+            connection.set_progress_handler(self._limit.is_exceeded, _STEPS)
             return
         cursor.execute("PRAGMA journal_mode = DELETE")
         cursor.execute("PRAGMA synchronous = FULL")
@@ -243,7 +283,7 @@ class Tables:
 
     def _stamp(self) -> None:
         with self._transaction() as connection:
-            for statement in _TAKE_OVER_DUE:
+            for statement in (*_TAKE_OVER_DUE, *_INDEXES):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -282,6 +322,8 @@ def _mapped(path: Path) -> Iterator[None]:
         yield
     except (orm.core.DBException, orm.core.OrmError, sqlite3.Error, OSError) as problem:
         text = str(problem)
+        if "interrupted" in text:
+            raise BudgetSpent(f"{path}: the question takes longer than one may") from problem
         # read-only hot journal, locked, vanished between two steps: all pass
         if any(word in text for word in ("locked", "busy", "unable to open", "readonly", "no such table")):
             raise CatalogBusy(f"{path}: the catalog is busy ({text}); try again soon") from problem

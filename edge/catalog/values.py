@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from edge.core import wire
 from edge.core.errors import CatalogDamaged, WireError
 from edge.core.instant import Instant
-from edge.core.values import Chunk, GoneCause, Where
+from edge.core.values import Chunk, GoneCause, Hole, Levels, Where
 
 T = TypeVar("T")
 
@@ -27,6 +28,31 @@ class CatalogChunk(Struct, frozen=True):
     aside: str | None = None
 
 
+class _BriefLevels(Levels, frozen=True, rename={"per_second": "-"}):
+    per_second: tuple[float, ...] = ()
+
+
+class BriefChunk(Chunk, frozen=True, kw_only=True, rename={"sounds": "-"}):
+    """A chunk without the levels of each second and its sounds: they are skipped when its manifest is decoded, and an
+    hour has some 100 kB of them."""
+
+    levels: _BriefLevels | None = None
+
+
+class ChunkRun(NamedTuple):
+    """Chunks in order of their start. They are all that there are in the range up to `until`; None: to its end."""
+
+    chunks: Sequence[CatalogChunk]
+    until: Instant | None = None
+
+
+class HoleRun(NamedTuple):
+    """As `ChunkRun`, of gaps and pauses."""
+
+    holes: Sequence[Hole]
+    until: Instant | None = None
+
+
 class CatalogSound(Struct, frozen=True):
     """One sound and the chunk in which it begins; `ended_at` is None while it lasts. Levels in that chunk's unit."""
 
@@ -36,6 +62,29 @@ class CatalogSound(Struct, frozen=True):
     ended_at: Instant | None
     lafmax: float
     laeq: float
+
+
+class SoundRange(NamedTuple):
+    """Which sounds: those that began in [start, end), as loud as `min_level`, and in which order."""
+
+    start: Instant
+    end: Instant
+    min_level: float | None = None
+    loudest_first: bool = False
+
+
+SoundKey = tuple[float, int, str]  # what sounds are sorted by, unique: see `sound_key`
+
+
+def sound_key(sound: CatalogSound, *, loudest_first: bool) -> SoundKey:
+    return (-sound.lafmax if loudest_first else 0.0, int(sound.started_at), sound.sound_id)
+
+
+class SoundRun(NamedTuple):
+    """Sounds in order of their keys. They are all that there are up to the key `until`; None: to the end."""
+
+    sounds: Sequence[CatalogSound]
+    until: SoundKey | None = None
 
 
 class UploadBacklog(Struct, frozen=True):
@@ -87,8 +136,14 @@ def pack(value: Struct) -> bytes:
 
 def unpack(data: bytes, wanted: type[T]) -> T:
     """What `pack` was given. Raises CatalogDamaged."""
+    return unpack_sized(data, wanted)[0]
+
+
+def unpack_sized(data: bytes, wanted: type[T]) -> tuple[T, int]:
+    """As `unpack`, and how many bytes were decoded for it."""
     unpacker = zlib.decompressobj(-15, _COMMON)
     try:
-        return wire.decode(unpacker.decompress(data[1:]) + unpacker.flush(), wanted)
+        text = unpacker.decompress(data[1:]) + unpacker.flush()
+        return wire.decode(text, wanted), len(text)
     except (zlib.error, WireError) as problem:
         raise CatalogDamaged(f"the catalog is damaged: a row cannot be read ({problem})") from None

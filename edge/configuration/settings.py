@@ -331,6 +331,9 @@ class Query(Struct, frozen=True):
     url_seconds: Annotated[
         int, _key("Lifetime of presigned links in answers, in seconds.", "3600", ge=1, le=604_800)
     ] = 900
+    cursor_key: Annotated[
+        Secret, _key("Signs the cursors of long answers. Empty: made at every start, so that cursors end with it.")
+    ] = Secret()
 
 
 class Ably(Struct, frozen=True):

@@ -123,6 +123,10 @@ class CatalogBusy(CatalogError):
     """The catalog is locked or does not exist yet; retry soon."""
 
 
+class BudgetSpent(CatalogBusy):
+    """A question used up what one may cost (rows, bytes, time) before it had anything to answer."""
+
+
 class DoorError(ImHearingError):
     """A door (Ably, MQTT, HTTP) could not deliver a request or its answer."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from edge.core.ids import ArchiveId, ChunkId, NodeName, SoundId, StreamId
 from edge.core.instant import Instant
@@ -31,6 +31,7 @@ from edge.core.values import (
 from edge.messaging import topics
 
 _STREAM = "20261122T054408Z-k3f7"
+BUSY_SECONDS = 1.0  # until a request that was refused as `busy` may be repeated
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
@@ -378,6 +379,7 @@ class ErrorBody(Struct, frozen=True):
     code: Annotated[str, _about("Error code for programs", "bad_request")]
     message: Annotated[str, _about("What is wrong and how to fix it", "seconds: Expected `float` >= 1")]
     field: Annotated[str | None, _about("The field at fault, if any", "seconds")] = None
+    retry_after: Annotated[float, _about("With `busy`: when to repeat the request", 1.0, "s")] | UnsetType = UNSET
 
 
 class Response(Struct, frozen=True, kw_only=True, omit_defaults=False):

@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from edge.messaging.events import ErrorBody
+from msgspec import UNSET
+
+from edge.messaging.events import BUSY_SECONDS, ErrorBody
 
 Key = tuple[str, str]  # sender (or verb) and request id
 Verdict = Literal["new", "in_work", "other_body"]
@@ -88,7 +90,7 @@ class Refused(Exception):
 
     def __init__(self, code: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.body = ErrorBody(code, message, field)
+        self.body = ErrorBody(code, message, field, BUSY_SECONDS if code == "busy" else UNSET)
 
 
 class Ticket(NamedTuple):

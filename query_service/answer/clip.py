@@ -12,10 +12,13 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from edge.catalog.range_locks import copying
 from edge.configuration.settings import Settings
@@ -30,7 +33,8 @@ from edge.core.errors import (
     StoreSilent,
     StoreUnreachable,
 )
-from edge.core.instant import MICROSECONDS
+from edge.core.instant import MICROSECONDS, Instant
+from query_service.answer.clip_quota import ClipQuota, QuotaSpent
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.clip import Clip, ClipAnswer
 from query_service.queries.protocol import Answer, RangeRequest, Request, range_request
@@ -46,6 +50,7 @@ from query_service.queries.values import (
 )
 
 if TYPE_CHECKING:
+    from edge.store.s3 import S3Store
     from query_service.sound.fetch import FetchReport
 
 log = logging.getLogger(__name__)
@@ -55,6 +60,7 @@ MOST_BYTES = 200_000_000  # of samples as of 24 bit, on disk and never in memory
 _AT_ONCE = 1
 _WAITING = 3  # clips that wait or are made; more are told `busy`
 _PATIENCE = 55.0  # seconds for one clip: no deadline of a request is longer than a minute
+_KEPT = 64  # clips that are not made a second time
 _NAMED = 5  # encrypted chunks in a refusal
 _HOLES_ROOM = MAX_ANSWER - 8_000  # bytes
 
@@ -77,6 +83,8 @@ class ClipMaker:
         self._open_client = connect
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._under_way = 0
+        self._quota = ClipQuota(self._stored_since)
+        self._made: OrderedDict[bytes, tuple[Clip, tuple[Interval, ...]]] = OrderedDict()  # with its holes, by sound
 
     async def answer(self, request: Request) -> Answer:
         """The answer to a request of type `clip` that `read_request` let pass; never raises."""
@@ -103,6 +111,8 @@ class ClipMaker:
         log.warning("a clip could not be made: %s", problem)
         code: ErrorCode = "internal"
         match problem:
+            case QuotaSpent():
+                return refusal(request_id, self._node, "busy", str(problem), retry_after=problem.seconds)
             case CatalogBusy():
                 code, text = "busy", "the range is to be erased, or there is no catalog yet; ask again later"
             case QueryRefused() if problem.code == "busy":
@@ -122,46 +132,71 @@ class ClipMaker:
         return refusal(request_id, self._node, code, text)
 
     async def _make(self, request: RangeRequest) -> ClipAnswer:
-        # NumPy and libsndfile: 40 MB that only those pay who ask for clips
-        from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
-
-        start, end = request.from_, request.to
+        # whole seconds: what is asked for again a little later or longer is the same clip
+        start = Instant(request.from_ - request.from_ % MICROSECONDS)
+        end = Instant(request.to + -request.to % MICROSECONDS)
         if end - start > LONGEST * MICROSECONDS:
             raise _Refused(
                 "bad_request", f"a clip is at most {LONGEST} s long; ask for parts, or fetch the range", "to"
             )
+        request = replace(request, from_=start, to=end)
         client = self._open_client()
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(copying(self._settings.catalog.db_path, start, end))
-                await self._check(client, request)
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
-                path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
-                report = await fetch_sound(client, start, end, path, timeout=_PATIENCE, ca_file=ca_file)
-                storing = asyncio.ensure_future(asyncio.to_thread(self._store, report, with_url=request.urls))
-                storing.add_done_callback(partial(_end, stack.pop_all()))  # a deadline does not end the thread
-            clip = await asyncio.shield(storing)
+                sound = await self._check(client, request)
+                clip, holes = await self._reused(sound, request) or await self._new(client, sound, request, stack)
         finally:
             await client.close()
-        holes = _that_fit(report.holes)
+        fitting = _that_fit(holes)
         return ClipAnswer(
             id=request.id,
             node=self._node,
             from_=start,
             to=end,
             clip=clip,
-            holes=holes,
-            holes_left_out=len(report.holes) - len(holes),
+            holes=fitting,
+            holes_left_out=len(holes) - len(fitting),
         )
 
-    async def _check(self, client: NodeClient, request: RangeRequest) -> None:
-        """Whether there is sound, all of one kind, that we can read. Raises _Refused."""
+    async def _new(
+        self, client: NodeClient, sound: bytes, request: RangeRequest, stack: contextlib.ExitStack
+    ) -> tuple[Clip, tuple[Interval, ...]]:
+        """`stack`: what is needed until the clip is stored."""
+        # NumPy and libsndfile: 40 MB that only those pay who ask for clips
+        from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
+
+        await asyncio.to_thread(self._quota.check)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
+        path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
+        report = await fetch_sound(client, request.from_, request.to, path, timeout=_PATIENCE, ca_file=ca_file)
+        storing = asyncio.ensure_future(asyncio.to_thread(self._store, report, with_url=request.urls))
+        storing.add_done_callback(partial(_end, stack.pop_all()))  # a deadline does not end the thread
+        clip = await asyncio.shield(storing)
+        self._made[sound] = clip, report.holes
+        if len(self._made) > _KEPT:
+            self._made.popitem(last=False)
+        return clip, report.holes
+
+    async def _reused(self, sound: bytes, request: RangeRequest) -> tuple[Clip, tuple[Interval, ...]] | None:
+        """The clip of that sound, where it was made before and still is in the store."""
+        if sound not in self._made:
+            return None
+        clip, holes = self._made[sound]
+        found = await asyncio.to_thread(self._find, clip, with_url=request.urls)
+        return None if found is None else (found, holes)
+
+    async def _check(self, client: NodeClient, request: RangeRequest) -> bytes:
+        """A digest of the sound that is there, all of one kind that we can read. Raises _Refused."""
+        sound = hashlib.blake2b(wire.encode((request.from_, request.to)))
         kinds: dict[tuple[int, int], Recorded | Pending] = {}
         encrypted: list[tuple[Recorded | Pending, ArchivePlace | None]] = []
         async for page in coverage_pages(client, request.from_, request.to):
             for interval in page.intervals:
                 if not isinstance(interval, Recorded | Pending):
+                    sound.update(wire.encode(interval))
                     continue
+                sound.update(wire.encode((interval.from_, interval.to, interval.chunk_id, interval.cut)))
                 kinds.setdefault((interval.rate, interval.channels), interval)
                 if interval.encrypted:
                     where = interval.where if isinstance(interval, Recorded) else None
@@ -182,34 +217,52 @@ class ClipMaker:
                 f" ask for at most {MOST_BYTES // a_second} s at a time, or fetch the range",
                 "to",
             )
+        return sound.digest()
+
+    def _stored_since(self, moment: Instant) -> Iterable[int]:
+        return self._storage().sizes_since(self._prefix, moment)
+
+    def _find(self, clip: Clip, *, with_url: bool) -> Clip | None:
+        storage = self._storage()
+        stored = storage.head(clip.key)
+        return self._linked(storage, clip, with_url) if stored is not None and stored.size == clip.bytes else None
+
+    def _linked(self, storage: S3Store, clip: Clip, with_url: bool) -> Clip:
+        seconds = self._settings.query.url_seconds
+        return replace(clip, url=storage.presigned_url(storage.bucket, clip.key, seconds) if with_url else None)
+
+    def _storage(self) -> S3Store:
+        from edge.store.s3 import S3Store  # noqa: PLC0415 - 40 MB
+
+        return S3Store(self._settings.s3, connect_timeout=5, read_timeout=30)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self._settings.s3.prefix}{self._node}/clips/"
 
     def _store(self, report: FetchReport, *, with_url: bool) -> Clip:
         """Puts the file into the store and checks that it came whole. Raises StoreError."""
-        from edge.store.s3 import S3Store  # noqa: PLC0415 - 40 MB
-
         with report.path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        s3 = self._settings.s3
-        storage = S3Store(s3, connect_timeout=5, read_timeout=30)
-        day = report.from_.datetime()
-        key = f"{s3.prefix}{self._node}/clips/{day:%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
+        storage = self._storage()
+        key = f"{self._prefix}{report.from_.datetime():%Y%m%dT%H%M%SZ}-{sha256[:16]}.flac"
         with report.path.open("rb") as body:
             storage.put(key, body, md5, overwrite=True, media_type="audio/flac")
-        seconds = self._settings.query.url_seconds
-        url = storage.presigned_url(storage.bucket, key, seconds) if with_url else None
-        return Clip(
+        clip = Clip(
             s3=f"s3://{storage.bucket}/{key}",
             bucket=storage.bucket,
             key=key,
-            url=url,
+            url=None,
             bytes=report.path.stat().st_size,
             sha256=sha256,
             rate=report.rate,
             channels=report.channels,
             frames=report.frames,
         )
+        self._quota.count(clip.bytes)
+        return self._linked(storage, clip, with_url)
 
 
 def _end(used: contextlib.ExitStack, storing: asyncio.Future[Clip]) -> None:

@@ -11,7 +11,7 @@ from edge.core.values import Archive, Chunk, GoneCause, HoleCause
 from query_service.answer.facts import FactReader
 from query_service.answer.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from query_service.queries.coverage import CoverageAnswer
-from query_service.queries.cursors import make_cursor, start_of
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import (
     MAX_ANSWER,
@@ -31,38 +31,50 @@ from query_service.queries.values import (
 Presign = Callable[[Archive], str | None]
 
 _FIRST_CHUNKS = 160  # about what one page of 48 kB holds
-_MOST_CHUNKS = 10_000  # for one page: a second's work, a few MB
-_GROWTH = 4
+_GROWTH = 16
 
 
-def answer_coverage(request: RangeRequest, reader: FactReader, presign: Presign, now: Instant) -> CoverageAnswer:
+def answer_coverage(
+    request: RangeRequest, reader: FactReader, presign: Presign, cursors: Cursors, now: Instant
+) -> CoverageAnswer:
     """One page, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
-    start = start_of(request)
+    start = cursors.start_of(request)
     chunks = min(request.limit, _FIRST_CHUNKS) + 2  # the last one found only shows how far the others reach
     while True:
         facts = reader.gather(start, request.to, chunks, now)
-        page = coverage_page(request, start, facts, now, presign)
+        page = coverage_page(request, start, facts, now, presign, cursors)
+        # many recordings claim the same time, or many gaps are one: only more of them show where the first piece ends
+        more = min(_GROWTH * chunks, reader.budget.rows_left)
+        if page is None and more <= chunks:
+            page = coverage_page(request, start, facts, now, presign, cursors, cut=True)
+            if page is None:
+                raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
         if page is not None:
             return page
-        # many chunks claim the same time: only more of them show where the first piece ends
-        if chunks > _MOST_CHUNKS:
-            raise QueryRefused(f"more than {chunks} recordings claim the time at {start}", "internal")
-        chunks *= _GROWTH
+        chunks = more
 
 
 def coverage_page(
-    request: RangeRequest, start: Instant, facts: RangeFacts, now: Instant, presign: Presign
+    request: RangeRequest,
+    start: Instant,
+    facts: RangeFacts,
+    now: Instant,
+    presign: Presign,
+    cursors: Cursors,
+    *,
+    cut: bool = False,
 ) -> CoverageAnswer | None:
     """The page that begins at `start`; None when the facts do not reach far enough for a single interval.
 
-    Holds as many intervals as `limit` and MAX_ANSWER (bytes of JSON) allow.
+    Holds as many intervals as `limit` and MAX_ANSWER (bytes of JSON) allow. With `cut`, the last one ends where the
+    facts do, although it may go on beyond.
     """
     pieces = tile(facts, start, min(request.to, facts.until), now) if facts.until > start else []
-    if facts.until < request.to:
+    if facts.until < request.to and not cut:
         pieces = pieces[:-1]  # it may go on beyond what is known
     if not pieces:
         return None
-    page = _Page(request, facts, presign)
+    page = _Page(request, facts, presign, cursors)
     end = start
     for piece in pieces[: request.limit]:
         if not page.add(piece):
@@ -91,15 +103,16 @@ def archive_place(archive: Archive, presign: Presign | None) -> ArchivePlace:
 class _Page:
     """Collects intervals while they fit."""
 
-    def __init__(self, request: RangeRequest, facts: RangeFacts, presign: Presign) -> None:
+    def __init__(self, request: RangeRequest, facts: RangeFacts, presign: Presign, cursors: Cursors) -> None:
         self._request = request
         self._facts = facts
         self._presign = presign
+        self._cursors = cursors
         self._intervals: list[Interval] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._overlapped: list[Overlapped] = []
         self._left_out = 0
-        self._room = MAX_ANSWER - len(wire.encode(self._answer(make_cursor(request, int(LAST))))) - 6
+        self._room = MAX_ANSWER - len(wire.encode(self._answer(cursors.make(request, int(LAST))))) - 6
 
     def add(self, piece: Piece) -> bool:
         """Whether `piece` found room; the first always does, if need be without all that it outdid."""
@@ -119,7 +132,7 @@ class _Page:
         return True
 
     def answer(self, end: Instant) -> CoverageAnswer:
-        return self._answer(make_cursor(self._request, int(end)) if end < self._request.to else None)
+        return self._answer(self._cursors.make(self._request, int(end)) if end < self._request.to else None)
 
     def _answer(self, cursor: str | None) -> CoverageAnswer:
         request = self._request

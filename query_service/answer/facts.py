@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -10,12 +11,18 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
+from edge.catalog.budget import Budget
+from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
 from edge.core.errors import SpoolError
 from edge.core.instant import Instant
-from edge.core.values import Archive, Hole, SpoolState, Stream
+from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
-from query_service.answer.spool_view import SpoolIndex, SpoolView, SpoolWatcher
+from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.tiling import KnownChunk, RangeFacts, Running
+
+_IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
+_CHECKED = 512  # chunks of the spool: whether the catalog knows them by now
+_LAST = 16  # chunks that began last: one of them ended last
 
 
 class CatalogFacts(Protocol):
@@ -23,12 +30,13 @@ class CatalogFacts(Protocol):
 
     @property
     def path(self) -> Path: ...
-    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
-    def chunk(self, chunk_id: str) -> CatalogChunk | None: ...
-    def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]: ...
-    def sounds_between(
-        self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
-    ) -> Sequence[CatalogSound]: ...
+    def within(self, budget: Budget) -> contextlib.AbstractContextManager[None]: ...
+    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun: ...
+    def chunks(self, ids: Iterable[str]) -> Sequence[CatalogChunk]: ...
+    def last_chunks(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
+    def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun: ...
+    def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
+    def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
@@ -43,73 +51,125 @@ class FactReader:
         self._watcher = SpoolWatcher(spool)
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
+        self.budget = Budget()
         self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
 
+    @contextlib.contextmanager
+    def within(self, budget: Budget) -> Iterator[None]:
+        """What is read meanwhile counts; BudgetSpent is raised once too much was."""
+        self.budget = budget
+        with self._catalog.within(budget):
+            yield
+
     def gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, *, each_second: bool = False
+        self, start: Instant, end: Instant, limit: int, now: Instant, *, duration: int | None = None
     ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
-        `each_second`: with the level of each second, which takes longer.
+        `duration`: with the level of each second, of about so many µs of sound; without holes and archives then.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
-        CatalogBusy, CatalogError.
+        CatalogBusy, BudgetSpent, CatalogError.
         """
-        facts, whole = self._gather(start, end, limit, now, each_second)
+        facts, whole = self._gather(start, end, limit, now, duration)
         if not whole:  # what left the spool while we read has a place in the catalog by now
-            facts, _ = self._gather(start, end, limit, now, each_second)
+            facts, _ = self._gather(start, end, limit, now, duration)
         return facts
 
     def _gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, each_second: bool
+        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None
     ) -> tuple[RangeFacts, bool]:
         view = self._refreshed_view()
-        only_in_spool = self._index.between(start, end, limit)
+        in_spool = self._index.between(start, end, min(limit, _IN_SPOOL))
+        only_in_spool = _enough(in_spool, start, duration)
         known = self._catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        in_catalog = self._catalog.chunks_between(start, end, limit)
-        catalog_until = in_catalog[-1].chunk.started_at if len(in_catalog) >= limit else end
-        until = min(catalog_until, only_in_spool[-1].started_at if len(only_in_spool) == limit else end)
+        in_catalog, until = self._catalog.chunk_run(start, end, limit, duration=duration)
+        is_cut = len(in_spool) == min(limit, _IN_SPOOL) or len(only_in_spool) < len(in_spool)
+        ends = [until, only_in_spool[-1].started_at if is_cut else None]
         intact = [entry for entry in in_catalog if entry.aside is None]
         here = [entry for entry in intact if self._is_accounted_for(entry, view)]
         chunks = {entry.chunk.chunk_id: KnownChunk(entry.chunk, entry.where, entry.gone) for entry in here}
         for entry in only_in_spool:
-            chunk = None if entry.chunk_id in known else self._index.chunk(entry, each_second=each_second)
+            if entry.chunk_id in known:
+                continue
+            chunk = self._index.chunk(entry, each_second=duration is not None)
             if chunk is not None:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
+        holes: list[Hole] = []
+        if duration is None:
+            until = min((each for each in ends if each is not None), default=end)
+            holes, until = self._holes(view, start, max(until, start), now, limit)
+            ends.append(until)
         facts = RangeFacts(
             chunks=self._with_ordinals(list(chunks.values()), running),
-            holes=tuple(self._holes(view, start, max(until, start), now)),
+            holes=tuple(holes),
             running=running,
-            archives=dict(self._catalog.archives({c.where.archive for c in chunks.values() if c.where})),
-            until=until,
+            archives={} if duration is not None else self._archives_of(chunks.values()),
+            until=min((each for each in ends if each is not None), default=end),
         )
         return facts, len(here) == len(intact)
 
-    def sounds(self, start: Instant, end: Instant, limit: int, *, loudest_first: bool) -> list[CatalogSound]:
-        """At most `limit` sounds that the catalog knows, and all that only the spool knows, that began in the range."""
-        self._refreshed_view()
-        in_catalog = self._catalog.sounds_between(start, end, limit, loudest_first=loudest_first)
-        found = {sound.sound_id: sound for sound in in_catalog}
-        for sound in self._index.sounds():
-            before = found.get(sound.sound_id)
-            if before is not None:  # the end of what began in a chunk that the catalog knows
-                found[sound.sound_id] = replace(
-                    before, ended_at=sound.ended_at, lafmax=max(before.lafmax, sound.lafmax), laeq=sound.laeq
-                )
-            elif start <= sound.started_at < end:
-                found[sound.sound_id] = sound
-        return list(found.values())
+    def _archives_of(self, chunks: Iterable[KnownChunk]) -> dict[str, Archive]:
+        return self.archives({known.where.archive for known in chunks if known.where})
 
-    def chunk(self, chunk_id: str) -> KnownChunk | None:
-        """One chunk, wherever it is; None where it is not known or was found damaged."""
-        entry = self._catalog.chunk(chunk_id)
-        if entry is not None:
-            return None if entry.aside is not None else KnownChunk(entry.chunk, entry.where, entry.gone)
-        chunk = self._index.chunk_by_id(chunk_id)
-        return KnownChunk(chunk) if chunk else None
+    def last_chunk(self, start: Instant, now: Instant) -> Chunk | None:
+        """The finished chunk that ended last, of those that began between `start` and now."""
+        view = self._refreshed_view()
+        self._index.drop(self._catalog.known(self._index.oldest(_CHECKED)))
+        found = [self._index.chunk(entry) for entry in self._index.last(_LAST)]
+        found += [
+            entry.chunk
+            for entry in self._catalog.last_chunks(start, Instant(now + 1), _LAST)
+            if entry.aside is None and self._is_accounted_for(entry, view)
+        ]
+        recent = [chunk for chunk in found if chunk is not None and start <= chunk.started_at <= now]
+        return max(recent, key=lambda chunk: chunk.ended_at, default=None)
+
+    def sounds(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
+        """The wanted sounds after that one, from catalog and spool: about `limit`, or fewer where the budget ends."""
+        self._refreshed_view()
+        here = self._sounds_in_spool()
+        in_catalog, until = self._catalog.sound_run(wanted, after, limit)
+        found = {sound.sound_id: sound for sound in in_catalog if sound.sound_id not in here}
+        for sound in here.values():
+            key = sound_key(sound, loudest_first=wanted.loudest_first)
+            is_wanted = wanted.start <= sound.started_at < wanted.end and (
+                wanted.min_level is None or sound.lafmax >= wanted.min_level
+            )
+            if is_wanted and (after is None or key > after) and (until is None or key <= until):
+                found[sound.sound_id] = sound
+        by_key = sorted(found.values(), key=lambda sound: sound_key(sound, loudest_first=wanted.loudest_first))
+        return SoundRun(by_key, until)
+
+    def _sounds_in_spool(self) -> dict[str, CatalogSound]:
+        """The sounds with a part that only the spool knows, whole."""
+        self._index.drop(self._catalog.known(self._index.with_sounds()))
+        found = {each.sound.sound_id: each for each in self._index.sounds()}
+        begun = self._catalog.sounds(sorted(name for name, each in found.items() if each.began_before))
+        sounds = {name: each.sound for name, each in found.items()}
+        for before in begun:
+            later = sounds[before.sound_id]
+            sounds[before.sound_id] = replace(
+                before, ended_at=later.ended_at, lafmax=max(before.lafmax, later.lafmax), laeq=later.laeq
+            )
+        return sounds
+
+    def chunks(self, ids: Iterable[str]) -> dict[str, KnownChunk]:
+        """Those of these chunks that are known, wherever they are, and were not found damaged."""
+        wanted = set(ids)
+        in_catalog = {entry.chunk.chunk_id: entry for entry in self._catalog.chunks(sorted(wanted))}
+        found = {
+            name: KnownChunk(entry.chunk, entry.where, entry.gone)
+            for name, entry in in_catalog.items()
+            if entry.aside is None
+        }
+        for name in wanted - in_catalog.keys():
+            if chunk := self._index.chunk_by_id(name):
+                found[name] = KnownChunk(chunk)
+        return found
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         return dict(self._catalog.archives(ids))
@@ -133,7 +193,7 @@ class FactReader:
         view = self.spool_view()
         seen = (view.version, _file_id(self._catalog.path))
         if seen != self._indexed:
-            self._index.refresh(view.listed, self._catalog.known, seen[1])
+            self._index.refresh(view.listed, self._catalog.known, seen[1], lambda: self.budget.should_stop)
             self._indexed = seen
         return view
 
@@ -145,8 +205,12 @@ class FactReader:
         except SpoolError:
             return True  # nothing shows that it is lost
 
-    def _holes(self, view: SpoolView, start: Instant, until: Instant, now: Instant) -> list[Hole]:
-        holes = set(self._catalog.holes_between(start, until))
+    def _holes(
+        self, view: SpoolView, start: Instant, until: Instant, now: Instant, limit: int
+    ) -> tuple[list[Hole], Instant]:
+        """The gaps and pauses of [start, until), and how far they are all there are."""
+        in_catalog, complete_until = self._catalog.hole_run(start, until, limit)
+        holes = set(in_catalog)
         holes.update(self._index.holes())
         state = view.state
         if state is not None:
@@ -155,7 +219,8 @@ class FactReader:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        return [hole for hole in holes if hole.from_ < until and hole.to > start]
+        until = until if complete_until is None else min(until, complete_until)
+        return [hole for hole in holes if hole.from_ < until and hole.to > start], until
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state
@@ -177,6 +242,16 @@ class FactReader:
             if stream_here := self._index.stream(stream_id):
                 self._ordinals[stream_id] = stream_here.ordinal
         return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
+
+
+def _enough(entries: list[SpoolEntry], start: Instant, duration: int | None) -> list[SpoolEntry]:
+    """The first of these with sound for `duration` µs after `start`, and one more; None: all of them."""
+    covered = 0
+    for number, entry in enumerate(entries, 1):
+        if duration is not None and covered >= duration:
+            return entries[:number]
+        covered += entry.ended_at - max(entry.started_at, start)
+    return entries
 
 
 def running(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never, cast
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, assert_never, cast
 from msgspec.structs import replace
 
 from edge.catalog import CatalogReader
+from edge.catalog.budget import Budget
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
+from edge.core.errors import BudgetSpent, CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
@@ -25,9 +27,12 @@ from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
 from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
+from query_service.answer.scans import Scans
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
+from query_service.answer.turns import Turns
 from query_service.client.paging import LocalFile
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Answer, GoodAnswer, Request, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KEPT_LINKS = 1_000
+_GO_ON = 0.1  # seconds until a question that was stopped may go on
 _FAILED = "the node failed to answer; its log says why"
 
 
@@ -84,24 +90,29 @@ class Responder:
         reader: FactReader,
         presign: Presign,
         clock: Callable[[], Instant] = lambda: Instant.from_seconds(time.time()),
+        cursors: Cursors | None = None,
+        make_budget: Callable[[], Budget] = Budget,
     ) -> None:
         self.node = node
         self._reader = reader
         self._presign = presign
         self._clock = clock
+        self._cursors = cursors or Cursors(secrets.token_hex())
+        self._make_budget = make_budget
+        self._scans = Scans(time.monotonic)
         self._started = time.monotonic()
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request that `read_request` let pass."""
         try:
-            answer = self._answer(request)
+            with self._reader.within(self._make_budget()):
+                answer = self._answer(request)
             return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
         # remote clients do not learn our folders
         except CatalogBusy as problem:
-            log.info("a %s request was put off: %s", request.type, problem)
-            return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+            return self._put_off(request, problem)
         except SpoolMissing as problem:
             log.warning("a %s request could not be answered: %s", request.type, problem)
             return refusal(request.id, self.node, "internal", "the disk with the node's recordings is not mounted")
@@ -112,53 +123,78 @@ class Responder:
             log.exception("a %s request could not be answered", request.type)
             return refusal(request.id, self.node, "internal", _FAILED)
 
+    def _put_off(self, request: Request, problem: CatalogBusy) -> ErrorAnswer:
+        log.info("a %s request was put off: %s", request.type, problem)
+        if isinstance(problem, BudgetSpent):
+            message = "the question takes long; repeat it, and the node goes on with it"
+            return refusal(request.id, self.node, "busy", message, retry_after=_GO_ON)
+        return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
+
     def _answer(self, request: Request) -> GoodAnswer:
-        reader, now = self._reader, self._clock()
+        reader, cursors, scans, now = self._reader, self._cursors, self._scans, self._clock()
         match request.type:
             case "status":
                 uptime = round(time.monotonic() - self._started, 1)
                 return status_report(request.id, self.node, reader, now, uptime)
             case "coverage":
-                return answer_coverage(range_request(request, self.node), reader, self._presign, now)
+                return answer_coverage(range_request(request, self.node), reader, self._presign, cursors, now)
             case "sounds":
-                return answer_sounds(range_request(request, self.node), reader, self._presign)
+                return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
-                return answer_levels(range_request(request, self.node), reader, now)
+                return answer_levels(range_request(request, self.node), reader, cursors, scans, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:
                 assert_never(request.type)
 
 
+class _AnswerThread:
+    """A thread that answers: an SQLite connection belongs to one."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._catalog = CatalogReader(settings.catalog.db_path)
+        self.reader = FactReader(spool_of(settings), self._catalog)
+        self._turns = Turns(ThreadPoolExecutor(1, thread_name_prefix=name))
+
+    async def answer(self, responder: Responder, request: Request, client: str) -> Answer:
+        return await self._turns.run(client, lambda: responder.answer(request))
+
+    async def close(self) -> None:
+        with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads
+            async with asyncio.timeout(0.5):
+                await self._turns.run("", self._catalog.close)
+        self._turns.close()
+
+
 class NodeAnswers:
-    """Answers from the data folder in `settings`, in one thread: an SQLite connection belongs to one."""
+    """Answers from the data folder in `settings`: one question at a time, each client in its turn. How the node is has
+    a thread of its own, so that whoever watches it waits for nobody."""
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
         self._spool = spool_of(settings)
-        self._catalog = CatalogReader(settings.catalog.db_path)
-        reader = FactReader(self._spool, self._catalog)
-        self._responder = Responder(self.node, reader, Presigner(settings))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
-        self._clips = ClipMaker(settings, lambda: NodeAnswers(_from_inside(settings)))
+        self._questions, self._statuses = _AnswerThread("answers", settings), _AnswerThread("status", settings)
+        cursors, presign = Cursors(settings.query.cursor_key.reveal() or secrets.token_hex()), Presigner(settings)
+        presign_inside = Presigner(_from_inside(settings)) if settings.s3.public_endpoint_url else presign
+        self._responder = Responder(self.node, self._questions.reader, presign, cursors=cursors)
+        self._status_responder = Responder(self.node, self._statuses.reader, presign)
+        inside = Responder(self.node, self._questions.reader, presign_inside, cursors=cursors)
+        self._clips = ClipMaker(settings, lambda: _FromInside(self, inside))
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer, however long it takes; never raises."""
+    async def answer(self, request: Request, client: str = "") -> Answer:
+        """The answer, however long it takes; never raises. `client`: whose turn it takes."""
         if request.type == "clip":
             return await self._clips.answer(request)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._responder.answer, request)
+        if request.type == "status":
+            return await self._statuses.answer(self._status_responder, request, client)
+        return await self.answer_as(self._responder, request, client)
+
+    async def answer_as(self, responder: Responder, request: Request, client: str) -> Answer:
+        return await self._questions.answer(responder, request, client)
 
     async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError when it takes longer than `timeout` seconds."""
-        # read like a request through any other door, so that one place checks it
-        read = read_request(wire.encode(request), self.node)
-        if isinstance(read, ErrorAnswer):
-            return read
-        try:
-            async with asyncio.timeout(timeout):
-                return await self.answer(read)
-        except TimeoutError:
-            raise DoorError(f"{self.node}: no answer from its data folder within {timeout:g} s") from None
+        return await _query(self.node, request, self.answer, timeout)
 
     def local_file(self, chunk_id: str) -> LocalFile | None:
         """The chunk's file, where it still lies in the spool."""
@@ -172,10 +208,40 @@ class NodeAnswers:
         return LocalFile(self._spool.layout.audio_path(chunk), chunk.sha256) if is_here else None
 
     async def close(self) -> None:
-        with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads
-            async with asyncio.timeout(0.5):
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._catalog.close)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await self._statuses.close()
+        await self._questions.close()
+
+
+class _FromInside:
+    """The node as its own client, with links to the store as the node reaches it. Its turns are those of clips."""
+
+    def __init__(self, answers: NodeAnswers, responder: Responder) -> None:
+        self.node = answers.node
+        self._answers = answers
+        self._responder = responder
+
+    async def query(self, request: Request, timeout: float = 10.0) -> Answer:
+        return await _query(self.node, request, self._answer, timeout)
+
+    async def _answer(self, request: Request) -> Answer:
+        return await self._answers.answer_as(self._responder, request, "clips")
+
+    def local_file(self, chunk_id: str) -> LocalFile | None:
+        return self._answers.local_file(chunk_id)
+
+    async def close(self) -> None: ...
+
+
+async def _query(node: str, request: Request, answer: Callable[[Request], Awaitable[Answer]], timeout: float) -> Answer:
+    # read like a request through any other door, so that one place checks it
+    read = read_request(wire.encode(request), node)
+    if isinstance(read, ErrorAnswer):
+        return read
+    try:
+        async with asyncio.timeout(timeout):
+            return await answer(read)
+    except TimeoutError:
+        raise DoorError(f"{node}: no answer from its data folder within {timeout:g} s") from None
 
 
 def _from_inside(settings: Settings) -> Settings:

@@ -2,78 +2,81 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
 
 from edge.catalog import CatalogSound
+from edge.catalog.values import SoundKey, SoundRange, sound_key
 from edge.core import wire
-from edge.core.instant import Instant
+from edge.core.values import Archive
 from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
+from query_service.answer.scans import Scans
 from query_service.answer.tiling import KnownChunk
-from query_service.queries.cursors import make_cursor, read_cursor
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest
-from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
+from query_service.queries.sounds import Sound, SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, ArchivePlace
 
-Key = tuple[float, int, str]  # what sounds are sorted by; unique
-FIRST_SOUNDS = 200
-_GROWTH = 4
-_LONGEST_KEY: Key = (-1.0e300, 2**62, "x" * 40)
+AT_ONCE = 120  # about what one page of 48 kB holds
+_LONGEST_KEY: SoundKey = (-1.0e300, 2**62, "x" * 40)
 
 
-def answer_sounds(request: RangeRequest, reader: FactReader, presign: Presign) -> SoundsAnswer:
-    """The page after the request's cursor; sounds whose chunk was erased are left out.
-
-    Raises BadCursor, CatalogError, SpoolError.
+def answer_sounds(
+    request: RangeRequest, reader: FactReader, presign: Presign, cursors: Cursors, scans: Scans
+) -> SoundsAnswer:
+    """The page after the request's cursor, with a sound at least unless none is left; those whose chunk was erased are
+    left out. Raises BadCursor, CatalogError, SpoolError.
     """
-    after = None if request.cursor is None else read_cursor(request, tuple[float, int, str])
-    coming, more = _coming(request, reader, after)
-    page = _Page(request, reader, presign)
-    for sound in coming:
-        if request.min_level is not None and sound.lafmax < request.min_level:
-            if request.order == "loudest":
-                return page.answer(None)
-        elif not page.add(sound):
-            return page.answer(after)
-        after = key_of(request.order, sound)
-    return page.answer(after if more else None)
-
-
-def key_of(order: SoundOrder, sound: CatalogSound) -> Key:
-    return (-sound.lafmax if order == "loudest" else 0.0, int(sound.started_at), sound.sound_id)
-
-
-def _coming(request: RangeRequest, reader: FactReader, after: Key | None) -> tuple[list[CatalogSound], bool]:
-    """Sounds after that one, in order, and whether there may be more after them."""
-    start = Instant(after[1]) if after is not None and request.order == "time" else request.from_
-    limit = FIRST_SOUNDS
+    after = None if request.cursor is None else cursors.read(request, tuple[float, int, str])
+    if isinstance(reached := scans.resume(request), tuple):
+        after = reached
+    loudest_first = request.order == "loudest"
+    wanted = SoundRange(request.from_, request.to, request.min_level, loudest_first)
+    page = _Page(request, reader, presign, cursors)
     while True:
-        sounds = reader.sounds(start, request.to, limit, loudest_first=request.order == "loudest")
-        found = sorted(sounds, key=lambda sound: key_of(request.order, sound))
-        more = len(found) >= limit  # what comes after the first `limit` may not be all that there is
-        coming = [sound for sound in found[:limit] if after is None or key_of(request.order, sound) > after]
-        if coming or not more:
-            return coming, more
-        limit *= _GROWTH
+        sounds, until = reader.sounds(wanted, after, min(request.limit, AT_ONCE))
+        page.look_up(sounds)
+        for sound in sounds:
+            if not page.add(sound):
+                return page.answer(after)
+            after = sound_key(sound, loudest_first=loudest_first)
+        if until is None:
+            return page.answer(None)
+        after = until
+        if reader.budget.should_stop:
+            if page.is_empty:
+                scans.stop(request, after)
+            return page.answer(after)
 
 
 class _Page:
     """Collects sounds while they fit."""
 
-    def __init__(self, request: RangeRequest, reader: FactReader, presign: Presign) -> None:
+    def __init__(self, request: RangeRequest, reader: FactReader, presign: Presign, cursors: Cursors) -> None:
         self._request = request
         self._reader = reader
         self._presign = presign if request.urls else None
-        self._chunk = cache(reader.chunk)
+        self._cursors = cursors
+        self._known: dict[str, KnownChunk] = {}
+        self._stored: dict[str, Archive] = {}
         self._sounds: list[Sound] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._room = MAX_ANSWER - len(wire.encode(self.answer(_LONGEST_KEY)))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._sounds
+
+    def look_up(self, sounds: Sequence[CatalogSound]) -> None:
+        """Reads what `add` needs to know of these."""
+        self._known = self._reader.chunks({sound.chunk_id for sound in sounds})
+        self._stored = self._reader.archives({known.where.archive for known in self._known.values() if known.where})
 
     def add(self, found: CatalogSound) -> bool:
         """Whether it found room, or needs none."""
         if len(self._sounds) >= self._request.limit:
             return False
-        known = self._chunk(found.chunk_id)
+        known = self._known.get(found.chunk_id)
         if known is None or known.expired == "erased":
             return True
         sound = _sound(found, known)
@@ -86,7 +89,7 @@ class _Page:
         self._archives |= new
         return True
 
-    def answer(self, after: Key | None) -> SoundsAnswer:
+    def answer(self, after: SoundKey | None) -> SoundsAnswer:
         request = self._request
         return SoundsAnswer(
             id=request.id,
@@ -95,14 +98,14 @@ class _Page:
             to=request.to,
             sounds=tuple(self._sounds),
             archives=self._archives,
-            next=None if after is None else make_cursor(request, after),
+            next=None if after is None else self._cursors.make(request, after),
         )
 
     def _new_archive(self, known: KnownChunk) -> dict[str, ArchivePlace]:
-        if known.where is None or known.where.archive in self._archives:
+        archive = self._stored.get(known.where.archive) if known.where else None
+        if archive is None or archive.archive_id in self._archives:
             return {}
-        archives = self._reader.archives([known.where.archive])
-        return {name: archive_place(archive, self._presign) for name, archive in archives.items()}
+        return {archive.archive_id: archive_place(archive, self._presign)}
 
 
 def _sound(found: CatalogSound, known: KnownChunk) -> Sound:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import heapq
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from edge.catalog import CatalogSound
-from edge.core.errors import SpoolError, SpoolMissing
+from edge.core.errors import BudgetSpent, SpoolError, SpoolMissing
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, Hole, SoundSpan, SpoolState, Stream
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _ALIVE_SECONDS = 10  # a recorder flushes every second: one that wrote nothing for so long is none
 _KEPT_MANIFESTS = 512
+_AT_ONCE = 256  # manifests that are read before others get a turn: 30 ms
 _SETTLED_NS = 100_000_000  # changes within one tick of the kernel's clock leave a folder's time as it is
 
 
@@ -141,6 +144,13 @@ class SpoolEntry(NamedTuple):
     sounds: tuple[SoundSpan, ...]
 
 
+class SpoolSound(NamedTuple):
+    """A sound as the spool's chunks tell it. `began_before`: in a chunk that only the catalog knows."""
+
+    sound: CatalogSound
+    began_before: bool
+
+
 class SpoolIndex:
     """Kept between questions; one thread. The number of entries is that of chunks that wait for the archiver."""
 
@@ -157,22 +167,38 @@ class SpoolIndex:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def refresh(self, listed: Iterable[str], known: Callable[[list[str]], set[str]], catalog: object) -> None:
-        """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file."""
+    def refresh(
+        self,
+        listed: Iterable[str],
+        known: Callable[[list[str]], set[str]],
+        catalog: object,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Takes in what the spool lists now. `known`: which of some the catalog knows; `catalog` tells its file.
+
+        Raises BudgetSpent once it `should_stop`: the next call goes on from there.
+        """
         listed = set(listed)
         if catalog != self._catalog:
             self._elsewhere, self._catalog = set(), catalog
         self._entries = {name: entry for name, entry in self._entries.items() if name in listed}
         self._elsewhere &= listed
         self._unreadable &= listed
-        new = listed - self._entries.keys() - self._elsewhere - self._unreadable
-        if new:
-            self._elsewhere |= known(sorted(new))
-        for chunk_id in sorted(new - self._elsewhere):
+        new = sorted(listed - self._entries.keys() - self._elsewhere - self._unreadable)
+        for first in range(0, len(new), _AT_ONCE):
+            if first and should_stop():
+                raise BudgetSpent("the spool is being read; try again soon")
+            some = new[first : first + _AT_ONCE]
+            here = known(some)
+            self._elsewhere |= here
+            self._take_in(name for name in some if name not in here)
+        self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
+
+    def _take_in(self, chunk_ids: Iterable[str]) -> None:
+        for chunk_id in chunk_ids:
             chunk = self._cached_chunk(chunk_id)
             if chunk is not None:
                 self._entries[chunk_id] = SpoolEntry(**{name: getattr(chunk, name) for name in SpoolEntry._fields})
-        self._corrected = {name: self._corrected_entry(entry) for name, entry in self._entries.items()}
 
     def drop(self, chunk_ids: Iterable[str]) -> None:
         """The catalog answers for these from now on."""
@@ -199,7 +225,19 @@ class SpoolIndex:
         names = [name for name in self._entries if stream_of(name) == stream_id]
         return self._corrected[max(names)] if names else None
 
-    def sounds(self) -> Iterator[CatalogSound]:
+    def last(self, count: int) -> list[SpoolEntry]:
+        """The `count` entries that began last."""
+        return heapq.nlargest(count, self._corrected.values(), key=lambda entry: entry.started_at)
+
+    def oldest(self, count: int) -> list[str]:
+        """Some of these chunks, those known longest first."""
+        return list(islice(self._entries, count))
+
+    def with_sounds(self) -> list[str]:
+        """Which of these chunks have sounds."""
+        return [name for name, entry in self._entries.items() if entry.sounds]
+
+    def sounds(self) -> Iterator[SpoolSound]:
         """The sounds of these chunks, each once: as the chunk with its latest part tells it."""
         latest: dict[str, tuple[SpoolEntry, SoundSpan]] = {}
         first: dict[str, SpoolEntry] = {}
@@ -209,9 +247,11 @@ class SpoolIndex:
                 first.setdefault(span.sound_id, entry)
                 latest[span.sound_id] = (entry, span)
         for sound_id, (entry, span) in latest.items():
-            started_at = _time_in(first[sound_id], span.first_frame)
+            began_in = first[sound_id]
+            started_at = _time_in(began_in, span.first_frame)
             ended_at = None if span.frames is None else _time_in(entry, span.first_frame + span.frames)
-            yield CatalogSound(sound_id, first[sound_id].chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+            sound = CatalogSound(sound_id, began_in.chunk_id, started_at, ended_at, span.lafmax, span.laeq)
+            yield SpoolSound(sound, began_before=span.first_frame < began_in.first_frame)
 
     def chunk_by_id(self, chunk_id: str) -> Chunk | None:
         """As `chunk`, for one that was here when the spool was last looked at."""

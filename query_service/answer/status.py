@@ -12,8 +12,7 @@ from query_service.answer.facts import FactReader
 from query_service.answer.spool_view import SpoolView
 from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 
-_LOOK_BACK = (60, 600, 7_200, 86_400, 30 * 86_400)  # seconds
-_MOST_CHUNKS = 8_000  # two hours of chunks of one second
+_LOOK_BACK = 30 * 86_400 * MICROSECONDS
 
 
 def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
@@ -73,10 +72,5 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
 
 def _last_chunk(reader: FactReader, now: Instant) -> tuple[LastChunk, float] | None:
     """The finished chunk that ended last in the past 30 days, and its measured rate."""
-    end = Instant(now + 1)
-    for seconds in _LOOK_BACK:
-        facts = reader.gather(Instant(now - seconds * MICROSECONDS), end, _MOST_CHUNKS, now)
-        if facts.chunks:
-            chunk = max((known.chunk for known in facts.chunks), key=lambda chunk: chunk.ended_at)
-            return LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate
-    return None
+    chunk = reader.last_chunk(Instant(now - _LOOK_BACK), now)
+    return (LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate) if chunk else None

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from edge.core.backoff import Backoff
 from edge.core.errors import DoorError, QueryRefused
 from edge.core.instant import Instant
+from query_service.client.position import Position
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import QUERY_TYPES, Answer, GoodAnswer, PagedAnswer, Request, UnpagedAnswer, new_id
 from query_service.queries.values import ErrorAnswer
@@ -61,17 +62,26 @@ async def pages(
 ) -> AsyncIterator[PagedAnswer]:
     """The answer page by page, each with an id of its own; `timeout` in seconds is for each page.
 
-    `first` as for `query_node`. Raises DoorError where the pages do not fit the request.
+    `first` as for `query_node`. Where the node refuses a cursor that it gave, it is queried for what is left. Raises
+    DoorError where the pages do not fit the request.
     """
-    cursors = {request.cursor}
+    cursors, position = {request.cursor}, Position(request)
     reached = request.from_ if request.cursor is None else None
     while True:
-        page = await query_page(client, request, timeout, first)
+        try:
+            page = await query_page(client, request, timeout, first)
+        except QueryRefused as refused:
+            # another key than a moment ago: the node was installed anew, or has none that lasts
+            rest = position.restarted() if refused.field == "cursor" else None
+            if rest is None:
+                raise
+            request, cursors = rest, {None}
+            continue
         if isinstance(page, UnpagedAnswer) or page.type != request.type:
             raise DoorError(f"node {client.node} answered a query of type {request.type} with {page.type}")
         if isinstance(page, CoverageAnswer):
             reached = _tiled_until(client.node, request, page, reached)
-        yield page
+        yield position.take(page)
         if page.next is None:
             return
         if page.next in cursors:
@@ -117,6 +127,8 @@ async def query_page(client: NodeClient, request: Request, timeout: float, first
     answer = first or await client.query(request, timeout)
     while isinstance(answer, ErrorAnswer):
         error, delay = answer.error, backoff.next_delay()
+        if isinstance(error.retry_after, float):
+            delay = error.retry_after
         if error.code != "busy" or clock() + delay >= ends_at:
             raise QueryRefused(f"node {client.node}: {_one_line(error.message)}", error.code, error.field)
         await asyncio.sleep(delay)

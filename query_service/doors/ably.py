@@ -23,9 +23,8 @@ from query_service.realtime.tokens import NODES, REQUESTS
 
 log = logging.getLogger(__name__)
 
-_WORKERS = 8  # answers being made or sent at once
-_WAITING = 64  # requests, of all clients
-_PER_CLIENT = 16  # requests, waiting and being answered
+_AT_ONCE = 72  # requests, of all clients
+_PER_CLIENT = 16
 _DEADLINE = 10.0  # seconds, where a request names none
 _LONGEST_DEADLINE = 60.0
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0  # seconds
@@ -49,7 +48,7 @@ class AblyDoor:
         self._feed = feed
         self._make_link = make_link
         self._connecting_since = time.monotonic()
-        self._pipeline = QueryPipeline(node, answer, _WAITING + _WORKERS, _PER_CLIENT)
+        self._pipeline = QueryPipeline(node, answer, _AT_ONCE, _PER_CLIENT)
         self._waiting: asyncio.Queue[tuple[str, AdmittedQuery]] = asyncio.Queue()
         self._sender = AblySender()
 
@@ -60,8 +59,8 @@ class AblyDoor:
             group.create_task(self._sender.send_refusals())
             if self._feed is not None:
                 group.create_task(self._sender.send_events(self._feed, self._node))
-            for _ in range(_WORKERS):
-                group.create_task(self._work())
+            while True:
+                group.create_task(self._serve_query(*await self._waiting.get()))
 
     async def opened(self) -> None:
         """Waits until queries can come."""
@@ -137,14 +136,12 @@ class AblyDoor:
         elif admitted is not None:
             self._waiting.put_nowait((client_id, admitted))
 
-    async def _work(self) -> None:
-        while True:
-            client_id, query = await self._waiting.get()
-            try:
-                data = await self._pipeline.answer(query)
-                await self._sender.send(client_id, query.request.id, data, query.ticket.deadline)
-            finally:
-                self._pipeline.release(query)
+    async def _serve_query(self, client_id: str, query: AdmittedQuery) -> None:
+        try:
+            data = await self._pipeline.answer(query)
+            await self._sender.send(client_id, query.request.id, data, query.ticket.deadline)
+        finally:
+            self._pipeline.release(query)
 
 
 def _deadline(delivery: Delivery) -> float:

@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 Metrics = Callable[[], Awaitable[str]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_AT_ONCE = 16  # requests that are being answered
-_EVERYBODY = ""
+_AT_ONCE = 16  # questions that are being answered; as many about how the node is
 _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
@@ -68,7 +67,8 @@ class HttpDoor:
         self._settings = settings
         self._metrics = metrics
         self._token = settings.token.reveal().encode()
-        self._pipeline = RequestPipeline(_AT_ONCE)  # a connection is its own deduplication and deadline
+        # a connection is its own deduplication and deadline
+        self._questions, self._statuses = RequestPipeline(_AT_ONCE), RequestPipeline(_AT_ONCE)
         self._listener = HttpListener("the HTTP door")
         self.address = ""
 
@@ -124,8 +124,7 @@ class HttpDoor:
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            with self._pipeline.admitted(_EVERYBODY):
-                return await handler(request)
+            return await handler(request)
         except Refused as refused:
             return self._respond(ErrorAnswer(id="", node=self._node, error=refused.body))
         except web.HTTPRequestEntityTooLarge:
@@ -152,33 +151,39 @@ class HttpDoor:
                 body = await request.read()
         except TimeoutError:
             return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
-        return await self._answered(read_request(body, self._node))
+        return await self._answered(read_request(body, self._node), _client(request))
 
     async def _get(self, request: web.Request) -> web.Response:
         fields: dict[str, object] = {"id": new_id()}
         for name, text in request.query.items():
             fields[name] = _json_value(name, text)
         fields["type"] = request.path[1:]
-        return await self._answered(read_request(wire.encode(fields), self._node))
+        return await self._answered(read_request(wire.encode(fields), self._node), _client(request))
 
-    async def _answered(self, request: Request | ErrorAnswer) -> web.Response:
-        return self._respond(request if isinstance(request, ErrorAnswer) else await self._answer(request))
+    async def _answered(self, request: Request | ErrorAnswer, client: str) -> web.Response:
+        if isinstance(request, ErrorAnswer):
+            return self._respond(request)
+        pipeline = self._statuses if request.type == "status" else self._questions
+        with pipeline.admitted(client):
+            return self._respond(await self._answer(request, client))
 
     def _respond(self, answer: Answer | Request, status: int = 200) -> web.Response:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         if isinstance(answer, ErrorAnswer):
             status = STATUS.get(answer.error.code, 400) if status == 200 else status
-            if answer.error.code == "busy":
-                headers["Retry-After"] = "1"
+            if isinstance(answer.error.retry_after, float):
+                headers["Retry-After"] = str(math.ceil(answer.error.retry_after))
         return web.Response(body=wire.encode(answer), status=status, content_type="application/json", headers=headers)
 
     async def _openapi(self, _request: web.Request) -> web.Response:
         return web.Response(body=wire.encode(document()), content_type="application/json")
 
-    async def _metrics_page(self, _request: web.Request) -> web.Response:
+    async def _metrics_page(self, request: web.Request) -> web.Response:
         if self._metrics is None:
             raise web.HTTPNotFound
-        return web.Response(text=await self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+        with self._statuses.admitted(_client(request)):
+            page = await self._metrics()
+        return web.Response(text=page, headers={"Content-Type": CONTENT_TYPE})
 
 
 def _json_value(name: str, text: str) -> object:
@@ -192,6 +197,11 @@ def _json_value(name: str, text: str) -> object:
         return value if math.isfinite(value) else text
     except (KeyError, ValueError, OverflowError):
         return text
+
+
+def _client(request: web.Request) -> str:
+    """Whose turn a request takes."""
+    return request.remote or ""
 
 
 def _is_loopback(host: str) -> bool:

@@ -21,9 +21,8 @@ from query_service.queries.values import ErrorAnswer
 log = logging.getLogger(__name__)
 
 _LIMIT = 64  # queries, waiting and being answered
-_WORKERS = 4
+_PER_TOPIC = 48
 _DEADLINE = 10.0  # seconds that a query may wait for its turn
-_EVERYBODY = ""  # MQTT does not name the sender of a message
 
 
 class MqttDoor:
@@ -33,15 +32,15 @@ class MqttDoor:
         self._node = node
         self._bus = bus
         self._loop = asyncio.get_running_loop()
-        self._pipeline = QueryPipeline(node, answer, _LIMIT, urls=False)
+        self._pipeline = QueryPipeline(node, answer, _LIMIT, _PER_TOPIC, urls=False)
         self._waiting: asyncio.Queue[tuple[Incoming, AdmittedQuery]] = asyncio.Queue()
 
     async def run(self) -> None:
         """Subscribes, and answers until cancelled."""
         self._bus.subscribe_raw(topics.request(self._node, QUERY_VERB), self._received, retain_as_published=True)
         async with asyncio.TaskGroup() as group:
-            for _ in range(_WORKERS):
-                group.create_task(self._work())
+            while True:
+                group.create_task(self._serve_query(*await self._waiting.get()))
 
     def _received(self, message: InboundMessage) -> None:
         """Called in the connection's thread for each message; must not block."""
@@ -54,7 +53,8 @@ class MqttDoor:
             error = ErrorAnswer(id=id_of(message.payload), node=self._node, error=refused.body)
             self._send(incoming, wire.encode(error))
             return
-        admitted = self._pipeline.admit(_EVERYBODY, message.payload, _DEADLINE)
+        # MQTT does not name the sender of a message; the topic of its answers comes closest
+        admitted = self._pipeline.admit(incoming.answer_topic, message.payload, _DEADLINE)
         if isinstance(admitted, ErrorAnswer):
             self._send(incoming, wire.encode(admitted))
         elif admitted is not None:
@@ -63,13 +63,11 @@ class MqttDoor:
             except RuntimeError:  # the loop has ended: we are being stopped
                 log.debug("a query came too late")
 
-    async def _work(self) -> None:
-        while True:
-            incoming, query = await self._waiting.get()
-            try:
-                self._send(incoming, await self._pipeline.answer(query))
-            finally:
-                self._pipeline.release(query)
+    async def _serve_query(self, incoming: Incoming, query: AdmittedQuery) -> None:
+        try:
+            self._send(incoming, await self._pipeline.answer(query))
+        finally:
+            self._pipeline.release(query)
 
     def _send(self, incoming: Incoming, data: bytes) -> None:
         self._bus.send(incoming.answer_topic, data, incoming.correlation, ANSWER_SECONDS)

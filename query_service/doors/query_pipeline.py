@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from edge.core import wire
 from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket
 from query_service.queries.protocol import Answer, Request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode
 
-AnswerQuery = Callable[[Request], Awaitable[Answer]]
+AnswerQuery = Callable[[Request, str], Awaitable[Answer]]  # the text: whose turn it takes
 
+_AT_ONCE = 8
+_AT_ONCE_PER_SENDER = 4
 _PASSING: tuple[ErrorCode, ...] = ("busy", "deadline", "internal")
 
 
@@ -23,7 +27,11 @@ class AdmittedQuery(NamedTuple):
 
 
 class QueryPipeline:
-    """From the bytes of a request to the bytes of its answer. `answer` must not raise. `urls` as for `read_request`."""
+    """From the bytes of a request to the bytes of its answer. `answer` must not raise. `urls` as for `read_request`.
+
+    Eight are answered at once, four of one sender: whatever one asks, others get their turn, and what waits too long is
+    not computed.
+    """
 
     def __init__(
         self, node: str, answer: AnswerQuery, limit: int, limit_per_sender: int | None = None, *, urls: bool = True
@@ -32,6 +40,8 @@ class QueryPipeline:
         self._answer = answer
         self._urls = urls
         self._pipeline = RequestPipeline(limit, limit_per_sender, ReplayCache())
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def admit(self, sender: str, data: bytes, seconds: float) -> AdmittedQuery | ErrorAnswer | None:
         """A query to be answered and released, or what to answer at once; None: an earlier copy is being answered.
@@ -49,13 +59,15 @@ class QueryPipeline:
 
     async def answer(self, query: AdmittedQuery) -> bytes:
         """The answer, or a refusal where it would come too late."""
+        slots_of_sender = self._slots_of.setdefault(query.ticket.sender, asyncio.Semaphore(_AT_ONCE_PER_SENDER))
         try:
-            return await self._pipeline.answer(query.ticket, lambda: self._reply(query.request))
+            async with slots_of_sender, self._slots:
+                return await self._pipeline.answer(query.ticket, lambda: self._reply(query))
         except Refused as refused:
             return wire.encode(self._error(query.request, refused))
 
-    async def _reply(self, request: Request) -> Reply:
-        answer = await self._answer(request)
+    async def _reply(self, query: AdmittedQuery) -> Reply:
+        answer = await self._answer(query.request, query.ticket.sender)
         passes = isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING
         return Reply(wire.encode(answer), is_final=not passes)
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from edge.core.ids import ChunkId, NodeName, StreamId
 from edge.core.instant import Instant
 from edge.core.values import AudioFormat, Count, GoneCause, HoleCause, LevelUnit, Positive, Where
-from edge.messaging.events import ErrorBody
+from edge.messaging.events import BUSY_SECONDS, ErrorBody
 
 VERSION: Literal[1] = 1
 MAX_REQUEST = 8_192  # bytes
@@ -136,6 +136,15 @@ class ErrorAnswer(Struct, frozen=True, kw_only=True):
     error: ErrorBody
 
 
-def refusal(request_id: str, node: str, code: ErrorCode, message: str, at: str | None = None) -> ErrorAnswer:
-    """An answer that says no: what is wrong, and `at` which field."""
-    return ErrorAnswer(id=request_id, node=node, error=ErrorBody(code, message, at))
+def refusal(
+    request_id: str,
+    node: str,
+    code: ErrorCode,
+    message: str,
+    at: str | None = None,
+    *,
+    retry_after: float = BUSY_SECONDS,
+) -> ErrorAnswer:
+    """An answer that says no: what is wrong, and `at` which field; if `busy`, when to repeat the request."""
+    body = ErrorBody(code, message, at, retry_after if code == "busy" else UNSET)
+    return ErrorAnswer(id=request_id, node=node, error=body)

@@ -67,7 +67,7 @@ class Scene:
             await self.server.stop()
         self.server = None
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request, client: str) -> Answer:
         self.answered_by_node.add(request.id)
         return refusal(request.id, "porch", "encrypted", request.id)
 

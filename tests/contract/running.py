@@ -55,7 +55,7 @@ def write(output: Output, scratch: Path) -> None:
     data = scratch / "node"
     _fill(data)
     ports = {name: _free_port() for name in ("store_port", "realtime_port", "http_port")}
-    (data / "up.json").write_text(json.dumps(ports))
+    (data / "up.json").write_text(json.dumps({**ports, "cursor_key": "the same for each run"}))
     # a broker without accounts: this program listens to everything
     with (
         running_broker() as broker,

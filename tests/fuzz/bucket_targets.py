@@ -15,6 +15,7 @@ from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan
 from edge.archiver.rebuild import rebuild
 from edge.archiver.stored_manifests import fetch_manifest
 from edge.catalog import Catalog
+from edge.catalog.values import SoundRange
 from edge.core import wire
 from edge.core.errors import WireError
 from edge.core.instant import FIRST, LAST, Instant
@@ -70,7 +71,7 @@ def _rebuild(key: str, data: bytes) -> None:
     if found.faults:
         raise WireError(found.faults[0])
     catalog.chunks_between(FIRST, LAST, 100)
-    catalog.sounds_between(FIRST, LAST, 100)
+    catalog.sound_run(SoundRange(FIRST, LAST), None, 100)
     catalog.queue.backlog()
 
 

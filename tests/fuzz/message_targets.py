@@ -34,7 +34,7 @@ from query_service.client.pending_queries import PendingQueries
 from query_service.doors.query_pipeline import QueryPipeline
 from query_service.loopback.auth import Authority, TokenRequest
 from query_service.loopback.protocol import Action
-from query_service.queries.cursors import read_cursor
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import QUERY_TYPES, Answer, Request, range_request, read_answer, read_request
 from query_service.queries.values import ErrorAnswer
 from query_service.realtime.link import delivery_of
@@ -107,12 +107,12 @@ def _request(data: bytes) -> None:
     elif QUERY_TYPES[request.type].has_range:
         for wanted in (int, tuple[float, int, str]):
             try:
-                read_cursor(range_request(request, NODE), wanted)
+                Cursors("a key").read(range_request(request, NODE), wanted)
             except ImHearingError:
                 continue
 
 
-async def _nothing(request: Request) -> Answer:
+async def _nothing(request: Request, _sender: str) -> Answer:
     raise NotImplementedError(request.id)
 
 

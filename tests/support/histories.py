@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
+from edge.catalog.budget import Budget
+from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
@@ -167,21 +170,33 @@ class FakeCatalog:
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
 
-    def chunks_between(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]:
-        inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start]
-        return inside[:limit]
+    @contextlib.contextmanager
+    def within(self, budget: Budget) -> Iterator[None]:
+        yield
 
-    def chunk(self, chunk_id: str) -> CatalogChunk | None:
-        return next((known for known in self._entries if known.chunk.chunk_id == chunk_id), None)
+    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+        inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start][:limit]
+        return ChunkRun(inside, inside[-1].chunk.started_at if len(inside) == limit else None)
 
-    def sounds_between(
-        self, start: Instant, end: Instant, limit: int, *, loudest_first: bool = False
-    ) -> Sequence[CatalogSound]:
+    def chunks(self, ids: Iterable[str]) -> Sequence[CatalogChunk]:
+        wanted = set(ids)
+        return [known for known in self._entries if known.chunk.chunk_id in wanted]
+
+    def last_chunks(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]:
+        return [known for known in self._entries if start <= known.chunk.started_at < end][-limit:]
+
+    def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
+        return SoundRun([])
+
+    def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]:
         return []
 
-    def holes_between(self, start: Instant, end: Instant) -> Sequence[Hole]:
+    def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun:
         registered = [hole for known in self._entries for hole in known.chunk.before]
-        return [h for h in [*self._history.holes, *registered] if h.from_ < end and h.to > start]
+        inside = sorted(
+            (h for h in [*self._history.holes, *registered] if h.from_ < end and h.to > start), key=lambda h: h.from_
+        )[:limit]
+        return HoleRun(inside, inside[-1].from_ if len(inside) == limit else None)
 
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]:
         return {name: make_archive(name) for name in ids}

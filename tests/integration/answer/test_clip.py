@@ -18,8 +18,10 @@ from edge.configuration.settings import S3, Secret, Settings
 from edge.core.errors import QueryRefused
 from edge.core.values import Encryption
 from edge.embedded import ports
+from edge.store.s3 import S3Store
 from query_service import api
 from query_service.answer import clip as clips
+from query_service.answer import clip_quota
 from query_service.answer.clip import LONGEST, ClipMaker
 from query_service.queries.clip import ClipAnswer
 from query_service.queries.protocol import Answer, Request, new_id
@@ -57,6 +59,10 @@ def refused(settings: Settings, start: float, end: float) -> QueryRefused:
     return problem.value
 
 
+def clip_keys(store: RunningStore) -> set[str]:
+    return {key for key, _ in S3Store(store.settings).keys("imhearing/porch/clips/")}
+
+
 def downloaded(answer: ClipAnswer) -> bytes:
     assert answer.clip.url is not None
     with urllib.request.urlopen(answer.clip.url, timeout=DEADLINE) as response:  # noqa: S310
@@ -73,8 +79,9 @@ def test_a_clip_across_archived_and_pending_chunks_is_exact_to_the_sample(
         [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
     )
     heard, rate = soundfile.read(io.BytesIO(data), dtype="int16")
-    np.testing.assert_array_equal(heard, everything[round(4.25 * RATE) : round(8.5 * RATE)])
+    np.testing.assert_array_equal(heard, everything[4 * RATE : 9 * RATE])  # whole seconds
     told = answer.clip
+    assert (answer.from_, answer.to) == (at(4), at(9))
     assert (rate, told.rate, told.channels, told.frames, answer.holes) == (RATE, RATE, 1, len(heard), ())
     assert (told.bytes, told.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert told.key.startswith("imhearing/porch/clips/20260303T220004Z-")
@@ -84,6 +91,46 @@ def test_a_clip_across_archived_and_pending_chunks_is_exact_to_the_sample(
 
 def test_the_same_range_always_gets_the_same_clip_key(settings: Settings) -> None:
     assert clip(settings, 1, 2).clip.key == clip(settings, 1, 2).clip.key != clip(settings, 1, 2.5).clip.key
+
+
+def test_ranges_that_differ_by_milliseconds_get_one_clip_which_is_made_once(
+    settings: Settings, store: RunningStore
+) -> None:
+    async def run() -> list[ClipAnswer]:
+        async with api.connect(settings, "local") as door:
+            asked = [Request(id=new_id(), type="clip", from_=at(1 + n / 1000), to=at(3 - n / 1000)) for n in range(5)]
+            answers = [await door.query(request, DEADLINE) for request in asked]
+        return [answer for answer in answers if isinstance(answer, ClipAnswer)]
+
+    before = clip_keys(store)
+    answers = asyncio.run(run())
+    (key,) = {answer.clip.key for answer in answers}
+    assert len(answers) == 5
+    assert clip_keys(store) == before | {key}
+    assert {(answer.from_, answer.to) for answer in answers} == {(at(1), at(3))}
+
+
+def test_a_clip_that_was_deleted_in_the_store_is_made_again(settings: Settings, store: RunningStore) -> None:
+    async def run() -> None:
+        async with api.connect(settings, "local") as door:
+            for _ in range(2):
+                answer = await door.query(Request(id=new_id(), type="clip", from_=at(1), to=at(3)), DEADLINE)
+                assert isinstance(answer, ClipAnswer)
+                assert answer.clip.key in clip_keys(store)
+                S3Store(store.settings).delete(answer.clip.key)
+
+    asyncio.run(run())
+
+
+def test_no_more_clips_are_made_in_a_day_than_the_quota_allows_not_even_after_a_restart(
+    settings: Settings, store: RunningStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clip_keys(store)  # of other tests, today
+    monkeypatch.setattr(clip_quota, "CLIPS_PER_DAY", len(before) + 2)
+    made = {clip(settings, -3, end).clip.key for end in (2, 3)}  # each opens the node anew
+    problem = refused(settings, 0, 4)
+    assert (problem.code, "as many clips as it may in a day" in str(problem)) == ("busy", True)
+    assert clip_keys(store) == before | made
 
 
 @pytest.mark.parametrize("urls", [False, True])

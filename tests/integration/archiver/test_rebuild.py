@@ -18,6 +18,7 @@ from edge.archiver.rebuild import Rebuilt, rebuild
 from edge.archiver.upload.upload import Uploader
 from edge.archiver.verify import verify
 from edge.catalog import Catalog, CatalogChunk
+from edge.catalog.values import SoundRange, SoundRun
 from edge.core import wire
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import DiscardedChunk, Hole, SoundSpan
@@ -90,7 +91,8 @@ def test_a_catalog_rebuilt_from_store_and_spool_equals_the_lost_one(
     assert _rows(again) == _rows(catalog)
     assert again.streams(STREAMS) == catalog.streams(STREAMS)
     assert again.holes_between(FIRST, LAST) == catalog.holes_between(FIRST, LAST) != []
-    assert again.sounds_between(FIRST, LAST, 99) == catalog.sounds_between(FIRST, LAST, 99) != []
+    everything = SoundRange(FIRST, LAST)
+    assert again.sound_run(everything, None, 99) == catalog.sound_run(everything, None, 99) != SoundRun([])
     assert again.queue.waiting(99) == catalog.queue.waiting(99)
     assert again.archive_records.uploaded_ids() == catalog.archive_records.uploaded_ids()
     for archive_id, archive in catalog.archives(catalog.archive_records.uploaded_ids()).items():

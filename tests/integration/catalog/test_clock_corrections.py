@@ -11,6 +11,7 @@ from edge.archiver.jobs import Rewrite
 from edge.archiver.plan.plan import read_manifest
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.erasures import Erasures
+from edge.catalog.values import SoundRange
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import SoundSpan, Stream
 from edge.spool.spool import Spool
@@ -30,7 +31,7 @@ def test_a_corrected_clock_moves_uncertain_chunks_and_sounds(catalog: Catalog) -
     assert catalog.chunks_between(START, at(9), 9) == []
     (found,) = catalog.chunks_between(at(3_600), at(3_601), 9)
     assert found.chunk == replace(early, started_at=at(3_600), ended_at=at(3_601), uncertain=False)
-    assert [(s.started_at, s.ended_at) for s in catalog.sounds_between(START, at(9_999), 9)] == [
+    assert [(s.started_at, s.ended_at) for s in catalog.sound_run(SoundRange(START, at(9_999)), None, 9).sounds] == [
         (at(3_600.5), at(3_600.75))
     ]
     late = make_chunk(1, b"x")  # its manifest was written after the correction

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from edge.archiver.intake import Intake
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.holds import change_holds
+from edge.catalog.values import SoundRange
 from edge.configuration.settings import Catalog as CatalogSettings
 from edge.configuration.settings import Mqtt, Node, Recorder, Settings, Thresholds
 from edge.core.errors import CatalogDamaged, CatalogError, SpoolError
@@ -178,7 +179,9 @@ def test_absurd_shifts_and_sounds_are_registered_and_read_without_an_error(catal
         catalog.registration.put_stream(make_stream(uncertain=True, shift=shift))
         catalog.registration.add_chunks([make_chunk(0, b"x", uncertain=True, sounds=(span,))])
         assert [str(chunk.started_at) for chunk in catalog.queue.waiting(9)]
-        assert [str(sound.started_at) for sound in catalog.sounds_between(FIRST, Instant(LAST + 1), 9)]
+        assert [
+            str(sound.started_at) for sound in catalog.sound_run(SoundRange(FIRST, Instant(LAST + 1)), None, 9).sounds
+        ]
 
 
 def test_a_plan_of_garbage_raises_catalog_damaged(catalog: Catalog, path: Path) -> None:

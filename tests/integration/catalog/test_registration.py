@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from edge.archiver.plan.plan import make_plan
 from edge.catalog import Catalog, CatalogReader
-from edge.catalog.values import pack, unpack
+from edge.catalog.values import SoundRange, pack, unpack
 from edge.core.instant import Instant
 from edge.core.values import Chunk, Hole, Levels, SoundSpan
 from tests.support.catalog import TARGET, commit_plan, make_chunks
@@ -142,18 +142,18 @@ def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:
     first = SoundSpan(f"{STREAM}-s6000", 6_000, None, -20.0, -25.0)
     last = SoundSpan(f"{STREAM}-s6000", 6_000, 4_000, -10.0, -22.0)
     catalog.registration.add_chunks([make_chunk(0, b"x", sounds=(first,))])
-    assert catalog.sounds_between(START, at(9), 9)[0].ended_at is None
+    assert catalog.sound_run(SoundRange(START, at(9)), None, 9).sounds[0].ended_at is None
     other = SoundSpan(f"{STREAM}-s15000", 15_000, 100, -40.0, -42.0)
     catalog.registration.add_chunks([make_chunk(1, b"x", sounds=(last, other))])
-    sound, quiet = catalog.sounds_between(START, at(9), 9)
+    sound, quiet = catalog.sound_run(SoundRange(START, at(9)), None, 9).sounds
     assert (sound.chunk_id, sound.started_at, sound.ended_at) == (
         f"{STREAM}-000000",
         at(0.75),
         at(1.25),
     )
     assert (sound.lafmax, sound.laeq) == (-10.0, -22.0)
-    assert catalog.sounds_between(START, at(9), 1, loudest_first=True) == [sound]
-    assert catalog.sounds_between(at(1), at(9), 9) == [quiet]
+    assert catalog.sound_run(SoundRange(START, at(9), loudest_first=True), None, 1).sounds == [sound]
+    assert catalog.sound_run(SoundRange(at(1), at(9)), None, 9).sounds == [quiet]
 
 
 def test_plans_and_streams_survive_closing_the_catalog(path: Path) -> None:

@@ -121,7 +121,7 @@ async def test_a_nodes_expiring_token_is_renewed_repeatedly_on_the_open_connecti
 async def test_a_clients_expiring_token_is_renewed_too() -> None:
     async with running_server(ServerLimits(reauth_seconds=0)) as server:
 
-        async def answer(request: Request) -> Answer:
+        async def answer(request: Request, client: str) -> Answer:
             return refusal(request.id, "porch", "encrypted", "made up")
 
         def token() -> str:

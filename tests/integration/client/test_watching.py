@@ -285,7 +285,7 @@ class Namesakes:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, instance: str) -> AblyDoor:
-        async def answer(request: Request) -> Answer:
+        async def answer(request: Request, client: str) -> Answer:
             return refusal(request.id, "porch", "encrypted", instance)
 
         def token() -> str:

@@ -118,7 +118,7 @@ def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
     async def run() -> None:
         computed = []
 
-        async def answer(request: Request) -> Answer:
+        async def answer(request: Request, client: str) -> Answer:
             computed.append(request.id)
             return refusal(request.id, "porch", "encrypted", f"made {len(computed)} times")
 
@@ -139,7 +139,7 @@ def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
 
 def test_two_clients_with_the_same_request_id_get_their_own_answers() -> None:
     async def run() -> None:
-        async def answer(request: Request) -> Answer:
+        async def answer(request: Request, client: str) -> Answer:
             return refusal(request.id, "porch", "encrypted", f"limit {request.limit}")
 
         async with (
@@ -194,7 +194,7 @@ def test_too_many_requests_at_once_over_ably_are_refused_as_busy_and_can_be_repe
     async def run() -> None:
         go_on = asyncio.Event()
 
-        async def slow(request: Request) -> Answer:
+        async def slow(request: Request, client: str) -> Answer:
             await go_on.wait()
             return refusal(request.id, "porch", "encrypted", "made up")
 
@@ -217,7 +217,7 @@ def test_too_many_requests_at_once_over_ably_are_refused_as_busy_and_can_be_repe
 
 def test_requests_that_wait_too_long_are_answered_with_a_deadline_error() -> None:
     async def run() -> None:
-        async def slow(request: Request) -> Answer:
+        async def slow(request: Request, client: str) -> Answer:
             await asyncio.sleep(0.3)
             return refusal(request.id, "porch", "encrypted", "made up")
 

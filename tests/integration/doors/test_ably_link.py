@@ -55,7 +55,7 @@ def test_the_ably_door_reopens_when_the_server_is_back() -> None:
         async with running_server() as first:
             port, key = first.port, first.api_key
 
-            async def answer(request: Request) -> Answer:
+            async def answer(request: Request, client: str) -> Answer:
                 return refusal(request.id, "porch", "encrypted", "made up")
 
             def token() -> str:

@@ -132,7 +132,7 @@ def test_a_repeated_fault_is_logged_at_most_once_a_minute(monkeypatch: pytest.Mo
 async def test_requests_from_foreign_web_pages_are_rejected_unprocessed() -> None:
     processed: list[Request] = []
 
-    async def answer(request: Request) -> Answer:
+    async def answer(request: Request, client: str) -> Answer:
         processed.append(request)
         return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
 

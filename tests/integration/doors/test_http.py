@@ -135,7 +135,7 @@ def test_an_http_door_beyond_loopback_needs_a_token() -> None:
 async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
     go_on = asyncio.Event()
 
-    async def slow(request: Request) -> Answer:
+    async def slow(request: Request, client: str) -> Answer:
         await go_on.wait()
         return refusal(request.id, "porch", "encrypted", "made up")
 

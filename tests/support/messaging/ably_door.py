@@ -65,7 +65,7 @@ async def raw_client(server: Any, client_id: str) -> AsyncIterator[RawClient]:
 async def fake_ably_door(server: Any, answer: Any = None) -> AsyncIterator[AblyDoor]:
     """An Ably door in this event loop whose answers are made up."""
 
-    async def made_up(request: Request) -> Answer:
+    async def made_up(request: Request, client: str) -> Answer:
         return refusal(request.id, "porch", "encrypted", "made up")
 
     def token() -> str:

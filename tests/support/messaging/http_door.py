@@ -29,7 +29,7 @@ def http_request(url: str, data: bytes | None = None, **headers: str) -> tuple[i
 
 @contextlib.asynccontextmanager
 async def fake_http_door(settings: Http, answer: Any = None) -> Any:
-    async def made_up(request: Request) -> Answer:
+    async def made_up(request: Request, client: str) -> Answer:
         return refusal(request.id, "porch", "encrypted", "made up")
 
     door = HttpDoor("porch", answer or made_up, replace(settings, port=0))

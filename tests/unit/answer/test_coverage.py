@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from edge.catalog.values import ChunkRun
 from edge.core import wire
 from edge.core.errors import CatalogBusy
 from edge.core.instant import Instant
@@ -22,6 +23,7 @@ from query_service.answer.coverage import first_frame_at
 from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Request, read_answer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
 from tests.support.histories import (
@@ -46,7 +48,7 @@ def presign(archive: Archive) -> str | None:
 
 def responder(history: History) -> Responder:
     reader = FactReader(FakeSpool(history), FakeCatalog(history))
-    return Responder(NODE, reader, presign, clock=lambda: history.now)
+    return Responder(NODE, reader, presign, clock=lambda: history.now, cursors=Cursors("the key of the node"))
 
 
 def ask(node: Responder, request: Request) -> CoverageAnswer:
@@ -178,9 +180,9 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
     class Counting(FakeCatalog):
         most = 0
 
-        def chunks_between(self, start: Instant, end: Instant, limit: int):  # type: ignore[no-untyped-def]
-            found = super().chunks_between(start, end, limit)
-            Counting.most = max(Counting.most, len(found))
+        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+            found = super().chunk_run(start, end, limit, duration=duration)
+            Counting.most = max(Counting.most, len(found.chunks))
             return found
 
     node = Responder(NODE, FactReader(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
@@ -272,7 +274,7 @@ def test_a_clock_correction_moves_chunks_in_the_spool() -> None:
 
 def test_a_busy_catalog_is_answered_as_busy() -> None:
     class Locked(FakeCatalog):
-        def chunks_between(self, start: Instant, end: Instant, limit: int) -> NoReturn:
+        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> NoReturn:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)

@@ -71,8 +71,8 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     # so that what is found at once is less than there is
-    monkeypatch.setattr(sounds_module, "FIRST_SOUNDS", 15)
-    monkeypatch.setattr(levels_module, "FIRST_CHUNKS", 7)
+    monkeypatch.setattr(sounds_module, "AT_ONCE", 15)
+    monkeypatch.setattr(levels_module, "MOST_STEPS", 7)
     made = Node(tmp_path)
     with contextlib.closing(made.catalog):
         yield made

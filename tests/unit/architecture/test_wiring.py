@@ -48,7 +48,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "Microphone": {"edge/recorder/capture/sources.py": "chosen by the settings at each start of the recording"},
     "MqttClient": {},
     "MqttDoor": {},
-    "NodeAnswers": {"query_service/answer/node_answers.py": "a second one, for clips: they must not hold up answers"},
+    "NodeAnswers": {},
     "Popen": {"edge/embedded/child.py": "a child is its process"},
     "Recorder": {},
     "S3Store": {

@@ -20,7 +20,7 @@ class Node:
         self.code = code
         self.computed: Counter[str] = Counter()
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request, client: str) -> Answer:
         self.computed[request.id] += 1
         return refusal(request.id, "porch", self.code, "why")
 

@@ -11,6 +11,7 @@ from edge.archiver.intake import Intake
 from edge.archiver.plan.plan import Manifest, all_chunks
 from edge.archiver.stored_manifests import fetch_manifest
 from edge.catalog import Catalog
+from edge.catalog.values import SoundRange
 from edge.configuration.settings import Settings, Thresholds
 from edge.core.instant import FIRST, LAST
 from edge.core.values import GoneCause, SoundSpan
@@ -36,7 +37,8 @@ def _traces(settings: Settings) -> list[str]:
     if row.chunk.levels is not None or row.chunk.sounds:
         found.append("catalog")
     with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        found += [sound.sound_id for sound in catalog.sounds_between(FIRST, LAST, 9) if sound.chunk_id == GIVEN_UP]
+        sounds = catalog.sound_run(SoundRange(FIRST, LAST), None, 9).sounds
+        found += [sound.sound_id for sound in sounds if sound.chunk_id == GIVEN_UP]
     for manifest in _manifests(settings):
         listed = [chunk for chunk in all_chunks(manifest) if chunk.chunk_id == GIVEN_UP]
         found += [manifest.archive_id for chunk in listed if chunk.levels is not None or chunk.sounds]

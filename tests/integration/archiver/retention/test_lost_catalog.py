@@ -168,7 +168,7 @@ def test_an_archive_is_found_with_the_clock_corrections_in_the_store(
         found = gate.read_archive(plan.key, plan.bundle.size, "imhearing/", "porch")
         assert found is not None
         take_archive(catalog, found, storage.bucket, Instant(9))
-        row = catalog.chunk(chunk.chunk_id)
+        row = next(iter(catalog.chunks([chunk.chunk_id])), None)
         assert row is not None
         assert (row.chunk.started_at, row.chunk.uncertain) == (START + 7, False)
         assert catalog.registration.corrections_due() == []

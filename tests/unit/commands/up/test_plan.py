@@ -29,6 +29,7 @@ from tests.support.wait import DEADLINE
 
 CONFIGURED = (
     "mqtt.host=broker.example.org", "s3.s3_bucket_name=sounds", "ably.api_key=app.key:secret", "http.port=8480",
+    "query.cursor_key=0123456789abcdef",
 )  # fmt: skip
 
 
@@ -55,6 +56,14 @@ def test_no_server_is_started_for_what_is_configured(tmp_path: Path) -> None:
     assert plan.servers == []
     assert plan.settings == chosen
     assert "secret" not in str(plan.notes)
+
+
+def test_the_key_of_cursors_is_the_same_at_every_start(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, settings_for(tmp_path))
+    save_plan(tmp_path, plan)
+    key = plan.settings.query.cursor_key.reveal()
+    assert len(key) >= 40
+    assert make_plan(tmp_path, settings_for(tmp_path)).settings.query.cursor_key.reveal() == key
 
 
 @pytest.mark.parametrize("name", ["nofile.wav", "text.md", "empty.wav"])
@@ -91,7 +100,7 @@ def test_an_http_address_of_another_machine_is_announced_as_unavailable(tmp_path
 def test_no_secret_is_on_a_command_line(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, settings_for(tmp_path, "mqtt.password=xyzzy"))
     words = " ".join(word for part in [*plan.servers, *plan.services] for word in part.command)
-    for secret in ("xyzzy", plan.state.store_secret, plan.state.realtime_key):
+    for secret in ("xyzzy", plan.state.store_secret, plan.state.realtime_key, plan.state.cursor_key):
         assert secret not in words
 
 

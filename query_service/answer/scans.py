@@ -1,0 +1,37 @@
+"""How far a question came that ran out of time before it found anything: repeated, it goes on from there. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NoReturn
+
+from edge.core.errors import BudgetSpent
+from query_service.queries.protocol import RangeRequest
+
+_KEPT = 64
+_SECONDS = 10.0  # later, there may be something where nothing was
+
+
+class Scans:
+    """For the questions of one node. `clock` in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._stopped: OrderedDict[object, tuple[float, object]] = OrderedDict()
+
+    def resume(self, request: RangeRequest) -> object | None:
+        """Where the same question stopped a moment ago; None where it did not."""
+        stopped_at, place = self._stopped.pop(_question(request), (0.0, None))
+        return place if self._clock() - stopped_at < _SECONDS else None
+
+    def stop(self, request: RangeRequest, place: object) -> NoReturn:
+        """Raises BudgetSpent; the next `resume` of this question gives `place`."""
+        self._stopped[_question(request)] = (self._clock(), place)
+        if len(self._stopped) > _KEPT:
+            self._stopped.popitem(last=False)
+        raise BudgetSpent("nothing was found so far; repeat the question to search on")
+
+
+def _question(request: RangeRequest) -> object:
+    return (request.type, request.from_, request.to, request.order, request.min_level, request.step, request.cursor)
