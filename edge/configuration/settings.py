@@ -3,6 +3,8 @@
 `config_example.ini` is generated from here (`python -m edge.configuration.loader > config_example.ini`).
 """
 
+# Longer than 400 lines because it declares every setting once, and readers look them up here.
+
 from __future__ import annotations
 
 from pathlib import Path

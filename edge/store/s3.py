@@ -10,7 +10,6 @@ import base64
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import parse_qsl, urlencode
 
@@ -25,6 +24,7 @@ from edge.store.clients import Clients
 from edge.store.interface import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
 from edge.store.paced_body import Pace
 from edge.store.refusals import ANOTHER_REGION, NOT_A_STORE, Cause, StoreRefusal, cause_of, named_region, tls_cause_of
+from edge.store.replies import brief, clock_offset, is_page, lifecycle_rules, seconds_ahead, skew
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -91,7 +91,7 @@ class S3Store:
             return []
         if not found.get("Rules"):  # rclone mistakes the request for another one and lists the bucket
             raise StoreError(f"{self._place}: the store does not support lifecycle rules")
-        return [_rule(rule) for rule in found["Rules"] if rule.get("Status") == "Enabled" and not _is_narrow(rule)]
+        return lifecycle_rules(found["Rules"])
 
     def head(self, key: str) -> StoredObject | None:
         """What the store has under `key`; None where it has nothing."""
@@ -265,11 +265,11 @@ class S3Store:
         if response is None:
             return
         http, parsed = response
-        self.clock_ahead = _seconds_ahead(http.headers.get("Date", ""), self._now())
+        self.clock_ahead = seconds_ahead(http.headers.get("Date", ""), self._now())
         status = http.raw.status  # botocore makes 500 of 200 where it cannot read the answer
         is_ours = any(name.lower().startswith(("x-amz", "etag")) for name in http.headers)
         if status < 300:
-            if _is_page(http.headers) and not is_ours:
+            if is_page(http.headers) and not is_ours:
                 raise self._blocked(f"{self._place}: a web page came instead of an answer", NOT_A_STORE)
             return
         error = parsed.setdefault("Error", {})
@@ -310,22 +310,22 @@ class S3Store:
     def _refused(self, what: str, problem: faults.ClientError) -> StoreError:
         response: Any = problem.response
         status, error = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), response.get("Error", {})
-        offset = _offset(response, self._now())
-        refusal = StoreRefusal(status, str(error.get("Code", status)), _brief(error.get("Message", "")), offset)
+        offset = clock_offset(response, self._now())
+        refusal = StoreRefusal(status, str(error.get("Code", status)), brief(error.get("Message", "")), offset)
         headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         text, is_head = f"{self._place}: could not {what}: {refusal.code}", problem.operation_name == "HeadObject"
         for codes, kind in _SIGNALS.items():
-            if refusal.code in codes and (is_head or not _is_page(headers)):
+            if refusal.code in codes and (is_head or not is_page(headers)):
                 return kind(text)
         if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 429):
             return _Unexplained(f"{text}; trying again")
         cause = cause_of(refusal, self._settings)
-        is_foreign = refusal.is_bare and not is_head and status < 500 and _is_page(headers)
+        is_foreign = refusal.is_bare and not is_head and status < 500 and is_page(headers)
         if is_foreign and (cause is None or cause.reason == "denied"):
             cause = NOT_A_STORE  # a store says why in XML
         if cause is None:
             return StoreError(f"{text} ({refusal.message})" if refusal.message else text)
-        return self._blocked(text, cause, message=refusal.message, skew=_skew(offset))
+        return self._blocked(text, cause, message=refusal.message, skew=skew(offset))
 
     def _blocked(self, text: str, cause: Cause, **details: str) -> StoreBlocked:
         fix = cause.fix.format(bucket=self.bucket, settings=self._settings, **details)
@@ -333,7 +333,7 @@ class S3Store:
 
     def _fault(self, what: str, problem: Exception) -> StoreError:
         """The store did not answer."""
-        text = f"{self._place}: could not {what} ({_brief(problem)})"
+        text = f"{self._place}: could not {what} ({brief(problem)})"
         match problem:
             case faults.NoCredentialsError() | faults.PartialCredentialsError() | faults.ConfigParseError():
                 fix = "set [s3] access_key_id and secret_access_key"
@@ -350,24 +350,6 @@ class S3Store:
         return StoreError(text)
 
 
-def _is_page(headers: Any) -> bool:
-    """Of a web server; stores answer in XML, or with objects that are no pages."""
-    return str(headers.get("content-type", "")).startswith("text/html")
-
-
-def _is_narrow(rule: Any) -> bool:
-    return bool(rule.get("Filter", {}).keys() - {"Prefix"})
-
-
-def _rule(rule: Any) -> LifecycleRule:
-    """S3 has two ways to write a prefix; the older one is in the rule itself."""
-    return LifecycleRule(
-        prefix=rule.get("Filter", {}).get("Prefix") or rule.get("Prefix") or "",
-        expire_days=rule.get("Expiration", {}).get("Days"),
-        abort_days=rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation"),
-    )
-
-
 def _condition(overwrite: bool) -> Any:
     """Unless it may overwrite, the store refuses where it has an object (RFC 9110)."""
     return {} if overwrite else {"IfNoneMatch": "*"}
@@ -376,27 +358,3 @@ def _condition(overwrite: bool) -> Any:
 def _content_md5(md5: str) -> str:
     """The header of RFC 1864 from the digest as hex."""
     return base64.b64encode(bytes.fromhex(md5)).decode()
-
-
-def _offset(response: Any, now: Instant) -> float | None:
-    """Seconds by which our clock is ahead of the store's, by the answer's Date header (RFC 9110)."""
-    return _seconds_ahead(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""), now)
-
-
-def _seconds_ahead(date: str, now: Instant) -> float | None:
-    try:
-        return (now.datetime() - parsedate_to_datetime(date)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-
-
-def _skew(offset: float | None) -> str:
-    if offset is None:
-        return "our clock differs from the store's by more than it allows"
-    # to ten seconds, so that one reason keeps its words
-    return f"our clock is {round(abs(offset), -1):.0f} s {'ahead of' if offset > 0 else 'behind'} the store's"
-
-
-def _brief(problem: object) -> str:
-    """On one line; for an exception without text, its name."""
-    return " ".join(str(problem).split())[:300] or (type(problem).__name__ if isinstance(problem, Exception) else "")

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "edge.archiver.jobs",
         "edge.archiver.pacing",
         "edge.archiver.rebuild",
+        "edge.archiver.stored_manifests",
     ),
     "edge.archiver": (
         "edge.core",
