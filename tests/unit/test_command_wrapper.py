@@ -30,7 +30,9 @@ NEEDED: dict[str, set[str]] = {
     "broker-setup": set(), "unannounce": {"mqtt_password", *SERVICES}, "up": set(), "realtime-server": set(),
     "recorder": {"mqtt_password", "mqtt_recorder_password"},
     "archiver": {*S3, "mqtt_password", "mqtt_archiver_password"},
-    "query-service": {*S3, "mqtt_password", "mqtt_query_password", "ably_api_key", "http_token"},
+    "query-service": {
+        *S3, "mqtt_password", "mqtt_query_password", "ably_api_key", "http_token", "query_cursor_key"
+    },
 }  # fmt: skip
 
 

@@ -203,7 +203,7 @@ def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memo
     seal = open_seal(settings, spool)
     assert seal is not None
     seal.folder.chmod(0o755)
-    with pytest.raises(SpoolError, match="not ours alone"):
+    with pytest.raises(SpoolError, match="not a private folder"):
         open_seal(settings, spool)
 
 
