@@ -16,13 +16,12 @@ class Turns:
 
     def __init__(self, thread: ThreadPoolExecutor) -> None:
         self._thread = thread
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = (
-            OrderedDict()
-        )  # by client, whose turn is next first
+        # by client; the one whose turn is next comes first
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._is_busy = False
 
     async def run(self, client: str, work: Callable[[], T]) -> T:
-        """What `work` gives, once it was the client's turn."""
+        """Waits for the client's turn and returns the result of `work`."""
         await self._turn(client)
         loop = asyncio.get_running_loop()
         try:

@@ -53,6 +53,14 @@ def _rebuild(settings: Settings) -> None:
     rebuild_in_place(store, settings.s3.prefix, spool, settings.catalog.db_path, Instant(9))
 
 
+def _count_as_expired(settings: Settings) -> None:
+    """As if the one archive had expired and been left to the bucket, where it still lies."""
+    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
+        [archive_id] = catalog.archive_records.uploaded_ids()
+        catalog.deletions.expire_archive(archive_id)
+        catalog.deletions.mark_deleted(archive_id, Instant(9))
+
+
 @pytest.mark.parametrize("how", ["overwritten", "deleted"])
 def test_forget_erases_what_the_store_has_although_the_catalog_was_lost(
     settings: Settings, store: RunningStore, how: str
@@ -136,10 +144,7 @@ def test_an_expired_archive_that_was_left_to_the_bucket_is_deleted_by_an_erasure
     fill(settings, 3)
     with running_archiver(settings):
         wait_stored(settings, 3)
-    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        [archive_id] = catalog.archive_records.uploaded_ids()
-        catalog.deletions.expire_archive(archive_id)
-        catalog.deletions.mark_deleted(archive_id, Instant(9))
+    _count_as_expired(settings)
     with running_proxy(settings.s3) as (proxy, through):
         proxy.fail_always("denied", "DELETE")
         expiring = replace(settings, s3=through, archive=replace(settings.archive, keep_remote=1e-9))
@@ -182,10 +187,7 @@ def test_an_archive_that_is_kept_after_all_is_rewritten_without_what_was_erased_
     files = fill(settings, 3)
     with running_archiver(settings):
         wait_stored(settings, 3)
-    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        [archive_id] = catalog.archive_records.uploaded_ids()
-        catalog.deletions.expire_archive(archive_id)
-        catalog.deletions.mark_deleted(archive_id, Instant(9))
+    _count_as_expired(settings)
     with running_archiver(settings):
         assert erase(settings, 1, 2).chunks == 1
     files.pop(FORGOTTEN)
