@@ -19,7 +19,7 @@ from edge.core.values import Chunk
 from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, scan
 from edge.spool.layout import SpoolLayout
 
-_AUDIO = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:flac|wav)(?:\.age)?", re.ASCII)
+_FINISHED = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(?:(?:flac|wav)(?:\.age)?|(retained))", re.ASCII)
 _PART = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.(flac|wav)\.part", re.ASCII)
 _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
@@ -30,7 +30,6 @@ _LEFTOVER = re.compile(
     rf"(?:-\d{{6}}\.(?:json{_TEMPORARY}|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json{_TEMPORARY})",
     re.ASCII,
 )
-_WRITE_BITS = 0o222  # a retained copy has none of these mode bits
 
 
 class SpoolFile(NamedTuple):
@@ -75,7 +74,10 @@ class SpoolChunks:
         """Every finished chunk by its ID, from one listing of the folder. SpoolMissing without its disk."""
         self._check_disk()
         spool = self._layout.path
-        return {file.chunk_id: file for file in scan(spool, _AUDIO, _spool_file, spool)}
+        listed = list(scan(spool, _FINISHED, _spool_file, spool))
+        retained = {mark for mark in listed if isinstance(mark, str)}
+        files = (file for file in listed if isinstance(file, SpoolFile))
+        return {one.chunk_id: one._replace(is_retained=True) if one.chunk_id in retained else one for one in files}
 
     def parts(self) -> list[PartFile]:
         """The chunk being written, and what a crash left unfinished. SpoolMissing without its disk."""
@@ -133,25 +135,25 @@ class SpoolChunks:
         return audio
 
     def mark_retained(self, chunk_id: str) -> None:
-        """Makes a chunk's audio read-only: the store has it too, and this copy stays for a while.
+        """Puts a mark beside a chunk's audio: the store has it too, and this copy stays for a while.
 
-        That is how the recorder, which does not read the catalog, knows which chunks still wait. If we may not change
-        the mode, the chunk counts as waiting.
+        That is how the recorder, which does not read the catalog, knows which chunks still wait. A file, as the archiver
+        may not be the owner of the audio. If it cannot be made, the chunk counts as waiting.
         """
-        for audio in self._layout.possible_audio_paths(chunk_id):
-            with contextlib.suppress(OSError):
-                audio.chmod(audio.stat().st_mode & ~_WRITE_BITS)
+        with contextlib.suppress(OSError):
+            self._layout.retained_path(chunk_id).touch(0o640)
 
     def remove(self, chunk_id: str) -> None:
         """Removes a finished chunk, audio first: a manifest alone counts for nothing."""
         for audio in self._layout.possible_audio_paths(chunk_id):
             audio.unlink(missing_ok=True)
+        self._layout.retained_path(chunk_id).unlink(missing_ok=True)
         self._layout.manifest_path(chunk_id).unlink(missing_ok=True)
 
 
-def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile:
-    stat = entry.stat(follow_symlinks=False)
-    return SpoolFile(match[1], entry.path, stat.st_size, is_retained=not stat.st_mode & _WRITE_BITS)
+def _spool_file(match: re.Match[str], entry: os.DirEntry[str]) -> SpoolFile | str:
+    """For the mark of a retained copy, the chunk's ID."""
+    return match[1] if match[2] else SpoolFile(match[1], entry.path, entry.stat(follow_symlinks=False).st_size)
 
 
 def _part_file(match: re.Match[str], entry: os.DirEntry[str]) -> PartFile:

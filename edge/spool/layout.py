@@ -49,6 +49,10 @@ class SpoolLayout:
     def manifest_path(self, chunk_id: str) -> Path:
         return self.path / f"{chunk_id}.json"
 
+    def retained_path(self, chunk_id: str) -> Path:
+        """The mark of a copy that stays although the store has the chunk."""
+        return self.path / f"{chunk_id}.retained"
+
     def stream_path(self, stream_id: str) -> Path:
         return self.path / f"{stream_id}.stream.json"
 

@@ -65,7 +65,7 @@ def calls(spool: Spool) -> Calls:
 QUIET = {
     "layout": {
         "unavailable_error", "audio_path", "possible_audio_paths", "part_path", "sealing_path", "manifest_path",
-        "stream_path",
+        "retained_path", "stream_path",
     },
     "chunks": {"remove_abandoned", "mark_retained"},
     "state": {"recorder_seen_at"},
