@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             Home(settings).adopt()
         except OSError as problem:
-            folder = settings.catalog.db_path.parent
+            folder = settings.recorder_folder
             raise ImHearingError(f"{folder}: cannot be written ({problem.strerror}); run this as its user") from None
     sound = "encrypted" if settings.recorder.recipients.strip() else "not encrypted"
     print_message(f"{spool.path} is the spool of node {node.name}; its sound is {sound}")

@@ -69,7 +69,7 @@ def calibrate(args: argparse.Namespace) -> int:
     else:
         measured = from_calibrator(samples, rate, heard.full_scale, args.level, args.frequency)
     calibration = measured.of(heard.form.device, now())
-    path = calibration_file.save(settings.catalog.db_path.parent, calibration)
+    path = calibration_file.save(settings.recorder_folder, calibration)
     print_message(
         f"{escaped(calibration.device)}: dBA = dBFS {calibration.offset_db:+.2f} dB,"
         f" ± {calibration.uncertainty_db:.2f} dB (k = 2), from {measured.seconds:g} s"

@@ -128,7 +128,7 @@ def _is_reachable(path: Path) -> bool:
 
 
 def check_calibration(node: NodeUnderTest) -> Finding:
-    check, folder = "files.calibration", node.settings.catalog.db_path.parent
+    check, folder = "files.calibration", node.settings.recorder_folder
     try:
         by_device = calibration_file.load(folder)
     except CalibrationError as problem:

@@ -121,8 +121,8 @@ class Erasures:
 
 
 def remove_abandoned_beside(catalog: Path) -> None:
-    """Removes what writers that died left of holds, orders, and the other small files beside the catalog."""
-    remove_abandoned(catalog.parent, r"(?:holds|calibration|node)\.json|instance")
+    """Removes what writers that died left of holds, orders, and the node's ID."""
+    remove_abandoned(catalog.parent, r"holds\.json|instance")
     remove_abandoned(catalog.with_name("orders"), r"(?:erase|result)-[0-9a-f]{16}\.json")
 
 

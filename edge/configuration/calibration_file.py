@@ -1,4 +1,4 @@
-"""`calibration.json` in the data folder: each microphone's offset from dBFS to dBA. Written by `calibrate`."""
+"""`recorder/calibration.json` in the data folder: each microphone's offset from dBFS to dBA. Written by `calibrate`."""
 
 from __future__ import annotations
 

@@ -403,3 +403,8 @@ class Settings(Struct, frozen=True):
     ably: Ably = field(default_factory=Ably)
     http: Http = field(default_factory=Http)
     log: Log = field(default_factory=Log)
+
+    @property
+    def recorder_folder(self) -> Path:
+        """What the recorder and its commands write outside of the spool; the archiver writes what is around it."""
+        return self.catalog.db_path.parent / "recorder"

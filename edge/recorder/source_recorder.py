@@ -234,7 +234,7 @@ class SourceRecorder:
             knots=((0, opening),),
             before=context.journal.holes_until(opening),
             earlier=state.earlier,
-            calibration_db=calibration_file.offset_for(context.settings.catalog.db_path.parent, form.device),
+            calibration_db=calibration_file.offset_for(context.settings.recorder_folder, form.device),
         )
 
 

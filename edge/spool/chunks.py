@@ -137,8 +137,8 @@ class SpoolChunks:
     def mark_retained(self, chunk_id: str) -> None:
         """Puts a mark beside a chunk's audio: the store has it too, and this copy stays for a while.
 
-        That is how the recorder, which does not read the catalog, knows which chunks still wait. A file, as the archiver
-        may not be the owner of the audio. If it cannot be made, the chunk counts as waiting.
+        That is how the recorder, which does not read the catalog, knows which chunks still wait. A file, as the audio
+        is the recorder's. If it cannot be made, the chunk counts as waiting.
         """
         with contextlib.suppress(OSError):
             self._layout.retained_path(chunk_id).touch(0o640)

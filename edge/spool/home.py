@@ -1,4 +1,4 @@
-"""What a node remembers outside of its spool, in `node.json` beside the catalog: whose data folder it is, whether its
+"""What a node remembers outside of its spool, in `recorder/node.json` in the data folder: whose that is, whether its
 sound is encrypted, and which disk the spool is on. The recorder and `imhearing adopt` write it."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import ConfigError, SpoolError, SpoolMissing
-from edge.core.files import write_atomically
+from edge.core.files import remove_abandoned, write_atomically
 from edge.core.ids import NodeName
 from edge.spool.files import read_document_if_any
 
@@ -54,13 +54,14 @@ class Home:
     def __init__(self, settings: Settings, device: Callable[[Path], int] = device_of) -> None:
         self._node, self._is_encrypting = settings.node, bool(settings.recorder.recipients.strip())
         self._folder, self._spool = settings.catalog.db_path.parent, settings.recorder.record_path
-        self._path = self._folder / "node.json"
+        self._own_folder = settings.recorder_folder
+        self._path = self._own_folder / "node.json"
         self._device = device
 
     @property
     def strays(self) -> Path:
         """Where sound is kept that was recorded to the spool's path while its disk was not mounted."""
-        return self._folder / "strays"
+        return self._own_folder / "strays"
 
     def record(self) -> NodeRecord | None:
         """None where nothing was recorded yet, or the file is damaged, which is logged."""
@@ -119,6 +120,7 @@ class Home:
 
         Where the spool has another path now, what is left at its old one is to be joined. Raises OSError.
         """
+        remove_abandoned(self._own_folder, r"(?:node|calibration)\.json")
         before = self.record()
         to_join = before.to_join if before is not None else ()
         if before is not None and before.spool is not None and self._folder / before.spool.path != self._spool:
@@ -160,7 +162,7 @@ class Home:
             to_join=tuple(dict.fromkeys(folder for folder in to_join if self._folder / folder != self._spool)),
         )
         if record != self.record():
-            self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._own_folder.mkdir(mode=0o750, parents=True, exist_ok=True)
             write_atomically(self._path, wire.encode(record))
 
     def _stored(self, path: Path) -> str:

@@ -146,7 +146,7 @@ class Recording:
             "device": "synthetic scene", "at": "2026-03-03T12:00:00.000000Z", "method": "known_level",
             "offset_db": 94.0, "uncertainty_db": 1.5,
         }  # fmt: skip
-        (self._node.data / "calibration.json").write_text(json.dumps({"calibrations": [kept]}))
+        (self._node.data / "recorder" / "calibration.json").write_text(json.dumps({"calibrations": [kept]}))
 
     def _note_files(self) -> None:
         """Notes the data folder's files as they are now."""

@@ -67,7 +67,8 @@ def test_encryption_can_begin_at_any_time(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_does_not_stop_the_recorder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "node.json").write_text("{")
+    (tmp_path / "recorder").mkdir()
+    (tmp_path / "recorder" / "node.json").write_text("{")
     home(tmp_path, "node.name=porch").check_settings()
     assert "node.json: is damaged" in caplog.text
 

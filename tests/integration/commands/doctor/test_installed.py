@@ -67,7 +67,8 @@ def test_remedies_give_fixed_files_to_the_nodes_user(monkeypatch: pytest.MonkeyP
     (tmp_path / "spool").write_text("")
     remedy = local_data.check_writable(NODE, tmp_path / "spool").remedy
     assert remedy == f"sudo mv {tmp_path}/spool {tmp_path}/spool.aside"
-    (tmp_path / "calibration.json").write_text("[]")
+    (tmp_path / "recorder").mkdir()
+    (tmp_path / "recorder" / "calibration.json").write_text("[]")
     kept = Settings(catalog=replace(Settings().catalog, db_path=tmp_path / "catalog.db"))
     remedy = machine.check_calibration(NODE._replace(settings=kept)).remedy
     assert remedy.startswith("sudo mv ")

@@ -55,7 +55,8 @@ def test_a_spool_readable_by_every_user_is_reported_and_fixed(node: BreakableNod
 
 
 def test_a_damaged_calibration_is_reported_and_fixed(node: BreakableNode) -> None:
-    (node.data / "calibration.json").write_text('{"calibrations": [{}]}')
+    (node.data / "recorder").mkdir(exist_ok=True)
+    (node.data / "recorder" / "calibration.json").write_text('{"calibrations": [{}]}')
     before = node.run_checks("files")["files.calibration"]
     assert_fault(before, "is damaged")
     node.apply_remedy(before, stubs=("imhearing",))
