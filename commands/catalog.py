@@ -1,4 +1,4 @@
-"""`imhearing catalog verify | rebuild`: checks the catalog against store and spool, or rebuilds it from them."""
+"""`imhearing catalog verify | rebuild | recover`: checks the catalog against store and spool, or repairs it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from commands.cli.logs import escaped
 from commands.show.formats import count
 from commands.up.plan import load_state
 from edge.catalog import CatalogReader
+from edge.catalog.file import recover
 from edge.configuration.settings import Settings
 from edge.core.errors import CatalogBusy, ImHearingError
 from edge.embedded import ports
@@ -26,6 +27,8 @@ _STORE_STOP_SECONDS = 2.0
 def run(args: argparse.Namespace) -> int:
     """Exit code 1: verify found differences, or rebuild left something out."""
     settings = load_settings(args)
+    if args.action == "recover":
+        return _recover(args, settings)
     with _local_store(data_dir(args), settings):
         return _verify(args, settings) if args.action == "verify" else _rebuild(args, settings)
 
@@ -72,6 +75,15 @@ def _verify(args: argparse.Namespace, settings: Settings) -> int:
         print_json({"ok": not findings, "findings": findings})
     print_message(f"{count(len(findings), 'difference')} found" if findings else "store and spool match the catalog")
     return 1 if findings else 0
+
+
+def _recover(args: argparse.Namespace, settings: Settings) -> int:
+    found = recover(settings.catalog.db_path)
+    if args.json:
+        print_json({"undone": found})
+    else:
+        print_message("an interrupted commit was undone" if found else "no commit was interrupted")
+    return 0
 
 
 def _rebuild(args: argparse.Namespace, settings: Settings) -> int:

@@ -30,6 +30,7 @@ from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.declaration import QueryType
 from query_service.queries.protocol import QUERY_TYPES, GoodAnswer, QueryName
 from query_service.queries.status import StatusAnswer
+from query_service.queries.values import why_incomplete
 
 _COLUMNS: tuple[str, ...] = ("from", "to", "length", "state", "loudest", "where")
 _LAYOUTS = (_COLUMNS, ("from", "length", "state", "loudest", "where"), ("from", "length", "state", "where"))
@@ -84,8 +85,7 @@ def _print(answer: GoodAnswer, console: Console, utc: bool, before: Before | Non
         case _:
             print_listing(answer, console, utc)
     if answer.incomplete:
-        text = "incomplete: the node cannot read its spool, so sound that it has not uploaded is missing here"
-        console.print(text, soft_wrap=True)
+        console.print(f"incomplete: {why_incomplete(answer)} is missing here", soft_wrap=True)
 
 
 def _print_clip(answer: ClipAnswer, console: Console, utc: bool) -> None:

@@ -218,11 +218,12 @@ Existing passwords are kept unless you give --renew-passwords; an existing CA is
     Subcommand(
         "catalog",
         "commands.catalog:run",
-        "verify the catalog against the store and the spool, or rebuild it from them",
+        "verify the catalog against the store and the spool, or repair it",
         """\
 examples:
   imhearing catalog verify             check names and sizes; --deep reads every archive back and checks hashes
   imhearing catalog rebuild            from bucket and spool alone; stop the archiver first
+  imhearing catalog recover            undo a commit in which the archiver was killed, as it does when it starts
 """,
     ),
     Subcommand(

@@ -105,7 +105,9 @@ def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_catalog_options(parsers: dict[str, argparse.ArgumentParser]) -> None:
-    parsers["catalog"].add_argument("action", choices=("verify", "rebuild"), help="check the catalog, or rebuild it")
+    parsers["catalog"].add_argument(
+        "action", choices=("verify", "rebuild", "recover"), help="check the catalog, or repair it"
+    )
     parsers["catalog"].add_argument("--deep", action="store_true", help="verify: read back every archive")
     _add_range_options(parsers["hold"])
     parsers["hold"].add_argument("--release", action="store_true", help="release the holds in this range")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +15,11 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from commands.up.own_broker import broker_settings, passwords_of, prepare_broker
+from edge.catalog.file import recover
 from edge.configuration import loader as config
 from edge.configuration.settings import UNIX, Http, Secret, Settings
 from edge.core import wire
-from edge.core.errors import ConfigError, ImHearingError, WireError
+from edge.core.errors import CatalogError, ConfigError, ImHearingError, WireError
 from edge.core.files import write_atomically
 from edge.embedded import ports
 from edge.embedded.child import ProcessSpec
@@ -160,7 +163,15 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
         settings = replace(settings, query=replace(settings.query, cursor_key=Secret(state.cursor_key)))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
+    undo = partial(_undo_interrupted_commit, settings.catalog.db_path)
+    services = [each._replace(clean_up=undo) if each.name == "archiver" else each for each in services]
     return StartPlan(data_dir, settings, servers, services, state, notes)
+
+
+def _undo_interrupted_commit(catalog: Path) -> None:
+    """Once an archiver has died: readers cannot, and the next archiver may be long in coming."""
+    with contextlib.suppress(CatalogError):  # then the next archiver says what is wrong
+        recover(catalog)
 
 
 def _http_note(http: Http) -> str:

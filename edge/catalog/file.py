@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from edge.catalog.budget import Budget
-from edge.catalog.tables import Tables
+from edge.catalog.tables import Tables, undo_interrupted_commit
 from edge.core.errors import CatalogDamaged, CatalogError
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,17 @@ def take_lock(path: Path) -> IO[str]:
         lock.close()
         raise CatalogError(f"{path}: another archiver is writing this catalog; stop it first") from None
     return lock
+
+
+def recover(path: Path) -> bool:
+    """Undoes a commit within which an archiver was killed, so that readers need no right to write; whether there was
+    one. Raises CatalogError, also where an archiver runs."""
+    journal = path.with_name(path.name + "-journal")
+    if not journal.exists():
+        return False
+    with take_lock(path):
+        undo_interrupted_commit(path)
+    return not journal.exists()
 
 
 def earlier_catalogs(path: Path, ending: str = "old|newer|before-upgrade|rebuilding|damaged-[^.]+") -> list[Path]:

@@ -18,7 +18,7 @@ from pony import orm
 from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 
 from edge.catalog.budget import STATEMENT_SECONDS, Budget
-from edge.core.errors import BudgetSpent, CatalogBusy, CatalogDamaged, CatalogError
+from edge.core.errors import BudgetSpent, CatalogBusy, CatalogDamaged, CatalogError, CatalogInterrupted
 
 VERSION = 2
 # Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.
@@ -298,6 +298,12 @@ class Tables:
             connection.execute("COMMIT")  # without it, closing rolls back
 
 
+def undo_interrupted_commit(path: Path) -> None:
+    """What SQLite does at the first read of a connection that may write. Raises CatalogError."""
+    with _mapped(path), contextlib.closing(sqlite3.connect(path, timeout=_WRITER_PATIENCE)) as connection:
+        connection.execute("PRAGMA user_version").fetchone()
+
+
 def _alter(connection: sqlite3.Connection, statement: str) -> None:
     try:
         connection.execute(statement)
@@ -324,7 +330,14 @@ def _mapped(path: Path) -> Iterator[None]:
         text = str(problem)
         if "interrupted" in text:
             raise BudgetSpent(f"{path}: the question takes longer than one may") from problem
-        # read-only hot journal, locked, vanished between two steps: all pass
+        if (
+            getattr(getattr(problem, "original_exc", problem), "sqlite_errorcode", 0)
+            == sqlite3.SQLITE_READONLY_ROLLBACK
+        ):
+            raise CatalogInterrupted(
+                f"{path}: a commit was interrupted; the archiver undoes it when it starts (or `catalog recover`)"
+            ) from problem
+        # locked, vanished between two steps: all pass
         if any(word in text for word in ("locked", "busy", "unable to open", "readonly", "no such table")):
             raise CatalogBusy(f"{path}: the catalog is busy ({text}); try again soon") from problem
         if any(word in text for word in ("malformed", "not a database", "corrupt")):

@@ -123,6 +123,10 @@ class CatalogBusy(CatalogError):
     """The catalog is locked or does not exist yet; retry soon."""
 
 
+class CatalogInterrupted(CatalogBusy):
+    """An archiver was killed within a commit. Whoever may write the catalog undoes it; a reader can only wait."""
+
+
 class BudgetSpent(CatalogBusy):
     """A question used up what one may cost (rows, bytes, time) before it had anything to answer."""
 

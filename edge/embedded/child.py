@@ -20,7 +20,8 @@ _TAIL_BYTES = 4_096
 
 
 class ProcessSpec(NamedTuple):
-    """A program and how to run it. `environ` is added to our own environment; `prepare` runs before each start."""
+    """A program and how to run it. `environ` is added to our own environment; `prepare` runs before each start,
+    `clean_up` after it has exited by itself."""
 
     name: str
     command: tuple[str, ...]
@@ -30,6 +31,7 @@ class ProcessSpec(NamedTuple):
     socket: Path | None = None  # or on this Unix socket
     orphan_signal: signal.Signals = signal.SIGKILL  # sent to it if we die
     prepare: Callable[[], object] = lambda: None
+    clean_up: Callable[[], object] = lambda: None
 
 
 class Child:

@@ -98,6 +98,7 @@ class Supervisor:
             return None
         del self._children[name]
         child.end(0)  # kills its own children
+        child.spec.clean_up()
         delay = self._backoff.setdefault(name, restart_backoff()).next_delay(now - child.started)
         self._restarts[name] = (now + delay, child.spec)
         return ChildExit(name, code, child.last_lines(), delay)

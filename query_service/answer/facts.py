@@ -17,6 +17,7 @@ from edge.core.errors import SpoolError
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
+from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.tiling import KnownChunk, RangeFacts, Running
 
@@ -54,6 +55,14 @@ class FactReader:
         self.budget = Budget()
         self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
+
+    def without_catalog(self) -> FactReader:
+        """A reader of the spool alone."""
+        return FactReader(self.spool, NoCatalog(self._catalog.path))
+
+    @property
+    def has_catalog(self) -> bool:
+        return not isinstance(self._catalog, NoCatalog)
 
     @contextlib.contextmanager
     def within(self, budget: Budget) -> Iterator[None]:

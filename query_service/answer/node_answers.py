@@ -18,7 +18,16 @@ from edge.catalog import CatalogReader
 from edge.catalog.budget import Budget
 from edge.configuration.settings import Settings
 from edge.core import wire
-from edge.core.errors import BudgetSpent, CatalogBusy, DoorError, ImHearingError, QueryRefused, SpoolError, SpoolMissing
+from edge.core.errors import (
+    BudgetSpent,
+    CatalogBusy,
+    CatalogInterrupted,
+    DoorError,
+    ImHearingError,
+    QueryRefused,
+    SpoolError,
+    SpoolMissing,
+)
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
@@ -92,7 +101,10 @@ class Responder:
         clock: Callable[[], Instant] = lambda: Instant.from_seconds(time.time()),
         cursors: Cursors | None = None,
         make_budget: Callable[[], Budget] = Budget,
+        *,
+        answers_in_part: bool = True,
     ) -> None:
+        """`answers_in_part`: from the spool alone, while the catalog has an interrupted commit."""
         self.node = node
         self._reader = reader
         self._presign = presign
@@ -100,14 +112,14 @@ class Responder:
         self._cursors = cursors or Cursors(secrets.token_hex())
         self._make_budget = make_budget
         self._scans = Scans(time.monotonic)
+        self._answers_in_part = answers_in_part
+        self._spool_reader: FactReader | None = None  # of the spool alone, while that is all there is
         self._started = time.monotonic()
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request that `read_request` let pass."""
         try:
-            with self._reader.within(self._make_budget()):
-                answer = self._answer(request)
-            return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
+            return self._whole_answer(request)
         except QueryRefused as problem:
             return refusal(request.id, self.node, cast(ErrorCode, problem.code), str(problem), problem.field)
         # remote clients do not learn our folders
@@ -123,6 +135,23 @@ class Responder:
             log.exception("a %s request could not be answered", request.type)
             return refusal(request.id, self.node, "internal", _FAILED)
 
+    def _whole_answer(self, request: Request) -> GoodAnswer:
+        """As whole as can be: it says if it is not."""
+        try:
+            answer = self._answer_from(self._reader, request)
+        except CatalogInterrupted as problem:
+            if not self._answers_in_part:
+                raise
+            if self._spool_reader is None:
+                log.warning("answers lack what is in the catalog alone: %s", problem)
+                self._spool_reader = self._reader.without_catalog()
+            answer = self._answer_from(self._spool_reader, request)
+            if self._spool_reader.is_spool_unreadable:
+                raise
+            return replace(answer, incomplete="catalog")
+        self._spool_reader = None
+        return replace(answer, incomplete="spool") if self._reader.is_spool_unreadable else answer
+
     def _put_off(self, request: Request, problem: CatalogBusy) -> ErrorAnswer:
         log.info("a %s request was put off: %s", request.type, problem)
         if isinstance(problem, BudgetSpent):
@@ -130,8 +159,12 @@ class Responder:
             return refusal(request.id, self.node, "busy", message, retry_after=_GO_ON)
         return refusal(request.id, self.node, "busy", "the catalog is missing, locked or being made; ask again")
 
-    def _answer(self, request: Request) -> GoodAnswer:
-        reader, cursors, scans, now = self._reader, self._cursors, self._scans, self._clock()
+    def _answer_from(self, reader: FactReader, request: Request) -> GoodAnswer:
+        with reader.within(self._make_budget()):
+            return self._answer(reader, request)
+
+    def _answer(self, reader: FactReader, request: Request) -> GoodAnswer:
+        cursors, scans, now = self._cursors, self._scans, self._clock()
         match request.type:
             case "status":
                 uptime = round(time.monotonic() - self._started, 1)
@@ -178,7 +211,7 @@ class NodeAnswers:
         presign_inside = Presigner(_from_inside(settings)) if settings.s3.public_endpoint_url else presign
         self._responder = Responder(self.node, self._questions.reader, presign, cursors=cursors)
         self._status_responder = Responder(self.node, self._statuses.reader, presign)
-        inside = Responder(self.node, self._questions.reader, presign_inside, cursors=cursors)
+        inside = Responder(self.node, self._questions.reader, presign_inside, cursors=cursors, answers_in_part=False)
         self._clips = ClipMaker(settings, lambda: _FromInside(self, inside))
 
     async def answer(self, request: Request, client: str = "") -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from edge import __version__
-from edge.core.errors import CatalogError, SpoolError
+from edge.core.errors import CatalogError, CatalogInterrupted, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Stream
 from query_service.answer.facts import FactReader
@@ -18,9 +18,11 @@ _LOOK_BACK = 30 * 86_400 * MICROSECONDS
 def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
     """The node's state now; what cannot be read is null. `uptime` in seconds."""
     view = reader.spool_view()
-    catalog_ready, last = True, None
+    catalog_ready, last = reader.has_catalog, None
     try:
-        last = _last_chunk(reader, now)
+        last = _last_chunk(reader, now)  # without a catalog: of the spool's
+    except CatalogInterrupted:
+        raise
     except CatalogError:
         catalog_ready = False
     disk_free = None

@@ -116,14 +116,14 @@ class ArchivePlace(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class AnswerHead(Struct, frozen=True, kw_only=True):
     """What every answer begins with. `incomplete` is only there if something could not be read: with `spool`, sound
-    that is on the node alone is missing, and its time is a gap of cause `unknown`.
+    that is on the node alone is missing, with `catalog`, sound that has left it; its time is a gap of cause `unknown`.
     """
 
     v: Literal[1] = VERSION
     id: str
     node: NodeName
     ok: Literal[True] = True
-    incomplete: Literal["spool"] | UnsetType = UNSET
+    incomplete: Literal["spool", "catalog"] | UnsetType = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):
@@ -134,6 +134,13 @@ class ErrorAnswer(Struct, frozen=True, kw_only=True):
     node: NodeName | None = None
     ok: Literal[False] = False
     error: ErrorBody
+
+
+def why_incomplete(answer: AnswerHead) -> str:
+    """Begins a sentence about an incomplete answer: what cannot be read, and which sound therefore ..."""
+    if answer.incomplete == "catalog":
+        return "the node cannot read its catalog until its archiver has started, so sound that it has uploaded"
+    return "the node cannot read its spool, so sound that it has not uploaded"
 
 
 def refusal(

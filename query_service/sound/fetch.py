@@ -21,7 +21,16 @@ from edge.core.errors import FetchError
 from edge.core.files import sync_folder
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.client.paging import LocalFile, LocalFiles, NodeClient, coverage_pages
-from query_service.queries.values import ArchivePlace, Future, Gap, Interval, Pending, Recorded, Recording
+from query_service.queries.values import (
+    ArchivePlace,
+    Future,
+    Gap,
+    Interval,
+    Pending,
+    Recorded,
+    Recording,
+    why_incomplete,
+)
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import Downloader, LinkRefused, downloads
 
@@ -152,7 +161,7 @@ class Fetching:
         try:
             async for page in coverage_pages(self._client, start, end, self._timeout, urls=True):
                 if page.incomplete and not is_warned and any(isinstance(interval, Gap) for interval in page.intervals):
-                    log.warning("the node cannot read its spool, so sound that it has not uploaded counts as a gap")
+                    log.warning("%s counts as a gap", why_incomplete(page))
                     is_warned = True
                 for interval in page.intervals:
                     started.append(Step(interval, asyncio.create_task(self._sound(interval, page.archives))))

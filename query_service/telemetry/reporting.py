@@ -151,7 +151,7 @@ async def report_on(client: NodeClient, day: date, now: Instant, month_cost: flo
     tally = DayTally(start, end)
     async for page in coverage_pages(client, start, end, _ASK_SECONDS):
         if page.incomplete:
-            raise DoorError("the spool cannot be read")
+            raise DoorError(f"the {page.incomplete} cannot be read")
         tally.add_coverage(page.intervals)
     levels = Request(id=new_id(), type="levels", from_=start, to=end, step=STEP)
     async for answer in pages(client, levels, _ASK_SECONDS):

@@ -171,6 +171,22 @@ def _start_and_wait(supervisor: Supervisor, part: ProcessSpec, timeout: float = 
     supervisor.wait_ready(timeout)
 
 
+def test_what_a_child_leaves_is_cleaned_up_before_it_is_started_again(tmp_path: Path, supervisor: Supervisor) -> None:
+    left = tmp_path / "left"
+    code = f"from pathlib import Path; p = Path({str(left)!r}); print(p.exists()); p.touch(); p.with_name('up').touch()"
+    code += "; import time; time.sleep(60)"
+    spec = python(tmp_path, code)._replace(clean_up=left.unlink)
+    supervisor.start(spec)
+    for _ in range(2):
+        wait_until((tmp_path / "up").exists, "it runs")
+        (tmp_path / "up").unlink()
+        os.kill(supervisor.pids()["child"], signal.SIGKILL)
+        wait_until(supervisor.tick, "its death is noticed")
+        assert not left.exists()
+        wait_until(lambda: supervisor.tick() or supervisor.pids(), "it is started again")
+    assert "True" not in spec.log.read_text()
+
+
 def test_a_server_that_fails_to_start_is_reported_with_its_output(tmp_path: Path, supervisor: Supervisor) -> None:
     with pytest.raises(ImHearingError, match=r"child: exited with code 1 \(no luck\); see .*child\.log"):
         _start_and_wait(supervisor, python(tmp_path, "import sys; sys.exit('no luck')", port=ports.choose(None)))

@@ -1,0 +1,50 @@
+"""Stands in for a catalog that cannot be read: it knows nothing, so all that the spool has is in answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from edge.catalog import CatalogChunk, CatalogSound
+from edge.catalog.budget import Budget
+from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
+from edge.core.instant import Instant
+from edge.core.values import Archive, Stream
+
+
+class NoCatalog:
+    """As `CatalogFacts`, for the catalog at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def within(self, _budget: Budget) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def chunk_run(self, _start: Instant, _end: Instant, _limit: int, *, duration: int | None = None) -> ChunkRun:  # noqa: ARG002
+        return ChunkRun([])
+
+    def chunks(self, _ids: Iterable[str]) -> Sequence[CatalogChunk]:
+        return []
+
+    def last_chunks(self, _start: Instant, _end: Instant, _limit: int) -> Sequence[CatalogChunk]:
+        return []
+
+    def hole_run(self, _start: Instant, _end: Instant, _limit: int) -> HoleRun:
+        return HoleRun([])
+
+    def sound_run(self, _wanted: SoundRange, _after: SoundKey | None, _limit: int) -> SoundRun:
+        return SoundRun([])
+
+    def sounds(self, _ids: Iterable[str]) -> Sequence[CatalogSound]:
+        return []
+
+    def archives(self, _ids: Iterable[str]) -> Mapping[str, Archive]:
+        return {}
+
+    def known(self, _chunk_ids: Iterable[str]) -> set[str]:
+        return set()
+
+    def streams(self, _ids: Iterable[str]) -> Mapping[str, Stream]:
+        return {}
