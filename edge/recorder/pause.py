@@ -78,6 +78,10 @@ class _OrderFile:
             return None
         except OSError:
             stat = None
+        if stat is not None and not self._is_owners(stat.st_uid):
+            self._complain(f"{self._path}: is not from this node's owner; ignored")
+            self._read_from = self._order = None
+            return None
         found = stat and (stat.st_mtime_ns, stat.st_ino, stat.st_size)
         if found is None or found != self._read_from:
             self._read_from, self._order = found, self._decode()
@@ -87,12 +91,19 @@ class _OrderFile:
         try:
             order = self._spool.pause.read()
         except SpoolError as problem:
-            if str(problem) != self._complaint:
-                log.warning("%s; pausing, to be on the safe side", problem)
-            self._complaint = str(problem)
+            self._complain(f"{problem}; pausing, to be on the safe side")
             return PauseOrder()
         self._complaint = ""
         return order
+
+    def _is_owners(self, uid: int) -> bool:
+        """Others may write to the spool too: the archiver. Its folder is ours, or all of its disk has one owner."""
+        return uid in (0, os.geteuid()) or uid == self._spool.path.stat().st_uid
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            log.warning("%s", complaint)
+        self._complaint = complaint
 
     def set_changed_at(self, microseconds: int) -> None:
         """Durably, and only on the file that was read: another one is a newer order."""

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder
-from edge.recorder.pause import PauseWatch
+from edge.recorder.pause import ActivePause, PauseWatch
 from edge.spool.spool import Spool
 from tests.support.kernel_clock import ManualClock, at
+from tests.support.privileges import NOBODY
 
 HOUR = 3_600
 DAY = 86_400
@@ -205,3 +206,15 @@ def test_a_new_pause_order_replaces_the_old_one(spool: Spool) -> None:
     assert watched(watch, clock, 3 * HOUR) == pytest.approx(2 * HOUR, abs=10)
     spool.pause.remove()
     assert watch.active() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_a_pause_that_another_user_orders_is_ignored(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    """The archiver's user may write to the spool, too."""
+    watch, file = PauseWatch(spool, ManualClock()), spool.path / "pause.json"
+    spool.pause.write(PauseOrder())
+    os.chown(file, NOBODY, NOBODY)
+    assert [watch.active(), watch.active()] == [None, None]
+    assert caplog.messages == [f"{file}: is not from this node's owner; ignored"]
+    os.chown(file, 0, 0)
+    assert watch.active() == ActivePause(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from edge.spool.chunks import SpoolChunks, SpoolFile
 from edge.spool.spool import Spool
 from tests.support.archiver.parts import make_eraser, next_change
 from tests.support.archiver.stepped import PACE, SteppedArchiver, failing, read_only_error
+from tests.support.privileges import NOBODY
 from tests.support.spool.chunks import SECOND, START, audio_bytes, fill_spool, make_chunk
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.wait import wait_until
@@ -187,3 +189,15 @@ def test_settings_are_read_again_while_only_an_erasure_is_blocked(tmp_path: Path
         changed.append(True)
         with pytest.raises(SettingsChanged):
             node.run_until(lambda: False, "the settings are read again")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+def test_an_order_to_erase_that_another_user_gave_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    orders = Erasures(tmp_path / "catalog.db")
+    order = orders.give(START, Instant(START + SECOND), START)
+    file = tmp_path / "orders" / f"erase-{order.id}.json"
+    os.chown(file, NOBODY, NOBODY)
+    assert orders.open() == []
+    assert "is not from this node's owner" in caplog.text
+    os.chown(file, 0, 0)
+    assert orders.open() == [order]
