@@ -133,9 +133,11 @@ class StreamRecorder:
     def _begin_chunk(self) -> ChunkWriter:
         stream, spool, seal = self.stream, self._context.spool, self._context.seal
         path = spool.layout.part_path(chunk_id(stream.stream_id, self._seq), stream.format)
-        if seal is not None:
+        if seal is None:
+            writer = ChunkWriter(path, stream.rate, stream.channels, stream.bits, stream.format)
+        else:  # in clear, and for nobody else
             path = seal.folder / path.name
-        writer = ChunkWriter(path, stream.rate, stream.channels, stream.bits, stream.format)
+            writer = ChunkWriter(path, stream.rate, stream.channels, stream.bits, stream.format, 0o600)
         self._context.disk.watch(writer)
         return writer
 

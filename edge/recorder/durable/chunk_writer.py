@@ -30,11 +30,13 @@ class ChunkWriter:
     """The `.part` file of one chunk. Raises OSError when the disk does not take it, EncoderError when the encoder
     does not."""
 
-    def __init__(self, path: Path, rate: int, channels: int, bits: int, audio_format: AudioFormat) -> None:
+    def __init__(
+        self, path: Path, rate: int, channels: int, bits: int, audio_format: AudioFormat, mode: int = 0o640
+    ) -> None:
         self.path = path
         self.frames = 0
         # What libsndfile opens itself is fsynced whenever soundfile flushes or closes it, here and now
-        self._sink = Sink(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "r+b")
+        self._sink = Sink(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "r+b")
         try:
             self._file = soundfile.SoundFile(
                 self._sink, "w", rate, channels, f"PCM_{bits}", format=audio_format.upper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,11 +174,11 @@ def _rescue(
 def _rewrite(part: PartFile, stream: Stream, target: Path, remeasuring: _Remeasuring) -> int:
     """Encodes what can be read of `part` into `target`, which is not made where that is nothing; gives its frames."""
     writer: ChunkWriter | None = None
-    frames = 0
+    frames, mode = 0, stat.S_IMODE(part.path.stat().st_mode)
     try:
         for samples in read_valid_prefix(part.path, stream.channels, stream.bits):
             piece = samples[: stream.chunk_frames - frames]
-            writer = writer or ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format)
+            writer = writer or ChunkWriter(target, stream.rate, stream.channels, stream.bits, stream.format, mode)
             writer.write(piece)
             frames = writer.frames
             remeasuring.add(piece)

@@ -141,11 +141,15 @@ def file_system(path: Path) -> str:
     return ""
 
 
-def make_own(folder: Path) -> Path:
-    """Creates the folder. Others may write to its parent: SpoolError unless it is ours and closed to everybody else."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+def make_own(folder: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Creates the folder. Others may write to its parent: SpoolError unless it is ours and closed to everybody else.
+
+    In systemd's RuntimeDirectory=, our group may list it, as the query service does; the files in it are ours alone.
+    """
+    mode = 0o750 if str(folder.parent) == environ.get("RUNTIME_DIRECTORY") else 0o700
+    folder.mkdir(mode=mode, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & ~mode:
         raise SpoolError(f"{folder}: is not a private folder of this user; remove it, or set [recorder] part_path")
     return folder
 

@@ -22,7 +22,7 @@ from edge.core.instant import Instant
 from edge.core.values import Chunk, SpoolState
 from edge.recorder.durable.chunk_writer import ChunkWriter, digest
 from edge.recorder.durable.repair import repair
-from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, open_seal, volatile_folder
+from edge.recorder.durable.sealing import Seal, checked_recipients, file_system, make_own, open_seal, volatile_folder
 from edge.spool.spool import Spool
 from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
@@ -202,9 +202,20 @@ def test_a_part_folder_accessible_to_others_is_refused(spool: Spool, shared_memo
     settings = Recorder(recipients=PUBLIC, part_path=str(shared_memory))
     seal = open_seal(settings, spool)
     assert seal is not None
-    seal.folder.chmod(0o755)
+    for mode in (0o755, 0o750):
+        seal.folder.chmod(mode)
+        with pytest.raises(SpoolError, match="not a private folder"):
+            open_seal(settings, spool)
+
+
+def test_in_the_services_runtime_folder_its_group_may_list_the_parts_and_read_none(shared_memory: Path) -> None:
+    environ = {"RUNTIME_DIRECTORY": str(shared_memory)}
+    folder = make_own(shared_memory / "imhearing-1", environ)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert make_own(folder, environ) == folder
+    folder.chmod(0o770)
     with pytest.raises(SpoolError, match="not a private folder"):
-        open_seal(settings, spool)
+        make_own(folder, environ)
 
 
 @pytest.mark.parametrize(
