@@ -18,6 +18,7 @@ from edge import __version__
 from edge.configuration import calibration_file
 from edge.configuration.schedule import schedule_of
 from edge.core.errors import CalibrationError, ImHearingError
+from edge.core.files import can_others_read
 from edge.core.instant import Instant
 from edge.embedded.servers import find_mosquitto, find_rclone
 
@@ -28,7 +29,6 @@ _LIBRARIES = (  # without a pinned list
 _PINNED = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 _PYTHONS = (3, 11), (3, 14)
 _LEAKY_PYTHONS = (3, 12, 0), (3, 12, 7)  # interned strings, as from pathlib, were immortal there
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ENABLE_NTP = "sudo timedatectl set-ntp true"
 _MAX_OFFSET = 900.0  # seconds: S3 rejects requests signed by a clock further off
 _NOTABLE_OFFSET = 5.0  # seconds; a Date header has a resolution of one
@@ -101,11 +101,11 @@ def check_secrets(node: NodeUnderTest) -> Finding:
     files += [Path(mqtt.key_file)] if mqtt.key_file else []
     existing = sorted({path for path in files if path is not None and path.is_file()})
     for path in existing:
-        if path.stat().st_mode & _OTHERS:
+        if can_others_read(path.stat()):
             return fault(
                 check,
                 f"{path} contains secrets but other users can read it",
-                f"{node.sudo}chmod 600 {shlex.quote(str(path))}",
+                node.give_back(path) if node.installed else f"chmod 600 {shlex.quote(str(path))}",
             )
     return ok(check, f"private: {', '.join(map(str, existing)) or 'there is no file with secrets'}")
 

@@ -8,7 +8,6 @@ import ipaddress
 import os
 import re
 import socket
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -23,6 +22,7 @@ from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import UNIX, Secret, Settings
 from edge.core.errors import ConfigError
+from edge.core.files import can_others_read
 from edge.core.ids import is_node_name, node_name_from_host
 
 _UTF8 = "utf-8-sig"  # some editors start a file with a byte order mark
@@ -77,7 +77,7 @@ def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
     try:
         text = path.read_text(encoding=_UTF8)
-        mode = path.stat().st_mode
+        is_exposed = can_others_read(path.stat())
         parser.read_string(text, source=str(path))
     except (FileNotFoundError, NotADirectoryError):
         if not is_optional:
@@ -101,7 +101,7 @@ def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
             faults.append(f"{path}: unknown section [{section}]; {_suggest(section, _SECTIONS)}")
             values = {place: value for place, value in values.items() if place[0] != section}
     secret = any(place in _SECRETS and value for place, (value, _) in values.items())
-    if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if secret and is_exposed:
         faults.append(f"{path}: contains secrets but other users can read it; run: chmod 600 {path}")
     return values
 

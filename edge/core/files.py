@@ -80,6 +80,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def can_others_read(found: os.stat_result) -> bool:
+    """Whether a file is not as private as one with secrets has to be. A file of root's may be for another
+    group to read: that of the node's services."""
+    allowed = stat.S_IRGRP if found.st_uid == 0 != found.st_gid else 0
+    return bool(found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
+
+
 def _temporary_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
 
