@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from edge.configuration import loader as config
 
-USER = "imhearing"
+RECORDER, ARCHIVER = "imhearing-recorder", "imhearing-archiver"  # users; the query service's owns nothing
 DATA, CONFIG = Path("/var/lib/imhearing"), Path("/etc/imhearing/config.ini")
 CREDENTIALS = Path("/etc/credstore")
 UNITS = Path("/etc/systemd/system")
 OWN_BROKER = "imhearing-broker"
 SETUP = "/opt/imhearing/current/scripts/setup"
+INSTALL = "/opt/imhearing/current/scripts/install"
 RESTART = "sudo systemctl restart imhearing.target"
 
 
 def is_installed(data_dir: Path, config_file: Path | None) -> bool:
     """Recognised by its paths, which `deploy/imhearing` passes and no other node uses."""
     return data_dir == DATA and config_file == CONFIG
+
+
+def uid_of(user: str) -> int | None:
+    """None where there is no such user."""
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None
+
+
+def can_archiver_write(spool: os.stat_result) -> bool:
+    """Whether the spool's folder is one that the archiver, besides the recorder, may write to."""
+    try:
+        group = grp.getgrnam(ARCHIVER).gr_gid
+    except KeyError:
+        return False
+    return spool.st_gid == group and bool(spool.st_mode & stat.S_IWGRP)
 
 
 def broker_service() -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from commands.doctor import installed
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, warning
 from edge.core.errors import ConfigError, SpoolError, SpoolMissing
 from edge.core.files import write_durably
@@ -90,6 +91,10 @@ def check_writable(node: NodeUnderTest, path: Path) -> Finding:
         _probe(path, 1)
     except OSError as problem:
         return fault(check, *_why_not_writable(node, path, problem))
+    if node.installed and not installed.can_archiver_write(path.stat()):
+        return fault(
+            check, f"{path} is not writable for the archiver, which removes what the store has", node.give_back(path)
+        )
     return ok(check, f"{path} is writable")
 
 
@@ -187,7 +192,7 @@ def _probe(folder: Path, size: int) -> float:
 
 
 def _make_writable(node: NodeUnderTest, path: Path) -> str:
-    if path.exists() and path.stat().st_uid == os.geteuid():
+    if not node.installed and path.exists() and path.stat().st_uid == os.geteuid():
         return f"{node.sudo}chmod u+rwx {shlex.quote(str(path))}"
     return node.give_back(path)
 
@@ -221,7 +226,7 @@ def check_catalog(node: NodeUnderTest) -> Iterator[Finding]:
         if version.state == "ok":  # other versions have other tables
             yield check_schema(node, path)
             yield check_times(node, path)
-        yield check_permissions(path)
+        yield check_permissions(node, path)
 
 
 def check_integrity(node: NodeUnderTest, path: Path) -> Finding:
@@ -238,7 +243,8 @@ def check_integrity(node: NodeUnderTest, path: Path) -> Finding:
         if "locked" in text or "busy" in text:
             return warning(check, f"{path} is locked by a long commit", node.command("doctor"))
         if "unable to open" in text:
-            return fault(check, f"{path} cannot be read", f"sudo chown {os.geteuid()} {here}")
+            remedy = node.give_back(path) if node.installed else f"sudo chown {os.geteuid()} {here}"
+            return fault(check, f"{path} cannot be read", remedy)
         return fault(check, f"{path} is damaged ({text})", rebuild)
     if result != "ok":
         return fault(check, f"{path} is damaged ({result[:200]})", rebuild)
@@ -304,10 +310,14 @@ def _missing(connection: sqlite3.Connection, table: str, columns: tuple[str, ...
     return [f"column {table}.{name}" for name in columns if name not in existing]
 
 
-def check_permissions(path: Path) -> Finding:
+def check_permissions(node: NodeUnderTest, path: Path) -> Finding:
     """SQLite also writes to the folder, for its journal."""
     check = "catalog.rights"
     for target in (path, path.parent):
+        if node.installed:
+            if target.stat().st_uid != installed.uid_of(installed.ARCHIVER):
+                return fault(check, f"{target} does not belong to the archiver", node.give_back(target))
+            continue
         if not os.access(target, os.W_OK, effective_ids=True):
             return fault(check, f"{target} is not writable", f"sudo chown {os.geteuid()} {shlex.quote(str(target))}")
     return ok(check, "is writable")

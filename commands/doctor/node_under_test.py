@@ -56,7 +56,7 @@ class NodeUnderTest(NamedTuple):
 
     @property
     def installed(self) -> bool:
-        """Whether `scripts/install` installed it: its files then belong to its own user."""
+        """Whether `scripts/install` installed it: its files then belong to its own users."""
         return installed.is_installed(self.data_dir, self.config_file)
 
     @property
@@ -66,7 +66,8 @@ class NodeUnderTest(NamedTuple):
 
     @property
     def user(self) -> str:
-        return installed.USER if self.installed else "$USER"
+        """Who records."""
+        return installed.RECORDER if self.installed else "$USER"
 
     def command(self, arguments: str) -> str:
         if self.installed:
@@ -95,8 +96,10 @@ class NodeUnderTest(NamedTuple):
 
     def give_back(self, path: Path) -> str:
         """The command that makes `path` and its contents the node's own again. Not by $USER, which sudo changes."""
+        if self.installed:
+            return f"sudo {installed.INSTALL}"
         try:
-            owner = f"{installed.USER}:" if self.installed else pwd.getpwuid(os.geteuid()).pw_name
+            owner = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:
             owner = str(os.geteuid())
         return f"sudo chown -R {owner} {shlex.quote(str(path))}"

@@ -64,9 +64,9 @@ class Node(Struct, frozen=True):
 
 
 class Recorder(Struct, frozen=True):
-    record_path: Annotated[Path, _key("Folder for finished chunks, relative to the data folder.", "/mnt/usb/spool")] = (
-        Path("spool")
-    )
+    record_path: Annotated[
+        Path, _key("Folder for finished chunks, relative to the data folder.", "/mnt/usb/imhearing/spool")
+    ] = Path("spool")
     record_period: Annotated[float, _key("Chunk length, in seconds.", "300", ge=1, le=3600)] = 60.0
     source: Annotated[
         str,

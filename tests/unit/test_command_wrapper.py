@@ -79,7 +79,8 @@ def wrapper(tmp_path: Path) -> Wrapper:
     (tmp_path / "imhearing").write_text(text)
     made._write("bin/runuser", 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
     made._write("bin/id", "case $1 in -u) echo 0 ;; -un) echo root ;; esac")
-    made._write("bin/chown", ":")
+    for program in ("chown", "chmod"):
+        made._write(f"bin/{program}", ":")
     (tmp_path / "credstore").mkdir()
     for secret in ALL:
         (tmp_path / "credstore" / f"imhearing_{secret}").write_text(f"the {secret}")

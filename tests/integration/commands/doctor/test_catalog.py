@@ -111,10 +111,11 @@ def test_a_catalog_owned_by_another_user_is_a_fault(node: BreakableNode, catalog
     """As after a command that somebody ran as root."""
     catalog.chmod(0o644)
     node.data.parent.chmod(0o755)
+    under_test = node.under_test()
     for place in (catalog, catalog.parent):  # SQLite's journal needs the folder
         with without_root_privileges():
-            before = check_permissions(catalog)
+            before = check_permissions(under_test, catalog)
         assert (before.state, before.message) == ("fault", f"{place} is not writable")
         assert node.apply_remedy(before).returncode == 0
     with without_root_privileges():
-        assert check_permissions(catalog).state == "ok"
+        assert check_permissions(under_test, catalog).state == "ok"

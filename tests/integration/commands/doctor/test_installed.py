@@ -61,8 +61,8 @@ def test_the_archiver_is_restarted_even_if_the_command_fails(tmp_path: Path) -> 
 
 def test_remedies_give_fixed_files_to_the_nodes_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("USER", "root")
-    assert NODE.give_back(Path("/var/lib/imhearing/spool")) == "sudo chown -R imhearing: /var/lib/imhearing/spool"
-    assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing")
+    assert NODE.give_back(Path("/var/lib/imhearing/spool")) == "sudo /opt/imhearing/current/scripts/install"
+    assert (NODE.sudo, NODE.user) == ("sudo ", "imhearing-recorder")
     assert (elsewhere(tmp_path).sudo, elsewhere(tmp_path).user) == ("", "$USER")
     (tmp_path / "spool").write_text("")
     remedy = local_data.check_writable(NODE, tmp_path / "spool").remedy
@@ -194,7 +194,8 @@ class Wrapper:
             folder / "runuser", '#!/bin/sh\n[ "$1 $3" = "-u --" ] || exit 9\nAS=$2; export AS; shift 3; exec "$@"\n'
         )
         self._program(folder / "id", "#!/bin/sh\necho 0\n")
-        self._program(folder / "chown", f'#!/bin/sh\nprintf "chown|" >>{self.log}\n')
+        for program in ("chmod", "chown"):
+            self._program(folder / program, f'#!/bin/sh\nprintf "%s|" {program} "$1" >>{self.log}\n')
         self.folder = folder
 
     def _program(self, path: Path, text: str) -> None:
@@ -216,16 +217,31 @@ def wrapper(tmp_path: Path) -> Wrapper:
 
 @pytest.mark.parametrize("place", [[], ["--data", "{}"], ["--data={}/"], ["--data", "{}", "--data=var"]])
 @pytest.mark.parametrize("config", [[], ["--config", "{}/../etc/config.ini"]])
-def test_a_command_on_the_default_folder_runs_as_the_nodes_user(
+def test_a_command_on_the_default_folder_runs_as_one_of_the_nodes_users(
     wrapper: Wrapper, place: list[str], config: list[str]
 ) -> None:
     named = [word.format(wrapper.data) for word in (*place, *config)]
     ran = wrapper("catalog", *named, "rebuild")
     settings = "--config|/var/../etc/config.ini|rebuild|--data|/var"
     expected = settings if config else "rebuild|--data|/var|--config|/etc/config.ini"
-    assert ran == f"imhearing|catalog|{expected}"
+    assert ran == f"imhearing-archiver|catalog|{expected}"
     assert wrapper("configure", "node.name=a b", *named).startswith("caller|configure|node.name=a b|")
-    assert wrapper("configure", "node.name=a b", *named).endswith("|chown")
+    assert wrapper("configure", "node.name=a b", *named).endswith("|chmod|640|chown|root:imhearing")
+
+
+@pytest.mark.parametrize(
+    ("user", "commands"),
+    [
+        ("recorder", ["recorder", "pause", "resume", "adopt", "calibrate", "devices", "doctor"]),
+        ("archiver", ["archiver", "hold", "forget", "catalog", "make-bucket"]),
+        ("query", ["query-service", "query", "status", "watch", "rotate", "archive", "token", "unannounce"]),
+    ],
+)
+def test_a_command_runs_as_the_user_that_may_write_what_it_writes(
+    wrapper: Wrapper, user: str, commands: list[str]
+) -> None:
+    for command in commands:
+        assert wrapper(command).startswith(f"imhearing-{user}|{command}|")
 
 
 @pytest.mark.parametrize(
