@@ -71,7 +71,8 @@ def test_each_service_has_a_user_of_its_own_and_a_group_in_common(unit: Path) ->
 def test_a_commit_in_which_the_archiver_was_killed_is_undone_when_it_has_stopped() -> None:
     archiver = DEPLOY / "imhearing-archiver.service"
     [command], [start] = lines(archiver, "ExecStopPost"), lines(archiver, "ExecStart")
-    assert command == "-" + start.replace(" archiver ", " catalog recover ")
+    # of which systemd 252 still names the folder, but lets nobody read it
+    assert command == "-/usr/bin/env --unset=CREDENTIALS_DIRECTORY " + start.replace(" archiver ", " catalog recover ")
 
 
 @pytest.mark.parametrize("unit", OURS, ids=name)
