@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -18,6 +19,8 @@ class _Parser(argparse.ArgumentParser):
         message = message.removeprefix("argument ")
         # `--last -5m`: argparse takes the value for an option
         message = message.replace("expected one argument", "the value is missing, or starts with - like an option")
+        # Python 3.13 prints the choices without quotes
+        message = re.sub(r"\(choose from .*\)", lambda choices: choices[0].replace("'", ""), message)
         self.exit(2, f"imhearing: {message}; see `{self.prog} --help`\n")
 
 
