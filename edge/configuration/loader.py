@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import difflib
 import ipaddress
 import os
 import re
@@ -350,6 +349,8 @@ def _suggest(name: str, choices: Mapping[str, Any]) -> str:
 
 def _similarity(name: str, choice: str) -> tuple[float, float]:
     """To the most similar word of `choice` (`perod` means record_period), then to all of it; 1: equal."""
+    import difflib  # noqa: PLC0415 - only a misspelt name needs it
+
     whole = difflib.SequenceMatcher(None, name, choice).ratio()
     words = (difflib.SequenceMatcher(None, name, word).ratio() for word in choice.split("_"))
     return max(whole, *words), whole
