@@ -7,13 +7,20 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from commands.cli.help_texts import COMMANDS, EPILOG, QUERY_TYPES, Subcommand
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as the commands themselves do, without printing the usage first."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuses what it does not know, so that a subcommand points to its own help."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         message = message.removeprefix("argument ")

@@ -190,6 +190,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
                 faults.append(f"{_source_of(values, 'node', key)} = {name[:60]!r}: {fault}")
     faults += _check_hosts(settings, values)
     faults += _check_place_and_schedule(settings, values)
+    faults += _check_upload_window(settings, values)
     faults += _check_encodable(settings, values)
     faults += [f"{_source_of(values, section, key)}: {problem}" for section, key, problem in malformed(settings)]
     return settings
@@ -242,6 +243,15 @@ def _check_place_and_schedule(settings: Settings, values: Values) -> list[str]:
     except ValueError as problem:
         return [f"{_source_of(values, 'recorder', 'schedule')}: {problem}"]
     return []
+
+
+def _check_upload_window(settings: Settings, values: Values) -> list[str]:
+    window = settings.archive.upload_window
+    since, _, until = window.partition("-")
+    if not window or since != until:
+        return []
+    source = _source_of(values, "archive", "upload_window")
+    return [f"{source}: {window!r} starts and ends at the same time; leave it empty to upload all day"]
 
 
 def _check_encodable(settings: Settings, values: Values) -> list[str]:
