@@ -1,4 +1,4 @@
-"""How far a question came that ran out of time before it found anything: repeated, it goes on from there. Pure."""
+"""How far a question came that ran out of its budget before it had an item: repeated, it resumes there. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 from edge.core.errors import BudgetSpent
 from query_service.queries.protocol import RangeRequest
 
-_KEPT = 64
+_KEPT = 16  # of up to 0.7 MB: a day's levels
 _SECONDS = 10.0  # later, there may be something where nothing was
 
 
@@ -30,7 +30,7 @@ class Scans:
         self._stopped[_question(request)] = (self._clock(), place)
         if len(self._stopped) > _KEPT:
             self._stopped.popitem(last=False)
-        raise BudgetSpent("nothing was found so far; repeat the question to search on")
+        raise BudgetSpent("no item was found so far; repeat the question to search on")
 
 
 def _question(request: RangeRequest) -> object:

@@ -22,6 +22,7 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import Cursors
+from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, range_request
 from query_service.queries.sounds import Sound, SoundsAnswer
 from query_service.queries.values import ErrorAnswer, Gap
@@ -119,11 +120,22 @@ def test_a_statement_is_interrupted_once_the_question_is_out_of_time(node: Node)
     assert node.reader.sound_run(SoundRange(at(0), at(1_000)), None, 1).sounds  # the connection still works
 
 
-def test_levels_of_a_step_with_more_chunks_than_a_question_may_read_are_refused(node: Node) -> None:
+def test_a_step_of_more_chunks_than_a_question_may_read_is_answered_when_the_question_is_repeated(node: Node) -> None:
+    request = Request(id="1", type="levels", from_=at(0), to=at(400), step=300)
+    whole = node.responder().answer(request)
     node.rows = 10
-    answer = node.responder().answer(Request(id="1", type="levels", from_=at(0), to=at(400), step=300))
-    assert isinstance(answer, ErrorAnswer)
-    assert (answer.error.code, answer.error.field) == ("bad_request", "step")
+    responder, busy = node.responder(), 0
+    answer = responder.answer(request)
+    while isinstance(answer, ErrorAnswer):
+        assert (answer.error.code, answer.error.retry_after) == ("busy", 0.1)
+        busy += 1
+        assert busy < COUNT
+        answer = responder.answer(request)
+    assert busy > 1
+    assert isinstance(answer, LevelsAnswer)
+    assert isinstance(whole, LevelsAnswer)
+    assert answer.levels == whole.levels[:1]
+    assert answer.levels[0].seconds == 300
 
 
 def test_a_gap_of_more_parts_than_a_question_may_read_is_cut_rather_than_refused(node: Node) -> None:
