@@ -6,7 +6,7 @@ import math
 from array import array
 
 from edge.core import wire
-from edge.core.errors import BudgetSpent, QueryRefused
+from edge.core.errors import CatalogBusy, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
@@ -19,6 +19,7 @@ from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
 _SOUND = 30_000 * MICROSECONDS  # read at once, unless a step is longer
+_ALL = 2**62  # µs
 _CHUNKS = 2_000  # read at once, unless a step may hold more
 
 
@@ -26,32 +27,31 @@ def answer_levels(
     request: RangeRequest, reader: FactReader, cursors: Cursors, scans: Scans, now: Instant
 ) -> LevelsAnswer:
     """One page with a step at least. A step with more chunks than one question may read takes several, which are put
-    off. Raises BadCursor, BudgetSpent, QueryRefused, CatalogError, SpoolError."""
+    off. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start = cursors.start_of(request)
     resumed = scans.resume(request)
-    scan = resumed if isinstance(resumed, _Scan) else _Scan(request, start)
+    scan = resumed if isinstance(resumed, _Scan) else _Scan(start)
     begun, budget = scan.reached, reader.budget
+    size = request.step * MICROSECONDS
+    duration = min(min(request.limit, MOST_STEPS) * size, max(size, _SOUND))
     chunks = max(_CHUNKS, request.step + 2)  # none is shorter than a second
     while True:
         try:
-            facts = reader.gather(
-                scan.reached, request.to, min(chunks, budget.rows_left), now, duration=scan.seconds_wanted
-            )
-        except BudgetSpent:
-            if scan.reached == begun:
-                raise
-            scans.stop(request, scan)
+            facts = reader.gather(scan.reached, request.to, min(chunks, budget.rows_left), now, duration=duration)
+        except CatalogBusy:
+            scans.keep(request, scan)
+            raise
         is_stuck = facts.until <= scan.reached
         if not is_stuck:
-            steps, reach = scan.take_in(facts, now)
+            steps, reach = scan.take_in(request, facts, now)
             if steps or reach == request.to:
                 return levels_page(request, steps, reach, cursors)
         del facts  # it can be large, as can what comes next
-        if is_stuck:
-            chunks = budget.rows_left
+        if is_stuck and scan.reached == begun:
+            chunks, duration = budget.rows_left, _ALL
             if not chunks:
                 raise QueryRefused(f"too many recordings claim the time at {scan.reached}", "internal")
-        elif budget.should_stop or not budget.has_bytes_left:
+        elif is_stuck or budget.should_stop or not budget.has_bytes_left:
             scans.stop(request, scan)
 
 
@@ -110,39 +110,33 @@ class _Scan:
     A second counts for the step in which it begins, and where chunks claim the same time for the chunk that owns it.
     """
 
-    def __init__(self, request: RangeRequest, start: Instant) -> None:
+    def __init__(self, start: Instant) -> None:
         self.reached = start
-        self._request = request
-        self._size = request.step * MICROSECONDS
         self._open: _Step | None = None
 
-    @property
-    def seconds_wanted(self) -> int:
-        """µs of sound to be read at once."""
-        return min(min(self._request.limit, MOST_STEPS) * self._size, max(self._size, _SOUND))
-
-    def take_in(self, facts: RangeFacts, now: Instant) -> tuple[list[LevelStep], Instant]:
+    def take_in(self, request: RangeRequest, facts: RangeFacts, now: Instant) -> tuple[list[LevelStep], Instant]:
         """The steps with levels that are complete by now, as many as a page may have; and how far they are all."""
-        request = self._request
+        size = request.step * MICROSECONDS
         reach = min(request.to, facts.until)
         steps = {self._open.start: self._open} if self._open else {}
         for piece in tile(facts, self.reached, reach, now):
             if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased":
-                for start in range(self._first(piece.start), piece.end, self._size):
+                for start in range(_step_start(request, piece.start), piece.end, size):
                     at = Instant(start)
-                    step = steps.setdefault(at, _Step(at, Instant(min(start + self._size, request.to))))
+                    step = steps.setdefault(at, _Step(at, Instant(min(start + size, request.to))))
                     step.take_in(piece, piece.owner.chunk)
         self.reached = reach
-        self._open = steps.pop(self._first(reach), None) if reach < request.to else None
+        self._open = steps.pop(_step_start(request, reach), None) if reach < request.to else None
         found = [step for step in steps.values() if not step.is_empty]
         most = min(request.limit, MOST_STEPS)
         if len(found) > most:
             return [step.values() for step in found[:most]], found[most].start
         return [step.values() for step in found], self._open.start if self._open else reach
 
-    def _first(self, moment: Instant) -> Instant:
-        """The start of the step in which `moment` lies."""
-        return Instant(moment - (moment - self._request.from_) % self._size)
+
+def _step_start(request: RangeRequest, moment: Instant) -> Instant:
+    """The start of the step in which `moment` lies."""
+    return Instant(moment - (moment - request.from_) % (request.step * MICROSECONDS))
 
 
 def levels_page(request: RangeRequest, steps: list[LevelStep], reach: Instant, cursors: Cursors) -> LevelsAnswer:

@@ -25,11 +25,15 @@ class Scans:
         stopped_at, place = self._stopped.pop(_question(request), (0.0, None))
         return place if self._clock() - stopped_at < _SECONDS else None
 
-    def stop(self, request: RangeRequest, place: object) -> NoReturn:
-        """Raises BudgetSpent; the next `resume` of this question gives `place`."""
+    def keep(self, request: RangeRequest, place: object) -> None:
+        """The next `resume` of this question gives `place`."""
         self._stopped[_question(request)] = (self._clock(), place)
         if len(self._stopped) > _KEPT:
             self._stopped.popitem(last=False)
+
+    def stop(self, request: RangeRequest, place: object) -> NoReturn:
+        """As `keep`. Raises BudgetSpent."""
+        self.keep(request, place)
         raise BudgetSpent("no item was found so far; repeat the question to search on")
 
 

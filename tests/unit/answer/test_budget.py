@@ -138,6 +138,19 @@ def test_a_step_of_more_chunks_than_a_question_may_read_is_answered_when_the_que
     assert answer.levels[0].seconds == 300
 
 
+def test_a_moment_that_many_recordings_claim_is_read_at_once_rather_than_bit_by_bit(node: Node) -> None:
+    node.rows = 700
+    letters = "abcdefghijklmnopqrst"
+    streams = [f"20260304T220000Z-{a}{b}aa" for a in letters for b in letters[:15]]
+    crowd = [make_chunk(0, b"x", stream_id=name, start=at(5_000), seconds=10) for name in streams]
+    node.catalog.registration.add_chunks(crowd)
+    node.catalog.deletions.mark_gone([chunk.chunk_id for chunk in crowd], "dropped")
+    request = Request(id="1", type="levels", from_=at(5_000), to=at(5_020), step=1, limit=5)
+    answer = node.responder().answer(request)
+    assert isinstance(answer, LevelsAnswer), answer
+    assert [step.seconds for step in answer.levels] == [1] * 5
+
+
 def test_a_gap_of_more_parts_than_a_question_may_read_is_cut_rather_than_refused(node: Node) -> None:
     node.rows = 10
     gap_start = 10_000 - 3_000
