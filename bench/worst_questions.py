@@ -263,9 +263,9 @@ def compare(port: int, wanted: Plan) -> None:
     tiles = all(before[1] == after[0] for before, after in pairwise(intervals))
     same = [chunk for _, _, chunk, _, _ in intervals] == expected
     report("coverage", asked, same and tiles, len(intervals))
-    asked = client.pages({"type": "levels", "step": 86_400, **span, "to": str(wanted.hours.end)}, 10**9)
+    asked = client.pages({"type": "levels", "step": 86_400, **span, "to": str(wanted.seconds.end)}, 10**9)
     seconds = [count for page in asked.pages for *_, count in page]
-    length = wanted.hours.end - worst_catalog.START
+    length = wanted.seconds.end - worst_catalog.START
     same = len(seconds) == -(-length // DAY) and sum(seconds) == length // SECOND
     report("levels by day", asked, same, len(seconds))
 
