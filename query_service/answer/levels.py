@@ -128,12 +128,13 @@ class _Scan:
                     step = steps.setdefault(at, _Step(at, Instant(min(start + size, request.to))))
                     step.take_in(piece, piece.owner.chunk)
         self.reached = reach
-        self._open = steps.pop(_step_start(request, reach), None) if reach < request.to else None
+        complete_until = reach if reach == request.to else _step_start(request, reach)
+        self._open = steps.pop(complete_until, None)
         found = [step for step in steps.values() if not step.is_empty]
         most = min(request.limit, MOST_STEPS)
         if len(found) > most:
             return [step.values() for step in found[:most]], found[most].start
-        return [step.values() for step in found], self._open.start if self._open else reach
+        return [step.values() for step in found], complete_until
 
 
 def _step_start(request: RangeRequest, moment: Instant) -> Instant:

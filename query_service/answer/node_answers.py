@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -198,9 +197,9 @@ class NodeAnswers:
             return await self._statuses.answer(self._status_responder, request, client)
         return await self.answer_as(self._responder, request, client)
 
-    def prepare_in_background(self) -> None:
-        """Loads what the first answer with links would wait for."""
-        threading.Thread(target=self._presign.prepare, name="links", daemon=True).start()
+    def prepare(self) -> None:
+        """Loads what the first answer with links would wait for; in a thread of its own."""
+        self._presign.prepare()
 
     async def answer_as(self, responder: Responder, request: Request, client: str) -> Answer:
         return await self._questions.answer(responder, request, client)
