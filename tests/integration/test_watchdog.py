@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -159,8 +160,9 @@ def test_a_hanging_sound_server_is_reported_or_stops_the_keep_alives(tmp_path: P
 def _child_named(name: str) -> int:
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
-            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                return int(pid)
+            with contextlib.suppress(OSError):  # one of the others may exit
+                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    return int(pid)
     raise AssertionError(f"no child is a {name}")
 
 

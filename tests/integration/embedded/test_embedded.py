@@ -41,7 +41,7 @@ def has_exited(pid: int) -> bool:
     """Whether the process has exited; a zombie counts."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go between opening the file and reading it
         return True
 
 
