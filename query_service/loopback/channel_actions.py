@@ -7,6 +7,7 @@ import msgspec
 from query_service.loopback.auth import Grant, not_permitted
 from query_service.loopback.channels import Attachment, Channel, HistoryEntry, State, allowed_client_id, member_key
 from query_service.loopback.connections import Connection
+from query_service.loopback.inbound import Inbound
 from query_service.loopback.protocol import (
     MODES,
     NO_FLAGS,
@@ -16,7 +17,6 @@ from query_service.loopback.protocol import (
     ErrorInfo,
     Flag,
     Frame,
-    Inbound,
     Presence,
     PresenceMessage,
     Refusal,
@@ -45,7 +45,7 @@ def attach(state: State, connection: Connection, frame: Inbound) -> None:
     backlog, number, flags = _backlog(state, connection, channel, frame)
     channel.attachments[connection.id] = attachment = Attachment(connection, modes)
     connection.attached.add(name)
-    rewind = (frame.params or {}).get("rewind")
+    rewind = frame.param("rewind")
     send_attached(state, channel, attachment, number, flags=flags, params={"rewind": rewind} if rewind else None)
     for entry in backlog:
         if modes & Flag.SUBSCRIBE and (connection.echo or entry.frame.connection_id != connection.id):
@@ -64,7 +64,7 @@ def _backlog(
         if channel.name in connection.attached:  # everything was already sent on this socket
             return [], channel.head, Flag.RESUMED
         return channel.since(number), number, Flag.RESUMED
-    rewind = (frame.params or {}).get("rewind")
+    rewind = frame.param("rewind")
     if rewind is None or frame.channel_serial or (frame.flags or 0) & Flag.ATTACH_RESUME:
         return [], channel.head, NO_FLAGS
     backlog = channel.rewound(rewind, state.monotonic())

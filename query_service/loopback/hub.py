@@ -9,7 +9,8 @@ from query_service.loopback.auth import Authority, Grant
 from query_service.loopback.channel_actions import attach, change_presence, detach, leave_all, narrow, publish_frame
 from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
-from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
+from query_service.loopback.inbound import Inbound, Malformed, decode
+from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Refusal, format_of
 
 _UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)
 _EXPIRED = ErrorInfo("the token has expired", 40142, 401)
@@ -76,6 +77,9 @@ class Hub:
             if not connection.frames_in.allow(self.state.monotonic()):
                 raise Refusal(f"more than {self.state.limits.frame_rate:g} frames per second", 42920, 429)
             frame = decode(raw, connection.form)
+        except Malformed as malformed:
+            self._refuse(connection, malformed.frame, malformed.info)
+            return
         except Refusal as refusal:
             self._fail(connection, refusal.info)
             return
@@ -88,16 +92,26 @@ class Hub:
         try:
             handler(self.state, connection, frame)
         except Refusal as refusal:
-            if frame.channel is None:
-                self._fail(connection, refusal.info)
-            else:
-                self.state.send(connection, Frame(action=Action.ERROR, channel=frame.channel, error=refusal.info))
+            self._refuse(connection, frame, refusal.info)
+
+    def _refuse(self, connection: Connection, frame: Inbound, error: ErrorInfo) -> None:
+        """Reports an error to the operation that it belongs to; AUTH, and what names no channel, end the connection."""
+        if frame.action == Action.HEARTBEAT:
+            answer = Frame(action=Action.HEARTBEAT, error=error)
+        elif frame.action in self._publishers and frame.msg_serial is not None:
+            answer = Frame(action=Action.NACK, msg_serial=frame.msg_serial, count=1, error=error)
+        elif frame.channel is not None:
+            answer = Frame(action=Action.ERROR, channel=frame.channel, error=error)
+        else:
+            self._fail(connection, error)
+            return
+        self.state.send(connection, answer)
 
     def _handle_once(self, connection: Connection, frame: Inbound, publisher: Handler, fingerprint: int) -> None:
         """Carries out a publish, unless it is a repeat, and replies ACK or NACK."""
         serial = frame.msg_serial
         if serial is None:
-            self._fail(connection, _NO_SERIAL)
+            self._refuse(connection, frame, _NO_SERIAL)
             return
         if (serial, fingerprint) not in connection.outcomes:
             outcome = None

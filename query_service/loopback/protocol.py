@@ -9,16 +9,15 @@ import base64
 import binascii
 from collections.abc import Mapping
 from enum import IntEnum, IntFlag
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from edge.core.errors import DoorError
 
 Format = Literal["json", "msgpack"]
 Encoded = str | bytes  # a text frame (JSON) or a binary one (MessagePack)
-SafeInteger = Annotated[int, Meta(ge=0, lt=2**53)]  # exact in JavaScript
 
 
 class Action(IntEnum):
@@ -108,10 +107,6 @@ class PresenceMessage(Struct, rename="camel", omit_defaults=True):
     extras: dict[str, Any] | None = None
 
 
-class AuthDetails(Struct, rename="camel"):
-    access_token: str
-
-
 class ConnectionDetails(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Times in ms, sizes in bytes."""
 
@@ -143,23 +138,6 @@ class Frame(Struct, rename="camel", omit_defaults=True, kw_only=True):
     presence: list[PresenceMessage] | None = None
 
 
-class Inbound(Struct, rename="camel", kw_only=True):
-    """A protocol message from a client: the fields that it may set."""
-
-    action: int
-    id: Annotated[str, Meta(max_length=256)] | None = None
-    channel: str | None = None
-    channel_serial: str | None = None
-    msg_serial: SafeInteger | None = None
-    flags: SafeInteger | None = None
-    params: dict[str, str] | None = None
-    auth: AuthDetails | None = None
-    messages: list[AblyMessage] | None = None
-    presence: list[PresenceMessage] | None = None
-
-
-_from_json = msgspec.json.Decoder(Inbound)
-_from_msgpack = msgspec.msgpack.Decoder(Inbound)
 _to_json = msgspec.json.Encoder()
 _to_msgpack = msgspec.msgpack.Encoder()
 
@@ -167,18 +145,6 @@ _to_msgpack = msgspec.msgpack.Encoder()
 def format_of(query: Mapping[str, str]) -> Format:
     """The encoding requested in a socket's query."""
     return "msgpack" if query.get("format") == "msgpack" else "json"
-
-
-def decode(raw: Encoded, form: Format) -> Inbound:
-    """Decodes a frame; Refusal (40000) if malformed."""
-    try:
-        if form == "json":
-            return _from_json.decode(raw)
-        if isinstance(raw, str):
-            raise Refusal("malformed frame: text on a connection with format=msgpack", 40000)
-        return _from_msgpack.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
-        raise Refusal(f"malformed frame: {str(problem)[:200]}", 40000) from None
 
 
 def encode(frame: Frame, form: Format) -> Encoded:

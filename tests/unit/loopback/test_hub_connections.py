@@ -82,8 +82,8 @@ def test_unknown_actions_are_ignored(world: World) -> None:
     assert ann.outbox.close_code is None
 
 
-def test_a_frame_without_a_channel_or_serial_is_an_error(world: World) -> None:
-    for fields in ({"action": Action.ATTACH}, {"action": Action.MESSAGE, "channel": REQUESTS, "messages": []}):
+def test_a_frame_that_names_neither_channel_nor_serial_is_an_error_of_the_connection(world: World) -> None:
+    for fields in ({"action": Action.ATTACH}, {"action": Action.MESSAGE, "messages": []}):
         ann = world.client()
         [error] = ann.send(**fields)
         assert error["action"] == Action.ERROR
