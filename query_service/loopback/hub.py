@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from query_service.loopback.auth import Authority, Grant
-from query_service.loopback.channel_actions import attach, change_presence, detach, leave_all, narrow, publish_frame
+from query_service.loopback.channel_actions import (
+    apply_grant,
+    attach,
+    change_presence,
+    detach,
+    leave_all,
+    publish_frame,
+)
 from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
 from query_service.loopback.inbound import Inbound, Malformed, decode
@@ -44,7 +51,7 @@ class Hub:
         """The connection of a new socket; Refusal for invalid credentials or too many connections."""
         state = self.state
         grant = state.authority.from_query(query, state.now_ms)
-        key = query.get("resume")
+        key = query.get("resume") or query.get("recover")
         connection = state.connections.resumable(key, grant) if key else None
         error = _UNKNOWN if key and connection is None else None
         if connection is None:
@@ -125,7 +132,7 @@ class Hub:
         self.state.send(connection, Frame(action=action, msg_serial=serial, count=1, error=error))
 
     def _renew(self, state: State, connection: Connection, frame: Inbound) -> None:
-        """AUTH: a new token for the same client; detaches channels that it no longer permits."""
+        """AUTH: a new token for the same client; each channel gets the modes that it permits."""
         if frame.auth is None:
             raise Refusal("AUTH needs auth.accessToken", 40000)
         grant = state.authority.from_query({"accessToken": frame.auth.access_token}, state.now_ms)
@@ -133,7 +140,7 @@ class Hub:
             raise Refusal("the new token belongs to another client", 40102, 401)
         connection.admit(grant, state.now_ms)
         state.send(connection, connection.connected_frame())
-        narrow(state, connection)
+        apply_grant(state, connection)
 
     def _close_for_good(self, state: State, connection: Connection, _: Inbound) -> None:
         state.send(connection, Frame(action=Action.CLOSED))

@@ -70,6 +70,10 @@ class ErrorInfo(Struct, frozen=True, rename="camel"):
     message: str
     code: int
     status_code: int
+    href: str = ""  # where the code is explained
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "href", f"https://help.ably.io/error/{self.code}")
 
 
 class Refusal(DoorError):

@@ -128,7 +128,7 @@ def test_no_field_of_an_addressed_frame_can_end_the_connection(fields: Json, for
     ann = world.keyholder(clientId="ann")
     ann.attach("b")
     encode = msgspec.json.encode if form == "json" else msgspec.msgpack.encode
-    decode = msgspec.json.decode if form == "json" else msgspec.msgpack.decode
+    decode: Any = msgspec.json.decode if form == "json" else msgspec.msgpack.decode
     ann.connection.form = "json" if form == "json" else "msgpack"
     try:
         raw = encode(fields)
