@@ -35,6 +35,7 @@ _MODE_NAMES = {
 }
 _FIRST_MODE_BIT = 16
 _PARAMS_NOT_OFFERED = ("occupancy", "rewindLimit")
+_EXTRAS_NOT_OFFERED = ("push", "ephemeral")
 _CONTINUITY_LOST = ErrorInfo("messages were dropped: the rate limit was exceeded", 80020, 429)
 
 
@@ -162,12 +163,13 @@ def change_presence(state: State, connection: Connection, frame: Inbound) -> Non
     changes = [_member(state, connection, frame, index) for index in range(count)]
     channel = state.channels.open(name, state.monotonic())
     for change in changes:
+        before = channel.members.get(member_key(change))
         if change.action == Presence.LEAVE:
             channel.members.pop(member_key(change), None)
         else:
             channel.enter(change, state.limits)
             connection.present.add(name)
-        _announce(state, channel, change)
+        _announce(state, channel, change, repeats=before is not None and before.id == change.id)
 
 
 def _member(state: State, connection: Connection, frame: Inbound, index: int) -> PresenceMessage:
@@ -194,16 +196,21 @@ def _member(state: State, connection: Connection, frame: Inbound, index: int) ->
     return member
 
 
-def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
-    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter."""
+def _announce(state: State, channel: Channel, change: PresenceMessage, *, repeats: bool = False) -> None:
+    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter.
+
+    An entry that `repeats` one, with the same id, is not a change: it is not stored.
+    """
     frame = Frame(
         action=Action.PRESENCE,
         channel=channel.name,
+        channel_serial=state.channels.serial(channel.head),
         connection_id=change.connection_id,
         timestamp=change.timestamp,
         presence=[change],
     )
-    state.channels.record(channel, frame, state.monotonic())
+    if not repeats:
+        state.channels.record(channel, frame, state.monotonic())
     for attachment in list(channel.attachments.values()):
         if attachment.modes & Flag.PRESENCE_SUBSCRIBE or attachment.connection.id == change.connection_id:
             state.send(attachment.connection, frame)
@@ -240,9 +247,17 @@ def publish_frame(state: State, connection: Connection, frame: Inbound) -> None:
 
 
 def stamp(grant: Grant, message: AblyMessage) -> AblyMessage:
-    """The message as others may see it, without fields that a client must not set; Refusal (40000, 40012)."""
+    """The message as others may see it, without fields that a client must not set.
+
+    Refusal for what this server does not offer (40000, 40006, 40032), and for another's client id (40012).
+    """
     if message.action:
         raise Refusal("this server cannot change published messages", 40000)
+    if message.connection_key is not None:
+        raise Refusal("this server cannot publish on behalf of another connection (connectionKey)", 40006)
+    for name in _EXTRAS_NOT_OFFERED:
+        if name in (message.extras or {}):
+            raise Refusal(f"this server does not offer extras.{name}", 40032)
     message = as_bytes(message)
     return AblyMessage(
         id=message.id,

@@ -96,6 +96,7 @@ class AblyMessage(Struct, rename="camel", omit_defaults=True):
     timestamp: int | None = None  # ms since 1970
     extras: dict[str, Any] | None = None
     action: int | None = None  # 0 or None: create; other values change an earlier message
+    connection_key: Any = None  # only from clients: to publish on behalf of another connection
 
 
 class PresenceMessage(Struct, rename="camel", omit_defaults=True):
