@@ -37,7 +37,12 @@ class Hub:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State(authority, limits, clock, monotonic)
-        self._publishers: dict[int, Handler] = {Action.MESSAGE: publish_frame, Action.PRESENCE: change_presence}
+        self._publishers: dict[int, Handler] = {
+            Action.MESSAGE: publish_frame,
+            Action.PRESENCE: change_presence,
+            Action.OBJECT: _not_offered,
+            Action.ANNOTATION: _not_offered,
+        }
         self._handlers: dict[int, Handler] = {
             Action.HEARTBEAT: _echo,
             Action.ATTACH: attach,
@@ -206,3 +211,7 @@ class Hub:
 
 def _echo(state: State, connection: Connection, frame: Inbound) -> None:
     state.send(connection, Frame(action=Action.HEARTBEAT, id=frame.id))
+
+
+def _not_offered(_: State, __: Connection, ___: Inbound) -> None:
+    raise Refusal("this server offers neither annotations nor LiveObjects", 40000)

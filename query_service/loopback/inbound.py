@@ -19,6 +19,8 @@ _FIELDS: dict[int, tuple[str, ...]] = {
     Action.PRESENCE: ("channel", "msgSerial", "presence"),
     Action.MESSAGE: ("channel", "msgSerial", "messages"),
     Action.AUTH: ("auth",),
+    Action.OBJECT: ("channel", "msgSerial"),
+    Action.ANNOTATION: ("channel", "msgSerial"),
 }
 
 

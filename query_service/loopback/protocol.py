@@ -38,6 +38,8 @@ class Action(IntEnum):
     MESSAGE = 15
     SYNC = 16
     AUTH = 17
+    OBJECT = 19
+    ANNOTATION = 21
 
 
 class Flag(IntFlag):

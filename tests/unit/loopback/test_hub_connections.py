@@ -109,8 +109,14 @@ def test_malformed_frames_are_answered_with_an_error_and_a_close(world: World, r
 
 def test_unknown_actions_are_ignored(world: World) -> None:
     ann = world.client()
-    assert ann.send(21, channel=REQUESTS) == ann.send(9_999) == ann.send(-1) == []
+    assert ann.send(22, channel=REQUESTS) == ann.send(9_999) == ann.send(-1) == []
     assert ann.outbox.close_code is None
+
+
+@pytest.mark.parametrize("action", [Action.OBJECT, Action.ANNOTATION])
+def test_annotations_and_objects_are_refused(world: World, action: Action) -> None:
+    [nack] = world.keyholder().send(action, channel="a", msgSerial=0)
+    assert (nack["action"], nack["msgSerial"], nack["error"]["code"]) == (Action.NACK, 0, 40000)
 
 
 def test_a_frame_that_names_neither_channel_nor_serial_is_an_error_of_the_connection(world: World) -> None:
