@@ -109,14 +109,16 @@ class Authority:
         self._nonces: OrderedDict[str, None] = OrderedDict()
 
     def from_query(self, query: Mapping[str, str], now_ms: int) -> Grant:
-        """The grant of a WebSocket's query: `key`, `accessToken` or `access_token`, and perhaps `clientId`."""
+        """The grant of a WebSocket's query: its credentials, and perhaps `clientId`."""
+        return identified(self.from_parameters(query, now_ms), query.get("clientId"))
+
+    def from_parameters(self, query: Mapping[str, str], now_ms: int) -> Grant:
+        """The grant of credentials in a query: `key`, `accessToken` or `access_token`."""
         if token := query.get("accessToken") or query.get("access_token"):
-            grant = self.from_token(token, now_ms)
-        elif key := query.get("key"):
-            grant = self.from_key(key)
-        else:
-            raise Refusal("no credentials: pass key, accessToken or access_token", 40101, 401)
-        return _identified(grant, query.get("clientId"))
+            return self.from_token(token, now_ms)
+        if key := query.get("key"):
+            return self.from_key(key)
+        raise Refusal("no credentials: pass key, accessToken or access_token", 40101, 401)
 
     def from_header(self, header: str, now_ms: int) -> Grant:
         """The grant of an Authorization header: Basic with the key, Bearer with a token, plain or in base64."""
@@ -202,8 +204,8 @@ def parse_capability(text: object) -> Capability:
         raise Refusal(f'x-ably-capability must be JSON like {{"*":["*"]}}: {problem}', 40144, 401) from None
 
 
-def _identified(grant: Grant, client_id: str | None) -> Grant:
-    """The grant with the client id that its bearer chose, if the credentials allow a choice."""
+def identified(grant: Grant, client_id: str | None) -> Grant:
+    """The grant with the client id that its bearer chose; Refusal (40102, 40012) if the credentials do not allow it."""
     if grant.client_id != ANYONE:
         if client_id and client_id != grant.client_id:
             raise Refusal("clientId does not match the token's", 40102, 401)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from query_service.loopback.auth import Grant, not_permitted
-from query_service.loopback.channels import Attachment, Channel, HistoryEntry, State, allowed_client_id, member_key
+from query_service.loopback.channels import Attachment, Channel, State, allowed_client_id, member_key
 from query_service.loopback.connections import Connection
+from query_service.loopback.history import HistoryEntry
+from query_service.loopback.inbound import Inbound
 from query_service.loopback.protocol import (
     MODES,
     NO_FLAGS,
@@ -16,7 +18,6 @@ from query_service.loopback.protocol import (
     ErrorInfo,
     Flag,
     Frame,
-    Inbound,
     Presence,
     PresenceMessage,
     Refusal,
@@ -24,32 +25,55 @@ from query_service.loopback.protocol import (
     encode,
     size_of,
 )
+from query_service.loopback.publish_ids import publish_id
 
+_MODE_NAMES = {
+    "presence": Flag.PRESENCE,
+    "publish": Flag.PUBLISH,
+    "subscribe": Flag.SUBSCRIBE,
+    "presence_subscribe": Flag.PRESENCE_SUBSCRIBE,
+}
+_FIRST_MODE_BIT = 16
+_PARAMS_NOT_OFFERED = ("occupancy", "rewindLimit")
+_EXTRAS_NOT_OFFERED = ("push", "ephemeral")
 _CONTINUITY_LOST = ErrorInfo("messages were dropped: the rate limit was exceeded", 80020, 429)
 
 
 def attach(state: State, connection: Connection, frame: Inbound) -> None:
     """Attaches with the requested modes that are permitted, then sends missed messages and present members.
 
-    Refusal 40160 if no mode is permitted, 90010 for too many channels, 40003 for an invalid `rewind`.
+    Refusal 40160 if no mode is permitted, 90010 for too many channels, 40003 for an invalid parameter.
     """
     name = frame.channel or ""
-    permitted = connection.grant.modes(name)
-    requested = Flag(frame.flags or 0) & MODES
-    modes = permitted & requested if requested else permitted
+    requested, params = _requested(frame)
+    modes = requested & connection.grant.modes(name)
     if not modes:
         raise not_permitted("attach", name)
     if name not in connection.attached and len(connection.attached) >= state.limits.attachments:
         raise Refusal(f"no more than {state.limits.attachments} channels per connection", 90010)
     channel = state.channels.open(name, state.monotonic())
     backlog, number, flags = _backlog(state, connection, channel, frame)
-    channel.attachments[connection.id] = attachment = Attachment(connection, modes)
+    channel.attachments[connection.id] = attachment = Attachment(connection, modes, requested, params)
     connection.attached.add(name)
-    rewind = (frame.params or {}).get("rewind")
-    send_attached(state, channel, attachment, number, flags=flags, params={"rewind": rewind} if rewind else None)
+    send_attached(state, channel, attachment, number, flags=flags)
     for entry in backlog:
         if modes & Flag.SUBSCRIBE and (connection.echo or entry.frame.connection_id != connection.id):
             state.send(connection, entry.frame)
+
+
+def _requested(frame: Inbound) -> tuple[Flag, dict[str, str]]:
+    """The requested modes, and the parameters that this server applies. Refusal (40003) for those it cannot."""
+    for name in _PARAMS_NOT_OFFERED:
+        if frame.param(name) is not None:
+            raise Refusal(f"this server does not offer the channel parameter {name}", 40003)
+    params = {name: value for name in ("modes", "rewind") if (value := frame.param(name)) is not None}
+    if "modes" in params:  # takes precedence over flags
+        names = params["modes"].replace(" ", "").lower().split(",")
+        if unknown := sorted(set(names) - _MODE_NAMES.keys()):
+            raise Refusal(f"unknown channel mode: {unknown[0]}; known: {', '.join(_MODE_NAMES)}", 40003)
+        return Flag(sum({int(_MODE_NAMES[name]) for name in names})), params
+    flags = frame.flags or 0
+    return (Flag(flags) & MODES if flags >> _FIRST_MODE_BIT else MODES), params
 
 
 def _backlog(
@@ -64,7 +88,7 @@ def _backlog(
         if channel.name in connection.attached:  # everything was already sent on this socket
             return [], channel.head, Flag.RESUMED
         return channel.since(number), number, Flag.RESUMED
-    rewind = (frame.params or {}).get("rewind")
+    rewind = frame.param("rewind")
     if rewind is None or frame.channel_serial or (frame.flags or 0) & Flag.ATTACH_RESUME:
         return [], channel.head, NO_FLAGS
     backlog = channel.rewound(rewind, state.monotonic())
@@ -78,7 +102,6 @@ def send_attached(
     number: int,
     *,
     flags: Flag = NO_FLAGS,
-    params: dict[str, str] | None = None,
     error: ErrorInfo | None = None,
 ) -> None:
     """Sends ATTACHED, and SYNC if there are members that the connection may see."""
@@ -88,7 +111,7 @@ def send_attached(
         channel=channel.name,
         channel_serial=state.channels.serial(number),
         flags=int(attachment.modes | flags | (Flag.HAS_PRESENCE if members else 0)),
-        params=params,
+        params=attachment.params or None,
         error=error,
     )
     state.send(attachment.connection, attached)
@@ -115,16 +138,20 @@ def detach(state: State, connection: Connection, frame: Inbound) -> None:
     state.send(connection, Frame(action=Action.DETACHED, channel=name))
 
 
-def narrow(state: State, connection: Connection) -> None:
-    """Removes modes that a new token does not permit, and detaches channels that have none left."""
+def apply_grant(state: State, connection: Connection) -> None:
+    """After a new token: the requested modes that it permits, no more and no fewer; detaches channels without any."""
     for name in list(connection.attached):
         channel = state.channels.open(name, state.monotonic())
         attachment = channel.attachments[connection.id]
-        attachment.modes &= connection.grant.modes(name)
+        before, attachment.modes = attachment.modes, attachment.requested & connection.grant.modes(name)
         if not attachment.modes:
             state.detach(connection, name)
             error = not_permitted("attach", name).info
             state.send(connection, Frame(action=Action.ERROR, channel=name, error=error))
+        elif attachment.modes != before:
+            may_have_missed = attachment.modes & ~before & Flag.SUBSCRIBE
+            flags = NO_FLAGS if may_have_missed else Flag.RESUMED
+            send_attached(state, channel, attachment, channel.head, flags=flags)
 
 
 def change_presence(state: State, connection: Connection, frame: Inbound) -> None:
@@ -136,12 +163,13 @@ def change_presence(state: State, connection: Connection, frame: Inbound) -> Non
     changes = [_member(state, connection, frame, index) for index in range(count)]
     channel = state.channels.open(name, state.monotonic())
     for change in changes:
+        before = channel.members.get(member_key(change))
         if change.action == Presence.LEAVE:
             channel.members.pop(member_key(change), None)
         else:
             channel.enter(change, state.limits)
             connection.present.add(name)
-        _announce(state, channel, change)
+        _announce(state, channel, change, repeats=before is not None and before.id == change.id)
 
 
 def _member(state: State, connection: Connection, frame: Inbound, index: int) -> PresenceMessage:
@@ -168,8 +196,11 @@ def _member(state: State, connection: Connection, frame: Inbound, index: int) ->
     return member
 
 
-def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
-    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter."""
+def _announce(state: State, channel: Channel, change: PresenceMessage, *, repeats: bool = False) -> None:
+    """Sent to those who may see presence, and always to the member's own connection: the SDKs need it to re-enter.
+
+    An entry that `repeats` one, with the same id, is not a change: it is not stored.
+    """
     frame = Frame(
         action=Action.PRESENCE,
         channel=channel.name,
@@ -178,6 +209,8 @@ def _announce(state: State, channel: Channel, change: PresenceMessage) -> None:
         timestamp=change.timestamp,
         presence=[change],
     )
+    if not repeats:
+        state.channels.record(channel, frame, state.monotonic())
     for attachment in list(channel.attachments.values()):
         if attachment.modes & Flag.PRESENCE_SUBSCRIBE or attachment.connection.id == change.connection_id:
             state.send(attachment.connection, frame)
@@ -214,9 +247,17 @@ def publish_frame(state: State, connection: Connection, frame: Inbound) -> None:
 
 
 def stamp(grant: Grant, message: AblyMessage) -> AblyMessage:
-    """The message as others may see it, without fields that a client must not set; Refusal (40000, 40012)."""
+    """The message as others may see it, without fields that a client must not set.
+
+    Refusal for what this server does not offer (40000, 40006, 40032), and for another's client id (40012).
+    """
     if message.action:
         raise Refusal("this server cannot change published messages", 40000)
+    if message.connection_key is not None:
+        raise Refusal("this server cannot publish on behalf of another connection (connectionKey)", 40006)
+    for name in _EXTRAS_NOT_OFFERED:
+        if name in (message.extras or {}):
+            raise Refusal(f"this server does not offer extras.{name}", 40032)
     message = as_bytes(message)
     return AblyMessage(
         id=message.id,
@@ -228,10 +269,11 @@ def stamp(grant: Grant, message: AblyMessage) -> AblyMessage:
     )
 
 
-def publish(state: State, name: str, messages: list[AblyMessage], origin: str | None, frame_id: str) -> Frame:
-    """Adds stamped messages to a channel as one frame and sends it to subscribers. `origin`: a connection's id.
+def publish(state: State, name: str, messages: list[AblyMessage], origin: str | None, frame_id: str) -> str:
+    """Adds stamped messages to a channel as one frame and sends it to subscribers, unless it is a repeat; its id.
 
-    Refusal for an empty (40000) or too large (40009) publish, a bad channel name (40010), or too many (42910).
+    `origin` is a connection's id. `frame_id` is used if the client gave the messages none. Refusal for an empty (40000)
+    or too large (40009) publish, a bad channel name (40010), invalid ids (40031), or too many messages (42910).
     """
     now = state.monotonic()
     if not messages:
@@ -239,20 +281,25 @@ def publish(state: State, name: str, messages: list[AblyMessage], origin: str | 
     size, limit = sum(map(size_of, messages)), state.limits.message_bytes
     if size > limit:
         raise Refusal(f"maximum message length exceeded: {size} of {limit} bytes", 40009)
+    given_id = publish_id(messages)
     channel = state.channels.open(name, now)
+    if given_id is not None and state.publish_ids.is_repeat(name, given_id, now):
+        return given_id
     if not channel.rate.allow(now, len(messages)):
         raise Refusal(f"no more than {state.limits.message_rate:g} messages per second into one channel", 42910, 429)
     frame = Frame(
         action=Action.MESSAGE,
-        id=frame_id,
+        id=given_id or frame_id,
         channel=name,
         connection_id=origin,
         timestamp=state.now_ms,
         messages=messages,
     )
     state.channels.record(channel, frame, now)
+    if given_id is not None:
+        state.publish_ids.add(name, given_id, now)
     _fan_out(state, channel, frame)
-    return frame
+    return given_id or frame_id
 
 
 def _fan_out(state: State, channel: Channel, frame: Frame) -> None:

@@ -7,14 +7,15 @@ and those of another run of the server are recognised.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
 from query_service.loopback.auth import Authority, Grant, not_permitted
 from query_service.loopback.connections import Connection, Connections, Rate, ServerLimits
+from query_service.loopback.history import FrameLog, HistoryEntry
 from query_service.loopback.protocol import Flag, Frame, PresenceMessage, Refusal, size_of
+from query_service.loopback.publish_ids import PublishIds
 
 _NAME = re.compile(r"[^\[:\x00-\x1f][^\x00-\x1f]{0,254}")
 _REWIND = re.compile(r"(\d{1,6})([sm]?)", re.ASCII)
@@ -22,32 +23,27 @@ _FRAME_OVERHEAD = 500  # approximate bytes of a stored frame besides its message
 MAX_REWIND = 100  # messages
 
 
-class HistoryEntry(Struct, frozen=True):
-    """A published frame in a channel's history."""
-
-    number: int
-    frame: Frame
-    size: int
-    at: float  # monotonic seconds
-
-
 class Attachment(Struct):
-    """One connection on one channel. `lossy` while messages are dropped because the rate is too high."""
+    """One connection on one channel. `lossy` while messages are dropped because the rate is too high.
+
+    `modes` are those of the `requested` ones that the capability permits; `params` are the parameters that apply.
+    """
 
     connection: Connection
     modes: Flag
+    requested: Flag
+    params: dict[str, str]
     lossy: bool = False
 
 
 class Channel:
-    """One channel. A resume can go back as far as number `floor`; `head` is the latest number."""
+    """One channel. `history` has its messages, `changes` those of its members; `head` is the latest number of both."""
 
     def __init__(self, name: str, number: int, limits: ServerLimits) -> None:
         self.name = name
-        self.floor = number
         self.head = number
-        self.history: deque[HistoryEntry] = deque()
-        self.history_size = 0
+        self.history = FrameLog(number)
+        self.changes = FrameLog(number)
         self.members: dict[tuple[str, str], PresenceMessage] = {}  # by connection id and client id
         self.attachments: dict[str, Attachment] = {}  # by connection id
         self.rate = Rate(limits.message_rate)
@@ -79,13 +75,6 @@ class Channel:
         if len(others) >= limits.members or sum(map(size_of, others)) + size_of(member) > limits.members_bytes:
             raise Refusal(f"{self.name} has reached its maximum number of members", 91003)
         self.members[key] = member
-
-    def drop_oldest(self) -> int:
-        """Drops the oldest frame of the history; returns its size."""
-        oldest = self.history.popleft()
-        self.history_size -= oldest.size
-        self.floor = oldest.number
-        return oldest.size
 
     @property
     def idle(self) -> bool:
@@ -125,32 +114,40 @@ class Channels:
 
     def resumable(self, channel: Channel, serial: str | None) -> int | None:
         """The number in `serial` if `channel` still has all messages published after it, else None."""
-        match = self._serial.fullmatch(serial or "")
-        return int(match[1]) if match and channel.floor <= int(match[1]) <= self._number else None
+        number = self.number(serial or "")
+        return number if number is not None and channel.history.floor <= number else None
+
+    def number(self, serial: str) -> int | None:
+        """The number in a channel serial, if this run of the server issued it."""
+        match = self._serial.fullmatch(serial)
+        return int(match[1]) if match and int(match[1]) <= self._number else None
 
     def record(self, channel: Channel, frame: Frame, now: float) -> None:
-        """Numbers a published frame, sets its channel serial, and adds it to the history."""
+        """Numbers a frame of messages or of presence, sets its channel serial, and stores it within the limits."""
         self._number += 1
         frame.channel_serial = self.serial(self._number)
-        size = _FRAME_OVERHEAD + sum(map(size_of, frame.messages or []))
-        channel.history.append(HistoryEntry(self._number, frame, size, now))
+        size, limits = _FRAME_OVERHEAD + sum(map(size_of, frame.messages or frame.presence or [])), self._limits
+        log = channel.changes if frame.presence else channel.history
+        log.append(HistoryEntry(self._number, frame, size, now))
         channel.head, channel.used_at = self._number, now
-        channel.history_size += size
         self.size += size
-        limits = self._limits
-        while len(channel.history) > limits.history_messages or channel.history_size > limits.history_bytes:
-            self.size -= channel.drop_oldest()
+        while len(log) > limits.history_messages or log.size > limits.history_bytes:
+            self.size -= log.drop_oldest()
         while self.size > limits.history_total_bytes:
-            oldest = min((other for other in self._all.values() if other.history), key=lambda c: c.history[0].number)
-            self.size -= oldest.drop_oldest()
+            self.size -= min(self._logs(), key=lambda other: other.oldest.number).drop_oldest()
+
+    def _logs(self) -> Iterator[FrameLog]:
+        """All logs that have frames."""
+        return (log for channel in self._all.values() for log in (channel.history, channel.changes) if len(log))
 
     def expire(self, now: float) -> None:
         """Drops messages beyond the history's age, and channels unused for that long."""
         oldest = now - self._limits.history_seconds
+        for log in list(self._logs()):
+            while len(log) and log.oldest.at < oldest:
+                self.size -= log.drop_oldest()
         for channel in self:
-            while channel.history and channel.history[0].at < oldest:
-                self.size -= channel.drop_oldest()
-            if channel.idle and not channel.history and channel.used_at < oldest:
+            if channel.idle and not (len(channel.history) or len(channel.changes)) and channel.used_at < oldest:
                 del self._all[channel.name]
 
     def _make_room(self) -> None:
@@ -161,7 +158,7 @@ class Channels:
         if not idle:
             raise Refusal(f"this server supports at most {self._limits.channels} channels", 90021, 429)
         unused = min(idle, key=lambda channel: channel.used_at)
-        self.size -= unused.history_size
+        self.size -= unused.history.size + unused.changes.size
         del self._all[unused.name]
 
 
@@ -181,6 +178,7 @@ class State:
         self._clock = clock
         self.connections = Connections(limits)
         self.channels = Channels(limits, self.now_ms)
+        self.publish_ids = PublishIds(limits.history_seconds, limits.publish_ids)
 
     @property
     def now_ms(self) -> int:

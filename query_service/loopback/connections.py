@@ -43,6 +43,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     history_messages: int = 500  # stored publishes of one channel
     history_bytes: int = 1_048_576  # of one channel
     history_total_bytes: int = 4_194_304
+    publish_ids: int = 20_000  # ids of messages, to recognise repeats
     members_bytes: int = 262_144  # data of all members of one channel: one SYNC must fit the SDK's frame limit of 1 MiB
     queue_bytes: int = 2_097_152  # for one slow reader; more than one channel's history
     queue_frames: int = 2_000
@@ -144,11 +145,11 @@ class Connection:
         self._limits = limits
 
     def admit(self, grant: Grant, now_ms: int) -> None:
-        """Continues with new credentials; a short-lived token is to be renewed after half its life."""
+        """Continues with new credentials. A token too short-lived to be renewed ahead of its expiry simply expires."""
         self.grant, self.renew_ms = grant, None
         if grant.expires_ms is not None:
-            ahead = min(self._limits.reauth_seconds * 1000, (grant.expires_ms - now_ms) / 2)
-            self.renew_ms = round(grant.expires_ms - ahead)
+            renew = round(grant.expires_ms - self._limits.reauth_seconds * 1000)
+            self.renew_ms = renew if renew > now_ms else None
 
     def send(self, frame: Frame, now: float) -> None:
         """Queues a frame, if there is a socket."""

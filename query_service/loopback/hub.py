@@ -6,10 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 
 from query_service.loopback.auth import Authority, Grant
-from query_service.loopback.channel_actions import attach, change_presence, detach, leave_all, narrow, publish_frame
+from query_service.loopback.channel_actions import (
+    apply_grant,
+    attach,
+    change_presence,
+    detach,
+    leave_all,
+    publish_frame,
+)
 from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
-from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Inbound, Refusal, decode, format_of
+from query_service.loopback.inbound import Inbound, Malformed, decode
+from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, Refusal, format_of
 
 _UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)
 _EXPIRED = ErrorInfo("the token has expired", 40142, 401)
@@ -29,7 +37,12 @@ class Hub:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = State(authority, limits, clock, monotonic)
-        self._publishers: dict[int, Handler] = {Action.MESSAGE: publish_frame, Action.PRESENCE: change_presence}
+        self._publishers: dict[int, Handler] = {
+            Action.MESSAGE: publish_frame,
+            Action.PRESENCE: change_presence,
+            Action.OBJECT: _not_offered,
+            Action.ANNOTATION: _not_offered,
+        }
         self._handlers: dict[int, Handler] = {
             Action.HEARTBEAT: _echo,
             Action.ATTACH: attach,
@@ -43,7 +56,7 @@ class Hub:
         """The connection of a new socket; Refusal for invalid credentials or too many connections."""
         state = self.state
         grant = state.authority.from_query(query, state.now_ms)
-        key = query.get("resume")
+        key = query.get("resume") or query.get("recover")
         connection = state.connections.resumable(key, grant) if key else None
         error = _UNKNOWN if key and connection is None else None
         if connection is None:
@@ -76,6 +89,9 @@ class Hub:
             if not connection.frames_in.allow(self.state.monotonic()):
                 raise Refusal(f"more than {self.state.limits.frame_rate:g} frames per second", 42920, 429)
             frame = decode(raw, connection.form)
+        except Malformed as malformed:
+            self._refuse(connection, malformed.frame, malformed.info)
+            return
         except Refusal as refusal:
             self._fail(connection, refusal.info)
             return
@@ -88,16 +104,26 @@ class Hub:
         try:
             handler(self.state, connection, frame)
         except Refusal as refusal:
-            if frame.channel is None:
-                self._fail(connection, refusal.info)
-            else:
-                self.state.send(connection, Frame(action=Action.ERROR, channel=frame.channel, error=refusal.info))
+            self._refuse(connection, frame, refusal.info)
+
+    def _refuse(self, connection: Connection, frame: Inbound, error: ErrorInfo) -> None:
+        """Reports an error to the operation that it belongs to; AUTH, and what names no channel, end the connection."""
+        if frame.action == Action.HEARTBEAT:
+            answer = Frame(action=Action.HEARTBEAT, error=error)
+        elif frame.action in self._publishers and frame.msg_serial is not None:
+            answer = Frame(action=Action.NACK, msg_serial=frame.msg_serial, count=1, error=error)
+        elif frame.channel is not None:
+            answer = Frame(action=Action.ERROR, channel=frame.channel, error=error)
+        else:
+            self._fail(connection, error)
+            return
+        self.state.send(connection, answer)
 
     def _handle_once(self, connection: Connection, frame: Inbound, publisher: Handler, fingerprint: int) -> None:
         """Carries out a publish, unless it is a repeat, and replies ACK or NACK."""
         serial = frame.msg_serial
         if serial is None:
-            self._fail(connection, _NO_SERIAL)
+            self._refuse(connection, frame, _NO_SERIAL)
             return
         if (serial, fingerprint) not in connection.outcomes:
             outcome = None
@@ -111,7 +137,7 @@ class Hub:
         self.state.send(connection, Frame(action=action, msg_serial=serial, count=1, error=error))
 
     def _renew(self, state: State, connection: Connection, frame: Inbound) -> None:
-        """AUTH: a new token for the same client; detaches channels that it no longer permits."""
+        """AUTH: a new token for the same client; each channel gets the modes that it permits."""
         if frame.auth is None:
             raise Refusal("AUTH needs auth.accessToken", 40000)
         grant = state.authority.from_query({"accessToken": frame.auth.access_token}, state.now_ms)
@@ -119,7 +145,7 @@ class Hub:
             raise Refusal("the new token belongs to another client", 40102, 401)
         connection.admit(grant, state.now_ms)
         state.send(connection, connection.connected_frame())
-        narrow(state, connection)
+        apply_grant(state, connection)
 
     def _close_for_good(self, state: State, connection: Connection, _: Inbound) -> None:
         state.send(connection, Frame(action=Action.CLOSED))
@@ -185,3 +211,7 @@ class Hub:
 
 def _echo(state: State, connection: Connection, frame: Inbound) -> None:
     state.send(connection, Frame(action=Action.HEARTBEAT, id=frame.id))
+
+
+def _not_offered(_: State, __: Connection, ___: Inbound) -> None:
+    raise Refusal("this server offers neither annotations nor LiveObjects", 40000)

@@ -9,16 +9,15 @@ import base64
 import binascii
 from collections.abc import Mapping
 from enum import IntEnum, IntFlag
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from edge.core.errors import DoorError
 
 Format = Literal["json", "msgpack"]
 Encoded = str | bytes  # a text frame (JSON) or a binary one (MessagePack)
-SafeInteger = Annotated[int, Meta(ge=0, lt=2**53)]  # exact in JavaScript
 
 
 class Action(IntEnum):
@@ -39,6 +38,8 @@ class Action(IntEnum):
     MESSAGE = 15
     SYNC = 16
     AUTH = 17
+    OBJECT = 19
+    ANNOTATION = 21
 
 
 class Flag(IntFlag):
@@ -71,6 +72,10 @@ class ErrorInfo(Struct, frozen=True, rename="camel"):
     message: str
     code: int
     status_code: int
+    href: str = ""  # where the code is explained
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "href", f"https://help.ably.io/error/{self.code}")
 
 
 class Refusal(DoorError):
@@ -93,6 +98,7 @@ class AblyMessage(Struct, rename="camel", omit_defaults=True):
     timestamp: int | None = None  # ms since 1970
     extras: dict[str, Any] | None = None
     action: int | None = None  # 0 or None: create; other values change an earlier message
+    connection_key: Any = None  # only from clients: to publish on behalf of another connection
 
 
 class PresenceMessage(Struct, rename="camel", omit_defaults=True):
@@ -106,10 +112,6 @@ class PresenceMessage(Struct, rename="camel", omit_defaults=True):
     encoding: str | None = None
     timestamp: int | None = None
     extras: dict[str, Any] | None = None
-
-
-class AuthDetails(Struct, rename="camel"):
-    access_token: str
 
 
 class ConnectionDetails(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -143,23 +145,6 @@ class Frame(Struct, rename="camel", omit_defaults=True, kw_only=True):
     presence: list[PresenceMessage] | None = None
 
 
-class Inbound(Struct, rename="camel", kw_only=True):
-    """A protocol message from a client: the fields that it may set."""
-
-    action: int
-    id: Annotated[str, Meta(max_length=256)] | None = None
-    channel: str | None = None
-    channel_serial: str | None = None
-    msg_serial: SafeInteger | None = None
-    flags: SafeInteger | None = None
-    params: dict[str, str] | None = None
-    auth: AuthDetails | None = None
-    messages: list[AblyMessage] | None = None
-    presence: list[PresenceMessage] | None = None
-
-
-_from_json = msgspec.json.Decoder(Inbound)
-_from_msgpack = msgspec.msgpack.Decoder(Inbound)
 _to_json = msgspec.json.Encoder()
 _to_msgpack = msgspec.msgpack.Encoder()
 
@@ -167,18 +152,6 @@ _to_msgpack = msgspec.msgpack.Encoder()
 def format_of(query: Mapping[str, str]) -> Format:
     """The encoding requested in a socket's query."""
     return "msgpack" if query.get("format") == "msgpack" else "json"
-
-
-def decode(raw: Encoded, form: Format) -> Inbound:
-    """Decodes a frame; Refusal (40000) if malformed."""
-    try:
-        if form == "json":
-            return _from_json.decode(raw)
-        if isinstance(raw, str):
-            raise Refusal("malformed frame: text on a connection with format=msgpack", 40000)
-        return _from_msgpack.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
-        raise Refusal(f"malformed frame: {str(problem)[:200]}", 40000) from None
 
 
 def encode(frame: Frame, form: Format) -> Encoded:

@@ -18,7 +18,8 @@ from query_service.loopback.auth import Authority
 from query_service.loopback.connections import WS_GOING_AWAY, WS_POLICY, Connection, ServerLimits, SocketQueue
 from query_service.loopback.hub import Hub
 from query_service.loopback.protocol import Action, Encoded, Frame, Refusal, encode, format_of
-from query_service.loopback.rest import Rest, refusals
+from query_service.loopback.rest import Rest
+from query_service.loopback.rest_replies import errors
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class RealtimeServer:
 
     async def start(self) -> None:
         """Starts listening; DoorError if the port is not available."""
-        app = web.Application(middlewares=[self._served, refusals], client_max_size=self.limits.frame_bytes)
+        app = web.Application(middlewares=[self._served, errors], client_max_size=self.limits.frame_bytes)
         app.add_routes([web.get("/", self._websocket), *Rest(self.hub.state).routes()])
         # No access log: a WebSocket's URL contains its token or key.
         self._runner = web.AppRunner(app, shutdown_timeout=_CLOSE_SECONDS, **server_options())

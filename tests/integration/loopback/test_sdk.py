@@ -222,7 +222,7 @@ async def test_an_unknown_resume_key_is_reported_and_the_client_continues() -> N
 
 @in_loop
 async def test_a_token_is_renewed_on_the_open_socket() -> None:
-    async with running_server() as server, node(server, "porch") as porch:
+    async with running_server(ServerLimits(reauth_seconds=2.0)) as server, node(server, "porch") as porch:
         lives = itertools.chain([4], itertools.repeat(60))
 
         def auth() -> TokenDetails:

@@ -80,7 +80,7 @@ def test_histories_stay_within_their_limits_and_sizes_add_up(published: list[tup
         publish(all_of, name, "x" * size)
         histories = [channel.history for channel in all_of]
         sizes = [sum(kept.size for kept in history) for history in histories]
-        assert [channel.history_size for channel in all_of] == sizes
+        assert [channel.history.size for channel in all_of] == sizes
         assert all(len(history) <= LIMITS.history_messages for history in histories)
         assert all(size <= LIMITS.history_bytes for size in sizes)
         assert all_of.size == sum(sizes) <= LIMITS.history_total_bytes
@@ -98,7 +98,7 @@ def test_a_resume_delivers_everything_or_is_refused(published: list[tuple[str, i
     number = all_of.resumable(channel, seen)
     expected = [f"{index:04d}" for index, (name, serial) in enumerate(serials) if name == "a" and serial > seen]
     if number is None:
-        assert channel.history_size < sum(size + 500 for name, size in published if name == "a")
+        assert channel.history.size < sum(size + 500 for name, size in published if name == "a")
     else:
         assert [text[:4] for text in texts(channel, number)] == expected
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from query_service.loopback.protocol import Action, Refusal
+from query_service.loopback.protocol import MODES, Action, Flag, Refusal
+from query_service.realtime import tokens
 from query_service.realtime.tokens import client_token
-from tests.unit.loopback.hub_world import KEY, REPLIES, REQUESTS, World, actions, data
+from tests.unit.loopback.hub_world import KEY, REPLIES, REQUESTS, Peer, World, actions, data
 
 
 def test_a_new_token_is_requested_and_can_remove_modes(world: World) -> None:
@@ -27,6 +28,33 @@ def test_a_new_token_is_requested_and_can_remove_modes(world: World) -> None:
     assert ann.outbox.close_code is None
 
 
+@pytest.mark.parametrize("ttl", [1, 5, 30])
+def test_a_token_too_short_lived_to_be_renewed_ahead_simply_expires(world: World, ttl: int) -> None:
+    ann = world.client(ttl=ttl)
+    for _ in range(ttl - 1):
+        world.advance(1)
+    assert Action.AUTH not in actions(ann.read())
+    world.advance(1)
+    expired = ann.read()[-1]
+    assert (expired["action"], expired["error"]["code"]) == (Action.DISCONNECTED, 40142)
+
+
+def test_a_new_token_can_add_the_modes_that_were_requested(world: World) -> None:
+    narrow, wide = ({"*": operations} for operations in (["publish"], ["publish", "subscribe", "presence"]))
+    ann = Peer(world, {"accessToken": tokens._sign(KEY, "ann", narrow, 60, world.instant)})
+    everything, publish_only = ann.attach("a"), ann.attach("b", flags=int(Flag.PUBLISH))
+    assert everything[0]["flags"] == publish_only[0]["flags"] == Flag.PUBLISH
+    world.keyholder().publish("a", "missed")
+    token = tokens._sign(KEY, "ann", wide, 60, world.instant)
+    _, attached = ann.send(Action.AUTH, auth={"accessToken": token})
+    assert (attached["action"], attached["channel"]) == (Action.ATTACHED, "a")
+    assert attached["flags"] == MODES  # not RESUMED: there was no subscription so far
+    world.keyholder().publish("a", "heard")
+    assert data(ann.read()) == ["heard"]
+    renewed = tokens._sign(KEY, "ann", wide, 90, world.instant)
+    assert actions(ann.send(Action.AUTH, auth={"accessToken": renewed})) == [Action.CONNECTED]
+
+
 def test_an_expired_token_closes_the_socket(world: World) -> None:
     ann = world.client(ttl=100)
     world.advance(100)
@@ -41,9 +69,12 @@ def test_a_new_token_can_detach_channels(world: World) -> None:
     keyholder.attach(REPLIES)
     keyholder.attach("other")
     token = client_token(KEY, "ann", 1_000, world.instant)
-    connected, error = keyholder.send(Action.AUTH, auth={"accessToken": token})
+    connected, *changes = keyholder.send(Action.AUTH, auth={"accessToken": token})
     assert connected["action"] == Action.CONNECTED
-    assert (error["channel"], error["error"]["code"]) == ("other", 40160)
+    by_channel = {change["channel"]: change for change in changes}
+    assert by_channel["other"]["error"]["code"] == 40160
+    assert by_channel[REPLIES]["flags"] == Flag.RESUMED | Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE
+    assert len(changes) == 2
     world.keyholder().publish("other", "secret")
     assert data(keyholder.read()) == []
 
@@ -78,12 +109,18 @@ def test_malformed_frames_are_answered_with_an_error_and_a_close(world: World, r
 
 def test_unknown_actions_are_ignored(world: World) -> None:
     ann = world.client()
-    assert ann.send(21, channel=REQUESTS) == ann.send(9_999) == ann.send(-1) == []
+    assert ann.send(22, channel=REQUESTS) == ann.send(9_999) == ann.send(-1) == []
     assert ann.outbox.close_code is None
 
 
-def test_a_frame_without_a_channel_or_serial_is_an_error(world: World) -> None:
-    for fields in ({"action": Action.ATTACH}, {"action": Action.MESSAGE, "channel": REQUESTS, "messages": []}):
+@pytest.mark.parametrize("action", [Action.OBJECT, Action.ANNOTATION])
+def test_annotations_and_objects_are_refused(world: World, action: Action) -> None:
+    [nack] = world.keyholder().send(action, channel="a", msgSerial=0)
+    assert (nack["action"], nack["msgSerial"], nack["error"]["code"]) == (Action.NACK, 0, 40000)
+
+
+def test_a_frame_that_names_neither_channel_nor_serial_is_an_error_of_the_connection(world: World) -> None:
+    for fields in ({"action": Action.ATTACH}, {"action": Action.MESSAGE, "messages": []}):
         ann = world.client()
         [error] = ann.send(**fields)
         assert error["action"] == Action.ERROR

@@ -97,3 +97,24 @@ def test_a_slow_reader_is_dropped_and_can_resume(world: World) -> None:
     world.limits = ServerLimits()
     again = world.client(resume=ann.key)
     assert data(again.attach(REPLIES, channelSerial=serial)) == ["a" * 600, "b" * 600]
+
+
+def test_a_client_that_starts_again_recovers_its_connection(world: World) -> None:
+    ann, porch = world.client(), world.node()
+    serial = ann.attach(REPLIES)[0]["channelSerial"]
+    porch.publish(REPLIES, "missed")
+    again = world.client(recover=ann.key)
+    assert again.greeting["connectionId"] == ann.connection.id
+    assert "error" not in again.greeting
+    assert ann.outbox.close_code == 1001
+    frames = again.attach(REPLIES, channelSerial=serial)
+    assert frames[0]["flags"] & Flag.RESUMED
+    assert data(frames) == ["missed"]
+
+
+def test_a_connection_that_cannot_be_recovered_is_replaced_by_a_new_one(world: World) -> None:
+    ann = world.client()
+    for key in ("_____!unknown", "rubbish"):
+        greeting = world.client(recover=key).greeting
+        assert greeting["error"]["code"] == 80018
+        assert greeting["connectionId"] != ann.connection.id

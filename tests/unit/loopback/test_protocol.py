@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from query_service.loopback.inbound import decode
 from query_service.loopback.protocol import (
     AblyMessage,
     Action,
@@ -22,7 +23,6 @@ from query_service.loopback.protocol import (
     Refusal,
     as_bytes,
     as_text,
-    decode,
     encode,
     size_of,
 )
@@ -84,7 +84,7 @@ def test_frames_with_wrong_types_are_refused_or_can_be_encoded(fields: dict[str,
         '{"action":15,"msgSerial":-1}',
         '{"action":15,"msgSerial":1e400}',
         '{"action":15,"msgSerial":99999999999999999999999}',
-        '{"action":10,"params":{"rewind":1}}',
+        '{"action":10,"params":{"rewind":[1]}}',
         '{"action":0,"id":"' + "x" * 300 + '"}',
         '{"action":15,"messages":' + "[" * 100_000,
         '{"action":15,"channel":"\\ud800"}',
