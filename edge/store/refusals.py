@@ -111,6 +111,10 @@ _CAUSES = (  # the first that applies counts: what a setting explains comes befo
         changes=_ENDPOINT,
     ),
     Cause("account", "the store has closed the account; contact its provider", ("AllAccessDisabled", "AccountProblem")),
+    Cause(
+        "unsupported", "the store does not support this; docs/storage.md lists what a store must support",
+        ("NotImplemented", "MethodNotAllowed", "501", "405"),
+    ),
     Cause("denied", _DENIED, ("401", "403")),
 )  # fmt: skip
 

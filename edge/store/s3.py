@@ -6,12 +6,10 @@ Every failure becomes StoreUnreachable (the link), StoreBlocked (a person must a
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import parse_qsl, urlencode
 
 import botocore.exceptions as faults
 from botocore.parsers import ResponseParserError
@@ -20,11 +18,14 @@ from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from edge.store.capabilities import Capabilities, Operation
 from edge.store.clients import Clients
 from edge.store.interface import NO_BUCKET, LifecycleRule, ObjectExists, StoredObject, StoredPart, UploadNotFound
 from edge.store.paced_body import Pace
+from edge.store.ranges import is_whole_object, requested_bytes
 from edge.store.refusals import ANOTHER_REGION, NOT_A_STORE, Cause, StoreRefusal, cause_of, named_region, tls_cause_of
 from edge.store.replies import brief, clock_offset, is_page, lifecycle_rules, seconds_ahead, skew
+from edge.store.request_options import condition, content_md5, put_options, tags_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PIECE = 262_144
+_TAGS: set[Operation] = {"tags", "multipart_tags"}
 
 
 class _Missing(StoreError):
@@ -61,11 +63,13 @@ class S3Store:
         pace: Pace | None = None,
         now: Callable[[], Instant] | None = None,
     ) -> None:
-        """`pace` limits how fast bodies are sent."""
+        """`pace` limits how fast bodies are sent and objects are read."""
         self.bucket = settings.s3_bucket_name
         self._settings = settings
         self._now = now or KernelClock().now
         self.clock_ahead: float | None = None  # seconds, at the last answer
+        self._pace = pace
+        self.capabilities = Capabilities(self._place)
         self.clients = Clients(settings, (connect_timeout, read_timeout), pace, self._on_response)
 
     def create_bucket(self) -> None:
@@ -122,25 +126,36 @@ class S3Store:
 
         Raises ObjectExists, where the store supports that.
         """
-        with self._request(f"store {key}") as s3:
-            done = s3.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
-                ContentMD5=_content_md5(md5),
-                ContentType=media_type,
-                **self._put_options(),
-                **_condition(overwrite),
-            )
-        return done.get("ETag", "").strip('"')
+        start = None if isinstance(body, bytes | bytearray) else body.tell()
+
+        def send(options: Any) -> Any:
+            if start is not None:
+                body.seek(start)  # type: ignore[union-attr]
+            with self._request(f"store {key}") as s3:
+                return s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
+                    ContentMD5=content_md5(md5),
+                    ContentType=media_type,
+                    **options,
+                )
+
+        options = {**put_options(self._settings), **condition(overwrite)}
+        done = self.capabilities.write(options, send, lambda: self._refuse_existing(key))
+        return str(done.get("ETag", "")).strip('"')
 
     def start_parts(self, key: str) -> str:
         """Opens a multipart upload; gives its id."""
-        with self._request(f"begin {key}") as s3:
-            begun = s3.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._put_options()
-            )
-        return begun["UploadId"]
+
+        def send(options: Any) -> str:
+            with self._request(f"begin {key}") as s3:
+                begun = s3.create_multipart_upload(
+                    Bucket=self.bucket, Key=key, ContentType="application/zip", **options
+                )
+            return begun["UploadId"]
+
+        return self.capabilities.write(put_options(self._settings), send, lambda: None)
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str:
         """Stores part `number` (from 1), whose MD5 in hex the store checks; gives its ETag."""
@@ -151,13 +166,13 @@ class S3Store:
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
-                ContentMD5=_content_md5(md5),
+                ContentMD5=content_md5(md5),
             )
         return self._etag(done)
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
         """The parts that the store already has; raises UploadNotFound."""
-        with self._request(f"list the parts of {key}") as s3:
+        with self.capabilities.optional("list_parts"), self._request(f"list the parts of {key}") as s3:
             pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
             found = [part for page in pages for part in page.get("Parts", [])]
         return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
@@ -165,15 +180,46 @@ class S3Store:
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
         """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
-        with self._request(f"complete {key}") as s3:
-            done = s3.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                **_condition(overwrite),
-            )
-        return done.get("ETag", "").strip('"')
+
+        def send(options: Any) -> Any:
+            with self._request(f"complete {key}") as s3:
+                return s3.complete_multipart_upload(
+                    Bucket=self.bucket,
+                    Key=key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                    **options,
+                )
+
+        done = self.capabilities.write(condition(overwrite), send, lambda: self._refuse_existing(key))
+        self._check_tags(key)
+        return str(done.get("ETag", "")).strip('"')
+
+    def _refuse_existing(self, key: str) -> None:
+        """For stores without conditional writes. A key that may not HEAD has to overwrite."""
+        try:
+            found = self.head(key)
+        except StoreBlocked as problem:
+            if problem.reason != "denied":
+                raise
+            return
+        if found is not None:
+            raise ObjectExists(f"{self._place}: {key} exists")
+
+    def _check_tags(self, key: str) -> None:
+        """Once: whether an object uploaded in parts has its tags. Ceph's gateway drops them, and reports no error."""
+        if not self._settings.tags or self.capabilities.has_multipart_tags or self.capabilities.lacking & _TAGS:
+            return
+        try:
+            with self._request(f"read the tags of {key}") as s3:
+                found = s3.get_object_tagging(Bucket=self.bucket, Key=key)["TagSet"]
+        except StoreError as problem:
+            log.debug("%s", problem)
+            return
+        if {(tag["Key"], tag["Value"]) for tag in found} >= set(tags_of(self._settings)):
+            self.capabilities.has_multipart_tags = True
+        else:
+            self.capabilities.learn_lack("multipart_tags")
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
@@ -183,7 +229,7 @@ class S3Store:
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
         """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first."""
         try:
-            with self._request("list open uploads") as s3:
+            with self.capabilities.optional("list_uploads"), self._request("list open uploads") as s3:
                 pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
                 found = [upload for page in pages for upload in page.get("Uploads", [])]
         except UploadNotFound:  # how rclone answers when there are none
@@ -198,13 +244,21 @@ class S3Store:
         left = length
         with self._request(f"read {key}") as s3:
             found = s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
-            for piece in found["Body"].iter_chunks(_PIECE):
+            if offset and is_whole_object(found):
+                self.capabilities.learn_lack("ranges")
+            for piece in requested_bytes(found, offset, length, _PIECE):
                 left -= len(piece)
                 if left < 0:
                     raise StoreError(f"{self._place}: sent more than the requested {length} bytes of {key}")
+                self._wait_for_pace(len(piece))
                 yield piece
         if left:
             raise StoreError(f"{self._place}: {key} ended {left} bytes too early")
+
+    def _wait_for_pace(self, size: int) -> None:
+        while self._pace is not None and size > 0:
+            self._pace.wait(min(size, self._pace.step))
+            size -= self._pace.step
 
     def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below `prefix`, in the order of keys, from the one after `after` on."""
@@ -235,17 +289,6 @@ class S3Store:
             )
         except (faults.BotoCoreError, ValueError) as problem:
             raise self._fault("sign a link", problem) from None
-
-    def _put_options(self) -> Any:
-        """How the store should keep the object."""
-        settings = self._settings
-        options = {
-            "StorageClass": settings.storage_class,
-            "ServerSideEncryption": settings.encryption,
-            "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
-            "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
-        }
-        return {name: value for name, value in options.items() if value}
 
     @property
     def _place(self) -> str:
@@ -317,11 +360,11 @@ class S3Store:
         for codes, kind in _SIGNALS.items():
             if refusal.code in codes and (is_head or not is_page(headers)):
                 return kind(text)
-        if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 429):
+        if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 405, 429):
             return _Unexplained(f"{text}; trying again")
         cause = cause_of(refusal, self._settings)
         is_foreign = refusal.is_bare and not is_head and status < 500 and is_page(headers)
-        if is_foreign and (cause is None or cause.reason == "denied"):
+        if is_foreign and (cause is None or cause.reason in ("denied", "unsupported")):
             cause = NOT_A_STORE  # a store says why in XML
         if cause is None:
             return StoreError(f"{text} ({refusal.message})" if refusal.message else text)
@@ -348,13 +391,3 @@ class S3Store:
             case faults.HTTPClientError() | faults.ConnectionError() | OSError():
                 return StoreUnreachable(f"{text}; trying again")
         return StoreError(text)
-
-
-def _condition(overwrite: bool) -> Any:
-    """Unless it may overwrite, the store refuses where it has an object (RFC 9110)."""
-    return {} if overwrite else {"IfNoneMatch": "*"}
-
-
-def _content_md5(md5: str) -> str:
-    """The header of RFC 1864 from the digest as hex."""
-    return base64.b64encode(bytes.fromhex(md5)).decode()

@@ -32,6 +32,7 @@ Fault = Literal[
     "stall",  # no answer until the proxy ends
     "wrong_etag",
     "truncated",  # the answer ends in the middle
+    "corrupted",  # the answer has another byte in the middle
 ]
 FAULTS: tuple[Fault, ...] = ("error", "slow_down", "reset_body", "reply_lost", "wrong_etag", "truncated")
 
@@ -199,6 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(response, data, fault)
 
     def _answer(self, response: http.client.HTTPResponse, data: bytes, fault: Fault | None) -> None:
+        if fault == "corrupted" and data:
+            data = _with_one_bit_flipped(data)
         if fault == "wrong_etag":
             data = re.sub(rb"(<ETag>[^0-9a-f]*)[0-9a-f]{32}", rb"\g<1>" + b"0" * 32, data)
         self.send_response_only(response.status)
@@ -230,3 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+def _with_one_bit_flipped(data: bytes) -> bytes:
+    flipped = bytearray(data)
+    flipped[len(flipped) // 2] ^= 1
+    return bytes(flipped)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from tests.support.store.fault_proxy import DAY, LOGIN_PAGE, Reply, Request, refusal
+from tests.support.store.fault_proxy import DAY, LOGIN_PAGE, Fault, Reply, Request, refusal
 
 EXPIRED = refusal(400, "ExpiredToken", "The provided token has expired.")
 SKEWED = refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the server's is too large.")
@@ -82,3 +83,25 @@ class RegionKeeper:
         field = f"<Region>{self.region}</Region>" if self.where == "field" else ""
         message = f"the region is wrong; expecting '{self.region}'" if self.where == "message" else "wrong region"
         return refusal(400, "AuthorizationHeaderMalformed", message, field)
+
+
+class CorruptsOneInTen:
+    """Stores every tenth object with other bytes, while sizes and ETags are right: as Ceph's dbstore did.
+
+    `storing` is the request that stores an object; the `first` of them is damaged, counting from 0.
+    """
+
+    def __init__(self, storing: str, first: int) -> None:
+        self._storing, self._first = storing, first
+        self._stored = 0
+        self.damaged: set[str] = set()
+
+    def __call__(self, request: Request) -> Fault | None:
+        path = unquote(request.path)
+        if request.name == self._storing:
+            if self._stored % 10 == self._first:
+                self.damaged.add(path)
+            self._stored += 1
+        elif request.name == "DELETE":
+            self.damaged.discard(path)
+        return "corrupted" if request.name == "GET" and path in self.damaged else None
