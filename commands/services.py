@@ -16,6 +16,7 @@ from commands.cli.common import load_settings
 from edge import __version__
 from edge.configuration.settings import Settings
 from edge.core.errors import ConfigError, ImHearingError
+from edge.core.local_zone import unknown_zone
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def _serve(args: argparse.Namespace, name: str, run: Service) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     log.info("%s %s started, node %s", name, __version__, settings.node.name)
+    if zone := unknown_zone(os.environ):
+        log.warning("TZ=%s: no such time zone here, so local times are UTC; install tzdata, or correct TZ", zone)
     try:
         run(settings, stop)
     except ImHearingError as problem:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from commands.cli.help_texts import COMMANDS, EPILOG, QUERY_TYPES, Subcommand
 
@@ -14,10 +15,19 @@ from commands.cli.help_texts import COMMANDS, EPILOG, QUERY_TYPES, Subcommand
 class _Parser(argparse.ArgumentParser):
     """Reports an error in one line, as the commands themselves do, without printing the usage first."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuses what it does not know, so that a subcommand points to its own help."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
     def error(self, message: str) -> NoReturn:
         message = message.removeprefix("argument ")
         # `--last -5m`: argparse takes the value for an option
         message = message.replace("expected one argument", "the value is missing, or starts with - like an option")
+        # Python 3.13 prints the choices without quotes
+        message = re.sub(r"\(choose from .*\)", lambda choices: choices[0].replace("'", ""), message)
         self.exit(2, f"imhearing: {message}; see `{self.prog} --help`\n")
 
 

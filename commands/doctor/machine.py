@@ -19,6 +19,7 @@ from edge.configuration import calibration_file
 from edge.configuration.schedule import schedule_of
 from edge.core.errors import CalibrationError, ImHearingError
 from edge.core.instant import Instant
+from edge.core.local_zone import unknown_zone
 from edge.embedded.servers import find_mosquitto, find_rclone
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ _PINNED = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 _PYTHONS = (3, 11), (3, 14)
 _LEAKY_PYTHONS = (3, 12, 0), (3, 12, 7)  # interned strings, as from pathlib, were immortal there
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_INSTALL_ZONES = "sudo apt-get install tzdata  # and correct TZ"
 _ENABLE_NTP = "sudo timedatectl set-ntp true"
 _MAX_OFFSET = 900.0  # seconds: S3 rejects requests signed by a clock further off
 _NOTABLE_OFFSET = 5.0  # seconds; a Date header has a resolution of one
@@ -141,6 +143,8 @@ def check_calibration(node: NodeUnderTest) -> Finding:
 
 def check_clock(node: NodeUnderTest) -> Iterator[Finding]:
     yield check_synchronised(node)
+    if zone := unknown_zone(os.environ):
+        yield fault("clock.zone", f"TZ={zone}: no such time zone here, so local times are UTC", _INSTALL_ZONES)
     if node.settings.s3.s3_bucket_name:
         yield check_offset(node)
     if node.settings.recorder.schedule:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import difflib
 import ipaddress
 import os
 import re
@@ -22,11 +21,11 @@ from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.malformed import malformed
 from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import UNIX, Secret, Settings
+from edge.configuration.suggestion import suggest
 from edge.core.errors import ConfigError
 from edge.core.ids import is_node_name, node_name_from_host
 
 _UTF8 = "utf-8-sig"  # some editors start a file with a byte order mark
-_SIMILAR = 0.6  # from here on a name may be a misspelling of another
 _FIX_CREDENTIAL = "make it readable by the user running this, or unset CREDENTIALS_DIRECTORY"
 
 _UNUSABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
@@ -98,7 +97,7 @@ def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
         for key, value in parser.items(section):
             values[section, key] = (value, f"{path}: [{section}] {key}")
         if section not in _SECTIONS:
-            faults.append(f"{path}: unknown section [{section}]; {_suggest(section, _SECTIONS)}")
+            faults.append(f"{path}: unknown section [{section}]; {suggest(section, _SECTIONS)}")
             values = {place: value for place, value in values.items() if place[0] != section}
     secret = any(place in _SECRETS and value for place, (value, _) in values.items())
     if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -160,7 +159,7 @@ def _read_overrides(overrides: Sequence[str], faults: list[str]) -> Values:
             continue
         section, key, value = match.groups()
         if section not in _SECTIONS:
-            faults.append(f"--set {section}.{key}: unknown section [{section}]; {_suggest(section, _SECTIONS)}")
+            faults.append(f"--set {section}.{key}: unknown section [{section}]; {suggest(section, _SECTIONS)}")
             continue
         values[section, key] = (value, f"--set {section}.{key}")
     return values
@@ -175,7 +174,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
             if where != section:
                 continue
             if key not in hints:
-                faults.append(f"{place}: unknown setting; {_suggest(key, hints)}")
+                faults.append(f"{place}: unknown setting; {suggest(key, hints)}")
                 continue
             try:
                 given[key] = _value(text, hints[key])
@@ -191,6 +190,7 @@ def _build(values: Values, faults: list[str]) -> Settings:
                 faults.append(f"{_source_of(values, 'node', key)} = {name[:60]!r}: {fault}")
     faults += _check_hosts(settings, values)
     faults += _check_place_and_schedule(settings, values)
+    faults += _check_upload_window(settings, values)
     faults += _check_encodable(settings, values)
     faults += [f"{_source_of(values, section, key)}: {problem}" for section, key, problem in malformed(settings)]
     return settings
@@ -243,6 +243,15 @@ def _check_place_and_schedule(settings: Settings, values: Values) -> list[str]:
     except ValueError as problem:
         return [f"{_source_of(values, 'recorder', 'schedule')}: {problem}"]
     return []
+
+
+def _check_upload_window(settings: Settings, values: Values) -> list[str]:
+    window = settings.archive.upload_window
+    since, _, until = window.partition("-")
+    if not window or since != until:
+        return []
+    source = _source_of(values, "archive", "upload_window")
+    return [f"{source}: {window!r} starts and ends at the same time; leave it empty to upload all day"]
 
 
 def _check_encodable(settings: Settings, values: Values) -> list[str]:
@@ -340,19 +349,6 @@ def _bounds(hint: Any, meta: Meta) -> str:
     if meta.ge is not None and meta.le is not None:
         return f" {meta.ge:g} to {meta.le:g}."
     return f" At least {meta.ge:g}." if meta.ge else ""
-
-
-def _suggest(name: str, choices: Mapping[str, Any]) -> str:
-    best = max(choices, key=lambda choice: _similarity(name, choice))
-    is_similar = max(_similarity(name, best)) >= _SIMILAR
-    return f"did you mean {best}?" if is_similar else f"known: {', '.join(choices)}"
-
-
-def _similarity(name: str, choice: str) -> tuple[float, float]:
-    """To the most similar word of `choice` (`perod` means record_period), then to all of it; 1: equal."""
-    whole = difflib.SequenceMatcher(None, name, choice).ratio()
-    words = (difflib.SequenceMatcher(None, name, word).ratio() for word in choice.split("_"))
-    return max(whole, *words), whole
 
 
 def _describe_invalid(problem: str, hint: Any) -> str:

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
@@ -82,12 +81,11 @@ class Receipt:
         return self.is_published()
 
 
-@dataclass
 class _SubscriptionCount:
     """Each of the two is counted in one thread at a time."""
 
-    requested: int = 0
-    confirmed: int = 0
+    def __init__(self) -> None:
+        self.requested = self.confirmed = 0
 
 
 class BrokerConnection:

@@ -94,7 +94,7 @@ class SpoolWatch:
     def running(self) -> Iterator[None]:
         """Judges until the end, last of all what was finished just before."""
         self._closing.clear()
-        thread = threading.Thread(target=self._run, name="limits", daemon=True)
+        thread = threading.Thread(target=self._run, args=(self._finished,), name="limits", daemon=True)
         thread.start()
         try:
             yield
@@ -103,8 +103,8 @@ class SpoolWatch:
             self._wake.set()
             thread.join()
 
-    def _run(self) -> None:
-        checked = self._finished
+    def _run(self, checked: tuple[int, int]) -> None:
+        """`checked`: what had been finished when it was started, which may be before this thread gets to run."""
         while True:
             woken = self._wake.wait(self._rescan_seconds if self._crossings.over else None)
             self._wake.clear()

@@ -57,7 +57,7 @@ class SourceRecorder:
             self._take(item)
         if not self._continuity.is_holding:
             if was_holding:
-                held.discard()
+                held.clear()
         elif not was_holding or held.bytes > _HELD_BYTES:
             self._hold()
 
@@ -136,10 +136,10 @@ class SourceRecorder:
             for item in self._continuity.flush():
                 self._take(item)
         at = self._end_stream(ending)
-        if self._context.held.is_open:
+        if self._context.held.is_holding:
             self._context.disk.flush()
-            if ending.cause == "paused" or self._context.disk.failure is None:
-                self._context.held.discard()
+        if ending.cause == "paused" or self._context.disk.failure is None:
+            self._context.held.discard()
         return at
 
     def leave_to_repair(self) -> None:
@@ -174,7 +174,7 @@ class SourceRecorder:
             self._stream = self._open_stream(block, joins)
             self._tail.clear()
             self._tail_frames = 0
-            if self._context.held.is_open:
+            if self._context.held.is_holding:
                 self._context.held.note_stream(StreamAt(self._held_frame, self._stream.stream.stream_id, 0))
         self._stream.write(block)
         self._held_frame += len(block.samples)

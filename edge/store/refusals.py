@@ -110,7 +110,10 @@ _CAUSES = (  # the first that applies counts: what a setting explains comes befo
         "tls", "it speaks TLS; set [s3] endpoint_url to its https:// address", words="https server|to https port",
         changes=_ENDPOINT,
     ),
-    Cause("account", "the store has closed the account; contact its provider", ("AllAccessDisabled", "AccountProblem")),
+    Cause(
+        "account", "the store has suspended the account; contact its provider",
+        ("AllAccessDisabled", "AccountProblem", "PaymentRequired", "402"),
+    ),
     Cause(
         "unsupported", "the store does not support this; docs/storage.md lists what a store must support",
         ("NotImplemented", "MethodNotAllowed", "501", "405"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -47,6 +48,9 @@ def document() -> dict[str, Any]:
         schema_hook=_schema_of,
         ref_template="#/components/schemas/{name}",
     )
+    for schema in schemas.values():
+        if description := schema.get("description"):
+            schema["description"] = inspect.cleandoc(description)  # Python 3.13 has removed the indentation already
     answers = dict(zip(QUERY_TYPES, refs, strict=True))
     fields = schemas["Request"]["properties"]
     paths: dict[str, Any] = {"/query": {"post": _post(answers, error)}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,6 +23,8 @@ def wait_until(condition: Callable[[], T | None], what: str, timeout: float = DE
 
 def wait_for_return(call: Callable[[], T], what: str, timeout: float = DEADLINE) -> T:
     """Runs `call` in a thread; returns its result or raises its exception. AssertionError after `timeout` seconds."""
+    from concurrent.futures import Future, wait  # noqa: PLC0415 - the benches measure the memory of who loads this file
+
     outcome: Future[T] = Future()
 
     def run() -> None:

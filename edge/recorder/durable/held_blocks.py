@@ -2,7 +2,8 @@
 
 Blocks are held while the sound card may have lost something before them; only then is it known to which stream they
 belong. On the card they would be written twice: once to be safe, once into their chunk. In memory alone a SIGKILL would
-lose them. So each block also goes into this file as it comes, and the file is removed once they are in chunks.
+lose them. So each block also goes into this file as it comes, and the file is emptied once they are in chunks: on a
+busy machine that happens every second, and a new file each time would cost a tenth of a millisecond.
 
 The file is a row of records: a letter, the length, the content. `F`, the first, is what it holds, `S` where one of its
 frames lies in a stream, `B` a block. The file ends before a record that is damaged, or not whole: it was being written.
@@ -70,22 +71,21 @@ class HeldBlocks:
         self._path: Path | None = None
         self._warned = False
         self.bytes = 0
-
-    @property
-    def is_open(self) -> bool:
-        return self._file is not None
+        self.is_holding = False
 
     def begin(self, form: HeldForm, stream: StreamAt | None, blocks: Iterable[Block]) -> None:
-        """A file with these blocks, of which the first lie in `stream` already."""
-        self.discard()
-        self.bytes = 0
+        """Holds these blocks, of which the first lie in `stream` already, and no others."""
+        self.clear()
         try:
-            self._path = make_own(self._choose_folder()) / _NAME
-            self._path.unlink(missing_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._file = os.fdopen(descriptor, "wb", buffering=0)
+            if self._file is None:
+                self._path = make_own(self._choose_folder()) / _NAME
+                self._path.unlink(missing_ok=True)
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                self._file = os.fdopen(descriptor, "wb", buffering=0)
         except (OSError, ImHearingError) as problem:
             self._give_up(problem)
+            return
+        self.is_holding = True
         self._write(b"F", wire.encode(form))
         if stream is not None:
             self.note_stream(stream)
@@ -98,35 +98,51 @@ class HeldBlocks:
         try:
             os.truncate(held.path, held.whole_bytes)
             self._file = held.path.open("ab", buffering=0)
+            self.is_holding = True
         except OSError as problem:
             self._give_up(problem)
 
     def add(self, block: Block) -> None:
-        """Does nothing where there is no file, because nothing is held back."""
-        if self._file is None:
-            return
-        head = _BLOCK.pack(block.captured_at, block.lost_before, block.suspect, block.dropped)
-        self._write(b"B", head + block.samples.tobytes())
+        """Does nothing while nothing is held back."""
+        if self.is_holding:
+            head = _BLOCK.pack(block.captured_at, block.lost_before, block.suspect, block.dropped)
+            self._write(b"B", head + block.samples.tobytes())
 
     def note_stream(self, stream: StreamAt) -> None:
         self._write(b"S", wire.encode(stream))
 
+    def clear(self) -> None:
+        """All that was held is in chunks: empties the file."""
+        self.is_holding, self.bytes = False, 0
+        if self._file is not None:
+            try:
+                self._file.seek(0)
+                self._file.truncate()
+            except OSError:
+                self.discard()
+
     def discard(self) -> None:
-        """All that it holds is in chunks, or must be forgotten."""
-        self.close()
+        """All that was held is in chunks, or must be forgotten: removes the file."""
+        self._close()
+        self.is_holding, self.bytes = False, 0
         if self._path is not None:
             discard(self._path)
             self._path = None
 
     def close(self) -> None:
-        """Leaves the file for the next session to find."""
+        """Leaves what is held for the next session to find."""
+        if not self.is_holding:
+            self.discard()
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
 
     def _write(self, kind: bytes, content: bytes) -> None:
-        if self._file is None:
+        if self._file is None or not self.is_holding:
             return
         record = memoryview(_HEADER.pack(kind, len(content)) + content)
         try:
@@ -204,14 +220,13 @@ def _raises_spool_error(path: Path) -> Iterator[None]:
 def found_in(folder: Path) -> HeldSound | None:
     """What a crash left in `folder`; None and a warning where it is of no use."""
     path = folder / _NAME
-    if not path.exists():
-        return None
     try:
-        return HeldSound(path)
+        if path.exists() and path.stat().st_size:
+            return HeldSound(path)
     except ImHearingError as problem:
         log.warning("%s", problem)
-        discard(path)
-        return None
+    discard(path)
+    return None
 
 
 def discard(path: Path) -> None:

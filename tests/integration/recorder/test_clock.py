@@ -18,6 +18,7 @@ import pytest
 from edge.archiver.intake import Intake
 from edge.catalog import Catalog
 from edge.configuration import loader as config
+from edge.core.files import write_atomically
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.spool.spool import Spool
@@ -51,7 +52,7 @@ def test_setting_the_clock_moves_all_recordings_of_the_boot(tmp_path: Path, seco
     with running_recorder(tmp_path / "data", *OPTIONS, environment=environment) as recorder:
         spool = recorder.spool
         grows(spool, 2)
-        setting.write_text(f"{seconds:+d}")
+        write_atomically(setting, f"{seconds:+d}".encode())  # reading half of it, libfaketime ends the process
         wait_until(lambda: "the clock was set" in recorder.log, "the step is noticed")
         grows(spool, 3)
         assert recorder.end() == 0

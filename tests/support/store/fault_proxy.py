@@ -33,6 +33,7 @@ Fault = Literal[
     "wrong_etag",
     "truncated",  # the answer ends in the middle
     "corrupted",  # the answer has another byte in the middle
+    "without_range",  # the store does not see the Range header
 ]
 FAULTS: tuple[Fault, ...] = ("error", "slow_down", "reset_body", "reply_lost", "wrong_etag", "truncated")
 
@@ -184,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                if name.lower() not in ("expect", "connection"):
+                if name.lower() not in ("expect", "connection", "range" if fault == "without_range" else ""):
                     connection.putheader(name, value)
             connection.endheaders(body)
             response = connection.getresponse()

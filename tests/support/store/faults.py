@@ -105,3 +105,42 @@ class CorruptsOneInTen:
         elif request.name == "DELETE":
             self.damaged.discard(path)
         return "corrupted" if request.name == "GET" and path in self.damaged else None
+
+
+NOT_IMPLEMENTED = refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
+
+
+def _has_header(name: str) -> Callable[[Request], bool]:
+    return lambda request: any(header.startswith(name) for header in request.headers)
+
+
+def _asks_for(method: str, parameter: str) -> Callable[[Request], bool]:
+    return lambda request: request.method == method and parameter in request.query.split("=")[0].split("&")
+
+
+OPTIONAL_OPERATIONS: dict[str, Callable[[Request], bool]] = {
+    "If-None-Match": _has_header("if-none-match"),
+    "x-amz-tagging": _has_header("x-amz-tagging"),
+    "x-amz-checksum": _has_header("x-amz-checksum"),
+    "ListMultipartUploads": _asks_for("GET", "uploads"),
+    "ListParts": lambda request: request.method == "GET" and "uploadId=" in request.query,
+    "AbortMultipartUpload": lambda request: request.method == "DELETE" and "uploadId=" in request.query,
+    "GetObjectTagging": _asks_for("GET", "tagging"),
+    "GetBucketLifecycleConfiguration": _asks_for("GET", "lifecycle"),
+    "HeadObject": lambda request: request.method == "HEAD",
+    "DeleteObject": lambda request: request.name == "DELETE",
+    "CORS": lambda request: request.method == "OPTIONS",
+    "Range": _has_header("range"),
+}
+
+
+def without(*operations: str) -> Callable[[Request], Fault | Reply | None]:
+    """A store that offers none of these `OPTIONAL_OPERATIONS`."""
+
+    def answer(request: Request) -> Fault | Reply | None:
+        missing = [operation for operation in operations if OPTIONAL_OPERATIONS[operation](request)]
+        if missing == ["Range"]:
+            return "without_range"
+        return NOT_IMPLEMENTED if missing else None
+
+    return answer

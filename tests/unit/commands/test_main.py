@@ -116,7 +116,8 @@ def test_internal_commands_are_not_listed_in_help() -> None:
     ("arguments", "code", "expected"),
     [
         ([], 2, ""),
-        (["nonsense"], 2, "invalid choice"),
+        (["nonsense"], 2, "invalid choice: 'nonsense' (choose from up, recorder, "),
+        (["query", "--colour"], 2, "unrecognized arguments: --colour; see `imhearing query --help`"),
         (["query", "--last", "soon"], 2, "try 10m"),
         (["query", "--from", "noon", "--to", "22:00"], 2, "yesterday 22:00"),
         (["query", "--from", "22:10", "--to", "22:00"], 2, "must be before"),

@@ -54,6 +54,11 @@ def test_text_of_the_wrong_form_is_answered_with_an_example_not_a_regular_expres
     assert fault.endswith(f": expected text such as {example}")
 
 
+def test_an_upload_window_without_a_length_is_refused_instead_of_lasting_all_day(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, "[archive]\nupload_window = 22:00-22:00\n")
+    assert fault.endswith(": '22:00-22:00' starts and ends at the same time; leave it empty to upload all day")
+
+
 def test_overrides_beat_environment_beats_credentials_beats_file(tmp_path: Path) -> None:
     write(tmp_path, "[s3]\nsecret_access_key = file\n[recorder]\nrecord_period = 5\n")
     (tmp_path / "imhearing_s3_secret_access_key").write_text("credential\n")

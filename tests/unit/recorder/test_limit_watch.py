@@ -175,6 +175,25 @@ def test_setting_a_limit_to_0_clears_it(spool: CountedSpool) -> None:
     assert life.finish() == ["cleared"]
 
 
+def test_a_chunk_that_is_finished_before_the_watch_gets_to_run_is_judged(
+    spool: CountedSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_run = threading.Event()
+
+    class LateThread(threading.Thread):
+        def run(self) -> None:
+            may_run.wait()
+            super().run()
+
+    monkeypatch.setattr(threading, "Thread", LateThread)
+    life = Life(spool, Limits(records_count=1))
+    add(spool, 1)
+    with life.watch.running():
+        life.watch.chunk_finished(make_chunk(1))
+        may_run.set()
+    assert [one.event for one in life.found] == ["exceeded"]
+
+
 def test_a_spool_that_cannot_be_listed_is_logged_and_checked_later(
     spool: CountedSpool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,6 +35,8 @@ def test_what_may_pass_has_no_cause(code: str) -> None:
         ("RequestTimeTooSkewed", "clock_skew"),
         ("AccessDenied", "denied"),
         ("AllAccessDisabled", "account"),
+        ("PaymentRequired", "account"),
+        ("402", "account"),
         ("SecondLevelDomainForbidden", "addressing"),
         ("AuthorizationHeaderMalformed", "region"),
         ("403", "denied"),

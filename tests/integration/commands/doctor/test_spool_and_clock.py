@@ -200,6 +200,14 @@ def test_a_clock_that_is_not_synchronised_is_reported_and_fixed(node: BreakableN
     assert_ok(node.run_checks("clock")["clock.synchronised"])
 
 
+def test_an_unknown_time_zone_is_reported(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Mars/Olympus")
+    before = node.run_checks("clock")["clock.zone"]
+    assert_fault(before, "TZ=Mars/Olympus: no such time zone here")
+    assert before.remedy is not None
+    assert before.remedy.startswith("sudo apt-get install tzdata")
+
+
 def test_a_clock_too_far_off_for_the_store_is_reported(node: BreakableNode, store: RunningStore) -> None:
     node.set_store(store.settings)
     node.clock.offset = -1_200
