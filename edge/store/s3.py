@@ -196,11 +196,11 @@ class S3Store:
         return str(done.get("ETag", "")).strip('"')
 
     def _refuse_existing(self, key: str) -> None:
-        """For stores without conditional writes. A key that may not HEAD has to overwrite."""
+        """For stores without conditional writes. Where a HEAD is not possible, the object is overwritten."""
         try:
             found = self.head(key)
         except StoreBlocked as problem:
-            if problem.reason != "denied":
+            if problem.reason not in ("denied", "unsupported"):
                 raise
             return
         if found is not None:

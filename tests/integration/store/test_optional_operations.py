@@ -22,7 +22,7 @@ WAYS = [(name,) for name in OPTIONAL_OPERATIONS] + [tuple(OPTIONAL_OPERATIONS)]
 
 @pytest.mark.parametrize("missing", WAYS, ids=lambda names: names[0] if len(names) == 1 else "all of them")
 def test_every_archive_arrives_verified_at_a_store_without(
-    store: RunningStore, missing: tuple[str, ...], request: pytest.FixtureRequest
+    store: RunningStore, missing: tuple[str, ...], caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
     """Also after a fault in the middle of an upload."""
     lost: list[Fault] = ["reset_body"]
@@ -34,13 +34,14 @@ def test_every_archive_arrives_verified_at_a_store_without(
         return lost.pop() if lost and incoming.name == "PUT part" and "partNumber=2" in incoming.query else None
 
     with running_proxy(store.settings) as (proxy, through):
-        proxy.choose = choose
+        proxy.choose, proxy.folder = choose, store.folder
         storage = S3Store(replace(through, tags="project=garden"), read_timeout=5)
         for files, key in ((SMALL, unique_key(request) + "s"), (MEDIUM, unique_key(request) + "m")):
             assert _upload(storage, files, key) == hashlib.sha256(files.whole).hexdigest()
             assert stored_bytes(store, key) == files.whole
             assert any(seen.name == "GET" and seen.path.endswith(key) for seen, _ in proxy.seen), "was not read back"
     assert not lost
+    assert "answers alone" not in caplog.text
 
 
 def _upload(storage: S3Store, files: Files, key: str) -> str:
@@ -104,5 +105,5 @@ def test_a_range_is_cut_out_of_the_whole_object(store: RunningStore, request: py
     key = unique_key(request)
     S3Store(store.settings).put(key, SMALL.whole, md5_of(SMALL.whole))
     with running_proxy(store.settings) as (proxy, through):
-        proxy.choose = without("Range")
+        proxy.choose, proxy.folder = without("Range"), store.folder
         assert b"".join(S3Store(through).read(key, 100, 1_000)) == SMALL.whole[100:1_100]

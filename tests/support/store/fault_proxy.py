@@ -33,7 +33,7 @@ Fault = Literal[
     "wrong_etag",
     "truncated",  # the answer ends in the middle
     "corrupted",  # the answer has another byte in the middle
-    "without_range",  # the store does not see the Range header
+    "without_range",  # the answer is the whole object, from `folder`
 ]
 FAULTS: tuple[Fault, ...] = ("error", "slow_down", "reset_body", "reply_lost", "wrong_etag", "truncated")
 
@@ -91,6 +91,7 @@ class FaultProxy:
         self.choose: Callable[[Request], Fault | Reply | None] = lambda _: None
         self.seen: list[tuple[Request, Fault | Reply | None]] = []
         self.ended = threading.Event()
+        self.folder: Path | None = None  # where the store keeps its objects as files
         self._lock = threading.Lock()
 
     def fail_once(self, name: str, fault: Fault) -> None:
@@ -171,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif isinstance(fault, Reply):
             self._reply(fault)
+        elif fault == "without_range":
+            self._send_whole(parts.path)
         elif fault in _REFUSALS:
             status, code = _REFUSALS[fault]
             self._reply(refusal(status, code, "so it was wanted")._replace(ahead=-DAY if fault == "skewed" else 0.0))
@@ -185,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
-                if name.lower() not in ("expect", "connection", "range" if fault == "without_range" else ""):
+                if name.lower() not in ("expect", "connection"):
                     connection.putheader(name, value)
             connection.endheaders(body)
             response = connection.getresponse()
@@ -228,6 +231,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _send_whole(self, path: str) -> None:
+        assert self.faults.folder is not None
+        data = (self.faults.folder.parent / path.lstrip("/")).read_bytes()
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def _reset(self) -> None:
         self.close_connection = True
