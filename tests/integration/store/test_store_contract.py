@@ -1,4 +1,4 @@
-"""What the archiver needs of a store, of every one that runs here: rclone, moto, s3rver, and a real bucket by setting."""
+"""What the archiver needs of a store, of each that runs here: rclone, moto, s3rver, and a real bucket by setting."""
 
 from __future__ import annotations
 
