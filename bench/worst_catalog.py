@@ -8,6 +8,7 @@ with the level of each second; `seconds`, a day of chunks of a second; `crowd`, 
 from __future__ import annotations
 
 import contextlib
+import io
 import random
 import sqlite3
 import zlib
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import soundfile
 from msgspec.structs import replace
 
 from edge.catalog import Catalog
@@ -23,13 +26,17 @@ from edge.core import wire
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Levels
-from tests.support.spool.chunks import make_chunk
+from edge.spool.spool import Spool
+from tests.support.spool.chunks import make_chunk, make_stream, put_chunk
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 START = Instant.parse("2007-01-01T00:00:00Z")
 PER_STREAM = 1_000
 PER_ARCHIVE = 10
+CLIP_STREAM = 40_000
+CLIP_SECONDS = 600
+CLIP_RATE = 48_000
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 Row = tuple[object, ...]
@@ -143,6 +150,22 @@ def make(path: Path, wanted: Plan) -> None:
         for _, sql in indices:
             db.execute(sql)
         db.commit()
+
+
+def make_spool(path: Path, wanted: Plan) -> None:
+    """Writes the longest sound that a clip may hold into a spool, after all that is in the catalog."""
+    spool = Spool(path, "porch")
+    spool.create()
+    stream = stream_name(CLIP_STREAM)
+    spool.streams.write(make_stream(stream, rate=CLIP_RATE, channels=2, bits=24, knots=((0, wanted.end),)))
+    frames, noise = CLIP_RATE * 60, np.random.default_rng(3)
+    for seq in range(CLIP_SECONDS // 60):
+        file = io.BytesIO()
+        samples = noise.integers(-(2**28), 2**28, (frames, 2), dtype=np.int32)
+        soundfile.write(file, samples, CLIP_RATE, format="FLAC", subtype="PCM_24")
+        data = file.getvalue()
+        chunk = make_chunk(seq, data, stream_id=stream, start=wanted.end, seconds=60)
+        put_chunk(spool, replace(chunk, rate=CLIP_RATE, channels=2, frames=frames, first_frame=seq * frames), data)
 
 
 def archive_name(number: int) -> str:

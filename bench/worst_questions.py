@@ -3,7 +3,8 @@
 `python -m bench.worst_questions [--chunks 1000000] [--sounds 400000] [--folder DIR] [--no-paging]`. One client asks
 over HTTP, page after page; meanwhile a second client, from another address, asks for a minute of coverage, a third for
 `/status` and `/metrics`, and a writer commits a chunk to the catalog as the archiver does, each ten times a second.
-Then some questions are paged to their end, and the whole is compared with what was put into the catalog.
+Clips are the longest that are allowed, of sound in the spool, and go to a local store; each counts as a page. Then some
+questions are paged to their end, and the whole is compared with what was put into the catalog.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import worst_catalog
-from bench.worst_catalog import DAY, SECOND, Plan
+from bench.worst_catalog import CLIP_SECONDS, DAY, SECOND, Plan
 from edge.catalog import Catalog
+from edge.configuration.settings import S3
 from edge.core.instant import Instant
 from tests.support.spool.chunks import make_chunk
+from tests.support.store.s3 import running_store
 
 PAGES = 40  # of each question, where it has so many
 EVERY = 0.1  # seconds between two questions of those who wait
@@ -71,8 +74,8 @@ class Client:
             answer = self.post({**question, "cursor": cursor})
             asked.seconds.append(time.perf_counter() - began)
             if answer["ok"]:
-                cursor = answer["next"]
-                items = answer.get("intervals", answer.get("sounds", answer.get("levels")))
+                cursor = answer.get("next")
+                items = answer.get("intervals", answer.get("sounds", answer.get("levels", [answer.get("clip")])))
                 asked.pages.append([tuple(item.get(name) for name in _COMPARED) for item in items])
                 if cursor is None:
                     break
@@ -103,6 +106,23 @@ def questions(wanted: Plan) -> Iterator[tuple[str, Question]]:
     yield "sounds, loudest, none so loud", {"type": "sounds", "min_level": 90, **everything}
     yield "sounds, one a page", {"type": "sounds", "limit": 1, **everything}
     yield "sounds, forged cursor", {"type": "sounds", "cursor": "AAAAAAAAAAAAAAAAWy0xZTMwMCwxMCwieCJd", **everything}
+
+
+def clip_questions(wanted: Plan) -> Iterator[tuple[str, Question]]:
+    """The longest clip, the first one since the service started; others of other seconds; one again; one too long."""
+    whole = CLIP_SECONDS * SECOND
+    for name, first, length in (
+        ("longest, the first", 0, whole),
+        ("longest, again", 0, whole),
+        ("a second later", SECOND, whole - SECOND),
+        ("two seconds later", 2 * SECOND, whole - 2 * SECOND),
+        ("too long", 0, whole + SECOND),
+        ("of the crowd", wanted.crowd.start - wanted.end, 60 * SECOND),
+        ("of ten minutes of chunks of a second", wanted.seconds.start - wanted.end, whole),
+    ):
+        start = wanted.end + first
+        span = {"from": str(Instant(start)), "to": str(Instant(start + length))}
+        yield f"clip, {name}", {"type": "clip", **span}
 
 
 def waiting_client(port: int, address: str, paths: list[str], stop: Event, spent: Any) -> None:
@@ -175,16 +195,17 @@ def memory(process: int, name: str) -> float:
 
 
 @contextlib.contextmanager
-def query_service(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def query_service(folder: Path, store: S3) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The query service on `folder`, which has a catalog; and the port of its HTTP door."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "spool").mkdir(exist_ok=True)
     config = folder / "config.ini"
     config.write_text(
-        f"[node]\nname = porch\n[http]\nport = {port}\n[s3]\ns3_bucket_name = garden\naccess_key_id = key\n"
-        "secret_access_key = secret\n[query]\ncursor_key = 0123456789abcdef\n[log]\nlevel = warning\n"
+        f"[node]\nname = porch\n[http]\nport = {port}\n[s3]\ns3_bucket_name = {store.s3_bucket_name}\n"
+        f"endpoint_url = {store.endpoint_url}\naccess_key_id = {store.access_key_id.reveal()}\n"
+        f"secret_access_key = {store.secret_access_key.reveal()}\n"
+        "[query]\ncursor_key = 0123456789abcdef\n[log]\nlevel = warning\n"
     )
     config.chmod(0o600)
     command = [sys.executable, "imhearing.py", "query-service", "--data", str(folder), "--config", str(config)]
@@ -208,9 +229,8 @@ def measure(process: int, port: int, catalog: Path, wanted: Plan) -> None:
     print("| question | pages | busy | page, worst, ms | client, ms | status, ms | commit, ms | MB | |")
     print("|---|---|---|---|---|---|---|---|---|")
     client = Client(port)
-    client.post({"type": "coverage", "from": str(wanted.minutes.start), "to": str(wanted.end)})  # loads boto3, once
     with Waiting(port, catalog, wanted) as waiting:
-        for name, question in questions(wanted):
+        for name, question in [*questions(wanted), *clip_questions(wanted)]:
             waiting.worst()
             asked = client.pages(question, PAGES)
             worst, slowest = waiting.worst(), max(asked.seconds) * 1000
@@ -220,7 +240,7 @@ def measure(process: int, port: int, catalog: Path, wanted: Plan) -> None:
                 f" | {memory(process, 'VmRSS'):.0f} | {asked.refused} |",
                 flush=True,
             )
-    print(f"\nmost memory: {memory(process, 'VmHWM'):.0f} MB\n")
+    print(f"\nmost memory: {memory(process, 'VmHWM'):.0f} MB; load {os.getloadavg()[0]:.1f}\n")
 
 
 def compare(port: int, wanted: Plan) -> None:
@@ -243,9 +263,9 @@ def compare(port: int, wanted: Plan) -> None:
     tiles = all(before[1] == after[0] for before, after in pairwise(intervals))
     same = [chunk for _, _, chunk, _, _ in intervals] == expected
     report("coverage", asked, same and tiles, len(intervals))
-    asked = client.pages({"type": "levels", "step": 86_400, **span, "to": str(wanted.hours.end)}, 10**9)
+    asked = client.pages({"type": "levels", "step": 86_400, **span, "to": str(wanted.seconds.end)}, 10**9)
     seconds = [count for page in asked.pages for *_, count in page]
-    length = wanted.hours.end - worst_catalog.START
+    length = wanted.seconds.end - worst_catalog.START
     same = len(seconds) == -(-length // DAY) and sum(seconds) == length // SECOND
     report("levels by day", asked, same, len(seconds))
 
@@ -278,7 +298,11 @@ def main() -> None:
             worst_catalog.make(folder / "unfinished.db", wanted)
             (folder / "unfinished.db").rename(catalog)
             print(f"{catalog.stat().st_size / 1e6:.0f} MB, made in {time.monotonic() - began:.0f} s\n", flush=True)
-        with query_service(folder) as (process, port):
+        if not (folder / "spool").exists():
+            worst_catalog.make_spool(folder / "spool.unfinished", wanted)
+            (folder / "spool.unfinished").rename(folder / "spool")
+        with running_store() as store, query_service(folder, store.settings) as (process, port):
+            print(f"at start: {memory(process.pid, 'VmRSS'):.0f} MB; load {os.getloadavg()[0]:.1f}\n", flush=True)
             measure(process.pid, port, catalog, wanted)
             if not args.no_paging:
                 compare(port, wanted)

@@ -68,6 +68,7 @@ async def _serve(
     signs: list[Sign] = []
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch))
     collecting = asyncio.create_task(_collect_garbage())
+    threading.Thread(target=answers.prepare, name="links", daemon=True).start()
     try:
         while not stop.is_set() and not doors.done():
             if all(silent_for() < _SILENT for silent_for in signs):

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from edge.archiver.plan.keys import is_archive_key, is_misplaced_archive
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.core.errors import StoreError
-from edge.core.instant import FIRST, LAST, MICROSECONDS, Instant
+from edge.core.instant import LAST, MICROSECONDS, Instant
 from edge.core.values import Archive, Chunk
 from edge.spool.spool import Spool
 from edge.store.interface import BucketReader
 
-_PAGE = 1_000
 _AHEAD = 86_400 * MICROSECONDS
 EARLIEST = Instant.parse("2020-01-01T00:00:00Z")  # before there was Im Hearing
 
@@ -103,7 +102,7 @@ def _compare_spool(spool: Spool, catalog: CatalogReader, now: Instant) -> Iterat
     known = catalog.known(files)
     for chunk_id in sorted(files.keys() - known):
         yield f"{files[chunk_id].path}: is not in the catalog; the archiver adds it"
-    for row in _every_chunk(catalog):
+    for row in catalog.every_chunk():
         if row.where is None and row.gone is None and row.chunk.chunk_id not in files:
             yield f"{row.chunk.chunk_id}: is neither in the store nor in the spool"
         if not is_plausible(row.chunk, now):
@@ -113,13 +112,3 @@ def _compare_spool(spool: Spool, catalog: CatalogReader, now: Instant) -> Iterat
 def is_plausible(chunk: Chunk, now: Instant) -> bool:
     """Whether it can have been recorded then. A clock without a battery starts decades ago: that is only uncertain."""
     return chunk.ended_at <= now + _AHEAD and (chunk.uncertain or chunk.started_at >= EARLIEST)
-
-
-def _every_chunk(catalog: CatalogReader) -> Iterator[CatalogChunk]:
-    """In pages, so that memory stays flat."""
-    start, seen = FIRST, set[str]()
-    while rows := [row for row in catalog.chunks_between(start, LAST, _PAGE) if row.chunk.chunk_id not in seen]:
-        yield from rows
-        last = rows[-1].chunk.started_at
-        seen = {row.chunk.chunk_id for row in rows}
-        start = Instant(max(start, last))

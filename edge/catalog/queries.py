@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables, greatest, select
-from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, unpack, unpack_sized
-from edge.core.instant import Instant
-from edge.core.values import Archive, Chunk, Stream, Where
+from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, HoleRun, unpack, unpack_sized
+from edge.core.instant import FIRST, LAST, Instant
+from edge.core.values import Archive, Chunk, Hole, Stream, Where
 
 T = TypeVar("T")
 EVERY = 1_000_000_000
@@ -21,6 +21,17 @@ _SKIPPED = 4  # bytes of a manifest that are skipped cost as much as one that is
 _TOUCHING = """SELECT "started_at", "chunk_id", "ended_at", "uncertain", "manifest", "state", "reason", "archive_id",
 "offset", "length" FROM "chunks" WHERE ("started_at", "chunk_id") > ($at, $name) AND "started_at" < $last
 AND "ended_at" > $first ORDER BY "started_at", "chunk_id" LIMIT $limit"""
+_LONG_HOLE = 86_400_000_000  # µs: longer ones are few, and searched for by their duration
+_HOLES_BEFORE = """SELECT "cause", "started_at", "ended_at" FROM (
+SELECT *, max("ended_at") OVER (ORDER BY "started_at" DESC, "ended_at", "cause", "id"
+ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS "hidden_until" FROM (
+SELECT * FROM "holes" WHERE "started_at" > $earliest AND "started_at" <= $first AND "ended_at" > $first
+AND "duration" <= $long UNION ALL
+SELECT * FROM "holes" WHERE "started_at" <= $first AND "ended_at" > $first AND "duration" > $long
+) AS "begun") AS "seen" WHERE "hidden_until" IS NULL OR "ended_at" > "hidden_until"
+ORDER BY "started_at" DESC, "ended_at", "cause", "id" LIMIT $limit"""
+_HOLES_AFTER = """SELECT "cause", "started_at", "ended_at" FROM "holes" WHERE "started_at" > $first
+AND "started_at" < $last ORDER BY "started_at", "ended_at", "id" LIMIT $limit"""
 _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
 _IN_LENGTHS = (1, 8, 64, _BATCH)  # of `in`: Pony keeps its SQL for each, for ever (500 IDs: 400 kB)
 
@@ -100,6 +111,31 @@ def chunk_run(
         values["at"], values["name"] = rows[-1][:2]
         batch = min(2 * batch, _BATCH)
     return ChunkRun(run)
+
+
+def chunks_after(tables: Tables, key: tuple[int, str]) -> tuple[list[CatalogChunk], tuple[int, str] | None]:
+    """The next chunks after that start and ID, in this order; and the key of the last one, None at the end."""
+    values = {"first": int(FIRST) - 1, "last": int(LAST) + 1, "at": key[0], "name": key[1], "limit": _BATCH}
+    rows = tables.rows(_TOUCHING, values)
+    chunks = [_chunk_value(row, unpack(row[4], Chunk), for_manifest=False) for row in rows]
+    return chunks, tuple(rows[-1][:2]) if rows else None
+
+
+def hole_run(tables: Tables, start: Instant, end: Instant, limit: int) -> HoleRun:
+    """At most `limit` gaps and pauses that begin in (start, end), by their start, and as many that last at `start`.
+
+    Of the latter, not those that are hidden by others: at each moment, the gap that began last counts, of those the
+    shortest. However many there are, `until` lies beyond `start`.
+    """
+    values = {
+        "first": int(start), "last": int(end), "earliest": int(start) - _LONG_HOLE, "long": _LONG_HOLE, "limit": limit
+    }  # fmt: skip
+    before, after = tables.rows(_HOLES_BEFORE, values), tables.rows(_HOLES_AFTER, values)
+    ends = [before[-1][2]] if len(before) == limit else []
+    ends += [after[-1][1]] if len(after) == limit else []
+    until = min(ends, default=int(end))
+    found = [Hole(cause, Instant(began), Instant(ended)) for cause, began, ended in [*reversed(before), *after]]
+    return HoleRun(found, Instant(until) if until < end else None)
 
 
 def _chunk_rows(found: Any, limit: int) -> list[tuple[Any, ...]]:

@@ -16,6 +16,8 @@ from edge.catalog.queries import (
     brief_values,
     chunk_run,
     chunk_values,
+    chunks_after,
+    hole_run,
     sound_value,
     stream_records,
     touching,
@@ -24,12 +26,11 @@ from edge.catalog.sound_order import sound_run
 from edge.catalog.tables import Tables, desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
 from edge.core.errors import BudgetSpent
-from edge.core.instant import Instant
+from edge.core.instant import FIRST, Instant
 from edge.core.values import Archive, Hole, Stream
 
 _LOUDEST_DBFS = 10.0  # dB: anything below was not measured in dBA, where no microphone is that quiet
 _LONGEST_SOUND = 86_400_000_000  # µs
-_LONG_HOLE = 86_400_000_000  # µs: longer ones are few, and searched for by their duration
 
 
 class CatalogReader:
@@ -81,6 +82,14 @@ class CatalogReader:
                 found += brief_values(select(c for c in table if c.chunk_id in some), self._budget or Budget())
         return found
 
+    def every_chunk(self) -> Iterator[CatalogChunk]:
+        """All chunks by their start, then their id, with the level of each second; read in batches."""
+        after: tuple[int, str] | None = FIRST - 1, ""
+        while after is not None:
+            with self._session() as tables:
+                rows, after = chunks_after(tables, after)
+            yield from rows
+
     def last_chunks(self, start: Instant, end: Instant, limit: int) -> list[CatalogChunk]:
         """The `limit` chunks that began last in [start, end), without the level of each second."""
         with self._session() as tables:
@@ -90,21 +99,9 @@ class CatalogReader:
         return self.chunks(latest)
 
     def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun:
-        """At most `limit` gaps and pauses with a part in [start, end), by their start, and all that last for days."""
+        """The gaps and pauses that count in [start, end) up to `until`, by their start: about `limit` of them."""
         with self._session() as tables:
-            table, first, last, earliest = tables.Hole, int(start), int(end), int(start) - _LONG_HOLE
-            short = select(
-                (h.started_at, h.ended_at, h.cause, h.id)
-                for h in table
-                if h.started_at < last and h.started_at > earliest and h.ended_at > first and h.duration <= _LONG_HOLE
-            ).order_by(1, 2, 4)[:limit]
-            long = select(
-                (h.started_at, h.ended_at, h.cause, h.id)
-                for h in table
-                if h.duration > _LONG_HOLE and h.started_at < last and h.ended_at > first
-            )[:limit]
-            found = [Hole(cause, Instant(began), Instant(ended)) for began, ended, cause, _ in sorted([*short, *long])]
-            return HoleRun(found, Instant(short[-1][0]) if len(short) == limit else None)
+            return hole_run(tables, start, end, limit)
 
     def holes_between(self, start: Instant, end: Instant) -> list[Hole]:
         """The gaps and pauses with a part in [start, end), by their start."""

@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,9 +163,7 @@ class ClipMaker:
         self, client: NodeClient, sound: bytes, request: RangeRequest, stack: contextlib.ExitStack
     ) -> tuple[Clip, tuple[Interval, ...]]:
         """`stack`: what is needed until the clip is stored."""
-        # NumPy and libsndfile: 40 MB that only those pay who ask for clips
-        from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
-
+        fetch_sound = await asyncio.to_thread(_load_fetch)
         await asyncio.to_thread(self._quota.check)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
         path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
@@ -263,6 +261,13 @@ class ClipMaker:
         )
         self._quota.count(clip.bytes)
         return self._linked(storage, clip, with_url)
+
+
+def _load_fetch() -> Callable[..., Awaitable[FetchReport]]:
+    """In a thread: the doors wait for no import. NumPy and libsndfile: 40 MB that only nodes pay that make clips."""
+    from query_service.sound.fetch import fetch_sound  # noqa: PLC0415
+
+    return fetch_sound
 
 
 def _end(used: contextlib.ExitStack, storing: asyncio.Future[Clip]) -> None:

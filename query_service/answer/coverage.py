@@ -44,7 +44,8 @@ def answer_coverage(
         facts = reader.gather(start, request.to, chunks, now)
         page = coverage_page(request, start, facts, now, presign, cursors)
         # many recordings claim the same time, or many gaps are one: only more of them show where the first piece ends
-        more = min(_GROWTH * chunks, reader.budget.rows_left)
+        rows = reader.budget.rows_left
+        more = min(_GROWTH * chunks if facts.until > start else rows, rows)
         if page is None and more <= chunks:
             page = coverage_page(request, start, facts, now, presign, cursors, cut=True)
             if page is None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from itertools import chain, groupby
-from typing import NamedTuple
+from array import array
 
 from edge.core import wire
-from edge.core.errors import BudgetSpent, QueryRefused
+from edge.core.errors import CatalogBusy, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
@@ -21,71 +18,128 @@ from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
-_SOUND = 30_000 * MICROSECONDS  # for one page, unless a step is longer
-_CHUNKS = 2_000  # for one page, unless a step holds more
-_GROWTH = 4
+_SOUND = 30_000 * MICROSECONDS  # read at once, unless a step is longer
+_ALL = 2**62  # µs
+_CHUNKS = 2_000  # read at once: 0.06 s
+_ENOUGH = 2 * _CHUNKS  # a question that has read so many without an item is put off
 
 
 def answer_levels(
     request: RangeRequest, reader: FactReader, cursors: Cursors, scans: Scans, now: Instant
 ) -> LevelsAnswer:
-    """One page with a step at least, from as many chunks as it needs. Raises BadCursor, QueryRefused, CatalogError,
-    SpoolError."""
-    start = begun = cursors.start_of(request)
-    if isinstance(reached := scans.resume(request), int):
-        start = Instant(reached)
+    """One page with a step at least. A step with more chunks than one question may read takes several, which are put
+    off. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
+    start = cursors.start_of(request)
+    resumed = scans.resume(request)
+    scan = resumed if isinstance(resumed, _Scan) else _Scan(start)
+    begun, budget = scan.reached, reader.budget
+    rows_to_keep = budget.rows_left - _ENOUGH
     size = request.step * MICROSECONDS
     duration = min(min(request.limit, MOST_STEPS) * size, max(size, _SOUND))
-    chunks = max(_CHUNKS, request.step + 2)  # none is shorter than a second
+    chunks = _CHUNKS
     while True:
         try:
-            facts = reader.gather(start, request.to, min(chunks, reader.budget.rows_left), now, duration=duration)
-        except BudgetSpent:
-            if start == begun:
-                raise
-            scans.stop(request, int(start))
-        steps, reach = levels_of(request, start, facts, now)
-        if steps or reach == request.to:
-            return levels_page(request, steps, reach, cursors)
+            facts = reader.gather(scan.reached, request.to, min(chunks, budget.rows_left), now, duration=duration)
+        except CatalogBusy:
+            scans.keep(request, scan)
+            raise
+        is_stuck = facts.until <= scan.reached
+        if not is_stuck:
+            steps, reach = scan.take_in(request, facts, now)
+            if steps or reach == request.to:
+                return levels_page(request, steps, reach, cursors)
         del facts  # it can be large, as can what comes next
-        if reach > start:  # nothing was measured there
-            start = reach
-            if reader.budget.should_stop:
-                scans.stop(request, int(start))
-            continue
-        # a step holds more chunks than that
-        duration, chunks = duration * _GROWTH, chunks * _GROWTH
-        if not reader.budget.rows_left or duration > _GROWTH**3 * max(size, _SOUND):
-            raise QueryRefused("step: holds too many chunks; choose a shorter one", "bad_request", "step")
+        if is_stuck and scan.reached == begun:
+            chunks, duration = budget.rows_left, _ALL
+            if not chunks:
+                raise QueryRefused(f"too many recordings claim the time at {scan.reached}", "internal")
+        elif is_stuck or budget.should_stop or budget.rows_left <= rows_to_keep or not budget.has_bytes_left:
+            scans.stop(request, scan)
 
 
-class _Seconds(NamedTuple):
-    """Levels of seconds in a row that begin in the step from `first` on."""
+class _Step:
+    """What was read of the step from `start` to `end`."""
 
-    first: int
-    laeq: tuple[float, ...]
-    unit: LevelUnit
+    def __init__(self, start: Instant, end: Instant) -> None:
+        self.start = start
+        self.end = end
+        self._units: set[LevelUnit] = set()
+        self._levels = array("d")  # LAeq of each second
+        self._lafmax: float | None = None
+        self._is_exceeded = False  # a chunk reaches beyond the step: its LAFmax may be from there
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._levels
+
+    def take_in(self, piece: Piece, chunk: Chunk) -> None:
+        """The seconds of `chunk` that begin in the piece and in this step."""
+        self._is_exceeded |= chunk.started_at < self.start or chunk.ended_at > self.end
+        if chunk.levels is None:
+            return
+        lafmax = chunk.levels.lafmax
+        self._lafmax = lafmax if self._lafmax is None else max(lafmax, self._lafmax)
+        begin, end = _second_at(chunk, max(self.start, piece.start)), _second_at(chunk, min(self.end, piece.end))
+        if laeq := chunk.levels.per_second[begin:end]:
+            self._levels.extend(laeq)
+            self._units.add(chunk.levels.unit)
+
+    def values(self) -> LevelStep:
+        levels = sorted(self._levels, reverse=True)
+        if len(self._units) > 1:  # of different references: no mean has a meaning
+            return LevelStep(
+                from_=self.start, to=self.end, seconds=len(levels), unit=None,
+                laeq=None, laeq_max=None, lafmax=None, l10=None, l50=None, l90=None,
+            )  # fmt: skip
+        (unit,) = self._units
+        return LevelStep(
+            from_=self.start,
+            to=self.end,
+            seconds=len(levels),
+            unit=unit,
+            laeq=round(energy_mean(levels), 2),
+            laeq_max=levels[0],
+            lafmax=None if self._is_exceeded else self._lafmax,
+            l10=exceeded(levels, 10),
+            l50=exceeded(levels, 50),
+            l90=exceeded(levels, 90),
+        )
 
 
-def levels_of(
-    request: RangeRequest, start: Instant, facts: RangeFacts, now: Instant
-) -> tuple[list[LevelStep], Instant]:
-    """The steps from `start`, where one begins, as many as a page may have; and how far that is all there is.
+class _Scan:
+    """How far one page came: `reached` may lie within a step, what was read of which is kept.
 
     A second counts for the step in which it begins, and where chunks claim the same time for the chunk that owns it.
     """
-    size = request.step * MICROSECONDS
-    reach = request.to if facts.until >= request.to else Instant(facts.until - (facts.until - request.from_) % size)
-    if reach <= start:
-        return [], start
-    tiles = tile(facts, start, reach, now)
-    pieces = [piece for piece in tiles if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased"]
-    steps: list[LevelStep] = []
-    for first, inside in groupby(_seconds(pieces, start, size), key=lambda seconds: seconds.first):
-        if len(steps) == min(request.limit, MOST_STEPS):
-            return steps, Instant(first)
-        steps.append(_step(Instant(first), Instant(min(first + size, request.to)), list(inside), pieces))
-    return steps, reach
+
+    def __init__(self, start: Instant) -> None:
+        self.reached = start
+        self._open: _Step | None = None
+
+    def take_in(self, request: RangeRequest, facts: RangeFacts, now: Instant) -> tuple[list[LevelStep], Instant]:
+        """The steps with levels that are complete by now, as many as a page may have; and how far they are all."""
+        size = request.step * MICROSECONDS
+        reach = min(request.to, facts.until)
+        steps = {self._open.start: self._open} if self._open else {}
+        for piece in tile(facts, self.reached, reach, now):
+            if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased":
+                for start in range(_step_start(request, piece.start), piece.end, size):
+                    at = Instant(start)
+                    step = steps.setdefault(at, _Step(at, Instant(min(start + size, request.to))))
+                    step.take_in(piece, piece.owner.chunk)
+        self.reached = reach
+        complete_until = reach if reach == request.to else _step_start(request, reach)
+        self._open = steps.pop(complete_until, None)
+        found = [step for step in steps.values() if not step.is_empty]
+        most = min(request.limit, MOST_STEPS)
+        if len(found) > most:
+            return [step.values() for step in found[:most]], found[most].start
+        return [step.values() for step in found], complete_until
+
+
+def _step_start(request: RangeRequest, moment: Instant) -> Instant:
+    """The start of the step in which `moment` lies."""
+    return Instant(moment - (moment - request.from_) % (request.step * MICROSECONDS))
 
 
 def levels_page(request: RangeRequest, steps: list[LevelStep], reach: Instant, cursors: Cursors) -> LevelsAnswer:
@@ -110,45 +164,10 @@ def _answer(request: RangeRequest, steps: list[LevelStep], cursor: str | None) -
     )
 
 
-def _seconds(pieces: list[Piece], start: Instant, size: int) -> Iterator[_Seconds]:
-    """Every second that was measured and begins in one of the pieces, in order, by steps of `size` µs from `start`."""
-    for piece in pieces:
-        if not isinstance(piece.owner, KnownChunk) or piece.owner.chunk.levels is None:
-            continue
-        chunk, levels = piece.owner.chunk, piece.owner.chunk.levels
-        first = piece.start - (piece.start - start) % size
-        for step in range(first, piece.end, size):
-            begin, end = _second_at(chunk, max(step, piece.start)), _second_at(chunk, min(step + size, piece.end))
-            if laeq := levels.per_second[begin:end]:
-                yield _Seconds(step, laeq, levels.unit)
-
-
 def _second_at(chunk: Chunk, moment: int) -> int:
     """The first second of a chunk that begins at `moment` or later. Second n is n * rate frames after its start."""
     length = chunk.ended_at - chunk.started_at
     return max(0, -((chunk.started_at - moment) * chunk.frames // (chunk.rate * length)))
-
-
-def _step(start: Instant, end: Instant, seconds: list[_Seconds], pieces: list[Piece]) -> LevelStep:
-    units = {each.unit for each in seconds}
-    levels = sorted(chain.from_iterable(each.laeq for each in seconds), reverse=True)
-    if len(units) > 1:  # of different references: no mean has a meaning
-        return LevelStep(
-            from_=start, to=end, seconds=len(levels), unit=None,
-            laeq=None, laeq_max=None, lafmax=None, l10=None, l50=None, l90=None,
-        )  # fmt: skip
-    return LevelStep(
-        from_=start,
-        to=end,
-        seconds=len(levels),
-        unit=units.pop(),
-        laeq=round(energy_mean(levels), 2),
-        laeq_max=levels[0],
-        lafmax=_lafmax(start, end, pieces),
-        l10=exceeded(levels, 10),
-        l50=exceeded(levels, 50),
-        l90=exceeded(levels, 90),
-    )
 
 
 def energy_mean(levels: list[float]) -> float:
@@ -159,13 +178,3 @@ def energy_mean(levels: list[float]) -> float:
 def exceeded(descending: list[float], percent: int) -> float:
     """The level that is exceeded `percent` of the time: the nearest of those measured, given in descending order."""
     return descending[min(len(descending) - 1, len(descending) * percent // 100)]
-
-
-def _lafmax(start: Instant, end: Instant, pieces: list[Piece]) -> float | None:
-    """Known per chunk alone: null where one reaches beyond the step."""
-    first = bisect_right(pieces, start, key=lambda piece: piece.end)
-    last = bisect_left(pieces, end, key=lambda piece: piece.start)
-    chunks = [piece.owner.chunk for piece in pieces[first:last] if isinstance(piece.owner, KnownChunk)]
-    if any(chunk.started_at < start or chunk.ended_at > end for chunk in chunks):
-        return None
-    return max((chunk.levels.lafmax for chunk in chunks if chunk.levels), default=None)

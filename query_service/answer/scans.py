@@ -1,4 +1,4 @@
-"""How far a question came that ran out of time before it found anything: repeated, it goes on from there. Pure."""
+"""How far a question came that ran out of its budget before it had an item: repeated, it resumes there. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 from edge.core.errors import BudgetSpent
 from query_service.queries.protocol import RangeRequest
 
-_KEPT = 64
+_KEPT = 16  # of up to 0.7 MB: a day's levels
 _SECONDS = 10.0  # later, there may be something where nothing was
 
 
@@ -25,12 +25,16 @@ class Scans:
         stopped_at, place = self._stopped.pop(_question(request), (0.0, None))
         return place if self._clock() - stopped_at < _SECONDS else None
 
-    def stop(self, request: RangeRequest, place: object) -> NoReturn:
-        """Raises BudgetSpent; the next `resume` of this question gives `place`."""
+    def keep(self, request: RangeRequest, place: object) -> None:
+        """The next `resume` of this question gives `place`."""
         self._stopped[_question(request)] = (self._clock(), place)
         if len(self._stopped) > _KEPT:
             self._stopped.popitem(last=False)
-        raise BudgetSpent("nothing was found so far; repeat the question to search on")
+
+    def stop(self, request: RangeRequest, place: object) -> NoReturn:
+        """As `keep`. Raises BudgetSpent."""
+        self.keep(request, place)
+        raise BudgetSpent("no item was found so far; repeat the question to search on")
 
 
 def _question(request: RangeRequest) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edge.store.s3 import S3Store
 from tests.support.spool.chunks import SECOND, audio_bytes, fill_spool, make_chunk, make_stream, put_chunk
 from tests.support.store.s3 import RunningStore
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NOW = Instant.parse("2026-11-28T00:00:00Z")
 
 
@@ -43,3 +45,18 @@ def test_times_at_which_nothing_can_have_been_recorded_are_found(
         findings = list(verify(S3Store(store.settings), "imhearing/", spool, catalog, now=NOW))
     assert len(findings) == found
     assert all("cannot be right" in finding for finding in findings)
+
+
+def test_each_chunk_of_a_crowd_that_claims_one_moment_is_checked_once(tmp_path: Path, store: RunningStore) -> None:
+    """As of a node that always starts at the same wrong time; more than are read at once."""
+    spool, count = Spool(tmp_path / "spool", "porch"), 1_100
+    spool.create()
+    start = Instant.parse("2083-06-01T00:00:00Z")
+    names = (f"20830601T000000Z-{a}{b}{c}a" for a in "abc" for b in _LETTERS for c in _LETTERS)
+    with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
+        catalog.registration.add_chunks(
+            [make_chunk(0, b"x", stream_id=name, start=start) for name in islice(names, count)]
+        )
+        findings = list(verify(S3Store(store.settings), "imhearing/", spool, catalog, now=NOW))
+    assert len(findings) == 2 * count  # neither in the store nor in the spool, and a time that cannot be right
+    assert len(set(findings)) == len(findings)

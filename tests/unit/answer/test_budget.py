@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 from msgspec.structs import replace
@@ -22,6 +24,7 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import Cursors
+from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Request, range_request
 from query_service.queries.sounds import Sound, SoundsAnswer
 from query_service.queries.values import ErrorAnswer, Gap
@@ -49,6 +52,13 @@ class Node:
         self.catalog.registration.add_chunks([chunk_with_sound(seq) for seq in range(COUNT)])
         self.reader = CatalogReader(folder / "catalog.db")
         self.rows, self.cpu, self._now = 6_000, 0.0, 0.0
+
+    def add_crowd(self, count: int) -> None:
+        """So many chunks of ten seconds that all claim to begin at 5,000 s."""
+        names = (f"20260304T220000Z-{a}{b}aa" for a in ascii_lowercase for b in ascii_lowercase)
+        crowd = [make_chunk(0, b"x", stream_id=name, start=at(5_000), seconds=10) for name in islice(names, count)]
+        self.catalog.registration.add_chunks(crowd)
+        self.catalog.deletions.mark_gone([chunk.chunk_id for chunk in crowd], "dropped")
 
     def responder(self, key: str = "the key of the node") -> Responder:
         return Responder(
@@ -119,11 +129,43 @@ def test_a_statement_is_interrupted_once_the_question_is_out_of_time(node: Node)
     assert node.reader.sound_run(SoundRange(at(0), at(1_000)), None, 1).sounds  # the connection still works
 
 
-def test_levels_of_a_step_with_more_chunks_than_a_question_may_read_are_refused(node: Node) -> None:
+def test_a_step_of_more_chunks_than_a_question_may_read_is_answered_when_the_question_is_repeated(node: Node) -> None:
+    request = Request(id="1", type="levels", from_=at(0), to=at(400), step=300)
+    whole = node.responder().answer(request)
     node.rows = 10
-    answer = node.responder().answer(Request(id="1", type="levels", from_=at(0), to=at(400), step=300))
-    assert isinstance(answer, ErrorAnswer)
-    assert (answer.error.code, answer.error.field) == ("bad_request", "step")
+    responder, busy = node.responder(), 0
+    answer = responder.answer(request)
+    while isinstance(answer, ErrorAnswer):
+        assert (answer.error.code, answer.error.retry_after) == ("busy", 0.1)
+        busy += 1
+        assert busy < COUNT
+        answer = responder.answer(request)
+    assert busy > 1
+    assert isinstance(answer, LevelsAnswer)
+    assert isinstance(whole, LevelsAnswer)
+    assert answer.levels == whole.levels[:1]
+    assert answer.levels[0].seconds == 300
+
+
+def test_a_moment_that_many_recordings_claim_is_read_at_once_rather_than_bit_by_bit(node: Node) -> None:
+    node.rows = 700
+    node.add_crowd(300)
+    request = Request(id="1", type="levels", from_=at(5_000), to=at(5_020), step=1, limit=5)
+    answer = node.responder().answer(request)
+    assert isinstance(answer, LevelsAnswer), answer
+    assert [step.seconds for step in answer.levels] == [1] * 5
+
+
+def test_the_whole_budget_is_there_for_the_recordings_that_claim_one_moment(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query_service.answer.coverage._FIRST_CHUNKS", 4)
+    node.rows = 150
+    node.add_crowd(120)
+    answer = node.responder().answer(Request(id="1", from_=at(5_000), to=at(5_020)))
+    assert isinstance(answer, CoverageAnswer), answer
+    assert len(answer.overlapped) + answer.overlapped_left_out == 119
+    assert [interval.to for interval in answer.intervals] == [at(5_010), at(5_020)]
 
 
 def test_a_gap_of_more_parts_than_a_question_may_read_is_cut_rather_than_refused(node: Node) -> None:

@@ -45,6 +45,7 @@ class Story(Struct, frozen=True):
     slice: int
     few: int
     cpu: float  # seconds that a look at the clock takes
+    rows: int
 
 
 @st.composite
@@ -59,6 +60,7 @@ def stories(draw: st.DrawFn) -> Story:
         slice=draw(st.integers(1, 9)),
         few=draw(st.integers(0, 6)),
         cpu=draw(st.sampled_from([0.0, 0.04, 0.2])),
+        rows=draw(st.sampled_from([3, 4, 6_000])),  # with two, those that end and begin at a moment leave no third
     )
 
 
@@ -103,7 +105,11 @@ def node(story: Story, chunks: list[Chunk]) -> Iterator[Responder]:
         catalog.registration.add_chunks(chunks[: story.in_catalog])
         reader = FactReader(spool, CatalogReader(Path(folder) / "catalog.db"))
         yield Responder(
-            "porch", reader, lambda _: None, clock=lambda: at(10_000), make_budget=lambda: Budget(cpu_clock=clock)
+            "porch",
+            reader,
+            lambda _: None,
+            clock=lambda: at(10_000),
+            make_budget=lambda: Budget(rows=story.rows, cpu_clock=clock),
         )
 
 
