@@ -184,9 +184,12 @@ class Uploader:
         def put() -> str:
             try:
                 return self._store.put_part(key, upload_id, part.number, part.body, md5)
-            except (StoreBlocked, StoreUnreachable, UploadNotFound):
+            except (StoreUnreachable, UploadNotFound):
                 raise
             except StoreError as problem:
+                # some stores call it unsupported to replace a part
+                if isinstance(problem, StoreBlocked) and problem.reason != "unsupported":
+                    raise
                 return self._part_already_there(key, upload_id, part, md5, problem)
 
         return self._retried(put)
