@@ -16,6 +16,7 @@ from edge.configuration.settings import S3, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.spool.spool import Spool
+from edge.store.bucket import check_bucket
 from edge.store.s3 import S3Store
 
 MEGABYTE = 1_000_000
@@ -29,7 +30,7 @@ def main(folder: Path, settings: Path) -> None:
     spool, storage = Spool(folder, "porch"), S3Store(_s3_of(settings.read_text().splitlines()))
     catalog, same = Catalog(folder.with_name("catalog.db")), folder.with_name("same")
     catalog.open()
-    storage.check()
+    check_bucket(storage.connection)
     written, began, size = _proc("io", "write_bytes:"), time.monotonic(), 0
 
     def open_member(name: str) -> BinaryIO:

@@ -18,6 +18,7 @@ from edge.archiver.retention.age_check import clock_doubt
 from edge.catalog.holds import read_holds
 from edge.core.errors import ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import MICROSECONDS, Instant
+from edge.store.bucket import read_lifecycle_rules
 from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
 
@@ -71,11 +72,11 @@ def check_write(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) ->
 
 def check_region(node: NodeUnderTest, storage: S3Store) -> Finding:
     """Uploads follow the store to the bucket's region; links are signed without asking it."""
-    check, configured = "store.region", node.settings.s3.s3_region
-    if storage.clients.region == configured:
+    check, configured, actual = "store.region", node.settings.s3.s3_region, storage.connection.clients.region
+    if actual == configured:
         return ok(check, f"the bucket is in region {configured}, or the store does not mind")
-    message = f"the bucket is in region {storage.clients.region}, not {configured}: links to sound do not work"
-    return fault(check, message, node.configure(f"s3.s3_region={storage.clients.region}"))
+    message = f"the bucket is in region {actual}, not {configured}: links to sound do not work"
+    return fault(check, message, node.configure(f"s3.s3_region={actual}"))
 
 
 def check_read(storage: S3Store, key: str, body: bytes) -> Finding:
@@ -185,7 +186,7 @@ def _grant(permission: str) -> str:
 def check_lifecycle_rules(node: NodeUnderTest, storage: S3Store, *, may_delete: bool) -> Iterator[Finding]:
     """A store that does not reveal its rules is not at fault."""
     try:
-        rules = storage.lifecycle()
+        rules = read_lifecycle_rules(storage.connection)
     except StoreError as problem:
         yield ok("store.lifecycle", f"the bucket's lifecycle rules cannot be read ({problem})")
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,10 +26,7 @@ from edge.catalog.tables import Tables, desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
 from edge.core.errors import BudgetSpent
 from edge.core.instant import FIRST, Instant
-from edge.core.values import Archive, Hole, Stream
-
-_LOUDEST_DBFS = 10.0  # dB: anything below was not measured in dBA, where no microphone is that quiet
-_LONGEST_SOUND = 86_400_000_000  # µs
+from edge.core.values import Archive, Stream
 
 
 class CatalogReader:
@@ -103,13 +99,6 @@ class CatalogReader:
         with self._session() as tables:
             return hole_run(tables, start, end, limit)
 
-    def holes_between(self, start: Instant, end: Instant) -> list[Hole]:
-        """The gaps and pauses with a part in [start, end), by their start."""
-        with self._session() as tables:
-            holes = touching(tables.Hole, start, end)
-            found = select((h.started_at, h.ended_at, h.cause, h.id) for h in holes).order_by(1, 2, 4)
-            return [Hole(cause, Instant(began), Instant(ended)) for began, ended, cause, _ in found]
-
     def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
         """At most `limit` of the wanted sounds after that one; fewer where the budget ends first."""
         with self._session() as tables:
@@ -158,29 +147,3 @@ class CatalogReader:
         """The records of these streams that are known."""
         with self._session() as tables:
             return stream_records(tables, ids)
-
-    def has_sound_between(self, start: Instant, end: Instant, stream_id: str) -> bool:
-        """Whether any sound has a part in [start, end). One without an end counts for its own stream alone."""
-        with self._session() as tables:
-            table, first, last = tables.Sound, int(start), int(end)
-            earliest = first - _LONGEST_SOUND
-            return bool(
-                select(
-                    s
-                    for s in table
-                    if s.started_at < last
-                    and s.started_at > earliest
-                    and (s.ended_at > first or (s.ended_at is None and s.stream_id == stream_id))
-                ).exists()
-            )
-
-    def is_loud_between(self, start: Instant, end: Instant, level: float) -> bool:
-        """Whether a chunk with sound in [start, end) that is not gone was as loud as `level`, or was not measured."""
-        with self._session() as tables:
-            chunks, loudest_dbfs = touching(tables.Chunk, start, end), _LOUDEST_DBFS if level > 0 else -math.inf
-            loud = select(
-                c
-                for c in chunks
-                if c.state != "gone" and (c.lafmax is None or c.lafmax >= level or c.lafmax < loudest_dbfs)
-            )
-            return bool(loud.exists())

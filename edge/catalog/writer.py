@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge.catalog.deletion_records import DeletionRecords
 from edge.catalog.file import WritableCatalogFile
+from edge.catalog.loudness import Loudness
 from edge.catalog.plans import Plans
 from edge.catalog.reader import CatalogReader
 from edge.catalog.registration import Registration
@@ -25,6 +26,7 @@ class Catalog(CatalogReader):
         self.queue = UploadQueue(file)
         self.plans = Plans(file)
         self.deletions = DeletionRecords(file)
+        self.loudness = Loudness(file)
 
     def open(self) -> None:
         """Takes the lock and opens or makes the file. Raises CatalogError when another archiver has it."""

@@ -87,6 +87,6 @@ class ObjectStore(BucketReader, UploadTarget, Protocol):
     `clock_ahead`: seconds by which our clock was ahead of the store's at its last answer; None before there is one.
     """
 
-    clock_ahead: float | None
-
+    @property
+    def clock_ahead(self) -> float | None: ...
     def delete(self, key: str) -> None: ...

@@ -185,6 +185,6 @@ class QuietChunks:
 
     def _is_near_sound(self, chunk: Chunk, level: float) -> bool:
         start, end = Instant(chunk.started_at - self._after), Instant(chunk.ended_at + self._before)
-        if chunk.sounds or self._catalog.has_sound_between(start, end, chunk.stream_id):
+        if chunk.sounds or self._catalog.loudness.has_sound_between(start, end, chunk.stream_id):
             return True
-        return self._catalog.is_loud_between(start, end, level)
+        return self._catalog.loudness.is_loud_between(start, end, level)

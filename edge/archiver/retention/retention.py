@@ -9,6 +9,7 @@ from edge.archiver.jobs import Delete, Job, JobResult
 from edge.archiver.pacing import LogChanges, RetryTimer, WarnOnce
 from edge.archiver.plan.plan import Destination
 from edge.archiver.retention.age_check import HeldBack
+from edge.archiver.retention.bucket_eraser import BucketEraser
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.eraser import Eraser
 from edge.archiver.retention.expiry import Expiry
@@ -42,7 +43,8 @@ class Retention:
     ) -> None:
         self.policy, self.expiry, self._deletions, self._clock = policy, expiry, deletions, clock
         self.cleanup = SpoolCleanup(spool, catalog, deletions, policy)
-        self.eraser = Eraser(spool, catalog, deletions, destination, rescan, retry, clock)
+        bucket = BucketEraser(catalog, deletions, destination, clock)
+        self.eraser = Eraser(spool, catalog, deletions, bucket, rescan, retry)
         self._log_trouble = LogChanges(log, logging.ERROR)
 
     def tidy(self) -> None:

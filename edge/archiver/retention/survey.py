@@ -27,7 +27,7 @@ class BucketSurvey:
     def __init__(
         self, order: Erasure, catalog: Catalog, deletions: Deletions, destination: Destination, clock: KernelClock
     ) -> None:
-        self._order, self._catalog, self._deletions = order, catalog, deletions
+        self.order, self._catalog, self._deletions = order, catalog, deletions
         self._destination, self._clock = destination, clock
         self._unknown: list[ReadManifest] = []
         self._read: set[str] = set()  # keys
@@ -71,7 +71,7 @@ class BucketSurvey:
                     self.unreadable.add(key)
                 else:
                     self._unknown.append(ReadManifest(key, size, self._destination.prefix, name))
-            elif archive.deleted_at is not None and self._order.touches(archive.started_at, archive.ended_at):
+            elif archive.deleted_at is not None and self.order.touches(archive.started_at, archive.ended_at):
                 log.warning("%s: the store still has it; deleting it again", key)
                 self._deletions.delete_again(archive.archive_id)
                 self._has_found = True

@@ -164,7 +164,7 @@ def test_a_stream_record_of_another_node_or_stream_is_ignored_and_kept(
     node.spool.layout.stream_path(inside).replace(record)
     for _ in range(2):
         node.turn()
-    assert node.catalog.holes_between(FIRST, LAST) == []
+    assert node.catalog.hole_run(FIRST, LAST, 99).holes == []
     assert node.catalog.stream(inside) is None
     assert record.exists()
     with pytest.raises(SpoolError, match="move it out"):

@@ -130,12 +130,12 @@ def test_a_range_query_takes_no_more_steps_in_a_large_catalog(catalog: Catalog) 
 def test_gaps_are_stored_with_the_stream_that_ends_them(catalog: Catalog, reader: CatalogReader) -> None:
     hole, pause = Hole("crash", at(-60), at(-20)), Hole("paused", at(-20), START)
     catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
-    assert reader.holes_between(at(-99), at(99)) == [hole, pause]
-    assert reader.holes_between(at(-20), at(0)) == [pause]
+    assert reader.hole_run(at(-99), at(99), 99).holes == [hole, pause]
+    assert reader.hole_run(at(-20), at(0), 99).holes == [pause]
     moved = Hole("crash", at(-50), START)  # a correction rewrites them in the stream's record
     catalog.registration.put_stream(make_stream(before=(moved,)))
     catalog.registration.add_chunks([make_chunk(0, b"x", before=(hole, pause))])
-    assert reader.holes_between(at(-99), at(99)) == [moved]
+    assert reader.hole_run(at(-99), at(99), 99).holes == [moved]
 
 
 def test_a_sound_across_chunks_is_one_sound(catalog: Catalog) -> None:

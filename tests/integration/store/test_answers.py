@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import S3, Secret
 from edge.core.errors import StoreBlocked, StoreError
+from edge.store.bucket import check_bucket
 from edge.store.s3 import S3Store
 from tests.support.store.fault_proxy import LOGIN_PAGE, Reply, running_proxy
 from tests.support.store.faults import RegionKeeper, always
@@ -21,7 +22,7 @@ BODY = b"sound"
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 
 CALLS: dict[str, Callable[[S3Store], object]] = {
-    "check": lambda storage: storage.check(),
+    "check": lambda storage: check_bucket(storage.connection),
     "head": lambda storage: storage.head("a"),
     "put": lambda storage: storage.put("a", BODY, MD5, overwrite=True),
     "read": lambda storage: list(storage.read("a", 0, len(BODY))),
@@ -89,7 +90,7 @@ def test_the_first_request_follows_the_store_to_its_region(store: RunningStore, 
         proxy.choose = RegionKeeper("eu-central-1", where)
         storage = S3Store(through)
         CALLS[call](storage)
-        assert storage.clients.region == "eu-central-1"
+        assert storage.connection.clients.region == "eu-central-1"
 
 
 def test_a_head_in_the_wrong_region_succeeds_when_repeated(store: RunningStore) -> None:

@@ -21,6 +21,7 @@ from edge.configuration.settings import S3, Secret
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec
 from edge.embedded.servers import BUCKET
+from edge.store.bucket import create_bucket
 from edge.store.s3 import S3Store
 from tests.support.store.s3 import running_store
 from tests.support.wait import wait_until
@@ -53,7 +54,7 @@ def running_store_of(name: str) -> Iterator[S3]:
                 access_key_id=Secret("S3RVER"),
                 secret_access_key=Secret("S3RVER"),
             )
-            S3Store(settings).create_bucket()
+            create_bucket(S3Store(settings).connection)
             yield settings
 
 

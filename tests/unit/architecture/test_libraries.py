@@ -14,8 +14,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "paho": ("edge/messaging/connection.py",),
     "pony": ("edge/catalog/tables.py",),
     "boto3": ("edge/store/clients.py",),
-    "botocore": ("edge/store/clients.py", "edge/store/s3.py"),
-    "mypy_boto3_s3": ("edge/store/clients.py", "edge/store/s3.py"),
+    "botocore": ("edge/store/clients.py", "edge/store/s3_connection.py"),
+    "mypy_boto3_s3": ("edge/store/clients.py", "edge/store/s3_connection.py"),
     "pyaudio": ("edge/recorder/capture/microphone.py",),
     "soundfile": (
         "edge/recorder/durable/chunk_writer.py",
@@ -74,7 +74,7 @@ def test_every_file_in_the_table_imports_its_library() -> None:
         ({"query_service/answer/coverage.py": "from aiohttp import web"}, "imports aiohttp"),
         ({"commands/a.py": "try:\n    import requests\nexcept ImportError: pass"}, "requests: only nobody may"),
         ({"edge/a.py": "from tests.support import wait"}, "imports tests"),
-        ({"edge/store/s3.py": "import mypy_boto3_s3"}, "runs mypy_boto3_s3"),
+        ({"edge/store/s3_connection.py": "import mypy_boto3_s3"}, "runs mypy_boto3_s3"),
     ],
 )
 def test_a_library_in_a_foreign_file_is_found(sources: dict[str, str], expected: str) -> None:
@@ -86,7 +86,7 @@ def test_a_library_in_a_foreign_file_is_found(sources: dict[str, str], expected:
     "sources",
     [
         {"query_service/loopback/hub.py": "import aiohttp.web, numpy, msgspec, zoneinfo"},
-        {"edge/store/s3.py": "if TYPE_CHECKING:\n    from mypy_boto3_s3 import S3Client"},
+        {"edge/store/s3_connection.py": "if TYPE_CHECKING:\n    from mypy_boto3_s3 import S3Client"},
     ],
 )
 def test_a_library_in_its_own_files_passes(sources: dict[str, str]) -> None:

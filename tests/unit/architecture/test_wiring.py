@@ -42,7 +42,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "KernelClock": {
         "edge/recorder/capture/excerpt.py": "default of a parameter",
         "edge/recorder/capture/sources.py": "default of a parameter",
-        "edge/store/s3.py": "default of a parameter",
+        "edge/store/s3_connection.py": "default of a parameter",
     },
     "Link": {"query_service/client/ably.py": "a client is its connection"},
     "Microphone": {"edge/recorder/capture/sources.py": "chosen by the settings at each start of the recording"},

@@ -15,6 +15,7 @@ from commands.doctor.store import check_lifecycle_rules
 from edge.configuration.settings import S3, Archive, Node, Secret, Settings
 from edge.core.errors import StoreError
 from edge.core.kernel_clock import KernelClock
+from edge.store.bucket import read_lifecycle_rules
 from edge.store.interface import LifecycleRule
 from edge.store.s3 import S3Store
 from tests.support.store.s3 import running_store
@@ -85,7 +86,7 @@ def node(s3: S3) -> NodeUnderTest:
 
 
 def test_only_enabled_rules_for_all_objects_are_returned(fake_store: FakeStore) -> None:
-    assert storage(fake_store).lifecycle() == [
+    assert read_lifecycle_rules(storage(fake_store).connection) == [
         LifecycleRule("imhearing/porch/2", expire_days=365),
         LifecycleRule("imhearing/", abort_days=7),
         LifecycleRule(""),
@@ -94,7 +95,7 @@ def test_only_enabled_rules_for_all_objects_are_returned(fake_store: FakeStore) 
 
 def test_a_bucket_without_rules_returns_none(fake_store: FakeStore) -> None:
     fake_store.answer = (404, ERROR.format("NoSuchLifecycleConfiguration"))
-    assert storage(fake_store).lifecycle() == []
+    assert read_lifecycle_rules(storage(fake_store).connection) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_bucket_without_rules_returns_none(fake_store: FakeStore) -> None:
 def test_a_store_that_does_not_reveal_its_rules_is_no_fault(fake_store: FakeStore, status: int, code: str) -> None:
     fake_store.answer = (status, ERROR.format(code))
     with pytest.raises(StoreError):
-        storage(fake_store).lifecycle()
+        read_lifecycle_rules(storage(fake_store).connection)
     [found] = check_lifecycle_rules(node(S3()), storage(fake_store), may_delete=False)
     assert (found.check, found.state) == ("store.lifecycle", "ok")
     assert "cannot be read" in found.message
