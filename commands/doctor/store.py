@@ -48,6 +48,7 @@ def check_store(node: NodeUnderTest) -> Iterator[Finding]:
         return
     yield check_region(node, storage)
     yield check_read(storage, key, body)
+    yield check_read_back(node, storage, key)
     yield check_link(node, storage, key, body)
     deleted = check_delete(storage, key)
     yield deleted
@@ -92,6 +93,22 @@ def check_read(storage: S3Store, key: str, body: bytes) -> Finding:
     except StoreError as problem:
         return fault(check, str(problem), _grant("s3:GetObject"))
     return ok(check, "reads back correctly, in full and by byte range")
+
+
+def check_read_back(node: NodeUnderTest, storage: S3Store, key: str) -> Finding:
+    """What "verified" means with this key and `[s3] read_back`."""
+    check, chosen = "store.read_back", node.settings.s3.read_back
+    try:
+        b"".join(storage.read(key, 0, 1))
+    except StoreError:
+        message = "the key may not read: archives are verified by the store's answers alone"
+        return warning(check, message, _grant("s3:GetObject"))
+    if chosen == "always":
+        return ok(check, "every archive is read back before its chunks leave the disk")
+    message = (
+        f"read_back = {chosen}: not every archive is read back; the others are verified by the store's answers alone"
+    )
+    return warning(check, message, node.configure("s3.read_back=always"))
 
 
 def check_link(node: NodeUnderTest, storage: S3Store, key: str, body: bytes) -> Finding:

@@ -24,6 +24,7 @@ from edge.archiver.jobs import JobResult
 from edge.archiver.pacing import Pacing, RetryTimer, Timer
 from edge.archiver.plan.allowance import Allowance
 from edge.archiver.plan.plan import MEGABYTE, ArchiveLimits, Destination
+from edge.archiver.plan.read_back import ReadBackPolicy
 from edge.archiver.planner import Planner
 from edge.archiver.reporter import Reporter
 from edge.archiver.retention.age_check import AgeCheck
@@ -137,7 +138,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, settings_cha
         limiter = RateLimiter(rate, stop, clock, show_life) if rate else None
         store = S3Store(settings.s3, pace=limiter, now=clock.now)
         deletions = Deletions(spool, catalog, store, AgeCheck(settings.archive.keep_remote, clock))
-        uploader = Uploader(store, open_member, stop)
+        uploader = Uploader(store, open_member, stop, read_back=ReadBackPolicy.parse(settings.s3.read_back))
         worker = Worker(uploader, deletions, deliver, clock)
         archiver = assemble(
             settings, spool, catalog, worker, deletions, bus.publish, pacing, heartbeat, clock, settings_changed

@@ -63,6 +63,11 @@ class ArchiveRecords:
             )
             return [(int(before or 0), month), *((length, Instant(at)) for _, length, at in since)]
 
+    def uploaded_since(self, moment: Instant) -> list[tuple[str, int]]:
+        """(key, bytes) of every archive uploaded at `moment` or later, also of those deleted since."""
+        with self._file.session() as tables:
+            return list(select((a.key, a.length) for a in tables.Archive if a.uploaded_at >= int(moment)))
+
     def last_uploaded(self) -> Archive | None:
         """The archive that was uploaded last."""
         with self._file.session() as tables:

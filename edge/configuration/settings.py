@@ -256,7 +256,10 @@ class Archive(Struct, frozen=True):
             pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9])?$",
         ),
     ] = ""
-    max_rate: Annotated[float, _key("Maximum average upload rate, in MB per second. 0: unlimited.", "0.5", ge=0)] = 0.0
+    max_rate: Annotated[
+        float,
+        _key("Maximum average rate of uploads, and of reading them back, in MB per second. 0: unlimited.", "0.5", ge=0),
+    ] = 0.0
 
 
 class S3(Struct, frozen=True):
@@ -293,6 +296,15 @@ class S3(Struct, frozen=True):
             "when_supported",
         ),
     ] = "when_required"
+    read_back: Annotated[
+        str,
+        Meta(
+            description="Which archives are read back and compared before their chunks leave the disk: `always` all,"
+            " `first` the first one, or a fraction. The others are verified by the store's answers alone.",
+            examples=["0.1"],
+            pattern=r"^(always|first|0\.[0-9]*[1-9][0-9]*)$",
+        ),
+    ] = "always"
     storage_class: Annotated[str, _key("Storage class of archives. Empty: the store's default.", "STANDARD_IA")] = ""
     encryption: Annotated[
         Literal["", "AES256", "aws:kms"],
@@ -315,10 +327,13 @@ class Budget(Struct, frozen=True):
     price_per_gb: Annotated[float, _key("Storage price per GB and month, in your currency. 0: off.", "0.023", ge=0)] = (
         0.0
     )
+    read_price_per_gb: Annotated[
+        float, _key("Price of reading a GB from the store, for `[s3] read_back`. 0: free.", "0.09", ge=0)
+    ] = 0.0
     budget_cost: Annotated[
         float,
         _key(
-            "Stop uploading when storage would cost more than this in a calendar month; recording continues. 0: off.",
+            "Stop uploading when the store would cost more than this in a calendar month; recording continues. 0: off.",
             "5",
             ge=0,
         ),

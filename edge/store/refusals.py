@@ -114,6 +114,10 @@ _CAUSES = (  # the first that applies counts: what a setting explains comes befo
         "account", "the store has suspended the account; contact its provider",
         ("AllAccessDisabled", "AccountProblem", "PaymentRequired", "402"),
     ),
+    Cause(
+        "unsupported", "the store does not support this; docs/storage.md lists what a store must support",
+        ("NotImplemented", "MethodNotAllowed", "501", "405"),
+    ),
     Cause("denied", _DENIED, ("401", "403")),
 )  # fmt: skip
 

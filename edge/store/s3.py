@@ -5,21 +5,26 @@ Raises what every request does: see `s3_connection`.
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, urlencode
 
 from edge.configuration.settings import S3
-from edge.core.errors import StoreError
+from edge.core.errors import StoreBlocked, StoreError
 from edge.core.instant import Instant
-from edge.store.interface import StoredObject, StoredPart, UploadNotFound
+from edge.store.capabilities import Capabilities, Operation
+from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound
 from edge.store.paced_body import Pace
+from edge.store.ranges import is_whole_object, requested_bytes
 from edge.store.refusals import NOT_A_STORE
+from edge.store.request_options import condition, content_md5, put_options, tags_of
 from edge.store.s3_connection import NotFound, S3Connection, Unexplained
 
+log = logging.getLogger(__name__)
+
 _PIECE = 262_144
+_TAGS: set[Operation] = {"tags", "multipart_tags"}
 
 
 class S3Store:
@@ -34,10 +39,12 @@ class S3Store:
         pace: Pace | None = None,
         now: Callable[[], Instant] | None = None,
     ) -> None:
-        """`pace` limits how fast bodies are sent."""
+        """`pace` limits how fast bodies are sent and objects are read."""
         self.bucket = settings.s3_bucket_name
         self._settings = settings
+        self._pace = pace
         self.connection = S3Connection(settings, (connect_timeout, read_timeout), pace, now)
+        self.capabilities = Capabilities(self.connection.place)
 
     @property
     def clock_ahead(self) -> float | None:
@@ -73,25 +80,36 @@ class S3Store:
 
         Raises ObjectExists, where the store supports that.
         """
-        with self.connection.request(f"store {key}") as s3:
-            done = s3.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
-                ContentMD5=_content_md5(md5),
-                ContentType=media_type,
-                **self._put_options(),
-                **_condition(overwrite),
-            )
-        return done.get("ETag", "").strip('"')
+        start = None if isinstance(body, bytes | bytearray) else body.tell()
+
+        def send(options: Any) -> Any:
+            if start is not None:
+                body.seek(start)  # type: ignore[union-attr]
+            with self.connection.request(f"store {key}") as s3:
+                return s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
+                    ContentMD5=content_md5(md5),
+                    ContentType=media_type,
+                    **options,
+                )
+
+        options = {**put_options(self._settings), **condition(overwrite)}
+        done = self.capabilities.write(options, send, lambda: self._refuse_existing(key))
+        return str(done.get("ETag", "")).strip('"')
 
     def start_parts(self, key: str) -> str:
         """Opens a multipart upload; gives its id."""
-        with self.connection.request(f"begin {key}") as s3:
-            begun = s3.create_multipart_upload(
-                Bucket=self.bucket, Key=key, ContentType="application/zip", **self._put_options()
-            )
-        return begun["UploadId"]
+
+        def send(options: Any) -> str:
+            with self.connection.request(f"begin {key}") as s3:
+                begun = s3.create_multipart_upload(
+                    Bucket=self.bucket, Key=key, ContentType="application/zip", **options
+                )
+            return begun["UploadId"]
+
+        return self.capabilities.write(put_options(self._settings), send, lambda: None)
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray, md5: str) -> str:
         """Stores part `number` (from 1), whose MD5 in hex the store checks; gives its ETag."""
@@ -102,13 +120,13 @@ class S3Store:
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=body,  # type: ignore[arg-type]  # a bytearray will do, and spares a copy
-                ContentMD5=_content_md5(md5),
+                ContentMD5=content_md5(md5),
             )
         return self._etag(done)
 
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
         """The parts that the store already has; raises UploadNotFound."""
-        with self.connection.request(f"list the parts of {key}") as s3:
+        with self.capabilities.optional("list_parts"), self.connection.request(f"list the parts of {key}") as s3:
             pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
             found = [part for page in pages for part in page.get("Parts", [])]
         return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
@@ -116,15 +134,46 @@ class S3Store:
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
         """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, etag in enumerate(etags, 1)]
-        with self.connection.request(f"complete {key}") as s3:
-            done = s3.complete_multipart_upload(
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                **_condition(overwrite),
-            )
-        return done.get("ETag", "").strip('"')
+
+        def send(options: Any) -> Any:
+            with self.connection.request(f"complete {key}") as s3:
+                return s3.complete_multipart_upload(
+                    Bucket=self.bucket,
+                    Key=key,
+                    UploadId=upload_id,
+                    MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+                    **options,
+                )
+
+        done = self.capabilities.write(condition(overwrite), send, lambda: self._refuse_existing(key))
+        self._check_tags(key)
+        return str(done.get("ETag", "")).strip('"')
+
+    def _refuse_existing(self, key: str) -> None:
+        """For stores without conditional writes. Where a HEAD is not possible, the object is overwritten."""
+        try:
+            found = self.head(key)
+        except StoreBlocked as problem:
+            if problem.reason not in ("denied", "unsupported"):
+                raise
+            return
+        if found is not None:
+            raise ObjectExists(f"{self.connection.place}: {key} exists")
+
+    def _check_tags(self, key: str) -> None:
+        """Once: whether an object uploaded in parts has its tags. Ceph's gateway drops them, and reports no error."""
+        if not self._settings.tags or self.capabilities.has_multipart_tags or self.capabilities.lacking & _TAGS:
+            return
+        try:
+            with self.connection.request(f"read the tags of {key}") as s3:
+                found = s3.get_object_tagging(Bucket=self.bucket, Key=key)["TagSet"]
+        except StoreError as problem:
+            log.debug("%s", problem)
+            return
+        if {(tag["Key"], tag["Value"]) for tag in found} >= set(tags_of(self._settings)):
+            self.capabilities.has_multipart_tags = True
+        else:
+            self.capabilities.learn_lack("multipart_tags")
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
@@ -134,7 +183,7 @@ class S3Store:
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
         """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first."""
         try:
-            with self.connection.request("list open uploads") as s3:
+            with self.capabilities.optional("list_uploads"), self.connection.request("list open uploads") as s3:
                 pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
                 found = [upload for page in pages for upload in page.get("Uploads", [])]
         except UploadNotFound:  # how rclone answers when there are none
@@ -149,13 +198,21 @@ class S3Store:
         left = length
         with self.connection.request(f"read {key}") as s3:
             found = s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
-            for piece in found["Body"].iter_chunks(_PIECE):
+            if offset and is_whole_object(found):
+                self.capabilities.learn_lack("ranges")
+            for piece in requested_bytes(found, offset, length, _PIECE):
                 left -= len(piece)
                 if left < 0:
                     raise StoreError(f"{self.connection.place}: sent more than the requested {length} bytes of {key}")
+                self._wait_for_pace(len(piece))
                 yield piece
         if left:
             raise StoreError(f"{self.connection.place}: {key} ended {left} bytes too early")
+
+    def _wait_for_pace(self, size: int) -> None:
+        while self._pace is not None and size > 0:
+            self._pace.wait(min(size, self._pace.step))
+            size -= self._pace.step
 
     def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below `prefix`, in the order of keys, from the one after `after` on."""
@@ -181,29 +238,8 @@ class S3Store:
         """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
         return self.connection.sign(bucket, key, seconds)
 
-    def _put_options(self) -> Any:
-        """How the store should keep the object."""
-        settings = self._settings
-        options = {
-            "StorageClass": settings.storage_class,
-            "ServerSideEncryption": settings.encryption,
-            "SSEKMSKeyId": settings.kms_key if settings.encryption == "aws:kms" else "",
-            "Tagging": urlencode(parse_qsl(settings.tags, keep_blank_values=True)),
-        }
-        return {name: value for name, value in options.items() if value}
-
     def _etag(self, answer: Any) -> str:
         """Every store gives one, in some form."""
         if "ETag" not in answer:
             raise self.connection.blocked(f"{self.connection.place}: the answer has no ETag", NOT_A_STORE)
         return str(answer["ETag"]).strip('"')
-
-
-def _condition(overwrite: bool) -> Any:
-    """Unless it may overwrite, the store refuses where it has an object (RFC 9110)."""
-    return {} if overwrite else {"IfNoneMatch": "*"}
-
-
-def _content_md5(md5: str) -> str:
-    """The header of RFC 1864 from the digest as hex."""
-    return base64.b64encode(bytes.fromhex(md5)).decode()

@@ -157,11 +157,11 @@ class S3Connection:
         for codes, kind in _SIGNALS.items():
             if refusal.code in codes and (is_head or not is_page(headers)):
                 return kind(text)
-        if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 429):
+        if is_head and refusal.is_bare and status < 500 and status not in (401, 403, 405, 429):
             return Unexplained(f"{text}; trying again")
         cause = cause_of(refusal, self.settings)
         is_foreign = refusal.is_bare and not is_head and status < 500 and is_page(headers)
-        if is_foreign and (cause is None or cause.reason == "denied"):
+        if is_foreign and (cause is None or cause.reason in ("denied", "unsupported")):
             cause = NOT_A_STORE  # a store says why in XML
         if cause is None:
             return StoreError(f"{text} ({refusal.message})" if refusal.message else text)

@@ -1,6 +1,7 @@
 """One planned archive -> the object store, verified. Resumes what an earlier attempt left there; uses no disk.
 
-At most two parts are in memory. Returns only when the ETag, or the bytes read back, match ours.
+At most two parts are in memory. Returns only when the bytes read back are ours; or the ETag, where `read_back` or the
+key's rights leave it at that.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from edge.archiver.plan.bundle import Bundle, OpenMember, check, offsets
+from edge.archiver.plan.read_back import ALWAYS, ReadBackPolicy
 from edge.archiver.plan.stored_members import SourceArchive, stored_members
 from edge.archiver.upload.parts import PART, Digests, Parts, TakenPart, part_size
 from edge.archiver.upload.sending import OnProgress, PartSenders, ProgressHeartbeat
+from edge.archiver.upload.verification import SentObject, Verification
 from edge.core.backoff import Backoff
 from edge.core.errors import ChunkDamaged, ImHearingError, StoreBlocked, StoreError, StoreUnreachable
 from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound, UploadTarget
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 4  # of one request, each after twice the time
 _UNKNOWN_OBJECT = StoredObject(-1, "")  # under a key that we may not HEAD; S3 answers the same for missing objects
+_NOT_OFFERED = ("denied", "unsupported")  # reasons of StoreBlocked that leave us without an optional operation
 T = TypeVar("T")
 
 
@@ -45,12 +49,14 @@ class Uploader:
         stop: threading.Event,
         part: int = PART,
         retry_delay: float = 0.5,
+        read_back: ReadBackPolicy = ALWAYS,
     ) -> None:
         self._store = store
         self._open_member = open_member
         self._stop = stop
         self._part = part
         self._retry_delay = retry_delay
+        self._verification = Verification(store, read_back, self._retried, self._check_stop)
 
     def upload(
         self, key: str, bundle: Bundle, on_progress: OnProgress = lambda _: None, source: SourceArchive | None = None
@@ -63,6 +69,7 @@ class Uploader:
         """
         members = self._open_member if source is None else stored_members(self._store, source)
         beat = ProgressHeartbeat(on_progress)
+        self._verification.check_store()
         found = self._head(key, denied=_UNKNOWN_OBJECT)
         if found is not None and found.size == bundle.size:
             sha256 = self._matching_sha256(key, found.etag, bundle, members, beat)
@@ -100,9 +107,9 @@ class Uploader:
                     log.info("aborting an upload to %s that was left open", key)
                     self._abandon(key, upload_id)
         except StoreBlocked as problem:
-            if problem.reason != "denied":
+            if problem.reason not in _NOT_OFFERED:
                 raise
-            log.debug("the key may not list open uploads: a lifecycle rule of the bucket should end abandoned ones")
+            log.debug("open uploads cannot be listed: a lifecycle rule of the bucket should end abandoned ones")
 
     def _matching_sha256(
         self, key: str, etag: str, bundle: Bundle, members: OpenMember, beat: ProgressHeartbeat
@@ -121,11 +128,11 @@ class Uploader:
                 digests = self._retried(lambda: self._digest(bundle, stored_members(self._store, there), beat))
             except ChunkDamaged:  # anything else that fails leaves open whose bytes they are: for the next attempt
                 raise damage from None
-            if not self._is_same(key, etag, digests, bundle.size, beat):
+            if not self._has_our_bytes(key, etag, digests, bundle.size, beat):
                 raise
             log.warning("%s; the store has it already", damage)
             return digests.sha256
-        return digests.sha256 if self._is_same(key, etag, digests, bundle.size, beat) else None
+        return digests.sha256 if self._has_our_bytes(key, etag, digests, bundle.size, beat) else None
 
     def _upload_whole(
         self, key: str, bundle: Bundle, overwrite: bool, beat: ProgressHeartbeat, members: OpenMember
@@ -177,16 +184,22 @@ class Uploader:
         def put() -> str:
             try:
                 return self._store.put_part(key, upload_id, part.number, part.body, md5)
-            except (StoreBlocked, StoreUnreachable, UploadNotFound):
+            except (StoreUnreachable, UploadNotFound):
                 raise
             except StoreError as problem:
+                # some stores call it unsupported to replace a part
+                if isinstance(problem, StoreBlocked) and problem.reason != "unsupported":
+                    raise
                 return self._part_already_there(key, upload_id, part, md5, problem)
 
         return self._retried(put)
 
     def _part_already_there(self, key: str, upload_id: str, part: TakenPart, md5: str, problem: StoreError) -> str:
         """The ETag of a part whose earlier answer was lost, and which the store takes no second time."""
-        there = self._store.parts(key, upload_id).get(part.number)
+        try:
+            there = self._store.parts(key, upload_id).get(part.number)
+        except StoreBlocked as refusal:
+            raise (problem if refusal.reason in _NOT_OFFERED else refusal) from None
         if there is None:
             raise problem
         if (there.size, there.etag) != (len(part.body), md5):
@@ -206,7 +219,7 @@ class Uploader:
         except UploadNotFound:
             pass
         except StoreBlocked as problem:
-            if problem.reason != "denied":  # a key that may only put: start again from part 1
+            if problem.reason not in _NOT_OFFERED:  # else start again from part 1
                 raise
         return self._retried(lambda: self._store.start_parts(key)), {}
 
@@ -236,7 +249,8 @@ class Uploader:
 
         Where that is not conclusive, a HEAD follows: some stores hash the whole object for each one.
         """
-        if etag and etag in (digests.md5, digests.composite):
+        if etag != "" and etag in (digests.md5, digests.composite):
+            self._has_our_bytes(key, etag, digests, bundle.size, beat)
             return
         found = self._head(key, denied=StoredObject(bundle.size, etag))
         if found is None:
@@ -244,31 +258,20 @@ class Uploader:
         if not digests.md5:
             with contextlib.suppress(ChunkDamaged):  # a file damaged since: the bytes that were sent are what counts
                 digests = self._digest(bundle, members, beat)
-        if found.size != bundle.size or not self._is_same(key, found.etag, digests, bundle.size, beat):
+        if found.size != bundle.size or not self._has_our_bytes(key, found.etag, digests, bundle.size, beat):
+            if etag:
+                raise self._verification.corruption(key)
             raise StoreError(f"{key}: the store has different bytes; uploading again")
 
-    def _is_same(self, key: str, etag: str, digests: Digests, size: int, beat: ProgressHeartbeat) -> bool:
-        """Whether an object of our size and this ETag has our bytes."""
-        if etag in (digests.md5, digests.composite):
-            return True
-        # with SSE-KMS and the like an ETag looks like an MD5 but is none: only the bytes are conclusive
-        log.info("%s: its ETag is not conclusive; reading it back", key)
-        return self._retried(lambda: self._read_back(key, size, beat)) == digests.sha256
-
-    def _read_back(self, key: str, size: int, beat: ProgressHeartbeat) -> str:
-        sha256 = hashlib.sha256()
-        for piece in self._store.read(key, 0, size):
-            self._check_stop()
-            beat.again()
-            sha256.update(piece)
-        return sha256.hexdigest()
+    def _has_our_bytes(self, key: str, etag: str, digests: Digests, size: int, beat: ProgressHeartbeat) -> bool:
+        return self._verification.has_our_bytes(SentObject(key, size, digests, size > self._part), etag, beat)
 
     def _head(self, key: str, denied: StoredObject | None = None) -> StoredObject | None:
         """HEAD; `denied` where the key may not do that (S3 answers the same for missing objects)."""
         try:
             return self._retried(lambda: self._store.head(key))
         except StoreBlocked as problem:
-            if problem.reason != "denied":
+            if problem.reason not in _NOT_OFFERED:
                 raise
             return denied
 

@@ -18,11 +18,19 @@ from edge.configuration.settings import S3, Archive, Secret, Settings
 from edge.core.instant import FIRST, LAST
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, Event
+from edge.store.s3 import S3Store
 from tests.support.archiver.running import FAST
 from tests.support.messaging.secure_broker import set_up
 from tests.support.spool.chunks import RATE, audio_bytes, fill_spool
 from tests.support.store.fault_proxy import running_proxy
-from tests.support.store.faults import FAULTS, RegionKeeper, StoreFault, wants_virtual_hosts
+from tests.support.store.faults import (
+    FAULTS,
+    CorruptsOneInTen,
+    RegionKeeper,
+    StoreFault,
+    wants_virtual_hosts,
+    without,
+)
 from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE, wait_until
 
@@ -103,6 +111,29 @@ def test_uploads_go_on_without_a_restart_once_the_fault_is_fixed(
             else:
                 proxy.heal()
             archiver.wait_stored()
+
+
+def test_chunks_stay_while_the_store_has_other_bytes_than_it_confirmed(settings: Settings, store: RunningStore) -> None:
+    with running_proxy(store.settings) as (proxy, through):
+        proxy.choose = CorruptsOneInTen("PUT", 0)
+        with running(replace(settings, s3=through)) as archiver:
+            assert "different bytes from those it confirmed" in archiver.wait_blocked()
+            assert len(list(settings.recorder.record_path.glob("*.flac"))) == CHUNKS
+            storage = S3Store(through)
+            [key] = [key for key, _ in storage.keys("imhearing/") if key.endswith(".zip")]
+            storage.delete(key)
+            archiver.wait_stored()
+
+
+@pytest.mark.parametrize("missing", ["If-None-Match", "ListMultipartUploads"])
+def test_a_store_without_an_optional_operation_needs_nobodys_help(
+    settings: Settings, store: RunningStore, missing: str
+) -> None:
+    with running_proxy(store.settings) as (proxy, through):
+        proxy.choose = without(missing)
+        with running(replace(settings, s3=through)) as archiver:
+            archiver.wait_stored()
+            assert [s for s in archiver.states if s.state == "blocked"] == []
 
 
 def test_settings_that_are_being_edited_are_waited_for(settings: Settings, store: RunningStore) -> None:

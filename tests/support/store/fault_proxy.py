@@ -32,6 +32,8 @@ Fault = Literal[
     "stall",  # no answer until the proxy ends
     "wrong_etag",
     "truncated",  # the answer ends in the middle
+    "corrupted",  # the answer has another byte in the middle
+    "without_range",  # the answer is the whole object, from `folder`
 ]
 FAULTS: tuple[Fault, ...] = ("error", "slow_down", "reset_body", "reply_lost", "wrong_etag", "truncated")
 
@@ -89,6 +91,7 @@ class FaultProxy:
         self.choose: Callable[[Request], Fault | Reply | None] = lambda _: None
         self.seen: list[tuple[Request, Fault | Reply | None]] = []
         self.ended = threading.Event()
+        self.folder: Path | None = None  # where the store keeps its objects as files
         self._lock = threading.Lock()
 
     def fail_once(self, name: str, fault: Fault) -> None:
@@ -169,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif isinstance(fault, Reply):
             self._reply(fault)
+        elif fault == "without_range":
+            self._send_whole(parts.path)
         elif fault in _REFUSALS:
             status, code = _REFUSALS[fault]
             self._reply(refusal(status, code, "so it was wanted")._replace(ahead=-DAY if fault == "skewed" else 0.0))
@@ -199,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(response, data, fault)
 
     def _answer(self, response: http.client.HTTPResponse, data: bytes, fault: Fault | None) -> None:
+        if fault == "corrupted" and data:
+            data = _with_one_bit_flipped(data)
         if fault == "wrong_etag":
             data = re.sub(rb"(<ETag>[^0-9a-f]*)[0-9a-f]{32}", rb"\g<1>" + b"0" * 32, data)
         self.send_response_only(response.status)
@@ -225,8 +232,22 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def _send_whole(self, path: str) -> None:
+        assert self.faults.folder is not None
+        data = (self.faults.folder.parent / path.lstrip("/")).read_bytes()
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def _reset(self) -> None:
         self.close_connection = True
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+def _with_one_bit_flipped(data: bytes) -> bytes:
+    flipped = bytearray(data)
+    flipped[len(flipped) // 2] ^= 1
+    return bytes(flipped)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from tests.support.store.fault_proxy import DAY, LOGIN_PAGE, Reply, Request, refusal
+from tests.support.store.fault_proxy import DAY, LOGIN_PAGE, Fault, Reply, Request, refusal
 
 EXPIRED = refusal(400, "ExpiredToken", "The provided token has expired.")
 SKEWED = refusal(403, "RequestTimeTooSkewed", "The difference between the request time and the server's is too large.")
@@ -82,3 +83,64 @@ class RegionKeeper:
         field = f"<Region>{self.region}</Region>" if self.where == "field" else ""
         message = f"the region is wrong; expecting '{self.region}'" if self.where == "message" else "wrong region"
         return refusal(400, "AuthorizationHeaderMalformed", message, field)
+
+
+class CorruptsOneInTen:
+    """Stores every tenth object with other bytes, while sizes and ETags are right: as Ceph's dbstore did.
+
+    `storing` is the request that stores an object; the `first` of them is damaged, counting from 0.
+    """
+
+    def __init__(self, storing: str, first: int) -> None:
+        self._storing, self._first = storing, first
+        self._stored = 0
+        self.damaged: set[str] = set()
+
+    def __call__(self, request: Request) -> Fault | None:
+        path = unquote(request.path)
+        if request.name == self._storing:
+            if self._stored % 10 == self._first:
+                self.damaged.add(path)
+            self._stored += 1
+        elif request.name == "DELETE":
+            self.damaged.discard(path)
+        return "corrupted" if request.name == "GET" and path in self.damaged else None
+
+
+NOT_IMPLEMENTED = refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
+
+
+def _has_header(name: str) -> Callable[[Request], bool]:
+    return lambda request: any(header.startswith(name) for header in request.headers)
+
+
+def _asks_for(method: str, parameter: str) -> Callable[[Request], bool]:
+    return lambda request: request.method == method and parameter in request.query.split("=")[0].split("&")
+
+
+OPTIONAL_OPERATIONS: dict[str, Callable[[Request], bool]] = {
+    "If-None-Match": _has_header("if-none-match"),
+    "x-amz-tagging": _has_header("x-amz-tagging"),
+    "x-amz-checksum": _has_header("x-amz-checksum"),
+    "ListMultipartUploads": _asks_for("GET", "uploads"),
+    "ListParts": lambda request: request.method == "GET" and "uploadId=" in request.query,
+    "AbortMultipartUpload": lambda request: request.method == "DELETE" and "uploadId=" in request.query,
+    "GetObjectTagging": _asks_for("GET", "tagging"),
+    "GetBucketLifecycleConfiguration": _asks_for("GET", "lifecycle"),
+    "HeadObject": lambda request: request.method == "HEAD",
+    "DeleteObject": lambda request: request.name == "DELETE",
+    "CORS": lambda request: request.method == "OPTIONS",
+    "Range": _has_header("range"),
+}
+
+
+def without(*operations: str) -> Callable[[Request], Fault | Reply | None]:
+    """A store that offers none of these `OPTIONAL_OPERATIONS`."""
+
+    def answer(request: Request) -> Fault | Reply | None:
+        missing = [operation for operation in operations if OPTIONAL_OPERATIONS[operation](request)]
+        if missing == ["Range"]:
+            return "without_range"
+        return NOT_IMPLEMENTED if missing else None
+
+    return answer

@@ -73,6 +73,21 @@ def test_a_key_without_all_permissions_is_reported(
         assert_ok(node.run_checks("store")[check])
 
 
+def test_doctor_says_what_verifies_archives(node: BreakableNode, store: RunningStore) -> None:
+    with running_proxy(store.settings) as (proxy, settings):
+        node.set_store(settings)
+        assert_ok(node.run_checks("store")["store.read_back"])
+        proxy.choose = lambda request: "denied" if request.name == "GET" else None
+        found = node.run_checks("store")["store.read_back"]
+        assert (found.state, "by the store's answers alone" in found.message) == ("warning", True)
+        proxy.heal()
+        node.set("s3.read_back=first")
+        found = node.run_checks("store")["store.read_back"]
+        assert (found.state, "by the store's answers alone" in found.message) == ("warning", True)
+        assert node.apply_remedy(found).returncode == 0
+        assert_ok(node.run_checks("store")["store.read_back"])
+
+
 def test_a_store_that_rejects_the_nodes_clock_is_reported(node: BreakableNode, store: RunningStore) -> None:
     with running_proxy(store.settings) as (proxy, settings):
         node.set_store(settings)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge.archiver.plan.allowance import Allowance
 from edge.archiver.plan.budget import Window, month_cost, month_of
-from edge.configuration.settings import Archive, Budget, Settings
+from edge.configuration.settings import S3, Archive, Budget, Settings
 from edge.core.errors import StoreBlocked
 from edge.core.instant import Instant
 from tests.support.kernel_clock import NOON, ManualClock
@@ -75,20 +75,23 @@ def test_an_invalid_upload_window_is_refused(text: str) -> None:
 
 
 class _Archives:
-    """A catalog with 10 GB in the store since long ago."""
+    """A catalog with 10 GB in the store since long ago, and 4 GB uploaded this month and deleted again."""
 
     def kept_bytes(self, month: Instant) -> list[tuple[int, Instant]]:
         return [(10 * GB, month)]
+
+    def uploaded_since(self, moment: Instant) -> list[tuple[str, int]]:
+        return [(f"imhearing/porch/{number}.zip", GB // 250) for number in range(1_000)]
 
 
 class _Catalog:
     archive_records = _Archives()
 
 
-def _allowance(budget: Budget, window: str = "") -> Allowance:
+def _allowance(budget: Budget, window: str = "", read_back: str = "always") -> Allowance:
     clock = ManualClock()
     clock.step_by((MIDDLE - NOON) / 1e6)
-    settings = Settings(budget=budget, archive=Archive(upload_window=window))
+    settings = Settings(budget=budget, archive=Archive(upload_window=window), s3=S3(read_back=read_back))
     return Allowance(settings, _Catalog(), clock)  # type: ignore[arg-type]
 
 
@@ -105,6 +108,18 @@ def test_an_upload_that_would_exceed_the_budget_is_blocked(caplog: pytest.LogCap
     assert isinstance(over, StoreBlocked)
     assert over.reason == "budget"
     assert "11.00" in str(over)
+
+
+@pytest.mark.parametrize(("read_back", "share"), [("always", 1.0), ("first", 0.0), ("0.25", 0.25)])
+def test_reading_back_counts_in_the_budget(read_back: str, share: float) -> None:
+    prices = Budget(price_per_gb=1, read_price_per_gb=10, budget_cost=10 + 40 * share + 10)
+    allowance = _allowance(prices, read_back=read_back)
+    cost = allowance.month_cost()
+    assert cost is not None
+    assert cost == pytest.approx(10 + 40 * share, rel=0.1)
+    assert allowance.obstacle(GB // 2) is None
+    assert isinstance(allowance.obstacle(30 * GB), StoreBlocked)
+    assert _allowance(Budget(read_price_per_gb=10), read_back="always").month_cost() == pytest.approx(40)
 
 
 def test_uploads_wait_outside_the_upload_window() -> None:
