@@ -17,12 +17,14 @@ from edge.core.ids import EVERY_NODE, is_client_id
 from edge.core.instance import is_copied_card
 from query_service.doors.ably_sender import AblySender, EventFeed
 from query_service.doors.query_pipeline import AdmittedQuery, AnswerQuery, QueryPipeline
-from query_service.queries.values import ErrorAnswer
+from query_service.queries.protocol import read_request
+from query_service.queries.values import ErrorAnswer, refusal
 from query_service.realtime.link import Delivery, Link
 from query_service.realtime.tokens import NODES, REQUESTS
 
 log = logging.getLogger(__name__)
 
+_QUERY = "query"  # the name of a message that asks something
 _AT_ONCE = 72  # requests, of all clients
 _PER_CLIENT = 16
 _DEADLINE = 10.0  # seconds, where a request names none
@@ -130,11 +132,23 @@ class AblyDoor:
         if client_id is None or not is_client_id(client_id):
             log.warning("a query without a client id that can be answered: %.80r", client_id)
             return
+        if delivery.name != _QUERY:
+            self._sender.queue_refusal(client_id, self._unknown_message(delivery))
+            return
         admitted = self._pipeline.admit(client_id, delivery.data, _deadline(delivery))
         if isinstance(admitted, ErrorAnswer):
             self._sender.queue_refusal(client_id, admitted)
         elif admitted is not None:
             self._waiting.put_nowait((client_id, admitted))
+
+    def _unknown_message(self, delivery: Delivery) -> ErrorAnswer:
+        named = "has no name" if delivery.name is None else f"is named {delivery.name[:40]!r}"
+        return refusal(
+            read_request(delivery.data, self._node).id,
+            self._node,
+            "bad_request",
+            f"the Ably message {named}; a query is named {_QUERY!r}",
+        )
 
     async def _serve_query(self, client_id: str, query: AdmittedQuery) -> None:
         try:

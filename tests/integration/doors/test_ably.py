@@ -114,6 +114,19 @@ def test_malformed_messages_over_ably_get_one_clear_answer(data: Any, request_id
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("name", ["hello", None])
+def test_a_message_that_is_not_named_query_is_not_answered_like_one(name: str | None) -> None:
+    async def run() -> None:
+        async with running_server() as server, fake_ably_door(server), raw_client(server, "visitor") as raw:
+            await raw.send(request_body("x", type="status"), name=name)
+            (answer,) = await raw.until(1)
+            assert isinstance(answer, ErrorAnswer)
+            assert (answer.id, answer.error.code) == ("x", "bad_request")
+            assert "a query is named 'query'" in answer.error.message
+
+    asyncio.run(run())
+
+
 def test_a_repeated_request_is_computed_once_and_answered_again() -> None:
     async def run() -> None:
         computed = []

@@ -41,8 +41,10 @@ class RawClient:
         self.answers.append(read_answer(message.data))
         self._came.set()
 
-    async def send(self, data: Any, node: str = "porch", headers: dict[str, Any] | None = None) -> None:
-        message = Message(name="query", data=data, extras={"headers": headers or {}})
+    async def send(
+        self, data: Any, node: str = "porch", headers: dict[str, Any] | None = None, name: str | None = "query"
+    ) -> None:
+        message = Message(name=name, data=data, extras={"headers": headers or {}})
         await self._ably.channels.get(f"imhearing:requests:{node}").publish(message)
 
     async def until(self, count: int, timeout: float = DEADLINE) -> list[Answer]:
