@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -184,14 +185,16 @@ def test_the_server_runs_in_a_thread() -> None:
         assert tcp.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_the_process_stops_on_a_signal_and_stays_small() -> None:
+def test_the_process_stops_on_a_signal_and_stays_small(tmp_path: Path) -> None:
+    # a node does not have it, and PyJWT loads it where it is installed, as here for other tests
+    (tmp_path / "cryptography.py").write_text("raise ModuleNotFoundError")
     code = (
         "import os, logging; logging.basicConfig(level=logging.INFO)\n"
         "from edge.configuration.settings import Secret\n"
         "from query_service.loopback.server import main\n"
         "raise SystemExit(main(0, Secret(os.environ['IMHEARING_ABLY_API_KEY'])))\n"
     )
-    environ = {**os.environ, "IMHEARING_ABLY_API_KEY": new_api_key().reveal()}
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "IMHEARING_ABLY_API_KEY": new_api_key().reveal()}
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "realtime server on 127.0.0.1:" in process.stderr.readline()

@@ -18,7 +18,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 _EXPECTED = re.compile(
     r"""(
     \.holds\.json\.lock | holds\.json | catalog\.db(\.lock|\.old|\.reserve|\.damaged-\w+(-journal)?)? |
-    \.instance\.lock | instance | node\.json | orders(/result-[0-9a-f]{16}\.json)? |
+    \.instance\.lock | instance | recorder(/node\.json)? | orders(/result-[0-9a-f]{16}\.json)? |
     spool(/(
         \.recorder\.lock | \.mark | settings\.json | state\.json | pause\.json | exceeded\.json | parts |
         [0-9TZ]+-\w{4}\.stream\.json | [0-9TZ]+-\w{4}-\d{6}\.(json|flac|wav|flac\.age|wav\.age)
