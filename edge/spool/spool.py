@@ -18,7 +18,7 @@ from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.files import write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
-from edge.spool.files import raises_spool_error
+from edge.spool.files import is_denied, raises_spool_error
 from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
@@ -63,11 +63,11 @@ class Spool:
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as problem:
-            raise SpoolError(
-                f"{self.path}: the spool cannot be written ({problem.strerror});"
-                " fix its permissions or set [recorder] record_path",
-                problem.errno,
-            ) from None
+            remedy = "fix its permissions" if is_denied(problem) else "correct that"
+            if isinstance(problem, FileExistsError):
+                remedy = "it is a file, perhaps [log] log_file: delete it"
+            what = f"the spool cannot be written ({problem.strerror})"
+            raise SpoolError(f"{self.path}: {what}; {remedy}, or set [recorder] record_path", problem.errno) from None
 
 
 def spool_of(settings: Settings) -> Spool:

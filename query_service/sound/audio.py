@@ -15,6 +15,7 @@ _BLOCK = 65_536  # frames in memory at once
 _RF64_FROM = 4_000_000_000  # bytes; a plain WAV holds no more than 4 GiB
 _MOST_FRAMES = 2**36 - 1  # RFC 9639, 8.2: a FLAC file does not count further
 _ENDINGS = {".wav": "WAV", ".flac": "FLAC", ".opus": "OGG"}
+_MOST_OPUS_SILENCE = 86_400  # seconds in one stretch: about ten minutes of work
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, 2.1.3
 _SUBTYPES = ("PCM_16", "PCM_24")
 
@@ -97,6 +98,9 @@ class JoinedSound:
         if self._kind == "FLAC" and self.frames + frames > _MOST_FRAMES:
             hours = _MOST_FRAMES / self.format.rate / 3600
             raise FetchError(f"a FLAC file holds {hours:.0f} hours at {self.format.rate} Hz; {instead}")
+        if self._kind == "OGG" and frames > _MOST_OPUS_SILENCE * self.format.rate:
+            hours = frames / self.format.rate / 3600
+            raise FetchError(f"{hours:.0f} hours of silence would take long to encode as Opus; {instead}")
         zeros = np.zeros((min(frames, _BLOCK), self.format.channels), dtype=np.int32)
         left = frames
         while left > 0:

@@ -95,7 +95,10 @@ def test_gaps_are_filled_with_silence_skipped_or_refused(node: QueryNode, settin
     api.fetch(settings, "local", at(0), at(10), tmp_path / "whole.wav", gaps="refuse")
 
 
-@pytest.mark.parametrize(("ending", "problem"), [("wav", "no room on the disk"), ("flac", "2386 hours at 8000 Hz")])
+@pytest.mark.parametrize(
+    ("ending", "problem"),
+    [("wav", "no room on the disk"), ("flac", "2386 hours at 8000 Hz"), ("opus", "480000 hours of silence")],
+)
 def test_silence_that_cannot_be_written_says_how_to_do_without(
     settings: Settings, tmp_path: Path, ending: str, problem: str
 ) -> None:
