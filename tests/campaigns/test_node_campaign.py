@@ -57,7 +57,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_node_under_many_faults_keeps_every_promise(life: Path) -> None:
-    assert [str(violation) for violation in judge(life)] == []
+    violations = [str(violation) for violation in judge(life)]
+    assert violations == [], "\n".join(violations)  # all of them: the life is not kept
     injected = [event["kind"] for event in Facts(life).events()]
     assert {"kill", "stop", "forget", "pause"} <= set(injected)
 

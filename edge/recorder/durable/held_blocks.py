@@ -130,10 +130,11 @@ class HeldBlocks:
             self._path = None
 
     def close(self) -> None:
-        """Leaves what is held for the next session to find."""
+        """Leaves what is held for the next session to find, and has nothing to do with it any more."""
         if not self.is_holding:
             self.discard()
         self._close()
+        self._path, self.is_holding = None, False
 
     def _close(self) -> None:
         if self._file is not None:

@@ -14,8 +14,6 @@ import pytest
 from msgspec import UNSET
 
 from commands.up.plan import make_plan as make_up_plan
-from edge.archiver.plan.plan import Destination, make_plan
-from edge.catalog import Catalog
 from edge.catalog.file import recover
 from edge.configuration.loader import load
 from edge.core.instant import Instant
@@ -27,7 +25,7 @@ from query_service.queries.protocol import Answer, QueryName, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.status import StatusAnswer
 from query_service.queries.values import ErrorAnswer
-from tests.support.nodes.query_node import QueryNode
+from tests.support.nodes.query_node import QueryNode, archive_first
 from tests.support.privileges import folder_of_an_ordinary_user, without_root_privileges
 from tests.support.spool.chunks import START
 from tests.support.wait import DEADLINE
@@ -77,11 +75,7 @@ def node() -> Iterator[QueryNode]:
     with folder_of_an_ordinary_user() as folder:
         node = QueryNode(folder)
         ids = sorted(node.audio)
-        with contextlib.closing(Catalog(node.settings.catalog.db_path)) as catalog:
-            catalog.registration.add_chunks(node.spool.chunks.manifest(chunk_id) for chunk_id in ids[:3])
-            plan = make_plan(catalog.queue.waiting(1), {}, Destination("bucket", "p/", "porch"))
-            catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
-            catalog.plans.mark_uploaded(plan.archive_id, "0" * 64, START)
+        archive_first(node)
         node.spool.chunks.remove(ids[0])
         kill_within_commit(folder, ids[3])
         yield node

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from edge.archiver.plan.plan import Destination, make_plan
-from edge.catalog import Catalog
 from edge.core.instant import Instant
 from query_service.answer.node_answers import NodeAnswers
 from query_service.queries.coverage import CoverageAnswer
@@ -19,7 +17,7 @@ from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import Answer, QueryName, Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.status import StatusAnswer
-from tests.support.nodes.query_node import QueryNode
+from tests.support.nodes.query_node import QueryNode, archive_first
 from tests.support.privileges import folder_of_an_ordinary_user, without_root_privileges
 from tests.support.spool.chunks import START
 
@@ -31,12 +29,7 @@ def node() -> Iterator[QueryNode]:
     """Chunk 0 is in the store, 1 and 2 wait, 3 and 4 are in the spool alone."""
     with folder_of_an_ordinary_user() as folder, without_root_privileges():
         node = QueryNode(folder)
-        ids = sorted(node.audio)
-        with contextlib.closing(Catalog(node.settings.catalog.db_path)) as catalog:
-            catalog.registration.add_chunks(node.spool.chunks.manifest(chunk_id) for chunk_id in ids[:3])
-            plan = make_plan(catalog.queue.waiting(1), {}, Destination("bucket", "p/", "porch"))
-            catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
-            catalog.plans.mark_uploaded(plan.archive_id, "0" * 64, START)
+        archive_first(node)
         yield node
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from query_service import api
 from query_service.queries.protocol import GoodAnswer, read_answer
 from query_service.realtime.tokens import client_token, node_token
 from tests.support.messaging.realtime import now, server_in_thread
+from tests.support.node_packages import MISSING, node_with_packages
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.spool.chunks import START
 
@@ -30,19 +28,9 @@ CHECKS = 7
 @pytest.fixture(scope="module")
 def node_js() -> str:
     """Node.js, with the SDK installed beside the test; without Node.js the test is skipped, except in CI."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        if os.environ.get("CI"):
-            pytest.fail("node and npm must be there in CI")
-        pytest.skip("node and npm are not installed: apt-get install nodejs npm")
-    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]["ably"]
-    done = FOLDER / "node_modules" / ".installed"
-    with (FOLDER / "package.json").open() as lock:  # two `npm ci` at once would spoil each other's files
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() or done.read_text() != wanted:
-            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(install, cwd=FOLDER, check=True, timeout=300, stdout=subprocess.DEVNULL)
-            done.write_text(wanted)
+    node = node_with_packages(FOLDER)
+    if node is None:
+        pytest.skip(MISSING)
     return node
 
 

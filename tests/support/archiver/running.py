@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -72,10 +73,17 @@ def spooled(settings: Settings) -> set[str]:
     return {path.name.split(".")[0] for path in settings.recorder.record_path.glob("*.flac")}
 
 
+def _archives(store: RunningStore) -> list[Path]:
+    """Its archives, while folders may go: `os.walk` skips these, `rglob` of Python 3.11 raises."""
+    return [
+        Path(folder) / name for folder, _, names in os.walk(store.folder) for name in names if name.endswith(".zip")
+    ]
+
+
 def archived(store: RunningStore) -> dict[str, bytes]:
     """Every chunk in the store by its ID; one that is in two archives is a failure."""
     found: dict[str, bytes] = {}
-    for path in store.folder.rglob("*.zip"):
+    for path in _archives(store):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist()[:-1]:
                 assert name.split(".")[0] not in found, f"{name} is in two archives"
@@ -86,8 +94,8 @@ def archived(store: RunningStore) -> dict[str, bytes]:
 def stored_chunks(store: RunningStore) -> list[str]:
     """The IDs of the chunks in all archives in the store; one that is in two archives comes twice."""
     found = []
-    for path in store.folder.rglob("*.zip"):
-        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    for path in _archives(store):
+        with contextlib.suppress(zipfile.BadZipFile, FileNotFoundError), zipfile.ZipFile(path) as archive:
             found += [name.split(".")[0] for name in archive.namelist()[:-1]]
     return found
 

@@ -18,7 +18,7 @@ from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from query_service import service
 from query_service.loopback.server import RealtimeServer
-from tests.support.spool.chunks import STREAM, fill_spool
+from tests.support.spool.chunks import START, STREAM, fill_spool
 from tests.support.wait import DEADLINE
 
 
@@ -85,3 +85,13 @@ def running_service(settings: Settings) -> Iterator[threading.Event]:
         stop.set()
         thread.join(DEADLINE)
         assert not thread.is_alive()
+
+
+def archive_first(node: QueryNode) -> None:
+    """The catalog gets the first three chunks, and the first of them is in an archive."""
+    ids = sorted(node.audio)
+    with contextlib.closing(Catalog(node.settings.catalog.db_path)) as catalog:
+        catalog.registration.add_chunks(node.spool.chunks.manifest(chunk_id) for chunk_id in ids[:3])
+        plan = make_plan(catalog.queue.waiting(1), {}, Destination("bucket", "p/", "porch"))
+        catalog.plans.commit(plan.archive(START), plan.members, plan.manifest)
+        catalog.plans.mark_uploaded(plan.archive_id, "0" * 64, START)

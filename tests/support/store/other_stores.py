@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -23,6 +20,7 @@ from edge.embedded.child import Child, ProcessSpec
 from edge.embedded.servers import BUCKET
 from edge.store.bucket import create_bucket
 from edge.store.s3 import S3Store
+from tests.support.node_packages import MISSING, node_with_packages
 from tests.support.store.s3 import running_store
 from tests.support.wait import wait_until
 
@@ -64,21 +62,10 @@ def _moto(port: int) -> tuple[str, ...]:
 
 
 def _s3rver(port: int, data: Path) -> tuple[str, ...]:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        if os.environ.get("CI"):
-            pytest.fail("node and npm must be there in CI")
-        _skip("s3rver was not tested: node and npm are not installed: apt-get install nodejs npm")
+    node = node_with_packages(S3RVER)
+    if node is None:
+        _skip(f"s3rver was not tested: {MISSING}")
     assert node
-    assert npm
-    wanted = (S3RVER / "package-lock.json").read_text()
-    done = S3RVER / "node_modules" / ".installed"
-    with (S3RVER / "package.json").open() as lock:  # two `npm ci` at once would spoil each other's files
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() or done.read_text() != wanted:
-            install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(install, cwd=S3RVER, check=True, timeout=300, stdout=subprocess.DEVNULL)
-            done.write_text(wanted)
     program = S3RVER / "node_modules" / "s3rver" / "bin" / "s3rver.js"
     data.mkdir()
     return node, str(program), "-d", str(data), "-a", ports.LOOPBACK, "-p", str(port), "--no-vhost-buckets"

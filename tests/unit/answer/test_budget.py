@@ -25,7 +25,7 @@ from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import Cursors
 from query_service.queries.levels import LevelsAnswer
-from query_service.queries.protocol import Request, range_request
+from query_service.queries.protocol import Answer, Request, range_request
 from query_service.queries.sounds import Sound, SoundsAnswer
 from query_service.queries.values import ErrorAnswer, Gap
 from tests.support.spool.chunks import BOOT, RATE, START, STREAM, at, make_chunk, make_stream
@@ -99,13 +99,8 @@ def test_a_question_that_runs_out_of_time_ends_its_page_early_and_goes_on_with_t
     assert [sound.lafmax for sound in found] == [-80.0 + seq for seq in reversed(range(COUNT))]
 
 
-def test_a_question_without_a_result_so_far_is_busy_and_goes_on_when_it_is_repeated(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edge.catalog.sound_order._SLICE", 5)
-    monkeypatch.setattr("edge.catalog.sound_order._FEW", 1)
-    node.cpu = 0.06
-    responder, request = node.responder(), sounds(to=at(100))  # the quietest ten of forty
+def repeated_until_answered(responder: Responder, request: Request) -> Answer:
+    """The answer to a question that is `busy` more than once."""
     busy, answer = 0, responder.answer(request)
     while isinstance(answer, ErrorAnswer):
         assert (answer.error.code, answer.error.retry_after) == ("busy", 0.1)
@@ -113,6 +108,17 @@ def test_a_question_without_a_result_so_far_is_busy_and_goes_on_when_it_is_repea
         assert busy < COUNT
         answer = responder.answer(request)
     assert busy > 1
+    return answer
+
+
+def test_a_question_without_a_result_so_far_is_busy_and_goes_on_when_it_is_repeated(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.catalog.sound_order._SLICE", 5)
+    monkeypatch.setattr("edge.catalog.sound_order._FEW", 1)
+    node.cpu = 0.06
+    responder, request = node.responder(), sounds(to=at(100))  # the quietest ten of forty
+    answer = repeated_until_answered(responder, request)
     assert isinstance(answer, SoundsAnswer)
     assert answer.sounds[0].lafmax == -80.0 + 9
 
@@ -133,14 +139,7 @@ def test_a_step_of_more_chunks_than_a_question_may_read_is_answered_when_the_que
     request = Request(id="1", type="levels", from_=at(0), to=at(400), step=300)
     whole = node.responder().answer(request)
     node.rows = 10
-    responder, busy = node.responder(), 0
-    answer = responder.answer(request)
-    while isinstance(answer, ErrorAnswer):
-        assert (answer.error.code, answer.error.retry_after) == ("busy", 0.1)
-        busy += 1
-        assert busy < COUNT
-        answer = responder.answer(request)
-    assert busy > 1
+    answer = repeated_until_answered(node.responder(), request)
     assert isinstance(answer, LevelsAnswer)
     assert isinstance(whole, LevelsAnswer)
     assert answer.levels == whole.levels[:1]
