@@ -299,8 +299,8 @@ class S3(Struct, frozen=True):
     read_back: Annotated[
         str,
         Meta(
-            description="Which archives are read back and compared before their chunks leave the disk: `always` all,"
-            " `first` the first one, or a fraction. The others are verified by the store's answers alone.",
+            description="Archives to read back and compare before their chunks leave the disk: `always`, `first` (the"
+            " first ones after each start), or a fraction. The rest are verified by the store's answers alone.",
             examples=["0.1"],
             pattern=r"^(always|first|0\.[0-9]*[1-9][0-9]*)$",
         ),

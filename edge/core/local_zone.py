@@ -12,7 +12,7 @@ _BUILT_IN = ("UTC", "GMT")
 
 
 def unknown_zone(environ: Mapping[str, str]) -> str | None:
-    """The value of TZ if this machine knows no such zone: the C library then takes UTC, and says nothing."""
+    """The value of TZ if this machine knows no such zone: the C library then silently uses UTC."""
     name = environ.get("TZ", "").removeprefix(":")
     if not name or name in _BUILT_IN or _RULE.match(name) or (Path(environ.get("TZDIR", _ZONES)) / name).is_file():
         return None

@@ -63,9 +63,9 @@ class Spool:
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as problem:
-            remedy = "fix its permissions" if is_denied(problem) else "correct that"
+            remedy = "fix its permissions" if is_denied(problem) else "check the path and its disk"
             if isinstance(problem, FileExistsError):
-                remedy = "it is a file, perhaps [log] log_file: delete it"
+                remedy = "it is a file, perhaps that of [log] log_file; delete it"
             what = f"the spool cannot be written ({problem.strerror})"
             raise SpoolError(f"{self.path}: {what}; {remedy}, or set [recorder] record_path", problem.errno) from None
 

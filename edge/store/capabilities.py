@@ -15,23 +15,25 @@ T = TypeVar("T")
 Operation = Literal["conditional_writes", "list_uploads", "list_parts", "tags", "multipart_tags", "ranges"]
 
 
-class Lack(NamedTuple):
-    """`name` as S3's documentation has it; `effect`: what is done without."""
+class Fallback(NamedTuple):
+    """What happens without an operation. `name`: the operation's, in S3's documentation."""
 
     name: str
     effect: str
 
 
-WITHOUT: dict[Operation, Lack] = {
-    "conditional_writes": Lack("If-None-Match", "a HEAD precedes each upload instead"),
-    "list_uploads": Lack(
+FALLBACKS: dict[Operation, Fallback] = {
+    "conditional_writes": Fallback("If-None-Match", "a HEAD precedes each upload instead"),
+    "list_uploads": Fallback(
         "ListMultipartUploads",
         "an interrupted upload starts again from part 1, and a lifecycle rule of the bucket has to abort it",
     ),
-    "list_parts": Lack("ListParts", "an interrupted upload starts again from part 1"),
-    "tags": Lack("x-amz-tagging", "objects are stored without [s3] tags"),
-    "multipart_tags": Lack("x-amz-tagging of multipart uploads", "archives above 8 MB are stored without [s3] tags"),
-    "ranges": Lack("Range", "every read transfers the object up to the end of what is needed"),
+    "list_parts": Fallback("ListParts", "an interrupted upload starts again from part 1"),
+    "tags": Fallback("x-amz-tagging", "objects are stored without [s3] tags"),
+    "multipart_tags": Fallback(
+        "x-amz-tagging of multipart uploads", "archives above 8 MB are stored without [s3] tags"
+    ),
+    "ranges": Fallback("Range", "every read transfers the object up to the end of what is needed"),
 }
 # boto3's name of a header that a store may answer with 501, in the order in which they are left out
 _HEADERS: dict[str, Operation] = {"IfNoneMatch": "conditional_writes", "Tagging": "tags"}
@@ -46,24 +48,24 @@ class Capabilities:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self.lacking: set[Operation] = set()
+        self.missing: set[Operation] = set()
         self.has_multipart_tags = False  # once one was found with its tags
 
-    def learn_lack(self, operation: Operation) -> None:
-        if operation not in self.lacking:
-            log.warning("%s: the store does not support %s: %s", self._place, *WITHOUT[operation])
-        self.lacking = self.lacking | {operation}
+    def note_missing(self, operation: Operation) -> None:
+        if operation not in self.missing:
+            log.warning("%s: the store does not support %s: %s", self._place, *FALLBACKS[operation])
+        self.missing = self.missing | {operation}
 
     @contextlib.contextmanager
     def optional(self, operation: Operation) -> Iterator[None]:
         """For a request that is `operation`. Raises StoreBlocked, `unsupported`, and no request is made again."""
-        if operation in self.lacking:
-            raise StoreBlocked(f"{self._place}: the store does not support {WITHOUT[operation].name}", "unsupported")
+        if operation in self.missing:
+            raise StoreBlocked(f"{self._place}: the store does not support {FALLBACKS[operation].name}", "unsupported")
         try:
             yield
         except StoreBlocked as problem:
             if is_unsupported(problem):
-                self.learn_lack(operation)
+                self.note_missing(operation)
             raise
 
     def write(
@@ -85,8 +87,8 @@ class Capabilities:
                 dropped.append(header)
             else:
                 for header in dropped:
-                    self.learn_lack(_HEADERS[header])
+                    self.note_missing(_HEADERS[header])
                 return done
 
     def _may_send(self, option: str) -> bool:
-        return _HEADERS.get(option) not in self.lacking
+        return _HEADERS.get(option) not in self.missing

@@ -162,7 +162,7 @@ class S3Store:
 
     def _check_tags(self, key: str) -> None:
         """Once: whether an object uploaded in parts has its tags. Ceph's gateway drops them, and reports no error."""
-        if not self._settings.tags or self.capabilities.has_multipart_tags or self.capabilities.lacking & _TAGS:
+        if not self._settings.tags or self.capabilities.has_multipart_tags or self.capabilities.missing & _TAGS:
             return
         try:
             with self.connection.request(f"read the tags of {key}") as s3:
@@ -173,7 +173,7 @@ class S3Store:
         if {(tag["Key"], tag["Value"]) for tag in found} >= set(tags_of(self._settings)):
             self.capabilities.has_multipart_tags = True
         else:
-            self.capabilities.learn_lack("multipart_tags")
+            self.capabilities.note_missing("multipart_tags")
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drops a multipart upload and its parts; one that is already gone is no fault."""
@@ -199,7 +199,7 @@ class S3Store:
         with self.connection.request(f"read {key}") as s3:
             found = s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
             if offset and is_whole_object(found):
-                self.capabilities.learn_lack("ranges")
+                self.capabilities.note_missing("ranges")
             for piece in requested_bytes(found, offset, length, _PIECE):
                 left -= len(piece)
                 if left < 0:

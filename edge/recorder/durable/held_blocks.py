@@ -130,7 +130,7 @@ class HeldBlocks:
             self._path = None
 
     def close(self) -> None:
-        """Leaves what is held for the next session to find, and has nothing to do with it any more."""
+        """Leaves what is held for the next session to find, and lets go of the file."""
         if not self.is_holding:
             self.discard()
         self._close()

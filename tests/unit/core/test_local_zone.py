@@ -1,4 +1,4 @@
-"""A time zone that the machine does not know is noticed: the C library takes UTC for it, and says nothing."""
+"""A time zone that the machine does not know is noticed: the C library would silently use UTC."""
 
 from __future__ import annotations
 

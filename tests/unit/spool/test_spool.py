@@ -178,5 +178,5 @@ def test_an_unreadable_spool_raises_spool_error(spool: Spool) -> None:
 def test_a_file_in_place_of_the_spool_is_named_as_such(tmp_path: Path) -> None:
     """`[log] log_file` made it."""
     (tmp_path / "spool").touch()
-    with pytest.raises(SpoolError, match=r"it is a file, perhaps \[log\] log_file: delete it, or set"):
+    with pytest.raises(SpoolError, match=r"it is a file, perhaps that of \[log\] log_file; delete it, or set"):
         Spool(tmp_path / "spool", "porch").create()
