@@ -21,6 +21,7 @@ from query_service.client.paging import pages, query_node, query_page
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Answer, PagedAnswer, Request
 from query_service.queries.values import ErrorAnswer, refusal
+from tests.support.budgets import untimed
 from tests.support.spool.chunks import BOOT, RATE, START, STREAM, at, make_chunk, make_stream
 
 COUNT = 24
@@ -42,7 +43,7 @@ class ForgetfulNode:
         changes = self._answers // self._lasts if self._lasts else 0
         key = str(min(changes, 1) if self._once else changes)
         self._answers += 1
-        node = Responder("porch", self._reader, lambda _: None, clock=lambda: at(10_000), cursors=Cursors(key))
+        node = Responder("porch", self._reader, lambda _: None, lambda: at(10_000), Cursors(key), untimed)
         answer = node.answer(request)
         self.refused += isinstance(answer, ErrorAnswer)
         return answer

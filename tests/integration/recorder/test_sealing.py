@@ -28,6 +28,7 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import Request
+from tests.support.budgets import untimed
 from tests.support.kernel_clock import ManualClock
 from tests.support.recording.recorder_process import running_recorder
 from tests.support.recording.rig import Rig
@@ -357,7 +358,8 @@ def test_a_recovery_waiting_for_free_space_is_reported_accurately(
     with contextlib.closing(Catalog(tmp_path / "catalog.db")) as catalog:
         catalog.open()
         now = Instant(flushed + 1_000_000)
-        node = Responder("porch", FactReader(rig.spool, CatalogReader(catalog.path)), lambda _: None, clock=lambda: now)
+        reader = FactReader(rig.spool, CatalogReader(catalog.path))
+        node = Responder("porch", reader, lambda _: None, clock=lambda: now, make_budget=untimed)
         answer = node.answer(Request(id="a", from_=START, to=now))
     assert isinstance(answer, CoverageAnswer)
     states = [(one.__struct_config__.tag, one.to, getattr(one, "cause", None)) for one in answer.intervals]

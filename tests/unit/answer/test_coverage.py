@@ -26,6 +26,7 @@ from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Request, read_answer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Interval, Pending, Recorded
+from tests.support.budgets import untimed
 from tests.support.histories import (
     LENGTH,
     NODE,
@@ -48,7 +49,8 @@ def presign(archive: Archive) -> str | None:
 
 def responder(history: History) -> Responder:
     reader = FactReader(FakeSpool(history), FakeCatalog(history))
-    return Responder(NODE, reader, presign, clock=lambda: history.now, cursors=Cursors("the key of the node"))
+    cursors = Cursors("the key of the node")
+    return Responder(NODE, reader, presign, lambda: history.now, cursors, untimed)
 
 
 def ask(node: Responder, request: Request) -> CoverageAnswer:
@@ -185,7 +187,9 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
             Counting.most = max(Counting.most, len(found.chunks))
             return found
 
-    node = Responder(NODE, FactReader(FakeSpool(history), Counting(history)), presign, clock=lambda: history.now)
+    node = Responder(
+        NODE, FactReader(FakeSpool(history), Counting(history)), presign, lambda: history.now, make_budget=untimed
+    )
     page = ask(node, request(0, 315_360_000_000_000))
     assert page.next is not None
     assert Counting.most < 200
@@ -278,7 +282,9 @@ def test_a_busy_catalog_is_answered_as_busy() -> None:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)
-    node = Responder(NODE, FactReader(FakeSpool(history), Locked(history)), presign, clock=lambda: history.now)
+    node = Responder(
+        NODE, FactReader(FakeSpool(history), Locked(history)), presign, lambda: history.now, make_budget=untimed
+    )
     answer = node.answer(request())
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "busy"

@@ -25,6 +25,7 @@ from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request, read_request
 from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, ErrorAnswer
+from tests.support.budgets import untimed
 from tests.support.spool.chunks import BOOT, RATE, SECOND, START, STREAM, at, make_chunk, make_stream, put_chunk
 
 CHUNK = 10  # seconds
@@ -59,7 +60,7 @@ class Node:
         self.catalog.registration.put_stream(make_stream())
         self.catalog.registration.add_chunks(self.chunks[: COUNT // 2])
         reader = FactReader(spool, CatalogReader(folder / "catalog.db"))
-        self.responder = Responder("porch", reader, lambda _: None, clock=lambda: at(10_000))
+        self.responder = Responder("porch", reader, lambda _: None, clock=lambda: at(10_000), make_budget=untimed)
 
     @property
     def sounds(self) -> list[tuple[Instant, SoundSpan]]:
