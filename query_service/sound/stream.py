@@ -52,7 +52,7 @@ class RangeFile(NamedTuple):
         return WavFile(self.layout.rate, self.layout.channels, self.bits, self.layout.frames)
 
 
-class RangeReader(NamedTuple):
+class StreamSource(NamedTuple):
     """Where the sound comes from. `ca_file` as for `downloads`."""
 
     client: NodeClient

@@ -15,7 +15,7 @@ from edge.core.errors import FetchError
 from query_service import api
 from query_service.answer.node_answers import NodeAnswers
 from query_service.sound.layout import NoSound
-from query_service.sound.stream import Kind, RangeFile, RangeReader
+from query_service.sound.stream import Kind, RangeFile, StreamSource
 from query_service.sound.wav import ByteRange
 from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, at
@@ -43,7 +43,7 @@ def streamed(
     async def run() -> tuple[RangeFile, bytes]:
         answers = NodeAnswers(settings)
         try:
-            source = RangeReader(answers.inside, answers.bits_of)
+            source = StreamSource(answers.inside, answers.bits_of)
             file = await source.file(kind, at(start), at(end))
             return file, b"".join([piece async for piece in source.read(file, wanted)])
         finally:
