@@ -1,7 +1,7 @@
 """Who may do what on the page: passwords, one-time codes, and the sessions that they start.
 
-Two roles. A *viewer* sees numbers: levels, coverage, sounds, no audio and no links. The *owner* hears, pauses, holds and
-forgets. Nothing here is stored: a restart of the query service ends all sessions.
+Two roles. A *viewer* sees numbers: levels, coverage, sounds, no audio and no links. The *owner* hears, pauses, holds
+and forgets. Nothing here is stored: a restart of the query service ends all sessions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _signature(key: str, body: str) -> str:
     return hmac.new(key.encode(), f"page code {body}".encode(), hashlib.sha256).hexdigest()[: 2 * _CODE_BYTES]
 
 
-class Session(NamedTuple):
+class PageSession(NamedTuple):
     role: Role
     expires: float  # seconds since 1970
 
@@ -84,7 +84,7 @@ class Throttle:
         self._failures.pop(address, None)
 
 
-class Sessions:
+class PageSessions:
     """The open sessions of one node, by the SHA-256 of their cookie: a copy of this memory opens none."""
 
     def __init__(self, passwords: Mapping[Role, str], key: str, clock: Callable[[], float] = time.time) -> None:
@@ -92,7 +92,7 @@ class Sessions:
         self._passwords = passwords
         self._key = key
         self._clock = clock
-        self._open: dict[bytes, Session] = {}
+        self._open: dict[bytes, PageSession] = {}
         self._used: dict[str, float] = {}  # codes, and when they expire
         self.throttle = Throttle()
 
@@ -121,14 +121,14 @@ class Sessions:
         self._used = {used: until for used, until in self._used.items() if until > now} | {code: expires}
         return True
 
-    def start(self, role: Role) -> tuple[str, Session]:
+    def start(self, role: Role) -> tuple[str, PageSession]:
         """A new session, and the value of its cookie."""
         now = self._clock()
         self._open = {name: each for name, each in self._open.items() if each.expires > now}
         while len(self._open) >= _MOST_SESSIONS:
             self._open.pop(next(iter(self._open)))
         cookie = secrets.token_urlsafe(32)
-        session = self._open[_digest(cookie)] = Session(role, now + SESSION_SECONDS)
+        session = self._open[_digest(cookie)] = PageSession(role, now + SESSION_SECONDS)
         return cookie, session
 
     def end(self, cookie: str) -> None:
