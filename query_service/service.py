@@ -16,6 +16,7 @@ from edge.core.errors import DoorError
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from edge.core.local_zone import zone_name
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
@@ -110,9 +111,13 @@ async def _doors(
 
 async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
+    from query_service.doors.page_routes import PageRoutes  # noqa: PLC0415
+    from query_service.sound.stream import StreamSource  # noqa: PLC0415
 
     metrics = Metrics(settings, answers, watch, KernelClock())
-    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text)
+    sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
+    page = PageRoutes(settings.node.name, settings.http, settings.query.cursor_key.reveal(), sound, zone_name())
+    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:
             await door.run()

@@ -1,7 +1,8 @@
-"""Whether the machine knows the time zone that it was given."""
+"""The time zone of the machine, and whether it knows the one that it was given."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,3 +18,11 @@ def unknown_zone(environ: Mapping[str, str]) -> str | None:
     if not name or name in _BUILT_IN or _RULE.match(name) or (Path(environ.get("TZDIR", _ZONES)) / name).is_file():
         return None
     return name
+
+
+def zone_name(environ: Mapping[str, str] = os.environ, localtime: Path = Path("/etc/localtime")) -> str:
+    """The IANA name of the machine's zone; UTC if it has no name, as with a rule in TZ."""
+    name = environ.get("TZ", "").removeprefix(":")
+    if not name:
+        _, _, name = str(localtime.resolve()).partition(f"{_ZONES}/")
+    return name if (_ZONES / name).is_file() else "UTC"

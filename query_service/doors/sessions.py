@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -19,25 +20,25 @@ SESSION_SECONDS = 7 * 86_400.0
 CODE_SECONDS = 600.0
 _MOST_SESSIONS = 200
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB and 50 ms on a PC; OWASP's second choice of parameters
-_FORM = "scrypt"
 _CODE_BYTES = 12  # of the nonce and of the signature each
 
 
 def password_hash(password: str) -> str:
     """What may be stored of a password: `scrypt:<salt>:<hash>`, in hexadecimal digits."""
     salt = secrets.token_bytes(16)
-    return f"{_FORM}:{salt.hex()}:{_scrypt(password, salt).hex()}"
+    return f"scrypt:{salt.hex()}:{_scrypt(password, salt).hex()}"
 
 
 def is_password(password: str, stored: str) -> bool:
     """Takes 16 MB and a part of a second; False as well where `stored` is no such hash."""
-    form, _, rest = stored.partition(":")
-    salt, _, expected = rest.partition(":")
-    try:
-        made = _scrypt(password, bytes.fromhex(salt))
-    except ValueError:
+    if not is_password_hash(stored):
         return False
-    return form == _FORM and hmac.compare_digest(made.hex(), expected)
+    _, salt, expected = stored.split(":")
+    return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)).hex(), expected)
+
+
+def is_password_hash(stored: str) -> bool:
+    return re.fullmatch(r"scrypt:[0-9a-f]{32}:[0-9a-f]{64}", stored) is not None
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:
