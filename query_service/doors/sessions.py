@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from query_service.page.codes import code_expiry
+
 Role = Literal["viewer", "owner"]
 
 SESSION_SECONDS = 7 * 86_400.0
-CODE_SECONDS = 600.0
 _MOST_SESSIONS = 200
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB and 50 ms on a PC; OWASP's second choice of parameters
-_CODE_BYTES = 12  # of the nonce and of the signature each
 
 
 def password_hash(password: str) -> str:
@@ -43,16 +43,6 @@ def is_password_hash(stored: str) -> bool:
 
 def _scrypt(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, dklen=32, **_SCRYPT)
-
-
-def make_code(key: str, now: float) -> str:
-    """A code that starts one session of the owner within CODE_SECONDS; `key`: the node's own."""
-    body = f"{round(now + CODE_SECONDS):x}.{secrets.token_hex(_CODE_BYTES)}"
-    return f"{body}.{_signature(key, body)}"
-
-
-def _signature(key: str, body: str) -> str:
-    return hmac.new(key.encode(), f"page code {body}".encode(), hashlib.sha256).hexdigest()[: 2 * _CODE_BYTES]
 
 
 class PageSession(NamedTuple):
@@ -111,13 +101,8 @@ class PageSessions:
     def redeem(self, code: str) -> bool:
         """Whether the code is good for a session of the owner; it is for one only."""
         now = self._clock()
-        body, _, signature = code.rpartition(".")
-        try:
-            expires = int(body.partition(".")[0], 16)
-        except ValueError:
-            return False
-        is_genuine = bool(self._key) and hmac.compare_digest(signature.encode(), _signature(self._key, body).encode())
-        if not is_genuine or expires <= now or code in self._used:
+        expires = code_expiry(self._key, code)
+        if expires <= now or code in self._used:
             return False
         self._used = {used: until for used, until in self._used.items() if until > now} | {code: expires}
         return True

@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from query_service.doors.sessions import (
-    CODE_SECONDS,
     SESSION_SECONDS,
     PageSessions,
     Role,
     Throttle,
     is_password,
-    make_code,
     password_hash,
 )
+from query_service.page.codes import CODE_SECONDS, make_code
 
 KEY = "the key of the node"
 HASHES: dict[Role, str] = {"owner": password_hash("correct horse"), "viewer": password_hash("staple")}
