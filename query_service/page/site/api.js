@@ -28,7 +28,7 @@ async function request(path, options = {}) {
     if (response.ok) return response;
     const body = await response.json().catch(() => null);
     const refused = new Refused(response.status, body);
-    if (refused.code !== "busy" || tries === TRIES) throw refused;
+    if (response.status !== 503 || refused.code !== "busy" || tries === TRIES) throw refused;
     await new Promise((resolve) => setTimeout(resolve, Math.max(100, refused.retryAfter * 1000)));
     signal?.throwIfAborted();
   }

@@ -1,6 +1,7 @@
 /* Wires the page together: what is shown, what is asked for it, and what each control does. */
 
 import * as api from "./api.js";
+import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
 import { Player, TooLong, load } from "./player.js";
 import { SoundView } from "./spectrogram.js";
@@ -26,6 +27,7 @@ class Page {
     this.calendar = new Calendar($("calendar"), this.zone);
     this.player = new Player();
     this.soundView = new SoundView($("sound"));
+    this.access = new Access();
     this.sounds = [];
     this.listen();
   }
@@ -62,8 +64,7 @@ class Page {
       earlier: () => timeline.pan(-0.9), later: () => timeline.pan(0.9), "zoom-in": () => timeline.zoom(0.5),
       "zoom-out": () => timeline.zoom(2), "show-now": () => this.show({ from: Date.now() - HOUR, to: Date.now() + MINUTE }),
       "show-day": () => this.showDay(this.zone.startOfDay((timeline.view.from + timeline.view.to) / 2)),
-      play: () => this.togglePlay(), copy: () => this.copy(), "log-in": () => this.openLogIn(),
-      "log-in-cancel": () => $("log-in-dialog").close(), "log-out": () => this.logOut(),
+      play: () => this.togglePlay(), copy: () => this.copy(),
     };
     for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
     $("zone").addEventListener("change", () => this.chooseZone($("zone").value));
@@ -71,7 +72,7 @@ class Page {
     $("high-pass").addEventListener("change", () => player.set({ highPass: Number($("high-pass").value) }));
     $("gain").addEventListener("change", () => player.set({ gain: 10 ** (Number($("gain").value) / 20) }));
     $("channel").addEventListener("change", () => player.set({ channel: Number($("channel").value) }));
-    $("log-in-form").addEventListener("submit", (event) => this.logIn(event));
+    this.access.addEventListener("change", () => this.loggedIn());
     $("sounds").addEventListener("click", (event) => this.playSound(event.target.closest("button")?.dataset.index));
     document.addEventListener("keydown", (event) => this.onKey(event));
     window.addEventListener("hashchange", () => this.restore());
@@ -111,21 +112,9 @@ class Page {
     await this.guard(async () => {
       this.session = await api.session();
       this.zones.node = this.session.zone;
-      this.showSession();
+      this.access.show(this.session);
       if (this.session.role) this.showStatus(await api.status());
     });
-  }
-
-  showSession() {
-    const { role, node, login } = this.session;
-    $("node").textContent = node;
-    document.title = `${node} – Im Hearing`;
-    $("log-in").hidden = role === "owner" || !login;
-    $("log-out").hidden = !this.session.session;
-    $("role").hidden = !this.session.session;
-    $("role").textContent = this.session.session ? TEXT.signedIn[role] : "";
-    if (!role && !$("log-in-dialog").open && !this.wasAsked) this.openLogIn();
-    this.wasAsked = true;
   }
 
   get isOwner() {
@@ -135,7 +124,7 @@ class Page {
   showStatus(status) {
     const { recorder, spool, disk_free: free } = status;
     const state = recorder.state === "recording" && recorder.alive
-      ? TEXT.recordingSince(this.zone.dayAndTime(parseTime(recorder.since)))
+      ? TEXT.recordingSince(this.zone.dayAndTime(whole(parseTime(recorder.since))))
       : TEXT.recorderStates[recorder.alive ? recorder.state : "unknown"];
     const parts = [state];
     if (recorder.until) parts.push(TEXT.until(this.zone.dayAndTime(parseTime(recorder.until))));
@@ -189,7 +178,7 @@ class Page {
   settle() {
     const { from, to } = this.timeline.view;
     const isDay = from === this.zone.startOfDay(from) && to === this.zone.startOfDay(from, 1);
-    $("range-title").textContent = isDay ? this.zone.day(from) : `${this.zone.dayAndTime(from)} – ${this.zone.dayAndTime(to)}`;
+    $("range-title").textContent = isDay ? this.zone.day(from) : this.zone.range(from, to);
     this.calendar.mark(this.zone.date((from + to) / 2));
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.loadView(), SETTLE);
@@ -375,33 +364,10 @@ class Page {
     }
   }
 
-  openLogIn() {
-    $("log-in-problem").textContent = "";
-    $("log-in-warning").hidden = isSecureContext;
-    $("log-in-warning").textContent = TEXT.loginPlain;
-    $("password").value = "";
-    $("log-in-dialog").showModal();
-  }
-
-  async logIn(event) {
-    event.preventDefault();
-    try {
-      await api.logIn($("password").value);
-    } catch (problem) {
-      if (!(problem instanceof api.Refused)) throw problem;
-      const wait = Math.ceil(problem.retryAfter);
-      $("log-in-problem").textContent = problem.status === 429 ? TEXT.loginWait(wait) : TEXT.loginFailed;
-      return;
-    }
-    $("log-in-dialog").close();
+  async loggedIn() {
     await this.refresh();
     this.chooseZone("node");
     if (this.timeline.selection) this.timeline.select(this.timeline.selection);
-  }
-
-  async logOut() {
-    await this.guard(() => api.logOut());
-    location.reload();
   }
 
   async loadCalendar() {
@@ -411,6 +377,10 @@ class Page {
     const days = await this.guard(() => api.list("days", "days", { from, to, zone: this.zone.name }));
     if (days) this.calendar.show(days.map(dayOf));
   }
+}
+
+function whole(ms) {
+  return Math.floor(ms / SECOND) * SECOND;
 }
 
 function dayOf(day) {

@@ -15,7 +15,7 @@ export class SoundView extends EventTarget {
     const wave = WaveSurfer.create({
       container: this.container.querySelector(".waves"),
       height: 60, sampleRate, cspNonce: NONCE, normalize: true, interact: true, cursorWidth: 2,
-      plugins: [WaveSurfer.Spectrogram.create({ height: 160, labels: true, fftSamples: 512, frequencyMax: sampleRate / 2 })],
+      plugins: [WaveSurfer.Spectrogram.create({ height: 160, labels: true, scale: "linear", fftSamples: 512, frequencyMax: sampleRate / 2 })],
     });
     this.wave = wave;
     wave.on("interaction", (seconds) => this.dispatchEvent(new CustomEvent("seek", { detail: seconds })));

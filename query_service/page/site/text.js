@@ -40,6 +40,8 @@ export const TEXT = {
   waiting: (count, size) => (count ? `${count} chunk${count === 1 ? "" : "s"} (${size}) not uploaded yet` : "all uploaded"),
   diskFree: (size) => `${size} free`,
   notReachable: "The node does not answer. The page tries again every few seconds.",
+  noPassword: "This node has no password yet. `imhearing page link` prints a link that logs you in; "
+    + "`imhearing page password` sets a password.",
   loginFailed: "That password is not right.",
   loginWait: (seconds) => `Too many attempts. Try again in ${seconds} s.`,
   loginPlain: "This connection is not encrypted: the password crosses the network in clear text.",

@@ -84,6 +84,13 @@ export class Zone {
     return `${this.day(ms)}, ${this.time(ms)}`;
   }
 
+  /* Two times to the second, the second one without its day if that is the same. */
+  range(from, to) {
+    const [first, last] = [from, to].map((ms) => Math.round(ms / SECOND) * SECOND);
+    const isOneDay = this.date(first) === this.date(last);
+    return `${this.dayAndTime(first)} – ${isOneDay ? this.time(last) : this.dayAndTime(last)}`;
+  }
+
   /* The offset, where the same clock time occurs twice: in the hour before and after clocks are set back. */
   repeated(ms) {
     const offset = this.offset(ms);
