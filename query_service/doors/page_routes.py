@@ -17,6 +17,7 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, WireError
 from edge.core.instant import Instant
+from query_service.doors.event_streams import EventStreams
 from query_service.doors.sessions import SESSION_SECONDS, PageSessions, Role
 from query_service.page.assets import site
 from query_service.queries.openapi import STATUS
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
 
+_FULL_SECONDS = 30.0  # until a page may try again to have a stream of events
 _TRANSFERS = 2  # of sound at once; more wait
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -38,8 +40,10 @@ _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class PageRoutes:
     """Serves the page of one node."""
 
-    def __init__(self, node: str, settings: Http, key: str, sound: StreamSource, zone: str) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's."""
+    def __init__(
+        self, node: str, settings: Http, key: str, sound: StreamSource, zone: str, events: EventStreams | None = None
+    ) -> None:
+        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
@@ -47,6 +51,7 @@ class PageRoutes:
         self._node = node
         self._zone = zone
         self._sound = sound
+        self._events = events
         self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
         self._has_log_in = any(passwords.values())
         self._sessions = PageSessions(passwords, key)
@@ -60,6 +65,7 @@ class PageRoutes:
         app.router.add_post("/session", self._log_in)
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
+        app.router.add_get("/events", self._event_stream, allow_head=False)
 
     def is_public(self, request: web.Request) -> bool:
         """Whether anybody may send the request, from any page: it shows no data."""
@@ -125,6 +131,13 @@ class PageRoutes:
         response = _json({"role": None})
         response.del_cookie(self._cookie, path="/")
         return response
+
+    async def _event_stream(self, request: web.Request) -> web.StreamResponse:
+        if self._events is None:
+            return self._refused("bad_request", "the node has no broker, so no events; ask its status instead", 404)
+        if self._events.is_full:
+            return self._refused("busy", "too many pages are open; ask its status instead", 503, _FULL_SECONDS)
+        return await self._events.serve(request)
 
     async def _audio(self, request: web.Request) -> web.StreamResponse:
         if request.get("role") != "owner":
