@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
+import { Live } from "./live.js";
 import { Player, TooLong, load } from "./player.js";
 import { SoundView } from "./spectrogram.js";
 import { CAUSES, STATES, TEXT, bytes, duration, level } from "./text.js";
@@ -28,6 +29,7 @@ class Page {
     this.player = new Player();
     this.soundView = new SoundView($("sound"));
     this.access = new Access();
+    this.live = new Live(this.zone);
     this.sounds = [];
     this.listen();
   }
@@ -37,6 +39,7 @@ class Page {
     await this.refresh();
     this.chooseZone("node");
     this.restore();
+    if (this.session?.role) this.live.open();
     setInterval(() => this.refresh(), REFRESH);
     requestAnimationFrame(() => this.tick());
   }
@@ -52,13 +55,15 @@ class Page {
   }
 
   listen() {
-    const { timeline, calendar, player } = this;
+    const { timeline, calendar, player, live } = this;
     timeline.addEventListener("view", () => this.settle());
     timeline.addEventListener("selection", ({ detail }) => this.selected(detail));
     timeline.addEventListener("hover", ({ detail }) => this.hover(detail));
     timeline.addEventListener("play", () => this.togglePlay());
     calendar.addEventListener("day", ({ detail }) => this.showDay(this.zone.ofDate(detail)));
     player.addEventListener("change", () => this.playing());
+    live.addEventListener("chunk", () => this.extended());
+    live.addEventListener("state", () => this.refresh());
     this.soundView.addEventListener("seek", ({ detail }) => player.seek(detail));
     const clicks = {
       earlier: () => timeline.pan(-0.9), later: () => timeline.pan(0.9), "zoom-in": () => timeline.zoom(0.5),
@@ -143,7 +148,7 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    this.timeline.zone = this.calendar.zone = this.zone;
+    this.timeline.zone = this.calendar.zone = this.live.zone = this.zone;
     this.loadCalendar();
     this.settle();
   }
@@ -184,6 +189,12 @@ class Page {
     this.settling = setTimeout(() => this.loadView(), SETTLE);
   }
 
+  /* There is more sound than a moment ago. */
+  extended() {
+    const now = Date.now();
+    if (this.timeline.view.from < now && now < this.timeline.view.to) this.settle();
+  }
+
   async loadView() {
     if (!this.session?.role) return;
     this.remember();
@@ -197,7 +208,7 @@ class Page {
 
   async loadStrip(from, to, signal) {
     const intervals = await api.list("coverage", "intervals", { from, to, urls: false }, signal);
-    this.timeline.intervals = intervals.map((each) => ({ ...each, from: parseTime(each.from), to: parseTime(each.to) }));
+    this.timeline.intervals = intervals.map(timed);
     this.timeline.draw();
     this.showLegend();
   }
@@ -206,7 +217,7 @@ class Page {
     const step = STEPS.find((each) => each >= (to - from) / SECOND / POINTS) ?? STEPS.at(-1);
     const start = Math.floor(from / SECOND / step) * step * SECOND;
     const levels = await api.list("levels", "levels", { from: start, to, step }, signal);
-    this.timeline.levels = levels.map((each) => ({ ...each, from: parseTime(each.from), to: parseTime(each.to) }));
+    this.timeline.levels = levels.map(timed);
     this.step = step;
     this.timeline.draw();
     this.showLegend();
@@ -214,7 +225,7 @@ class Page {
 
   async loadSounds(from, to, signal) {
     const sounds = await api.list("sounds", "sounds", { from, to, order: "loudest", urls: false }, signal, LOUDEST);
-    this.sounds = sounds.map((each) => ({ ...each, from: parseTime(each.from), to: each.to ? parseTime(each.to) : null }));
+    this.sounds = sounds.map(timed);
     this.timeline.sounds = this.sounds;
     this.timeline.draw();
     this.current = undefined;
@@ -367,6 +378,7 @@ class Page {
   async loggedIn() {
     await this.refresh();
     this.chooseZone("node");
+    this.live.open();
     if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
@@ -383,12 +395,14 @@ function whole(ms) {
   return Math.floor(ms / SECOND) * SECOND;
 }
 
+/* The same with its times as numbers. */
+function timed(span) {
+  return { ...span, from: parseTime(span.from), to: span.to && parseTime(span.to) };
+}
+
 function dayOf(day) {
-  const gaps = Object.values(day.gap ?? {}).length;
-  return {
-    date: day.date, from: parseTime(day.from), to: parseTime(day.to), recorded: day.recorded * SECOND,
-    gaps: day.gaps ?? gaps, sounds: day.sounds,
-  };
+  const { recorded = 0, pending = 0, recording = 0 } = day.seconds;
+  return { ...timed(day), recorded: (recorded + pending + recording) * SECOND };
 }
 
 await new Page().start();

@@ -64,6 +64,13 @@ export const TEXT = {
   timelineLabel: (from, to) =>
     `Timeline from ${from} to ${to}. Arrow keys move, plus and minus zoom, Shift with arrow keys selects, Enter plays.`,
   dayLength: (hours) => `this day has ${hours} hours`,
+  events: {
+    sound: ({ event, lafmax, unit }) => `sound ${{ started: "started", updated: "goes on", ended: "ended" }[event]}, ${level(lafmax, unit)}`,
+    chunk: ({ bytes: size }) => `chunk finished, ${bytes(size)}`,
+    gap: ({ cause }) => `nothing was recorded: ${CAUSES[cause] ?? cause}`,
+    archive: ({ event, chunks, bytes: size, reason }) =>
+      event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunks, ${bytes(size)}`,
+  },
   zones: { node: "the node's time", browser: "this browser's time", UTC: "UTC" },
 };
 

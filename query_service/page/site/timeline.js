@@ -129,7 +129,7 @@ export class Timeline extends EventTarget {
   }
 
   paintStrip(pen) {
-    for (const interval of this.intervals) {
+    for (const interval of runs(this.intervals)) {
       const [from, to] = [Math.max(LEFT, this.x(interval.from)), Math.min(this.width - RIGHT, this.x(interval.to))];
       if (to <= from) continue;
       pen.fillStyle = this.color(interval.state);
@@ -346,4 +346,15 @@ export class Timeline extends EventTarget {
     }
     this.drag = null;
   }
+}
+
+/* Neighbours of the same state as one: a day has thousands of chunks. */
+function runs(intervals) {
+  const found = [];
+  for (const { from, to, state } of intervals) {
+    const last = found.at(-1);
+    if (last && last.state === state && last.to === from) last.to = to;
+    else found.push({ from, to, state });
+  }
+  return found;
 }
