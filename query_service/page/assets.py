@@ -46,9 +46,14 @@ def _policy(nonce: str) -> str:
 @cache
 def site() -> Site:
     """Everything that the page consists of, read once. Raises ImHearingError where a library is missing."""
-    building = _Building(_sources())
+    return read_site(_SITE)
+
+
+def read_site(folder: Path) -> Site:
+    """The page in `folder`, with its libraries."""
+    building = _Building(_sources(folder))
     names = {name: building.address(name) for name in building.sources}
-    template = _PLACEHOLDER.sub(lambda found: names[found[1]], (_SITE / "index.html").read_text(encoding="utf-8"))
+    template = _PLACEHOLDER.sub(lambda found: names[found[1]], (folder / "index.html").read_text(encoding="utf-8"))
     return Site(building.assets, template)
 
 
@@ -72,8 +77,8 @@ class _Building:
         return self._addresses[name]
 
 
-def _sources() -> dict[str, bytes]:
-    found = {path.name: path.read_bytes() for path in sorted(_SITE.iterdir()) if path.suffix in _MEDIA_TYPES}
+def _sources(site_folder: Path) -> dict[str, bytes]:
+    found = {path.name: path.read_bytes() for path in sorted(site_folder.iterdir()) if path.suffix in _MEDIA_TYPES}
     spec = find_spec("wavesurfer")  # not imported: it needs packages that are not installed
     if spec is None or not spec.submodule_search_locations:
         raise ImHearingError("the page needs the package wavesurfer; run scripts/setup")
