@@ -24,7 +24,7 @@ from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
 from query_service.doors.http_listener import HttpListener, server_options
-from query_service.doors.page_routes import PageRoutes, Visitor
+from query_service.doors.page_routes import VISITOR, PageRoutes, Visitor
 from query_service.doors.query_pipeline import AnswerQuery
 from query_service.doors.sessions import is_password_hash
 from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
@@ -130,8 +130,8 @@ class HttpDoor:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
         if self._page is None or not self._page.is_public(request):
-            request["role"] = self._role_of(request)
-            if request["role"] is None and request.path != "/session":
+            request[VISITOR] = self._role_of(request)
+            if request[VISITOR] is None and request.path != "/session":
                 return self._turned_away(request)
         with self._listener.serving(request):
             return await self._handled(request, handler)
@@ -190,7 +190,7 @@ class HttpDoor:
     async def _answered(self, question: Request | ErrorAnswer, request: web.Request) -> web.Response:
         if isinstance(question, ErrorAnswer):
             return self._respond(question)
-        if request["role"] == "viewer":
+        if request[VISITOR] == "viewer":
             if question.type == "clip":
                 return self._respond(refusal(question.id, self._node, "forbidden", "only the owner may hear; log in"))
             question = replace(question, urls=False)

@@ -1,7 +1,7 @@
 """The page's part of the HTTP door: its files, log-in and log-out, and the sound of a range.
 
 The files are public and hold no data. Everything else goes by the visitor's role, which the door finds out and puts
-into `request["role"]`.
+into `request[VISITOR]`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
 
+VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
 _FULL_SECONDS = 30.0  # until a page may try again to have a stream of events
 _TRANSFERS = 2  # of sound at once; more wait
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -89,7 +90,7 @@ class PageRoutes:
         return web.Response(body=asset.compressed, content_type=asset.media_type, charset="utf-8", headers=headers)
 
     async def _session(self, request: web.Request) -> web.Response:
-        role = request.get("role")
+        role = request.get(VISITOR)
         has_session = self.role_of(request) is not None
         return _json(
             {"node": self._node, "role": role, "zone": self._zone, "login": self._has_log_in, "session": has_session}
@@ -140,7 +141,7 @@ class PageRoutes:
         return await self._events.serve(request)
 
     async def _audio(self, request: web.Request) -> web.StreamResponse:
-        if request.get("role") != "owner":
+        if request.get(VISITOR) != "owner":
             return self._refused("forbidden", "only the owner of the node may hear it; log in", 403)
         kind = request.query.get("format", "wav")
         if kind not in MEDIA_TYPES:

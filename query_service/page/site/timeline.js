@@ -47,7 +47,9 @@ export class Timeline extends EventTarget {
   }
 
   select(selection, isFinal = true) {
-    this.selection = selection && selection.to > selection.from ? selection : null;
+    // to whole milliseconds, as in the address
+    const [from, to] = [Math.round(selection?.from), Math.round(selection?.to)];
+    this.selection = from < to ? { from, to } : null;
     this.draw();
     this.dispatchEvent(new CustomEvent("selection", { detail: { selection: this.selection, isFinal } }));
   }
