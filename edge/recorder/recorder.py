@@ -18,6 +18,7 @@ from edge.recorder import room
 from edge.recorder.capture.blocks import SoundSource
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.ended_sounds import EndedSounds
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.recovery import readable
@@ -105,7 +106,8 @@ class Recorder:
             state = self._strays.join(self._spool, state)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         held = HeldBlocks(lambda: volatile_folder(self._settings.recorder, self._spool))
-        disk = Disk(self._settings.recorder.sync_seconds)
+        disk, ended_sounds = Disk(self._settings.recorder.sync_seconds), EndedSounds(self._spool.ended_sounds)
+        ended_sounds.clear()
         journal, timekeeper = Journal(self._spool, state), Timekeeper(self._kernel, state)
         if self._disk_missing_since is not None:
             missing_for = self._kernel.monotonic() - self._disk_missing_since
@@ -113,7 +115,7 @@ class Recorder:
             self._disk_missing_since = None
         context = RecordingContext(
             self._settings, self._spool, disk, journal, timekeeper,
-            self._observer, self.limits, held, seal, self._tuning,
+            self._observer, self.limits, ended_sounds, held, seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:
