@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-from edge.catalog import Catalog
-from edge.configuration import loader as config
-from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.instant import LAST, Instant
 from edge.messaging.events import SoundHeard
-from edge.recorder import service
 from query_service import api
 from query_service.queries.sounds import Sound, SoundsAnswer
 from tests.support.messaging.broker import BrokerAddress
-from tests.support.messaging.mqtt import Client, connected, opened
+from tests.support.messaging.mqtt import Client, opened
 from tests.support.nodes.all_doors import QUERY_TOPIC
-from tests.support.nodes.query_node import running_service
+from tests.support.nodes.sounding_node import SOUNDING, sounding_node, sounding_settings
 from tests.support.recording.recorder_process import running_recorder
 from tests.support.wait import wait_until
 
 SOUND = "imhearing/porch/recorder/sound"
-LOUD = ("recorder.source=synthetic", "thresholds.sound_level=-40", "node.name=porch")
 _UNWRITTEN = 100_000  # µs: a kill loses up to 4,095 frames, which the encoder still held
 _DRIFT = 1_000  # µs by which a manifest may correct the end of a sound, as it knows the sample rate better
-
-
-def load(folder: Path, *sets: str) -> Settings:
-    """The settings of a node with an empty catalog, as its archiver makes it."""
-    settings = config.load(folder, None, [*LOUD, *sets])
-    folder.mkdir(exist_ok=True)
-    with contextlib.closing(Catalog(settings.catalog.db_path)) as catalog:
-        catalog.open()
-    return settings
-
-
-@contextlib.contextmanager
-def running(broker: BrokerAddress, folder: Path, record_period: int) -> Iterator[Client]:
-    """A recorder and a query service; a client that hears everything."""
-    sets = (f"mqtt.host={broker.host}", f"mqtt.port={broker.port}", f"recorder.record_period={record_period}")
-    settings, stop = load(folder, *sets), threading.Event()
-    with connected(broker.port) as client:
-        client.subscribe("imhearing/#")
-        recorder = threading.Thread(target=service.run, args=(settings, stop))
-        recorder.start()
-        try:
-            client.wait_for_message("imhearing/porch/recorder/state")
-            with running_service(settings):
-                client.wait_for_message("imhearing/porch/query/status")
-                yield client
-        finally:
-            stop.set()
-            recorder.join()
 
 
 def ended(client: Client, number: int) -> SoundHeard:
@@ -82,7 +46,7 @@ def answered(client: Client, sound: SoundHeard) -> Sound:
 def test_a_sound_that_has_just_ended_is_answered_with_its_end_while_its_chunk_is_still_being_written(
     broker: BrokerAddress, tmp_path: Path
 ) -> None:
-    with running(broker, tmp_path, 600) as client:
+    with sounding_node(broker, tmp_path, 600) as client:
         for number in range(2):
             sound = ended(client, number)
             found = answered(client, sound)
@@ -92,7 +56,9 @@ def test_a_sound_that_has_just_ended_is_answered_with_its_end_while_its_chunk_is
 
 
 def test_a_sound_that_began_in_an_earlier_chunk_is_answered_with_its_end(broker: BrokerAddress, tmp_path: Path) -> None:
-    with running(broker, tmp_path, 1) as client:  # a second: its hold of two alone takes a sound into another chunk
+    with sounding_node(
+        broker, tmp_path, 1
+    ) as client:  # a second: its hold of two alone takes a sound into another chunk
         for number in range(2):
             sound = ended(client, number)
             found = answered(client, sound)
@@ -104,20 +70,20 @@ def test_a_sound_that_began_in_an_earlier_chunk_is_answered_with_its_end(broker:
 
 def test_the_end_of_a_sound_survives_the_death_of_the_recorder(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    settings = load(data)
+    settings = sounding_settings(data)
 
     def sounds() -> list[Sound]:
         answer = api.query(settings, "local", type="sounds", order="time", start=Instant(0), end=LAST)
         assert isinstance(answer, SoundsAnswer)
         return list(answer.sounds)
 
-    with running_recorder(data, *LOUD, "recorder.record_period=600") as recorder:
+    with running_recorder(data, *SOUNDING, "recorder.record_period=600") as recorder:
         recorder.wait_until_recording()
         before = wait_until(sounds, "a sound has ended")[0]
         recorder.kill()
     assert sounds()[0] == before
     assert before.state == "recording"
-    with running_recorder(data, *LOUD, "recorder.record_period=600") as recorder:
+    with running_recorder(data, *SOUNDING, "recorder.record_period=600") as recorder:
         recorder.wait_until_recording()
         after = sounds()[0]
         assert (after.sound_id, after.state) == (before.sound_id, "pending")
