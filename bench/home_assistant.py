@@ -4,7 +4,7 @@ Every entity appears and has a state, the switch pauses and resumes, a loud soun
 survive restarts of broker, node and Home Assistant, removal cleans up.
 
     python3.13 -m venv ha && ha/bin/pip install homeassistant
-    .venv/bin/python bench/home_assistant.py ha/bin/hass
+    .venv/bin/python -m bench.home_assistant ha/bin/hass
 
 Home Assistant installs what its integrations need at its first start, so that one takes minutes. 127.0.0.1 only.
 """
