@@ -63,7 +63,15 @@ def running_node_red(node_js: str, folder: Path, flow: str) -> Iterator[Path]:
     }  # fmt: skip
     (folder / "settings.js").write_text(f"module.exports = {json.dumps(settings)};")
     program, log = FOLDER / "node_modules" / "node-red" / "red.js", folder / "log"
-    command = [node_js, program, "--userDir", folder, "--settings", folder / "settings.js", folder / "flow.json"]
+    command: list[str | Path] = [
+        node_js,
+        program,
+        "--userDir",
+        folder,
+        "--settings",
+        folder / "settings.js",
+        folder / "flow.json",
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(folder)}, stdout=output, stderr=output
