@@ -106,8 +106,7 @@ class Recorder:
             state = self._strays.join(self._spool, state)
         seal = open_seal(self._settings.recorder, self._spool)  # after the repair: what it finds keeps its own
         held = HeldBlocks(lambda: volatile_folder(self._settings.recorder, self._spool))
-        disk, ended_sounds = Disk(self._settings.recorder.sync_seconds), EndedSounds(self._spool.ended_sounds)
-        ended_sounds.clear()
+        disk = Disk(self._settings.recorder.sync_seconds)
         journal, timekeeper = Journal(self._spool, state), Timekeeper(self._kernel, state)
         if self._disk_missing_since is not None:
             missing_for = self._kernel.monotonic() - self._disk_missing_since
@@ -115,7 +114,7 @@ class Recorder:
             self._disk_missing_since = None
         context = RecordingContext(
             self._settings, self._spool, disk, journal, timekeeper,
-            self._observer, self.limits, ended_sounds, held, seal, self._tuning,
+            self._observer, self.limits, EndedSounds(self._spool.ended_sounds), held, seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:

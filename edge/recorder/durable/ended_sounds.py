@@ -20,7 +20,8 @@ _KEPT = 100  # of a chunk with more, the last ones: each is another write of all
 
 class EndedSounds:
     """Writes `sounds.json`, without waiting for the disk: a crash loses nothing, since the repair of the chunk finds
-    its sounds again. Used by the recorder's thread and the disk thread. A failed write is only logged.
+    its sounds again, and removes the file. Used by the recorder's thread and the disk thread. A failed write is only
+    logged.
     """
 
     def __init__(self, file: EndedSoundsFile) -> None:
@@ -28,12 +29,6 @@ class EndedSounds:
         self._sounds: dict[str, EndedSound] = {}
         self._lock = threading.Lock()
         self._has_failed = False
-
-    def clear(self) -> None:
-        """Removes what an earlier life left. Call it once its chunks are repaired."""
-        with self._lock:
-            self._sounds = {}
-            self._write()
 
     def add(self, sound: EndedSound) -> None:
         """Call it before the end of the sound is announced."""

@@ -35,13 +35,6 @@ def test_sounds_are_noted_until_a_manifest_has_them(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_an_earlier_life_noted_is_removed(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "porch")
-    EndedSounds(spool.ended_sounds).add(ended(0))
-    EndedSounds(spool.ended_sounds).clear()
-    assert spool.ended_sounds.read() == ()
-
-
 def test_of_very_many_sounds_in_one_chunk_the_last_hundred_are_noted(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "porch")
     sounds = EndedSounds(spool.ended_sounds)
