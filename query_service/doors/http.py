@@ -151,6 +151,9 @@ class HttpDoor:
                 body = await request.read()
         except TimeoutError:
             return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
+        except web.RequestPayloadError:
+            message = "the body is cut off, or not encoded as Content-Encoding says"
+            return self._respond(refusal("", self._node, "bad_request", message))
         return await self._answered(read_request(body, self._node), _client(request))
 
     async def _get(self, request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.all_doors import END, NodeWithDoors
 from tests.support.spool.chunks import START
+from tests.support.wait import DEADLINE
 
 
 def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> None:
@@ -156,6 +157,28 @@ async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
             await asyncio.sleep(0)
         go_on.set()
         assert sorted(await asyncio.gather(*asking)) == [422] * 16 + [503] * 24
+
+
+@pytest.mark.parametrize("sent", [
+    b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip.",
+    b"Content-Encoding: deflate\r\nContent-Length: 9\r\n\r\nnot zlib.",
+])  # fmt: skip
+@in_loop
+async def test_an_http_body_that_cannot_be_decompressed_is_refused(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fake_http_door(Http()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                     b"Connection: close\r\n" + sent)  # fmt: skip
+        async with asyncio.timeout(DEADLINE):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 400 "), head
+    answer = read_answer(body)
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "bad_request"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @in_loop
