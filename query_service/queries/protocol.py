@@ -43,8 +43,8 @@ class Request(Struct, frozen=True, kw_only=True):
     v: Literal[1] = VERSION
     id: RequestId
     type: QueryName = "coverage"
-    from_: Instant | None = field(name="from", default=None)
-    to: Instant | None = None
+    from_: Annotated[Instant, Meta(examples=["2026-03-03T22:00:00Z"])] | None = field(name="from", default=None)
+    to: Annotated[Instant, Meta(examples=["2026-03-03T22:10:00Z"])] | None = None
     limit: Positive = DEFAULT_LIMIT  # intervals, sounds or steps of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
