@@ -56,6 +56,14 @@ def test_a_request_without_a_type_is_about_coverage() -> None:
     assert is_valid_request({"id": "x", "from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:10:00Z"})
 
 
+@pytest.mark.parametrize("text", ["22:00:00.1234567Z", "22:00:60Z", "22:00:00", "22:00:00+01"])
+def test_a_time_that_the_node_cannot_read_is_invalid_by_the_document_too(text: str) -> None:
+    start = f"2026-03-03T{text}"
+    with pytest.raises(ValueError, match="not a time"):
+        Instant.parse(start)
+    assert not is_valid_request({"id": "x", "from": start, "to": "2026-03-03T23:00:00Z"})
+
+
 def test_every_request_of_the_examples_is_valid() -> None:
     (media_type,) = document()["paths"]["/query"]["post"]["requestBody"]["content"].values()
     assert media_type["examples"].keys() == QUERY_TYPES.keys()
