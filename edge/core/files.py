@@ -8,6 +8,7 @@ final name, so that `remove_abandoned` never takes a live writer's file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -78,6 +79,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_denied(problem: OSError) -> bool:
+    """Whether its permissions are to be fixed."""
+    return problem.errno in (errno.EACCES, errno.EPERM)
 
 
 def can_others_read(found: os.stat_result) -> bool:

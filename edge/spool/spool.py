@@ -15,10 +15,10 @@ from typing import IO
 
 from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
-from edge.core.files import write_durably
+from edge.core.files import is_denied, write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
-from edge.spool.files import is_denied, raises_spool_error
+from edge.spool.files import raises_spool_error
 from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
 from edge.spool.state import PauseFile, StateFile, StreamRecords
