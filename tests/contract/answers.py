@@ -48,12 +48,14 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 _RAW = {"error-no-json": b"not JSON", "error-no-object": b"[]", "error-no-id": b'{"type": "status"}'}
 _BY_ADDRESS = (
-    ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=no"),
-    ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=no&order=time"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=false"),
+    ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=false&order=time"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=4"),
     ("GET", "/status"),
     ("GET", "/coverage"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=many"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&step=4"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&limit=1&limit=2"),
     ("GET", f"/clip?from={at(0)}&to={at(1)}"),
     ("GET", "/nothing"),
     ("GET", "/query"),
