@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
 
 VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
+PAGE_PARAMETERS = {"/audio": ("from", "to", "format")}
 _FULL_SECONDS = 30.0  # until a page may try again to have a stream of events
 _TRANSFERS = 2  # of sound at once; more wait
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
