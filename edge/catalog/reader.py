@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edge.catalog.archive_records import ArchiveRecords
@@ -21,6 +21,8 @@ from edge.catalog.queries import (
     stream_records,
     touching,
 )
+from edge.catalog.rollup.reading import summaries
+from edge.catalog.rollup.summary import Summary
 from edge.catalog.sound_order import sound_run
 from edge.catalog.tables import Tables, desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
@@ -112,6 +114,11 @@ class CatalogReader:
             for some in batched_ids(ids):
                 found += [sound_value(row) for row in select(s for s in table if s.sound_id in some)]
         return found
+
+    def summaries(self, runs: Sequence[tuple[int, int]]) -> list[Summary]:
+        """The sums of each of these runs of quarter-hours, numbered as `QUARTER` says; without histograms."""
+        with self._session() as tables:
+            return summaries(tables, runs)
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         """The archives of these ids that are known."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
+from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
 from edge.core.errors import SpoolError
 from edge.core.instant import Instant
@@ -19,7 +19,6 @@ from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
-from query_service.answer.tiling import KnownChunk, RangeFacts, Running
 
 _IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
 _CHECKED = 512  # chunks of the spool: whether the catalog knows them by now
@@ -242,7 +241,7 @@ class FactReader:
 
     def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
         """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
-        if not _overlap(chunks, running):
+        if not overlap(chunks, running):
             return tuple(chunks)
         wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
         for stream_id, stream in self._catalog.streams(wanted).items():
@@ -279,15 +278,6 @@ def running(
     if until is None or until <= start:
         return None
     return Running(start, until, state.stream_id or "", state.ordinal, uncertain)
-
-
-def _overlap(chunks: list[KnownChunk], running: Running | None) -> bool:
-    """Whether two claim the same time."""
-    spans = [(known.chunk.started_at, known.chunk.ended_at) for known in chunks]
-    if running is not None:
-        spans.append((running.from_, running.to))
-    spans.sort()
-    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

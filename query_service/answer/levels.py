@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from array import array
 
+from edge.catalog.rollup.tiling import KnownChunk, Piece, RangeFacts, tile
 from edge.core import wire
 from edge.core.errors import CatalogBusy, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
 from query_service.answer.scans import Scans
-from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
 from query_service.queries.cursors import Cursors
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import RangeRequest

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.catalog import CatalogSound
+from edge.catalog.rollup.tiling import KnownChunk
 from edge.catalog.values import SoundKey, SoundRange, sound_key
 from edge.core import wire
 from edge.core.values import Archive
 from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
 from query_service.answer.scans import Scans
-from query_service.answer.tiling import KnownChunk
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.sounds import Sound, SoundsAnswer
