@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
+from edge.catalog.rollup.summary import Run, Summary
 from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
 from edge.core.errors import SpoolError
-from edge.core.instant import Instant
+from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.no_catalog import NoCatalog
@@ -37,6 +38,11 @@ class CatalogFacts(Protocol):
     def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun: ...
     def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
     def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
+    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
+    def count_sounds(self, start: Instant, end: Instant) -> int: ...
+    def kept_sound(self) -> tuple[Instant, Instant] | None: ...
+    def stored_archives(self, after: str) -> tuple[int, int, str | None]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
@@ -71,22 +77,31 @@ class FactReader:
             yield
 
     def gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, *, duration: int | None = None
+        self,
+        start: Instant,
+        end: Instant,
+        limit: int,
+        now: Instant,
+        *,
+        duration: int | None = None,
+        with_holes: bool = False,
     ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
-        `duration`: with the level of each second, of about so many µs of sound; without holes and archives then.
+        `duration`: with the level of each second, of about so many µs of sound; then without archives, and with holes
+        only if `with_holes`.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
         CatalogBusy, BudgetSpent, CatalogError.
         """
-        facts, whole = self._gather(start, end, limit, now, duration)
+        with_holes |= duration is None
+        facts, whole = self._gather(start, end, limit, now, duration, with_holes)
         if not whole:  # what left the spool while we read has a place in the catalog by now
-            facts, _ = self._gather(start, end, limit, now, duration)
+            facts, _ = self._gather(start, end, limit, now, duration, with_holes)
         return facts
 
     def _gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None
+        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None, with_holes: bool
     ) -> tuple[RangeFacts, bool]:
         view = self._refreshed_view()
         in_spool = self._index.between(start, end, min(limit, _IN_SPOOL))
@@ -107,7 +122,7 @@ class FactReader:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
         holes: list[Hole] = []
-        if duration is None:
+        if with_holes:
             until = min((each for each in ends if each is not None), default=end)
             holes, until = self._holes(view, start, max(until, start), now, limit)
             ends.append(until)
@@ -179,6 +194,46 @@ class FactReader:
                 found[name] = KnownChunk(chunk)
         return found
 
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
+        """What the catalog's roll-up has of these runs of quarter-hours."""
+        return self._catalog.summaries(runs)
+
+    def missing_in_rollup(self, start: Instant, end: Instant, now: Instant) -> list[tuple[int, int]]:
+        """Spans of [start, end) in which the spool knows of sound, gaps or pauses that the catalog may not have yet."""
+        view = self._refreshed_view()
+        spans = [(entry.started_at, entry.ended_at) for entry in self._index.between(start, end)]
+        holes = self._holes_in_spool(view, now)
+        spans += [(hole.from_, hole.to) for hole in holes - self._catalog.known_holes(holes)]
+        if running := self._running(view, now):
+            spans.append((running.from_, running.to))
+        return [(max(first, start), min(last, end)) for first, last in spans if first < end and last > start]
+
+    def count_sounds(self, start: Instant, end: Instant) -> int:
+        """How many sounds of the catalog begin in [start, end)."""
+        return self._catalog.count_sounds(start, end)
+
+    def sounds_only_in_spool(self) -> list[Instant]:
+        """When the sounds begin that the catalog does not have, in order."""
+        self._refreshed_view()
+        found = self._sounds_in_spool()
+        known = {sound.sound_id for sound in self._catalog.sounds(sorted(found))}
+        return sorted(sound.started_at for name, sound in found.items() if name not in known)
+
+    def kept_sound(self, now: Instant) -> tuple[Instant, Instant] | None:
+        """From when to when there is sound that is kept; None where there is none."""
+        view = self._refreshed_view()
+        spans = [(entry.started_at, entry.ended_at) for entry in self._index.between(FIRST, LAST)]
+        if running := self._running(view, now):
+            spans.append((running.from_, running.to))
+        if in_catalog := self._catalog.kept_sound():
+            spans.append(in_catalog)
+        return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+
+    def stored_archives(self, after: str) -> tuple[int, int, str | None]:
+        """How many of the next archives after that ID are in the store, of how many bytes, and the last of their IDs;
+        None at the end."""
+        return self._catalog.stored_archives(after)
+
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         return dict(self._catalog.archives(ids))
 
@@ -218,8 +273,12 @@ class FactReader:
     ) -> tuple[list[Hole], Instant]:
         """The gaps and pauses of [start, until), and how far they are all there are."""
         in_catalog, complete_until = self._catalog.hole_run(start, until, limit)
-        holes = set(in_catalog)
-        holes.update(self._index.holes())
+        holes = {*in_catalog, *self._holes_in_spool(view, now)}
+        until = until if complete_until is None else min(until, complete_until)
+        return [hole for hole in holes if hole.from_ < until and hole.to > start], until
+
+    def _holes_in_spool(self, view: SpoolView, now: Instant) -> set[Hole]:
+        holes = set(self._index.holes())
         state = view.state
         if state is not None:
             holes.update(state.holes)
@@ -227,8 +286,7 @@ class FactReader:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        until = until if complete_until is None else min(until, complete_until)
-        return [hole for hole in holes if hole.from_ < until and hole.to > start], until
+        return holes
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state

@@ -34,6 +34,8 @@ from edge.core.values import Archive
 from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
+from query_service.answer.days import answer_days
+from query_service.answer.extent import answer_extent
 from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
 from query_service.answer.scans import Scans
@@ -182,6 +184,10 @@ class Responder:
                 return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
                 return answer_levels(range_request(request, self.node), reader, cursors, scans, now)
+            case "days":
+                return answer_days(range_request(request, self.node), reader, cursors, scans, now)
+            case "extent":
+                return answer_extent(request, self.node, reader, scans, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from edge.catalog.rollup.summary import QUARTER, UNITS, UNKNOWN, LevelSum, Summary, is_gap
+from edge.catalog.rollup.summary import QUARTER, UNITS, UNKNOWN, LevelSum, Run, Summary, is_gap
 from edge.catalog.tables import Tables
 from edge.core import wire
-
-Run = tuple[int, int]  # quarter-hours from the first up to the second, which is not part of it
 
 # `$$` is a dollar for Pony
 _RUNS = """(SELECT "key" AS "run", json_extract("value", '$$[0]') AS "first", json_extract("value", '$$[1]') AS "end"

@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
 
 from edge.catalog.budget import Budget
 from edge.catalog.queries import chunk_run, hole_run, stream_records
-from edge.catalog.rollup.summary import QUARTER, UNITS, UNKNOWN, LevelSum, Summary, is_gap, summarize_quarters
+from edge.catalog.rollup.summary import (
+    QUARTER,
+    UNITS,
+    UNKNOWN,
+    LevelSum,
+    Run,
+    Summary,
+    is_gap,
+    joined,
+    summarize_quarters,
+)
 from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, overlap, tile
 from edge.catalog.rollup.triggers import TOUCH_EVERYTHING
+from edge.catalog.sound_order import sound_starts
 from edge.catalog.tables import Tables, select
 from edge.core import wire
 from edge.core.instant import LAST, Instant
@@ -24,8 +35,6 @@ from edge.core.instant import LAST, Instant
 _AT_ONCE = 512  # chunks in memory
 _UNLIMITED = 2**62
 _NEVER = Instant(LAST + QUARTER)  # nothing in the catalog is in the future: that depends on when it is read
-
-Run = tuple[int, int]  # quarter-hours from the first up to the second, which is not part of it
 
 
 def fill(tables: Tables) -> None:
@@ -47,7 +56,7 @@ def refresh(tables: Tables) -> None:
     for started_at, ended_at, is_hole in touched:
         first, last = started_at // QUARTER, max(started_at, ended_at) // QUARTER
         runs += _changed_by_hole(tables, first, last) if is_hole else [(first, last + 1)]
-    for first, end in _joined(runs):
+    for first, end in joined(runs):
         _recompute(tables, first, end)
 
 
@@ -70,16 +79,6 @@ def _changed_by_hole(tables: Tables, first: int, last: int) -> Iterator[Run]:
             yield edge, edge + 1
 
 
-def _joined(runs: Iterable[Run]) -> list[Run]:
-    joined: list[Run] = []
-    for first, end in sorted(runs):
-        if joined and first <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((first, end))
-    return joined
-
-
 def _recompute(tables: Tables, first: int, end: int) -> None:
     tables.db.flush()
     quarters = tables.Quarter
@@ -90,7 +89,7 @@ def _recompute(tables: Tables, first: int, end: int) -> None:
     )
     state = before[0][0] if before else UNKNOWN
     start, stop = Instant(first * QUARTER), Instant(end * QUARTER)
-    sounds = _sounds(tables, start, stop)
+    sounds = sound_starts(tables, start, stop)
     begun: dict[int, Summary] = {}
     while start < stop:
         facts = _facts(tables, start, stop)
@@ -131,16 +130,6 @@ def _packed(histogram: dict[int, int]) -> list[int]:
         return []
     first = min(histogram)
     return [first, *(histogram.get(bin_, 0) for bin_ in range(first, max(histogram) + 1))]
-
-
-def _sounds(tables: Tables, start: Instant, end: Instant) -> list[int]:
-    """When sounds begin, in order."""
-    sounds = (
-        'SELECT "started_at", 0 FROM "sounds" AS s WHERE "started_at" >= $start AND "started_at" < $end AND NOT EXISTS'
-        """ (SELECT 1 FROM "chunks" AS c WHERE c."chunk_id" = s."chunk_id" AND c."state" = 'aside')"""
-        ' ORDER BY "started_at"'
-    )
-    return [at for at, _ in tables.rows(sounds, {"start": int(start), "end": int(end)})]
 
 
 def _facts(tables: Tables, start: Instant, end: Instant) -> RangeFacts:

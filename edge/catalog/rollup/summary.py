@@ -15,6 +15,7 @@ from edge.core.values import Chunk, Hole, LevelUnit
 QUARTER = 900 * MICROSECONDS  # the quarter-hours of UTC are numbered from 1970 on
 UNKNOWN = "gap:unknown"
 UNITS: tuple[tuple[str, LevelUnit], ...] = (("dbfs", "dBFS"), ("dba", "dBA"))  # in names of columns, and in levels
+Run = tuple[int, int]  # quarter-hours from the first up to the second, which is not part of it
 _FEW = 4  # quarter-hours of a piece that are summed up even where they differ in nothing
 
 
@@ -68,6 +69,17 @@ class Summary(Struct):
             self.times[state] = self.times.get(state, 0) + duration
         for unit, levels in later.levels.items():
             self.levels.setdefault(unit, LevelSum()).join(levels)
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """The same quarter-hours, in order; runs that meet or overlap are one."""
+    found: list[Run] = []
+    for first, end in sorted(runs):
+        if found and first <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((first, end))
+    return found
 
 
 def is_gap(state: str) -> bool:
