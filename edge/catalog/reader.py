@@ -24,7 +24,7 @@ from edge.catalog.queries import (
     stream_records,
     touching,
 )
-from edge.catalog.rollup.reading import summaries
+from edge.catalog.rollup.reading import LOUDEST_SECONDS, summaries
 from edge.catalog.rollup.summary import Summary
 from edge.catalog.sound_order import count_sounds, sound_run
 from edge.catalog.tables import Tables, desc, select
@@ -122,6 +122,11 @@ class CatalogReader:
         """The sums of each of these runs of quarter-hours, numbered as `QUARTER` says; without histograms."""
         with self._session() as tables:
             return summaries(tables, runs)
+
+    def loudest_seconds(self, first: int, end: int) -> list[tuple[int, float | None, float | None]]:
+        """Of the quarter-hours from `first` up to `end` with levels: its number, the loudest second in dBFS and dBA."""
+        with self._session() as tables:
+            return [*tables.rows(LOUDEST_SECONDS, {"first": first, "end": end})]
 
     def known_holes(self, holes: Iterable[Hole]) -> set[Hole]:
         """Those of these gaps and pauses that the catalog has."""

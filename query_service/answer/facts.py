@@ -14,11 +14,12 @@ from edge.catalog.budget import Budget
 from edge.catalog.rollup.summary import Run, Summary
 from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
-from edge.core.errors import SpoolError
+from edge.core.errors import BudgetSpent, QueryRefused, SpoolError
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.no_catalog import NoCatalog
+from query_service.answer.scans import ALL, CHUNKS, SOUND
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 
 _IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
@@ -39,6 +40,7 @@ class CatalogFacts(Protocol):
     def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
     def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
     def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
+    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]: ...
     def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
     def count_sounds(self, start: Instant, end: Instant) -> int: ...
     def kept_sound(self) -> tuple[Instant, Instant] | None: ...
@@ -58,6 +60,7 @@ class FactReader:
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
         self.budget = Budget()
+        self._rows = self.budget.rows_left  # when the question began
         self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
 
@@ -72,7 +75,7 @@ class FactReader:
     @contextlib.contextmanager
     def within(self, budget: Budget) -> Iterator[None]:
         """What is read meanwhile counts; BudgetSpent is raised once too much was."""
-        self.budget = budget
+        self.budget, self._rows = budget, budget.rows_left
         with self._catalog.within(budget):
             yield
 
@@ -98,6 +101,20 @@ class FactReader:
         facts, whole = self._gather(start, end, limit, now, duration, with_holes)
         if not whole:  # what left the spool while we read has a place in the catalog by now
             facts, _ = self._gather(start, end, limit, now, duration, with_holes)
+        return facts
+
+    def gather_levels(self, start: Instant, end: Instant, now: Instant, *, with_holes: bool = False) -> RangeFacts:
+        """As `gather`, with the level of each second, from `start` on: something at least. BudgetSpent where another
+        question can read more, QueryRefused where none can."""
+        rows = self.budget.rows_left
+        facts = self.gather(start, end, min(CHUNKS, rows), now, duration=SOUND, with_holes=with_holes)
+        if facts.until > start:
+            return facts
+        if rows < self._rows:
+            raise BudgetSpent("the question needs more of the catalog than one may read")
+        facts = self.gather(start, end, self.budget.rows_left, now, duration=ALL, with_holes=with_holes)
+        if facts.until <= start:
+            raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
         return facts
 
     def _gather(
@@ -198,10 +215,18 @@ class FactReader:
         """What the catalog's roll-up has of these runs of quarter-hours."""
         return self._catalog.summaries(runs)
 
+    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]:
+        """Each quarter-hour from `first` up to `end` with levels in the roll-up: its loudest second, dBFS and dBA."""
+        return self._catalog.loudest_seconds(first, end)
+
+    def sound_only_in_spool(self, start: Instant, end: Instant) -> list[tuple[int, int]]:
+        """Spans with a part in [start, end), of chunks that the catalog may not have yet."""
+        self._refreshed_view()
+        return [(entry.started_at, entry.ended_at) for entry in self._index.between(start, end)]
+
     def missing_in_rollup(self, start: Instant, end: Instant, now: Instant) -> list[tuple[int, int]]:
         """Spans of [start, end) in which the spool knows of sound, gaps or pauses that the catalog may not have yet."""
-        view = self._refreshed_view()
-        spans = [(entry.started_at, entry.ended_at) for entry in self._index.between(start, end)]
+        spans, view = self.sound_only_in_spool(start, end), self.spool_view()
         holes = self._holes_in_spool(view, now)
         spans += [(hole.from_, hole.to) for hole in holes - self._catalog.known_holes(holes)]
         if running := self._running(view, now):
@@ -221,13 +246,12 @@ class FactReader:
 
     def kept_sound(self, now: Instant) -> tuple[Instant, Instant] | None:
         """From when to when there is sound that is kept; None where there is none."""
-        view = self._refreshed_view()
-        spans = [(entry.started_at, entry.ended_at) for entry in self._index.between(FIRST, LAST)]
+        spans, view = self.sound_only_in_spool(FIRST, LAST), self.spool_view()
         if running := self._running(view, now):
             spans.append((running.from_, running.to))
         if in_catalog := self._catalog.kept_sound():
             spans.append(in_catalog)
-        return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+        return (Instant(min(start for start, _ in spans)), Instant(max(end for _, end in spans))) if spans else None
 
     def stored_archives(self, after: str) -> tuple[int, int, str | None]:
         """How many of the next archives after that ID are in the store, of how many bytes, and the last of their IDs;

@@ -44,6 +44,9 @@ class NoCatalog:
     def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
         return [Summary(UNKNOWN, UNKNOWN, {UNKNOWN: (end - first) * QUARTER}, gaps=1) for first, end in runs]
 
+    def loudest_seconds(self, _first: int, _end: int) -> Sequence[tuple[int, float | None, float | None]]:
+        return []
+
     def known_holes(self, _holes: Iterable[Hole]) -> set[Hole]:
         return set()
 

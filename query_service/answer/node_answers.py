@@ -38,6 +38,7 @@ from query_service.answer.days import answer_days
 from query_service.answer.extent import answer_extent
 from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
+from query_service.answer.loudest import answer_loudest
 from query_service.answer.scans import Scans
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
@@ -183,7 +184,8 @@ class Responder:
             case "sounds":
                 return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
-                return answer_levels(range_request(request, self.node), reader, cursors, scans, now)
+                answer = answer_loudest if request.order == "loudest" else answer_levels
+                return answer(range_request(request, self.node), reader, cursors, scans, now)
             case "days":
                 return answer_days(range_request(request, self.node), reader, cursors, scans, now)
             case "extent":

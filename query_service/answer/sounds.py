@@ -30,7 +30,7 @@ def answer_sounds(
     after = None if request.cursor is None else cursors.read(request, tuple[float, int, str])
     if isinstance(reached := scans.resume(request), tuple):
         after = reached
-    loudest_first = request.order == "loudest"
+    loudest_first = request.order != "time"
     wanted = SoundRange(request.from_, request.to, request.min_level, loudest_first)
     page = _Page(request, reader, presign, cursors)
     while True:

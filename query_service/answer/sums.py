@@ -9,15 +9,11 @@ from typing import Any
 
 from edge.catalog.rollup.summary import QUARTER, Run, Summary, joined, summarize
 from edge.catalog.rollup.tiling import tile
-from edge.core.errors import BudgetSpent, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from query_service.answer.facts import FactReader
 from query_service.queries.days import StateSeconds, UnitLevels
 
 _QUARTERS = 6_144  # of the roll-up read at once, 64 days: 5 ms
-_CHUNKS = 2_000  # read at once: 0.06 s
-_SOUND = 30_000 * MICROSECONDS  # likewise
-_ALL = 2**62
 
 Stretch = tuple[Instant, Instant]
 
@@ -26,7 +22,7 @@ class Sums:
     """Of these stretches, at `now`. What is asked for must be one of them, or its rest."""
 
     def __init__(self, reader: FactReader, stretches: Sequence[Stretch], now: Instant) -> None:
-        self._reader, self._now, self._rows = reader, now, reader.budget.rows_left
+        self._reader, self._now = reader, now
         first, last = (stretches[0][0], stretches[-1][1]) if stretches else (now, now)
         self._sounds = reader.sounds_only_in_spool()
         live = [*reader.missing_in_rollup(first, last, now), *((at, at + 1) for at in self._sounds)]
@@ -83,14 +79,7 @@ class Sums:
 
     def _from_chunks(self, start: Instant, end: Instant) -> tuple[Summary, Instant]:
         reader, now = self._reader, self._now
-        rows = reader.budget.rows_left
-        facts = reader.gather(start, end, min(_CHUNKS, rows), now, duration=_SOUND, with_holes=True)
-        if facts.until <= start:  # many recordings claim this moment
-            if rows < self._rows:
-                raise BudgetSpent("the question needs more of the catalog than one may read")
-            facts = reader.gather(start, end, reader.budget.rows_left, now, duration=_ALL, with_holes=True)
-            if facts.until <= start:
-                raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
+        facts = reader.gather_levels(start, end, now, with_holes=True)
         reach = min(end, facts.until)
         summary = summarize(tile(facts, start, reach, now))
         summary.sounds = reader.count_sounds(start, reach)

@@ -45,8 +45,8 @@ class Position:
             return None
         self._restarted_at = (moment, self._key)
         # the loudest sounds come anew from the first on
-        start = asked.from_ if asked.type == "sounds" and asked.order == "loudest" else moment
+        start = asked.from_ if asked.type == "sounds" and asked.order != "time" else moment
         return replace(asked, id=new_id(), cursor=None, from_=start)
 
     def _key_of(self, sound: Sound) -> tuple[float, int, str]:
-        return (-sound.lafmax if self._asked.order == "loudest" else 0.0, int(sound.from_), sound.sound_id)
+        return (-sound.lafmax if self._asked.order != "time" else 0.0, int(sound.from_), sound.sound_id)

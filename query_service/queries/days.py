@@ -97,7 +97,7 @@ DAYS = QueryType(
             Column("hours", lambda day: f"{day.hours:g}", is_number=True),
             *SUMS,
         ),
-        summary=lambda answer: f"{len(answer.days)} day{'' if len(answer.days) == 1 else 's'}, {answer.zone or 'node time'}",
+        summary=lambda answer: f"days of {answer.zone}" if answer.zone else "the node's days",
         empty="no days",
     ),
 )

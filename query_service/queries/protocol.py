@@ -22,9 +22,9 @@ from query_service.queries.days import DAYS, DaysAnswer
 from query_service.queries.declaration import QueryType
 from query_service.queries.extent import EXTENT, ExtentAnswer
 from query_service.queries.levels import DEFAULT_STEP, LEVELS, LevelsAnswer
-from query_service.queries.sounds import SOUNDS, SoundOrder, SoundsAnswer
+from query_service.queries.sounds import SOUNDS, SoundsAnswer
 from query_service.queries.status import STATUS, StatusAnswer
-from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, RequestId, refusal
+from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, Order, RequestId, refusal
 
 DEFAULT_LIMIT = 500
 
@@ -50,7 +50,7 @@ class Request(Struct, frozen=True, kw_only=True):
     limit: Positive = DEFAULT_LIMIT  # intervals, sounds, steps or days of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
-    order: SoundOrder = "loudest"  # of sounds
+    order: Order | None = None  # of sounds, null: loudest; of levels, null: time
     min_level: float | None = None  # LAFmax of sounds, dB
     step: Annotated[int, Meta(ge=1, le=86_400)] = DEFAULT_STEP  # of levels, seconds
     zone: ZoneName | None = None  # whose days, IANA; null: the node's
@@ -69,7 +69,7 @@ class Question(TypedDict, total=False):
     and `extent`.
 
     `limit`: intervals, sounds, steps or days of one page; `urls`: with links to archives and clips, by default without;
-    `order` and `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds; `zone` of days, by
+    `order` of sounds and levels; `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds; `zone` of days, by
     default the node's.
     """
 
@@ -78,7 +78,7 @@ class Question(TypedDict, total=False):
     end: Instant | None
     limit: int
     urls: bool
-    order: SoundOrder
+    order: Order
     min_level: float | None
     step: int
     zone: str | None

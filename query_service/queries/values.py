@@ -18,6 +18,7 @@ MAX_ANSWER = 48_000  # bytes of one page: what a message of 64 KiB carries besid
 ErrorCode = Literal[
     "bad_request", "unknown_type", "unknown_node", "forbidden", "busy", "deadline", "encrypted", "internal"
 ]
+Order = Literal["loudest", "time"]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, description="Random, made by the client")]
 
 

@@ -31,6 +31,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "sounds-in-order": {"type": "sounds", **_RANGE, "urls": False, "order": "time", "limit": 1},
     "sounds-loud": {"type": "sounds", **_RANGE, "urls": False, "min_level": -64},
     "levels": {"type": "levels", **_RANGE, "step": 2},
+    "levels-loudest": {"type": "levels", **_RANGE, "step": 2, "order": "loudest", "limit": 2},
     "levels-one-step": {"type": "levels", **_RANGE, "step": 60},
     "days": {"type": "days", **_RANGE, "zone": "Europe/Berlin"},
     "days-clock-change": {

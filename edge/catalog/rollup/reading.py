@@ -23,6 +23,9 @@ _EDGES = f"""SELECT ({_LAST.format('r."first"')}), ({_LAST.format('r."end"')}),
 (SELECT "first_state" FROM "quarters" WHERE "quarter" = r."first") FROM {_RUNS} ORDER BY r."run\""""  # noqa: S608
 _ROWS = f"""SELECT r."run", q."quarter", q."last_state" {_IN_RUNS} ORDER BY r."run", q."quarter\""""
 
+LOUDEST_SECONDS = """SELECT "quarter", "dbfs_maximum", "dba_maximum" FROM "quarters" WHERE "quarter" >= $first
+AND "quarter" < $end AND "dbfs_seconds" + "dba_seconds" > 0"""
+
 
 def summaries(tables: Tables, runs: Sequence[Run]) -> list[Summary]:
     """The sums of each run, within a session; without histograms."""

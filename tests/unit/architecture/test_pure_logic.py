@@ -39,6 +39,7 @@ PURE = (
     "edge.store.refusals",
     "query_service.answer.coverage",
     "query_service.answer.levels",
+    "query_service.answer.loudest",
     "query_service.answer.sounds",
     "query_service.loopback.history",
     "query_service.loopback.inbound",
