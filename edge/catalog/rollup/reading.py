@@ -1,4 +1,4 @@
-"""Runs of quarter-hours -> their sums, in four statements however many runs there are."""
+"""Runs of quarter-hours -> their sums, in three statements however many runs there are."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edge.core import wire
 _RUNS = """(SELECT "key" AS "run", json_extract("value", '$$[0]') AS "first", json_extract("value", '$$[1]') AS "end"
 FROM json_each($runs)) AS r"""
 _IN_RUNS = f"""FROM {_RUNS} CROSS JOIN "quarters" AS q ON q."quarter" >= r."first" AND q."quarter" < r."end\""""
-_SUMS = f"""SELECT r."run", count(*), sum(q."gaps"), sum(q."sounds"),
+# most quarter-hours of a day are of one state, so that they make few groups
+_SUMS = f"""SELECT r."run", q."times", count(*), sum(q."gaps"), sum(q."sounds"),
 {", ".join(f'sum(q."{unit}_seconds"), sum(q."{unit}_energy"), max(q."{unit}_maximum")' for unit, _ in UNITS)}
-{_IN_RUNS} GROUP BY r."run\""""
-_TIMES = f"""SELECT r."run", q."times" {_IN_RUNS}"""
+{_IN_RUNS} GROUP BY r."run", q."times\""""
 _LAST = 'SELECT "last_state" FROM "quarters" WHERE "quarter" < {} ORDER BY "quarter" DESC LIMIT 1'
 _EDGES = f"""SELECT ({_LAST.format('r."first"')}), ({_LAST.format('r."end"')}),
 (SELECT "first_state" FROM "quarters" WHERE "quarter" = r."first") FROM {_RUNS} ORDER BY r."run\""""  # noqa: S608
@@ -38,18 +38,17 @@ def summaries(tables: Tables, runs: Sequence[Run]) -> list[Summary]:
         summary.gaps = int(is_gap(summary.first) and summary.first == before[-1])  # one that began earlier
         found.append(summary)
     missing = [end - first for first, end in runs]
-    for number, rows, gaps, sounds, *levels in tables.rows(_SUMS, values):
+    for number, times, rows, gaps, sounds, *levels in tables.rows(_SUMS, values):
         summary = found[number]
         missing[number] -= rows
         summary.gaps += gaps
-        summary.sounds = sounds
+        summary.sounds += sounds
         for place, (_, unit) in enumerate(UNITS):
             seconds, energy, maximum = levels[3 * place : 3 * place + 3]
             if seconds:
-                summary.levels[unit] = LevelSum(seconds, energy, maximum)
-    for (number, times), rows in Counter(tables.rows(_TIMES, values)).items():
+                summary.levels.setdefault(unit, LevelSum()).join(LevelSum(seconds, energy, maximum))
         for state, duration in wire.decode(times, dict[str, int]).items():
-            found[number].times[state] = found[number].times.get(state, 0) + rows * duration
+            summary.times[state] = summary.times.get(state, 0) + rows * duration
     sparse = [number for number, count in enumerate(missing) if count]
     for number, stretches in _lasting(tables, runs, before, sparse):
         for state, count in stretches.items():

@@ -313,3 +313,78 @@ def test_a_chunk_that_claims_millennia_takes_few_rows(catalog: Catalog, path: Pa
         (rows,) = db.execute("SELECT count(*) FROM quarters").fetchone()
     assert rows <= 62
     assert catalog.summaries([(FIRST // QUARTER, LAST // QUARTER + 1)])[0].levels["dBFS"].seconds == 60
+
+
+def assert_as_oracle(catalog: Catalog, path: Path, quarters: int) -> None:
+    oracle = Oracle(catalog, path)
+    runs = [(FIRST_QUARTER + number, FIRST_QUARTER + number + 1) for number in range(-quarters, quarters)]
+    for (first, end), found in zip(runs, catalog.summaries(runs), strict=True):
+        assert_equal(found, oracle, first * QUARTER, end * QUARTER)
+
+
+def test_a_sound_counts_where_it_begins_though_no_chunk_is_there(catalog: Catalog) -> None:
+    """It began in a chunk that was lost, half an hour before the one that tells of it."""
+    span = SoundSpan(sound_id(STREAMS[0], 0), 0, None, -20.0, -25.0)
+    chunk = make_chunk(30, b"x", seconds=60, start=START, sounds=(span,))
+    run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
+    catalog.registration.add_chunks([chunk])
+    assert catalog.summaries(run)[0].sounds == 1
+    catalog.queue.set_aside({chunk.chunk_id: "damaged"})
+    assert catalog.summaries(run)[0].sounds == 0
+    catalog.queue.requeue([chunk.chunk_id])
+    assert catalog.summaries(run)[0].sounds == 1
+    catalog.deletions.mark_gone([chunk.chunk_id], "erased")
+    assert catalog.summaries(run)[0].sounds == 0
+
+
+def _register_rivals(catalog: Catalog, uncertain: bool) -> None:
+    """Two recordings that claim the same minute, in different units."""
+    catalog.registration.add_chunks(
+        _chunk(stream, 0, 0, 60, uncertain, unit, [-50] * 60, [])
+        for stream, unit in zip(STREAMS[:2], ("dBA", "dBFS"), strict=True)
+    )
+
+
+def test_a_stream_known_later_than_its_chunk_still_wins_by_its_ordinal(catalog: Catalog, path: Path) -> None:
+    _register_rivals(catalog, uncertain=False)
+    run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
+    assert set(catalog.summaries(run)[0].levels) == {"dBFS"}
+    for stream, ordinal, winner in ((STREAMS[0], 2, "dBA"), (STREAMS[1], 3, "dBFS"), (STREAMS[1], 1, "dBA")):
+        catalog.registration.put_stream(make_stream(stream, ordinal=ordinal))
+        assert set(catalog.summaries(run)[0].levels) == {winner}
+    assert_as_oracle(catalog, path, 2)
+
+
+def test_a_clock_that_is_confirmed_without_a_correction_changes_who_wins(catalog: Catalog, path: Path) -> None:
+    for number, stream in enumerate(STREAMS[:2]):
+        catalog.registration.put_stream(make_stream(stream, ordinal=number, uncertain=True))
+    _register_rivals(catalog, uncertain=True)
+    run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
+    assert set(catalog.summaries(run)[0].levels) == {"dBFS"}
+    catalog.registration.put_stream(make_stream(STREAMS[0], ordinal=0, uncertain=False))
+    assert set(catalog.summaries(run)[0].levels) == {"dBA"}
+    assert_as_oracle(catalog, path, 2)
+
+
+def test_a_gap_that_another_one_hid_appears_when_that_one_is_corrected(catalog: Catalog, path: Path) -> None:
+    """Its end had no row any more: a chunk was there for a time, and then only the gap that hid it."""
+    chunk = _chunk(STREAMS[2], 0, 9 * 3_600, 3 * 3_600, False, "none", [], [])
+    for stream, start, end in ((STREAMS[0], 0, 10.1), (STREAMS[1], 2, 20), (STREAMS[1], 19, 20)):
+        if start == 19:
+            catalog.registration.add_chunks([chunk])
+            catalog.queue.set_aside({chunk.chunk_id: "damaged"})
+        first, last = (Instant(START + round(hours * 3_600 * SECOND)) for hours in (start, end))
+        hole = Hole("crash" if stream == STREAMS[0] else "power", first, last)
+        catalog.registration.put_stream(make_stream(stream, before=(hole,)))
+    assert_as_oracle(catalog, path, 100)
+
+
+def test_a_correction_moves_what_is_summed_up(catalog: Catalog, path: Path) -> None:
+    catalog.registration.put_stream(make_stream(STREAMS[0], uncertain=True))
+    span = SoundSpan(sound_id(STREAMS[0], 10), 10, 100, -20.0, -25.0)
+    catalog.registration.add_chunks([make_chunk(0, b"x", seconds=60, uncertain=True, sounds=(span,))])
+    catalog.registration.put_stream(make_stream(STREAMS[0], uncertain=False, shift=5_000 * SECOND))
+    assert catalog.summaries([(FIRST_QUARTER, FIRST_QUARTER + 1)])[0].times == {"gap:unknown": 900 * SECOND}
+    (moved,) = catalog.summaries([(FIRST_QUARTER + 5, FIRST_QUARTER + 6)])
+    assert (moved.times["pending"], moved.sounds, moved.levels["dBFS"].seconds) == (60 * SECOND, 1, 60)
+    assert_as_oracle(catalog, path, 8)

@@ -65,3 +65,15 @@ def test_the_loudest_steps_have_no_further_page_and_no_endless_range(field: str,
         answer = one.make(untimed).answer(replace(request, **changes))
     assert isinstance(answer, ErrorAnswer)
     assert (answer.error.code, answer.error.field) == ("bad_request", field)
+
+
+def test_a_loud_second_does_not_hide_a_louder_minute() -> None:
+    """The quarter-hour with the loudest second is read first, and the next one nevertheless."""
+    slam = PlacedChunk(0, 60, "stored", "dBFS", [-20] + [-60] * 59, [])
+    steady = PlacedChunk(3_600, 60, "stored", "dBFS", [-30] * 60, [])
+    story = Story("2026-03-28T20:00:00Z", "UTC", [[slam, steady]], [], True, None, 0, 200_000, 1, 0.0, 6_000)
+    request = Request(id="1", type="levels", from_=story.at(0), to=story.at(7_200), step=60, order="loudest", limit=1)
+    with node(story) as one:
+        answer = one.make(untimed).answer(request)
+    assert isinstance(answer, LevelsAnswer)
+    assert [(step.from_, step.laeq) for step in answer.levels] == [(story.at(3_600), -30.0)]
