@@ -99,9 +99,7 @@ def _read_editable(path: Path) -> tuple[str, int]:
     except FileNotFoundError:
         return "", 0o600
     except OSError as problem:
-        raise ConfigError(
-            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
-        ) from None
+        raise ConfigError([config.unreadable(path, problem)]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: is not UTF-8 text; start from config_example.ini"]) from None
     if MARKER in text.partition("\n")[0]:

@@ -23,11 +23,12 @@ from commands.show.coverage_bar import Row, Stretch, rows
 from commands.show.node_view import size
 from edge.configuration.loader import expand_user
 from edge.configuration.settings import Settings
-from edge.core.errors import UsageError
+from edge.core.errors import FetchError, UsageError
 from edge.core.instant import Instant
 from query_service import api
 from query_service.api import FetchProgress, FetchReport, Via
 from query_service.sound.export import ExportReport, export_sound
+from query_service.sound.fetch import SoundMissing
 
 _SUFFIXES = (".wav", ".flac", ".opus")
 _STATES = {
@@ -61,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
                 )  # fmt: skip
             else:
                 report = asyncio.run(_export(args, settings, via, start, end, target, progress))
+    except SoundMissing as problem:
+        if before_first_recording(problem.interval, settings, via, args):
+            raise FetchError(f"the node's first recording begins later; use --from {problem.interval.to}") from None
+        raise
     finally:
         progress.end()
     holes: list[Stretch] = [*report.holes]

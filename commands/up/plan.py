@@ -89,9 +89,7 @@ def _check_written_by_up(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as problem:
-        raise ConfigError(
-            [f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another folder with --data"]
-        ) from None
+        raise ConfigError([config.unreadable(path, problem)]) from None
     if MARKER not in first:
         raise ConfigError(
             [

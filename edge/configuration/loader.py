@@ -22,7 +22,7 @@ from edge.configuration.schedule import place_of, schedule_of
 from edge.configuration.settings import UNIX, Secret, Settings
 from edge.configuration.suggestion import suggest
 from edge.core.errors import ConfigError
-from edge.core.files import can_others_read
+from edge.core.files import can_others_read, is_denied
 from edge.core.ids import is_node_name, node_name_from_host
 
 _UTF8 = "utf-8-sig"  # some editors start a file with a byte order mark
@@ -72,6 +72,11 @@ def load(
     return _resolve(settings, data_dir)
 
 
+def unreadable(path: Path, problem: OSError, option: str = "folder with --data") -> str:
+    fix = "fix its permissions" if is_denied(problem) else "fix that"
+    return f"{path}: cannot be read ({problem.strerror}); {fix}, or use another {option}"
+
+
 def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
     try:
@@ -83,8 +88,7 @@ def _read_file(path: Path, faults: list[str], *, is_optional: bool) -> Values:
             faults.append(f"{path}: no such file; start from config_example.ini")
         return {}
     except OSError as problem:
-        option = "folder with --data" if is_optional else "file with --config"
-        faults.append(f"{path}: cannot be read ({problem.strerror}); fix its permissions, or use another {option}")
+        faults.append(unreadable(path, problem, "folder with --data" if is_optional else "file with --config"))
         return {}
     except UnicodeDecodeError:
         faults.append(f"{path}: is not UTF-8 text; start from config_example.ini")

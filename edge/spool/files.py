@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from edge.core import wire
 from edge.core.errors import SpoolError, WireError
+from edge.core.files import is_denied
 from edge.core.instant import Instant
 
 _MAX_DOCUMENT = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
@@ -41,11 +42,6 @@ def spool_errors(call: Callable[P, T]) -> Callable[P, T]:
             raise _spool_error(problem) from problem
 
     return translated
-
-
-def is_denied(problem: OSError) -> bool:
-    """Whether its permissions are to be fixed."""
-    return problem.errno in (errno.EACCES, errno.EPERM)
 
 
 def _spool_error(problem: OSError) -> SpoolError:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from edge.core.errors import SpoolError
-from edge.core.files import sync_folder, temporary_beside
+from edge.core.files import is_denied, sync_folder, temporary_beside
 from edge.core.ids import is_chunk_id
 from edge.core.values import Chunk
-from edge.spool.files import is_denied, raises_spool_error
+from edge.spool.files import raises_spool_error
 
 _AUDIO_SUFFIXES = (".flac", ".wav", ".flac.age", ".wav.age")
 
@@ -23,6 +23,7 @@ class SpoolLayout:
         self.lock_path = path / ".recorder.lock"
         self.state_path = path / "state.json"
         self.pause_path = path / "pause.json"
+        self.sounds_path = path / "sounds.json"
         self._parts_link = path / "parts"
 
     def unavailable_error(self, problem: OSError) -> SpoolError:

@@ -15,13 +15,13 @@ from typing import IO
 
 from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
-from edge.core.files import write_durably
+from edge.core.files import is_denied, write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
-from edge.spool.files import is_denied, raises_spool_error
+from edge.spool.files import raises_spool_error
 from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
-from edge.spool.state import PauseFile, StateFile, StreamRecords
+from edge.spool.state import EndedSoundsFile, PauseFile, StateFile, StreamRecords
 
 _ATTEMPTS, _ATTEMPT_SECONDS = 10, 0.02  # to take the lock
 
@@ -41,6 +41,7 @@ class Spool:
         self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
+        self.ended_sounds = EndedSoundsFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
         self.recorder_lock = RecorderLock(self.layout)
 

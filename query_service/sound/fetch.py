@@ -121,7 +121,7 @@ async def _refuse_holes(client: NodeClient, start: Instant, end: Instant, timeou
     async for page in coverage_pages(client, start, end, timeout):
         for interval in page.intervals:
             if not isinstance(interval, Recorded) and _local_file(client, interval) is None:
-                raise FetchError(f"{explained(interval)}; allow gaps, or choose another range")
+                raise SoundMissing(interval)
 
 
 def _local_file(client: NodeClient, interval: Interval) -> LocalFile | None:
@@ -139,6 +139,14 @@ def explained(interval: Interval) -> str:
     elif isinstance(interval, Recording):
         state += ", and to be had once its chunk is finished (`imhearing rotate` finishes it now)"
     return f"from {interval.from_} to {interval.to} there is no sound to fetch: {state}"
+
+
+class SoundMissing(FetchError):
+    """A range that was to be complete holds no sound in `interval`."""
+
+    def __init__(self, interval: Interval) -> None:
+        super().__init__(f"{explained(interval)}; allow gaps, or choose another range")
+        self.interval = interval
 
 
 class Fetching:

@@ -148,3 +148,12 @@ def test_a_file_in_place_of_the_data_folder_is_named(tmp_path: Path) -> None:
     done = imhearing("up", "--for", "1", "--data", str(data), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"imhearing: {data}: cannot be used as the data folder (")
+
+
+@pytest.mark.parametrize("command", ["up", "recorder", "configure", "status"])
+def test_a_loop_of_links_is_not_blamed_on_permissions(command: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    done = imhearing(command, *ARGUMENTS[command], "--data", str(tmp_path / "loop" / "node"), cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Too many levels of symbolic links" in done.stderr
+    assert "permissions" not in done.stderr

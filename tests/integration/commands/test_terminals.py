@@ -75,3 +75,11 @@ def test_the_time_before_the_first_recording_is_no_gap_and_the_time_since_the_la
     nothing = [*query, "--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z"]
     done = subprocess.run(nothing, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert "gap" not in done.stdout
+
+
+def test_a_fetch_that_refuses_gaps_names_the_first_recording(query: list[str], tmp_path: Path) -> None:
+    fetch = [{"query": "fetch"}.get(word, word) for word in query]
+    asked = [*fetch, *TWO_DAYS, "--gaps", "refuse", "-o", str(tmp_path / "whole.wav")]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert "the node's first recording begins later; use --from 2026-03-03T22:00:00" in done.stderr
+    assert not (tmp_path / "whole.wav").exists()

@@ -153,8 +153,8 @@ def test_the_plan_is_printed_and_a_synthetic_scene_is_announced(node: RunningNod
     [line] = set(re.findall(r"^ *(env \S+ mosquitto_sub .*)", text, re.MULTILINE))
     assert "--unix" in line
     assert " -u porch-viewer " in line
-    received = subprocess.run(["sh", "-c", f"{line} -C 3 -W {DEADLINE}"], capture_output=True, text=True, check=True)
-    assert "recorder/" in received.stdout
+    # the others may send any number of messages before the recorder's next one
+    subprocess.run(["sh", "-c", f"{line} -W {DEADLINE} | grep --quiet /recorder/"], check=True)
     assert re.search(rf"imhearing query --data {node.data} --last 10m", text)
     for secret in (state.store_secret, state.realtime_key, *state.broker_passwords.values()):
         assert secret not in text
