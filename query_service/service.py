@@ -16,7 +16,7 @@ from edge.core.errors import DoorError
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.local_zone import zone_name
+from edge.core.local_zone import local_zone_name
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
@@ -139,7 +139,14 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch,
 
     metrics = Metrics(settings, answers, watch, KernelClock())
     sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
-    page = PageRoutes(settings.node.name, settings.http, settings.query.cursor_key.reveal(), sound, zone_name(), events)
+    page = PageRoutes(
+        settings.node.name,
+        settings.http,
+        settings.query.cursor_key.reveal(),
+        sound,
+        (local_zone_name() or "UTC"),
+        events,
+    )
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:
