@@ -139,14 +139,8 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch,
 
     metrics = Metrics(settings, answers, watch, KernelClock())
     sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
-    page = PageRoutes(
-        settings.node.name,
-        settings.http,
-        settings.query.cursor_key.reveal(),
-        sound,
-        (local_zone_name() or "UTC"),
-        events,
-    )
+    key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
+    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events)
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:

@@ -94,7 +94,14 @@ class PageRoutes:
         role = request.get(VISITOR)
         has_session = self.role_of(request) is not None
         return _json(
-            {"node": self._node, "role": role, "zone": self._zone, "login": self._has_log_in, "session": has_session}
+            {
+                "node": self._node,
+                "role": role,
+                "zone": self._zone,
+                "login": self._has_log_in,
+                "session": has_session,
+                "events": self._events is not None,
+            }
         )
 
     async def _log_in(self, request: web.Request) -> web.Response:

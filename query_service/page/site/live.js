@@ -14,10 +14,11 @@ export class Live extends EventTarget {
   constructor(zone) {
     super();
     this.zone = zone;
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.isWanted && this.open()));
   }
 
   open() {
+    this.isWanted = true;
     if (this.source || document.hidden) return;
     const source = new EventSource("/events");
     this.source = source;

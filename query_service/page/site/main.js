@@ -39,7 +39,7 @@ class Page {
     await this.refresh();
     this.chooseZone("node");
     this.restore();
-    if (this.session?.role) this.live.open();
+    this.openLive();
     setInterval(() => this.refresh(), REFRESH);
     requestAnimationFrame(() => this.tick());
   }
@@ -187,6 +187,10 @@ class Page {
     this.calendar.mark(this.zone.date((from + to) / 2));
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.loadView(), SETTLE);
+  }
+
+  openLive() {
+    if (this.session?.role && this.session.events) this.live.open();
   }
 
   /* There is more sound than a moment ago. */
@@ -378,7 +382,7 @@ class Page {
   async loggedIn() {
     await this.refresh();
     this.chooseZone("node");
-    this.live.open();
+    this.openLive();
     if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
