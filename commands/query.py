@@ -64,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
 def _chosen_fields(args: argparse.Namespace, query_type: QueryType[Any]) -> dict[str, Any]:
     """The options of this type alone. UsageError for one of another type: it would be ignored."""
     chosen = {}
-    for other in QUERY_TYPES.values():
-        for name in other.fields:
-            if (value := getattr(args, name)) is None:
-                continue
-            if name not in query_type.fields:
-                raise UsageError(f"--{name.replace('_', '-')}: only for --type {other.name}, not {query_type.name}")
-            chosen[name] = value
+    for name in dict.fromkeys(field for other in QUERY_TYPES.values() for field in other.fields):
+        if (value := getattr(args, name)) is None:
+            continue
+        if name not in query_type.fields:
+            types = " or ".join(other.name for other in QUERY_TYPES.values() if name in other.fields)
+            raise UsageError(f"--{name.replace('_', '-')}: only for --type {types}, not {query_type.name}")
+        chosen[name] = value
     return chosen
 
 

@@ -23,7 +23,7 @@ times:
 """
 
 
-QUERY_TYPES = "coverage (default), sounds, levels, status or clip"
+QUERY_TYPES = "coverage (default), sounds, levels, days, extent, status or clip"
 
 
 class Subcommand(NamedTuple):

@@ -85,9 +85,10 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
     _add_range_options(parser)
     _add_door_options(parser)
     parser.add_argument("--type", default="coverage", help=QUERY_TYPES)
-    parser.add_argument("--order", choices=("loudest", "time"), help="order of sounds: loudest first, or by time")
+    parser.add_argument("--order", choices=("loudest", "time"), help="of sounds and levels: loudest first, or by time")
     parser.add_argument("--min-level", type=_number, metavar="DB", help="only sounds at least this loud (LAFmax)")
     parser.add_argument("--step", type=_step, metavar="SECONDS", help="step length of levels (60)")
+    parser.add_argument("--zone", metavar="NAME", help="whose days, such as Europe/Berlin (the node's)")
     _add_output_options(parser)
 
 

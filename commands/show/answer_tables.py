@@ -44,6 +44,8 @@ def print_listing(answer: GoodAnswer, console: Console, utc: bool) -> None:
 
 
 def _headline(answer: Any, summary: str, console: Console, utc: bool) -> None:
+    if answer.from_ is None:
+        return
     title = f"{escaped(answer.node)}  {show.span(answer.from_, answer.to, utc)}"
     console.print(
         Text(title, style="bold").append(f"  {summary}  ({show.zone(answer.from_, answer.to, utc)})", style="dim")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from edge.catalog.budget import Budget
+from edge.catalog.rollup.refresh import fill, refresh
 from edge.catalog.tables import Tables, undo_interrupted_commit
 from edge.core.errors import CatalogDamaged, CatalogError
 
@@ -138,6 +139,12 @@ class WritableCatalogFile(CatalogFile):
         self._reserve = _Reserve(self.path)
         self._lock: IO[str] | None = None
 
+    @contextlib.contextmanager
+    def session(self, budget: Budget | None = None) -> Iterator[Tables]:
+        with super().session(budget) as tables:
+            yield tables
+            refresh(tables)
+
     def close(self) -> None:
         super().close()
         if self._lock is not None:
@@ -154,4 +161,6 @@ class WritableCatalogFile(CatalogFile):
             self._reserve.keep()
             if self._tables is None:
                 self._tables = Tables(self.path, read_only=False)
+                with self._tables.session():
+                    fill(self._tables)
             return self._tables

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables, greatest, select
 from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, HoleRun, unpack, unpack_sized
+from edge.core import wire
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, Hole, Stream, Where
 
@@ -32,6 +33,16 @@ SELECT * FROM "holes" WHERE "started_at" <= $first AND "ended_at" > $first AND "
 ORDER BY "started_at" DESC, "ended_at", "cause", "id" LIMIT $limit"""
 _HOLES_AFTER = """SELECT "cause", "started_at", "ended_at" FROM "holes" WHERE "started_at" > $first
 AND "started_at" < $last ORDER BY "started_at", "ended_at", "id" LIMIT $limit"""
+# what a chunk's row has of a state is found by its start; of those that began last, one ended last
+KEPT = """SELECT min((SELECT min("started_at") FROM "chunks" WHERE "state" = s."value")),
+max((SELECT max("ended_at") FROM (SELECT "ended_at" FROM "chunks" WHERE "state" = s."value"
+ORDER BY "started_at" DESC LIMIT 16)))
+FROM json_each('["waiting", "planned", "stored"]') AS s"""
+STORED_ARCHIVES = """SELECT sum("is_stored"), sum("length" * "is_stored"), max("archive_id") FROM (
+SELECT "archive_id", "length", "uploaded_at" IS NOT NULL AND "gone" IS NULL AS "is_stored" FROM "archives"
+WHERE "archive_id" > $after ORDER BY "archive_id" LIMIT 10000)"""
+_HOLES_AT = """SELECT "cause", "started_at", "ended_at" FROM json_each($starts) AS s CROSS JOIN "holes" AS h
+ON h."started_at" = s."value\""""
 _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
 _IN_LENGTHS = (1, 8, 64, _BATCH)  # of `in`: Pony keeps its SQL for each, for ever (500 IDs: 400 kB)
 
@@ -136,6 +147,16 @@ def hole_run(tables: Tables, start: Instant, end: Instant, limit: int) -> HoleRu
     until = min(ends, default=int(end))
     found = [Hole(cause, Instant(began), Instant(ended)) for cause, began, ended in [*reversed(before), *after]]
     return HoleRun(found, Instant(until) if until < end else None)
+
+
+def known_holes(tables: Tables, holes: Iterable[Hole]) -> set[Hole]:
+    """Those of these gaps and pauses that the catalog has."""
+    found: set[Hole] = set()
+    for some in batched(holes):
+        values = {"starts": wire.encode([int(hole.from_) for hole in some]).decode()}
+        rows = tables.rows(_HOLES_AT, values)
+        found.update(Hole(cause, Instant(began), Instant(ended)) for cause, began, ended in rows)
+    return found.intersection(holes)
 
 
 def _chunk_rows(found: Any, limit: int) -> list[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from edge.catalog.budget import Budget
 from edge.catalog.queries import batched_ids, sound_value
 from edge.catalog.tables import Tables, select
 from edge.catalog.values import CatalogSound, SoundKey, SoundRange, SoundRun
+from edge.core.instant import Instant
 
 # the SQL below is made of constants of this module alone
 _SLICE = 20_000  # entries of an index: 2 ms
@@ -21,6 +22,10 @@ _LOUDER_THAN_ALL = 1e300
 _BEYOND = 2**62  # any time
 _KEY = "lafmax, started_at, sound_id"
 _LOUDEST = "lafmax DESC, started_at, sound_id"
+
+_STARTS = """SELECT "started_at", 0 FROM "sounds" AS s WHERE "started_at" >= $start AND "started_at" < $end
+AND NOT EXISTS (SELECT 1 FROM "chunks" AS c WHERE c."chunk_id" = s."chunk_id" AND c."state" = 'aside')
+ORDER BY "started_at\""""
 
 
 class _Entry(NamedTuple):
@@ -41,6 +46,16 @@ def sound_run(
     else:
         entries, until = scan.by_level(after, limit)
     return SoundRun(_sounds(tables, entries), None if until is None else scan.key(until))
+
+
+def count_sounds(tables: Tables, start: Instant, end: Instant) -> int:
+    """How many sounds begin in [start, end), but for those of chunks that are set aside."""
+    return len(sound_starts(tables, start, end))
+
+
+def sound_starts(tables: Tables, start: Instant, end: Instant) -> list[int]:
+    """When they begin, in order; but for those of chunks that are set aside."""
+    return [at for at, _ in tables.rows(_STARTS, {"start": int(start), "end": int(end)})]  # Pony unpacks one column
 
 
 def _sounds(tables: Tables, entries: list[_Entry]) -> list[CatalogSound]:

@@ -18,16 +18,18 @@ from pony import orm
 from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 
 from edge.catalog.budget import STATEMENT_SECONDS, Budget
+from edge.catalog.rollup.triggers import WATCH
 from edge.core.errors import BudgetSpent, CatalogBusy, CatalogDamaged, CatalogError, CatalogInterrupted
 
-VERSION = 2
+VERSION = 3
 # Each entry brings a catalog of that version to the next one; statements that both SQLite and PostgreSQL take.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         'ALTER TABLE "archives" ADD COLUMN "replaces" TEXT',
         'ALTER TABLE "archives" ADD COLUMN "gone" TEXT',
         'ALTER TABLE "archives" ADD COLUMN "deleted_at" BIGINT',
-    )
+    ),
+    2: (),  # the roll-up is filled when its table is found to be empty
 }
 # Earlier versions noted what is due as the start of the newest chunk, which fails when clocks are wrong.
 _TAKE_OVER_DUE = (
@@ -68,7 +70,7 @@ class _Limit(threading.local):
 class Tables:
     """One open catalog file with its entities. Connections are made per thread, at their first session.
 
-    Eight of its thirteen attributes are the entities, which Pony defines for each file.
+    Nine of its fourteen attributes are the entities, which Pony defines for each file.
     """
 
     Stream: Any
@@ -79,6 +81,7 @@ class Tables:
     Sound: Any
     Note: Any
     Due: Any
+    Quarter: Any
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
@@ -111,6 +114,8 @@ class Tables:
         if not self._read_only:
             self._stamp()
             self._file_id = _file_id(self.path)
+            self.db.on_connect(provider="sqlite")(lambda _db, connection: _watch(connection))
+            self.db.disconnect()  # the next connection has all tables to watch
 
     def _define(self) -> None:
         db = self.db
@@ -197,8 +202,25 @@ class Tables:
             _table_ = "due"
             chunk_id = PrimaryKey(str)  # to be archived, even if the limit is met again
 
+        class Quarter(db.Entity):  # type: ignore[misc, name-defined]
+            _table_ = "quarters"  # the roll-up; where one is missing, the state that the one before ends with lasts
+            quarter = PrimaryKey(int)  # so many times 15 min after 1970 it begins, UTC
+            first_state = Required(str)
+            last_state = Required(str)
+            times = Required(str)  # µs of each state, as JSON
+            gaps = Required(int)  # that begin in it
+            sounds = Required(int)  # likewise
+            dbfs_seconds = Required(int)  # of one-second levels in dBFS
+            dbfs_energy = Required(float)  # their sum, that of 0 dB being 1
+            dbfs_maximum = Optional(float)
+            dbfs_histogram = Required(str)  # JSON: the first dB, then the seconds of each dB from there on
+            dba_seconds = Required(int)
+            dba_energy = Required(float)
+            dba_maximum = Optional(float)
+            dba_histogram = Required(str)
+
         self.Stream, self.Chunk, self.Copy, self.Archive, self.Due = Stream, Chunk, Copy, Archive, Due
-        self.Hole, self.Sound, self.Note = Hole, Sound, Note
+        self.Hole, self.Sound, self.Note, self.Quarter = Hole, Sound, Note, Quarter
 
     @contextlib.contextmanager
     def session(self, budget: Budget | None = None) -> Iterator[None]:
@@ -296,6 +318,11 @@ class Tables:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")  # without it, closing rolls back
+
+
+def _watch(connection: sqlite3.Connection) -> None:
+    for statement in ("PRAGMA temp_store = MEMORY", *WATCH):
+        connection.execute(statement)
 
 
 def undo_interrupted_commit(path: Path) -> None:

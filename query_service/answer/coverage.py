@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from edge.catalog.rollup.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from edge.core import wire
 from edge.core.errors import QueryRefused
 from edge.core.instant import LAST, Instant
 from edge.core.values import Archive, Chunk, GoneCause, HoleCause
 from query_service.answer.facts import FactReader
-from query_service.answer.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest

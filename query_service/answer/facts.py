@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -12,15 +11,17 @@ from msgspec.structs import asdict, replace
 
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
+from edge.catalog.rollup.summary import Run, Summary
+from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
-from edge.core.errors import SpoolError
+from edge.core.errors import BudgetSpent, QueryRefused, SpoolError
 from edge.core.ids import stream_of
-from edge.core.instant import Instant
+from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, EndedSound, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.no_catalog import NoCatalog
+from query_service.answer.scans import ALL, CHUNKS, SOUND
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
-from query_service.answer.tiling import KnownChunk, RangeFacts, Running
 from query_service.answer.unfinished_sound import UnfinishedSound
 
 _IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
@@ -40,6 +41,12 @@ class CatalogFacts(Protocol):
     def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun: ...
     def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
     def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
+    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]: ...
+    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
+    def count_sounds(self, start: Instant, end: Instant) -> int: ...
+    def kept_sound(self) -> tuple[Instant, Instant] | None: ...
+    def stored_archives(self, after: str) -> tuple[int, int, str | None]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
@@ -55,6 +62,7 @@ class FactReader:
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
         self.budget = Budget()
+        self._rows = self.budget.rows_left  # when the question began
         self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
 
@@ -69,27 +77,50 @@ class FactReader:
     @contextlib.contextmanager
     def within(self, budget: Budget) -> Iterator[None]:
         """What is read meanwhile counts; BudgetSpent is raised once too much was."""
-        self.budget = budget
+        self.budget, self._rows = budget, budget.rows_left
         with self._catalog.within(budget):
             yield
 
     def gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, *, duration: int | None = None
+        self,
+        start: Instant,
+        end: Instant,
+        limit: int,
+        now: Instant,
+        *,
+        duration: int | None = None,
+        with_holes: bool = False,
     ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
-        `duration`: with the level of each second, of about so many µs of sound; without holes and archives then.
+        `duration`: with the level of each second, of about so many µs of sound; then without archives, and with holes
+        only if `with_holes`.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
         CatalogBusy, BudgetSpent, CatalogError.
         """
-        facts, whole = self._gather(start, end, limit, now, duration)
+        with_holes |= duration is None
+        facts, whole = self._gather(start, end, limit, now, duration, with_holes)
         if not whole:  # what left the spool while we read has a place in the catalog by now
-            facts, _ = self._gather(start, end, limit, now, duration)
+            facts, _ = self._gather(start, end, limit, now, duration, with_holes)
+        return facts
+
+    def gather_levels(self, start: Instant, end: Instant, now: Instant, *, with_holes: bool = False) -> RangeFacts:
+        """As `gather`, with the level of each second, from `start` on: something at least. BudgetSpent where another
+        question can read more, QueryRefused where none can."""
+        rows = self.budget.rows_left
+        facts = self.gather(start, end, min(CHUNKS, rows), now, duration=SOUND, with_holes=with_holes)
+        if facts.until > start:
+            return facts
+        if rows < self._rows:
+            raise BudgetSpent("the question needs more of the catalog than one may read")
+        facts = self.gather(start, end, self.budget.rows_left, now, duration=ALL, with_holes=with_holes)
+        if facts.until <= start:
+            raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
         return facts
 
     def _gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None
+        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None, with_holes: bool
     ) -> tuple[RangeFacts, bool]:
         view = self._refreshed_view()
         in_spool = self._index.between(start, end, min(limit, _IN_SPOOL))
@@ -110,7 +141,7 @@ class FactReader:
                 chunks.setdefault(entry.chunk_id, KnownChunk(chunk))
         running = self._running(view, now)
         holes: list[Hole] = []
-        if duration is None:
+        if with_holes:
             until = min((each for each in ends if each is not None), default=end)
             holes, until = self._holes(view, start, max(until, start), now, limit)
             ends.append(until)
@@ -141,9 +172,7 @@ class FactReader:
 
     def sounds(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
         """The wanted sounds after that one, from catalog and spool: about `limit`, or fewer where the budget ends."""
-        ended = self._watcher.ended_sounds()
-        view = self._refreshed_view()
-        here = self._sounds_in_spool(ended, view.state.stream_id if view.state else None)
+        here = self._sounds_in_spool()
         in_catalog, until = self._catalog.sound_run(wanted, after, limit)
         found = {sound.sound_id: sound for sound in in_catalog if sound.sound_id not in here}
         for sound in here.values():
@@ -156,9 +185,11 @@ class FactReader:
         by_key = sorted(found.values(), key=lambda sound: sound_key(sound, loudest_first=wanted.loudest_first))
         return SoundRun(by_key, until)
 
-    def _sounds_in_spool(self, ended: Iterable[EndedSound], running: str | None) -> dict[str, CatalogSound]:
-        """The sounds with a part that only the spool knows, whole. `ended`: those of the chunk being written, which
-        count if it is one of the stream `running`."""
+    def _sounds_in_spool(self) -> dict[str, CatalogSound]:
+        """The sounds with a part that only the spool knows, whole; also those that ended in the chunk being written."""
+        ended = self._watcher.ended_sounds()
+        view = self._refreshed_view()
+        running = view.state.stream_id if view.state else None
         self._index.drop(self._catalog.known(self._index.with_sounds()))
         found = {each.sound.sound_id: each for each in self._index.sounds()}
         here = [each for each in ended if stream_of(each.chunk_id) == running]
@@ -193,6 +224,52 @@ class FactReader:
             if chunk := self._index.chunk_by_id(name):
                 found[name] = KnownChunk(chunk)
         return found
+
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
+        """What the catalog's roll-up has of these runs of quarter-hours."""
+        return self._catalog.summaries(runs)
+
+    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]:
+        """Each quarter-hour from `first` up to `end` with levels in the roll-up: its loudest second, dBFS and dBA."""
+        return self._catalog.loudest_seconds(first, end)
+
+    def sound_only_in_spool(self, start: Instant, end: Instant) -> list[tuple[int, int]]:
+        """Spans with a part in [start, end), of chunks that the catalog may not have yet."""
+        self._refreshed_view()
+        return [(entry.started_at, entry.ended_at) for entry in self._index.between(start, end)]
+
+    def missing_in_rollup(self, start: Instant, end: Instant, now: Instant) -> list[tuple[int, int]]:
+        """Spans of [start, end) in which the spool knows of sound, gaps or pauses that the catalog may not have yet."""
+        spans, view = self.sound_only_in_spool(start, end), self.spool_view()
+        holes = self._holes_in_spool(view, now)
+        spans += [(hole.from_, hole.to) for hole in holes - self._catalog.known_holes(holes)]
+        if running := self._running(view, now):
+            spans.append((running.from_, running.to))
+        return [(max(first, start), min(last, end)) for first, last in spans if first < end and last > start]
+
+    def count_sounds(self, start: Instant, end: Instant) -> int:
+        """How many sounds of the catalog begin in [start, end)."""
+        return self._catalog.count_sounds(start, end)
+
+    def sounds_only_in_spool(self) -> list[Instant]:
+        """When the sounds begin that the catalog does not have, in order."""
+        found = self._sounds_in_spool()
+        known = {sound.sound_id for sound in self._catalog.sounds(sorted(found))}
+        return sorted(sound.started_at for name, sound in found.items() if name not in known)
+
+    def kept_sound(self, now: Instant) -> tuple[Instant, Instant] | None:
+        """From when to when there is sound that is kept; None where there is none."""
+        spans, view = self.sound_only_in_spool(FIRST, LAST), self.spool_view()
+        if running := self._running(view, now):
+            spans.append((running.from_, running.to))
+        if in_catalog := self._catalog.kept_sound():
+            spans.append(in_catalog)
+        return (Instant(min(start for start, _ in spans)), Instant(max(end for _, end in spans))) if spans else None
+
+    def stored_archives(self, after: str) -> tuple[int, int, str | None]:
+        """How many of the next archives after that ID are in the store, of how many bytes, and the last of their IDs;
+        None at the end."""
+        return self._catalog.stored_archives(after)
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         return dict(self._catalog.archives(ids))
@@ -233,8 +310,12 @@ class FactReader:
     ) -> tuple[list[Hole], Instant]:
         """The gaps and pauses of [start, until), and how far they are all there are."""
         in_catalog, complete_until = self._catalog.hole_run(start, until, limit)
-        holes = set(in_catalog)
-        holes.update(self._index.holes())
+        holes = {*in_catalog, *self._holes_in_spool(view, now)}
+        until = until if complete_until is None else min(until, complete_until)
+        return [hole for hole in holes if hole.from_ < until and hole.to > start], until
+
+    def _holes_in_spool(self, view: SpoolView, now: Instant) -> set[Hole]:
+        holes = set(self._index.holes())
         state = view.state
         if state is not None:
             holes.update(state.holes)
@@ -242,8 +323,7 @@ class FactReader:
                 holes.add(Hole(state.open_hole.cause, state.open_hole.from_, now))
             stream = self._index.stream(state.stream_id) if state.stream_id else None
             holes.update(stream.before if stream else ())
-        until = until if complete_until is None else min(until, complete_until)
-        return [hole for hole in holes if hole.from_ < until and hole.to > start], until
+        return holes
 
     def _running(self, view: SpoolView, now: Instant) -> Running | None:
         state = view.state
@@ -256,7 +336,7 @@ class FactReader:
 
     def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
         """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
-        if not _overlap(chunks, running):
+        if not overlap(chunks, running):
             return tuple(chunks)
         wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
         for stream_id, stream in self._catalog.streams(wanted).items():
@@ -299,15 +379,6 @@ def running(
     if until is None or until <= start:
         return None
     return Running(start, until, state.stream_id or "", state.ordinal, uncertain)
-
-
-def _overlap(chunks: list[KnownChunk], running: Running | None) -> bool:
-    """Whether two claim the same time."""
-    spans = [(known.chunk.started_at, known.chunk.ended_at) for known in chunks]
-    if running is not None:
-        spans.append((running.from_, running.to))
-    spans.sort()
-    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 from array import array
 
+from edge.catalog.rollup.summary import second_at
+from edge.catalog.rollup.tiling import KnownChunk, Piece, RangeFacts, tile
 from edge.core import wire
 from edge.core.errors import CatalogBusy, QueryRefused
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
-from query_service.answer.scans import Scans
-from query_service.answer.tiling import KnownChunk, Piece, RangeFacts, tile
+from query_service.answer.scans import ALL, CHUNKS, SOUND, Scans
 from query_service.queries.cursors import Cursors
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
-_SOUND = 30_000 * MICROSECONDS  # read at once, unless a step is longer
-_ALL = 2**62  # µs
-_CHUNKS = 2_000  # read at once: 0.06 s
-_ENOUGH = 2 * _CHUNKS  # a question that has read so many without an item is put off
+_ENOUGH = 2 * CHUNKS  # a question that has read so many without an item is put off
 
 
 def answer_levels(
@@ -31,12 +29,13 @@ def answer_levels(
     off. Raises BadCursor, QueryRefused, CatalogError, SpoolError."""
     start = cursors.start_of(request)
     resumed = scans.resume(request)
-    scan = resumed if isinstance(resumed, _Scan) else _Scan(start)
+    scan = resumed if isinstance(resumed, LevelScan) else LevelScan(start)
     begun, budget = scan.reached, reader.budget
     rows_to_keep = budget.rows_left - _ENOUGH
     size = request.step * MICROSECONDS
-    duration = min(min(request.limit, MOST_STEPS) * size, max(size, _SOUND))
-    chunks = _CHUNKS
+    most = min(request.limit, MOST_STEPS)
+    duration = min(most * size, max(size, SOUND))
+    chunks = CHUNKS
     while True:
         try:
             facts = reader.gather(scan.reached, request.to, min(chunks, budget.rows_left), now, duration=duration)
@@ -46,18 +45,20 @@ def answer_levels(
         is_stuck = facts.until <= scan.reached
         if not is_stuck:
             steps, reach = scan.take_in(request, facts, now)
+            if len(steps) > most:
+                steps, reach = steps[:most], steps[most].start
             if steps or reach == request.to:
-                return levels_page(request, steps, reach, cursors)
+                return levels_page(request, [step.values() for step in steps], reach, cursors)
         del facts  # it can be large, as can what comes next
         if is_stuck and scan.reached == begun:
-            chunks, duration = budget.rows_left, _ALL
+            chunks, duration = budget.rows_left, ALL
             if not chunks:
                 raise QueryRefused(f"too many recordings claim the time at {scan.reached}", "internal")
         elif is_stuck or budget.should_stop or budget.rows_left <= rows_to_keep or not budget.has_bytes_left:
             scans.stop(request, scan)
 
 
-class _Step:
+class LevelsOfStep:
     """What was read of the step from `start` to `end`."""
 
     def __init__(self, start: Instant, end: Instant) -> None:
@@ -79,7 +80,7 @@ class _Step:
             return
         lafmax = chunk.levels.lafmax
         self._lafmax = lafmax if self._lafmax is None else max(lafmax, self._lafmax)
-        begin, end = _second_at(chunk, max(self.start, piece.start)), _second_at(chunk, min(self.end, piece.end))
+        begin, end = second_at(chunk, max(self.start, piece.start)), second_at(chunk, min(self.end, piece.end))
         if laeq := chunk.levels.per_second[begin:end]:
             self._levels.extend(laeq)
             self._units.add(chunk.levels.unit)
@@ -106,7 +107,7 @@ class _Step:
         )
 
 
-class _Scan:
+class LevelScan:
     """How far one page came: `reached` may lie within a step, what was read of which is kept.
 
     A second counts for the step in which it begins, and where chunks claim the same time for the chunk that owns it.
@@ -114,10 +115,10 @@ class _Scan:
 
     def __init__(self, start: Instant) -> None:
         self.reached = start
-        self._open: _Step | None = None
+        self._open: LevelsOfStep | None = None
 
-    def take_in(self, request: RangeRequest, facts: RangeFacts, now: Instant) -> tuple[list[LevelStep], Instant]:
-        """The steps with levels that are complete by now, as many as a page may have; and how far they are all."""
+    def take_in(self, request: RangeRequest, facts: RangeFacts, now: Instant) -> tuple[list[LevelsOfStep], Instant]:
+        """The steps with levels that are complete by now, and how far they are all."""
         size = request.step * MICROSECONDS
         reach = min(request.to, facts.until)
         steps = {self._open.start: self._open} if self._open else {}
@@ -125,16 +126,12 @@ class _Scan:
             if isinstance(piece.owner, KnownChunk) and piece.owner.expired != "erased":
                 for start in range(_step_start(request, piece.start), piece.end, size):
                     at = Instant(start)
-                    step = steps.setdefault(at, _Step(at, Instant(min(start + size, request.to))))
+                    step = steps.setdefault(at, LevelsOfStep(at, Instant(min(start + size, request.to))))
                     step.take_in(piece, piece.owner.chunk)
         self.reached = reach
         complete_until = reach if reach == request.to else _step_start(request, reach)
         self._open = steps.pop(complete_until, None)
-        found = [step for step in steps.values() if not step.is_empty]
-        most = min(request.limit, MOST_STEPS)
-        if len(found) > most:
-            return [step.values() for step in found[:most]], found[most].start
-        return [step.values() for step in found], complete_until
+        return [step for step in steps.values() if not step.is_empty], complete_until
 
 
 def _step_start(request: RangeRequest, moment: Instant) -> Instant:
@@ -162,12 +159,6 @@ def _answer(request: RangeRequest, steps: list[LevelStep], cursor: str | None) -
         levels=tuple(steps),
         next=cursor,
     )
-
-
-def _second_at(chunk: Chunk, moment: int) -> int:
-    """The first second of a chunk that begins at `moment` or later. Second n is n * rate frames after its start."""
-    length = chunk.ended_at - chunk.started_at
-    return max(0, -((chunk.started_at - moment) * chunk.frames // (chunk.rate * length)))
 
 
 def energy_mean(levels: list[float]) -> float:

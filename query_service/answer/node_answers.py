@@ -34,8 +34,11 @@ from edge.core.values import Archive
 from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
+from query_service.answer.days import answer_days
+from query_service.answer.extent import answer_extent
 from query_service.answer.facts import FactReader
 from query_service.answer.levels import answer_levels
+from query_service.answer.loudest import answer_loudest
 from query_service.answer.scans import Scans
 from query_service.answer.sounds import answer_sounds
 from query_service.answer.status import status_report
@@ -181,7 +184,12 @@ class Responder:
             case "sounds":
                 return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
-                return answer_levels(range_request(request, self.node), reader, cursors, scans, now)
+                answer = answer_loudest if request.order == "loudest" else answer_levels
+                return answer(range_request(request, self.node), reader, cursors, scans, now)
+            case "days":
+                return answer_days(range_request(request, self.node), reader, cursors, scans, now)
+            case "extent":
+                return answer_extent(request, self.node, reader, scans, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:

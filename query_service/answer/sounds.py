@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge.catalog import CatalogSound
+from edge.catalog.rollup.tiling import KnownChunk
 from edge.catalog.values import SoundKey, SoundRange, sound_key
 from edge.core import wire
 from edge.core.values import Archive
 from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
 from query_service.answer.scans import Scans
-from query_service.answer.tiling import KnownChunk
 from query_service.answer.unfinished_sound import UnfinishedSound
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest
@@ -31,7 +31,7 @@ def answer_sounds(
     after = None if request.cursor is None else cursors.read(request, tuple[float, int, str])
     if isinstance(reached := scans.resume(request), tuple):
         after = reached
-    loudest_first = request.order == "loudest"
+    loudest_first = request.order != "time"
     wanted = SoundRange(request.from_, request.to, request.min_level, loudest_first)
     page = _Page(request, reader, presign, cursors)
     while True:

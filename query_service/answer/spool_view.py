@@ -221,7 +221,7 @@ class SpoolIndex:
             self._corrected.pop(chunk_id, None)
             self._elsewhere.add(chunk_id)
 
-    def between(self, start: Instant, end: Instant, limit: int) -> list[SpoolEntry]:
+    def between(self, start: Instant, end: Instant, limit: int | None = None) -> list[SpoolEntry]:
         """At most `limit` entries with sound in [start, end), by their start, then their id."""
         found = [entry for entry in self._corrected.values() if entry.started_at < end and entry.ended_at > start]
         found.sort(key=lambda entry: (entry.started_at, entry.chunk_id))

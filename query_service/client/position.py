@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from edge.core.instant import Instant
 from query_service.queries.coverage import CoverageAnswer
+from query_service.queries.days import DaysAnswer
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import PagedAnswer, Request, new_id
 from query_service.queries.sounds import Sound
@@ -28,6 +29,8 @@ class Position:
             self._moment = page.intervals[-1].to
         elif isinstance(page, LevelsAnswer):
             self._moment = page.levels[-1].to if page.levels else self._moment
+        elif isinstance(page, DaysAnswer):
+            self._moment = page.days[-1].to if page.days else self._moment
         else:
             new = tuple(sound for sound in page.sounds if self._key is None or self._key_of(sound) > self._key)
             if new:
@@ -42,8 +45,8 @@ class Position:
             return None
         self._restarted_at = (moment, self._key)
         # the loudest sounds come anew from the first on
-        start = asked.from_ if asked.type == "sounds" and asked.order == "loudest" else moment
+        start = asked.from_ if asked.type == "sounds" and asked.order != "time" else moment
         return replace(asked, id=new_id(), cursor=None, from_=start)
 
     def _key_of(self, sound: Sound) -> tuple[float, int, str]:
-        return (-sound.lafmax if self._asked.order == "loudest" else 0.0, int(sound.from_), sound.sound_id)
+        return (-sound.lafmax if self._asked.order != "time" else 0.0, int(sound.from_), sound.sound_id)

@@ -33,7 +33,8 @@ class LevelStep(Span, frozen=True, kw_only=True):
 
 
 class LevelsAnswer(AnswerHead, frozen=True, kw_only=True):
-    """Steps of `step` seconds from `from` on, the last one cut at `to`; those without sound are left out."""
+    """Steps of `step` seconds from `from` on, the last one cut at `to`; those without sound are left out. In order of
+    time, or, if the request says so, the loudest ones alone, in one page."""
 
     type: Literal["levels"] = "levels"
     from_: Instant = field(name="from")
@@ -55,7 +56,7 @@ def _note(answer: LevelsAnswer) -> str:
 LEVELS = QueryType(
     "levels",
     LevelsAnswer,
-    fields=("step",),
+    fields=("step", "order"),
     joins=("levels",),
     listing=Listing(
         rows=lambda answer: answer.levels,

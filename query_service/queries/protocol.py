@@ -18,39 +18,43 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Positive
 from query_service.queries.clip import CLIP, ClipAnswer
 from query_service.queries.coverage import COVERAGE, CoverageAnswer
+from query_service.queries.days import DAYS, DaysAnswer
 from query_service.queries.declaration import QueryType
+from query_service.queries.extent import EXTENT, ExtentAnswer
 from query_service.queries.levels import DEFAULT_STEP, LEVELS, LevelsAnswer
-from query_service.queries.sounds import SOUNDS, SoundOrder, SoundsAnswer
+from query_service.queries.sounds import SOUNDS, SoundsAnswer
 from query_service.queries.status import STATUS, StatusAnswer
-from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, RequestId, refusal
+from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, Order, RequestId, refusal
 
 DEFAULT_LIMIT = 500
 _MOST_EXACT = 2**53  # of integers in a float
 
-QueryName = Literal["coverage", "sounds", "levels", "status", "clip"]
+ZoneName = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$")]
+QueryName = Literal["coverage", "sounds", "levels", "days", "extent", "status", "clip"]
 QUERY_TYPES: dict[str, QueryType[Any]] = {
-    query_type.name: query_type for query_type in (COVERAGE, SOUNDS, LEVELS, STATUS, CLIP)
+    query_type.name: query_type for query_type in (COVERAGE, SOUNDS, LEVELS, DAYS, EXTENT, STATUS, CLIP)
 }
-PagedAnswer = CoverageAnswer | SoundsAnswer | LevelsAnswer
-UnpagedAnswer = StatusAnswer | ClipAnswer
+PagedAnswer = CoverageAnswer | SoundsAnswer | LevelsAnswer | DaysAnswer
+UnpagedAnswer = ExtentAnswer | StatusAnswer | ClipAnswer
 GoodAnswer = PagedAnswer | UnpagedAnswer
 Answer = GoodAnswer | ErrorAnswer
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """One question. `from` is inclusive, `to` exclusive; `status` needs neither."""
+    """One question. `from` is inclusive, `to` exclusive; `status` and `extent` need neither."""
 
     v: Literal[1] = VERSION
     id: RequestId
     type: QueryName = "coverage"
     from_: Annotated[Instant, Meta(examples=["2026-03-03T22:00:00Z"])] | None = field(name="from", default=None)
     to: Annotated[Instant, Meta(examples=["2026-03-03T22:10:00Z"])] | None = None
-    limit: Positive = DEFAULT_LIMIT  # intervals, sounds or steps of one page, at most
+    limit: Positive = DEFAULT_LIMIT  # intervals, sounds, steps or days of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
-    order: SoundOrder = "loudest"  # of sounds
+    order: Order | None = None  # of sounds, null: loudest; of levels, null: time
     min_level: float | None = None  # LAFmax of sounds, dB
     step: Annotated[int, Meta(ge=1, le=86_400)] = DEFAULT_STEP  # of levels, seconds
+    zone: ZoneName | None = None  # whose days, IANA; null: the node's
 
 
 class RangeRequest(Request, frozen=True, kw_only=True):
@@ -62,10 +66,12 @@ class RangeRequest(Request, frozen=True, kw_only=True):
 
 
 class Question(TypedDict, total=False):
-    """The fields of a request as callers in Python name them. The range is [start, end), of all types but `status`.
+    """The fields of a request as callers in Python name them. The range is [start, end), of all types but `status`
+    and `extent`.
 
-    `limit`: intervals, sounds or steps of one page; `urls`: with links to archives and clips, by default without;
-    `order` and `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds.
+    `limit`: intervals, sounds, steps or days of one page; `urls`: with links to archives and clips, by default without;
+    `order` of sounds and levels; `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds; `zone` of days, by
+    default the node's.
     """
 
     type: QueryName
@@ -73,9 +79,10 @@ class Question(TypedDict, total=False):
     end: Instant | None
     limit: int
     urls: bool
-    order: SoundOrder
+    order: Order
     min_level: float | None
     step: int
+    zone: str | None
 
 
 def request_for(question: Question) -> Request:

@@ -13,8 +13,6 @@ from edge.core.values import LevelUnit, Where
 from query_service.queries.declaration import Column, Listing, QueryType
 from query_service.queries.values import AnswerHead, ArchivePlace
 
-SoundOrder = Literal["loudest", "time"]
-
 
 class Sound(Struct, frozen=True, kw_only=True):
     """One sound that began in the range. `chunk_id`: where it begins; `fetch` its times to hear it.

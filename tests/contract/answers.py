@@ -31,7 +31,16 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "sounds-in-order": {"type": "sounds", **_RANGE, "urls": False, "order": "time", "limit": 1},
     "sounds-loud": {"type": "sounds", **_RANGE, "urls": False, "min_level": -64},
     "levels": {"type": "levels", **_RANGE, "step": 2},
+    "levels-loudest": {"type": "levels", **_RANGE, "step": 2, "order": "loudest", "limit": 2},
     "levels-one-step": {"type": "levels", **_RANGE, "step": 60},
+    "days": {"type": "days", **_RANGE, "zone": "Europe/Berlin"},
+    "days-clock-change": {
+        "type": "days",
+        "from": "2026-03-28T12:00:00Z",
+        "to": "2026-03-30T12:00:00Z",
+        "zone": "Europe/Berlin",
+    },
+    "extent": {"type": "extent"},
     "status": {"type": "status"},
     "clip": {"type": "clip", "from": at(0.5), "to": at(8.5), "urls": False},
     "error-unknown-type": {"type": "smells", **_RANGE},
@@ -41,6 +50,8 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "error-limit": {**_RANGE, "limit": 0},
     "error-step": {"type": "levels", **_RANGE, "step": 0},
     "error-order": {"type": "sounds", **_RANGE, "order": "alphabetical"},
+    "error-zone": {"type": "days", **_RANGE, "zone": "Atlantis"},
+    "error-days": {"type": "days", "from": "2020-01-01T00:00:00Z", "to": at(0), "zone": "UTC"},
     "error-cursor": {**_RANGE, "cursor": "made-up"},
     "error-version": {"v": 2, **_RANGE},
     "error-clip-too-long": {"type": "clip", "from": at(0), "to": "2026-03-03T23:00:00Z"},
@@ -51,6 +62,8 @@ _BY_ADDRESS = (
     ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=false"),
     ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=false&order=time"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=4"),
+    ("GET", f"/days?from={at(0)}&to={at(4)}&zone=UTC"),
+    ("GET", "/extent"),
     ("GET", "/status"),
     ("GET", "/coverage"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=many"),
@@ -66,6 +79,8 @@ LOCAL: dict[str, tuple[str, ...]] = {
     "coverage": (),
     "sounds": ("--type", "sounds"),
     "levels": ("--type", "levels", "--step", "2"),
+    "days": ("--type", "days", "--zone", "Europe/Berlin"),
+    "extent": ("--type", "extent"),
     "status": ("--type", "status"),
     "clip": ("--type", "clip"),
 }
@@ -150,7 +165,14 @@ def _write_pages(output: Output, node: Node) -> None:
         pages: list[Any] = []
         cursor = None
         while True:
-            fields = {"type": kind, **_RANGE, "urls": False, "limit": 1 if kind == "sounds" else 2, "step": 2}
+            fields = {
+                "type": kind,
+                **_RANGE,
+                "zone": "UTC",
+                "urls": False,
+                "limit": 1 if kind == "sounds" else 2,
+                "step": 2,
+            }
             page = _readable(_post(node, _encoded(f"page-{len(pages)}", {**fields, "cursor": cursor})))
             pages.append(page)
             cursor = page["next"]

@@ -234,6 +234,8 @@ def _request_seeds() -> list[bytes]:
         "coverage": {"limit": 10, "cursor": "AAAAAAAAAAAAAAAAMTc3MjU3NTIwMDAwMDAwMA"},
         "sounds": {"min_level": -30.5, "order": "time"},
         "levels": {"step": 60, "urls": False},
+        "days": {"zone": "Europe/Berlin"},
+        "extent": {},
         "status": {},
         "clip": {},
     }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
-from edge.catalog.budget import Budget
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
@@ -23,6 +21,7 @@ from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
 from edge.spool.spool import RecorderLock, Spool
 from edge.spool.state import StateFile, StreamRecords
+from query_service.answer.no_catalog import NoCatalog
 
 NODE = "porch"
 BOOT = "boot"
@@ -159,20 +158,16 @@ def catalog_entry(chunk: Chunk, place: Place) -> CatalogChunk | None:
             return CatalogChunk(chunk, None, None, "damaged")
 
 
-class FakeCatalog:
+class FakeCatalog(NoCatalog):
     """The reading half of the catalog, on a history."""
 
     def __init__(self, history: History) -> None:
-        self.path = Path("/nonexistent/catalog.db")
+        super().__init__(Path("/nonexistent/catalog.db"))
         self._history = history
         found = (catalog_entry(chunk, place) for chunk, place in history.places)
         self._entries = sorted(
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
-
-    @contextlib.contextmanager
-    def within(self, budget: Budget) -> Iterator[None]:
-        yield
 
     def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start][:limit]

@@ -1,4 +1,4 @@
--- user_version 2, application_id 0, journal_mode delete
+-- user_version 3, application_id 0, journal_mode delete
 CREATE TABLE "archives" (
   "archive_id" TEXT NOT NULL PRIMARY KEY,
   "node" TEXT NOT NULL,
@@ -55,6 +55,22 @@ CREATE TABLE "holes" (
 CREATE TABLE "notes" (
   "name" TEXT NOT NULL PRIMARY KEY,
   "value" BIGINT NOT NULL
+);
+CREATE TABLE "quarters" (
+  "quarter" INTEGER NOT NULL PRIMARY KEY,
+  "first_state" TEXT NOT NULL,
+  "last_state" TEXT NOT NULL,
+  "times" TEXT NOT NULL,
+  "gaps" INTEGER NOT NULL,
+  "sounds" INTEGER NOT NULL,
+  "dbfs_seconds" INTEGER NOT NULL,
+  "dbfs_energy" REAL NOT NULL,
+  "dbfs_maximum" REAL,
+  "dbfs_histogram" TEXT NOT NULL,
+  "dba_seconds" INTEGER NOT NULL,
+  "dba_energy" REAL NOT NULL,
+  "dba_maximum" REAL,
+  "dba_histogram" TEXT NOT NULL
 );
 CREATE TABLE "sounds" (
   "sound_id" TEXT NOT NULL PRIMARY KEY,

@@ -34,7 +34,7 @@ def test_a_catalog_with_the_attempts_table_of_earlier_versions_still_works(path:
     with contextlib.closing(CatalogReader(path)) as reader:
         assert reader.archive_records.uploaded_ids() == [plan.archive_id]
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
         assert connection.execute('SELECT "cause" FROM "attempts"').fetchall() == [("slow",)]
 
 

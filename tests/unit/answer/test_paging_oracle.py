@@ -26,8 +26,8 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request
-from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
-from query_service.queries.values import ErrorAnswer
+from query_service.queries.sounds import Sound, SoundsAnswer
+from query_service.queries.values import ErrorAnswer, Order
 from tests.support.spool.chunks import BOOT, RATE, SECOND, START, STREAM, at, make_chunk, make_stream, put_chunk
 
 EXAMPLES = settings().max_examples
@@ -141,7 +141,7 @@ def pages(responder: Responder, request: Request) -> Iterator[SoundsAnswer | Lev
 )
 @settings(max_examples=max(40, EXAMPLES // 4), deadline=None)
 def test_pages_of_sounds_join_to_the_whole(
-    story: Story, order: SoundOrder, min_level: float | None, start: int, length: int, limit: int
+    story: Story, order: Order, min_level: float | None, start: int, length: int, limit: int
 ) -> None:
     chunks = chunks_of(story)
     asked = Request(

@@ -23,8 +23,8 @@ from query_service.answer.facts import FactReader
 from query_service.answer.node_answers import Responder
 from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request, read_request
-from query_service.queries.sounds import Sound, SoundOrder, SoundsAnswer
-from query_service.queries.values import MAX_ANSWER, ErrorAnswer
+from query_service.queries.sounds import Sound, SoundsAnswer
+from query_service.queries.values import MAX_ANSWER, ErrorAnswer, Order
 from tests.support.budgets import untimed
 from tests.support.spool.chunks import BOOT, RATE, SECOND, START, STREAM, at, make_chunk, make_stream, put_chunk
 
@@ -98,9 +98,7 @@ def sounds(node: Node, **changes: object) -> list[Sound]:
 @pytest.mark.parametrize("limit", [1, 7, 500])
 @pytest.mark.parametrize("order", ["loudest", "time"])
 @pytest.mark.parametrize("min_level", [None, -35.0])
-def test_every_sound_is_listed_once_in_order(
-    node: Node, order: SoundOrder, min_level: float | None, limit: int
-) -> None:
+def test_every_sound_is_listed_once_in_order(node: Node, order: Order, min_level: float | None, limit: int) -> None:
     expected = [(start, span) for start, span in node.sounds if min_level is None or span.lafmax >= min_level]
     if order == "loudest":
         expected.sort(key=lambda item: (-item[1].lafmax, item[0], item[1].sound_id))

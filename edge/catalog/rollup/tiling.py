@@ -85,6 +85,13 @@ def strength(owner: KnownChunk | Running) -> tuple[bool, int, str, int]:
     return (not chunk.uncertain, owner.ordinal, chunk.stream_id, chunk.seq)
 
 
+def overlap(chunks: Iterable[KnownChunk], running: Running | None = None) -> bool:
+    """Whether two claim the same time: only then do the ordinals of their streams matter."""
+    spans = [_span(known) for known in chunks] + ([_span(running)] if running else [])
+    spans.sort()
+    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
+
+
 def _claims(facts: RangeFacts, start: Instant, end: Instant, now: Instant) -> list[_Claim]:
     """The best first, clipped to the range."""
     sound: list[KnownChunk | Running] = [*facts.chunks]
