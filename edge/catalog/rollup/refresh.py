@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -26,7 +25,6 @@ from edge.catalog.rollup.summary import (
     summarize_quarters,
 )
 from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, overlap, tile
-from edge.catalog.rollup.triggers import TOUCH_EVERYTHING
 from edge.catalog.sound_order import sound_starts
 from edge.catalog.tables import Tables, select
 from edge.core import wire
@@ -36,13 +34,24 @@ _AT_ONCE = 512  # chunks in memory
 _UNLIMITED = 2**62
 _NEVER = Instant(LAST + QUARTER)  # nothing in the catalog is in the future: that depends on when it is read
 
+_EXTENT = """SELECT min("started_at"), max("ended_at") FROM (
+SELECT min("started_at") AS "started_at", max("ended_at") AS "ended_at" FROM "chunks"
+UNION ALL SELECT min("started_at"), max(max("started_at", "ended_at")) FROM "holes")"""
+_COLUMNS = (
+    *("quarter", "first_state", "last_state", "times", "gaps", "sounds"),
+    *(f"{name}_{value}" for name, _ in UNITS for value in ("seconds", "energy", "maximum", "histogram")),
+)
+# by SQL: entities would stay in memory for the whole session
+_PUT = f"INSERT INTO quarters ({', '.join(_COLUMNS)}) VALUES ({', '.join(f'${name}' for name in _COLUMNS)})"  # noqa: S608
+
 
 def fill(tables: Tables) -> None:
     """Computes all of it, within a session, where there is none."""
-    if not select(q for q in tables.Quarter).exists():
-        for statement in TOUCH_EVERYTHING:
-            tables.db.execute(statement)
-        refresh(tables)
+    if select(q for q in tables.Quarter).exists():
+        return
+    first, last = tables.rows(_EXTENT, {})[0]
+    if first is not None:
+        _recompute(tables, first // QUARTER, last // QUARTER + 1)
 
 
 def refresh(tables: Tables) -> None:
@@ -104,7 +113,14 @@ def _recompute(tables: Tables, first: int, end: int) -> None:
 
 def _put(tables: Tables, number: int, summary: Summary, state: str) -> str:
     """`state`: the one before it; gives the one after it."""
-    columns: dict[str, Any] = {}
+    columns: dict[str, object] = {
+        "quarter": number,
+        "first_state": summary.first,
+        "last_state": summary.last,
+        "times": wire.encode(dict(sorted(summary.times.items()))).decode(),
+        "gaps": summary.gaps - (is_gap(state) and state == summary.first),
+        "sounds": summary.sounds,
+    }
     for name, unit in UNITS:
         levels = summary.levels.get(unit, LevelSum())
         columns |= {
@@ -113,15 +129,7 @@ def _put(tables: Tables, number: int, summary: Summary, state: str) -> str:
             f"{name}_maximum": levels.maximum if levels.seconds else None,
             f"{name}_histogram": wire.encode(_packed(levels.histogram)).decode(),
         }
-    tables.Quarter(
-        quarter=number,
-        first_state=summary.first,
-        last_state=summary.last,
-        times=wire.encode(dict(sorted(summary.times.items()))).decode(),
-        gaps=summary.gaps - (is_gap(state) and state == summary.first),
-        sounds=summary.sounds,
-        **columns,
-    )
+    tables.db.execute(_PUT, {}, columns)
     return summary.last
 
 

@@ -43,7 +43,3 @@ WATCH = (
         for number, (event, table, condition, action) in enumerate(_WATCHED)
     ),
 )
-TOUCH_EVERYTHING = (
-    'INSERT INTO "touched" SELECT "started_at", "ended_at", 0 FROM "chunks"',
-    'INSERT INTO "touched" SELECT "started_at", "ended_at", 1 FROM "holes"',
-)
