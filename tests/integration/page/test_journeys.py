@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "scripts/setup --dev installs chromium"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         yield opened
         opened.close()
 
