@@ -15,7 +15,7 @@ from edge.archiver.intake import Intake
 from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.keys import is_archive_key, is_correction_key, is_misplaced_archive
 from edge.archiver.plan.plan import Destination, archive_record
-from edge.archiver.stored_manifests import fetch_correction, read_archive
+from edge.archiver.stored_manifests import check_against_spool, fetch_correction, read_archive
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
 from edge.core.errors import CatalogError, WireError
@@ -35,7 +35,7 @@ class Rebuilt(Struct, frozen=True):
 
     archives: int
     chunks: int  # in archives
-    waiting: int  # in the spool alone
+    waiting: int  # in the spool: they wait until it is verified that the store has them
     faults: tuple[str, ...]
 
 
@@ -59,6 +59,7 @@ def rebuild(
         try:
             if is_archive_key(key, mine):
                 archive = read_archive(bucket, prefix, node, key, size)
+                check_against_spool(archive.manifest, spool)
                 take_archive(catalog, archive, bucket.bucket, now)
                 archives, chunks = archives + 1, chunks + len(archive.manifest.members)
                 progress(archives)
@@ -68,8 +69,15 @@ def rebuild(
                 faults.add(f"{key}: is not named like an archive of this node; it was not read")
         except WireError as problem:
             faults.add(f"{key}: {problem}")
-    waiting = Intake(spool, catalog).rescan()
+    for chunk_id, archive_id in catalog.archive_records.erased_copies():
+        faults.add(copy_left(chunk_id, archive_id))
+    waiting = Intake(spool, catalog).rescan()  # last: what is in the spool wins over what archives claim
     return Rebuilt(archives, chunks, waiting, faults.lines())
+
+
+def copy_left(chunk_id: str, archive_id: str) -> str:
+    """A line about an erased chunk of which an archive in the store still has a copy."""
+    return f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
 
 
 class _Faults:
@@ -147,6 +155,8 @@ def take_archive(catalog: Catalog, found: FoundArchive, bucket: str, now: Instan
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
     """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one."""
+    if catalog.registration.is_own_stream(stream.stream_id):
+        return
     known = catalog.stream(stream.stream_id)
     if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
         catalog.registration.put_stream(stream)

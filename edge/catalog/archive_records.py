@@ -86,7 +86,7 @@ class ArchiveRecords:
     def _unfinished(self) -> list[Archive]:
         with self._file.session() as tables:
             table = tables.Archive
-            found = select(a for a in table if a.uploaded_at is None and a.gone is None)
+            found = select(a for a in table if a.plan is not None and a.gone is None)
             return [archive_value(row) for row in found.order_by(table.planned_at, table.archive_id)]
 
     def members(self, archive_id: str) -> list[CatalogChunk]:
