@@ -69,15 +69,18 @@ def rebuild(
                 faults.add(f"{key}: is not named like an archive of this node; it was not read")
         except WireError as problem:
             faults.add(f"{key}: {problem}")
-    for chunk_id, archive_id in catalog.archive_records.erased_copies():
-        faults.add(copy_left(chunk_id, archive_id))
+    for left in catalog.archive_records.erased_copies():
+        faults.add(copy_left(*left))
     waiting = Intake(spool, catalog).rescan()  # last: what is in the spool wins over what archives claim
     return Rebuilt(archives, chunks, waiting, faults.lines())
 
 
-def copy_left(chunk_id: str, archive_id: str) -> str:
-    """A line about an erased chunk of which an archive in the store still has a copy."""
-    return f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
+def copy_left(chunk_id: str, archive_id: str, claimed_by: str | None) -> str:
+    """A line about an erased chunk of which an archive in the store still has a copy; see `erased_copies`."""
+    says = f", as {claimed_by} says" if claimed_by else ""
+    other = f" (if you did not erase it, delete {claimed_by}.zip and rebuild the catalog again)" if claimed_by else ""
+    remedy = f"run `imhearing forget` for its range again{other}"
+    return f"{chunk_id}: was erased{says}, and {archive_id} still has a copy; {remedy}"
 
 
 class _Faults:

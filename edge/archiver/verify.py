@@ -68,8 +68,8 @@ def verify(
 
 
 def _copies_left(catalog: CatalogReader) -> Iterator[str]:
-    for chunk_id, archive_id in catalog.archive_records.erased_copies():
-        yield copy_left(chunk_id, archive_id)
+    for left in catalog.archive_records.erased_copies():
+        yield copy_left(*left)
 
 
 def _keys_in_progress(catalog: CatalogReader) -> set[str]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from edge.catalog.queries import batched_ids
-from edge.catalog.rows import give_up, known_row
+from edge.catalog.rows import give_up, known_row, timed_copy
 from edge.catalog.tables import Tables, count, select
 from edge.catalog.values import CatalogChunk, pack, unpack
 from edge.core.instant import Instant
@@ -145,7 +143,7 @@ def copies_in(tables: Tables, archive_id: str, *, for_manifest: bool = False) ->
         row = tables.Chunk[copy.chunk_id]
         if row.archive_id == archive_id:  # it is being verified
             continue
-        chunk = unpack(copy.manifest, Chunk) if for_manifest else _timed(copy, row)
+        chunk = unpack(copy.manifest, Chunk) if for_manifest else timed_copy(copy, row)
         where = Where(archive_id, chunk.member, copy.offset, chunk.bytes, chunk.sha256)
         is_erased = row.reason == "erased" and not is_claim(tables, row)
         found.append(CatalogChunk(chunk, where, "erased" if is_erased else None))
@@ -159,19 +157,9 @@ def copies_touching(tables: Tables, start: Instant, end: Instant) -> list[tuple[
         (c, k) for c in copies for a in archives for k in chunks
         if a.archive_id == c.archive_id and a.gone is None and k.chunk_id == c.chunk_id
     )  # fmt: skip
-    timed = ((_timed(copy, row), copy.archive_id) for copy, row in rows)  # nearly always none
+    timed = ((timed_copy(copy, row), copy.archive_id) for copy, row in rows)  # nearly always none
     found = [(chunk, archive_id) for chunk, archive_id in timed if chunk.started_at < end and chunk.ended_at > start]
     return sorted(found, key=lambda one: (one[0].started_at, one[0].chunk_id, one[1]))
-
-
-def _timed(copy: Any, row: Any) -> Chunk:
-    """A copy with the times that its own archive gives, as two archives may contradict each other; the row's if these
-    were not certain."""
-    chunk = unpack(copy.manifest, Chunk)
-    if not chunk.uncertain:
-        return chunk
-    times = {"started_at": Instant(row.started_at), "ended_at": Instant(row.ended_at)}
-    return replace(chunk, uncertain=row.uncertain, **times)
 
 
 def _kept_copies(tables: Tables, row: Any) -> list[Any]:

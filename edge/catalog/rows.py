@@ -204,12 +204,21 @@ def span_archive(tables: Tables, archive_id: str) -> None:
     """Sets an archive's times to those that its chunks have now."""
     table, copies, row = tables.Chunk, tables.Copy, tables.Archive.get(archive_id=archive_id)
     own = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id).first()
-    further = select(
-        (least(c.started_at), greatest(c.ended_at))
-        for c in table
-        for copy in copies
-        if copy.archive_id == archive_id and c.chunk_id == copy.chunk_id
-    ).first()
-    times = [at for at in (*own, *further) if at is not None]
+    further = [
+        timed_copy(copy, tables.Chunk[copy.chunk_id])
+        for copy in select(copy for copy in copies if copy.archive_id == archive_id)
+    ]
+    times = [at for at in own if at is not None]
+    times += [int(at) for chunk in further for at in (chunk.started_at, chunk.ended_at)]
     if row is not None and times:
         row.set(started_at=min(times), ended_at=max(times))
+
+
+def timed_copy(copy: Any, row: Any) -> Chunk:
+    """A copy with the times that its own archive gives, as two archives may contradict each other; the row's if these
+    were not certain."""
+    chunk = unpack(copy.manifest, Chunk)
+    if not chunk.uncertain:
+        return chunk
+    times = {"started_at": Instant(row.started_at), "ended_at": Instant(row.ended_at)}
+    return replace(chunk, uncertain=row.uncertain, **times)

@@ -70,7 +70,7 @@ def test_a_claim_to_have_replaced_an_archive_erases_in_answers_and_deletes_nothi
         _restore(catalog, plan)
     assert catalog.archive_records.pending_deletion() == []
     assert [row.gone for row in catalog.chunks_between(FIRST, LAST, 9)] == [None, "erased"]
-    assert catalog.archive_records.erased_copies() == [(chunks[1].chunk_id, old.archive_id)]
+    assert catalog.archive_records.erased_copies() == [(chunks[1].chunk_id, old.archive_id, new.archive_id)]
     both = {(0, "stored", old.archive_id), (0, "stored", new.archive_id)}
     assert _left(catalog) == both | {(1, "stored", old.archive_id)}
 
@@ -124,6 +124,8 @@ def test_a_copy_counts_by_the_time_that_its_own_archive_gives(catalog: Catalog) 
     _restore(catalog, _plan([moved]))
     honest = _restore(catalog, _plan([chunk]))
     assert [row.archive_id for row in catalog.deletions.remaining_between(START, Instant(START + 1), 9)] == [honest]
+    archive = catalog.archives([honest])[honest]
+    assert (archive.started_at, archive.ended_at) == (chunk.started_at, chunk.ended_at)
     elsewhere = catalog.deletions.remaining_between(Instant(START + 60 * SECOND), LAST, 9)
     assert honest not in {row.archive_id for row in elsewhere}
 
@@ -134,4 +136,4 @@ def test_a_copy_of_an_erased_chunk_is_found(catalog: Catalog) -> None:
     _restore(catalog, rewritten)
     assert catalog.archive_records.erased_copies() == []
     other = _restore(catalog, _plan(chunks[1:]))
-    assert catalog.archive_records.erased_copies() == [(chunks[1].chunk_id, other)]
+    assert catalog.archive_records.erased_copies() == [(chunks[1].chunk_id, other, rewritten.archive_id)]
