@@ -1,4 +1,4 @@
-"""The spool's small state files: stream records, the recorder's `state.json`, and the ordered pause."""
+"""The spool's small state files: stream records, the recorder's `state.json`, its `sounds.json`, the ordered pause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge.core.files import write_atomically
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import PauseOrder, SpoolState, Stream
+from edge.core.values import EndedSound, PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
 from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, read_document_if_any, scan
 from edge.spool.layout import SpoolLayout
@@ -77,6 +77,23 @@ class StateFile:
             with contextlib.suppress(OSError):
                 times.append(modified_at(path.stat()))
         return max(times, default=None)
+
+
+@raises_spool_error
+class EndedSoundsFile:
+    """The sounds that ended in chunks still being written, in `sounds.json`. A power cut may lose it."""
+
+    def __init__(self, layout: SpoolLayout) -> None:
+        self._path = layout.sounds_path
+
+    def read(self) -> tuple[EndedSound, ...]:
+        return read_document_if_any(self._path, tuple[EndedSound, ...]) or ()
+
+    def write(self, sounds: Collection[EndedSound]) -> None:
+        if sounds:
+            write_atomically(self._path, wire.encode(sounds), sync=False)
+        else:
+            self._path.unlink(missing_ok=True)
 
 
 @raises_spool_error
