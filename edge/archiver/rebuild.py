@@ -157,13 +157,21 @@ def take_archive(catalog: Catalog, found: FoundArchive, bucket: str, now: Instan
 
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
-    """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one."""
-    if catalog.registration.is_own_stream(stream.stream_id):
-        return
+    """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one.
+
+    No other times for what this node has recorded itself come from the store, where others may write too.
+    """
     known = catalog.stream(stream.stream_id)
+    if known is not None and _times(known) != _times(stream) and catalog.registration.is_own_stream(stream.stream_id):
+        return
     if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
         catalog.registration.put_stream(stream)
         catalog.registration.mark_correction_stored(stream.stream_id)  # it comes from the store
+
+
+def _times(stream: Stream) -> tuple[object, ...]:
+    """What places a stream's chunks and the gaps before it; the same in all its records until a correction."""
+    return stream.uncertain, stream.shift, stream.knots[:1], stream.before
 
 
 def _rank(stream: Stream) -> tuple[bool, int]:
