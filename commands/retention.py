@@ -15,7 +15,7 @@ from commands.cli.times import parse_range
 from commands.show.formats import count, precise
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.catalog.erasures import ErasureResult, Erasures
-from edge.catalog.holds import change_holds, read_holds
+from edge.catalog.holds import change_holds, explanation, obstacle, read_holds
 from edge.configuration.settings import Settings
 from edge.core.errors import CatalogBusy, ImHearingError, UsageError
 from edge.core.instant import Instant
@@ -66,10 +66,8 @@ def forget(args: argparse.Namespace) -> int:
     start, end = parse_range(args.start, args.end, args.last, now())
     if end > now():
         raise UsageError("cannot erase the future: --to must not be after now")
-    if read_holds(settings.catalog.db_path).touch(start, end):
-        raise ImHearingError(
-            "part of the range is on hold, so nothing was erased; see `imhearing hold` and its option --release"
-        )
+    if held := _held(settings.catalog.db_path, start, end):
+        raise ImHearingError(f"nothing was erased: {held}")
     _print_preview(_preview(settings, start, end), args.utc)
     if not args.yes and not _confirmed():
         print_message("nothing was erased")
@@ -81,6 +79,17 @@ def forget(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result or {"id": order.id, "state": "open"})
     return _print_result(result)
+
+
+def _held(path: Path, start: Instant, end: Instant) -> str | None:
+    """What keeps the range from being erased. Without a catalog, only holds in the range itself; the archiver checks
+    the rest."""
+    with contextlib.closing(CatalogReader(path)) as catalog:
+        try:
+            return obstacle(catalog.file, start, end)
+        except CatalogBusy:
+            hold = read_holds(path).first_touching(start, end)
+            return None if hold is None else f"a part of the range is {explanation(hold, start, end)}"
 
 
 def _preview(settings: Settings, start: Instant, end: Instant) -> ErasurePreview:

@@ -55,7 +55,7 @@ class Intake:
             self._seen = set()  # what is set aside because of that gets another chance, too
             raise
         self._register_streams()
-        self.registered = self._catalog.known(files)
+        self.registered = self._catalog.registration.registered(files)
         added = self._catalog.registration.add_chunks(self._manifests(files - self.registered))
         returned = self.registered - self._seen
         if returned and (aside := returned & self._catalog.queue.aside().keys()):

@@ -32,9 +32,10 @@ class Rewrite(_PlannedJob, frozen=True):
 
 
 class Delete(Struct, frozen=True):
-    """Delete an archive."""
+    """Delete an archive. `erased`: when the sound was that it alone has, for the last look at what is on hold."""
 
     archive: Archive
+    erased: tuple[tuple[Instant, Instant], ...] = ()
 
     @property
     def key(self) -> str:

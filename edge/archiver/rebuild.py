@@ -15,7 +15,7 @@ from edge.archiver.intake import Intake
 from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.keys import is_archive_key, is_correction_key, is_misplaced_archive
 from edge.archiver.plan.plan import Destination, archive_record
-from edge.archiver.stored_manifests import fetch_correction, read_archive
+from edge.archiver.stored_manifests import check_against_spool, fetch_correction, read_archive
 from edge.catalog import Catalog
 from edge.catalog.file import take_lock
 from edge.core.errors import CatalogError, WireError
@@ -35,7 +35,7 @@ class Rebuilt(Struct, frozen=True):
 
     archives: int
     chunks: int  # in archives
-    waiting: int  # in the spool alone
+    waiting: int  # in the spool: they wait until it is verified that the store has them
     faults: tuple[str, ...]
 
 
@@ -59,6 +59,7 @@ def rebuild(
         try:
             if is_archive_key(key, mine):
                 archive = read_archive(bucket, prefix, node, key, size)
+                check_against_spool(archive.manifest, spool)
                 take_archive(catalog, archive, bucket.bucket, now)
                 archives, chunks = archives + 1, chunks + len(archive.manifest.members)
                 progress(archives)
@@ -68,8 +69,18 @@ def rebuild(
                 faults.add(f"{key}: is not named like an archive of this node; it was not read")
         except WireError as problem:
             faults.add(f"{key}: {problem}")
-    waiting = Intake(spool, catalog).rescan()
+    for left in catalog.archive_records.erased_copies():
+        faults.add(copy_left(*left))
+    waiting = Intake(spool, catalog).rescan()  # last: what is in the spool wins over what archives claim
     return Rebuilt(archives, chunks, waiting, faults.lines())
+
+
+def copy_left(chunk_id: str, archive_id: str, claimed_by: str | None) -> str:
+    """A line about an erased chunk of which an archive in the store still has a copy; see `erased_copies`."""
+    says = f", as {claimed_by} says" if claimed_by else ""
+    other = f" (if you did not erase it, delete {claimed_by}.zip and rebuild the catalog again)" if claimed_by else ""
+    remedy = f"run `imhearing forget` for its range again{other}"
+    return f"{chunk_id}: was erased{says}, and {archive_id} still has a copy; {remedy}"
 
 
 class _Faults:
@@ -146,11 +157,21 @@ def take_archive(catalog: Catalog, found: FoundArchive, bucket: str, now: Instan
 
 
 def _take_stream(catalog: Catalog, stream: Stream, *, corrects: bool = False) -> None:
-    """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one."""
+    """`corrects`: it was stored to correct the times in archives, so it wins against an equally certain one.
+
+    No other times for what this node has recorded itself come from the store, where others may write too.
+    """
     known = catalog.stream(stream.stream_id)
+    if known is not None and _times(known) != _times(stream) and catalog.registration.is_own_stream(stream.stream_id):
+        return
     if known is None or _rank(stream) > _rank(known) or (corrects and _rank(stream) == _rank(known)):
         catalog.registration.put_stream(stream)
         catalog.registration.mark_correction_stored(stream.stream_id)  # it comes from the store
+
+
+def _times(stream: Stream) -> tuple[object, ...]:
+    """What places a stream's chunks and the gaps before it; the same in all its records until a correction."""
+    return stream.uncertain, stream.shift, stream.knots[:1], stream.before
 
 
 def _rank(stream: Stream) -> tuple[bool, int]:

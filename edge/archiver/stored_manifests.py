@@ -14,10 +14,11 @@ from edge.archiver.plan.archive_end import END_BYTES, manifest_place
 from edge.archiver.plan.keys import correction_key
 from edge.archiver.plan.plan import MAX_MANIFEST, Manifest, all_chunks, key_of, read_manifest
 from edge.core import wire
-from edge.core.errors import StoreError, WireError
+from edge.core.errors import SpoolError, StoreError, WireError
 from edge.core.ids import seq_of, stream_of
 from edge.core.instant import MICROSECONDS
 from edge.core.values import Chunk, PlannedMember, Stream
+from edge.spool.spool import Spool
 from edge.store.interface import BucketReader, RangeReader
 
 _TAIL = 1_000_000  # bytes fetched at an archive's end: directory and manifest of most
@@ -78,6 +79,36 @@ def check_manifest(manifest: Manifest, prefix: str, node: str, key: str) -> None
     strangers = {stream.stream_id for stream in manifest.streams} - {chunk.stream_id for chunk in chunks}
     if strangers:
         raise WireError(f"streams: {min(strangers)} is not that of any chunk", "streams")
+
+
+def check_against_spool(manifest: Manifest, spool: Spool) -> None:
+    """WireError where it claims what the node has not recorded yet, or another stream than the spool has."""
+    for claimed in manifest.streams:
+        mine = _stream(spool, claimed.stream_id)
+        if mine is not None and _identity(claimed) != _identity(mine):
+            raise WireError(f"streams: {claimed.stream_id} is another one in the spool", "streams")
+    with contextlib.suppress(SpoolError):
+        state = spool.state.read()
+        recorded = _stream(spool, state.stream_id) if state is not None and state.stream_id is not None else None
+        if state is None or state.knot is None or recorded is None:
+            return
+        # where the newest chunk begins, and one chunk more: a power cut may have cost the last state
+        newest = state.knot[0] + recorded.chunk_frames
+        for chunk in all_chunks(manifest):
+            if chunk.stream_id == recorded.stream_id and chunk.first_frame > newest:
+                raise WireError(f"chunks: {chunk.chunk_id} is not recorded yet", "chunks")
+
+
+def _stream(spool: Spool, stream_id: str) -> Stream | None:
+    """A stream's record in the spool; None where it is not there or cannot be read."""
+    with contextlib.suppress(SpoolError):
+        return spool.streams.read(stream_id)
+    return None
+
+
+def _identity(stream: Stream) -> tuple[int | str, ...]:
+    """What never changes in a stream's record."""
+    return stream.ordinal, stream.boot_id, stream.rate, stream.channels, stream.bits, stream.format
 
 
 def fetch_correction(bucket: RangeReader, key: str, size: int) -> Stream:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from edge.archiver.plan.keys import is_archive_key, is_misplaced_archive
+from edge.archiver.rebuild import copy_left
 from edge.catalog import CatalogChunk, CatalogReader
 from edge.core.errors import StoreError
 from edge.core.instant import LAST, MICROSECONDS, Instant
@@ -67,8 +68,8 @@ def verify(
 
 
 def _copies_left(catalog: CatalogReader) -> Iterator[str]:
-    for chunk_id, archive_id in catalog.archive_records.erased_copies():
-        yield f"{chunk_id}: was erased, and {archive_id} still has a copy; run `imhearing forget` for its range again"
+    for left in catalog.archive_records.erased_copies():
+        yield copy_left(*left)
 
 
 def _keys_in_progress(catalog: CatalogReader) -> set[str]:

@@ -131,7 +131,7 @@ class Worker:
                 return self._uploader.upload(job.key, job.plan.bundle, self._on_progress, job.source)
             case Delete():
                 self._uploader.sweep(job.key, frozenset())
-                self._deletions.delete_archive(job.archive)
+                self._deletions.delete_archive(job.archive, job.erased)
             case DeleteClips():
                 self._deletions.delete_clips(job.key, job.start, job.end)
             case Correction():

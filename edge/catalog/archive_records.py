@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.catalog.copies import copies_in
+from edge.catalog.copies import claimed, copies_in
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import EVERY, archive_value, chunk_values
 from edge.catalog.tables import count, desc, select, total
@@ -86,7 +86,7 @@ class ArchiveRecords:
     def _unfinished(self) -> list[Archive]:
         with self._file.session() as tables:
             table = tables.Archive
-            found = select(a for a in table if a.uploaded_at is None and a.gone is None)
+            found = select(a for a in table if a.plan is not None and a.gone is None)
             return [archive_value(row) for row in found.order_by(table.planned_at, table.archive_id)]
 
     def members(self, archive_id: str) -> list[CatalogChunk]:
@@ -97,18 +97,20 @@ class ArchiveRecords:
             found += copies_in(tables, archive_id)
             return sorted(found, key=lambda row: row.where.offset if row.where else 0)
 
-    def erased_copies(self) -> list[tuple[str, str]]:
-        """(chunk ID, archive ID) of erased chunks that another archive in the store still holds."""
+    def erased_copies(self) -> list[tuple[str, str, str | None]]:
+        """(chunk ID, archive ID) of erased chunks that another archive in the store still holds; and which archive
+        claims that they were erased, where this node does not know it itself."""
         with self._file.session() as tables:
             copies, chunks, archives = tables.Copy, tables.Chunk, tables.Archive
             found = select(
-                (c.chunk_id, c.archive_id)
+                (c.chunk_id, c.archive_id, k.archive_id)
                 for c in copies
                 for k in chunks
                 for a in archives
                 if k.chunk_id == c.chunk_id and k.reason == "erased" and a.archive_id == c.archive_id and a.gone is None
             )
-            return sorted(found)
+            claims = claimed(tables, {chunk_id for chunk_id, _, _ in found})
+            return sorted((chunk_id, copy, by if chunk_id in claims else None) for chunk_id, copy, by in found)
 
     def chunks_for_manifest(self, archive_id: str) -> dict[str, Chunk]:
         """An archive's chunks by their IDs, as the manifest of the archive that replaces it must describe them."""

@@ -1,45 +1,93 @@
 """Which archives hold a chunk, within a session of the writer: its row names one, and further ones are copies.
 
 A chunk gets into two archives when the catalog is lost while its file is still in the spool, and it is uploaded again.
+
+What an archive found in the store says is only a claim until this node has verified the archive's bytes, which its
+`sha256` shows: it adds to what is known, and changes nothing but other claims. No claim deletes anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
-from edge.catalog.queries import touching
-from edge.catalog.rows import give_up, known_row
-from edge.catalog.tables import Tables, select
-from edge.catalog.values import CatalogChunk, RemainingChunk, pack, unpack
+from edge.catalog.queries import batched_ids
+from edge.catalog.rows import give_up, known_row, timed_copy
+from edge.catalog.tables import Tables, count, select
+from edge.catalog.values import CatalogChunk, pack, unpack
 from edge.core.instant import Instant
 from edge.core.values import Archive, Chunk, DiscardedChunk, PlannedMember, Where
 
 
 def restore_member(tables: Tables, archive: Archive, member: PlannedMember) -> None:
-    """An archive in the store holds this chunk.
-
-    That is where the chunk is from now on if it was not known, or was in the archive that this one replaces. Else it is
-    a copy: nobody but the uploader decides that what waits in the spool is stored.
-    """
+    """An archive in the store claims to hold this chunk: that is where it is if it was not known, else it is a copy."""
     is_new = tables.Chunk.get(chunk_id=member.chunk.chunk_id) is None
     row = known_row(tables, member.chunk)
-    if is_new or (row.state == "stored" and row.archive_id == archive.replaces):
+    if is_new:
         row.set(state="stored", reason=None, archive_id=archive.archive_id, offset=member.offset)
     elif row.archive_id != archive.archive_id:
         _put_copy(tables, archive.archive_id, member)
 
 
 def restore_discarded(tables: Tables, archive: Archive, one: DiscardedChunk) -> None:
-    """An archive in the store lists this chunk as no longer kept. What waits in the spool is not given up for that."""
+    """An archive in the store claims that this chunk is no longer kept.
+
+    Erased: that wins against any other claim, so that no earlier version of an archive brings it back. Those keep it as
+    a copy.
+    """
     is_new = tables.Chunk.get(chunk_id=one.chunk.chunk_id) is None
     row = known_row(tables, one.chunk)
-    is_replaced = archive.replaces is not None and row.archive_id == archive.replaces
-    if is_new or is_replaced or (row.state == "gone" and row.archive_id is None):
-        give_up(tables, row, one.cause if is_new or is_replaced else row.reason)
+    is_erased = one.cause == "erased" and is_claim(tables, row)
+    if is_erased:
+        leave_claim(tables, row)
+    if is_new or is_erased or (row.state == "gone" and row.archive_id is None):
+        give_up(tables, row, one.cause if is_new or is_erased else row.reason)
         row.set(archive_id=archive.archive_id, offset=None)
+
+
+def is_claim(tables: Tables, row: Any) -> bool:
+    """Whether nothing but an archive found in the store says what became of this chunk."""
+    return bool(claimed(tables, [row.chunk_id]))
+
+
+def claimed(tables: Tables, chunk_ids: Iterable[str]) -> set[str]:
+    """Those of these chunks of which `is_claim` holds."""
+    found: set[str] = set()
+    chunks, archives = tables.Chunk, tables.Archive
+    for some in batched_ids(chunk_ids):
+        found.update(
+            select(
+                c.chunk_id
+                for c in chunks
+                for a in archives
+                if c.chunk_id in some
+                and c.state in ("stored", "gone")
+                and a.archive_id == c.archive_id
+                and a.sha256 is None
+                and a.plan is None
+            )
+        )
+    return found
+
+
+def is_own_stream(tables: Tables, stream_id: str) -> bool:
+    """Whether this node has recorded some of the stream, as more than claims show: then it knows the stream's times."""
+    chunks, archives = tables.Chunk, tables.Archive
+    of_stream = select(c for c in chunks if c.stream_id == stream_id)
+    claims = count(
+        c
+        for c in of_stream
+        for a in archives
+        if c.state in ("stored", "gone") and a.archive_id == c.archive_id and a.sha256 is None and a.plan is None
+    )
+    return bool(of_stream.count() > claims)
+
+
+def leave_claim(tables: Tables, row: Any) -> None:
+    """The row rests on no claim from now on; what the archive may have of it is a copy."""
+    if row.offset is not None:
+        become_copy(tables, row)
+    row.set(archive_id=None, offset=None)
 
 
 def move_members(
@@ -50,13 +98,14 @@ def move_members(
         row = tables.Chunk[member.chunk.chunk_id]
         if row.archive_id == archive.replaces:
             row.set(archive_id=archive.archive_id, offset=member.offset)
-        else:
+        elif row.archive_id != archive.archive_id:
             _drop_copy(tables, row.chunk_id, archive.replaces)
             _put_copy(tables, archive.archive_id, member)
     for one in discarded:
         row = tables.Chunk[one.chunk.chunk_id]
         _drop_copy(tables, row.chunk_id, archive.replaces)
-        if row.archive_id == archive.replaces or (row.state == "gone" and row.archive_id is None):
+        is_unlisted = row.state == "gone" and (row.archive_id is None or is_claim(tables, row))
+        if row.archive_id == archive.replaces or is_unlisted:
             give_up(tables, row, one.cause)
             row.set(archive_id=archive.archive_id, offset=None)
 
@@ -86,48 +135,31 @@ def drop_copies(tables: Tables, archive_id: str) -> None:
     select(c for c in table if c.archive_id == archive_id).delete(bulk=True)
 
 
-def retire_superseded(tables: Tables, archive_id: str | None) -> None:
-    """An archive that another one replaces is given up once that one lists all its chunks."""
-    archives, chunks, copies = tables.Archive, tables.Chunk, tables.Copy
-    row = tables.Archive.get(archive_id=archive_id) if archive_id else None
-    successors = set(select(a.archive_id for a in archives if a.replaces == archive_id)) if row else set()
-    if row is None or not successors or select(c for c in chunks if c.archive_id == archive_id).exists():
-        return
-    for chunk_id in list(select(c.chunk_id for c in copies if c.archive_id == archive_id)):
-        places = set(select(c.archive_id for c in copies if c.chunk_id == chunk_id))
-        if not successors & {tables.Chunk[chunk_id].archive_id, *places}:
-            return
-    row.gone = "replaced"
-
-
 def copies_in(tables: Tables, archive_id: str, *, for_manifest: bool = False) -> list[CatalogChunk]:
-    """The chunks of an archive that have their rows elsewhere, with the times that are known now."""
+    """The chunks of an archive that have their rows elsewhere. They are gone if this node has erased them."""
     table = tables.Copy
     found = []
     for copy in select(c for c in table if c.archive_id == archive_id):
-        chunk, row = unpack(copy.manifest, Chunk), tables.Chunk[copy.chunk_id]
-        if not (for_manifest and chunk.uncertain):
-            times = {"started_at": Instant(row.started_at), "ended_at": Instant(row.ended_at)}
-            chunk = replace(chunk, uncertain=row.uncertain, **times)
+        row = tables.Chunk[copy.chunk_id]
+        if row.archive_id == archive_id:  # it is being verified
+            continue
+        chunk = unpack(copy.manifest, Chunk) if for_manifest else timed_copy(copy, row)
         where = Where(archive_id, chunk.member, copy.offset, chunk.bytes, chunk.sha256)
-        found.append(CatalogChunk(chunk, where))
+        is_erased = row.reason == "erased" and not is_claim(tables, row)
+        found.append(CatalogChunk(chunk, where, "erased" if is_erased else None))
     return found
 
 
-def copies_touching(tables: Tables, start: Instant, end: Instant, limit: int) -> list[RemainingChunk]:
-    """At most `limit` copies of chunks with sound in [start, end), in archives that are kept."""
-    copies, archives = tables.Copy, tables.Archive
-    if not select(c for c in copies).exists():  # nearly always
-        return []
-    chunks = touching(tables.Chunk, start, end)
+def copies_touching(tables: Tables, start: Instant, end: Instant) -> list[tuple[Chunk, str]]:
+    """The copies with sound in [start, end), in archives that are kept, and these archives; by their start."""
+    copies, archives, chunks = tables.Copy, tables.Archive, tables.Chunk
     rows = select(
-        (k.started_at, k.chunk_id, c.archive_id)
-        for k in chunks
-        for c in copies
-        for a in archives
-        if c.chunk_id == k.chunk_id and a.archive_id == c.archive_id and a.gone is None
-    ).order_by(1, 2, 3)
-    return [RemainingChunk(chunk_id, "stored", archive_id) for _, chunk_id, archive_id in rows[:limit]]
+        (c, k) for c in copies for a in archives for k in chunks
+        if a.archive_id == c.archive_id and a.gone is None and k.chunk_id == c.chunk_id
+    )  # fmt: skip
+    timed = ((timed_copy(copy, row), copy.archive_id) for copy, row in rows)  # nearly always none
+    found = [(chunk, archive_id) for chunk, archive_id in timed if chunk.started_at < end and chunk.ended_at > start]
+    return sorted(found, key=lambda one: (one[0].started_at, one[0].chunk_id, one[1]))
 
 
 def _kept_copies(tables: Tables, row: Any) -> list[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from edge.catalog.copies import become_copy, copies_touching, drop_copies, leave_archive
+from edge.catalog.copies import become_copy, claimed, copies_touching, drop_copies, leave_archive, leave_claim
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids, chunk_values, touching
 from edge.catalog.rows import give_up
@@ -20,12 +20,15 @@ class DeletionRecords:
     def __init__(self, file: CatalogFile) -> None:
         self._file = file
 
-    def mark_gone(self, chunk_ids: Iterable[str], cause: GoneCause) -> None:
+    def mark_gone(self, chunk_ids: Collection[str], cause: GoneCause) -> None:
         """These chunks are given up on purpose: from now on their files may be removed from the spool."""
         with self._file.session() as tables:
+            claims = claimed(tables, chunk_ids)
             for chunk_id in chunk_ids:
                 row = tables.Chunk.get(chunk_id=chunk_id)
                 if row is not None and row.state != "planned":
+                    if chunk_id in claims:
+                        leave_claim(tables, row)
                     give_up(tables, row, cause)
 
     def remaining_between(self, start: Instant, end: Instant, limit: int) -> list[RemainingChunk]:
@@ -44,7 +47,8 @@ class DeletionRecords:
                 RemainingChunk(chunk_id, _listed(tables, archive_id) if state == "gone" else state, archive_id)
                 for _, chunk_id, state, archive_id in rows[:limit]
             ]
-            return found + copies_touching(tables, start, end, limit)
+            copies = copies_touching(tables, start, end)[:limit]
+            return found + [RemainingChunk(chunk.chunk_id, "stored", archive_id) for chunk, archive_id in copies]
 
     def count_erased_between(self, start: Instant, end: Instant) -> int:
         """How many chunks with sound in [start, end) were erased."""
@@ -53,13 +57,14 @@ class DeletionRecords:
             return int(count(c for c in chunks if c.reason == "erased"))
 
     def given_up(self, chunk_ids: Iterable[str]) -> dict[str, str]:
-        """Those of these chunks that were given up, with their SHA-256: a copy in the spool is a leftover."""
+        """Those of these chunks that this node gave up, with their SHA-256: a copy in the spool is a leftover."""
         found: dict[str, str] = {}
         with self._file.session() as tables:
             table = tables.Chunk
             for some in batched_ids(chunk_ids):
                 rows = select((c.chunk_id, c.sha256) for c in table if c.chunk_id in some and c.state == "gone")
-                found.update(rows)
+                claims = claimed(tables, some)
+                found.update((chunk_id, sha256) for chunk_id, sha256 in rows if chunk_id not in claims)
         return found
 
     def not_in_manifest(self, limit: int) -> list[DiscardedChunk]:
@@ -102,6 +107,20 @@ class DeletionRecords:
             else:
                 row.deleted_at = int(at)
             drop_copies(tables, archive_id)
+
+    def erased_from(self, archive_id: str) -> tuple[tuple[Instant, Instant], ...]:
+        """When the sound was that an archive has and those that replaced it have not."""
+        with self._file.session() as tables:
+            chunks, archives = tables.Chunk, tables.Archive
+            successors, newest = set[str](), [archive_id]
+            while newest:
+                newest = list(set(select(a.archive_id for a in archives if a.replaces in newest)) - successors)
+                successors.update(newest)
+            rows = set[tuple[int, int]]()
+            for some in batched_ids(successors):
+                erased = select(c for c in chunks if c.archive_id in some and c.reason == "erased")
+                rows.update(select((c.started_at, c.ended_at) for c in erased))
+            return tuple((Instant(start), Instant(end)) for start, end in sorted(rows))
 
     def delete_again(self, archive_id: str) -> None:
         """The store still has an archive that counted as deleted."""

@@ -1,4 +1,4 @@
-"""Ranges on hold: nothing in them expires, is dropped or erased. A file beside the catalog, written by people.
+"""Ranges on hold: no chunk that they touch expires, is dropped or erased. A file beside the catalog, written by people.
 
 It is not part of the catalog, which can be lost and rebuilt; everything that deletes sound reads it just before.
 """
@@ -12,6 +12,10 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from edge.catalog.copies import copies_touching
+from edge.catalog.file import CatalogFile
+from edge.catalog.queries import touching
+from edge.catalog.tables import select
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.core.files import write_atomically
@@ -41,7 +45,10 @@ class Holds(Struct, frozen=True):
 
     def touch(self, start: Instant, end: Instant) -> bool:
         """Whether any of [start, end) is held."""
-        return any(hold.touches(start, end) for hold in self.holds)
+        return self.first_touching(start, end) is not None
+
+    def first_touching(self, start: Instant, end: Instant) -> Hold | None:
+        return next((hold for hold in self.holds if hold.touches(start, end)), None)
 
     def added(self, start: Instant, end: Instant) -> Holds:
         joined = [hold for hold in self.holds if hold.from_ <= end and hold.to >= start]
@@ -68,6 +75,38 @@ def read_holds(catalog: Path) -> Holds:
         raise HoldsUnreadable(
             f"{path}: cannot be read ({problem}), so nothing expires and nothing is erased; fix the file"
         ) from None
+
+
+def obstacle(file: CatalogFile, start: Instant, end: Instant) -> str | None:
+    """Why [start, end) may not be erased: a hold on a part of it, or of a chunk there, as chunks are erased whole.
+
+    Raises HoldsUnreadable, CatalogError.
+    """
+    holds = read_holds(file.path)
+    if (hold := holds.first_touching(start, end)) is not None:
+        return f"a part of the range is {explanation(hold, start, end)}"
+    if not holds.holds:
+        return None
+    with file.session() as tables:
+        found = [(chunk.chunk_id, chunk.started_at, chunk.ended_at) for chunk, _ in copies_touching(tables, start, end)]
+        for hold in holds.holds:
+            first, last = int(hold.from_), int(hold.to)
+            chunks = touching(tables.Chunk, start, end)
+            held = select(
+                (c.chunk_id, c.started_at, c.ended_at) for c in chunks if c.started_at < last and c.ended_at > first
+            )
+            found += [(chunk_id, Instant(began), Instant(ended)) for chunk_id, began, ended in held.order_by(2)[:1]]
+    for chunk_id, began, ended in found:
+        if (hold := holds.first_touching(began, ended)) is not None:
+            return f"{chunk_id}, from {began} to {ended}, is {explanation(hold, began, ended)}; chunks are erased whole"
+    return None
+
+
+def explanation(hold: Hold, start: Instant, end: Instant) -> str:
+    """What follows `is` where [start, end) may not be deleted, and how to release it."""
+    first, last = max(hold.from_, start), min(hold.to, end)
+    release = f"`imhearing hold --release --from {first} --to {last}` releases it"
+    return f"on hold (the hold from {hold.from_} to {hold.to}; {release})"
 
 
 def change_holds(catalog: Path, change: Callable[[Holds], Holds]) -> Holds:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 
-from edge.catalog.copies import move_members
+from edge.catalog.copies import drop_copies, move_members
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched_ids
 from edge.catalog.rows import put_plan, span_archive
@@ -66,15 +66,16 @@ class Plans:
         """The archive's bytes are verified in the store: from now on its chunks are there."""
         with self._file.session() as tables:
             row = tables.Archive[archive_id]
-            if row.uploaded_at is not None:
+            if row.sha256 is not None:
                 return
             row.set(sha256=sha256, uploaded_at=int(at), plan=None)
+            drop_copies(tables, archive_id)  # of one that was found in the store: its chunks are there
             table = tables.Chunk
             for chunk in select(c for c in table if c.archive_id == archive_id and c.state == "planned"):
                 chunk.state = "stored"
 
     def uploaded_chunks(self, chunk_ids: Iterable[str]) -> dict[str, UploadedChunk]:
-        """Those of these chunks whose archive is uploaded and verified."""
+        """Those of these chunks whose archive is uploaded, and verified by this node."""
         found: dict[str, UploadedChunk] = {}
         with self._file.session() as tables:
             chunks, archives = tables.Chunk, tables.Archive
@@ -83,7 +84,10 @@ class Plans:
                     (c.chunk_id, c.sha256, a.uploaded_at)
                     for c in chunks
                     for a in archives
-                    if c.chunk_id in some and c.state == "stored" and a.archive_id == c.archive_id
+                    if c.chunk_id in some
+                    and c.state == "stored"
+                    and a.archive_id == c.archive_id
+                    and a.sha256 is not None
                 )
                 found.update((chunk_id, UploadedChunk(sha256, Instant(at))) for chunk_id, sha256, at in rows)
         return found
@@ -103,26 +107,28 @@ class Plans:
     ) -> None:
         """A rewritten archive is verified in the store: its chunks move there, the old one is to be deleted."""
         with self._file.session() as tables:
-            row = tables.Archive[archive.archive_id]
-            if row.uploaded_at is not None:
+            row, old = tables.Archive[archive.archive_id], tables.Archive[archive.replaces]
+            if old.gone == "replaced":
                 return
-            row.set(sha256=sha256, uploaded_at=int(at), plan=None)
+            if row.sha256 is None:
+                row.set(sha256=sha256, uploaded_at=int(at), plan=None)
             move_members(tables, archive, members, discarded)
-            tables.Archive[archive.replaces].gone = "replaced"
+            old.gone = "replaced"
             span_archive(tables, archive.archive_id)
 
     def take_back(self, archive_id: str) -> None:
         """Its chunks wait again, and its deletion is pending until the store is known to have nothing of it.
 
-        Does nothing to an archive that is known to be in the store.
+        Does nothing to an archive that is known to be in the store. One that was found there stays there.
         """
         with self._file.session() as tables:
             row = tables.Archive.get(archive_id=archive_id)
-            if row is None or row.uploaded_at is not None:
+            if row is None or (row.uploaded_at is not None and row.plan is None):
                 return
             table = tables.Chunk
             for chunk in select(c for c in table if c.archive_id == archive_id):
                 if chunk.state == "planned":
-                    chunk.state = "waiting"
-                chunk.set(archive_id=None, offset=None)
-            row.set(gone="unwanted", plan=None)
+                    chunk.set(state="waiting", archive_id=None, offset=None)
+                elif row.uploaded_at is None:
+                    chunk.set(archive_id=None, offset=None)
+            row.set(gone="unwanted" if row.uploaded_at is None else None, plan=None)

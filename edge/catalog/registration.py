@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from edge.catalog.copies import restore_discarded, restore_member, retire_superseded
+from edge.catalog.copies import claimed, is_own_stream, leave_claim, restore_discarded, restore_member
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched, batched_ids, stream_records
 from edge.catalog.rows import (
@@ -12,6 +12,7 @@ from edge.catalog.rows import (
     archive_columns,
     corrected,
     put_holes,
+    put_spool_chunk,
     retime,
     span_archive,
 )
@@ -27,19 +28,37 @@ class Registration:
         self._file = file
 
     def add_chunks(self, chunks: Iterable[Chunk]) -> int:
-        """Adds the chunks that are not known yet, as waiting; gives their number."""
+        """Adds the spool's chunks that are not known yet, as waiting; gives their number.
+
+        What is in the spool wins over what an archive found in the store claims: such a chunk waits again.
+        """
         added = 0
         for some in batched(chunks):
             with self._file.session() as tables:
                 streams = stream_records(tables, {chunk.stream_id for chunk in some})
                 table, [ids] = tables.Chunk, batched_ids([chunk.chunk_id for chunk in some])
-                known = set(select(c.chunk_id for c in table if c.chunk_id in ids))
+                known, claims = set(select(c.chunk_id for c in table if c.chunk_id in ids)), claimed(tables, ids)
                 for chunk in some:
-                    if chunk.chunk_id not in known:
+                    stream = streams.get(chunk.stream_id)
+                    if chunk.chunk_id in claims:
+                        claims.remove(chunk.chunk_id)
+                        leave_claim(tables, row := table[chunk.chunk_id])
+                        put_spool_chunk(tables, row, chunk, stream)
+                        added += 1
+                    elif chunk.chunk_id not in known:
                         known.add(chunk.chunk_id)
-                        add_chunk(tables, chunk, streams.get(chunk.stream_id))
+                        add_chunk(tables, chunk, stream)
                         added += 1
         return added
+
+    def registered(self, chunk_ids: Collection[str]) -> set[str]:
+        """Those of the spool's chunks that `add_chunks` would not add."""
+        found: set[str] = set()
+        with self._file.session() as tables:
+            table = tables.Chunk
+            for some in batched_ids(chunk_ids):
+                found.update(select(c.chunk_id for c in table if c.chunk_id in some))
+            return found - claimed(tables, chunk_ids)
 
     def put_stream(self, stream: Stream) -> bool:
         """Stores a stream's record. True when its times were corrected after some of it was archived."""
@@ -59,6 +78,11 @@ class Registration:
                 row.set(ordinal=stream.ordinal, record=pack(stream), correction_due=row.correction_due or moved)
             return moved
 
+    def is_own_stream(self, stream_id: str) -> bool:
+        """Whether this node knows the stream's times itself: no record found in the store may change them."""
+        with self._file.session() as tables:
+            return is_own_stream(tables, stream_id)
+
     def corrections_due(self) -> list[str]:
         """Streams that were corrected after an archive with their older times was planned."""
         with self._file.session() as tables:
@@ -74,15 +98,18 @@ class Registration:
     ) -> None:
         """Adds an archive found in the store as its own manifest describes it.
 
-        A chunk that already is in another archive stays there, unless this archive replaces that one, and has a copy.
+        A chunk that already is in another archive stays there, and has a copy. An archive that this one claims to
+        replace stays too: only the node that rewrites an archive deletes the old one. One that this node has planned
+        or verified itself is not added to, whatever lies elsewhere under its ID.
         """
         with self._file.session() as tables:
-            if tables.Archive.get(archive_id=archive.archive_id) is None:
+            row = tables.Archive.get(archive_id=archive.archive_id)
+            if row is None:
                 tables.Archive(**archive_columns(archive))
+            elif row.sha256 or row.plan or (row.bucket, row.key) != (archive.bucket, archive.key):
+                return
             for member in members:
                 restore_member(tables, archive, member)
             for one in discarded:
                 restore_discarded(tables, archive, one)
-            for archive_id in (archive.archive_id, archive.replaces):
-                retire_superseded(tables, archive_id)
             span_archive(tables, archive.archive_id)

@@ -17,21 +17,38 @@ from edge.core.values import Archive, Chunk, GoneCause, Hole, SoundSpan, Stream
 
 def add_chunk(tables: Tables, chunk: Chunk, stream: Stream | None) -> None:
     now = _retimed(chunk, stream)
-    tables.Chunk(
-        chunk_id=chunk.chunk_id,
-        stream_id=chunk.stream_id,
-        first_frame=chunk.first_frame,
-        frames=chunk.frames,
-        started_at=int(now.started_at),
-        ended_at=int(now.ended_at),
-        duration=now.ended_at - now.started_at,
-        uncertain=now.uncertain,
-        length=chunk.bytes,
-        sha256=chunk.sha256,
-        lafmax=chunk.levels.lafmax if chunk.levels else None,
-        manifest=pack(chunk),
-        state="waiting",
-    )
+    tables.Chunk(chunk_id=chunk.chunk_id, **_chunk_columns(chunk, now))
+    _put_around(tables, chunk, now, stream)
+
+
+def put_spool_chunk(tables: Tables, row: Any, chunk: Chunk, stream: Stream | None) -> None:
+    """The chunk waits, as the spool has it: what was known of it came from elsewhere."""
+    now, table, chunk_id = _retimed(chunk, stream), tables.Sound, chunk.chunk_id
+    select(s for s in table if s.chunk_id == chunk_id).delete(bulk=True)
+    row.set(reason=None, **_chunk_columns(chunk, now))
+    _put_around(tables, chunk, now, stream)
+
+
+def _chunk_columns(chunk: Chunk, now: Chunk) -> dict[str, Any]:
+    """Of a waiting chunk; `now`: with the times that are known now."""
+    return {
+        "stream_id": chunk.stream_id,
+        "first_frame": chunk.first_frame,
+        "frames": chunk.frames,
+        "started_at": int(now.started_at),
+        "ended_at": int(now.ended_at),
+        "duration": now.ended_at - now.started_at,
+        "uncertain": now.uncertain,
+        "length": chunk.bytes,
+        "sha256": chunk.sha256,
+        "lafmax": chunk.levels.lafmax if chunk.levels else None,
+        "manifest": pack(chunk),
+        "state": "waiting",
+    }
+
+
+def _put_around(tables: Tables, chunk: Chunk, now: Chunk, stream: Stream | None) -> None:
+    """The gaps before a chunk, and the sounds in it."""
     if chunk.before and (stream is None or not stream.before):
         put_holes(tables, chunk.stream_id, chunk.before)
     for span in chunk.sounds:
@@ -70,16 +87,20 @@ def put_plan(tables: Tables, archive: Archive, manifest: bytes) -> bool:
     """Stores an open plan; False when the very same archive is there already.
 
     One that was taken back, and whose leftovers are still to be deleted, is planned again. If it now belongs elsewhere,
-    the leftovers remain to be deleted, under another ID.
+    the leftovers remain to be deleted, under another ID. One that was found in the store is planned, to be verified.
     """
     columns = {**archive_columns(archive), "plan": zlib.compress(manifest, 6)}
     row = tables.Archive.get(archive_id=archive.archive_id)
     if row is None:
         tables.Archive(**columns)
         return True
+    is_here = (row.bucket, row.key) == (archive.bucket, archive.key)
+    if row.gone is None and row.sha256 is None and row.plan is None and is_here:
+        row.plan = columns["plan"]
+        return True
     if row.gone != "unwanted":
         return False
-    if (row.bucket, row.key) != (archive.bucket, archive.key):
+    if not is_here:
         place = hashlib.sha256(f"{row.bucket}/{row.key}".encode()).hexdigest()
         leftovers = f"{row.archive_id[:-8]}{place[:8]}"
         if tables.Archive.get(archive_id=leftovers) is None:
@@ -183,12 +204,21 @@ def span_archive(tables: Tables, archive_id: str) -> None:
     """Sets an archive's times to those that its chunks have now."""
     table, copies, row = tables.Chunk, tables.Copy, tables.Archive.get(archive_id=archive_id)
     own = select((least(c.started_at), greatest(c.ended_at)) for c in table if c.archive_id == archive_id).first()
-    further = select(
-        (least(c.started_at), greatest(c.ended_at))
-        for c in table
-        for copy in copies
-        if copy.archive_id == archive_id and c.chunk_id == copy.chunk_id
-    ).first()
-    times = [at for at in (*own, *further) if at is not None]
+    further = [
+        timed_copy(copy, tables.Chunk[copy.chunk_id])
+        for copy in select(copy for copy in copies if copy.archive_id == archive_id)
+    ]
+    times = [at for at in own if at is not None]
+    times += [int(at) for chunk in further for at in (chunk.started_at, chunk.ended_at)]
     if row is not None and times:
         row.set(started_at=min(times), ended_at=max(times))
+
+
+def timed_copy(copy: Any, row: Any) -> Chunk:
+    """A copy with the times that its own archive gives, as two archives may contradict each other; the row's if these
+    were not certain."""
+    chunk = unpack(copy.manifest, Chunk)
+    if not chunk.uncertain:
+        return chunk
+    times = {"started_at": Instant(row.started_at), "ended_at": Instant(row.ended_at)}
+    return replace(chunk, uncertain=row.uncertain, **times)

@@ -12,7 +12,7 @@ _AGREEMENT = 300.0  # seconds between our clock and the store's
 
 
 class HeldBack(ImHearingError):
-    """An archive is not deleted, and why. `is_clock`: so is no other; `stored_at`: since when the store has had it."""
+    """Something is not deleted, and why. `is_clock`: so is no other; `stored_at`: since when the store has had it."""
 
     def __init__(self, reason: str, *, is_clock: bool = False, stored_at: Instant | None = None) -> None:
         super().__init__(reason)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from edge.archiver.jobs import Delete, DeleteClips, JobResult, ListArchives, ReadManifest, Rewrite
+from edge.archiver.pacing import LogChanges
 from edge.archiver.plan.plan import ArchivePlan, Destination, make_plan, plan_of
 from edge.archiver.plan.stored_members import SourceArchive
+from edge.archiver.retention.age_check import HeldBack
 from edge.archiver.retention.deletions import Deletions
 from edge.archiver.retention.survey import BucketSurvey
 from edge.catalog import Catalog
 from edge.catalog.erasures import Erasure
+from edge.catalog.holds import read_holds
 from edge.catalog.rows import silenced
 from edge.core.kernel_clock import KernelClock
 from edge.core.values import Archive, DiscardedChunk
@@ -25,6 +29,7 @@ class BucketEraser:
         self._catalog, self._deletions, self._destination, self._clock = catalog, deletions, destination, clock
         self._survey: BucketSurvey | None = None  # of the order that is being carried out
         self._clips: list[DeleteClips] = []  # still to do for it
+        self._log_held = LogChanges(log)
 
     def has(self, archive: Archive) -> bool:
         """We no longer know how to reach another bucket."""
@@ -32,6 +37,17 @@ class BucketEraser:
 
     def pending_deletion(self) -> list[Archive]:
         return [archive for archive in self._catalog.archive_records.pending_deletion() if self.has(archive)]
+
+    def next_deletion(self) -> Delete | None:
+        """Of what is not on hold."""
+        for archive in self.pending_deletion():
+            erased = self._catalog.deletions.erased_from(archive.archive_id) if archive.gone == "replaced" else ()
+            holds = read_holds(self._catalog.path)
+            held = [one for one in erased if holds.touch(*one)]
+            if not held:
+                return Delete(archive, erased)
+            self._log_held(HeldBack(f"{archive.archive_id} is not deleted: sound of {held[0][0]} is on hold since"))
+        return None
 
     def pending_elsewhere(self, order: Erasure) -> Archive | None:
         """An archive with sound of the range that was to be deleted when another bucket was configured.
@@ -47,7 +63,7 @@ class BucketEraser:
 
     def rewrite(self, order: Erasure, old: Archive) -> Rewrite:
         """Replaces an archive by one without what is to be erased."""
-        plan = self._open_rewrite(old.archive_id) or self._plan_rewrite(order, old.archive_id)
+        plan = self._plan_rewrite(order, old.archive_id)
         places = {
             row.chunk.member: (row.where.offset, row.where.length)
             for row in self._catalog.archive_records.members(old.archive_id)
@@ -90,12 +106,18 @@ class BucketEraser:
         stays, discarded, described = [], [], self._catalog.archive_records.chunks_for_manifest(archive_id)
         for row in self._catalog.archive_records.members(archive_id):
             chunk = described[row.chunk.chunk_id]
-            if order.touches(row.chunk.started_at, row.chunk.ended_at):
+            if row.gone == "erased" or order.touches(row.chunk.started_at, row.chunk.ended_at):
                 discarded.append(DiscardedChunk(silenced(chunk), "erased"))
             elif row.gone is not None:
                 discarded.append(DiscardedChunk(chunk, row.gone))
             else:
                 stays.append(chunk)
+        open_plan = self._open_rewrite(archive_id)
+        if open_plan is not None:
+            if _ids(open_plan.discarded) == _ids(discarded):
+                return open_plan
+            self._deletions.take_back_plan(open_plan.archive_id)  # of another order: what it erases may be on hold now
+        self._deletions.check_holds(_ids(discarded))
         streams = self._catalog.streams({chunk.stream_id for chunk in (*stays, *(one.chunk for one in discarded))})
         plan = make_plan(stays, streams, self._destination, discarded, archive_id)
         self._catalog.plans.commit_rewrite(plan.archive(self._clock.now()), plan.manifest)
@@ -104,5 +126,15 @@ class BucketEraser:
 
     def _on_rewritten(self, plan: ArchivePlan, sha256: str) -> None:
         archive = self._catalog.archives([plan.archive_id])[plan.archive_id]
+        try:
+            self._deletions.check_holds(_ids(plan.discarded))
+        except HeldBack as problem:
+            log.warning("%s is not rewritten: %s", archive.replaces, problem)
+            self._deletions.take_back_plan(plan.archive_id)
+            return
         self._catalog.plans.mark_rewritten(archive, sha256, self._clock.now(), plan.members, plan.discarded)
         self._deletions.remove_chunks([one.chunk.chunk_id for one in plan.discarded])
+
+
+def _ids(discarded: Iterable[DiscardedChunk]) -> set[str]:
+    return {one.chunk.chunk_id for one in discarded}

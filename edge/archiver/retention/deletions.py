@@ -1,6 +1,7 @@
 """The one place through which sound is deleted, from the spool and from the store.
 
 Nothing is deleted before the catalog has committed why: that it is in the store, or that it was given up on purpose.
+A hold wins, for the whole of every chunk that it touches.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from edge.archiver.jobs import FoundArchive
 from edge.archiver.plan.keys import is_archive_key
 from edge.archiver.plan.stored_members import clip_touches
 from edge.archiver.retention.age_check import AgeCheck, HeldBack
-from edge.archiver.stored_manifests import read_archive, with_corrections
-from edge.catalog import Catalog
+from edge.archiver.stored_manifests import check_against_spool, read_archive, with_corrections
+from edge.catalog import Catalog, CatalogChunk
 from edge.catalog.file import earlier_catalogs
-from edge.catalog.holds import read_holds
+from edge.catalog.holds import explanation, read_holds
 from edge.core.errors import SpoolError, StoreBlocked, WireError
 from edge.core.files import sync_folder
 from edge.core.instant import Instant
@@ -31,7 +32,7 @@ LISTED_AT_ONCE = 1_000
 
 
 class Deletions:
-    """Raises SpoolError, CatalogError, StoreError. What failed may be repeated."""
+    """Raises SpoolError, CatalogError, StoreError, HeldBack, HoldsUnreadable. What failed may be repeated."""
 
     def __init__(self, spool: Spool, catalog: Catalog, store: ObjectStore, age: AgeCheck) -> None:
         self._spool, self._catalog, self._store, self._age = spool, catalog, store, age
@@ -40,8 +41,22 @@ class Deletions:
 
     def give_up(self, chunk_ids: Sequence[str], cause: GoneCause) -> None:
         """Deletes chunks that the store does not have."""
+        self.check_holds(chunk_ids)
         self._catalog.deletions.mark_gone(chunk_ids, cause)
         self.remove_chunks(chunk_ids)
+
+    def check_holds(self, chunk_ids: Iterable[str]) -> None:
+        """Raises HeldBack if any of these chunks is on hold, except for those that are erased."""
+        self._check_each((row.chunk.started_at, row.chunk.ended_at) for row in self._not_erased(chunk_ids))
+
+    def _not_erased(self, chunk_ids: Iterable[str]) -> list[CatalogChunk]:
+        return [row for row in self._catalog.chunks(chunk_ids) if row.gone != "erased"]
+
+    def _check_each(self, ranges: Iterable[tuple[Instant, Instant]]) -> None:
+        holds = read_holds(self._catalog.path)
+        for start, end in ranges:
+            if (hold := holds.first_touching(start, end)) is not None:
+                raise HeldBack(f"sound from {start} to {end} is kept: it is {explanation(hold, start, end)}")
 
     def take_back_plan(self, archive_id: str) -> None:
         """Its chunks wait again. What the store may have of it is deleted later."""
@@ -62,10 +77,12 @@ class Deletions:
         self._remove_each(self._spool.chunks.remove, chunk_ids)
 
     def remove_given_up(self) -> None:
-        """Removes the files of chunks that were given up and are still here."""
+        """Removes the files of chunks that this node gave up and are still here; nothing while one is on hold."""
         present = self._spool.chunks.finished().keys() | self._spool.chunks.manifest_ids()
         given_up = self._catalog.deletions.given_up(present)
         if leftovers := [chunk_id for chunk_id, sha256 in given_up.items() if not self._is_another(chunk_id, sha256)]:
+            rows = self._catalog.chunks(leftovers)
+            self._check_each((row.chunk.started_at, row.chunk.ended_at) for row in rows)
             self.remove_chunks(leftovers)
 
     def remove_streams(self, stream_ids: Iterable[str]) -> None:
@@ -134,15 +151,19 @@ class Deletions:
     def read_archive(self, key: str, size: int, prefix: str, node: str) -> FoundArchive | None:
         """An archive as the store has it; None where it cannot be read as one of `node`."""
         try:
-            return with_corrections(self._store, prefix, node, read_archive(self._store, prefix, node, key, size))
+            found = read_archive(self._store, prefix, node, key, size)
+            check_against_spool(found.manifest, self._spool)
+            return with_corrections(self._store, prefix, node, found)
         except WireError as problem:
             log.warning("%s: %s", key, problem)
             return None
 
-    def delete_archive(self, archive: Archive) -> None:
-        """Raises HeldBack where it was to go for its age, and something speaks against that now."""
+    def delete_archive(self, archive: Archive, erased: Sequence[tuple[Instant, Instant]] = ()) -> None:
+        """Raises HeldBack where it was to go for its age, and something speaks against that now; or where some of
+        `erased`, the sound that it alone has, is on hold."""
         if archive.gone == "lifecycle":
             self._check_age(archive)
+        self._check_each(erased)
         self._store.delete(archive.key)
 
     def _check_age(self, archive: Archive) -> None:

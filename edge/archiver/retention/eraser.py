@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from edge.archiver.jobs import Delete, Job, JobResult
 from edge.archiver.pacing import LogChanges, RetryTimer
+from edge.archiver.retention.age_check import HeldBack
 from edge.archiver.retention.bucket_eraser import BucketEraser
 from edge.archiver.retention.deletions import Deletions
 from edge.catalog import Catalog
 from edge.catalog.erasures import Erasure, ErasureResult, Erasures
-from edge.catalog.holds import read_holds
+from edge.catalog.holds import obstacle, read_holds
 from edge.catalog.range_locks import is_copied
 from edge.core.errors import ImHearingError, SpoolError, StoreBlocked
 from edge.spool.spool import Spool
@@ -49,13 +50,13 @@ class Eraser:
         if not self._retry.is_due():
             return None
         # first what is superseded, so that no archive ever has two successors in the store
-        for archive in self._bucket.pending_deletion():
-            return Delete(archive)
+        if deletion := self._bucket.next_deletion():
+            return deletion
         try:
             for order in self._orders():
                 if job := self._advance(order):
                     return job
-        except SpoolError as problem:  # uploads need not wait
+        except (SpoolError, HeldBack) as problem:  # uploads need not wait
             self._failed(problem)
         return None
 
@@ -82,14 +83,15 @@ class Eraser:
             return []
 
     def _advance(self, order: Erasure) -> Job | None:
-        if read_holds(self._catalog.path).touch(order.from_, order.to):
-            self._end(order, "refused", "a part of the range is held; see `imhearing hold`")
-            return None
+        read_holds(self._catalog.path)
         # checked before the finished ones are listed, so that a chunk finished in between is not missed
         may_still_come = self._may_still_come(order)
         here = self._spool.chunks.finished().keys()
-        if here - self._catalog.known(here):
+        if here - self._catalog.registration.registered(here):
             self._rescan()
+        if (held := obstacle(self._catalog.file, order.from_, order.to)) is not None:
+            self._end(order, "refused", held)
+            return None
         while remaining := self._catalog.deletions.remaining_between(order.from_, order.to, _AT_ONCE):
             if archives := {row.archive_id for row in remaining if row.state == "planned" and row.archive_id}:
                 for archive_id in archives:

@@ -52,7 +52,7 @@ class Retention:
         try:
             self.policy.apply(self._clock.now())
             self._deletions.remove_unfinished_rebuild()
-        except (HoldsUnreadable, SpoolError) as problem:
+        except (HeldBack, HoldsUnreadable, SpoolError) as problem:
             self._log_trouble(problem)
 
     def next_job(self) -> Job | None:
@@ -67,7 +67,7 @@ class Retention:
     def on_result(self, result: JobResult) -> None:
         """The worker ended a job that came from here."""
         job = result.job
-        if isinstance(job, Delete) and isinstance(result.problem, HeldBack):
+        if isinstance(job, Delete) and job.archive.gone == "lifecycle" and isinstance(result.problem, HeldBack):
             self.expiry.on_held_back(job.archive, result.problem)
             return
         if isinstance(job, Delete) and job.archive.gone == "lifecycle" and result.problem is None:
@@ -78,7 +78,8 @@ class Retention:
 class SpoolCleanup:
     """After each rescan, removes from the spool what is no longer needed there.
 
-    Chunks that the store has, leftovers of those that were given up, and records of streams that ended.
+    Chunks that the store has, as this node has verified, leftovers of those that were given up, and records of streams
+    that ended.
     """
 
     def __init__(self, spool: Spool, catalog: Catalog, deletions: Deletions, policy: RetentionPolicy) -> None:
@@ -104,7 +105,7 @@ class SpoolCleanup:
             if removable := self._removable_streams():
                 self._deletions.remove_streams(removable)
             self._log_trouble.clear()
-        except SpoolError as problem:
+        except (HeldBack, HoldsUnreadable, SpoolError) as problem:
             self._log_trouble(problem)
 
     def _release(self, chunks: Mapping[str, Instant]) -> None:

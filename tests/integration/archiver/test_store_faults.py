@@ -12,12 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from edge.archiver import service
+from edge.archiver.rebuild import rebuild_in_place
 from edge.catalog import CatalogReader
 from edge.configuration.loader import load
 from edge.configuration.settings import S3, Archive, Secret, Settings
-from edge.core.instant import FIRST, LAST
+from edge.core.instant import FIRST, LAST, Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import ArchiverState, Event
+from edge.spool.spool import Spool
 from edge.store.s3 import S3Store
 from tests.support.archiver.running import FAST
 from tests.support.messaging.secure_broker import set_up
@@ -123,6 +125,23 @@ def test_chunks_stay_while_the_store_has_other_bytes_than_it_confirmed(settings:
             [key] = [key for key, _ in storage.keys("imhearing/") if key.endswith(".zip")]
             storage.delete(key)
             archiver.wait_stored()
+
+
+def test_a_rebuilt_catalog_does_not_take_the_word_of_a_store_that_has_other_bytes(
+    settings: Settings, store: RunningStore
+) -> None:
+    with running_proxy(store.settings) as (proxy, through):
+        proxy.choose = CorruptsOneInTen("PUT", 0)
+        blocked = replace(settings, s3=through)
+        with running(blocked) as archiver:
+            archiver.wait_blocked()
+        before = len(proxy.seen)
+        spool = Spool(settings.recorder.record_path, settings.node.name)
+        rebuild_in_place(S3Store(store.settings), settings.s3.prefix, spool, settings.catalog.db_path, Instant(9))
+        with running(blocked) as archiver:
+            wait_until(lambda: "corrupted" in [fault for _, fault in proxy.seen[before:]], "it is read back")
+            assert "different bytes from those it confirmed" in archiver.wait_blocked()
+            assert len(list(settings.recorder.record_path.glob("*.flac"))) == CHUNKS
 
 
 @pytest.mark.parametrize("missing", ["If-None-Match", "ListMultipartUploads"])

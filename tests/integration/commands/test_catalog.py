@@ -16,6 +16,7 @@ import pytest
 
 from commands.up.plan import UpState
 from edge.catalog import Catalog
+from edge.catalog.holds import change_holds
 from edge.configuration.loader import to_ini
 from edge.configuration.settings import Settings
 from edge.core import wire
@@ -190,6 +191,17 @@ def test_chunks_not_archived_yet_affect_no_archive(tmp_path: Path, settings: Set
     Spool(settings.recorder.record_path, "porch").create()
     done = imhearing(tmp_path, "forget", "--from", str(START), "--to", str(Instant(START + 1_500_000)))
     assert re.fullmatch("2 chunks with sound from .* to .*; not archived yet:", done.stderr.splitlines()[0])
+
+
+def test_a_range_whose_chunks_are_on_hold_beside_it_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:
+    held = (Instant(START + 1_200_000), Instant(START + 1_400_000))
+    change_holds(archived.catalog.db_path, lambda holds: holds.added(*held))
+    beside = ("--from", str(Instant(START + 500_000)), "--to", str(Instant(START + 1_100_000)))
+    refused = imhearing(tmp_path, "forget", *beside, "--yes", "--timeout", "0.3")
+    assert refused.returncode == 1
+    assert f"the hold from {held[0]} to {held[1]}" in refused.stderr
+    assert "imhearing hold --release" in refused.stderr
+    assert not list(tmp_path.rglob("erase-*.json"))
 
 
 def test_a_range_on_hold_cannot_be_forgotten(tmp_path: Path, archived: Settings) -> None:

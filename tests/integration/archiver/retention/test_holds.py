@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from edge.archiver.jobs import Delete, JobResult, Rewrite
 from edge.archiver.plan.plan import Destination, make_plan
+from edge.archiver.retention.age_check import HeldBack
 from edge.catalog import Catalog, CatalogReader
 from edge.catalog.erasures import Erasures
 from edge.catalog.holds import Hold, Holds, HoldsUnreadable, change_holds, read_holds
-from edge.configuration.settings import Archive, Settings
+from edge.configuration.settings import Archive, Settings, Thresholds
 from edge.core.errors import StoreUnreachable
 from edge.core.instant import FIRST, LAST, Instant
+from edge.core.values import GoneCause
 from query_service.queries.values import Expired
-from tests.support.archiver.parts import make_expiry, make_policy
+from tests.support.archiver.parts import make_deletions, make_expiry, make_policy
 from tests.support.archiver.running import archived, coverage_of, erase, rows_by_number, running_archiver, wait_stored
-from tests.support.archiver.stepped import SteppedArchiver
-from tests.support.spool.chunks import SECOND, START, fill_spool, make_chunk
+from tests.support.archiver.stepped import HASH, SteppedArchiver
+from tests.support.spool.chunks import SECOND, START, at, fill_spool, make_chunk
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
@@ -33,6 +36,98 @@ def test_a_chunk_on_hold_is_not_erased(settings: Settings, store: RunningStore) 
         result = erase(settings, 0, 3)
     assert (result.state, result.chunks) == ("refused", 0)
     assert archived(store) == files
+
+
+@pytest.mark.parametrize("where", ["in the spool", "in the store"])
+def test_a_chunk_that_a_hold_touches_is_not_erased_by_an_order_beside_the_hold(
+    settings: Settings, store: RunningStore, where: str
+) -> None:
+    files = fill_spool(settings.recorder.record_path, 3)
+    change_holds(settings.catalog.db_path, lambda holds: holds.added(at(1.2), at(1.4)))
+    orders = Erasures(settings.catalog.db_path)
+    with running_archiver(replace(settings, thresholds=Thresholds()) if where == "in the spool" else settings):
+        wait_until(lambda: len(rows_by_number(settings)) == 3, "all is known")
+        if where == "in the store":
+            wait_stored(settings, 3)
+        order = orders.give(at(0.5), at(1.1), START)
+        wait_until(lambda: orders.result(order.id) is not None, "the order ends")
+    result = orders.result(order.id)
+    assert result is not None
+    assert (result.state, result.chunks) == ("refused", 0)
+    assert f"from {at(1)} to {at(2)}" in str(result.reason)
+    assert f"the hold from {at(1.2)} to {at(1.4)}" in str(result.reason)
+    assert "imhearing hold --release" in str(result.reason)
+    assert [row.gone for row in rows_by_number(settings).values()] == [None] * 3
+    kept = archived(store) or {path.stem: path.read_bytes() for path in settings.recorder.record_path.glob("*.flac")}
+    assert kept == files
+
+
+def _rewriting(node: SteppedArchiver) -> Rewrite:
+    """The job that erases the first chunk of an archive."""
+    node.turn()
+    node.end()
+    node.erase(0, 1)
+    node.run_until(lambda: isinstance(node.worker.job, Rewrite), "the archive is rewritten")
+    assert isinstance(node.worker.job, Rewrite)
+    return node.worker.job
+
+
+def test_a_hold_that_comes_while_an_archive_is_rewritten_wins(node: SteppedArchiver) -> None:
+    job = _rewriting(node)
+    change_holds(node.catalog.path, lambda holds: holds.added(at(0.5), at(0.6)))
+    node.archiver.on_job_result(JobResult(job, 1.0, HASH))
+    node.run_until(lambda: isinstance(node.worker.job, Delete), "what was uploaded is deleted")
+    assert node.end().key == job.key
+    node.run_until(lambda: node.orders.open() == [], "the order is refused")
+    assert [row.gone for row in node.catalog.chunks_between(FIRST, LAST, 9)] == [None] * 3
+    assert node.catalog.archive_records.pending_deletion() == []
+
+
+def test_a_rewrite_that_an_earlier_order_left_does_not_erase_what_is_on_hold_since(node: SteppedArchiver) -> None:
+    job = _rewriting(node)
+    node.archiver.on_job_result(JobResult(job, 1.0, None, StoreUnreachable("down")))
+    change_holds(node.catalog.path, lambda holds: holds.added(at(0.5), at(0.6)))
+    node.run_until(lambda: node.orders.open() == [], "the order is refused")
+    node.erase(1, 2)
+
+    def next_rewrite() -> bool:
+        if isinstance(node.worker.job, Delete):
+            node.end()
+        return isinstance(node.worker.job, Rewrite)
+
+    node.run_until(next_rewrite, "the archive is rewritten")
+    assert isinstance(node.worker.job, Rewrite)
+    assert [one.chunk.seq for one in node.worker.job.plan.discarded] == [1]
+
+
+def test_a_replaced_archive_stays_while_what_it_alone_has_is_on_hold(node: SteppedArchiver) -> None:
+    job = _rewriting(node)
+    node.archiver.on_job_result(JobResult(job, 1.0, HASH))
+    node.run_until(lambda: isinstance(node.worker.job, Delete), "the old one is to be deleted")
+    deletion = node.worker.job
+    assert isinstance(deletion, Delete)
+    change_holds(node.catalog.path, lambda holds: holds.added(at(0.5), at(0.6)))
+    with pytest.raises(HeldBack, match="hold --release"):
+        make_deletions(node.spool, node.catalog).delete_archive(deletion.archive, deletion.erased)
+    node.archiver.on_job_result(JobResult(deletion, 1.0, None, HeldBack("it is on hold")))
+    for _ in range(5):
+        node.turn()
+        assert not isinstance(node.worker.job, Delete)
+    change_holds(node.catalog.path, lambda holds: holds.released(FIRST, LAST))
+    node.worker.job = None
+    node.run_until(lambda: isinstance(node.worker.job, Delete), "it is deleted once released")
+
+
+def test_what_is_on_hold_cannot_be_given_up_for_any_cause(node: SteppedArchiver) -> None:
+    node.catalog.registration.add_chunks([make_chunk(0), make_chunk(1)])
+    change_holds(node.catalog.path, lambda holds: holds.added(at(0.5), at(0.6)))
+    gate = make_deletions(node.spool, node.catalog)
+    causes: tuple[GoneCause, ...] = ("erased", "quiet", "dropped")
+    for cause in causes:
+        with pytest.raises(HeldBack):
+            gate.give_up([make_chunk(0).chunk_id, make_chunk(1).chunk_id], cause)
+    assert [row.gone for row in node.catalog.chunks_between(FIRST, LAST, 9)] == [None, None]
+    assert len(node.spool.chunks.finished()) == 3
 
 
 def test_adjacent_holds_merge_and_a_partial_release_splits_them() -> None:
