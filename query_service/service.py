@@ -44,7 +44,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         check_settings(settings.http)
     bus = None
     if settings.mqtt.host:
-        bus = Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
+        bus = Bus(settings.mqtt, settings.node.name, "query", will=_status(settings, "offline"))
     watch = NodeWatch()
     if bus is not None:
         for event_type in WATCHED:
