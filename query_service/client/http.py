@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from edge.configuration.malformed import quotable
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.backoff import Backoff
@@ -76,7 +77,7 @@ class HttpClient:
 def _base(settings: Http) -> str:
     if settings.url:
         if not settings.url.startswith(("http://", "https://")):
-            raise ConfigError([f"[http] url = {settings.url[:80]}: must begin with https:// or http://"])
+            raise ConfigError([f"[http] url = {quotable(settings.url)}: must begin with https:// or http://"])
         return settings.url.rstrip("/")
     if not settings.port:
         raise ConfigError(["[http] port: is 0, so there is no HTTP door; set it, or [http] url, or ask another way"])
