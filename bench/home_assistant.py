@@ -4,7 +4,8 @@ Every entity appears and has a state, the switch pauses and resumes, a loud soun
 survive restarts of broker, node and Home Assistant, removal cleans up.
 
     python3.13 -m venv ha && ha/bin/pip install homeassistant
-    .venv/bin/python bench/home_assistant.py ha/bin/hass
+    .venv/bin/python -m bench.home_assistant ha/bin/hass
+    .venv/bin/python -m bench.home_assistant --tls ha/bin/hass      # on a broker of `imhearing broker-setup`
 
 Home Assistant installs what its integrations need at its first start, so that one takes minutes. 127.0.0.1 only.
 """
@@ -27,18 +28,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jwt
 import soundfile
 from websockets.sync.client import connect
 
 from edge.configuration.loader import to_ini
-from edge.configuration.settings import S3, Mqtt, Node, Recorder, Settings, Thresholds
+from edge.configuration.settings import S3, Mqtt, Node, Recorder, Secret, Settings, Thresholds
 from edge.embedded import ports
 from edge.embedded.child import Child
 from edge.messaging.home_assistant import discovery_payload
+from edge.messaging.login import Role
 from tests.support.messaging.broker import open_broker
+from tests.support.messaging.secure_broker import secure_broker
 from tests.support.store.s3 import running_store
 
 NODE = "porch"
@@ -88,7 +91,7 @@ def wait(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
         time.sleep(0.2)
 
 
-def prepare(folder: Path, broker_port: int, port: int) -> str:
+def prepare(folder: Path, broker: dict[str, Any], port: int) -> str:
     """A Home Assistant that knows one user and one broker; gives the user's token."""
     storage = folder / ".storage"
     storage.mkdir(parents=True)
@@ -129,7 +132,7 @@ def prepare(folder: Path, broker_port: int, port: int) -> str:
         {
             "entries": [
                 {
-                    "created_at": at, "modified_at": at, "data": {"broker": "127.0.0.1", "port": broker_port},
+                    "created_at": at, "modified_at": at, "data": broker,
                     "disabled_by": None, "discovery_keys": {}, "domain": "mqtt", "entry_id": "0" * 26,
                     "minor_version": 2, "options": {}, "pref_disable_new_entities": False, "source": "user",
                     "pref_disable_polling": False, "subentries": [], "title": "broker", "unique_id": None, "version": 1,
@@ -184,16 +187,17 @@ def tell(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hass", type=Path, help="Home Assistant's program")
+    parser.add_argument("--tls", action="store_true", help="with TLS, users and access rights; without restarts")
     parser.add_argument("--keep", type=Path, help="folder to work in, kept (default: a temporary one)")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-ha-")))
-        trial(args.hass.absolute(), folder.absolute())
+        (trial_over_tls if args.tls else trial)(args.hass.absolute(), folder.absolute())
 
 
 def trial(hass: Path, folder: Path) -> None:
     broker_port, port = ports.choose(None), ports.choose(None)
-    access = Access(port, prepare(folder / "ha", broker_port, port))
+    access = Access(port, prepare(folder / "ha", {"broker": "127.0.0.1", "port": broker_port}, port))
     home: list[str | Path] = [hass, "-c", folder / "ha"]
     with contextlib.ExitStack() as stack:
         bucket = stack.enter_context(running_store())
@@ -201,7 +205,7 @@ def trial(hass: Path, folder: Path) -> None:
             "--data",
             folder / "node",
             "--config",
-            write_config(folder, broker_port, bucket.settings),
+            write_config(folder, Mqtt(host="127.0.0.1", port=broker_port), bucket.settings),
         ]
         recorder = [sys.executable, "imhearing.py", "recorder", *common]
         for name in ("archiver", "query-service"):
@@ -230,6 +234,41 @@ def trial(hass: Path, folder: Path) -> None:
             with process(*silent, log=folder / "recorder.log"):
                 wait(lambda: not access.states(), "every entity is gone")
             tell("discovery switched off: every entity is gone")
+    tell_complaints(folder)
+
+
+def trial_over_tls(hass: Path, folder: Path) -> None:
+    """As `imhearing broker-setup` prints it: `porch-control` for Home Assistant, and the CA's certificate."""
+    with secure_broker(NODE) as broker, running_store() as bucket, contextlib.ExitStack() as stack:
+        user = f"{NODE}-control"
+        entered = {
+            "broker": "127.0.0.1", "port": broker.tls_port, "username": user, "password": broker.passwords[user],
+            "certificate": Path(broker.ca_file).read_text(), "tls_insecure": False,
+        }  # fmt: skip
+        access = Access(port := ports.choose(None), prepare(folder / "ha", entered, port))
+        roles = {f"{role}_password": Secret(broker.passwords[f"{NODE}-{role}"]) for role in get_args(Role)}
+        node = Mqtt(
+            host="127.0.0.1",
+            port=broker.tls_port,
+            tls="on",
+            ca_file=broker.ca_file,
+            username=f"{NODE}-{{role}}",
+            **roles,
+        )
+        common: list[str | Path] = ["--data", folder / "node", "--config", write_config(folder, node, bucket.settings)]
+        for name in ("archiver", "query-service", "recorder"):
+            command = [sys.executable, "imhearing.py", name, *common]
+            stack.enter_context(process(*command, log=folder / f"{name}.log"))
+        stack.enter_context(process(hass, "-c", folder / "ha", log=folder / "ha.log"))
+        check_entities(access, first=True)
+        check_switch(access)
+        check_numbers_and_buttons(access)
+        check_sound(access)
+        check_automations(access)
+    tell_complaints(folder)
+
+
+def tell_complaints(folder: Path) -> None:
     errors = re.findall(
         r"^.*(?:ERROR|WARNING).*(?:mqtt|automation|imhearing).*$", (folder / "ha.log").read_text(), re.MULTILINE
     )
@@ -238,11 +277,11 @@ def trial(hass: Path, folder: Path) -> None:
         print(line[:300])
 
 
-def write_config(folder: Path, broker_port: int, bucket: S3) -> Path:
+def write_config(folder: Path, mqtt: Mqtt, bucket: S3) -> Path:
     settings = Settings(
         node=Node(name=NODE),
         recorder=Recorder(source="synthetic", record_period=2),
-        mqtt=Mqtt(host="127.0.0.1", port=broker_port),
+        mqtt=mqtt,
         thresholds=Thresholds(sound_level=-40, records_count=0),
         s3=bucket,
     )

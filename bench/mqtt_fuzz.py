@@ -1,6 +1,6 @@
 """A hundred thousand bad messages to the command topics: the node answers, memory stays flat, it records on.
 
-    .venv/bin/python bench/mqtt_fuzz.py [--count 100000]
+    .venv/bin/python -m bench.mqtt_fuzz [--count 100000]
 
 Starts a broker and a recorder with a synthetic source on 127.0.0.1, in a folder of its own. Exit code 1 when a sample
 is missing, a command is carried out that nobody gave, or memory has grown by more than 10 MB after the first tenth.

@@ -37,7 +37,7 @@ def document() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(structs, schema_hook=_schema_of, ref_template=_SCHEMAS)
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
-    messages: dict[str, Any] = {"Response": _message(Response), **_query_messages()}
+    messages: dict[str, Any] = {"Response": _message(Response), "Query": _query_message()}
     for event in EVENTS:
         name = event.__name__
         channels[name] = _channel(topics.event("{node}", event.TOPIC), name, _doc(event))
@@ -45,10 +45,11 @@ def document() -> dict[str, Any]:
         messages[name] = _message(event)
     for command in COMMANDS:
         messages[command.__name__] = _message(command)
-        _add_command(channels, operations, command.VERB, command.__name__, "Response", _doc(command))
+        _add_command(channels, operations, command.VERB, command.__name__, _doc(command))
     _add_command(
-        channels, operations, QUERY_VERB, "Query", "QueryAnswer",
-        "Query what was recorded when. The answer has links to sound only if `urls` is true: all subscribers see them.",
+        channels, operations, QUERY_VERB, "Query",
+        "Query what was recorded when. `data` of the response is the answer that docs/query.md describes, with links to"
+        " sound only if `urls` is true: all subscribers see them.",
     )  # fmt: skip
     return {
         "asyncapi": "3.0.0",
@@ -127,16 +128,16 @@ def _bindings(event: type[Event]) -> dict[str, Any]:
 
 
 def _add_command(
-    channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, answer: str, description: str
+    channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, description: str
 ) -> None:
     request, response = f"request_{verb}", f"response_{verb}"
     channels[request] = _channel(topics.request("{node}", verb), message, description)
-    channels[response] = _channel(topics.response("{node}", verb), answer, f"The answer to `{verb}`. {_REPLY}")
+    channels[response] = _channel(topics.response("{node}", verb), "Response", f"The answer to `{verb}`. {_REPLY}")
     operations[f"take_{verb}"] = _operation("receive", request, message, description) | {
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
         "reply": {
             "channel": {"$ref": f"#/channels/{response}"},
-            "messages": [{"$ref": f"#/channels/{response}/messages/{answer}"}],
+            "messages": [{"$ref": f"#/channels/{response}/messages/Response"}],
         },
     }
 
@@ -154,43 +155,31 @@ def _message(struct: type[Event | Command | Response]) -> dict[str, Any]:
     return made
 
 
-def _query_messages() -> dict[str, Any]:
-    """Their fields are the query protocol's, which is the same through every door."""
-    identity = {"type": "string", "description": "Chosen by the sender, at least 64 random bits"}
+def _query_message() -> dict[str, Any]:
+    """Its fields are the query protocol's, which is the same through every door."""
     return {
-        "Query": {
-            "name": "Query",
-            "summary": "A query, as docs/query.md describes it",
-            "payload": {
-                "type": "object",
-                "required": ["id"],
-                "properties": {
-                    "v": {"type": "integer", "const": 1},
-                    "id": identity,
-                    "type": {"type": "string", "description": "Query type; `coverage` by default"},
-                    "from": {"type": "string", "format": "date-time", "description": "Inclusive"},
-                    "to": {"type": "string", "format": "date-time", "description": "Exclusive"},
-                    "urls": {"type": "boolean", "description": "Include links to sound in the answer; default false"},
-                },
+        "name": "Query",
+        "summary": "A query, as docs/query.md describes it",
+        "payload": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {
+                "v": {"type": "integer", "const": 1},
+                "id": {"type": "string", "description": "Chosen by the sender, at least 64 random bits"},
+                "type": {"type": "string", "description": "Query type; `coverage` by default"},
+                "from": {"type": "string", "format": "date-time", "description": "Inclusive"},
+                "to": {"type": "string", "format": "date-time", "description": "Exclusive"},
+                "urls": {"type": "boolean", "description": "Include links to sound in the answer; default false"},
             },
-            "examples": [
-                {
-                    "payload": {
-                        "v": 1, "id": "4f2d9c1e7a3b5d60", "type": "coverage",
-                        "from": "2026-11-22T05:40:00Z", "to": "2026-11-22T05:50:00Z",
-                    }
+        },
+        "examples": [
+            {
+                "payload": {
+                    "v": 1, "id": "4f2d9c1e7a3b5d60", "type": "coverage",
+                    "from": "2026-11-22T05:40:00Z", "to": "2026-11-22T05:50:00Z",
                 }
-            ],
-        },
-        "QueryAnswer": {
-            "name": "QueryAnswer",
-            "summary": "The answer to a query, depending on its type, or `error`",
-            "payload": {
-                "type": "object",
-                "required": ["id", "ok"],
-                "properties": {"id": identity, "ok": {"type": "boolean"}, "node": {"type": "string"}},
-            },
-        },
+            }
+        ],
     }  # fmt: skip
 
 

@@ -23,12 +23,19 @@ _UNLOCKABLE_SECONDS = 60.0  # how old a temporary must be that no lock protects
 
 
 def write_atomically(
-    path: Path, data: bytes, mode: int = 0o640, *, owner: tuple[int, int] | None = None, sync_name: bool = True
+    path: Path,
+    data: bytes,
+    mode: int = 0o640,
+    *,
+    owner: tuple[int, int] | None = None,
+    sync: bool = True,
+    sync_name: bool = True,
 ) -> None:
     """Replaces `path` so that after any crash it holds either the old bytes or all of the new ones.
 
     Raises OSError, and then leaves `path` unchanged and no temporary file. `owner`: user and group of the new file.
-    Without `sync_name`, a power cut may bring back the old bytes until the caller syncs the folder.
+    Without `sync_name`, a power cut may bring back the old bytes until the caller syncs the folder; without `sync`, it
+    may leave anything.
     """
     temporary, descriptor = _open_temporary(path, mode)
     with _removed_on_failure(temporary), os.fdopen(descriptor, "wb") as file:
@@ -36,9 +43,10 @@ def write_atomically(
             os.fchown(descriptor, *owner)
         file.write(data)
         file.flush()
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
         temporary.replace(path)
-    if sync_name:
+    if sync and sync_name:
         sync_folder(path.parent)
 
 

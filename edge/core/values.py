@@ -94,6 +94,21 @@ class SoundSpan(Struct, frozen=True):
     laeq: Decibels
 
 
+class EndedSound(Struct, frozen=True, kw_only=True):
+    """`sounds.json`: a sound that ended in a chunk still being written, as `recorder/sound` announced it.
+
+    `chunk_id`: where it begins. Once the chunk is finished, its manifest has the sound.
+    """
+
+    sound_id: SoundId
+    chunk_id: ChunkId
+    started_at: Instant
+    ended_at: Instant
+    lafmax: Decibels
+    laeq: Decibels
+    unit: LevelUnit
+
+
 class Encryption(Struct, frozen=True):
     recipients: tuple[str, ...]  # age public keys
     plain_sha256: Sha256

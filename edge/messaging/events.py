@@ -383,7 +383,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """The answer to a command, on `response/<verb>` or on the request's response topic."""
+    """The answer to a command or query, on `response/<verb>` or on the request's response topic."""
 
     id: Annotated[str, _about("The request's `id`; empty if it could not be read", "4f2d9c1e7a3b5d60")]
     ok: Annotated[bool, _about("Whether the request succeeded", True)]

@@ -10,6 +10,7 @@ from edge.configuration.settings import Settings
 from edge.core.ids import LAST_SEQ
 from edge.core.values import Chunk
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.ended_sounds import EndedSounds
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.sealing import Seal
@@ -40,11 +41,13 @@ class RecordingContext(NamedTuple):
     timekeeper: Timekeeper
     observer: RecorderObserver
     limits: LimitWatch
+    ended_sounds: EndedSounds
     held: HeldBlocks
     seal: Seal | None  # None: chunks are not encrypted
     tuning: Tuning
 
     def report_finished(self, chunk: Chunk) -> None:
         """A chunk is durably on disk."""
+        self.ended_sounds.drop(chunk.sounds)
         self.observer.chunk_finished(chunk)
         self.limits.spool_watch.chunk_finished(chunk)

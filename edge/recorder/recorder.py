@@ -18,6 +18,7 @@ from edge.recorder import room
 from edge.recorder.capture.blocks import SoundSource
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.ended_sounds import EndedSounds
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.durable.recovery import readable
@@ -113,7 +114,7 @@ class Recorder:
             self._disk_missing_since = None
         context = RecordingContext(
             self._settings, self._spool, disk, journal, timekeeper,
-            self._observer, self.limits, held, seal, self._tuning,
+            self._observer, self.limits, EndedSounds(self._spool.ended_sounds), held, seal, self._tuning,
         )  # fmt: skip
         try:
             for chunk in recovered:

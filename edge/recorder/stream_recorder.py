@@ -11,7 +11,7 @@ import msgspec
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
-from edge.core.values import Chunk, EndReason, Hole, Levels, SoundSpan, Stream
+from edge.core.values import Chunk, EndedSound, EndReason, Hole, Levels, SoundSpan, Stream
 from edge.recorder.capture.blocks import Block, Samples
 from edge.recorder.context import RecordingContext
 from edge.recorder.durable.chunk_writer import ChunkWriter, draft, finish_chunk
@@ -65,7 +65,9 @@ class StreamRecorder:
     def follow(self, belief: Belief) -> None:
         """Follows a trusted clock; corrects an uncertain stream where the belief has changed."""
         if self.stream.uncertain and (belief.trusted or belief.offset != self.stream.utc_offset):
-            corrected = self.stream = corrected_stream(self.stream, belief)
+            before, corrected = self.stream, corrected_stream(self.stream, belief)
+            self.stream = corrected
+            self._context.ended_sounds.shift(corrected.shift - before.shift)
             if belief.trusted:
                 self.clock.shift(corrected.shift)
             self._write_record(corrected)
@@ -191,6 +193,7 @@ class SoundMonitor:
 
     def __init__(self, stream: Stream, input_watch: InputWatch, context: RecordingContext) -> None:
         self._limits, self._observer, self._input_watch = context.limits, context.observer, input_watch
+        self._stream, self._ended = stream, context.ended_sounds
         level, by = context.limits.active.sound_level, context.settings.levels
         self._meter = meter_for(stream)
         self._detector = SoundDetector(stream.stream_id, stream.rate, level, by.hysteresis, by.hold_seconds)
@@ -219,4 +222,13 @@ class SoundMonitor:
         for change in changes:
             span, start = change.span, time_of(change.span.first_frame)
             end = None if span.frames is None else time_of(span.first_frame + span.frames)
+            if end is not None:  # before it is announced: whoever hears that may query it
+                self._ended.add(self._ended_sound(span, start, end))
             self._observer.sound_changed(TimedSound(change.event, span, self._meter.unit, start, end))
+
+    def _ended_sound(self, span: SoundSpan, start: Instant, end: Instant) -> EndedSound:
+        begins_in = chunk_id(self._stream.stream_id, span.first_frame // self._stream.chunk_frames)
+        return EndedSound(
+            sound_id=span.sound_id, chunk_id=begins_in, started_at=start, ended_at=end,
+            lafmax=span.lafmax, laeq=span.laeq, unit=self._meter.unit,
+        )  # fmt: skip

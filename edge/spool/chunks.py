@@ -25,7 +25,7 @@ _MANIFEST = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6})\.json", re.ASCII)
 _DAMAGED = re.compile(r"\d{8}T\d{6}Z-[a-z2-7]{4}-\d{6}\.(?:flac|wav)\.part\.damaged", re.ASCII)
 _TEMPORARY = r"(?:\.[0-9a-f]{8})?\.tmp"  # of edge.core.files; without a number: written by versions before 0.2
 _LEFTOVER = re.compile(
-    rf"\.probe(?:-\d+)?|recipients{_TEMPORARY}|state\.json{_TEMPORARY}"
+    rf"\.probe(?:-\d+)?|recipients{_TEMPORARY}|(?:state|sounds)\.json{_TEMPORARY}"
     r"|\d{8}T\d{6}Z-[a-z2-7]{4}"
     rf"(?:-\d{{6}}\.(?:json{_TEMPORARY}|(?:flac|wav)\.(?:part\.repair|age\.tmp))|\.stream\.json{_TEMPORARY})",
     re.ASCII,

@@ -23,6 +23,7 @@ class SpoolLayout:
         self.lock_path = path / ".recorder.lock"
         self.state_path = path / "state.json"
         self.pause_path = path / "pause.json"
+        self.sounds_path = path / "sounds.json"
         self._parts_link = path / "parts"
 
     def unavailable_error(self, problem: OSError) -> SpoolError:

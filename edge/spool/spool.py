@@ -21,7 +21,7 @@ from edge.spool.disk_space import DiskSpace
 from edge.spool.files import raises_spool_error
 from edge.spool.home import Home
 from edge.spool.layout import SpoolLayout
-from edge.spool.state import PauseFile, StateFile, StreamRecords
+from edge.spool.state import EndedSoundsFile, PauseFile, StateFile, StreamRecords
 
 _ATTEMPTS, _ATTEMPT_SECONDS = 10, 0.02  # to take the lock
 
@@ -41,6 +41,7 @@ class Spool:
         self.streams = StreamRecords(self.layout, self.names)
         self.state = StateFile(self.layout)
         self.pause = PauseFile(self.layout)
+        self.ended_sounds = EndedSoundsFile(self.layout)
         self.disk = DiskSpace(self.layout, self.chunks)
         self.recorder_lock = RecorderLock(self.layout)
 

@@ -1,4 +1,4 @@
-"""The spool's small state files: stream records, the recorder's `state.json`, and the ordered pause."""
+"""The spool's small state files: stream records, the recorder's `state.json`, its `sounds.json`, the ordered pause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.core.files import write_atomically
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import Chunk, PauseOrder, SpoolState, Stream
+from edge.core.values import Chunk, EndedSound, PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
 from edge.spool.files import (
     ForeignDocument,
@@ -95,6 +95,23 @@ class StateFile:
 
 
 @raises_spool_error
+class EndedSoundsFile:
+    """The sounds that ended in chunks still being written, in `sounds.json`. A power cut may lose it."""
+
+    def __init__(self, layout: SpoolLayout) -> None:
+        self._path = layout.sounds_path
+
+    def read(self) -> tuple[EndedSound, ...]:
+        return read_document_if_any(self._path, tuple[EndedSound, ...]) or ()
+
+    def write(self, sounds: Collection[EndedSound]) -> None:
+        if sounds:
+            write_atomically(self._path, wire.encode(sounds), sync=False)
+        else:
+            self._path.unlink(missing_ok=True)
+
+
+@raises_spool_error
 class PauseFile:
     """The ordered pause, in `pause.json`."""
 
@@ -106,10 +123,10 @@ class PauseFile:
 
         `owners`: the users who may order one; others who may write to the spool could rename its documents to this.
         """
-        document = read_document_if_any(self._path, dict[str, Any], owners)
+        document: Any = read_document_if_any(self._path, dict[str, Any] | list[Any], owners)  # type: ignore[arg-type]
         if document is None:
             return None
-        if not _NO_ORDER.isdisjoint(document):
+        if isinstance(document, list) or not _NO_ORDER.isdisjoint(document):
             raise ForeignDocument(f"{self._path}: it is another document of the spool")
         try:
             return wire.convert(document, PauseOrder)

@@ -8,18 +8,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
 from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
 from edge.core.errors import SpoolError
+from edge.core.ids import stream_of
 from edge.core.instant import Instant
-from edge.core.values import Archive, Chunk, Hole, SpoolState, Stream
+from edge.core.values import Archive, Chunk, EndedSound, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.tiling import KnownChunk, RangeFacts, Running
+from query_service.answer.unfinished_sound import UnfinishedSound
 
 _IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
 _CHECKED = 512  # chunks of the spool: whether the catalog knows them by now
@@ -139,8 +141,9 @@ class FactReader:
 
     def sounds(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
         """The wanted sounds after that one, from catalog and spool: about `limit`, or fewer where the budget ends."""
-        self._refreshed_view()
-        here = self._sounds_in_spool()
+        ended = self._watcher.ended_sounds()
+        view = self._refreshed_view()
+        here = self._sounds_in_spool(ended, view.state.stream_id if view.state else None)
         in_catalog, until = self._catalog.sound_run(wanted, after, limit)
         found = {sound.sound_id: sound for sound in in_catalog if sound.sound_id not in here}
         for sound in here.values():
@@ -153,18 +156,29 @@ class FactReader:
         by_key = sorted(found.values(), key=lambda sound: sound_key(sound, loudest_first=wanted.loudest_first))
         return SoundRun(by_key, until)
 
-    def _sounds_in_spool(self) -> dict[str, CatalogSound]:
-        """The sounds with a part that only the spool knows, whole."""
+    def _sounds_in_spool(self, ended: Iterable[EndedSound], running: str | None) -> dict[str, CatalogSound]:
+        """The sounds with a part that only the spool knows, whole. `ended`: those of the chunk being written, which
+        count if it is one of the stream `running`."""
         self._index.drop(self._catalog.known(self._index.with_sounds()))
         found = {each.sound.sound_id: each for each in self._index.sounds()}
-        begun = self._catalog.sounds(sorted(name for name, each in found.items() if each.began_before))
-        sounds = {name: each.sound for name, each in found.items()}
-        for before in begun:
-            later = sounds[before.sound_id]
-            sounds[before.sound_id] = replace(
-                before, ended_at=later.ended_at, lafmax=max(before.lafmax, later.lafmax), laeq=later.laeq
-            )
+        here = [each for each in ended if stream_of(each.chunk_id) == running]
+        wanted = {name for name, each in found.items() if each.began_before} | {each.sound_id for each in here}
+        begun = {each.sound_id: each for each in self._catalog.sounds(sorted(wanted))}
+        sounds = {
+            name: _continued(begun[name], each.sound) if each.began_before and name in begun else each.sound
+            for name, each in found.items()
+        }
+        for sound in here:
+            before = sounds.get(sound.sound_id) or begun.get(sound.sound_id)
+            if before is None:
+                sounds[sound.sound_id] = self._unfinished(sound)
+            elif before.ended_at is None:
+                sounds[sound.sound_id] = _continued(before, sound)
         return sounds
+
+    def _unfinished(self, sound: EndedSound) -> UnfinishedSound:
+        stream = self._index.stream(stream_of(sound.chunk_id))
+        return UnfinishedSound(**asdict(sound), uncertain=stream.uncertain if stream else True)
 
     def chunks(self, ids: Iterable[str]) -> dict[str, KnownChunk]:
         """Those of these chunks that are known, wherever they are, and were not found damaged."""
@@ -251,6 +265,12 @@ class FactReader:
             if stream_here := self._index.stream(stream_id):
                 self._ordinals[stream_id] = stream_here.ordinal
         return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
+
+
+def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> CatalogSound:
+    """A sound that began in an earlier chunk, as a later one knows it."""
+    lafmax = max(before.lafmax, later.lafmax)
+    return replace(before, ended_at=later.ended_at, lafmax=lafmax, laeq=later.laeq)
 
 
 def _enough(entries: list[SpoolEntry], start: Instant, duration: int | None) -> list[SpoolEntry]:

@@ -12,6 +12,7 @@ from query_service.answer.coverage import Presign, archive_place
 from query_service.answer.facts import FactReader
 from query_service.answer.scans import Scans
 from query_service.answer.tiling import KnownChunk
+from query_service.answer.unfinished_sound import UnfinishedSound
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import RangeRequest
 from query_service.queries.sounds import Sound, SoundsAnswer
@@ -77,10 +78,12 @@ class _Page:
         if len(self._sounds) >= self._request.limit:
             return False
         known = self._known.get(found.chunk_id)
-        if known is None or known.expired == "erased":
+        if known is None and isinstance(found, UnfinishedSound):
+            sound, new = _unfinished_sound(found), {}
+        elif known is None or known.expired == "erased":
             return True
-        sound = _sound(found, known)
-        new = self._new_archive(known)
+        else:
+            sound, new = _sound(found, known), self._new_archive(known)
         size = len(wire.encode(sound)) + 1 + (len(wire.encode(new)) if new else 0)
         if size > self._room:
             return False
@@ -121,4 +124,19 @@ def _sound(found: CatalogSound, known: KnownChunk) -> Sound:
         uncertain=known.chunk.uncertain,
         chunk_id=found.chunk_id,
         where=known.where,
+    )
+
+
+def _unfinished_sound(found: UnfinishedSound) -> Sound:
+    return Sound(
+        sound_id=found.sound_id,
+        from_=found.started_at,
+        to=found.ended_at,
+        lafmax=found.lafmax,
+        laeq=found.laeq,
+        unit=found.unit,
+        state="recording",
+        uncertain=found.uncertain,
+        chunk_id=found.chunk_id,
+        where=None,
     )

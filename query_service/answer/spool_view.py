@@ -16,7 +16,7 @@ from edge.catalog import CatalogSound
 from edge.core.errors import BudgetSpent, SpoolError, SpoolMissing
 from edge.core.ids import stream_of
 from edge.core.instant import MICROSECONDS, Instant
-from edge.core.values import Chunk, Hole, SoundSpan, SpoolState, Stream
+from edge.core.values import Chunk, EndedSound, Hole, SoundSpan, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
 from edge.spool.spool import Spool
 
@@ -59,6 +59,7 @@ class SpoolWatcher:
         self._parts: list[PartFile] = []
         self._version = 0
         self._logged: set[str] = set()  # the problems there are now
+        self._sounds_problem = ""  # that of `ended_sounds`
 
     def view(self) -> SpoolView:
         """The spool now, or why it cannot be read. Raises SpoolMissing."""
@@ -73,6 +74,19 @@ class SpoolWatcher:
         if view.state is not None:
             self._logged.clear()
         return view
+
+    def ended_sounds(self) -> tuple[EndedSound, ...]:
+        """The sounds that ended in the chunk being written. Read them before the spool is listed: what is finished in
+        between is in both, not in neither."""
+        problem, sounds = "", tuple[EndedSound, ...]()
+        try:
+            sounds = self._spool.ended_sounds.read()
+        except SpoolError as unreadable:
+            problem = str(unreadable)
+            if problem != self._sounds_problem:  # once, not with each answer
+                log.warning("answers lack the sounds of the chunk being written: %s", problem)
+        self._sounds_problem = problem
+        return sounds
 
     def _view(self) -> SpoolView:
         """Raises SpoolError."""

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 
+from msgspec import Raw, Struct
+
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError
 from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.commands import QUERY_VERB
+from edge.messaging.events import ErrorBody
 from edge.messaging.messages import InboundMessage
 from query_service.client.pending_queries import PendingQueries
-from query_service.queries.protocol import Answer, Request
+from query_service.queries.protocol import Answer, Request, read_answer
+from query_service.queries.values import ErrorAnswer
+
+
+class _Envelope(Struct, frozen=True):
+    """`Response`, with an answer that is not decoded yet."""
+
+    id: str
+    data: Raw = Raw(b"null")
+    error: ErrorBody | None = None
 
 
 class MqttClient:
@@ -24,7 +36,7 @@ class MqttClient:
             raise ConfigError(["[mqtt] host: names no broker to ask through; set it, or ask another way"])
         self.node = node
         self._reply_to = topics.response(node, f"{QUERY_VERB}/{secrets.token_hex(8)}")
-        self._pending = PendingQueries()
+        self._pending = PendingQueries(self._read)
         self._loop = asyncio.get_running_loop()
         self._bus = Bus(settings, node, "control")
 
@@ -53,3 +65,9 @@ class MqttClient:
     def _received(self, message: InboundMessage) -> None:
         """Called in the connection's thread."""
         self._loop.call_soon_threadsafe(self._pending.receive, message.payload)
+
+    def _read(self, payload: bytes) -> Answer:
+        envelope = wire.decode(payload, _Envelope)
+        if envelope.error is not None:
+            return ErrorAnswer(id=envelope.id, node=self.node, error=envelope.error)
+        return read_answer(bytes(envelope.data))

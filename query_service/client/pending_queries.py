@@ -19,9 +19,10 @@ Send = Callable[[Request, float], Awaitable[None]]  # the float: seconds left; D
 
 
 class PendingQueries:
-    """The queries in flight on one connection. One event loop."""
+    """The queries in flight on one connection. One event loop. `read` raises WireError for what is not an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], Answer] = read_answer) -> None:
+        self._read = read
         self._arrived: dict[str, dict[str, Answer]] = {}  # request id -> node -> its answer
         self._changed, self._lost = asyncio.Event(), asyncio.Event()
         self.failure: DoorError | None = None  # why the connection ended
@@ -29,7 +30,7 @@ class PendingQueries:
     def receive(self, data: bytes, sender: str | None = None) -> None:
         """Takes in what may be an answer. `sender`, where the server vouches for one, must be the node that answers."""
         try:
-            answer = read_answer(data)
+            answer = self._read(data)
         except WireError as problem:
             log.warning("ignored an answer that cannot be read: %s", problem)
             return

@@ -14,17 +14,18 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from edge.configuration.settings import Http
 from edge.core import wire
-from edge.core.errors import ConfigError, DoorError
+from edge.core.errors import ConfigError, DoorError, WireError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
 from query_service.doors.http_listener import HttpListener, server_options
 from query_service.doors.query_pipeline import AnswerQuery
-from query_service.queries.openapi import BY_ADDRESS, STATUS, document, number_fields
+from query_service.queries.openapi import BY_ADDRESS, PARAMETERS, STATUS, document, json_fields
 from query_service.queries.protocol import Answer, Request, new_id, read_request
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
 from query_service.telemetry.metrics import CONTENT_TYPE
@@ -39,8 +40,7 @@ _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
 _SHORTEST_TOKEN = 16
-_NUMBERS = number_fields()
-_SWITCHES = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_JSON_FIELDS = json_fields()
 
 
 def check_settings(settings: Http) -> None:
@@ -124,6 +124,8 @@ class HttpDoor:
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if request.match_info.http_exception is None:
+                _check_parameters(request)
             return await handler(request)
         except Refused as refused:
             return self._respond(ErrorAnswer(id="", node=self._node, error=refused.body))
@@ -134,7 +136,8 @@ class HttpDoor:
             message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
                 f"/{kind}" for kind in BY_ADDRESS
             )
-            return self._respond(refusal("", self._node, "bad_request", message), problem.status)
+            allow = {name: text for name, text in problem.headers.items() if name == "Allow"}
+            return self._respond(refusal("", self._node, "bad_request", message), problem.status, **allow)
 
     def _is_authorised(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -151,6 +154,9 @@ class HttpDoor:
                 body = await request.read()
         except TimeoutError:
             return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
+        except web.RequestPayloadError:
+            message = "the body is cut off, or not encoded as Content-Encoding says"
+            return self._respond(refusal("", self._node, "bad_request", message))
         return await self._answered(read_request(body, self._node), _client(request))
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -167,8 +173,8 @@ class HttpDoor:
         with pipeline.admitted(client):
             return self._respond(await self._answer(request, client))
 
-    def _respond(self, answer: Answer | Request, status: int = 200) -> web.Response:
-        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    def _respond(self, answer: Answer | Request, status: int = 200, **more: str) -> web.Response:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **more}
         if isinstance(answer, ErrorAnswer):
             status = STATUS.get(answer.error.code, 400) if status == 200 else status
             if isinstance(answer.error.retry_after, float):
@@ -186,17 +192,26 @@ class HttpDoor:
         return web.Response(text=page, headers={"Content-Type": CONTENT_TYPE})
 
 
+def _check_parameters(request: web.Request) -> None:
+    """Raises Refused for a query parameter that the address does not take, or that is given twice."""
+    known = PARAMETERS.get(request.path, ())
+    for name in request.query:
+        if name not in known:
+            message = f"{name[:40]!r}: unknown parameter; {request.path} takes {', '.join(known) or 'none'}"
+            raise Refused("bad_request", message, name)
+        if len(request.query.getall(name)) > 1:
+            raise Refused("bad_request", f"{name}: given more than once", name)
+
+
 def _json_value(name: str, text: str) -> object:
-    """A value of the address as JSON would have it; what does not fit is refused by name later."""
-    if name in ("from", "to"):
-        return text.replace(" ", "+")  # +01:00 that nobody escaped
-    if name == "urls":
-        return _SWITCHES.get(text.lower(), text)
-    try:
-        value = _NUMBERS[name](text)
-        return value if math.isfinite(value) else text
-    except (KeyError, ValueError, OverflowError):
-        return text
+    """A parameter's value as JSON would have it; what does not fit is refused by name later."""
+    if name in _JSON_FIELDS:
+        try:
+            value: object = wire.decode(text, Any)
+        except WireError:
+            return text
+        return text if value is None else value
+    return text.replace(" ", "+") if name in ("from", "to") else text  # +01:00 that nobody escaped
 
 
 def _client(request: web.Request) -> str:

@@ -146,7 +146,7 @@ class _Quiet(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         problem = record.exc_info[1] if record.exc_info else None
-        return not isinstance(problem, HttpProcessingError) and self._faults.now()
+        return not isinstance(problem, HttpProcessingError | web.RequestPayloadError) and self._faults.now()
 
 
 _server_log = logging.getLogger(f"{__name__}.server")

@@ -1,6 +1,7 @@
 """The MQTT door: `request/query` in, `response/query` out, or the MQTT 5 response topic of the request.
 
-Everybody who may read `response/#` reads the answers: they contain links to sound only on request.
+Everybody who may read `response/#` reads the answers: they contain links to sound only on request. They have the same
+envelope as the answers to commands.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from edge.messaging import topics
 from edge.messaging.bus import Bus
 from edge.messaging.command_server import ANSWER_SECONDS, Incoming, address, check_envelope, id_of
 from edge.messaging.commands import QUERY_VERB
+from edge.messaging.events import Response
 from edge.messaging.messages import InboundMessage
 from edge.messaging.request_pipeline import Refused
 from query_service.doors.query_pipeline import AdmittedQuery, AnswerQuery, QueryPipeline
+from query_service.queries.protocol import Answer
 from query_service.queries.values import ErrorAnswer
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ class MqttDoor:
         self._node = node
         self._bus = bus
         self._loop = asyncio.get_running_loop()
-        self._pipeline = QueryPipeline(node, answer, _LIMIT, _PER_TOPIC, urls=False)
+        self._pipeline = QueryPipeline(node, answer, _LIMIT, _PER_TOPIC, urls=False, encode=_in_envelope)
         self._waiting: asyncio.Queue[tuple[Incoming, AdmittedQuery]] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -51,12 +54,12 @@ class MqttDoor:
             check_envelope(message, self._node)
         except Refused as refused:
             error = ErrorAnswer(id=id_of(message.payload), node=self._node, error=refused.body)
-            self._send(incoming, wire.encode(error))
+            self._send(incoming, _in_envelope(error))
             return
         # MQTT does not name the sender of a message; the topic of its answers comes closest
         admitted = self._pipeline.admit(incoming.answer_topic, message.payload, _DEADLINE)
         if isinstance(admitted, ErrorAnswer):
-            self._send(incoming, wire.encode(admitted))
+            self._send(incoming, _in_envelope(admitted))
         elif admitted is not None:
             try:
                 self._loop.call_soon_threadsafe(self._waiting.put_nowait, (incoming, admitted))
@@ -71,3 +74,9 @@ class MqttDoor:
 
     def _send(self, incoming: Incoming, data: bytes) -> None:
         self._bus.send(incoming.answer_topic, data, incoming.correlation, ANSWER_SECONDS)
+
+
+def _in_envelope(answer: Answer) -> bytes:
+    if isinstance(answer, ErrorAnswer):
+        return wire.encode(Response(id=answer.id, ok=False, error=answer.error))
+    return wire.encode(Response(id=answer.id, ok=True, data=wire.to_plain(answer)))

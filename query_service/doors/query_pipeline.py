@@ -27,18 +27,27 @@ class AdmittedQuery(NamedTuple):
 
 
 class QueryPipeline:
-    """From the bytes of a request to the bytes of its answer. `answer` must not raise. `urls` as for `read_request`.
+    """From the bytes of a request to the bytes of its answer. `answer` must not raise. `urls` as for `read_request`;
+    `encode`: how answers look on the wire.
 
     Eight are answered at once, four of one sender: whatever one asks, others get their turn, and what waits too long is
     not computed.
     """
 
     def __init__(
-        self, node: str, answer: AnswerQuery, limit: int, limit_per_sender: int | None = None, *, urls: bool = True
+        self,
+        node: str,
+        answer: AnswerQuery,
+        limit: int,
+        limit_per_sender: int | None = None,
+        *,
+        urls: bool = True,
+        encode: Callable[[Answer], bytes] = wire.encode,
     ) -> None:
         self._node = node
         self._answer = answer
         self._urls = urls
+        self._encode = encode
         self._pipeline = RequestPipeline(limit, limit_per_sender, ReplayCache())
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -64,12 +73,12 @@ class QueryPipeline:
             async with slots_of_sender, self._slots:
                 return await self._pipeline.answer(query.ticket, lambda: self._reply(query))
         except Refused as refused:
-            return wire.encode(self._error(query.request, refused))
+            return self._encode(self._error(query.request, refused))
 
     async def _reply(self, query: AdmittedQuery) -> Reply:
         answer = await self._answer(query.request, query.ticket.sender)
         passes = isinstance(answer, ErrorAnswer) and answer.error.code in _PASSING
-        return Reply(wire.encode(answer), is_final=not passes)
+        return Reply(self._encode(answer), is_final=not passes)
 
     def release(self, query: AdmittedQuery) -> None:
         """Call it once the answer has left."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
 from edge import __version__
-from edge.core.instant import Instant
+from edge.core.instant import PATTERN, Instant
+from query_service.queries.declaration import QueryType
 from query_service.queries.protocol import QUERY_TYPES, Request
 from query_service.queries.values import ErrorAnswer
 
@@ -20,24 +21,57 @@ STATUS = {
     "bad_request": 400,
     "unknown_type": 400,
     "forbidden": 403,
-    "unknown_node": 404,
     "encrypted": 422,
     "internal": 500,
     "busy": 503,
     "deadline": 504,
 }
-_MEANING = {
-    400: "A field is missing or wrong, and `field` names it; or the type is not known",
-    403: "The node may not do this; or, as plain text, a page of another site asked",
-    404: "There is nothing under this address",
-    413: "The request is larger than a question can be",
-    415: "The request's Content-Type is not application/json",
-    422: "The sound is encrypted",
-    500: "The node failed; its log says why",
-    503: "Too many questions at once, or the catalog is being written: ask again soon",
-    504: "It took too long",
+
+
+def _fields(query_type: QueryType[Any]) -> tuple[str, ...]:
+    """The fields of a request that a type reads, besides those of every request."""
+    times = ("from", "to") if query_type.has_range else ()
+    pages = ("limit", "cursor") if query_type.joins else ()
+    links = ("urls",) if query_type.has_range else ()
+    return (*times, *pages, *links, *query_type.fields)
+
+
+# the query parameters that each address takes; any other takes none
+PARAMETERS = {f"/{kind}": _fields(QUERY_TYPES[kind]) for kind in BY_ADDRESS}
+
+
+class _Refusal(NamedTuple):
+    """A status other than 200. `kinds`: JSON, plain text or either; `header`: sent with it, and what it says."""
+
+    meaning: str
+    kinds: tuple[str, ...] = ("application/json",)
+    header: tuple[str, str] | None = None
+
+
+_JSON, _TEXT = "application/json", "text/plain"
+_REFUSALS = {
+    400: _Refusal(
+        "A parameter or field is missing, invalid, repeated or unknown, and `field` names it; plain text: not HTTP",
+        (_JSON, _TEXT),
+    ),
+    401: _Refusal("The token is missing or wrong", (_TEXT,), ("WWW-Authenticate", "`Bearer`")),
+    403: _Refusal("The node may not do this; plain text: the request is a foreign page's", (_JSON, _TEXT)),
+    405: _Refusal("The address has no such method", header=("Allow", "The methods that it has")),
+    408: _Refusal("The request did not arrive in time"),
+    413: _Refusal("The request is larger than a query can be"),
+    415: _Refusal("The request's Content-Type is not application/json"),
+    417: _Refusal("The request's Expect is not 100-continue", (_TEXT,)),
+    422: _Refusal("The sound is encrypted"),
+    500: _Refusal("The node failed; its log says why"),
+    503: _Refusal(
+        "Too many requests at once, or the catalog is being written", header=("Retry-After", "Seconds to wait")
+    ),
+    504: _Refusal("The node missed the deadline"),
 }
-_RANGE = ("from", "to", "limit", "cursor", "urls")
+_ANYWHERE = (400, 401, 403, 405, 417)
+_OF_GET = (*_ANYWHERE, 500, 503, 504)
+_OF_POST = tuple(_REFUSALS)
+_OF_METRICS = (*_ANYWHERE, 503)
 
 
 @cache
@@ -53,16 +87,21 @@ def document() -> dict[str, Any]:
             schema["description"] = inspect.cleandoc(description)  # Python 3.13 has removed the indentation already
     answers = dict(zip(QUERY_TYPES, refs, strict=True))
     fields = schemas["Request"]["properties"]
-    paths: dict[str, Any] = {"/query": {"post": _post(answers, error)}}
+    requests = {f"{name.title()}Request": _request(name, fields) for name in QUERY_TYPES}
+    schemas |= requests
+    schemas["Request"] = {
+        "description": schemas["Request"]["description"],
+        "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in requests],
+    }
+    paths: dict[str, Any] = {"/query": {"post": _post(fields, answers, error)}}
     for kind in BY_ADDRESS:
-        query_type = QUERY_TYPES[kind]
-        names = (*(_RANGE if query_type.has_range else ()), *query_type.fields)
-        paths[f"/{kind}"] = {"get": _get(kind, names, fields, answers[kind], error)}
+        paths[f"/{kind}"] = {"get": _get(kind, fields, answers[kind], error)}
+    page = {"description": "Text format 0.0.4", "content": {_TEXT: {"schema": {"type": "string"}}}}
     paths["/metrics"] = {
         "get": {
             "summary": "How the node is, for Prometheus",
             "operationId": "metrics",
-            "responses": {"200": {"description": "Text format 0.0.4", "content": {"text/plain": {}}}},
+            "responses": {"200": page, **_refusals(_OF_METRICS, error)},
         }
     }
     return {
@@ -84,55 +123,87 @@ def document() -> dict[str, Any]:
     }
 
 
-def number_fields() -> dict[str, type[float]]:
-    """The fields of a request that hold numbers: int or float."""
-    found: dict[str, type[float]] = {}
+def json_fields() -> frozenset[str]:
+    """The fields of a request that hold a number or a boolean: the same text in an address as in JSON."""
     hints = get_type_hints(Request)
+    found = set()
     for name, in_json in zip(Request.__struct_fields__, Request.__struct_encode_fields__, strict=True):
-        parts = get_args(hints[name])  # of a union, or the values of a Literal
-        for number in (int, float):
-            if number in (hints[name], *parts, *map(type, parts)):
-                found[in_json] = number
-    return found
+        parts = (hints[name], *get_args(hints[name]))  # of a union, or the values of a Literal
+        if {int, float, bool} & {*parts, *map(type, parts)}:
+            found.add(in_json)
+    return frozenset(found)
 
 
-def _post(answers: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+def _request(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a request of one type."""
+    query_type = QUERY_TYPES[name]
+    times = ("from", "to") if query_type.has_range else ()
+    type_field = {"const": name} | ({"default": name} if name == fields["type"]["default"] else {})
     return {
-        "summary": "Any question",
-        "operationId": "query",
-        "requestBody": {"required": True, "content": _json({"$ref": "#/components/schemas/Request"})},
-        "responses": _responses({"oneOf": list(answers.values())}, error, (413, 415)),
+        "type": "object",
+        "properties": {
+            "v": fields["v"],
+            "id": fields["id"],
+            "type": type_field,
+            **{each: fields[each] for each in _fields(query_type)},
+            **{each: _not_null(fields[each]) for each in times},
+        },
+        "required": ["id", *(() if "default" in type_field else ("type",)), *times],
     }
 
 
-def _get(
-    kind: str, names: tuple[str, ...], fields: dict[str, Any], answer: dict[str, Any], error: dict[str, Any]
-) -> dict[str, Any]:
+def _post(fields: dict[str, Any], answers: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    times = {each: _not_null(fields[each])["examples"][0] for each in ("from", "to")}
+    examples = {
+        name: {"value": {"id": "8f2c51d09b7e4a63", "type": name, **(times if query_type.has_range else {})}}
+        for name, query_type in QUERY_TYPES.items()
+    }
+    body = {"schema": {"$ref": "#/components/schemas/Request"}, "examples": examples}
     return {
-        "summary": f"A question of type {kind}",
+        "summary": "A query of any type",
+        "operationId": "query",
+        "requestBody": {"required": True, "content": {_JSON: body}},
+        "responses": {"200": _answer({"oneOf": list(answers.values())}), **_refusals(_OF_POST, error)},
+    }
+
+
+def _get(kind: str, fields: dict[str, Any], answer: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": f"A query of type {kind}",
         "operationId": kind,
         "parameters": [
-            {"name": name, "in": "query", "required": name in ("from", "to"), "schema": fields[name]} for name in names
+            {"name": name, "in": "query", "required": name in ("from", "to"), "schema": _not_null(fields[name])}
+            for name in PARAMETERS[f"/{kind}"]
         ],
-        "responses": _responses(answer, error),
+        "responses": {"200": _answer(answer), **_refusals(_OF_GET, error)},
     }
 
 
-def _responses(answer: dict[str, Any], error: dict[str, Any], more: tuple[int, ...] = ()) -> dict[str, Any]:
-    statuses = sorted({*STATUS.values(), *more})
-    refused = {str(status): {"description": _MEANING[status], "content": _json(error)} for status in statuses}
-    return {
-        "200": {"description": "The answer", "content": _json(answer)},
-        "401": {"description": "The token is missing or wrong", "content": {"text/plain": {}}},
-        **refused,
-    }
+def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema, if its value is there: a parameter cannot be null."""
+    others = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    return others[0] if len(others) == 1 else schema
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+def _answer(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": "The answer", "content": {_JSON: {"schema": schema}}}
+
+
+def _refusals(statuses: tuple[int, ...], error: dict[str, Any]) -> dict[str, Any]:
+    schemas = {_JSON: error, _TEXT: {"type": "string"}}
+    found: dict[str, Any] = {}
+    for status in statuses:
+        meaning, kinds, header = _REFUSALS[status]
+        found[str(status)] = {"description": meaning, "content": {kind: {"schema": schemas[kind]} for kind in kinds}}
+        if header is not None:
+            name, says = header
+            found[str(status)]["headers"] = {
+                name: {"description": says, "required": True, "schema": {"type": "string"}}
+            }
+    return found
 
 
 def _schema_of(wanted: type) -> dict[str, Any]:
     if wanted is Instant:
-        return {"type": "string", "format": "date-time", "examples": ["2026-03-03T22:00:00.000000Z"]}
+        return {"type": "string", "format": "date-time", "pattern": PATTERN}
     raise NotImplementedError(f"no schema for {wanted}")

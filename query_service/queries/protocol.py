@@ -25,6 +25,7 @@ from query_service.queries.status import STATUS, StatusAnswer
 from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, RequestId, refusal
 
 DEFAULT_LIMIT = 500
+_MOST_EXACT = 2**53  # of integers in a float
 
 QueryName = Literal["coverage", "sounds", "levels", "status", "clip"]
 QUERY_TYPES: dict[str, QueryType[Any]] = {
@@ -42,8 +43,8 @@ class Request(Struct, frozen=True, kw_only=True):
     v: Literal[1] = VERSION
     id: RequestId
     type: QueryName = "coverage"
-    from_: Instant | None = field(name="from", default=None)
-    to: Instant | None = None
+    from_: Annotated[Instant, Meta(examples=["2026-03-03T22:00:00Z"])] | None = field(name="from", default=None)
+    to: Annotated[Instant, Meta(examples=["2026-03-03T22:10:00Z"])] | None = None
     limit: Positive = DEFAULT_LIMIT  # intervals, sounds or steps of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
@@ -105,10 +106,18 @@ def read_request(data: bytes | str, node: str, *, urls: bool = True) -> Request 
     if isinstance(kind, str) and kind not in QUERY_TYPES:
         return refusal(request_id, node, "unknown_type", f"type must be one of {', '.join(QUERY_TYPES)}", "type")
     try:
-        request = wire.convert({"urls": urls, **raw}, Request)
+        request = wire.convert({"urls": urls, **_with_integers(raw)}, Request)
     except WireError as problem:
         return refusal(request_id, node, "bad_request", str(problem), problem.field)
     return _checked_range(request, node)
+
+
+def _with_integers(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same fields; to JSON, 60.0 and 6e1 are the integer 60."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _MOST_EXACT else value
+        for name, value in raw.items()
+    }
 
 
 def _readable_id(raw: dict[str, Any]) -> str:

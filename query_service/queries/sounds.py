@@ -19,7 +19,8 @@ SoundOrder = Literal["loudest", "time"]
 class Sound(Struct, frozen=True, kw_only=True):
     """One sound that began in the range. `chunk_id`: where it begins; `fetch` its times to hear it.
 
-    Levels in `unit`, of the loudest and of all of it; `to` is null while it lasts.
+    Levels in `unit`, of the loudest and of all of it; `to` is null while it lasts. `recording`: it has ended, and that
+    chunk is still being written.
     """
 
     sound_id: SoundId
@@ -28,7 +29,7 @@ class Sound(Struct, frozen=True, kw_only=True):
     lafmax: float
     laeq: float
     unit: LevelUnit | None
-    state: Literal["recorded", "pending", "expired"]
+    state: Literal["recorded", "pending", "recording", "expired"]
     uncertain: bool
     chunk_id: ChunkId
     where: Where | None

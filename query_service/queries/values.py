@@ -15,9 +15,7 @@ VERSION: Literal[1] = 1
 MAX_REQUEST = 8_192  # bytes
 MAX_ANSWER = 48_000  # bytes of one page: what a message of 64 KiB carries beside names, headers and base 64
 
-ErrorCode = Literal[
-    "bad_request", "unknown_type", "unknown_node", "forbidden", "busy", "deadline", "encrypted", "internal"
-]
+ErrorCode = Literal["bad_request", "unknown_type", "forbidden", "busy", "deadline", "encrypted", "internal"]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128, description="Random, made by the client")]
 
 

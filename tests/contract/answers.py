@@ -48,17 +48,20 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 }
 _RAW = {"error-no-json": b"not JSON", "error-no-object": b"[]", "error-no-id": b'{"type": "status"}'}
 _BY_ADDRESS = (
-    ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=no"),
-    ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=no&order=time"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=false"),
+    ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=false&order=time"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=4"),
     ("GET", "/status"),
     ("GET", "/coverage"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=many"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&step=4"),
+    ("GET", f"/coverage?from={at(0)}&to={at(1)}&limit=1&limit=2"),
     ("GET", f"/clip?from={at(0)}&to={at(1)}"),
     ("GET", "/nothing"),
     ("GET", "/query"),
     ("DELETE", "/status"),
 )
+_SHOWN_IN_ENVELOPE = ("coverage-future", "error-no-range")
 LOCAL: dict[str, tuple[str, ...]] = {
     "coverage": (),
     "sounds": ("--type", "sounds"),
@@ -70,11 +73,13 @@ LOCAL: dict[str, tuple[str, ...]] = {
 
 def write(output: Output, node: Node, mqtt: Client) -> None:
     questions = {name: _encoded(name, fields) for name, fields in QUESTIONS.items()} | _RAW
+    responses = doors.over_mqtt(mqtt, questions)
     by_door = {
         "http": {name: _post(node, question) for name, question in questions.items()},
-        "mqtt": doors.over_mqtt(mqtt, questions),
+        "mqtt": {name: _out_of_envelope(response) for name, response in responses.items()},
         "ably": _ably(node, questions),
     }
+    output.json("mqtt/query-responses.json", {name: _readable(responses[name]) for name in _SHOWN_IN_ENVELOPE})
     same = []
     for name, question in questions.items():
         answers = {door: _readable(answers[name]) for door, answers in by_door.items()}
@@ -114,6 +119,13 @@ def wait_until_noticed(node: Node, mqtt: Client, chunks: list[dict[str, Any]]) -
 
 def _encoded(name: str, fields: dict[str, Any]) -> bytes:
     return json.dumps({"id": f"contract-{name}", **fields}).encode()
+
+
+def _out_of_envelope(response: bytes) -> bytes:
+    """What the other doors answer."""
+    envelope = json.loads(response)
+    refusal = {"v": 1, "id": envelope["id"], "node": "porch", "ok": False, "error": envelope["error"]}
+    return json.dumps(envelope["data"] if envelope["ok"] else refusal).encode()
 
 
 def _readable(data: bytes) -> Any:

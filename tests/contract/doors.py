@@ -37,7 +37,7 @@ def over_http(
 
 
 def over_mqtt(client: Client, questions: dict[str, bytes]) -> dict[str, bytes]:
-    """Each answer by the name of its question, which comes back as correlation data."""
+    """Each response by the name of its question, which comes back as correlation data."""
     for name, question in questions.items():
         client.publish(
             _TOPIC.format("request"), question,

@@ -38,6 +38,7 @@ _KINDS = {
     "pause": re.compile(r"spool/pause\.json"),
     "settings": re.compile(r"spool/settings\.json"),
     "exceeded": re.compile(r"spool/exceeded\.json"),
+    "sounds": re.compile(r"spool/sounds\.json"),
     "up": re.compile(r"up\.json"),
 }
 
@@ -59,6 +60,7 @@ class Recording:
         self._await("recorder/sounding", lambda event: event["sounding"])
         self._await("recorder/sounding", lambda event: not event["sounding"])
         self._await("recorder/sound", lambda event: event["ended_at"] is not None)
+        self._await_kept("sounds", bool)
         self._await("recorder/chunk", lambda event: event["sounds"])
         self._await("recorder/threshold", lambda event: event["metric"] == "sound_level")
         self._await("archiver/state", lambda event: event["last_archive"] is not None)

@@ -21,7 +21,7 @@ from edge.configuration.settings import Settings, Thresholds
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import Hole, OpenHole, PauseOrder, SpoolState, Stream
+from edge.core.values import EndedSound, Hole, OpenHole, PauseOrder, SpoolState, Stream
 from edge.recorder.capture.blocks import Block, SourceFormat
 from edge.recorder.capture.sound_file import SoundFile, Undecodable
 from edge.recorder.durable.chunk_writer import read_valid_prefix
@@ -70,6 +70,8 @@ def _read(name: bytes, spool: Spool, path: Path) -> None:
             spool.chunks.manifest(_CHUNK)
         case b"pause":
             spool.pause.read()
+        case b"sounds":
+            spool.ended_sounds.read()
         case b"settings":
             limits.active(spool.path, thresholds.configured(Thresholds()))
         case b"exceeded":
@@ -98,6 +100,7 @@ _FILES = {
     b"stream": f"{STREAM}.stream.json",
     b"chunk": f"{_CHUNK}.json",
     b"pause": "pause.json",
+    b"sounds": "sounds.json",
     b"settings": "settings.json",
     b"exceeded": "exceeded.json",
     b"calibration": calibration_file.NAME,
@@ -193,6 +196,15 @@ def _state_seeds() -> list[bytes]:
         state="paused", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM, knot=(0, START), holes=(hole,),
         open_hole=OpenHole("paused", START), until=START, utc_offset=5, trusted=True,
     )  # fmt: skip
+    sound = EndedSound(
+        sound_id=f"{STREAM}-s0",
+        chunk_id=_CHUNK,
+        started_at=START,
+        ended_at=START,
+        lafmax=-20.0,
+        laeq=-30.0,
+        unit="dBFS",
+    )
     stream: Stream = make_stream(before=(hole,), shift=3, uncertain=True, calibration_db=94.0)
     calibration = Calibration(device="noise", at=START, method="calibrator", offset_db=94.0, uncertainty_db=1.0)
     seeds: dict[bytes, object] = {
@@ -202,6 +214,7 @@ def _state_seeds() -> list[bytes]:
         b"pause": PauseOrder(START, BOOT, 5, True),
         b"settings": thresholds.configured(Thresholds(records_count=5)),
         b"exceeded": {"records_count": [5.0, 6.0]},
+        b"sounds": [sound],
         b"calibration": {"calibrations": [calibration]},
         b"node": NodeRecord(name=NODE, encrypted=True, spool=SpoolPlace("spool", "0" * 16, False), to_join=("a",)),
     }

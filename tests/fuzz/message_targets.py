@@ -274,7 +274,7 @@ def _client_seeds() -> list[bytes]:
 def targets() -> list[Target]:
     requests, query = _request_seeds(), topics.request(NODE, "query").encode()
     over_mqtt = [packed(query, b"", request, b"") for request in requests]
-    by_address = b"coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:10:00%2B01:00&limit=10&urls=yes"
+    by_address = b"coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:10:00%2B01:00&limit=10&urls=true"
     over_http = [packed(by_address, b""), *(packed(b"", request) for request in requests)]
     return [
         Target("mqtt", _mqtt, [*_event_seeds(), *_command_seeds(), *over_mqtt], is_packed=True),

@@ -50,6 +50,7 @@ def repair(
             recovered.append(chunk)
     state = _state_after(spool, before, Timekeeper(kernel, before), cause)
     spool.state.write(state)
+    spool.ended_sounds.write(())  # the manifests have them now
     return state, recovered
 
 

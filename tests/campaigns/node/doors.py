@@ -67,7 +67,8 @@ def _mqtt(node: Node, kind: str, start: str, end: str) -> Answer | str:
             heard = client.wait_for_message(
                 _TOPIC.format("response"), lambda message: wanted in message.payload, _MQTT_SECONDS
             )
-            answer: Answer = json.loads(heard.payload)
+            response = json.loads(heard.payload)
+            answer: Answer = response["data"] if response["ok"] else response
             return answer
 
         try:

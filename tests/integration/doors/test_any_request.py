@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from query_service.queries.protocol import read_answer
+from query_service.queries.protocol import Answer, read_answer
 from query_service.queries.values import ErrorAnswer
 from tests.support.messaging import realtime
 from tests.support.messaging.ably_door import fake_ably_door, raw_client
 from tests.support.messaging.http_door import JSON, http_request
-from tests.support.messaging.mqtt import connected
+from tests.support.messaging.mqtt import connected, opened
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.all_doors import END, QUERY_TOPIC, NodeWithDoors
 from tests.support.spool.chunks import START
@@ -43,9 +43,8 @@ FUZZ = hypothesis_settings(
 )
 
 
-def clear(data: bytes, sent: bytes) -> None:
-    """One answer of the protocol; an error says what is wrong, and none is the node's own fault."""
-    answer = read_answer(data)
+def clear(answer: Answer, sent: bytes) -> None:
+    """An error says what is wrong, and none is the node's own fault."""
     if isinstance(answer, ErrorAnswer):
         assert answer.error.code in ("bad_request", "unknown_type"), (answer, sent)
         assert answer.error.message
@@ -56,14 +55,14 @@ def clear(data: bytes, sent: bytes) -> None:
 def test_any_http_body_gets_one_clear_answer(node: NodeWithDoors, body: bytes) -> None:
     status, _, answer = http_request(f"{node.url}/query", body, **JSON)
     assert status in (200, 400)
-    clear(answer, body)
+    clear(read_answer(answer), body)
 
 
 @FUZZ
 @given(names=st.dictionaries(st.sampled_from(["from", "to", "limit", "id", "urls", "x", "step"]), st.text(max_size=30)))
 def test_any_http_query_string_gets_one_clear_answer(node: NodeWithDoors, names: dict[str, str]) -> None:
     encoded = {name: text.encode("utf-8", "replace") for name, text in names.items()}
-    clear(http_request(f"{node.url}/coverage?{urlencode(encoded)}")[2], b"")
+    clear(read_answer(http_request(f"{node.url}/coverage?{urlencode(encoded)}")[2]), b"")
 
 
 def test_any_mqtt_payload_gets_one_clear_answer(node: NodeWithDoors) -> None:
@@ -78,7 +77,7 @@ def test_any_mqtt_payload_gets_one_clear_answer(node: NodeWithDoors) -> None:
             count += 1
             topic = f"imhearing/porch/response/query/fuzz/{count}"
             mqtt.publish(QUERY_TOPIC, body, response_topic=topic)
-            clear(mqtt.wait_for_message(topic).payload, body)
+            clear(opened(mqtt.wait_for_message(topic).payload), body)
             assert len(mqtt.messages_on(topic)) == 1
 
         fuzz()

@@ -21,6 +21,7 @@ from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_
 from tests.support.messaging.realtime import in_loop
 from tests.support.nodes.all_doors import END, NodeWithDoors
 from tests.support.spool.chunks import START
+from tests.support.wait import DEADLINE
 
 
 def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> None:
@@ -30,7 +31,7 @@ def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> N
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert len(json.loads(body)["intervals"]) == 2
     unescaped, _, body = http_request(
-        f"{node.url}/levels?from=2026-03-03T23:00:00+01:00&to=2026-03-03T22:00:05Z&step=1&urls=no"
+        f"{node.url}/levels?from=2026-03-03T23:00:00+01:00&to=2026-03-03T22:00:05Z&step=1&urls=false"
     )
     assert unescaped == 200
     assert len(json.loads(body)["levels"]) == 5
@@ -46,6 +47,58 @@ def test_get_requests_answer_queries_with_clear_errors(node: NodeWithDoors) -> N
         answer = read_answer(body)
         assert isinstance(answer, ErrorAnswer)
         assert (status, answer.error.field) == (code, field), address
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z&form=x", "form"),
+        ("/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z&step=5", "step"),
+        ("/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z&id=x", "id"),
+        ("/levels?from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z&type=sounds", "type"),
+        ("/status?x", "x"),
+        ("/status?from=2026-03-03T22:00:00Z", "from"),
+        ("/metrics?node=porch", "node"),
+        ("/openapi.json?v=3", "v"),
+        ("/status?%ff=%00", "\ufffd"),
+        ("/coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z&limit=1&limit=2", "limit"),
+        ("/coverage?from=2026-03-03T22:00:00Z&from=2026-03-03T22:00:00Z&to=2026-03-03T22:00:05Z", "from"),
+    ],
+)
+def test_an_unknown_or_repeated_query_parameter_is_refused_by_name(
+    node: NodeWithDoors, address: str, name: str
+) -> None:
+    status, _, body = http_request(node.url + address)
+    answer = read_answer(body)
+    assert isinstance(answer, ErrorAnswer)
+    assert (status, answer.error.code, answer.error.field) == (400, "bad_request", name)
+    assert name in answer.error.message
+
+
+def test_a_posted_query_takes_no_query_parameters(node: NodeWithDoors) -> None:
+    question = b'{"id": "a", "type": "status"}'
+    assert http_request(f"{node.url}/query", question, **JSON)[0] == 200
+    status, _, body = http_request(f"{node.url}/query?type=status", question, **JSON)
+    assert (status, json.loads(body)["error"]["field"]) == (400, "type")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("limit", "1_0"), ("limit", "%D9%A3"), ("limit", "true"), ("limit", "2.5"), ("urls", "1"), ("urls", "no"),
+     ("urls", "null"), ("limit", "null"), ("min_level", "null"), ("limit", "%5B1%5D"), ("limit", ""), ("urls", "")],
+)  # fmt: skip
+def test_numbers_and_booleans_in_an_address_are_written_as_in_json(node: NodeWithDoors, field: str, text: str) -> None:
+    status, _, body = http_request(f"{node.url}/coverage?from={START}&to={END}&{field}={text}")
+    assert (status, json.loads(body)["error"]["field"]) == (400, field)
+
+
+def test_a_method_that_an_address_lacks_is_refused_with_those_it_has(node: NodeWithDoors) -> None:
+    for path, allowed in (("/query", {"POST"}), ("/status", {"GET", "HEAD"}), ("/metrics", {"GET", "HEAD"})):
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "GET" if path == "/query" else "POST"):
+            status, headers, body = http_request(node.url + path, method=method)
+            assert status == 405, (method, path)
+            assert set(headers["Allow"].split(",")) == allowed, (method, path)
+            assert isinstance(read_answer(body), ErrorAnswer)
 
 
 def test_metrics_are_served_over_http(node: NodeWithDoors) -> None:
@@ -156,6 +209,28 @@ async def test_too_many_http_requests_at_once_are_refused_as_busy() -> None:
             await asyncio.sleep(0)
         go_on.set()
         assert sorted(await asyncio.gather(*asking)) == [422] * 16 + [503] * 24
+
+
+@pytest.mark.parametrize("sent", [
+    b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip.",
+    b"Content-Encoding: deflate\r\nContent-Length: 9\r\n\r\nnot zlib.",
+])  # fmt: skip
+@in_loop
+async def test_an_http_body_that_cannot_be_decompressed_is_refused(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fake_http_door(Http()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                     b"Connection: close\r\n" + sent)  # fmt: skip
+        async with asyncio.timeout(DEADLINE):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 400 "), head
+    answer = read_answer(body)
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "bad_request"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @in_loop

@@ -13,6 +13,8 @@ from edge.core.errors import ConfigError, DoorError
 from edge.embedded import ports
 from query_service import api
 from query_service.queries.protocol import Request, read_request
+from tests.support.messaging.http_door import JSON, http_request
+from tests.support.messaging.json_schema import faults
 from tests.support.messaging.mqtt import connected
 from tests.support.nodes.all_doors import END, QUERY_TOPIC, NodeWithDoors
 from tests.support.spool.chunks import START
@@ -25,7 +27,7 @@ def test_an_mqtt_answer_goes_to_the_response_topic(node: NodeWithDoors) -> None:
         mqtt.publish(QUERY_TOPIC, json.dumps(question), correlation=b"mine")
         heard = mqtt.wait_for_message("imhearing/porch/response/query")
         plain = json.loads(heard.payload)
-        assert (plain["id"], plain["ok"], len(plain["intervals"])) == (question["id"], True, 5)
+        assert (plain["id"], plain["ok"], len(plain["data"]["intervals"])) == (question["id"], True, 5)
         assert (heard.correlation, heard.retained) == (b"mine", False)
 
         own = "imhearing/porch/response/query/me"
@@ -48,6 +50,24 @@ def test_an_mqtt_answer_goes_to_the_response_topic(node: NodeWithDoors) -> None:
         mqtt.publish(QUERY_TOPIC, json.dumps({**question, "id": "the last"}))
         mqtt.wait_for_message("imhearing/porch/response/query", lambda each: b"the last" in each.payload)
         assert not [each for each in mqtt.received if b'"retained"' in each.payload]
+
+
+def test_a_query_is_answered_over_mqtt_in_the_same_envelope_as_a_command(node: NodeWithDoors) -> None:
+    answered = {"id": "asked-twice", "type": "coverage", "from": str(START), "to": str(END), "urls": False}
+    refused = {**answered, "id": "refused-twice", "from": str(END)}
+    with connected(node.broker.port) as mqtt:
+        mqtt.subscribe("imhearing/porch/response/#")
+        for question in (answered, refused):
+            topic = f"imhearing/porch/response/{question['id']}"
+            mqtt.publish(QUERY_TOPIC, json.dumps(question), response_topic=topic)
+            envelope = json.loads(mqtt.wait_for_message(topic).payload)
+            assert not faults(envelope, "Response")
+            assert list(envelope) == ["id", "ok", "data", "error"]
+            over_http = json.loads(http_request(f"{node.url}/query", json.dumps(question).encode(), **JSON)[2])
+            if question is answered:
+                assert (envelope["ok"], envelope["error"], envelope["data"]) == (True, None, over_http)
+            else:
+                assert (envelope["ok"], envelope["error"], envelope["data"]) == (False, over_http["error"], None)
 
 
 def test_presigned_links_are_sent_over_mqtt_only_on_request() -> None:

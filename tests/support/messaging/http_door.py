@@ -18,9 +18,11 @@ from tests.support.wait import DEADLINE
 JSON = {"Content-Type": "application/json"}
 
 
-def http_request(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def http_request(
+    url: str, data: bytes | None = None, method: str | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     try:
-        asked = urllib.request.Request(url, data, headers)  # noqa: S310
+        asked = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
         with urllib.request.urlopen(asked, timeout=DEADLINE) as response:  # noqa: S310
             return response.status, dict(response.headers), response.read()
     except HTTPError as refused:

@@ -14,7 +14,19 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge.core import wire
+from edge.messaging.events import Response
+from query_service.queries.protocol import Answer, read_answer
+from query_service.queries.values import ErrorAnswer
 from tests.support.wait import DEADLINE, wait_until
+
+
+def opened(payload: bytes) -> Answer:
+    """The answer to a query, out of the envelope that all responses have."""
+    response = wire.decode(payload, Response)
+    if response.error is not None:
+        return ErrorAnswer(id=response.id, error=response.error)
+    return read_answer(wire.encode(response.data))
 
 
 class ReceivedMessage(NamedTuple):

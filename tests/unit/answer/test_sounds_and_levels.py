@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from edge.catalog import Catalog, CatalogReader
 from edge.core import wire
-from edge.core.ids import sound_id
+from edge.core.ids import chunk_id, sound_id
 from edge.core.instant import Instant
-from edge.core.values import Chunk, Levels, SoundSpan, SpoolState
+from edge.core.values import Chunk, EndedSound, Levels, SoundSpan, SpoolState
 from edge.spool.spool import Spool
 from query_service.answer import levels as levels_module
 from query_service.answer import sounds as sounds_module
@@ -138,6 +138,86 @@ def test_a_sound_across_two_chunks_is_joined_from_catalog_and_spool(node: Node, 
     (found,) = [s for s in sounds(node) if s.sound_id == name]
     assert (found.from_, found.to, found.lafmax) == (at(600), at(615), -25.0)
     assert found.chunk_id == first.chunk_id
+
+
+def record_on(spool: Spool, *ended: EndedSound) -> None:
+    """The stream is being recorded; these sounds ended in the chunk being written."""
+    state = SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM, knot=(0, START))
+    spool.state.write(state)
+    spool.ended_sounds.write(ended)
+
+
+def ended_sound(first_frame: int, seconds: int, chunk: int = COUNT, stream_id: str = STREAM) -> EndedSound:
+    start = first_frame // RATE
+    return EndedSound(
+        sound_id=sound_id(stream_id, first_frame), chunk_id=chunk_id(stream_id, chunk), started_at=at(start),
+        ended_at=at(start + seconds), lafmax=-20.0, laeq=-33.0, unit="dBA",
+    )  # fmt: skip
+
+
+def test_a_sound_that_ended_in_the_chunk_being_written_is_listed(node: Node, tmp_path: Path) -> None:
+    ended = ended_sound(COUNT * CHUNK * RATE, 3)
+    record_on(Spool(tmp_path / "spool", "porch"), ended)
+    listed = {sound.sound_id: sound for sound in sounds(node, order="time")}
+    found = listed[ended.sound_id]
+    assert (found.from_, found.to, found.lafmax, found.laeq, found.unit) == (at(600), at(603), -20.0, -33.0, "dBA")
+    assert (found.state, found.chunk_id, found.where, found.uncertain) == ("recording", ended.chunk_id, None, False)
+    assert len(listed) == len(node.sounds) + 1
+    assert ended.sound_id in {sound.sound_id for sound in sounds(node, min_level=-20.0)}
+    assert ended.sound_id not in {sound.sound_id for sound in sounds(node, min_level=-19.0)}
+    assert ended.sound_id not in {sound.sound_id for sound in sounds(node, to=at(600))}
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_a_sound_that_began_in_a_finished_chunk_has_its_end_from_the_chunk_being_written(
+    node: Node, tmp_path: Path, is_registered: bool
+) -> None:
+    spool, start = Spool(tmp_path / "spool", "porch"), COUNT * CHUNK * RATE
+    lasting = SoundSpan(sound_id(STREAM, start), start, None, -30.0, -40.0)
+    first = make_chunk(COUNT, b"x", seconds=CHUNK, sounds=(lasting,))
+    put_chunk(spool, first, b"x")
+    if is_registered:
+        node.catalog.registration.add_chunks([first])
+    record_on(spool, ended_sound(start, 15))
+    [found] = [sound for sound in sounds(node) if sound.sound_id == lasting.sound_id]
+    assert (found.from_, found.to, found.lafmax, found.laeq) == (at(600), at(615), -20.0, -33.0)
+    assert (found.state, found.chunk_id) == ("pending", first.chunk_id)
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_a_finished_chunk_knows_its_sounds_better_than_the_note_about_them(
+    node: Node, tmp_path: Path, is_registered: bool
+) -> None:
+    spool, start = Spool(tmp_path / "spool", "porch"), COUNT * CHUNK * RATE
+    whole = SoundSpan(sound_id(STREAM, start), start, 2 * RATE, -30.0, -40.0)
+    chunk = make_chunk(COUNT, b"x", seconds=CHUNK, sounds=(whole,))
+    put_chunk(spool, chunk, b"x")
+    if is_registered:
+        node.catalog.registration.add_chunks([chunk])
+    record_on(spool, ended_sound(start, 3))
+    [found] = [sound for sound in sounds(node) if sound.sound_id == whole.sound_id]
+    assert (found.to, found.lafmax, found.state) == (at(602), -30.0, "pending")
+    node.catalog.registration.add_chunks([chunk])
+    node.catalog.deletions.mark_gone([chunk.chunk_id], "erased")
+    assert whole.sound_id not in {sound.sound_id for sound in sounds(node)}
+
+
+def test_notes_about_another_stream_are_not_listed(node: Node, tmp_path: Path) -> None:
+    other = ended_sound(COUNT * CHUNK * RATE, 3, stream_id="20260303T215959Z-zzzz")
+    record_on(Spool(tmp_path / "spool", "porch"), other)
+    assert other.sound_id not in {sound.sound_id for sound in sounds(node)}
+
+
+@pytest.mark.parametrize("content", [b"[{", b'{"sounds": 1}', b""])
+def test_damaged_notes_are_logged_once_and_left_out(
+    node: Node, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    spool = Spool(tmp_path / "spool", "porch")
+    record_on(spool, ended_sound(COUNT * CHUNK * RATE, 3))
+    (spool.path / "sounds.json").write_bytes(content)
+    for _ in range(2):
+        assert len(sounds(node)) == len(node.sounds)
+    assert [text for text in caplog.messages if "sounds.json" in text] == caplog.messages[:1]
 
 
 def test_erased_sounds_are_not_listed(node: Node) -> None:

@@ -106,6 +106,16 @@ def test_a_huge_limit_is_accepted() -> None:
     assert isinstance(read(limit=10**9), Request)
 
 
+@pytest.mark.parametrize("number", ["60.0", "6e1", "600E-1"])
+def test_an_integer_may_be_written_with_a_decimal_point_or_exponent(number: str) -> None:
+    """As in JSON Schema, and as some languages do."""
+    for field in ("limit", "step"):
+        request = read_request(f'{{"id": "a", "type": "status", "{field}": {number}}}', "porch")
+        assert isinstance(request, Request)
+        assert getattr(request, field) == 60
+        assert type(getattr(request, field)) is int
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff\xfe", b'{"id": "\xff"}', b"[" * 5_000, b'"id"'])
 def test_a_payload_that_is_not_an_object_is_answered_without_an_id(data: bytes) -> None:
     answer = read_request(data, "porch")

@@ -239,7 +239,7 @@ def test_a_pipe_orders_no_pause_and_keeps_nobody_waiting(spool: Spool, caplog: p
     assert "it is not a regular file; ignored" in caplog.text
 
 
-@pytest.mark.parametrize("document", ["state", "stream", "limits"])
+@pytest.mark.parametrize("document", ["state", "stream", "limits", "sounds"])
 def test_another_document_of_the_recorders_renamed_orders_no_pause(
     spool: Spool, document: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +252,8 @@ def test_another_document_of_the_recorders_renamed_orders_no_pause(
         stream = make_stream()
         spool.streams.write(stream)
         (spool.path / f"{stream.stream_id}.stream.json").rename(file)
+    elif document == "sounds":
+        file.write_text('[{"started": 1}]')
     else:
         limits.save(spool.path, Limits(records_count=3))
         (spool.path / "settings.json").rename(file)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.configuration.settings import Levels, Settings
-from edge.core.values import Chunk, Hole, SpoolState
+from edge.core.values import Chunk, EndedSound, Hole, SpoolState
 from edge.recorder.capture.blocks import Block
 from edge.recorder.context import RecordingContext, Tuning
 from edge.recorder.durable.disk import Disk
+from edge.recorder.durable.ended_sounds import EndedSounds
 from edge.recorder.durable.held_blocks import HeldBlocks
 from edge.recorder.durable.journal import Journal
 from edge.recorder.facts import MeasuredBlock, RecorderObserver, TimedSound
@@ -60,6 +62,7 @@ def make(spool: Spool, facts: RecordedFacts, level: float = 0.0, **changes: obje
         Timekeeper(clock, None),
         facts,
         limits,
+        EndedSounds(spool.ended_sounds),
         HeldBlocks(lambda: spool.path),
         None,
         Tuning(),
@@ -110,6 +113,58 @@ def test_a_sound_is_listed_in_every_chunk_it_spans(tmp_path_factory: pytest.Temp
     assert spans[0][0].frames is None
     assert spans[1][0].frames is None or spans[1][0].frames > RATE
     assert len({span.sound_id for row in spans for span in row}) == 1
+
+
+def loud_between(start: float, end: float, seconds: int) -> npt.NDArray[np.int16]:
+    time = np.arange(seconds * RATE) / RATE
+    loud = (time > start) & (time < end)
+    return np.where(loud, 20_000 * np.sin(2 * np.pi * 1_000 * time), 0).astype(np.int16)[:, None]
+
+
+def test_a_sound_is_noted_in_the_spool_before_its_end_is_announced_until_its_chunk_is_finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    spool = Spool(tmp_path_factory.mktemp("spool"), "porch")
+    noted: list[tuple[EndedSound, ...]] = []
+
+    class Listener(RecordedFacts):
+        def sound_changed(self, sound: TimedSound) -> None:
+            super().sound_changed(sound)
+            noted.append(spool.ended_sounds.read())
+
+    facts = Listener()
+    recorder, disk = make(spool, facts, level=-30.0, chunk_frames=2 * RATE)
+    sound = loud_between(0.5, 1.0, 3)
+    for start in range(0, len(sound), 400):
+        if start == 2 * RATE - 400:
+            disk.flush()
+            assert spool.ended_sounds.read()  # the chunk is not finished yet
+        recorder.write(Block(sound[start : start + 400], start * 1_000_000 // RATE))
+    disk.flush()
+    assert spool.ended_sounds.read() == ()  # its manifest has the sound
+    recorder.end("stopped")
+    disk.close()
+    told = facts.sounds[-1]
+    assert (told.event, noted[:-1]) == ("ended", [()] * (len(noted) - 1))
+    [last] = noted[-1]
+    assert (last.sound_id, last.started_at, last.ended_at) == (told.span.sound_id, told.started_at, told.ended_at)
+    assert last.chunk_id == facts.chunks[0].chunk_id
+
+
+def test_noted_sounds_follow_corrections_of_the_clock(tmp_path_factory: pytest.TempPathFactory) -> None:
+    spool, facts = Spool(tmp_path_factory.mktemp("spool"), "porch"), RecordedFacts()
+    recorder, disk = make(spool, facts, level=-30.0, uncertain=True, chunk_frames=9 * RATE)
+    sound = loud_between(0.5, 1.0, 2)
+    for start in range(0, len(sound), 400):
+        recorder.write(Block(sound[start : start + 400], start * 1_000_000 // RATE))
+    [before] = spool.ended_sounds.read()
+    for belief in (Belief(START + 3_600_000_000, False), Belief(START + 60_000_000, True)):
+        recorder.follow(belief)
+        [after] = spool.ended_sounds.read()
+        assert after.ended_at - before.ended_at == belief.offset - START
+        assert after.started_at - before.started_at == belief.offset - START
+    recorder.end("stopped")
+    disk.close()
 
 
 def test_the_gap_before_a_stream_ends_at_its_refined_start(tmp_path_factory: pytest.TempPathFactory) -> None:

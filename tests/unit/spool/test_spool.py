@@ -155,7 +155,7 @@ def test_state_streams_and_pauses_are_read_back_as_written(spool: Spool) -> None
 def test_only_the_recorders_own_temporaries_are_leftovers(spool: Spool) -> None:
     ours = {
         "state.json.tmp", "20260303T220000Z-abcd-000001.json.tmp", "20260303T220000Z-abcd.stream.json.tmp",
-        "20260303T220000Z-abcd-000001.flac.part.repair", ".probe",
+        "20260303T220000Z-abcd-000001.flac.part.repair", ".probe", "sounds.json.01234567.tmp",
     }  # fmt: skip
     for name in ours | {"pause.json.tmp", "settings.json.tmp"}:  # others may be writing those right now
         (spool.path / name).write_bytes(b"")

@@ -78,7 +78,9 @@ def test_reading_back_resumes_where_a_fault_stopped_it(
     assert ranges[0] == f"bytes=0-{LARGE.bundle.size - 1}"
     assert len(ranges) == 3
     starts = [int(text.removeprefix("bytes=").split("-")[0]) for text in ranges]
-    assert starts == sorted(set(starts))
+    # a connection that breaks may take with it what had not been read yet, so that one goes on from the same place
+    assert starts == sorted(starts)
+    assert starts[-1] > 0
     assert starts[1] > LARGE.bundle.size // 10
 
 

@@ -10,7 +10,7 @@ import soundfile
 from edge.configuration.loader import load
 from edge.configuration.settings import Settings
 from edge.core.ids import chunk_id
-from edge.core.values import SoundSpan
+from edge.core.values import EndedSound, SoundSpan
 from edge.recorder.capture.blocks import block_frames
 from edge.recorder.durable.repair import repair
 from edge.spool import limits
@@ -103,3 +103,17 @@ def test_a_quiet_chunk_is_recovered_without_sounds(spool: Spool) -> None:
     part_of(spool, 0, frames=7_000)
     [chunk] = repair(spool, KERNEL, None, listening())[1]
     assert chunk.sounds == ()
+
+
+def test_the_note_about_sounds_of_the_chunk_being_written_is_removed_once_that_is_repaired(spool: Spool) -> None:
+    spool.streams.write(make_stream(chunk_frames=10 * RATE))
+    leave_recording_state(spool, (0, START))
+    part_of(spool, 0, (8_000, 12_000), frames=32_000)
+    noted = EndedSound(
+        sound_id=f"{STREAM}-s8000", chunk_id=chunk_id(STREAM, 0), started_at=at(1), ended_at=at(2),
+        lafmax=-20.0, laeq=-30.0, unit="dBFS",
+    )  # fmt: skip
+    spool.ended_sounds.write([noted])
+    [chunk] = repair(spool, KERNEL, None, listening())[1]
+    assert chunk.sounds
+    assert spool.ended_sounds.read() == ()
