@@ -57,6 +57,8 @@ def _sensible(fields: dict[str, Any], kind: object) -> dict[str, Any]:
     elif kind == "clip":
         first = start % _RANGES_OF_CLIPS
         fields["from"], fields["to"] = str(at(first)), str(at(first + 2))
+    elif kind == "days" and (start == end or min(start, end) < at(0)):
+        fields["from"], fields["to"] = str(at(0)), str(at(86_400))
     elif start == end or min(start, end) < FIRST or max(start, end) > LAST:
         fields["from"], fields["to"] = str(FIRST), str(LAST)
     elif start > end:
