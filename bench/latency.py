@@ -57,7 +57,7 @@ def main() -> None:
         seconds = write_bursts(folder / "bursts.wav", options.events)
         broker = stack.enter_context(running_broker())
         heard: list[tuple[int, SoundHeard]] = []
-        bus = Bus(Mqtt(host=broker.host, port=broker.port), "porch", "control", "0")
+        bus = Bus(Mqtt(host=broker.host, port=broker.port), "porch", "control")
         bus.subscribe(SoundHeard, lambda sound, _: _hear(heard, sound))
         bus.start()
         stack.callback(bus.stop)

@@ -16,6 +16,7 @@ from edge.configuration.settings import Settings
 from edge.core.errors import DoorError
 from edge.core.ids import EVERY_NODE, is_node_name
 from edge.core.instant import Instant
+from edge.core.listeners import trusted_users
 from query_service.client.fleet import FleetAnswer, FleetClient, query_fleet
 from query_service.client.paging import NodeClient, pages, query_node
 from query_service.client.watching import NodeEvent, watch
@@ -183,7 +184,8 @@ async def _opened(
         case "http":
             from query_service.client.http import HttpClient  # noqa: PLC0415
 
-            return HttpClient(settings.http, node, any_node=any_node)
+            trusted = trusted_users(settings.catalog.db_path.parent)
+            return HttpClient(settings.http, node, any_node=any_node, trusted=trusted)
 
 
 async def _ably_door(settings: Settings, node: str, token: str | None, timeout: float) -> AblyClient:
@@ -197,6 +199,8 @@ async def _ably_door(settings: Settings, node: str, token: str | None, timeout: 
         now = Instant.from_seconds(time.time())
         return token or tokens.client_token(settings.ably.api_key, client_id, _TOKEN_SECONDS, now)
 
-    client = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS)
+    # a token that was issued may be for another user's node on this machine
+    trusted = None if token else trusted_users(settings.catalog.db_path.parent)
+    client = AblyClient(settings.ably.endpoint, node, client_id, make_token, _TOKEN_SECONDS, trusted)
     await client.open(timeout)
     return client

@@ -16,6 +16,7 @@ from edge.core.errors import DoorError
 from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from edge.core.listeners import trusted_users
 from edge.core.local_zone import local_zone_name
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
@@ -48,7 +49,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         check_settings(settings.http)
     bus = None
     if settings.mqtt.host:
-        bus = Bus(settings.mqtt, settings.node.name, "query", _instance(settings), will=_status(settings, "offline"))
+        bus = Bus(settings.mqtt, settings.node.name, "query", will=_status(settings, "offline"))
     watch, events = NodeWatch(), None
     if bus is not None:
         for event_type in WATCHED:
@@ -163,7 +164,8 @@ async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign]
         return node_token(settings.ably.api_key, node, _TOKEN_SECONDS, _now())
 
     def make_link() -> Link:
-        return Link(settings.ably.endpoint, make_token, _TOKEN_SECONDS)
+        trusted = trusted_users(settings.catalog.db_path.parent)
+        return Link(settings.ably.endpoint, make_token, _TOKEN_SECONDS, trusted=trusted)
 
     feed = None
     if settings.ably.events == "yes" and bus is not None:

@@ -7,11 +7,12 @@ import secrets
 import socket
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, open_url
 from edge.core.errors import ConfigError, DoorError
 from edge.core.instant import Instant
+from edge.core.listeners import trusted_users
 from edge.embedded import ports
 from query_service.realtime import tokens
 
@@ -47,6 +48,7 @@ async def _check_connect_and_rights(node: NodeUnderTest) -> list[Finding]:
     from query_service.realtime.link import Delivery, Link  # noqa: PLC0415 -- the SDK, 30 MB
 
     ably, name = node.settings.ably, node.settings.node.name
+    trusted = trusted_users(node.settings.catalog.db_path.parent)
     client_id = f"doctor-{secrets.token_hex(8)}"
     channel, arrived = f"{tokens.REPLIES}{client_id}", asyncio.Event()
 
@@ -56,10 +58,11 @@ async def _check_connect_and_rights(node: NodeUnderTest) -> list[Finding]:
     def received(_delivery: Delivery) -> None:
         arrived.set()
 
-    here = Link(ably.endpoint, lambda: tokens.node_token(ably.api_key, name, _TOKEN_SECONDS, now()), _TOKEN_SECONDS)
-    there = Link(
-        ably.endpoint, lambda: tokens.client_token(ably.api_key, client_id, _TOKEN_SECONDS, now()), _TOKEN_SECONDS
-    )
+    def link(make_token: Callable[[], str]) -> Link:
+        return Link(ably.endpoint, make_token, _TOKEN_SECONDS, trusted=trusted)
+
+    here = link(lambda: tokens.node_token(ably.api_key, name, _TOKEN_SECONDS, now()))
+    there = link(lambda: tokens.client_token(ably.api_key, client_id, _TOKEN_SECONDS, now()))
     found = []
     try:
         await asyncio.gather(here.open(_CONNECT_TIMEOUT), there.open(_CONNECT_TIMEOUT))

@@ -121,7 +121,7 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, settings_cha
         catalog.open()
         remove_abandoned_beside(settings.catalog.db_path)
         instance = load_instance_id(settings.catalog.db_path.parent)
-        bus = Bus(settings.mqtt, node, "archiver", instance, will=_status(node, instance, "offline"))
+        bus = Bus(settings.mqtt, node, "archiver", will=_status(node, instance, "offline"))
         inbox: queue.Queue[Call] = queue.Queue(_INBOX)
 
         def deliver(result: JobResult) -> None:

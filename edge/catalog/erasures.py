@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from edge.catalog.holds import write_for_owner
 from edge.core import wire
 from edge.core.errors import WireError
-from edge.core.files import remove_abandoned, sync_folder
+from edge.core.files import read_placed_file, remove_abandoned, sync_folder
 from edge.core.instant import Instant
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Erasures:
     def result(self, order_id: str) -> ErasureResult | None:
         """How an order ended; None while it has not."""
         try:
-            return wire.decode(self._result(order_id).read_bytes(), ErasureResult)
+            return wire.decode(read_placed_file(self._result(order_id)), ErasureResult)
         except FileNotFoundError:
             return None
 
@@ -128,9 +128,8 @@ def remove_abandoned_beside(catalog: Path) -> None:
 
 def _read(path: Path, order_id: str) -> Erasure:
     """Raises OSError, WireError."""
-    if path.lstat().st_uid not in (0, path.parent.stat().st_uid):  # the archiver's folder
-        raise WireError("it is not from this node's owner")
-    order = wire.decode(path.read_bytes(), Erasure)
+    owners = (0, path.parent.stat().st_uid)  # the archiver's folder
+    order = wire.decode(read_placed_file(path, owners=owners), Erasure)
     if order.id != order_id:
         raise WireError("id: does not match the file's name", "id")
     if order.from_ >= order.to:

@@ -18,7 +18,7 @@ from edge.catalog.queries import touching
 from edge.catalog.tables import select
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
-from edge.core.files import write_atomically
+from edge.core.files import read_placed_file, write_atomically
 from edge.core.instant import Instant
 
 _NAME = "holds.json"
@@ -68,7 +68,7 @@ def read_holds(catalog: Path) -> Holds:
     """What is held, of the node whose catalog is at `catalog`. Raises HoldsUnreadable."""
     path = catalog.with_name(_NAME)
     try:
-        return wire.decode(path.read_bytes(), Holds)
+        return wire.decode(read_placed_file(path), Holds)
     except FileNotFoundError:
         return Holds()
     except (OSError, WireError) as problem:

@@ -22,15 +22,22 @@ def malformed(settings: Settings) -> Iterator[tuple[str, str, str]]:
     )
     for section, key, address in addresses:
         if address and not _WEB_ADDRESS.fullmatch(address):
-            yield section, key, f"{address[:80]!r} is not a web address; write https://HOST or http://HOST:PORT"
+            yield section, key, f"{quotable(address)!r} is not a web address; write https://HOST or http://HOST:PORT"
     if s3.prefix.startswith("/"):
         better = s3.prefix.lstrip("/")
         yield "s3", "prefix", f"keys in a bucket must not begin with /; write {better or 'nothing'}"
     if re.search("[/:]", s3.s3_bucket_name) and not s3.s3_bucket_name.startswith("arn:"):  # of an access point
-        yield "s3", "s3_bucket_name", f"{s3.s3_bucket_name[:80]!r} is not a bucket's name; write the name alone"
+        yield "s3", "s3_bucket_name", f"{quotable(s3.s3_bucket_name)!r} is not a bucket's name; write the name alone"
     api_key = settings.ably.api_key.reveal()
     if api_key and not API_KEY.fullmatch(api_key):
         yield "ably", "api_key", "is malformed; write name:secret, such as app.key:secret"
+
+
+def quotable(address: str) -> str:
+    """An address as it may be shown: what is before an @ can be a password."""
+    login, at, rest = address.rpartition("@")
+    scheme = re.match(r"\w*:?//", login)
+    return f"{scheme[0] if scheme else ''}***@{rest}"[:80] if at else address[:80]
 
 
 def _malformed_socket(mqtt: Mqtt) -> Iterator[tuple[str, str, str]]:

@@ -15,9 +15,10 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+_NOT_REGULAR = "it is not a regular file"
 _UNLOCKABLE_SECONDS = 60.0  # how old a temporary must be that no lock protects
 
 
@@ -69,6 +70,41 @@ def remove_abandoned(folder: Path, names: str) -> None:
             if match := temporary.fullmatch(path.name):
                 with contextlib.suppress(OSError):
                     _remove_if_abandoned(path, is_numbered=match[1] is not None)
+
+
+class ForeignFile(OSError):
+    """Something that other users may have placed there: no regular file, or another user's."""
+
+
+def never_waiting(path: str, flags: int) -> int:
+    """An opener for `open`, for a path where others may place a pipe or a link."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def read_placed_file(path: Path, limit: int = 1_000_000, owners: Collection[int] | None = None) -> bytes:
+    """Reads a file where others may place something: never waits, follows no link, reads at most `limit` bytes.
+
+    Raises ForeignFile for anything but a regular file, of one of the users `owners` where they are given; OSError.
+    """
+    try:
+        descriptor = never_waiting(str(path), os.O_RDONLY)
+    except OSError as problem:
+        if problem.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise ForeignFile(problem.errno, _NOT_REGULAR, str(path)) from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ForeignFile(errno.EINVAL, _NOT_REGULAR, str(path))
+        if owners is not None and found.st_uid not in owners:
+            raise ForeignFile(errno.EPERM, "it is not from this node's owner", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, "too large", str(path))
+    return data
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o640) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ class ProcessSpec(NamedTuple):
     log: Path
     environ: Mapping[str, str] = {}
     port: int | None = None  # ready once it accepts connections on this loopback port,
+    inherits_port: bool = False  # which we hold for it as systemd does: nobody else can take it while it is down
     socket: Path | None = None  # or on this Unix socket
     orphan_signal: signal.Signals = signal.SIGKILL  # sent to it if we die
     prepare: Callable[[], object] = lambda: None
@@ -37,11 +39,14 @@ class ProcessSpec(NamedTuple):
 class Child:
     """A running process. The kernel ends it with the *thread* that started it: use one that lives on."""
 
-    def __init__(self, spec: ProcessSpec) -> None:
+    def __init__(self, spec: ProcessSpec, listener: socket.socket | None = None) -> None:
+        """`listener`: what it inherits."""
         self.spec = spec
         self.started = time.monotonic()
         spec.prepare()
-        wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(os.getpid()), str(int(spec.orphan_signal))]
+        inherited = () if listener is None else (listener.fileno(),)
+        numbers = (os.getpid(), int(spec.orphan_signal), *(inherited or (-1,)))
+        wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), *map(str, numbers)]
         try:
             with _open_log(spec.log) as log:
                 self._process = subprocess.Popen(
@@ -50,6 +55,7 @@ class Child:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **spec.environ},
+                    pass_fds=inherited,
                     start_new_session=True,  # Ctrl-C in the terminal is for us only
                 )
         except OSError as problem:

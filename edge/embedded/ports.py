@@ -45,6 +45,16 @@ def answers(port: int, timeout: float = 0.2) -> bool:
         return False
 
 
+def replies(port: int, timeout: float = 0.5) -> bool:
+    """Whether an HTTP server at `port` says anything: one that we hold accepts connections before its server does."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout) as probe:
+            probe.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return probe.recv(1) != b""
+    except OSError:
+        return False
+
+
 def listens(pid: int, port: int) -> bool:
     """Whether process `pid` itself accepts connections on `port`, not another one."""
     address = f"0100007F:{port:04X}"  # proc(5): 127.0.0.1 in host byte order; state 0A is LISTEN

@@ -65,6 +65,7 @@ def store_process(port: int, folder: Path, key_id: str, secret: str, log: Path) 
         # not an argument, which every user could read; quoted, as rclone parses it as CSV
         environ={"RCLONE_AUTH_KEY": f'"{key_id},{secret}"', "GOMEMLIMIT": "64MiB"},
         port=port,
+        inherits_port=True,
         prepare=functools.partial(_remove_unfinished_uploads, bucket),
     )
 

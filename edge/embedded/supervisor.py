@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from edge.core.errors import ImHearingError
 from edge.embedded import ports
 from edge.embedded.child import Child, ProcessSpec, trim_log
 
+_BACKLOG = 128  # connections that wait for a server that is being started again
 _FIRST_DELAY = 0.5  # seconds before the first restart; doubles each time
 _MAX_DELAY = 30.0
 _STABLE_SECONDS = 60.0  # a child that ran this long resets its delay
@@ -38,11 +40,20 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._backoff: dict[str, Backoff] = {}
         self._restarts: dict[str, tuple[float, ProcessSpec]] = {}
+        self._listeners: dict[str, socket.socket] = {}
         self._next_trim = time.monotonic() + _TRIM_INTERVAL
 
     def start(self, spec: ProcessSpec) -> None:
         """Starts a process without waiting until it is ready."""
-        self._children[spec.name] = Child(spec)
+        if spec.inherits_port and spec.port is not None:
+            try:
+                self._listeners[spec.name] = socket.create_server((ports.LOOPBACK, spec.port), backlog=_BACKLOG)
+            except OSError as problem:
+                raise ImHearingError(f"{spec.name}: cannot listen on port {spec.port} ({problem.strerror})") from None
+        self._children[spec.name] = self._child(spec)
+
+    def _child(self, spec: ProcessSpec) -> Child:
+        return Child(spec, self._listeners.get(spec.name))
 
     def wait_ready(self, timeout: float = 10.0, stopping: Callable[[], bool] = lambda: False) -> None:
         """Waits until every child listens where it should; ImHearingError says which does not, and why."""
@@ -79,17 +90,28 @@ class Supervisor:
             self._restarts.pop(name, None)
             child.terminate()
         deadline = time.monotonic() + timeout
-        return [name for name, child in children if not child.end(deadline - time.monotonic())]
+        killed = [name for name, child in children if not child.end(deadline - time.monotonic())]
+        for name, _ in children:
+            self._release(name)
+        return killed
+
+    def _release(self, name: str) -> None:
+        listener = self._listeners.pop(name, None)
+        if listener is not None:
+            listener.close()
 
     def stop_all(self, timeout: float) -> list[str]:
         self._restarts.clear()
-        return self.stop(list(self._children), timeout)
+        killed = self.stop(list(self._children), timeout)
+        for name in list(self._listeners):  # of those that were waiting to be started again
+            self._release(name)
+        return killed
 
     def _restart_due(self, now: float) -> None:
         for name, (when, spec) in list(self._restarts.items()):
             if now >= when:
                 del self._restarts[name]
-                self._children[name] = Child(spec)
+                self._children[name] = self._child(spec)
 
     def _check_exit(self, name: str, now: float) -> ChildExit | None:
         child = self._children[name]
@@ -108,6 +130,8 @@ def _is_listening(child: Child) -> bool:
     port, path = child.spec.port, child.spec.socket
     if path is not None:
         return ports.listens_at(child.pid, path)
+    if child.spec.inherits_port and port is not None:
+        return ports.replies(port)
     return port is None or ports.listens(child.pid, port)
 
 

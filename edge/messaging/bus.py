@@ -38,16 +38,17 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Bus:
     """One node's messages over one connection, which is kept up in the background.
 
-    `role` is who we log in as, `instance` tells connections of one role apart, and the broker publishes `will` when we
-    vanish. Handlers run in the connection's thread, so they only enqueue. Nothing connects before `start`.
+    `role` is who we log in as, and the broker publishes `will` when we vanish. Handlers run in the connection's thread,
+    so they only enqueue. Nothing connects before `start`.
 
     It is large because it is all that a service knows of MQTT: each method is one way to send, receive, wait or stop,
     and the attributes are what has to survive the loss of a connection.
     """
 
-    def __init__(self, settings: Mqtt, node: str, role: Role, instance: str = "", will: Event | None = None) -> None:
+    def __init__(self, settings: Mqtt, node: str, role: Role, will: Event | None = None) -> None:
         login = Login(
-            f"imhearing-{node}-{role}-{instance or secrets.token_hex(4)}",
+            # whoever logs in with the ID of another client ends that one's connection: it must not be guessed
+            f"imhearing-{node}-{role}-{secrets.token_hex(16)}",
             *credentials(settings, role),
             None if will is None else message_of(will),
         )

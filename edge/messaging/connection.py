@@ -96,7 +96,7 @@ class BrokerConnection:
         self._closing = False
         self._is_open = False
         self._refusal: Trouble | None = None
-        self._failure: tuple[int, str] | None = None  # the broker's reason code and reason
+        self._failure: str | None = None  # the broker's reason, or ours
         self._is_overloaded = False
         self._subscriptions = _SubscriptionCount()
         self._wake_up = _WakeUp()
@@ -117,10 +117,10 @@ class BrokerConnection:
         except (OSError, ValueError) as problem:  # a failed WebSocket or TLS handshake is an OSError too
             if not self._is_open:
                 return None if self._closing else diagnosis.of_failure(problem, self._settings)
-            self._failure = 0, str(problem)
+            self._failure = str(problem)
         except Exception as problem:  # a fault of paho's costs this connection, not the thread
             log.exception("the MQTT library failed")
-            self._failure = 0, repr(problem)
+            self._failure = repr(problem)
         finally:
             if (broker := self._client.socket()) is not None:
                 broker.close()
@@ -130,10 +130,10 @@ class BrokerConnection:
     def _trouble(self) -> Trouble | None:
         if self._refusal is not None or self._closing:
             return self._refusal
-        code, reason = self._failure or (0, "")
+        reason = self._failure or ""
         if not self._is_open:
             return diagnosis.of_silence(reason, self._settings)
-        return diagnosis.of_loss(code, reason)
+        return diagnosis.of_loss(reason)
 
     def _exchange(self) -> None:
         """Reads and writes packets until the socket is closed, with the calls that paho documents for other loops.
@@ -207,7 +207,7 @@ class BrokerConnection:
 
     def _disconnected(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self._failure is None:
-            self._failure = reason.value, str(reason)
+            self._failure = str(reason)
 
     def _confirm(self, _client: Any, _userdata: Any, _mid: int, _reasons: Any, _properties: Any) -> None:
         self._subscriptions.confirmed += 1
@@ -259,7 +259,7 @@ class _WakeUp:
 class ReconnectDelays:
     """How long to wait before the next connection: doubled up to 30 s, with jitter.
 
-    A connection that did not last counts as a failure: two clients that take over each other's session must not race.
+    A connection that did not last counts as a failure.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:

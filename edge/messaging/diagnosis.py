@@ -22,14 +22,14 @@ _EXPIRED, _NOT_YET_VALID = 10, 9
 _UNTRUSTED = (2, 7, 18, 19, 20, 21, 24)
 _WRONG_NAME = (62, 64)
 # MQTT 5, 2.4 Reason Code
-_UNSUPPORTED_VERSION, _TAKEN_OVER = 0x84, 0x8E
+_UNSUPPORTED_VERSION = 0x84
 _BAD_LOGIN = (0x86, 0x87, 0x8C)
 
 Ending = Literal["lost", "refused", "unreachable"]
 Cause = Literal[
     "unreachable", "needs_tls", "no_tls", "not_mqtt", "mqtt_3",
     "wrong_name", "untrusted", "expired", "not_yet_valid", "bad_certificate",
-    "client_certificate", "ca_file", "cert_file", "login", "refused", "taken_over", "lost",
+    "client_certificate", "ca_file", "cert_file", "login", "refused", "lost",
 ]  # fmt: skip
 
 
@@ -95,14 +95,8 @@ def of_refusal(code: int, reason: str, settings: Mqtt) -> Trouble:
     return Trouble("refused", f"the MQTT broker at {where} refused the connection: {reason}", "refused")
 
 
-def of_loss(code: int, reason: str) -> Trouble:
+def of_loss(reason: str) -> Trouble:
     """An open connection ended."""
-    if code == _TAKEN_OVER:
-        text = (
-            "another program with the identity of this one took over its connection to the MQTT broker:"
-            " is a copy of this node's data folder in use elsewhere?"
-        )
-        return Trouble("refused", text, "taken_over")
     return Trouble("lost", f"lost the connection to the MQTT broker ({reason})", "lost")
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from edge.core.instance import is_copied_card
+from edge.core.instant import Instant
 from edge.messaging.bus import Bus
 from edge.messaging.events import ServiceStatus
 
@@ -29,8 +30,9 @@ Move = Literal["none", "insist", "yield"]
 class Claim:
     """The decision, pure. `now` in seconds of any clock that does not jump."""
 
-    def __init__(self, instance: str) -> None:
-        self._instance = instance
+    def __init__(self, online: ServiceStatus) -> None:
+        """`online`: what this process publishes, with the same time each time."""
+        self._identity = _identity(online)
         self._connected_at: float | None = None
 
     def connected(self, now: float) -> None:
@@ -38,19 +40,23 @@ class Claim:
 
     def heard(self, status: ServiceStatus, retained: bool, now: float) -> Move:
         """What to do about a status under our name."""
-        if status.instance == self._instance:
-            # our own last will: the broker gave up an earlier connection later than we did
-            return "insist" if status.state == "offline" and not retained else "none"
         if retained:
             return "none"
-        if status.state == "offline":
+        if status.state == "offline":  # also a last will of our own: the broker gave up a connection later than we did
             return "insist"
+        if _identity(status) == self._identity:
+            return "none"
         if self._connected_at is not None and now - self._connected_at >= SETTLED_SECONDS:
             # both held it, on brokers that were then joined: one must yield
-            return "yield" if status.holds_name and status.instance < self._instance else "insist"
-        if status.holds_name or status.instance < self._instance:
+            return "yield" if status.holds_name and _identity(status) < self._identity else "insist"
+        if status.holds_name or _identity(status) < self._identity:
             return "yield"
         return "none"  # it will yield to us
+
+
+def _identity(status: ServiceStatus) -> tuple[str, Instant]:
+    """Which process: copies of a virtual machine differ in nothing but when they started."""
+    return status.instance, status.at
 
 
 class NameGuard:
@@ -58,7 +64,7 @@ class NameGuard:
 
     def __init__(self, bus: Bus, online: ServiceStatus, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus, self._online, self._clock = bus, online, clock
-        self._claim = Claim(online.instance)
+        self._claim = Claim(online)
         self._named = ""  # the rival in the last log line
         bus.on_connected(lambda: self._claim.connected(self._clock()))
         bus.subscribe(type(online), self._heard)
@@ -67,15 +73,15 @@ class NameGuard:
         move = self._claim.heard(status, retained, self._clock())
         if move == "none":
             return
-        mine = status.instance == self._online.instance
+        is_will = status.state == "offline" and status.instance == self._online.instance
         if move == "insist":
-            if not mine:
+            if not is_will:
                 self._name(
                     status,
                     "%s is also named %s (instance %s); this one was first and keeps the name:"
                     " set [node] name on the other one",
                 )
-            self._bus.publish(replace(self._online, holds_name=not mine))
+            self._bus.publish(replace(self._online, holds_name=not is_will))
             self._bus.repeat_retained()
             return
         self._name(
@@ -87,7 +93,10 @@ class NameGuard:
 
     def _name(self, status: ServiceStatus, text: str) -> None:
         if status.instance != self._named:
-            copied = is_copied_card(status.instance, self._online.instance)
-            who = "a copy of this node's card, on another board," if copied else "another node"
+            who = "another node"
+            if status.instance == self._online.instance:
+                who = "a copy of this node's data folder"
+            elif is_copied_card(status.instance, self._online.instance):
+                who = "a copy of this node's card, on another board,"
             log.error(text, who, self._online.node, status.instance[:40])
         self._named = status.instance

@@ -43,11 +43,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
     def status(state: Literal["online", "offline"]) -> RecorderStatus:
         return RecorderStatus(at=kernel.now(), node=node, state=state, instance=identity, version=__version__)
 
-    bus = Bus(settings.mqtt, node, "recorder", identity, will=status("offline"))
+    bus = Bus(settings.mqtt, node, "recorder", will=status("offline"))
     announcer, heartbeat = Announcer(settings, bus, kernel), Heartbeat()
     strays = StraySound(settings, home, kernel)
-    NameGuard(bus, status("online"))
-    bus.publish(status("online"))
+    online = status("online")
+    NameGuard(bus, online)
+    bus.publish(online)
     try:
         modes = ModeReporter(kernel, heartbeat, announcer)
         missing_since = wait_for_disk(spool, strays, kernel, modes, stop, heartbeat, on_missing=bus.start)

@@ -14,13 +14,17 @@ from typing import ParamSpec, TypeVar
 
 from edge.core import wire
 from edge.core.errors import SpoolError, WireError
-from edge.core.files import is_denied
+from edge.core.files import ForeignFile, is_denied, read_placed_file
 from edge.core.instant import Instant
 
 _MAX_DOCUMENT = 1_000_000  # bytes; an hour's manifest with its per-second levels takes 30 kB
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class ForeignDocument(SpoolError):
+    """Not one that this node's own users wrote under that name."""
 
 
 def raises_spool_error(kind: type[T]) -> type[T]:
@@ -58,18 +62,17 @@ def read_document(path: Path, wanted: type[T]) -> T:
     return document
 
 
-def read_document_if_any(path: Path, wanted: type[T]) -> T | None:
-    """None where there is no such file."""
+def read_document_if_any(path: Path, wanted: type[T], owners: Collection[int] | None = None) -> T | None:
+    """None where there is no such file. `owners`: as for `read_placed_file`, of a file that orders something."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_DOCUMENT + 1)
+        data = read_placed_file(path, _MAX_DOCUMENT, owners)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ForeignFile as problem:
+        raise ForeignDocument(f"{path}: {problem.strerror}", problem.errno) from None
     except OSError as problem:
         raise SpoolError(f"{path}: cannot be read ({problem.strerror})", problem.errno) from None
     try:
-        if len(data) > _MAX_DOCUMENT:
-            raise WireError("too large")
         return wire.decode(data, wanted)
     except WireError as problem:
         raise SpoolError(f"{path}: is damaged ({problem}); move it away") from None

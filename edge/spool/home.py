@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import ConfigError, SpoolError, SpoolMissing
-from edge.core.files import remove_abandoned, write_atomically
+from edge.core.files import read_placed_file, remove_abandoned, write_atomically
 from edge.core.ids import NodeName
 from edge.spool.files import read_document_if_any
 
@@ -173,6 +173,6 @@ class Home:
 
     def _mark(self) -> str | None:
         try:
-            return (self._spool / _MARK).read_text(encoding="ascii").strip() or None
+            return read_placed_file(self._spool / _MARK).decode("ascii").strip() or None
         except (OSError, UnicodeDecodeError):
             return None

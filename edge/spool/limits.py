@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from edge.core import wire
 from edge.core.errors import WireError
-from edge.core.files import write_atomically
+from edge.core.files import read_placed_file, write_atomically
 from edge.core.values import Metric
 from edge.spool.files import spool_errors
 from edge.spool.thresholds import Limits
@@ -48,7 +48,7 @@ def save_reported(spool: Path, over: Reported) -> None:
 
 def _read(path: Path, wanted: type[T], otherwise: T, consequence: str) -> T:
     try:
-        return wire.decode(path.read_bytes(), wanted)
+        return wire.decode(read_placed_file(path), wanted)
     except FileNotFoundError:
         return otherwise
     except (OSError, WireError) as problem:

@@ -15,7 +15,7 @@ from typing import IO
 
 from edge.configuration.settings import Settings
 from edge.core.errors import SpoolBusy, SpoolError
-from edge.core.files import is_denied, write_durably
+from edge.core.files import is_denied, never_waiting, write_durably
 from edge.spool.chunks import SpoolChunks
 from edge.spool.disk_space import DiskSpace
 from edge.spool.files import raises_spool_error
@@ -88,7 +88,7 @@ class RecorderLock:
     def hold(self) -> Iterator[None]:
         """Raises SpoolBusy while another recorder holds it."""
         try:
-            lock = self._layout.lock_path.open("a")
+            lock = open(self._layout.lock_path, "a", opener=never_waiting)  # noqa: SIM115 - closed below
         except OSError as problem:
             raise self._layout.unavailable_error(problem) from None
         with lock:
@@ -110,7 +110,7 @@ class RecorderLock:
     def is_held(self) -> bool:
         """Whether a recorder holds it now."""
         try:
-            lock = self._layout.lock_path.open("rb")
+            lock = open(self._layout.lock_path, "rb", opener=never_waiting)  # noqa: SIM115 - closed below
         except FileNotFoundError:
             return False
         with lock:

@@ -5,17 +5,32 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from edge.core import wire
+from edge.core.errors import SpoolError, WireError
 from edge.core.files import write_atomically
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
-from edge.core.values import EndedSound, PauseOrder, SpoolState, Stream
+from edge.core.values import Chunk, EndedSound, PauseOrder, SpoolState, Stream
 from edge.spool.chunks import PartFile, SpoolFile
-from edge.spool.files import check_owner, modified_at, raises_spool_error, read_document, read_document_if_any, scan
+from edge.spool.files import (
+    ForeignDocument,
+    check_owner,
+    modified_at,
+    raises_spool_error,
+    read_document,
+    read_document_if_any,
+    scan,
+)
 from edge.spool.layout import SpoolLayout
+from edge.spool.thresholds import Limits
 
+# fields of the spool's other documents
+_NO_ORDER = {name for kind in (Chunk, Stream, SpoolState, Limits) for name in kind.__struct_fields__} - {
+    *PauseOrder.__struct_fields__
+}
 _STREAM = re.compile(r"(\d{8}T\d{6}Z-[a-z2-7]{4})\.stream\.json", re.ASCII)
 
 
@@ -103,9 +118,20 @@ class PauseFile:
     def __init__(self, layout: SpoolLayout) -> None:
         self._path = layout.pause_path
 
-    def read(self) -> PauseOrder | None:
-        """The ordered pause, even if its end has passed; None without one."""
-        return read_document_if_any(self._path, PauseOrder)
+    def read(self, owners: Collection[int] | None = None) -> PauseOrder | None:
+        """The ordered pause, even if its end has passed; None without one. Raises ForeignDocument.
+
+        `owners`: the users who may order one; others who may write to the spool could rename its documents to this.
+        """
+        document: Any = read_document_if_any(self._path, dict[str, Any] | list[Any], owners)  # type: ignore[arg-type]
+        if document is None:
+            return None
+        if isinstance(document, list) or not _NO_ORDER.isdisjoint(document):
+            raise ForeignDocument(f"{self._path}: it is another document of the spool")
+        try:
+            return wire.convert(document, PauseOrder)
+        except WireError as problem:
+            raise SpoolError(f"{self._path}: is damaged ({problem}); move it away") from None
 
     def write(self, order: PauseOrder) -> None:
         write_atomically(self._path, wire.encode(order))

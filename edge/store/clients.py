@@ -9,7 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked
+from edge.store.bounded_session import BoundedSession
 from edge.store.paced_body import Pace, PacedBody
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Clients:
             aws_secret_access_key=settings.secret_access_key.reveal() or None,
             config=config,
         )
+        sender = cast(Any, client)._endpoint  # botocore has no public place for it
+        sender.http_session = BoundedSession(sender.http_session)
         client.meta.events.register_first("needs-retry.s3", self._on_response)  # before botocore follows redirections
         if self._pace is not None:
             client.meta.events.register("before-send.s3", self._slow_down)

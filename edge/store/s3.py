@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError
@@ -23,7 +23,11 @@ from edge.store.s3_connection import NotFound, S3Connection, Unexplained
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _PIECE = 262_144
+_MAX_LISTED = 10_000  # parts, as many as S3 permits; or open uploads
+_MAX_PAGES = 10_000  # of 1,000 objects each, far more than a node ever makes
 _TAGS: set[Operation] = {"tags", "multipart_tags"}
 
 
@@ -107,7 +111,7 @@ class S3Store:
                 begun = s3.create_multipart_upload(
                     Bucket=self.bucket, Key=key, ContentType="application/zip", **options
                 )
-            return begun["UploadId"]
+                return begun["UploadId"]
 
         return self.capabilities.write(put_options(self._settings), send, lambda: None)
 
@@ -127,9 +131,11 @@ class S3Store:
     def parts(self, key: str, upload_id: str) -> dict[int, StoredPart]:
         """The parts that the store already has; raises UploadNotFound."""
         with self.capabilities.optional("list_parts"), self.connection.request(f"list the parts of {key}") as s3:
-            pages = s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload_id)
+            pages = s3.get_paginator("list_parts").paginate(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PaginationConfig={"MaxItems": _MAX_LISTED}
+            )
             found = [part for page in pages for part in page.get("Parts", [])]
-        return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
+            return {p["PartNumber"]: StoredPart(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in found}
 
     def complete(self, key: str, upload_id: str, etags: list[str], *, overwrite: bool = False) -> str:
         """Makes the parts one object and gives its ETag; raises UploadNotFound, ObjectExists."""
@@ -181,17 +187,20 @@ class S3Store:
             s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
-        """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first."""
+        """(key, upload id) of every multipart upload below `prefix` that was begun and not ended, oldest first: of
+        the first 10,000, for whoever aborts them."""
         try:
             with self.capabilities.optional("list_uploads"), self.connection.request("list open uploads") as s3:
-                pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+                pages = s3.get_paginator("list_multipart_uploads").paginate(
+                    Bucket=self.bucket, Prefix=prefix, PaginationConfig={"MaxItems": _MAX_LISTED}
+                )
                 found = [upload for page in pages for upload in page.get("Uploads", [])]
+                # some stores treat the prefix as a whole key, and some ignore it
+                mine = [upload for upload in found if upload["Key"].startswith(prefix)]
+                mine.sort(key=lambda upload: str(upload.get("Initiated", "")))
+                return [(upload["Key"], upload["UploadId"]) for upload in mine]
         except UploadNotFound:  # how rclone answers when there are none
             return []
-        # some stores treat the prefix as a whole key, and some ignore it
-        mine = [upload for upload in found if upload["Key"].startswith(prefix)]
-        mine.sort(key=lambda upload: str(upload.get("Initiated", "")))
-        return [(upload["Key"], upload["UploadId"]) for upload in mine]
 
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         """The bytes [offset, offset + length) in pieces; StoreError when there are fewer, or more."""
@@ -216,18 +225,23 @@ class S3Store:
 
     def keys(self, prefix: str, after: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below `prefix`, in the order of keys, from the one after `after` on."""
-        options: Any = {"StartAfter": after} if after else {}
-        with self.connection.request(f"list {prefix}") as s3:
-            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **options):
-                for item in page.get("Contents", []):
-                    yield item["Key"], item["Size"]
+        return self._listed(prefix, lambda item: (item["Key"], item["Size"]), after)
 
     def sizes_since(self, prefix: str, moment: Instant) -> Iterator[int]:
         """The sizes of the objects below `prefix` that were stored at `moment` or later."""
+        first = moment.datetime()
+        found = self._listed(prefix, lambda item: item["Size"] if item["LastModified"] >= first else None)
+        return (size for size in found if size is not None)
+
+    def _listed(self, prefix: str, wanted: Callable[[Any], T], after: str = "") -> Iterator[T]:
+        """What `wanted` takes from each object of a listing."""
+        options: Any = {"StartAfter": after} if after else {}
         with self.connection.request(f"list {prefix}") as s3:
-            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                items = page.get("Contents", [])
-                yield from (item["Size"] for item in items if item["LastModified"] >= moment.datetime())
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **options)
+            for number, page in enumerate(pages):
+                if number == _MAX_PAGES:
+                    raise StoreError(f"{self.connection.place}: lists more than {_MAX_PAGES} pages of {prefix}")
+                yield from map(wanted, page.get("Contents", []))
 
     def delete(self, key: str) -> None:
         """Deletes an object; one that is not there is no fault."""

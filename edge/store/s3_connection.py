@@ -18,6 +18,7 @@ from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked, StoreError, StoreUnreachable
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
+from edge.store.bounded_session import AnswerTooLong
 from edge.store.clients import Clients
 from edge.store.interface import NO_BUCKET, ObjectExists, UploadNotFound
 from edge.store.paced_body import Pace
@@ -79,6 +80,10 @@ class S3Connection:
                 now = self.clients.region
                 refused = StoreError(f"{self.place}: could not {what} in region {region}; trying {now}")
             raise refused from None
+        except AnswerTooLong as problem:
+            raise StoreError(f"{self.place}: could not {what}: {problem}") from None
+        except KeyError as problem:  # botocore leaves out what it does not find
+            raise StoreError(f"{self.place}: could not {what}: the answer has no {problem}") from None
         except ResponseParserError:
             raise StoreError(f"{self.place}: could not {what}: the answer is cut short, or not XML") from None
         except (faults.BotoCoreError, ValueError, OSError) as problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 
 from edge.core import wire
 from edge.core.errors import DoorError
@@ -28,13 +28,19 @@ class AblyClient:
     """One connection that asks `node`. `make_token` gives a client token for `client_id`. Raises DoorError."""
 
     def __init__(
-        self, endpoint: str, node: str, client_id: str, make_token: Callable[[], str], token_seconds: float = 3_600
+        self,
+        endpoint: str,
+        node: str,
+        client_id: str,
+        make_token: Callable[[], str],
+        token_seconds: float = 3_600,
+        trusted: Collection[int] | None = None,
     ) -> None:
         if not is_client_id(client_id):
             raise DoorError(f"client id {client_id[:70]!r}: allowed are A-Z, a-z, 0-9, _ and -, 1 to 64 of them")
         self.node = node
         self._replies = f"{REPLIES}{client_id}"
-        self._link = Link(endpoint, make_token, token_seconds)
+        self._link = Link(endpoint, make_token, token_seconds, trusted=trusted)
         self._pending = PendingQueries()
         self._keeper: asyncio.Task[None] | None = None
 

@@ -7,14 +7,17 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from edge.configuration.malformed import quotable
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.backoff import Backoff
 from edge.core.errors import ConfigError, DoorError, WireError
+from edge.core.listeners import refuse_strangers
 from query_service.queries.protocol import Answer, Request, read_answer
 from query_service.queries.values import MAX_ANSWER
 
@@ -24,12 +27,19 @@ _FIRST_RETRY = 0.3  # seconds
 class HttpClient:
     """Queries the node at `[http] url`, or at host and port on this machine. Raises DoorError, ConfigError."""
 
-    def __init__(self, settings: Http, node: str, *, any_node: bool = False) -> None:
-        """`any_node`: accept an answer from a node of any name."""
+    def __init__(
+        self, settings: Http, node: str, *, any_node: bool = False, trusted: Collection[int] | None = None
+    ) -> None:
+        """`any_node`: accept an answer from a node of any name. `trusted`: the token is not sent to a server on this
+        machine that other users than these run."""
         self.node = node
         self._any_node = any_node
         self._url = f"{_base(settings)}/query"
         token = settings.token.reveal()
+        address = urlsplit(self._url)
+        is_guarded = bool(token) and address.scheme == "http" and is_loopback_url(self._url)
+        self._guarded_port = (address.port or 80) if is_guarded else None
+        self._trusted = trusted
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._session = aiohttp.ClientSession(headers=headers)
 
@@ -56,6 +66,8 @@ class HttpClient:
             ) from None
 
     async def _once(self, request: Request) -> Answer:
+        if self._guarded_port is not None and self._trusted is not None:
+            refuse_strangers(self._guarded_port, self._trusted)
         async with self._session.post(self._url, data=wire.encode(request), allow_redirects=False) as response:
             body = bytearray()
             async for piece in response.content.iter_chunked(65_536):
@@ -76,7 +88,7 @@ class HttpClient:
 def _base(settings: Http) -> str:
     if settings.url:
         if not settings.url.startswith(("http://", "https://")):
-            raise ConfigError([f"[http] url = {settings.url[:80]}: must begin with https:// or http://"])
+            raise ConfigError([f"[http] url = {quotable(settings.url)}: must begin with https:// or http://"])
         return settings.url.rstrip("/")
     if not settings.port:
         raise ConfigError(["[http] port: is 0, so there is no HTTP door; set it, or [http] url, or ask another way"])

@@ -38,7 +38,7 @@ class MqttClient:
         self._reply_to = topics.response(node, f"{QUERY_VERB}/{secrets.token_hex(8)}")
         self._pending = PendingQueries(self._read)
         self._loop = asyncio.get_running_loop()
-        self._bus = Bus(settings, node, "control", secrets.token_hex(4))
+        self._bus = Bus(settings, node, "control")
 
     async def open(self, timeout: float = 10.0) -> None:
         """Connects and listens for answers."""

@@ -17,6 +17,7 @@ from query_service.queries.coverage import CoverageAnswer
 from query_service.queries.protocol import QUERY_TYPES, Answer, GoodAnswer, PagedAnswer, Request, UnpagedAnswer, new_id
 from query_service.queries.values import ErrorAnswer
 
+MAX_PAGES = 10_000  # of one answer, each of 48 kB: coverage of more than thirty years
 _BUSY_RETRY = 0.2  # seconds before a busy node is asked again the first time
 
 
@@ -65,7 +66,7 @@ async def pages(
     `first` as for `query_node`. Where the node refuses a cursor that it gave, it is queried for what is left. Raises
     DoorError where the pages do not fit the request.
     """
-    cursors, position = {request.cursor}, Position(request)
+    number, cursors, position = 0, {request.cursor}, Position(request)
     reached = request.from_ if request.cursor is None else None
     while True:
         try:
@@ -86,6 +87,8 @@ async def pages(
             return
         if page.next in cursors:
             raise DoorError(f"node {client.node} repeats the same page")
+        if (number := number + 1) == MAX_PAGES:
+            raise DoorError(f"node {client.node} gave {number:,} pages, and more follow; query a shorter range")
         cursors.add(page.next)
         request, first = replace(request, id=new_id(), cursor=page.next), None
 

@@ -36,6 +36,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     leave_seconds: float = 15.0  # a member whose socket broke counts as present for this long
 
     connections: int = 64  # open or waiting to be resumed
+    client_connections: int = 16  # of them, those of one client ID
     channels: int = 256
     attachments: int = 64  # channels that one connection is attached to
     frame_bytes: int = 262_144  # inbound; holds the largest message as JSON with every character escaped
@@ -201,17 +202,27 @@ class Connections:
         return len(self._all)
 
     def add(self, connection: Connection) -> None:
-        """Refusal (80021) if there are too many open connections."""
+        """Refusal (80021) if there are too many open connections, in all or of this client."""
+        most = self._limits.client_connections
+        if connection.grant.client_id is not None and len(self._of(connection.grant)) >= most:
+            raise Refusal(f"this server supports at most {most} connections of one client", 80021, 429)
         if len(self._all) >= self._limits.connections:
             raise Refusal(f"this server supports at most {self._limits.connections} connections", 80021, 429)
         self._all[connection.key] = connection
 
-    def longest_lost(self) -> Connection | None:
-        """The connection without a socket for the longest time, if there is no room for another one."""
-        if len(self._all) < self._limits.connections:
-            return None
-        lost = [connection for connection in self._all.values() if connection.lost_at is not None]
+    def longest_lost(self, grant: Grant) -> Connection | None:
+        """The connection without a socket for the longest time, if there is no room for another one with `grant`."""
+        candidates = self._of(grant)
+        if grant.client_id is None or len(candidates) < self._limits.client_connections:
+            if len(self._all) < self._limits.connections:
+                return None
+            candidates = list(self._all.values())
+        lost = [connection for connection in candidates if connection.lost_at is not None]
         return min(lost, key=lambda connection: connection.lost_at or 0.0, default=None)
+
+    def _of(self, grant: Grant) -> list[Connection]:
+        """Those of the same client."""
+        return [connection for connection in self._all.values() if connection.grant.client_id == grant.client_id]
 
     def resumable(self, key: str, grant: Grant) -> Connection | None:
         """The connection with this key, if it belongs to the same client."""

@@ -71,7 +71,7 @@ class Hub:
         return connection
 
     def _new_connection(self, grant: Grant) -> Connection:
-        if stale := self.state.connections.longest_lost():
+        if stale := self.state.connections.longest_lost(grant):
             self._forget(stale)
         connection = Connection(grant, self.state.limits)
         self.state.connections.add(connection)

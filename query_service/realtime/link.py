@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from ably.types.message import Message
 from ably.types.tokendetails import TokenDetails
 
 from edge.core.errors import DoorError
+from edge.core.listeners import refuse_strangers
 from query_service.realtime.tokens import claims_of
 
 log = logging.getLogger(__name__)
@@ -66,13 +67,34 @@ def _ignore_failed_sdk_tasks(loop: asyncio.AbstractEventLoop) -> None:
         loop.set_exception_handler(handle)
 
 
+class _GuardedToken(TokenDetails):  # type: ignore[misc]  # the SDK has no types
+    """A token that is checked whenever the SDK sends it: it connects again by itself, with the same token."""
+
+    def __init__(self, check: Callable[[], None], **details: Any) -> None:
+        super().__init__(**details)
+        self._check = check
+
+    @property
+    def token(self) -> str:
+        self._check()
+        return str(super().token)
+
+
 class Link:
     """One connection. Make and use it in a running event loop; raises DoorError."""
 
     def __init__(
-        self, endpoint: str, make_token: Callable[[], str], token_seconds: float, ping_seconds: float = 15.0
+        self,
+        endpoint: str,
+        make_token: Callable[[], str],
+        token_seconds: float,
+        ping_seconds: float = 15.0,
+        trusted: Collection[int] | None = None,
     ) -> None:
-        """`endpoint` is HOST:PORT of a local server without TLS; empty: Ably. `make_token` may raise errors of ours."""
+        """`endpoint` is HOST:PORT of a local server without TLS; empty: Ably. `make_token` may raise errors of ours.
+
+        `trusted`: no token is sent to a local server of other users than these.
+        """
         # At INFO the SDK logs keys and tokens; at ERROR undelivered messages, with links to sound, and a traceback per
         # attempt while offline. What matters reaches us as exceptions and states.
         logging.getLogger("ably").setLevel(logging.CRITICAL)
@@ -83,11 +105,17 @@ class Link:
         self._ping_seconds = ping_seconds
         make_token()  # an invalid key fails here, not inside the SDK
 
+        def check() -> None:
+            if endpoint and trusted is not None:
+                refuse_strangers(int(endpoint.rpartition(":")[2]), trusted)
+
+        check()
+
         async def authenticate(_params: object) -> TokenDetails:
             token = make_token()
             claims = claims_of(token)
             # with a bare JWT the SDK does not know the client id, and refuses to renew the token (40102)
-            return TokenDetails(token=token, client_id=claims.client_id, expires=claims.exp * 1_000)
+            return _GuardedToken(check, token=token, client_id=claims.client_id, expires=claims.exp * 1_000)
 
         options: dict[str, Any] = {"endpoint": f"{endpoint}/", "tls": False} if endpoint else {}
         self._client: Any = AblyRealtime(

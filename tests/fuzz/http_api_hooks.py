@@ -1,6 +1,7 @@
 """What schemathesis is taught beyond the OpenAPI document: rules that docs/query.md states and JSON Schema cannot.
 
-`from` is before `to`, both in the years 1 to 9999 of UTC; a cursor comes from an earlier answer; a clip needs sound.
+`from` is before `to`, both in the years 1 to 9999 of UTC; a cursor comes from an earlier answer; a clip needs sound;
+a zone is one that the machine knows, and `days` takes at most 400 of them.
 Loaded by schemathesis itself (`SCHEMATHESIS_HOOKS`).
 """
 
@@ -15,6 +16,9 @@ from schemathesis import Case
 from edge.core.instant import FIRST, LAST, Instant
 from tests.support.spool.chunks import at
 
+_ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Auckland")
+_LONGEST_ZONE = 64
+_DAYS = 400 * 86_400 * 1_000_000
 _RANGES_OF_CLIPS = 3  # the node makes 200 clips a day
 
 
@@ -32,23 +36,29 @@ def unknown_parameters_are_refused(
 def map_case(_context: schemathesis.HookContext, case: Case[Any]) -> Case[Any]:
     if case.method == "POST":
         if isinstance(case.body, dict):
-            case.body = _sensible(case.body)
+            case.body = _sensible(case.body, case.body.get("type"))
     elif case.query:
-        case.query = _sensible(case.query)
+        case.query = _sensible(case.query, case.path.removeprefix("/"))
     return case
 
 
-def _sensible(fields: dict[str, Any]) -> dict[str, Any]:
+def _sensible(fields: dict[str, Any], kind: object) -> dict[str, Any]:
     """The same request, and what is valid in it by the document alone is valid."""
     fields = dict(fields)
+    if isinstance(fields.get("zone"), str) and 0 < len(fields["zone"]) <= _LONGEST_ZONE:
+        fields["zone"] = _ZONES[len(fields["zone"]) % len(_ZONES)]
     if isinstance(fields.get("cursor"), str) and len(fields["cursor"]) <= 512:
         del fields["cursor"]
     start, end = _instant(fields.get("from")), _instant(fields.get("to"))
     if start is None or end is None:
         return fields
-    if fields.get("type") == "clip":
+    if kind == "days" and abs(end - start) > _DAYS:
+        fields["from"], fields["to"] = str(at(0)), str(Instant(at(0) + _DAYS))
+    elif kind == "clip":
         first = start % _RANGES_OF_CLIPS
         fields["from"], fields["to"] = str(at(first)), str(at(first + 2))
+    elif kind == "days" and (start == end or min(start, end) < at(0)):
+        fields["from"], fields["to"] = str(at(0)), str(at(86_400))
     elif start == end or min(start, end) < FIRST or max(start, end) > LAST:
         fields["from"], fields["to"] = str(FIRST), str(LAST)
     elif start > end:

@@ -83,7 +83,7 @@ def with_changes(s3: S3, folder: Path, changes: tuple[str, ...]) -> S3:
 def running(settings: Settings) -> Iterator[Archiver]:
     archiver, stop = Archiver(settings), threading.Event()
     fill_spool(settings.recorder.record_path, CHUNKS, node=settings.node.name, frames=RATE)
-    bus = Bus(settings.mqtt, settings.node.name, "control", "test")
+    bus = Bus(settings.mqtt, settings.node.name, "control")
     bus.subscribe_all(archiver.take)
     bus.start()
     assert bus.wait_connected(DEADLINE)

@@ -49,7 +49,7 @@ def test_events_are_published_on_ably_if_configured(tmp_path: Path) -> None:
             async with realtime.client(server, "ann") as ann:
                 channel = ann.channels.get("imhearing:events:porch")
                 await channel.subscribe(lambda message: heard.append((message.name, bytes(message.data))))
-                bus = Bus(mqtt, "porch", "recorder", "test")
+                bus = Bus(mqtt, "porch", "recorder")
                 bus.start()
                 assert bus.wait_connected(DEADLINE)
                 for event in EVENTS:

@@ -140,7 +140,7 @@ def test_watch_over_ably_receives_events_without_polling(porch: Porch) -> None:
         async with api.connect(porch.settings, "ably") as door:
             heard = api.watch(door, pause=1_000)
             assert (await first(heard, RecorderState, 1))[0].state == "recording"
-            bus = Bus(porch.mqtt, "porch", "recorder", "test")
+            bus = Bus(porch.mqtt, "porch", "recorder")
             bus.start()
             assert await asyncio.to_thread(bus.wait_connected, DEADLINE)
             bus.publish(EVENT)

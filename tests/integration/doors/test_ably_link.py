@@ -216,7 +216,7 @@ def test_the_query_service_announces_itself_online_and_then_offline(tmp_path: Pa
         mqtt = Mqtt(host=broker.host, port=broker.port)
         settings = QueryNode(tmp_path).with_doors(server, mqtt)
         heard: list[QueryStatus] = []
-        bus = Bus(mqtt, "porch", "control", "test")
+        bus = Bus(mqtt, "porch", "control")
         bus.subscribe(QueryStatus, lambda status, _: heard.append(status))
         bus.start()
         try:

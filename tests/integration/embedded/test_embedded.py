@@ -27,6 +27,7 @@ from edge.embedded.servers import BUCKET, broker_process, find_mosquitto, store_
 from edge.embedded.supervisor import Supervisor, describe_exit, restart_backoff
 from edge.store.s3 import S3Store
 from tests.support.messaging.broker import open_broker, running_broker
+from tests.support.privileges import without_root_privileges
 from tests.support.store.s3 import running_store
 from tests.support.wait import DEADLINE, wait_until
 
@@ -333,6 +334,25 @@ def test_abandoned_uploads_are_removed_at_startup(tmp_path: Path) -> None:
     store_process(1, tmp_path / "store", "k", "s", tmp_path / "store.log").prepare()
     assert not left.exists()
     assert kept.exists()
+
+
+def test_nobody_can_take_the_port_of_a_store_that_has_died(tmp_path: Path, supervisor: Supervisor) -> None:
+    """Whoever listened there would get the next archive, and confirm it."""
+    port, key_id, secret = ports.choose(None), "local0123456789", "0123456789abcdef"
+    supervisor.start(store_process(port, tmp_path / "store", key_id, secret, tmp_path / "store.log"))
+    supervisor.wait_ready()
+    os.kill(supervisor.pids()["store"], signal.SIGKILL)
+    wait_until(supervisor.tick, "its end is seen")
+    with without_root_privileges(), pytest.raises(OSError, match="Address already in use"):
+        socket.create_server((ports.LOOPBACK, port)).close()
+    url = f"http://{ports.LOOPBACK}:{port}"
+    store = S3Store(S3(BUCKET, endpoint_url=url, access_key_id=Secret(key_id), secret_access_key=Secret(secret)))
+    uploading = threading.Thread(target=lambda: store.put("a", b"sound", hashlib.md5(b"sound").hexdigest()))  # noqa: S324
+    uploading.start()  # waits for the next one
+    wait_until(lambda: supervisor.tick() or not uploading.is_alive(), "it is uploaded")
+    assert (tmp_path / "store" / BUCKET / "a").read_bytes() == b"sound"
+    supervisor.stop_all(DEADLINE)
+    assert ports.is_free(port)
 
 
 class _Interrupted(io.BytesIO):

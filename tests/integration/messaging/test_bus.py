@@ -82,7 +82,7 @@ def restartable() -> Iterator[RestartableBroker]:
 
 
 def test_retained_events_are_published_again_to_a_broker_that_lost_them(restartable: RestartableBroker) -> None:
-    with running(Bus(mqtt(restartable.port), "porch", "recorder", "a")) as bus:
+    with running(Bus(mqtt(restartable.port), "porch", "recorder")) as bus:
         assert bus.wait_connected(DEADLINE)
         bus.publish(limits(1))
         restartable.kill()
@@ -98,7 +98,7 @@ def test_retained_events_are_published_again_to_a_broker_that_lost_them(restarta
 
 
 def test_publishing_never_waits_for_an_unreachable_broker() -> None:
-    with running(Bus(mqtt(ports.choose(None)), "porch", "recorder", "a")) as bus:
+    with running(Bus(mqtt(ports.choose(None)), "porch", "recorder")) as bus:
 
         def publish() -> None:
             for _ in range(5_000):
@@ -110,7 +110,7 @@ def test_publishing_never_waits_for_an_unreachable_broker() -> None:
 def test_a_hanging_broker_blocks_neither_publishing_nor_stopping() -> None:
     """It accepts and then says nothing: neither publishing nor stopping waits for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        bus = Bus(mqtt(silent.getsockname()[1]), "porch", "recorder", "a")
+        bus = Bus(mqtt(silent.getsockname()[1]), "porch", "recorder")
         bus.start()
         with silent.accept()[0]:
             wait_for_return(lambda: bus.publish(sound()), "an event is published")
@@ -121,7 +121,7 @@ def test_a_malformed_packet_ends_the_connection_and_the_bus_reconnects(caplog: p
     connack, broken_publish = b"\x20\x03\x00\x00\x00", b"\x30\x06\x00\x01a\x02\xff\x00"  # no property is numbered 255
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(DEADLINE)
-        with running(Bus(mqtt(server.getsockname()[1]), "porch", "recorder", "a")) as bus:
+        with running(Bus(mqtt(server.getsockname()[1]), "porch", "recorder")) as bus:
             first = server.accept()[0]
             with first:
                 first.recv(1_000)
@@ -140,7 +140,7 @@ def test_a_malformed_packet_ends_the_connection_and_the_bus_reconnects(caplog: p
 def test_what_must_not_be_missed_is_looked_for_once_the_broker_has_confirmed_every_subscription() -> None:
     connected_calls: list[str] = []
     with hesitant_broker() as broker:
-        bus = Bus(mqtt(broker.port), "porch", "archiver", "a")
+        bus = Bus(mqtt(broker.port), "porch", "archiver")
         bus.subscribe_raw("a", lambda _: None)
         bus.subscribe_raw("b", lambda _: None)
         bus.on_subscribed(lambda: connected_calls.append("subscribed"))
@@ -164,12 +164,12 @@ def test_an_exception_in_paho_costs_one_connection_and_not_the_thread(
         return read(client)
 
     monkeypatch.setattr(paho.Client, "loop_read", fail_once)
-    with running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
+    with running(Bus(mqtt(broker.port), "porch", "recorder")) as bus:
         assert bus.wait_connected(DEADLINE)
 
 
 def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(restartable: RestartableBroker) -> None:
-    bus = Bus(mqtt(restartable.port), "porch", "recorder", "a")
+    bus = Bus(mqtt(restartable.port), "porch", "recorder")
     restartable.kill()
     bus.send("imhearing/porch/response/x", b"stale", expiry=1)
     bus.send("imhearing/porch/response/x", b"fresh", expiry=60)
@@ -185,7 +185,7 @@ def test_after_an_outage_expired_messages_are_dropped_and_others_are_sent(restar
 
 
 def test_an_idle_connection_publishes_at_once(broker: BrokerAddress) -> None:
-    with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
+    with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder")) as bus:
         client.subscribe("imhearing/porch/recorder/sound")
         assert bus.wait_connected(DEADLINE)
 
@@ -199,7 +199,7 @@ def test_an_idle_connection_publishes_at_once(broker: BrokerAddress) -> None:
 
 
 def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
-    with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder", "a")) as bus:
+    with connected(broker.port) as client, running(Bus(mqtt(broker.port), "porch", "recorder")) as bus:
         client.subscribe("#")
         assert bus.wait_connected(DEADLINE)
         bus.publish(sound())
@@ -208,7 +208,7 @@ def test_events_carry_their_expiry(broker: BrokerAddress) -> None:
 
 def test_messages_that_are_too_large_are_dropped_and_others_arrive(broker: BrokerAddress) -> None:
     got: list[InboundMessage] = []
-    bus = Bus(mqtt(broker.port), "porch", "recorder", "a")
+    bus = Bus(mqtt(broker.port), "porch", "recorder")
     bus.subscribe_raw("imhearing/porch/request/+", got.append)
     with connected(broker.port) as client, running(bus):
         assert bus.wait_connected(DEADLINE)
@@ -226,7 +226,7 @@ def test_a_handler_that_raises_does_not_stop_the_bus(broker: BrokerAddress, capl
         if message.payload == b"bad":
             raise ZeroDivisionError
 
-    bus = Bus(mqtt(broker.port), "porch", "recorder", "a")
+    bus = Bus(mqtt(broker.port), "porch", "recorder")
     bus.subscribe_raw("imhearing/porch/request/+", handler)
     with connected(broker.port) as client, running(bus):
         assert bus.wait_connected(DEADLINE)
@@ -244,7 +244,7 @@ def test_a_refused_login_is_logged_once_and_retried_slowly(
     secured: SecureBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(
-        Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch", "recorder", "a")
+        Bus(mqtt(secured.port, username="porch-{role}", password=Secret("wrong")), "porch", "recorder")
     ) as bus:
         wait_until(lambda: "refused the login" in caplog.text, "the refusal is logged")
         bus.publish(limits(1))
@@ -265,24 +265,49 @@ def test_a_foreign_broker_with_tls_needs_only_configuration(
         recorder_password=Secret(secured.passwords["porch-recorder"]),
     )  # fmt: skip
     viewer = ("porch-viewer", secured.passwords["porch-viewer"])
-    with running(Bus(settings, "porch", "recorder", "a")) as bus, connected(secured.port, *viewer) as client:
+    with running(Bus(settings, "porch", "recorder")) as bus, connected(secured.port, *viewer) as client:
         assert bus.wait_connected(DEADLINE)
         client.subscribe("imhearing/porch/recorder/limits")
         bus.publish(limits(7))
         client.wait_for_message("imhearing/porch/recorder/limits")
 
 
+def test_a_reader_cannot_take_the_recorder_off_the_broker_with_what_is_published(secured: SecureBroker) -> None:
+    """A broker ends the connection of the client whose ID another one logs in with, whatever account that has."""
+    settings = mqtt(
+        secured.port, username="porch-{role}", recorder_password=Secret(secured.passwords["porch-recorder"])
+    )
+    viewer = ("porch-viewer", secured.passwords["porch-viewer"])
+    instance = "1" * 16
+    opened: list[None] = []
+    bus = Bus(settings, "porch", "recorder", will=status(instance, "offline"))
+    bus.on_connected(lambda: opened.append(None))
+    bus.publish(status(instance))
+    with running(bus), connected(secured.port, *viewer) as client:
+        client.subscribe("imhearing/porch/recorder/+")
+        topic = "imhearing/porch/recorder/status"
+        seen = client.wait_for_message(topic).payload
+        guess = f"imhearing-porch-recorder-{wire.decode(seen, RecorderStatus).instance}"
+        with connected(secured.port, *viewer, client_id=guess):
+            bus.publish(limits(7))
+            client.wait_for_message("imhearing/porch/recorder/limits")
+        assert len(opened) == 1
+        assert [
+            wire.decode(m.payload, RecorderStatus).state for m in client.messages_on("imhearing/porch/recorder/status")
+        ] == ["online"]
+
+
 def test_no_password_is_sent_to_a_broker_with_an_unverified_certificate(
     secured: SecureBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Mqtt(host="localhost", port=secured.tls_port, tls="on", username="a", password=Secret("secret"))
-    with running(Bus(settings, "porch", "recorder", "a")) as bus:
+    with running(Bus(settings, "porch", "recorder")) as bus:
         wait_until(lambda: "is not signed by a known CA" in caplog.text, "the reason is logged")
         assert not bus.wait_connected(0)
 
 
 def test_a_password_sent_in_clear_text_over_the_network_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    bus = Bus(Mqtt(host="192.0.2.1", username="a", password=Secret("secret")), "porch", "recorder", "a")
+    bus = Bus(Mqtt(host="192.0.2.1", username="a", password=Secret("secret")), "porch", "recorder")
     bus.start()
     assert "in clear text" in caplog.text
     bus.stop(0.1)
@@ -304,7 +329,7 @@ class HandSetClock:
 
 
 def guarded(port: int, instance: str, clock: Callable[[], float] = time.monotonic) -> Bus:
-    bus = Bus(mqtt(port), "porch", "recorder", instance, will=status(instance, "offline"))
+    bus = Bus(mqtt(port), "porch", "recorder", will=status(instance, "offline"))
     NameGuard(bus, status(instance), clock)
     bus.publish(status(instance))
     bus.publish(limits(int(instance[0], 16)))

@@ -28,7 +28,7 @@ from tests.support.wait import DEADLINE, wait_until
 
 def trouble_with(port: int, host: str = "localhost", **settings: Any) -> Trouble:
     """Why a bus with these settings has no connection."""
-    bus = Bus(Mqtt(host=host, port=port, **settings), "porch", "recorder", "a")
+    bus = Bus(Mqtt(host=host, port=port, **settings), "porch", "recorder")
     bus.start()
     try:
         return wait_until(lambda: bus.trouble, "there is trouble")
@@ -37,7 +37,7 @@ def trouble_with(port: int, host: str = "localhost", **settings: Any) -> Trouble
 
 
 def assert_connects(port: int, host: str = "localhost", **settings: Any) -> None:
-    bus = Bus(Mqtt(host=host, port=port, **settings), "porch", "recorder", "a")
+    bus = Bus(Mqtt(host=host, port=port, **settings), "porch", "recorder")
     bus.start()
     try:
         assert bus.wait_connected(DEADLINE), bus.trouble
@@ -135,13 +135,6 @@ def test_a_server_that_is_no_broker_is_named() -> None:
         assert_named(trouble_with(port, "127.0.0.1"), "not_mqtt", "does not answer as an MQTT broker")
 
 
-def test_another_program_with_our_identity_is_named() -> None:
-    """As of copies of a virtual machine, in which nothing differs. Mosquitto 2.0.11 does not say so."""
-    connack, session_taken_over = b"\x20\x03\x00\x00\x00", b"\xe0\x02\x8e\x00"
-    with answering_server(lambda _: connack + session_taken_over) as port:
-        assert_named(trouble_with(port, "127.0.0.1"), "taken_over", "a copy of this node's data folder")
-
-
 def test_a_probe_carries_no_credentials() -> None:
     packets: list[bytes] = []
 
@@ -165,7 +158,7 @@ def test_a_repaired_ca_file_is_used_without_a_restart(
     elif damage == "another CA":
         make_plain_ca(ca_file.parent)
     with tls_broker(certificates) as port:
-        bus = Bus(Mqtt(host="localhost", port=port, tls="on", ca_file=str(ca_file)), "porch", "recorder", "a")
+        bus = Bus(Mqtt(host="localhost", port=port, tls="on", ca_file=str(ca_file)), "porch", "recorder")
         bus.start()
         try:
             wait_until(lambda: f"[mqtt] ca_file = {ca_file}" in caplog.text, "the log names the file")

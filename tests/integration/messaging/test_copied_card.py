@@ -14,7 +14,7 @@ import pytest
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.instance import load_instance_id
-from edge.core.instant import Instant
+from edge.core.kernel_clock import KernelClock
 from edge.messaging.bus import Bus
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import SETTLED_SECONDS, NameGuard
@@ -41,7 +41,7 @@ def card(tmp_path: Path) -> Path:
 
 
 def status(instance: str) -> RecorderStatus:
-    return RecorderStatus(at=Instant(0), node="porch", state="online", instance=instance, version="1")
+    return RecorderStatus(at=KernelClock().now(), node="porch", state="online", instance=instance, version="1")
 
 
 @contextlib.contextmanager
@@ -50,9 +50,10 @@ def recorder(
 ) -> Iterator[Bus]:
     """The bus of a recorder with this card in this board."""
     instance = load_instance_id(card, card.parent / board)
-    bus = Bus(Mqtt(host=broker.host, port=broker.port), "porch", "recorder", instance)
-    NameGuard(bus, status(instance), clock)
-    bus.publish(status(instance))
+    bus = Bus(Mqtt(host=broker.host, port=broker.port), "porch", "recorder")
+    online = status(instance)
+    NameGuard(bus, online, clock)
+    bus.publish(online)
     bus.start()
     try:
         yield bus
@@ -60,9 +61,14 @@ def recorder(
         bus.stop()
 
 
-def test_of_a_card_and_its_copy_both_say_that_it_is_a_copy_and_one_stays_connected(
-    broker: BrokerAddress, card: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("board", "named"),
+    [("new", "a copy of this node's card, on another board,"), ("old", "a copy of this node's data folder")],
+)
+def test_of_a_node_and_its_copy_both_say_that_it_is_a_copy_and_one_stays_connected(
+    broker: BrokerAddress, card: Path, board: str, named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The same board: copies of a virtual machine, or of a folder on one machine."""
     caplog.set_level(logging.WARNING)
     shutil.copytree(card, card.parent / "copy")
     reads: list[float] = []
@@ -74,14 +80,14 @@ def test_of_a_card_and_its_copy_both_say_that_it_is_a_copy_and_one_stays_connect
 
     with recorder(broker, card, "old", clock) as original:
         wait_until(lambda: reads, "the original is connected")
-        with recorder(broker, card.parent / "copy", "new") as copy:
+        with recorder(broker, card.parent / "copy", board) as copy:
             wait_until(lambda: "off MQTT" in caplog.text, "the copy has noticed")
             wait_until(lambda: "keeps the name" in caplog.text, "the original has noticed")
             wait_until(lambda: not copy.wait_connected(0), "the copy is off")
             assert original.wait_connected(0)
     said = [record.message for record in caplog.records]
     assert len(said) == 2, said  # and nothing of a lost connection
-    assert all("a copy of this node's card, on another board," in text for text in said)
+    assert all(named in text for text in said)
 
 
 def test_a_new_board_takes_the_name_over_from_the_old_one(broker: BrokerAddress, card: Path) -> None:

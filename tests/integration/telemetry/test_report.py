@@ -115,9 +115,9 @@ def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None
     heard: queue.SimpleQueue[DailyReport] = queue.SimpleQueue()
 
     with running_broker() as (host, port):
-        ours = Bus(Mqtt(host=host, port=port), "porch", "query", "1")
+        ours = Bus(Mqtt(host=host, port=port), "porch", "query")
         ours.start()
-        early, late = (Bus(Mqtt(host=host, port=port), "porch", "control", name) for name in "23")
+        early, late = (Bus(Mqtt(host=host, port=port), "porch", "control") for _ in range(2))
         for bus in (early, late):
             bus.subscribe(DailyReport, lambda report, _: heard.put(report))
         early.start()

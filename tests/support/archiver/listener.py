@@ -16,7 +16,7 @@ class EventListener:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self.bus = Bus(settings.mqtt, self.node, "control", "test")
+        self.bus = Bus(settings.mqtt, self.node, "control")
         self.events: list[Event] = []
         self.responses: list[InboundMessage] = []
         self.bus.subscribe_raw(topics.response(self.node, "+"), self.responses.append)

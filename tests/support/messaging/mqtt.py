@@ -103,11 +103,16 @@ class Client:
 
 @contextlib.contextmanager
 def connected(
-    where: int | Path, user: str | None = None, password: str | None = None, ca_file: str | None = None
+    where: int | Path,
+    user: str | None = None,
+    password: str | None = None,
+    ca_file: str | None = None,
+    client_id: str = "",
 ) -> Iterator[Client]:
     """A client on a port of 127.0.0.1 or a socket; with `ca_file` over TLS. AssertionError if the broker rejects it."""
     raw = paho.Client(
         CallbackAPIVersion.VERSION2,
+        client_id=client_id,
         protocol=paho.MQTTv5,
         reconnect_on_failure=False,
         transport="tcp" if isinstance(where, int) else "unix",

@@ -14,7 +14,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "paho": ("edge/messaging/connection.py",),
     "pony": ("edge/catalog/tables.py",),
     "boto3": ("edge/store/clients.py",),
-    "botocore": ("edge/store/clients.py", "edge/store/s3_connection.py"),
+    "botocore": ("edge/store/bounded_session.py", "edge/store/clients.py", "edge/store/s3_connection.py"),
+    "urllib3": ("edge/store/bounded_session.py",),
     "mypy_boto3_s3": ("edge/store/clients.py", "edge/store/s3_connection.py"),
     "pyaudio": ("edge/recorder/capture/microphone.py",),
     "soundfile": (

@@ -48,3 +48,12 @@ def test_well_formed_ones_are_taken(tmp_path: Path) -> None:
         "s3.s3_bucket_name=arn:aws:s3:eu-central-1:123456789012:accesspoint/garden", "ably.api_key=app.key:s/e+c:r=",
     )  # fmt: skip
     load(tmp_path, None, well_formed, {})
+
+
+@pytest.mark.parametrize("key", ["s3.endpoint_url", "s3.public_endpoint_url", "http.url", "s3.s3_bucket_name"])
+@pytest.mark.parametrize("login", ["me:hunter2@", "me:hunter2/x@y@", "hunter2@"])
+@pytest.mark.parametrize("scheme", ["https://", "http://", "//", ""])
+def test_a_login_in_an_address_is_never_quoted(tmp_path: Path, key: str, login: str, scheme: str) -> None:
+    found = faults(tmp_path, f"{key}={scheme}{login}s3.example.com:/")
+    assert "hunter2" not in found
+    assert f"{scheme}***@s3.example.com" in found

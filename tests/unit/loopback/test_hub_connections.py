@@ -161,3 +161,17 @@ def test_close_is_acknowledged_and_final(world: World) -> None:
     assert ann.send(Action.CLOSE) == [{"action": Action.CLOSED}]
     assert ann.outbox.close_code == 1000
     assert world.client(resume=ann.key).greeting["error"]["code"] == 80018
+
+
+def test_one_client_cannot_take_all_connections() -> None:
+    world = World(connections=5, client_connections=2)
+    first, second = world.client(), world.client()
+    with pytest.raises(Refusal, match="at most 2 connections of one client") as refused:
+        world.client()
+    assert refused.value.info.code == 80021
+    world.client("bob")
+    world.node()
+    second.lose()
+    world.client()  # in place of the lost one
+    assert first.outbox.close_code is None
+    world.keyholder()

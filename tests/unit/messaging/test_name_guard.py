@@ -13,14 +13,16 @@ from edge.messaging.name_guard import SETTLED_SECONDS, Claim
 LOW, HIGH = "1" * 16, "f" * 16
 
 
-def status(instance: str, state: Literal["online", "offline"] = "online", holds_name: bool = False) -> RecorderStatus:
+def status(
+    instance: str, state: Literal["online", "offline"] = "online", holds_name: bool = False, at: int = 0
+) -> RecorderStatus:
     return RecorderStatus(
-        at=Instant(0), node="porch", state=state, instance=instance, version="1", holds_name=holds_name
+        at=Instant(at), node="porch", state=state, instance=instance, version="1", holds_name=holds_name
     )
 
 
-def claim(instance: str, settled: bool) -> tuple[Claim, float]:
-    made = Claim(instance)
+def claim(instance: str, settled: bool, at: int = 0) -> tuple[Claim, float]:
+    made = Claim(status(instance, at=at))
     made.connected(100.0)
     return made, 100.0 + (SETTLED_SECONDS if settled else 0.1)
 
@@ -63,3 +65,18 @@ def test_a_nodes_own_late_last_will_is_corrected() -> None:
 def test_a_rivals_offline_status_is_corrected() -> None:
     mine, now = claim(LOW, settled=False)
     assert mine.heard(status(HIGH, "offline"), retained=False, now=now) == "insist"
+
+
+def test_of_two_processes_with_one_identity_the_newcomer_yields() -> None:
+    """As of copies of a virtual machine, in which nothing differs but when the process started."""
+    first, now = claim(LOW, settled=True, at=7)
+    assert first.heard(status(LOW, at=9), retained=False, now=now) == "insist"
+    newcomer, now = claim(LOW, settled=False, at=9)
+    assert newcomer.heard(status(LOW, holds_name=True, at=7), retained=False, now=now) == "yield"
+
+
+def test_of_two_processes_with_one_identity_that_start_at_once_one_yields() -> None:
+    earlier, now = claim(LOW, settled=False, at=7)
+    later, _ = claim(LOW, settled=False, at=9)
+    assert earlier.heard(status(LOW, at=9), retained=False, now=now) == "none"
+    assert later.heard(status(LOW, at=7), retained=False, now=now) == "yield"

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.instant import Instant
-from edge.core.values import PauseOrder
+from edge.core.values import PauseOrder, SpoolState
 from edge.recorder.pause import ActivePause, PauseWatch
+from edge.spool import limits
 from edge.spool.spool import Spool
+from edge.spool.thresholds import Limits
 from tests.support.kernel_clock import ManualClock, at
 from tests.support.privileges import NOBODY
+from tests.support.spool.chunks import make_stream
 
 HOUR = 3_600
 DAY = 86_400
@@ -215,6 +218,49 @@ def test_a_pause_that_another_user_orders_is_ignored(spool: Spool, caplog: pytes
     spool.pause.write(PauseOrder())
     os.chown(file, NOBODY, NOBODY)
     assert [watch.active(), watch.active()] == [None, None]
-    assert caplog.messages == [f"{file}: is not from this node's owner; ignored"]
+    assert caplog.messages == [f"{file}: it is not from this node's owner; ignored"]
     os.chown(file, 0, 0)
     assert watch.active() == ActivePause(None)
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "pause.json", "nowhere"])
+def test_a_link_orders_no_pause(spool: Spool, target: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever may write to the spool can make one to a file of root's."""
+    file = spool.path / "pause.json"
+    file.symlink_to(target)
+    watch = PauseWatch(spool, ManualClock())
+    assert [watch.active(), watch.active()] == [None, None]
+    assert caplog.messages == [f"{file}: it is not a regular file; ignored"]
+
+
+def test_a_pipe_orders_no_pause_and_keeps_nobody_waiting(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(spool.path / "pause.json")
+    assert PauseWatch(spool, ManualClock()).active() is None
+    assert "it is not a regular file; ignored" in caplog.text
+
+
+@pytest.mark.parametrize("document", ["state", "stream", "limits", "sounds"])
+def test_another_document_of_the_recorders_renamed_orders_no_pause(
+    spool: Spool, document: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its owner is right: a file keeps that when another user renames it."""
+    file = spool.path / "pause.json"
+    if document == "state":
+        spool.state.write(SpoolState(state="recording", since=Instant(0), boot_id="a", ordinal=1))
+        (spool.path / "state.json").rename(file)
+    elif document == "stream":
+        stream = make_stream()
+        spool.streams.write(stream)
+        (spool.path / f"{stream.stream_id}.stream.json").rename(file)
+    elif document == "sounds":
+        file.write_text('[{"started": 1}]')
+    else:
+        limits.save(spool.path, Limits(records_count=3))
+        (spool.path / "settings.json").rename(file)
+    assert PauseWatch(spool, ManualClock()).active() is None
+    assert f"{file}: it is another document of the spool; ignored" in caplog.text
+
+
+def test_a_damaged_pause_order_pauses(spool: Spool) -> None:
+    (spool.path / "pause.json").write_text('{"until":')
+    assert PauseWatch(spool, ManualClock()).active() == ActivePause(None)
