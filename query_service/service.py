@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge import __version__
 from edge.configuration.settings import Settings
@@ -17,6 +17,7 @@ from edge.core.instance import load_instance_id
 from edge.core.instant import Instant
 from edge.core.kernel_clock import KernelClock
 from edge.core.listeners import trusted_users
+from edge.core.local_zone import local_zone_name
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
@@ -24,6 +25,9 @@ from edge.messaging.name_guard import NameGuard
 from query_service.answer.node_answers import NodeAnswers
 from query_service.doors.mqtt import MqttDoor
 from query_service.telemetry.reporting import WATCHED, Metrics, NodeWatch, report_daily
+
+if TYPE_CHECKING:
+    from query_service.doors.event_streams import EventStreams
 
 log = logging.getLogger(__name__)
 
@@ -46,28 +50,34 @@ def run(settings: Settings, stop: threading.Event) -> None:
     bus = None
     if settings.mqtt.host:
         bus = Bus(settings.mqtt, settings.node.name, "query", will=_status(settings, "offline"))
-    watch = NodeWatch()
+    watch, events = NodeWatch(), None
     if bus is not None:
         for event_type in WATCHED:
             bus.subscribe(event_type, watch.take)
+        events = _event_streams(bus) if settings.http.port else None
         online = _status(settings, "online")
         NameGuard(bus, online)
         bus.publish(online)
         bus.start()
     try:
-        asyncio.run(_serve(settings, stop, Heartbeat(), bus, watch))
+        asyncio.run(_serve(settings, stop, Heartbeat(), bus, watch, events))
     finally:
         if bus is not None:
             bus.stop(farewell=_status(settings, "offline"))
 
 
 async def _serve(
-    settings: Settings, stop: threading.Event, heartbeat: Heartbeat, bus: Bus | None, watch: NodeWatch
+    settings: Settings,
+    stop: threading.Event,
+    heartbeat: Heartbeat,
+    bus: Bus | None,
+    watch: NodeWatch,
+    events: EventStreams | None,
 ) -> None:
     answers = NodeAnswers(settings)
     reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
     signs: list[Sign] = []
-    doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch))
+    doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events))
     collecting = asyncio.create_task(_collect_garbage())
     threading.Thread(target=answers.prepare, name="links", daemon=True).start()
     try:
@@ -95,13 +105,18 @@ async def _collect_garbage() -> None:
 
 
 async def _doors(
-    settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None, watch: NodeWatch
+    settings: Settings,
+    answers: NodeAnswers,
+    signs: list[Sign],
+    bus: Bus | None,
+    watch: NodeWatch,
+    events: EventStreams | None,
 ) -> None:
     async with asyncio.TaskGroup() as group:
         if bus is not None:
             group.create_task(MqttDoor(settings.node.name, answers.answer, bus).run())
         if settings.http.port:
-            group.create_task(_http_door(settings, answers, watch))
+            group.create_task(_http_door(settings, answers, watch, events))
         if settings.ably.api_key.reveal():
             group.create_task(_ably_door(settings, answers, signs, bus))
         else:
@@ -109,11 +124,25 @@ async def _doors(
         await asyncio.Event().wait()
 
 
-async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch) -> None:
+def _event_streams(bus: Bus) -> EventStreams:
+    from query_service.doors.event_streams import LIVE, EventStreams  # noqa: PLC0415 - aiohttp
+
+    streams = EventStreams()
+    for event_type in LIVE:
+        bus.subscribe(event_type, streams.put)
+    return streams
+
+
+async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch, events: EventStreams | None) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
+    from query_service.doors.page_routes import PageRoutes  # noqa: PLC0415
+    from query_service.sound.stream import StreamSource  # noqa: PLC0415
 
     metrics = Metrics(settings, answers, watch, KernelClock())
-    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text)
+    sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
+    key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
+    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events)
+    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:
             await door.run()

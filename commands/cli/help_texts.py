@@ -202,6 +202,17 @@ examples:
 """,
     ),
     Subcommand(
+        "page",
+        "commands.page:run",
+        "open the web page as its owner, or set its passwords",
+        """\
+examples:
+  imhearing page link                  print a link that opens the page as the owner, once, within ten minutes
+  imhearing page password              for other devices: who knows it may hear, pause and erase
+  imhearing page password --viewer     who knows this one sees levels and sounds as numbers, and hears nothing
+""",
+    ),
+    Subcommand(
         "make-bucket", "commands.make_bucket:run", "create the configured bucket", "example:\n  imhearing make-bucket\n"
     ),
     Subcommand(

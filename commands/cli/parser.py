@@ -72,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         parsers[name].add_argument("--node", metavar="NAME", help="the node to control (default: the configured one)")
         _add_output_options(parsers[name])
     _add_broker_options(parsers["broker-setup"])
+    parsers["page"].add_argument("action", choices=("link", "password"), help="print a link, or set a password")
+    parsers["page"].add_argument("--viewer", action="store_true", help="the password of those who may not hear")
     parsers["token"].add_argument(
         "--client", required=True, metavar="ID", help="the client's id: A-Z, a-z, 0-9, _ and -"
     )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ MARKER = "written by `imhearing up`, which rewrites it at every start"
 _HEADING = f"""\
 {MARKER}.
 It contains the ports and local keys in use. Put your own settings into another file: imhearing up --config FILE"""
+_PAGE_PORTS = range(8_480, 8_500)
 _PORT_TIMEOUT = 3.0  # seconds to wait for a server of the previous run to release its port
 ENTRY_POINT = Path(__file__).parents[2] / "imhearing.py"
 SERVICES = ("recorder", "archiver", "query-service")
@@ -48,6 +49,7 @@ class UpState(Struct, frozen=True):
     store_secret: str = ""
     realtime_key: str = ""
     cursor_key: str = ""
+    page_passwords: dict[str, str] = {}  # hashes, by role
     overrides: tuple[str, ...] = ()
 
 
@@ -154,11 +156,12 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
         servers.append(_own_process(data_dir, "realtime-server", port))
         notes.append(f"realtime  local server on port {port}, this machine only")
     if not settings.http.port:
-        state = replace(state, http_port=choose(state.http_port))
+        state = replace(state, http_port=choose(state.http_port or _first_free_port(taken)))
         settings = replace(settings, http=replace(settings.http, port=state.http_port))
     if not settings.query.cursor_key.reveal():
         state = replace(state, cursor_key=state.cursor_key or secrets.token_hex(20))
         settings = replace(settings, query=replace(settings.query, cursor_key=Secret(state.cursor_key)))
+    settings = replace(settings, http=_with_passwords(settings.http, state.page_passwords))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
     undo = partial(_undo_interrupted_commit, settings.catalog.db_path)
@@ -170,6 +173,17 @@ def _undo_interrupted_commit(catalog: Path) -> None:
     """Once an archiver has died: readers cannot, and the next archiver may be long in coming."""
     with contextlib.suppress(CatalogError):  # then the next archiver says what is wrong
         recover(catalog)
+
+
+def _first_free_port(taken: Collection[int]) -> int | None:
+    """The page's usual port, or the next one that is free: so that a bookmark lasts."""
+    return next((port for port in _PAGE_PORTS if port not in taken and ports.is_free(port)), None)
+
+
+def _with_passwords(http: Http, of_page: Mapping[str, str]) -> Http:
+    """Those of `imhearing page password`, unless the settings have others."""
+    kept = {f"{role}_password": Secret(stored) for role, stored in of_page.items()}
+    return replace(http, **{key: stored for key, stored in kept.items() if not getattr(http, key).reveal()})
 
 
 def _http_note(http: Http) -> str:
@@ -206,11 +220,23 @@ def save_plan(
     for section, key in from_environment:
         settings = replace(settings, **{section: replace(getattr(settings, section), **{key: Secret()})})
     try:
-        write_atomically(data_dir / "up.json", wire.encode_pretty(state), 0o600)
         text = config.to_ini(_movable(settings, data_dir), _HEADING)
         write_atomically(data_dir / "config.ini", text.encode(), 0o600)
     except OSError as problem:
-        raise ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); use another with --data") from None
+        raise _not_writable(data_dir, problem) from None
+    save_state(data_dir, state)
+
+
+def save_state(data_dir: Path, state: UpState) -> None:
+    """Writes up.json, for the owner only. ImHearingError."""
+    try:
+        write_atomically(data_dir / "up.json", wire.encode_pretty(state), 0o600)
+    except OSError as problem:
+        raise _not_writable(data_dir, problem) from None
+
+
+def _not_writable(data_dir: Path, problem: OSError) -> ImHearingError:
+    return ImHearingError(f"{data_dir}: cannot be written ({problem.strerror}); use another with --data")
 
 
 def _movable(settings: Settings, data_dir: Path) -> Settings:

@@ -30,6 +30,7 @@ from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError
 from edge.core.files import remove_abandoned
 from edge.spool.home import Home
+from query_service.page.link import owner_link
 
 
 class StopRequest:
@@ -90,6 +91,8 @@ def _display() -> Display:
 
 
 def _print_plan(plan: StartPlan) -> None:
+    http = plan.settings.http
+    print_message(f"page      {owner_link(http, plan.settings.query.cursor_key.reveal())}")
     print_message(f"node      {plan.settings.node.name}")
     for note in (f"data      {plan.folder}", *plan.notes):
         print_message(note)

@@ -382,6 +382,13 @@ class Http(Struct, frozen=True):
     token: Annotated[
         Secret, _key("Bearer token that clients must send, at least 16 characters. Empty: no token needed.")
     ] = Secret()
+    owner_password: Annotated[
+        Secret,
+        _key("For the page: whoever knows it may hear and control. Set it with `imhearing page password`."),
+    ] = Secret()
+    viewer_password: Annotated[
+        Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, but hears nothing.")
+    ] = Secret()
     url: Annotated[
         str,
         _key(

@@ -284,6 +284,13 @@ class FactReader:
         """A stream's record in the spool."""
         return self._index.stream(stream_id)
 
+    def bits_of(self, stream_ids: Iterable[str]) -> dict[str, int]:
+        """The bits of a sample in these streams, as far as they are known."""
+        ids = set(stream_ids)
+        known = {stream_id: stream.bits for stream_id, stream in self._catalog.streams(ids).items()}
+        here = {stream_id: self._index.stream(stream_id) for stream_id in ids - known.keys()}
+        return known | {stream_id: stream.bits for stream_id, stream in here.items() if stream is not None}
+
     def unknown_to_catalog(self) -> int:
         """How many of the spool's chunks the catalog did not know at the last gathering."""
         return len(self._index)

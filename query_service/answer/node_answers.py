@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, assert_never, cast
@@ -207,6 +207,9 @@ class _AnswerThread:
     async def answer(self, responder: Responder, request: Request, client: str) -> Answer:
         return await self._turns.run(client, lambda: responder.answer(request))
 
+    async def bits_of(self, stream_ids: tuple[str, ...]) -> dict[str, int]:
+        return await self._turns.run("", lambda: self.reader.bits_of(stream_ids))
+
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):  # behind a long answer; its connection only reads
             async with asyncio.timeout(0.5):
@@ -228,7 +231,8 @@ class NodeAnswers:
         self._responder = Responder(self.node, self._questions.reader, presign, cursors=cursors)
         self._status_responder = Responder(self.node, self._statuses.reader, presign)
         inside = Responder(self.node, self._questions.reader, presign_inside, cursors=cursors, answers_in_part=False)
-        self._clips = ClipMaker(settings, lambda: _FromInside(self, inside))
+        self.inside = _FromInside(self, inside)
+        self._clips = ClipMaker(settings, lambda: self.inside)
 
     async def answer(self, request: Request, client: str = "") -> Answer:
         """The answer, however long it takes; never raises. `client`: whose turn it takes."""
@@ -248,6 +252,11 @@ class NodeAnswers:
     async def query(self, request: Request, timeout: float = 10.0) -> Answer:
         """The answer; DoorError when it takes longer than `timeout` seconds."""
         return await _query(self.node, request, self.answer, timeout)
+
+    async def bits_of(self, stream_ids: Iterable[str]) -> dict[str, int]:
+        """The bits of a sample in each of these streams. Raises CatalogError, SpoolError."""
+        ids = tuple(stream_ids)
+        return await self._questions.bits_of(ids)
 
     def local_file(self, chunk_id: str) -> LocalFile | None:
         """The chunk's file, where it still lies in the spool."""

@@ -18,13 +18,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ConfigError, DoorError, WireError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
 from query_service.doors.http_listener import HttpListener, server_options
+from query_service.doors.page_routes import PAGE_PARAMETERS, VISITOR, PageRoutes, Visitor
 from query_service.doors.query_pipeline import AnswerQuery
+from query_service.doors.sessions import is_password_hash
 from query_service.queries.openapi import BY_ADDRESS, PARAMETERS, STATUS, document, json_fields
 from query_service.queries.protocol import Answer, Request, new_id, read_request
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
@@ -45,14 +48,17 @@ _JSON_FIELDS = json_fields()
 
 def check_settings(settings: Http) -> None:
     """Whether the door may be opened like that. Raises ConfigError."""
-    token = settings.token.reveal()
-    if not token and not _is_loopback(settings.host):
+    token, passwords = settings.token.reveal(), (settings.owner_password.reveal(), settings.viewer_password.reveal())
+    if not token and not any(passwords) and not _is_loopback(settings.host):
         raise ConfigError(
             [
-                f"[http] host = {settings.host}: others than this machine could ask; set [http] token, as made by"
-                " `openssl rand -base64 24`, or host = 127.0.0.1"
+                f"[http] host = {settings.host}: others than this machine could ask; set a password for the page with"
+                " `imhearing page password`, or [http] token, as made by `openssl rand -base64 24`, or host = 127.0.0.1"
             ]
         )
+    for key, stored in zip(("owner_password", "viewer_password"), passwords, strict=True):
+        if stored and not is_password_hash(stored):
+            raise ConfigError([f"[http] {key}: is not what `imhearing page password` writes; run that"])
     if token and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
         raise ConfigError([f"[http] token: needs at least {_SHORTEST_TOKEN} characters of ASCII"])
 
@@ -60,12 +66,20 @@ def check_settings(settings: Http) -> None:
 class HttpDoor:
     """Listens while in `open`; `address` is then where. `answer` must not raise."""
 
-    def __init__(self, node: str, answer: AnswerQuery, settings: Http, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        answer: AnswerQuery,
+        settings: Http,
+        metrics: Metrics | None = None,
+        page: PageRoutes | None = None,
+    ) -> None:
         check_settings(settings)
         self._node = node
         self._answer = answer
         self._settings = settings
         self._metrics = metrics
+        self._page = page
         self._token = settings.token.reveal().encode()
         # a connection is its own deduplication and deadline
         self._questions, self._statuses = RequestPipeline(_AT_ONCE), RequestPipeline(_AT_ONCE)
@@ -108,23 +122,39 @@ class HttpDoor:
             app.router.add_get(f"/{kind}", self._get)
         app.router.add_get("/openapi.json", self._openapi)
         app.router.add_get("/metrics", self._metrics_page)
+        if self._page is not None:
+            self._page.add_to(app)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
-        if not self._token and (no := _why_foreign(request)):
-            return web.Response(status=403, text=no)
-        if self._token and not self._is_authorised(request):
-            return web.Response(
-                status=401, text="the token is missing or wrong\n", headers={"WWW-Authenticate": "Bearer"}
-            )
+        if not self._is_public(request):
+            request[VISITOR] = self._role_of(request)
+            if request[VISITOR] is None and request.path != "/session":
+                return self._turned_away(request)
         with self._listener.serving(request):
             return await self._handled(request, handler)
 
+    def _is_public(self, request: web.Request) -> bool:
+        return self._page is not None and self._page.is_public(request)
+
+    def _role_of(self, request: web.Request) -> Visitor | None:
+        if self._token and self._is_authorised(request):
+            return "owner"
+        if self._page is not None and (role := self._page.role_of(request)):
+            return role
+        return None if self._token or not _is_loopback(self._settings.host) or _why_foreign(request) else "local"
+
+    def _turned_away(self, request: web.Request) -> web.Response:
+        if not self._token and _is_loopback(self._settings.host):
+            return web.Response(status=403, text=_why_foreign(request))
+        text = "the token is missing or wrong\n" if self._token else "log in on the page\n"
+        return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"} if self._token else {})
+
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if request.match_info.http_exception is None:
+            if request.match_info.http_exception is None and not self._is_public(request):
                 _check_parameters(request)
             return await handler(request)
         except Refused as refused:
@@ -157,21 +187,25 @@ class HttpDoor:
         except web.RequestPayloadError:
             message = "the body is cut off, or not encoded as Content-Encoding says"
             return self._respond(refusal("", self._node, "bad_request", message))
-        return await self._answered(read_request(body, self._node), _client(request))
+        return await self._answered(read_request(body, self._node), request)
 
     async def _get(self, request: web.Request) -> web.Response:
         fields: dict[str, object] = {"id": new_id()}
         for name, text in request.query.items():
             fields[name] = _json_value(name, text)
         fields["type"] = request.path[1:]
-        return await self._answered(read_request(wire.encode(fields), self._node), _client(request))
+        return await self._answered(read_request(wire.encode(fields), self._node), request)
 
-    async def _answered(self, request: Request | ErrorAnswer, client: str) -> web.Response:
-        if isinstance(request, ErrorAnswer):
-            return self._respond(request)
-        pipeline = self._statuses if request.type == "status" else self._questions
+    async def _answered(self, question: Request | ErrorAnswer, request: web.Request) -> web.Response:
+        if isinstance(question, ErrorAnswer):
+            return self._respond(question)
+        if request[VISITOR] == "viewer":
+            if question.type == "clip":
+                return self._respond(refusal(question.id, self._node, "forbidden", "only the owner may hear; log in"))
+            question = replace(question, urls=False)
+        client, pipeline = _client(request), self._statuses if question.type == "status" else self._questions
         with pipeline.admitted(client):
-            return self._respond(await self._answer(request, client))
+            return self._respond(await self._answer(question, client))
 
     def _respond(self, answer: Answer | Request, status: int = 200, **more: str) -> web.Response:
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **more}
@@ -194,7 +228,7 @@ class HttpDoor:
 
 def _check_parameters(request: web.Request) -> None:
     """Raises Refused for a query parameter that the address does not take, or that is given twice."""
-    known = PARAMETERS.get(request.path, ())
+    known = PARAMETERS.get(request.path, PAGE_PARAMETERS.get(request.path, ()))
     for name in request.query:
         if name not in known:
             message = f"{name[:40]!r}: unknown parameter; {request.path} takes {', '.join(known) or 'none'}"

@@ -1,22 +1,22 @@
-"""Cuts chunks to the sample and joins them to one file: the client's only file that imports soundfile."""
+"""Cuts chunks to the sample and joins them to one file or stream: the only file here that imports soundfile."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
 
 from edge.core.errors import FetchError
+from query_service.sound.layout import OPUS_RATES
 
 _BLOCK = 65_536  # frames in memory at once
 _RF64_FROM = 4_000_000_000  # bytes; a plain WAV holds no more than 4 GiB
 _MOST_FRAMES = 2**36 - 1  # RFC 9639, 8.2: a FLAC file does not count further
 _ENDINGS = {".wav": "WAV", ".flac": "FLAC", ".opus": "OGG"}
 _MOST_OPUS_SILENCE = 86_400  # seconds in one stretch: about ten minutes of work
-_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # RFC 6716, 2.1.3
 _SUBTYPES = ("PCM_16", "PCM_24")
 
 
@@ -40,9 +40,11 @@ def output_kind(path: Path) -> str:
 class JoinedSound:
     """One sound file that grows chunk by chunk, bit-exact; its format is that of the first chunk."""
 
-    def __init__(self, path: Path, kind: str, longest_seconds: float) -> None:
-        """`longest_seconds` decides whether a WAV file needs the larger layout (RF64)."""
-        self._path = path
+    def __init__(self, target: Path | BinaryIO, kind: str, longest_seconds: float = 0.0) -> None:
+        """`kind`: from `output_kind`, or RAW, samples without a header. `longest_seconds` decides whether a WAV file
+        needs the larger layout (RF64).
+        """
+        self._target = target
         self._kind = kind
         self._longest_seconds = longest_seconds
         self._file: Any = None
@@ -56,13 +58,14 @@ class JoinedSound:
         """
         try:
             with soundfile.SoundFile(source) as chunk:
-                self._start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
+                self.start(SoundFormat(chunk.samplerate, chunk.channels, chunk.subtype), name)
                 chunk.seek(first)
                 self._copy(chunk, frames, name)
         except soundfile.LibsndfileError as problem:
             raise FetchError(f"{name}: cannot be decoded or written on ({problem})") from None
 
-    def _start(self, found: SoundFormat, name: str) -> None:
+    def start(self, found: SoundFormat, name: str) -> None:
+        """Fixes the format, or checks that it is still the same. FetchError."""
         if self.format is None:
             if found.subtype not in _SUBTYPES:
                 raise FetchError(f"{name}: holds {found.subtype} samples, not 16 or 24 bit ones")
@@ -72,7 +75,7 @@ class JoinedSound:
             if kind == "OGG":
                 _check_opus(found, name)
                 subtype = "OPUS"
-            self._file = soundfile.SoundFile(self._path, "w", found.rate, found.channels, subtype, format=kind)
+            self._file = soundfile.SoundFile(self._target, "w", found.rate, found.channels, subtype, format=kind)
             self.format = found
         elif found != self.format:
             raise FetchError(f"{name}: from here on sound is {found}, before it was {self.format}; fetch them apart")
@@ -93,7 +96,7 @@ class JoinedSound:
             raise FetchError("silence of unknown format")
         size = frames * self.format.channels * int(self.format.subtype[4:]) // 8
         instead = "choose a shorter range, or skip gaps (`--gaps skip`)"
-        if self._kind == "WAV" and size > shutil.disk_usage(self._path.parent).free:
+        if isinstance(self._target, Path) and self._kind == "WAV" and size > _free_bytes(self._target):
             raise FetchError(f"no room on the disk for {frames / self.format.rate:.0f} s of silence; {instead}")
         if self._kind == "FLAC" and self.frames + frames > _MOST_FRAMES:
             hours = _MOST_FRAMES / self.format.rate / 3600
@@ -114,7 +117,11 @@ class JoinedSound:
             self._file = None
 
 
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path.parent).free
+
+
 def _check_opus(found: SoundFormat, name: str) -> None:
-    if found.rate not in _OPUS_RATES:
-        rates = ", ".join(map(str, _OPUS_RATES))
+    if found.rate not in OPUS_RATES:
+        rates = ", ".join(map(str, OPUS_RATES))
         raise FetchError(f"{name}: was recorded at {found.rate} Hz; Opus knows {rates}: write .flac or .wav")

@@ -26,12 +26,14 @@ ALL = {f"{section}_{key}" for section, key in config._SECRETS}
 NEEDED: dict[str, set[str]] = {
     "query": S3, "fetch": S3, "watch": CONTROL, "status": CONTROL, "rotate": CONTROL, "archive": CONTROL,
     "pause": set(), "resume": set(), "hold": set(), "forget": set(), "adopt": set(), "devices": set(),
-    "calibrate": set(), "catalog": S3, "make-bucket": S3, "token": {"ably_api_key"}, "doctor": ALL, "configure": ALL,
+    "calibrate": set(), "catalog": S3, "make-bucket": S3, "token": {"ably_api_key"},
+    "page": {"query_cursor_key"}, "doctor": ALL, "configure": ALL,
     "broker-setup": set(), "unannounce": {"mqtt_password", *SERVICES}, "up": set(), "realtime-server": set(),
     "recorder": {"mqtt_password", "mqtt_recorder_password"},
     "archiver": {*S3, "mqtt_password", "mqtt_archiver_password"},
     "query-service": {
-        *S3, "mqtt_password", "mqtt_query_password", "ably_api_key", "http_token", "query_cursor_key"
+        *S3, "mqtt_password", "mqtt_query_password", "ably_api_key", "http_token", "http_owner_password",
+        "http_viewer_password", "query_cursor_key"
     },
 }  # fmt: skip
 

@@ -19,7 +19,8 @@ SETUP = (ROOT / "scripts" / "setup").read_text()
 
 # Where each program comes from; None: every Debian has it, or its absence is a skip that names the package.
 PACKAGE_OF = {
-    "7z": "p7zip-full", "amixer": "alsa-utils", "arecord": "alsa-utils", "bsdtar": "libarchive-tools", "curl": "curl",
+    "7z": "p7zip-full", "amixer": "alsa-utils", "arecord": "alsa-utils", "bsdtar": "libarchive-tools",
+    "chromium": "chromium", "curl": "curl",
     "espeak-ng": "espeak-ng", "file": "file", "fuser": "psmisc", "jq": "jq", "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto", "mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients",
     "nano": "nano", "openssl": "openssl", "pactl": "pulseaudio-utils", "paplay": "pulseaudio-utils",

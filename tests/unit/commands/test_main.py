@@ -77,7 +77,7 @@ def test_options_cannot_be_abbreviated(command: str, capsys: pytest.CaptureFixtu
     """The installed command's wrapper looks for `--data`, to keep others out of the node's own folder."""
     given = {
         "fetch": ["-o", "a.wav"], "token": ["--client", "a"], "broker-setup": ["--into", "a"], "catalog": ["verify"],
-        "configure": ["a.b=c"],
+        "configure": ["a.b=c"], "page": ["link"],
     }  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         build_parser().parse_args([command, *given.get(command, []), "--dat", "here"])

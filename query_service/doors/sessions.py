@@ -1,0 +1,125 @@
+"""Who may do what on the page: passwords, one-time codes, and the sessions that they start.
+
+Two roles. A *viewer* sees numbers: levels, coverage, sounds, no audio and no links. The *owner* hears, pauses, holds
+and forgets. Nothing here is stored: a restart of the query service ends all sessions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from query_service.page.codes import code_expiry
+
+Role = Literal["viewer", "owner"]
+
+SESSION_SECONDS = 7 * 86_400.0
+_MOST_SESSIONS = 200
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB and 50 ms on a PC; OWASP's second choice of parameters
+
+
+def password_hash(password: str) -> str:
+    """What may be stored of a password: `scrypt:<salt>:<hash>`, in hexadecimal digits."""
+    salt = secrets.token_bytes(16)
+    return f"scrypt:{salt.hex()}:{_scrypt(password, salt).hex()}"
+
+
+def is_password(password: str, stored: str) -> bool:
+    """Takes 16 MB and a part of a second; False as well where `stored` is no such hash."""
+    if not is_password_hash(stored):
+        return False
+    _, salt, expected = stored.split(":")
+    return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)).hex(), expected)
+
+
+def is_password_hash(stored: str) -> bool:
+    return re.fullmatch(r"scrypt:[0-9a-f]{32}:[0-9a-f]{64}", stored) is not None
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, dklen=32, **_SCRYPT)
+
+
+class PageSession(NamedTuple):
+    role: Role
+    expires: float  # seconds since 1970
+
+
+class Throttle:
+    """How often an address may try. Doubles the wait with each failure, and forgets after an hour without one."""
+
+    _FREE, _LONGEST, _FORGOTTEN, _MOST = 3, 900.0, 3_600.0, 1_000
+
+    def __init__(self) -> None:
+        self._failures: dict[str, tuple[int, float]] = {}  # address -> how many in a row, time of the last
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds until that address may try again."""
+        count, last = self._failures.get(address, (0, 0.0))
+        if count < self._FREE:
+            return 0.0
+        return max(0.0, last + min(self._LONGEST, 2.0 ** (count - self._FREE)) - now)
+
+    def failed(self, address: str, now: float) -> None:
+        count, last = self._failures.pop(address, (0, 0.0))
+        self._failures[address] = (count + 1 if now - last < self._FORGOTTEN else 1, now)
+        if len(self._failures) > self._MOST:
+            self._failures.pop(next(iter(self._failures)))
+
+    def succeeded(self, address: str) -> None:
+        self._failures.pop(address, None)
+
+
+class PageSessions:
+    """The open sessions of one node, by the SHA-256 of their cookie: a copy of this memory opens none."""
+
+    def __init__(self, passwords: Mapping[Role, str], key: str, clock: Callable[[], float] = time.time) -> None:
+        """`passwords`: hashes; a role without one has no log-in. `key`: signs the one-time codes."""
+        self._passwords = passwords
+        self._key = key
+        self._clock = clock
+        self._open: dict[bytes, PageSession] = {}
+        self._used: dict[str, float] = {}  # codes, and when they expire
+        self.throttle = Throttle()
+
+    def role_of(self, cookie: str) -> Role | None:
+        session = self._open.get(_digest(cookie))
+        return session.role if session is not None and session.expires > self._clock() else None
+
+    def log_in(self, password: str) -> Role | None:
+        """Whose password that is. Slow: call it in a thread, one at a time."""
+        for role, stored in self._passwords.items():
+            if stored and is_password(password, stored):
+                return role
+        return None
+
+    def redeem(self, code: str) -> bool:
+        """Whether the code is good for a session of the owner; it is for one only."""
+        now = self._clock()
+        expires = code_expiry(self._key, code)
+        if expires <= now or code in self._used:
+            return False
+        self._used = {used: until for used, until in self._used.items() if until > now} | {code: expires}
+        return True
+
+    def start(self, role: Role) -> tuple[str, PageSession]:
+        """A new session, and the value of its cookie."""
+        now = self._clock()
+        self._open = {name: each for name, each in self._open.items() if each.expires > now}
+        while len(self._open) >= _MOST_SESSIONS:
+            self._open.pop(next(iter(self._open)))
+        cookie = secrets.token_urlsafe(32)
+        session = self._open[_digest(cookie)] = PageSession(role, now + SESSION_SECONDS)
+        return cookie, session
+
+    def end(self, cookie: str) -> None:
+        self._open.pop(_digest(cookie), None)
+
+
+def _digest(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,21 @@
+"""The address of the page, and a link that logs its owner in."""
+
+from __future__ import annotations
+
+import time
+
+from edge.configuration.settings import Http
+from query_service.page.codes import make_code
+
+
+def page_address(http: Http) -> str:
+    """Where this machine reaches the page."""
+    if http.url:
+        return f"{http.url.rstrip('/')}/"
+    host = "127.0.0.1" if http.host in ("0.0.0.0", "::", "") else http.host  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}/"
+
+
+def owner_link(http: Http, key: str) -> str:
+    """With a one-time code in its fragment, which browsers do not send; `key`: the node's own."""
+    return f"{page_address(http)}#code={make_code(key, time.time())}"

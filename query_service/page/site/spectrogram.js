@@ -1,0 +1,44 @@
+/* Waveform and spectrogram of the loaded sound, drawn by wavesurfer; stretches without sound are hatched. */
+
+const NONCE = document.querySelector("meta[name=csp-nonce]").content;
+
+export class SoundView extends EventTarget {
+  constructor(container) {
+    super();
+    this.container = container;
+    this.holes = container.querySelector(".holes");
+  }
+
+  async show(sound, holes) {
+    this.clear();
+    const { sampleRate, duration } = sound.buffer;
+    const wave = WaveSurfer.create({
+      container: this.container.querySelector(".waves"),
+      height: 60, sampleRate, cspNonce: NONCE, normalize: true, interact: true, cursorWidth: 2,
+      plugins: [WaveSurfer.Spectrogram.create({ height: 160, labels: true, scale: "linear", fftSamples: 512, frequencyMax: sampleRate / 2 })],
+    });
+    this.wave = wave;
+    wave.on("interaction", (seconds) => this.dispatchEvent(new CustomEvent("seek", { detail: seconds })));
+    for (const hole of holes) this.hatch(hole, sound, duration);
+    await wave.loadBlob(new Blob([sound.data], { type: "audio/flac" }));
+  }
+
+  hatch(hole, sound, duration) {
+    const mark = document.createElement("div");
+    const share = (ms) => `${Math.min(100, Math.max(0, ((ms - sound.from) / (duration * 1000)) * 100))}%`;
+    mark.className = "hole";
+    mark.style.left = share(hole.from);
+    mark.style.right = `calc(100% - ${share(hole.to)})`;
+    this.holes.append(mark);
+  }
+
+  move(seconds) {
+    this.wave?.setTime(seconds);
+  }
+
+  clear() {
+    this.wave?.destroy();
+    this.wave = null;
+    this.holes.replaceChildren();
+  }
+}

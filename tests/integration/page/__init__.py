@@ -1,0 +1,1 @@
+"""Fewer than three files because the browser is started once for all of them."""

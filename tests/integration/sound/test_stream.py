@@ -1,0 +1,100 @@
+"""Sound as a stream of bytes, from a real S3 server and a real spool: the same samples as `fetch` writes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edge.configuration.settings import Settings
+from edge.core.errors import FetchError
+from query_service import api
+from query_service.answer.node_answers import NodeAnswers
+from query_service.sound.layout import NoSound
+from query_service.sound.stream import Kind, RangeFile, StreamSource
+from query_service.sound.wav import ByteRange
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import RATE, at
+from tests.support.store.s3 import RunningStore
+
+
+@pytest.fixture
+def node(tmp_path: Path, store: RunningStore) -> QueryNode:
+    """Ten chunks of a second: 0 to 3 and 4 to 6 in archives, 7 to 9 in the spool; a gap of two seconds before."""
+    made = QueryNode(tmp_path, chunks=10)
+    names = sorted(made.audio)
+    made.archive(store.settings, names[:4])
+    made.archive(store.settings, names[4:7])
+    return made
+
+
+@pytest.fixture
+def settings(node: QueryNode, store: RunningStore) -> Settings:
+    return node.with_doors(s3=store.settings)
+
+
+def streamed(
+    settings: Settings, kind: Kind, start: float, end: float, wanted: ByteRange | None = None
+) -> tuple[RangeFile, bytes]:
+    async def run() -> tuple[RangeFile, bytes]:
+        answers = NodeAnswers(settings)
+        try:
+            source = StreamSource(answers.inside, answers.bits_of)
+            file = await source.file(kind, at(start), at(end))
+            return file, b"".join([piece async for piece in source.read(file, wanted)])
+        finally:
+            await answers.close()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (1.5, 8.25), (-2, 3), (6.999_999, 7.000_126)])
+def test_a_stream_holds_the_same_samples_as_fetch_writes(
+    settings: Settings, tmp_path: Path, kind: Kind, start: float, end: float
+) -> None:
+    api.fetch(settings, "local", at(start), at(end), tmp_path / "fetched.wav")
+    expected, _ = soundfile.read(tmp_path / "fetched.wav", dtype="int16")
+    file, data = streamed(settings, kind, start, end)
+    with soundfile.SoundFile(io.BytesIO(data)) as stream:
+        assert stream.frames == file.layout.frames == len(expected)
+        np.testing.assert_array_equal(stream.read(dtype="int16"), expected)
+    if kind == "wav":
+        assert data == (tmp_path / "fetched.wav").read_bytes()
+        assert file.wav.size == len(data)
+
+
+@pytest.mark.parametrize(
+    "wanted", [(0, 1), (0, 44), (43, 45), (44, 46), (45, 46), (1_001, 30_002), (15_000, 16_045), (-1, None)]
+)
+def test_any_bytes_of_a_wav_stream_are_those_of_the_whole(settings: Settings, wanted: tuple[int, int | None]) -> None:
+    file, data = streamed(settings, "wav", -1, 10)
+    first, end, _ = slice(*wanted).indices(file.wav.size)
+    _, part = streamed(settings, "wav", -1, 10, ByteRange(first, end))
+    assert part == data[first:end]
+
+
+def test_a_stream_of_opus_lasts_as_long_as_its_range(settings: Settings) -> None:
+    file, data = streamed(settings, "opus", 0, 5)
+    with soundfile.SoundFile(io.BytesIO(data)) as stream:
+        assert stream.frames == file.layout.frames == 5 * RATE
+
+
+def test_a_range_without_sound_has_no_stream(settings: Settings) -> None:
+    with pytest.raises(NoSound):
+        streamed(settings, "flac", -5, -1)
+
+
+def test_wrong_bytes_in_the_store_end_a_stream_instead_of_being_played(
+    settings: Settings, node: QueryNode, store: RunningStore
+) -> None:
+    [archive] = [path for path in store.folder.rglob("*.zip") if sorted(node.audio)[0][:22] in path.name][:1]
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 4] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(FetchError, match="SHA-256"):
+        streamed(settings, "wav", 0, 10)

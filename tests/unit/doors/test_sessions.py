@@ -1,0 +1,115 @@
+"""Who gets a session of the page, for how long, and how often one may try."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from query_service.doors.sessions import (
+    SESSION_SECONDS,
+    PageSessions,
+    Role,
+    Throttle,
+    is_password,
+    password_hash,
+)
+from query_service.page.codes import CODE_SECONDS, make_code
+
+KEY = "the key of the node"
+HASHES: dict[Role, str] = {"owner": password_hash("correct horse"), "viewer": password_hash("staple")}
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(clock: Clock) -> PageSessions:
+    return PageSessions(HASHES, KEY, clock)
+
+
+def test_each_password_gives_its_role(sessions: PageSessions) -> None:
+    assert sessions.log_in("correct horse") == "owner"
+    assert sessions.log_in("staple") == "viewer"
+    assert sessions.log_in("") is None
+    assert sessions.log_in("correct hors") is None
+    assert PageSessions({}, KEY).log_in("") is None
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.text(), st.text())
+def test_a_hash_knows_its_password_and_no_other(password: str, other: str) -> None:
+    stored = password_hash(password)
+    assert password not in stored or len(password) < 3
+    assert is_password(password, stored)
+    assert is_password(other, stored) == (other == password)
+
+
+@pytest.mark.parametrize("stored", ["", "scrypt", "scrypt:zz:00", "md5:00:00", "scrypt:00:", ":::"])
+def test_no_password_fits_what_is_no_hash(stored: str) -> None:
+    assert not is_password("", stored)
+
+
+def test_a_session_lasts_until_it_expires_or_is_ended(sessions: PageSessions, clock: Clock) -> None:
+    first, _ = sessions.start("owner")
+    second, session = sessions.start("viewer")
+    assert (sessions.role_of(first), sessions.role_of(second)) == ("owner", "viewer")
+    sessions.end(first)
+    assert (sessions.role_of(first), sessions.role_of(second)) == (None, "viewer")
+    clock.now += SESSION_SECONDS
+    assert session.expires == clock.now
+    assert sessions.role_of(second) is None
+    assert sessions.role_of("") is None
+
+
+def test_sessions_take_bounded_memory(sessions: PageSessions) -> None:
+    cookies = [sessions.start("viewer")[0] for _ in range(1_000)]
+    assert sum(sessions.role_of(cookie) is not None for cookie in cookies) == 200
+    assert sessions.role_of(cookies[-1]) == "viewer"
+
+
+def test_a_code_is_good_once_and_for_ten_minutes(sessions: PageSessions, clock: Clock) -> None:
+    code, late = make_code(KEY, clock.now), make_code(KEY, clock.now)
+    assert sessions.redeem(code)
+    assert not sessions.redeem(code)
+    clock.now += CODE_SECONDS
+    assert not sessions.redeem(late)
+
+
+@given(st.text(max_size=80) | st.just(make_code("another key", Clock.now)))
+def test_no_other_text_is_a_code(text: str) -> None:
+    clock = Clock()
+    assert not PageSessions({}, KEY, clock).redeem(text)
+    code = make_code(KEY, clock.now)
+    assert not PageSessions({}, KEY, clock).redeem(text + code if text else code[:-1])
+    assert not PageSessions({}, "", clock).redeem(make_code("", clock.now))
+
+
+def test_an_address_that_fails_waits_longer_each_time_and_no_other_does() -> None:
+    throttle, waits = Throttle(), []
+    for now in range(12):
+        throttle.failed("192.0.2.1", now)
+        waits.append(throttle.wait("192.0.2.1", now))
+    assert waits[:2] == [0, 0]
+    assert waits[2:5] == [1, 2, 4]
+    assert throttle.wait("192.0.2.1", 11 + 10_000) == 0
+    assert throttle.wait("192.0.2.2", 11) == 0
+    throttle.succeeded("192.0.2.1")
+    assert throttle.wait("192.0.2.1", 11) == 0
+
+
+def test_failures_of_many_addresses_take_bounded_memory() -> None:
+    throttle = Throttle()
+    for number in range(5_000):
+        for _ in range(3):
+            throttle.failed(str(number), 0)
+    assert sum(throttle.wait(str(number), 0) > 0 for number in range(5_000)) == 1_000
