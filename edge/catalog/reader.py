@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edge.catalog.archive_records import ArchiveRecords
 from edge.catalog.budget import Budget
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import (
-    KEPT,
-    STORED_ARCHIVES,
     archive_value,
     batched_ids,
     brief_values,
@@ -19,19 +17,17 @@ from edge.catalog.queries import (
     chunk_values,
     chunks_after,
     hole_run,
-    known_holes,
     sound_value,
     stream_records,
     touching,
 )
-from edge.catalog.rollup.reading import LOUDEST_SECONDS, summaries
-from edge.catalog.rollup.summary import Summary
-from edge.catalog.sound_order import count_sounds, sound_run
+from edge.catalog.rollup.reader import RollupReader
+from edge.catalog.sound_order import sound_run
 from edge.catalog.tables import Tables, desc, select
 from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
 from edge.core.errors import BudgetSpent
 from edge.core.instant import FIRST, Instant
-from edge.core.values import Archive, Hole, Stream
+from edge.core.values import Archive, Stream
 
 
 class CatalogReader:
@@ -43,6 +39,7 @@ class CatalogReader:
         self.path = self.file.path
         self._budget: Budget | None = None
         self.archive_records = ArchiveRecords(self.file)
+        self.rollup = RollupReader(self._session)
 
     def close(self) -> None:
         """Closes the calling thread's connection; the next question opens another."""
@@ -117,39 +114,6 @@ class CatalogReader:
             for some in batched_ids(ids):
                 found += [sound_value(row) for row in select(s for s in table if s.sound_id in some)]
         return found
-
-    def summaries(self, runs: Sequence[tuple[int, int]]) -> list[Summary]:
-        """The sums of each of these runs of quarter-hours, numbered as `QUARTER` says; without histograms."""
-        with self._session() as tables:
-            return summaries(tables, runs)
-
-    def loudest_seconds(self, first: int, end: int) -> list[tuple[int, float | None, float | None]]:
-        """Of the quarter-hours from `first` up to `end` with levels: its number, the loudest second in dBFS and dBA."""
-        with self._session() as tables:
-            return [*tables.rows(LOUDEST_SECONDS, {"first": first, "end": end})]
-
-    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]:
-        """Those of these gaps and pauses that the catalog has."""
-        with self._session() as tables:
-            return known_holes(tables, holes)
-
-    def count_sounds(self, start: Instant, end: Instant) -> int:
-        """How many sounds begin in [start, end), but for those of chunks that are set aside."""
-        with self._session() as tables:
-            return count_sounds(tables, start, end)
-
-    def kept_sound(self) -> tuple[Instant, Instant] | None:
-        """From when to when there is sound that is not given up; None where there is none."""
-        with self._session() as tables:
-            first, last = tables.rows(KEPT, {})[0]
-            return None if first is None else (Instant(first), Instant(last))
-
-    def stored_archives(self, after: str) -> tuple[int, int, str | None]:
-        """How many of the next archives after that ID are in the store and stay there, of how many bytes, and the last
-        of their IDs; None at the end."""
-        with self._session() as tables:
-            count, size, last = tables.rows(STORED_ARCHIVES, {"after": after})[0]
-            return int(count or 0), int(size or 0), last
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         """The archives of these ids that are known."""

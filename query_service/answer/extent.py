@@ -42,7 +42,7 @@ def answer_extent(request: Request, node: str, reader: FactReader, scans: Scans,
                 begun = begun._replace(reached=reached)
                 _stop_if_spent(request, reader, scans, begun)
         while begun.archive_id is not None:
-            archives, size, last = reader.stored_archives(begun.archive_id)
+            archives, size, last = reader.catalog.rollup.stored_archives(begun.archive_id)
             begun = begun._replace(archives=begun.archives + archives, bytes=begun.bytes + size, archive_id=last)
             if last is not None:
                 _stop_if_spent(request, reader, scans, begun)

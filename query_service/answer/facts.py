@@ -29,11 +29,24 @@ _CHECKED = 512  # chunks of the spool: whether the catalog knows them by now
 _LAST = 16  # chunks that began last: one of them ended last
 
 
+class RollupFacts(Protocol):
+    """What the catalog knows in sums. Errors as of `CatalogFacts`."""
+
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
+    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]: ...
+    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
+    def count_sounds(self, start: Instant, end: Instant) -> int: ...
+    def kept_sound(self) -> tuple[Instant, Instant] | None: ...
+    def stored_archives(self, after: str) -> tuple[int, int, str | None]: ...
+
+
 class CatalogFacts(Protocol):
     """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
 
     @property
     def path(self) -> Path: ...
+    @property
+    def rollup(self) -> RollupFacts: ...
     def within(self, budget: Budget) -> contextlib.AbstractContextManager[None]: ...
     def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun: ...
     def chunks(self, ids: Iterable[str]) -> Sequence[CatalogChunk]: ...
@@ -41,12 +54,6 @@ class CatalogFacts(Protocol):
     def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun: ...
     def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
     def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
-    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
-    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]: ...
-    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
-    def count_sounds(self, start: Instant, end: Instant) -> int: ...
-    def kept_sound(self) -> tuple[Instant, Instant] | None: ...
-    def stored_archives(self, after: str) -> tuple[int, int, str | None]: ...
     def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
     def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
     def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
@@ -57,7 +64,7 @@ class FactReader:
 
     def __init__(self, spool: Spool, catalog: CatalogFacts) -> None:
         self.spool = spool
-        self._catalog = catalog
+        self.catalog = catalog
         self._watcher = SpoolWatcher(spool)
         self._index = SpoolIndex(spool)
         self._indexed: tuple[int, object] | None = None
@@ -68,17 +75,13 @@ class FactReader:
 
     def without_catalog(self) -> FactReader:
         """A reader of the spool alone."""
-        return FactReader(self.spool, NoCatalog(self._catalog.path))
-
-    @property
-    def has_catalog(self) -> bool:
-        return not isinstance(self._catalog, NoCatalog)
+        return FactReader(self.spool, NoCatalog(self.catalog.path))
 
     @contextlib.contextmanager
     def within(self, budget: Budget) -> Iterator[None]:
         """What is read meanwhile counts; BudgetSpent is raised once too much was."""
         self.budget, self._rows = budget, budget.rows_left
-        with self._catalog.within(budget):
+        with self.catalog.within(budget):
             yield
 
     def gather(
@@ -125,9 +128,9 @@ class FactReader:
         view = self._refreshed_view()
         in_spool = self._index.between(start, end, min(limit, _IN_SPOOL))
         only_in_spool = _enough(in_spool, start, duration)
-        known = self._catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
+        known = self.catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        in_catalog, until = self._catalog.chunk_run(start, end, limit, duration=duration)
+        in_catalog, until = self.catalog.chunk_run(start, end, limit, duration=duration)
         is_cut = len(in_spool) == min(limit, _IN_SPOOL) or len(only_in_spool) < len(in_spool)
         ends = [until, only_in_spool[-1].started_at if is_cut else None]
         intact = [entry for entry in in_catalog if entry.aside is None]
@@ -155,16 +158,16 @@ class FactReader:
         return facts, len(here) == len(intact)
 
     def _archives_of(self, chunks: Iterable[KnownChunk]) -> dict[str, Archive]:
-        return self.archives({known.where.archive for known in chunks if known.where})
+        return dict(self.catalog.archives({known.where.archive for known in chunks if known.where}))
 
     def last_chunk(self, start: Instant, now: Instant) -> Chunk | None:
         """The finished chunk that ended last, of those that began between `start` and now."""
         view = self._refreshed_view()
-        self._index.drop(self._catalog.known(self._index.oldest(_CHECKED)))
+        self._index.drop(self.catalog.known(self._index.oldest(_CHECKED)))
         found = [self._index.chunk(entry) for entry in self._index.last(_LAST)]
         found += [
             entry.chunk
-            for entry in self._catalog.last_chunks(start, Instant(now + 1), _LAST)
+            for entry in self.catalog.last_chunks(start, Instant(now + 1), _LAST)
             if entry.aside is None and self._is_accounted_for(entry, view)
         ]
         recent = [chunk for chunk in found if chunk is not None and start <= chunk.started_at <= now]
@@ -173,7 +176,7 @@ class FactReader:
     def sounds(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun:
         """The wanted sounds after that one, from catalog and spool: about `limit`, or fewer where the budget ends."""
         here = self._sounds_in_spool()
-        in_catalog, until = self._catalog.sound_run(wanted, after, limit)
+        in_catalog, until = self.catalog.sound_run(wanted, after, limit)
         found = {sound.sound_id: sound for sound in in_catalog if sound.sound_id not in here}
         for sound in here.values():
             key = sound_key(sound, loudest_first=wanted.loudest_first)
@@ -190,11 +193,11 @@ class FactReader:
         ended = self._watcher.ended_sounds()
         view = self._refreshed_view()
         running = view.state.stream_id if view.state else None
-        self._index.drop(self._catalog.known(self._index.with_sounds()))
+        self._index.drop(self.catalog.known(self._index.with_sounds()))
         found = {each.sound.sound_id: each for each in self._index.sounds()}
         here = [each for each in ended if stream_of(each.chunk_id) == running]
         wanted = {name for name, each in found.items() if each.began_before} | {each.sound_id for each in here}
-        begun = {each.sound_id: each for each in self._catalog.sounds(sorted(wanted))}
+        begun = {each.sound_id: each for each in self.catalog.sounds(sorted(wanted))}
         sounds = {
             name: _continued(begun[name], each.sound) if each.began_before and name in begun else each.sound
             for name, each in found.items()
@@ -214,7 +217,7 @@ class FactReader:
     def chunks(self, ids: Iterable[str]) -> dict[str, KnownChunk]:
         """Those of these chunks that are known, wherever they are, and were not found damaged."""
         wanted = set(ids)
-        in_catalog = {entry.chunk.chunk_id: entry for entry in self._catalog.chunks(sorted(wanted))}
+        in_catalog = {entry.chunk.chunk_id: entry for entry in self.catalog.chunks(sorted(wanted))}
         found = {
             name: KnownChunk(entry.chunk, entry.where, entry.gone)
             for name, entry in in_catalog.items()
@@ -225,14 +228,6 @@ class FactReader:
                 found[name] = KnownChunk(chunk)
         return found
 
-    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
-        """What the catalog's roll-up has of these runs of quarter-hours."""
-        return self._catalog.summaries(runs)
-
-    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]:
-        """Each quarter-hour from `first` up to `end` with levels in the roll-up: its loudest second, dBFS and dBA."""
-        return self._catalog.loudest_seconds(first, end)
-
     def sound_only_in_spool(self, start: Instant, end: Instant) -> list[tuple[int, int]]:
         """Spans with a part in [start, end), of chunks that the catalog may not have yet."""
         self._refreshed_view()
@@ -242,19 +237,15 @@ class FactReader:
         """Spans of [start, end) in which the spool knows of sound, gaps or pauses that the catalog may not have yet."""
         spans, view = self.sound_only_in_spool(start, end), self.spool_view()
         holes = self._holes_in_spool(view, now)
-        spans += [(hole.from_, hole.to) for hole in holes - self._catalog.known_holes(holes)]
+        spans += [(hole.from_, hole.to) for hole in holes - self.catalog.rollup.known_holes(holes)]
         if running := self._running(view, now):
             spans.append((running.from_, running.to))
         return [(max(first, start), min(last, end)) for first, last in spans if first < end and last > start]
 
-    def count_sounds(self, start: Instant, end: Instant) -> int:
-        """How many sounds of the catalog begin in [start, end)."""
-        return self._catalog.count_sounds(start, end)
-
     def sounds_only_in_spool(self) -> list[Instant]:
         """When the sounds begin that the catalog does not have, in order."""
         found = self._sounds_in_spool()
-        known = {sound.sound_id for sound in self._catalog.sounds(sorted(found))}
+        known = {sound.sound_id for sound in self.catalog.sounds(sorted(found))}
         return sorted(sound.started_at for name, sound in found.items() if name not in known)
 
     def kept_sound(self, now: Instant) -> tuple[Instant, Instant] | None:
@@ -262,17 +253,9 @@ class FactReader:
         spans, view = self.sound_only_in_spool(FIRST, LAST), self.spool_view()
         if running := self._running(view, now):
             spans.append((running.from_, running.to))
-        if in_catalog := self._catalog.kept_sound():
+        if in_catalog := self.catalog.rollup.kept_sound():
             spans.append(in_catalog)
         return (Instant(min(start for start, _ in spans)), Instant(max(end for _, end in spans))) if spans else None
-
-    def stored_archives(self, after: str) -> tuple[int, int, str | None]:
-        """How many of the next archives after that ID are in the store, of how many bytes, and the last of their IDs;
-        None at the end."""
-        return self._catalog.stored_archives(after)
-
-    def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
-        return dict(self._catalog.archives(ids))
 
     def spool_view(self) -> SpoolView:
         """The spool now."""
@@ -287,7 +270,7 @@ class FactReader:
     def bits_of(self, stream_ids: Iterable[str]) -> dict[str, int]:
         """The bits of a sample in these streams, as far as they are known."""
         ids = set(stream_ids)
-        known = {stream_id: stream.bits for stream_id, stream in self._catalog.streams(ids).items()}
+        known = {stream_id: stream.bits for stream_id, stream in self.catalog.streams(ids).items()}
         here = {stream_id: self._index.stream(stream_id) for stream_id in ids - known.keys()}
         return known | {stream_id: stream.bits for stream_id, stream in here.items() if stream is not None}
 
@@ -298,9 +281,9 @@ class FactReader:
     def _refreshed_view(self) -> SpoolView:
         """The spool now, with the index of its chunks brought up to it."""
         view = self.spool_view()
-        seen = (view.version, _file_id(self._catalog.path))
+        seen = (view.version, _file_id(self.catalog.path))
         if seen != self._indexed:
-            self._index.refresh(view.listed, self._catalog.known, seen[1], lambda: self.budget.should_stop)
+            self._index.refresh(view.listed, self.catalog.known, seen[1], lambda: self.budget.should_stop)
             self._indexed = seen
         return view
 
@@ -316,7 +299,7 @@ class FactReader:
         self, view: SpoolView, start: Instant, until: Instant, now: Instant, limit: int
     ) -> tuple[list[Hole], Instant]:
         """The gaps and pauses of [start, until), and how far they are all there are."""
-        in_catalog, complete_until = self._catalog.hole_run(start, until, limit)
+        in_catalog, complete_until = self.catalog.hole_run(start, until, limit)
         holes = {*in_catalog, *self._holes_in_spool(view, now)}
         until = until if complete_until is None else min(until, complete_until)
         return [hole for hole in holes if hole.from_ < until and hole.to > start], until
@@ -346,7 +329,7 @@ class FactReader:
         if not overlap(chunks, running):
             return tuple(chunks)
         wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
-        for stream_id, stream in self._catalog.streams(wanted).items():
+        for stream_id, stream in self.catalog.streams(wanted).items():
             self._ordinals[stream_id] = stream.ordinal
         for stream_id in wanted - self._ordinals.keys():
             if stream_here := self._index.stream(stream_id):

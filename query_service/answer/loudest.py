@@ -104,7 +104,7 @@ class _Search:
                 bounds[number] = _LIVE
         first, last = request.from_ // QUARTER, -(-request.to // QUARTER)
         for begin in range(first, last, _AT_ONCE):
-            for quarter, dbfs, dba in reader.loudest_seconds(begin, min(last, begin + _AT_ONCE)):
+            for quarter, dbfs, dba in reader.catalog.rollup.loudest_seconds(begin, min(last, begin + _AT_ONCE)):
                 rank = _rank("dBFS", dbfs) if dba is None else _rank("dBA", dba)
                 for number in self._blocks(quarter * QUARTER, (quarter + 1) * QUARTER):
                     bounds[number] = min(rank - _ROUNDED, bounds.get(number, rank))

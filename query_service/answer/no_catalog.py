@@ -14,11 +14,34 @@ from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, Stream
 
 
+class NoRollup:
+    """As `RollupFacts`."""
+
+    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
+        return [Summary(UNKNOWN, UNKNOWN, {UNKNOWN: (end - first) * QUARTER}, gaps=1) for first, end in runs]
+
+    def loudest_seconds(self, _first: int, _end: int) -> Sequence[tuple[int, float | None, float | None]]:
+        return []
+
+    def known_holes(self, _holes: Iterable[Hole]) -> set[Hole]:
+        return set()
+
+    def count_sounds(self, _start: Instant, _end: Instant) -> int:
+        return 0
+
+    def kept_sound(self) -> tuple[Instant, Instant] | None:
+        return None
+
+    def stored_archives(self, _after: str) -> tuple[int, int, str | None]:
+        return 0, 0, None
+
+
 class NoCatalog:
     """As `CatalogFacts`, for the catalog at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rollup = NoRollup()
 
     def within(self, _budget: Budget) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -40,24 +63,6 @@ class NoCatalog:
 
     def sounds(self, _ids: Iterable[str]) -> Sequence[CatalogSound]:
         return []
-
-    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]:
-        return [Summary(UNKNOWN, UNKNOWN, {UNKNOWN: (end - first) * QUARTER}, gaps=1) for first, end in runs]
-
-    def loudest_seconds(self, _first: int, _end: int) -> Sequence[tuple[int, float | None, float | None]]:
-        return []
-
-    def known_holes(self, _holes: Iterable[Hole]) -> set[Hole]:
-        return set()
-
-    def count_sounds(self, _start: Instant, _end: Instant) -> int:
-        return 0
-
-    def kept_sound(self) -> tuple[Instant, Instant] | None:
-        return None
-
-    def stored_archives(self, _after: str) -> tuple[int, int, str | None]:
-        return 0, 0, None
 
     def archives(self, _ids: Iterable[str]) -> Mapping[str, Archive]:
         return {}

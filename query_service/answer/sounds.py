@@ -71,7 +71,8 @@ class _Page:
     def look_up(self, sounds: Sequence[CatalogSound]) -> None:
         """Reads what `add` needs to know of these."""
         self._known = self._reader.chunks({sound.chunk_id for sound in sounds})
-        self._stored = self._reader.archives({known.where.archive for known in self._known.values() if known.where})
+        places = {known.where.archive for known in self._known.values() if known.where}
+        self._stored = dict(self._reader.catalog.archives(places))
 
     def add(self, found: CatalogSound) -> bool:
         """Whether it found room, or needs none."""

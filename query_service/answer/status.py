@@ -9,6 +9,7 @@ from edge.core.errors import CatalogError, CatalogInterrupted, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Stream
 from query_service.answer.facts import FactReader
+from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolView
 from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 
@@ -18,7 +19,7 @@ _LOOK_BACK = 30 * 86_400 * MICROSECONDS
 def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
     """The node's state now; what cannot be read is null. `uptime` in seconds."""
     view = reader.spool_view()
-    catalog_ready, last = reader.has_catalog, None
+    catalog_ready, last = not isinstance(reader.catalog, NoCatalog), None
     try:
         last = _last_chunk(reader, now)  # without a catalog: of the spool's
     except CatalogInterrupted:

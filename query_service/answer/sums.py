@@ -74,7 +74,7 @@ class Sums:
                 if quarters > _QUARTERS:
                     break
                 runs.append(coming)
-            self._known = dict(zip(runs, self._reader.summaries(runs), strict=True))
+            self._known = dict(zip(runs, self._reader.catalog.rollup.summaries(runs), strict=True))
         return self._known[run]
 
     def _from_chunks(self, start: Instant, end: Instant) -> tuple[Summary, Instant]:
@@ -82,7 +82,7 @@ class Sums:
         facts = reader.gather_levels(start, end, now, with_holes=True)
         reach = min(end, facts.until)
         summary = summarize(tile(facts, start, reach, now))
-        summary.sounds = reader.count_sounds(start, reach)
+        summary.sounds = reader.catalog.rollup.count_sounds(start, reach)
         summary.sounds += bisect_left(self._sounds, reach) - bisect_left(self._sounds, start)
         return summary, reach
 

@@ -264,7 +264,7 @@ def test_the_rollup_is_what_chunks_and_holes_add_up_to(history: list[Step], span
             ACTIONS[kind](catalog, *values)
         oracle = Oracle(catalog, path)
         with contextlib.closing(CatalogReader(path)) as reader:
-            for (first, end), found in zip(runs, reader.summaries(runs), strict=True):
+            for (first, end), found in zip(runs, reader.rollup.summaries(runs), strict=True):
                 assert_equal(found, oracle, first * QUARTER, end * QUARTER)
         assert_histograms(path, oracle)
 
@@ -272,27 +272,27 @@ def test_the_rollup_is_what_chunks_and_holes_add_up_to(history: list[Step], span
 def test_a_failed_session_leaves_the_rollup_as_it_was(catalog: Catalog, path: Path) -> None:
     catalog.registration.add_chunks(make_chunks(3))
     run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
-    before = catalog.summaries(run)
+    before = catalog.rollup.summaries(run)
     with contextlib.suppress(ZeroDivisionError), catalog.file.session() as tables:
         tables.Chunk[make_chunks(1)[0].chunk_id].state = "aside"
         raise ZeroDivisionError
-    assert catalog.summaries(run) == before
+    assert catalog.rollup.summaries(run) == before
     catalog.registration.add_chunks(make_chunks(4))
-    assert catalog.summaries(run)[0].times["pending"] == 4 * SECOND
+    assert catalog.rollup.summaries(run)[0].times["pending"] == 4 * SECOND
 
 
 def test_an_earlier_catalog_gets_its_rollup_when_the_archiver_opens_it(catalog: Catalog, path: Path) -> None:
     catalog.registration.add_chunks(make_chunks(3))
     catalog.registration.put_stream(make_stream(before=(Hole("crash", Instant(START - 5 * SECOND), START),)))
     runs = [(FIRST_QUARTER - 1, FIRST_QUARTER + 1)]
-    wanted = catalog.summaries(runs)
+    wanted = catalog.rollup.summaries(runs)
     catalog.close()
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE quarters")
         db.execute("PRAGMA user_version = 2")
     with contextlib.closing(Catalog(path)) as upgraded:
         upgraded.open()
-        assert upgraded.summaries(runs) == wanted
+        assert upgraded.rollup.summaries(runs) == wanted
 
 
 @pytest.mark.parametrize("start", [FIRST, Instant(LAST - 59 * SECOND)])
@@ -301,8 +301,8 @@ def test_a_chunk_at_the_ends_of_time_is_summed_up(catalog: Catalog, start: Insta
     catalog.registration.add_chunks([chunk])
     catalog.registration.put_stream(make_stream(before=(Hole("power", FIRST, LAST),)))
     run = (start // QUARTER, start // QUARTER + 1)
-    assert catalog.summaries([run])[0].times["pending"] == 10 * SECOND
-    whole = catalog.summaries([(FIRST // QUARTER, LAST // QUARTER + 1)])[0]
+    assert catalog.rollup.summaries([run])[0].times["pending"] == 10 * SECOND
+    whole = catalog.rollup.summaries([(FIRST // QUARTER, LAST // QUARTER + 1)])[0]
     assert whole.times == {"pending": 10 * SECOND, "gap:power": LAST - FIRST - 10 * SECOND, "gap:unknown": 1}
 
 
@@ -312,13 +312,13 @@ def test_a_chunk_that_claims_millennia_takes_few_rows(catalog: Catalog, path: Pa
     with contextlib.closing(sqlite3.connect(path)) as db:
         (rows,) = db.execute("SELECT count(*) FROM quarters").fetchone()
     assert rows <= 62
-    assert catalog.summaries([(FIRST // QUARTER, LAST // QUARTER + 1)])[0].levels["dBFS"].seconds == 60
+    assert catalog.rollup.summaries([(FIRST // QUARTER, LAST // QUARTER + 1)])[0].levels["dBFS"].seconds == 60
 
 
 def assert_as_oracle(catalog: Catalog, path: Path, quarters: int) -> None:
     oracle = Oracle(catalog, path)
     runs = [(FIRST_QUARTER + number, FIRST_QUARTER + number + 1) for number in range(-quarters, quarters)]
-    for (first, end), found in zip(runs, catalog.summaries(runs), strict=True):
+    for (first, end), found in zip(runs, catalog.rollup.summaries(runs), strict=True):
         assert_equal(found, oracle, first * QUARTER, end * QUARTER)
 
 
@@ -328,13 +328,13 @@ def test_a_sound_counts_where_it_begins_though_no_chunk_is_there(catalog: Catalo
     chunk = make_chunk(30, b"x", seconds=60, start=START, sounds=(span,))
     run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
     catalog.registration.add_chunks([chunk])
-    assert catalog.summaries(run)[0].sounds == 1
+    assert catalog.rollup.summaries(run)[0].sounds == 1
     catalog.queue.set_aside({chunk.chunk_id: "damaged"})
-    assert catalog.summaries(run)[0].sounds == 0
+    assert catalog.rollup.summaries(run)[0].sounds == 0
     catalog.queue.requeue([chunk.chunk_id])
-    assert catalog.summaries(run)[0].sounds == 1
+    assert catalog.rollup.summaries(run)[0].sounds == 1
     catalog.deletions.mark_gone([chunk.chunk_id], "erased")
-    assert catalog.summaries(run)[0].sounds == 0
+    assert catalog.rollup.summaries(run)[0].sounds == 0
 
 
 def _register_rivals(catalog: Catalog, uncertain: bool) -> None:
@@ -348,10 +348,10 @@ def _register_rivals(catalog: Catalog, uncertain: bool) -> None:
 def test_a_stream_known_later_than_its_chunk_still_wins_by_its_ordinal(catalog: Catalog, path: Path) -> None:
     _register_rivals(catalog, uncertain=False)
     run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
-    assert set(catalog.summaries(run)[0].levels) == {"dBFS"}
+    assert set(catalog.rollup.summaries(run)[0].levels) == {"dBFS"}
     for stream, ordinal, winner in ((STREAMS[0], 2, "dBA"), (STREAMS[1], 3, "dBFS"), (STREAMS[1], 1, "dBA")):
         catalog.registration.put_stream(make_stream(stream, ordinal=ordinal))
-        assert set(catalog.summaries(run)[0].levels) == {winner}
+        assert set(catalog.rollup.summaries(run)[0].levels) == {winner}
     assert_as_oracle(catalog, path, 2)
 
 
@@ -360,9 +360,9 @@ def test_a_clock_that_is_confirmed_without_a_correction_changes_who_wins(catalog
         catalog.registration.put_stream(make_stream(stream, ordinal=number, uncertain=True))
     _register_rivals(catalog, uncertain=True)
     run = [(FIRST_QUARTER, FIRST_QUARTER + 1)]
-    assert set(catalog.summaries(run)[0].levels) == {"dBFS"}
+    assert set(catalog.rollup.summaries(run)[0].levels) == {"dBFS"}
     catalog.registration.put_stream(make_stream(STREAMS[0], ordinal=0, uncertain=False))
-    assert set(catalog.summaries(run)[0].levels) == {"dBA"}
+    assert set(catalog.rollup.summaries(run)[0].levels) == {"dBA"}
     assert_as_oracle(catalog, path, 2)
 
 
@@ -384,7 +384,7 @@ def test_a_correction_moves_what_is_summed_up(catalog: Catalog, path: Path) -> N
     span = SoundSpan(sound_id(STREAMS[0], 10), 10, 100, -20.0, -25.0)
     catalog.registration.add_chunks([make_chunk(0, b"x", seconds=60, uncertain=True, sounds=(span,))])
     catalog.registration.put_stream(make_stream(STREAMS[0], uncertain=False, shift=5_000 * SECOND))
-    assert catalog.summaries([(FIRST_QUARTER, FIRST_QUARTER + 1)])[0].times == {"gap:unknown": 900 * SECOND}
-    (moved,) = catalog.summaries([(FIRST_QUARTER + 5, FIRST_QUARTER + 6)])
+    assert catalog.rollup.summaries([(FIRST_QUARTER, FIRST_QUARTER + 1)])[0].times == {"gap:unknown": 900 * SECOND}
+    (moved,) = catalog.rollup.summaries([(FIRST_QUARTER + 5, FIRST_QUARTER + 6)])
     assert (moved.times["pending"], moved.sounds, moved.levels["dBFS"].seconds) == (60 * SECOND, 1, 60)
     assert_as_oracle(catalog, path, 8)
