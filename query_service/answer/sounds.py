@@ -35,7 +35,8 @@ def answer_sounds(
     wanted = SoundRange(request.from_, request.to, request.min_level, loudest_first)
     page = _Page(request, reader, presign, cursors)
     while True:
-        sounds, until = reader.sounds(wanted, after, min(request.limit, AT_ONCE))
+        # the chunk of each is looked up, which takes a row of the budget
+        sounds, until = reader.sounds(wanted, after, min(request.limit, AT_ONCE, reader.budget.rows_left))
         page.look_up(sounds)
         for sound in sounds:
             if not page.add(sound):
@@ -44,7 +45,7 @@ def answer_sounds(
         if until is None:
             return page.answer(None)
         after = until
-        if reader.budget.should_stop:
+        if reader.budget.should_stop or not reader.budget.rows_left:
             if page.is_empty:
                 scans.stop(request, after)
             return page.answer(after)

@@ -99,6 +99,22 @@ def test_a_question_that_runs_out_of_time_ends_its_page_early_and_goes_on_with_t
     assert [sound.lafmax for sound in found] == [-80.0 + seq for seq in reversed(range(COUNT))]
 
 
+@pytest.mark.parametrize("order", ["loudest", "time"])
+def test_a_page_of_sounds_ends_where_a_question_may_look_up_no_more_chunks(node: Node, order: str) -> None:
+    node.rows = 3
+    responder, request = node.responder(), sounds(order=order)
+    found: list[Sound] = []
+    while True:
+        answer = responder.answer(request)
+        assert isinstance(answer, SoundsAnswer), answer
+        assert len(answer.sounds) <= 3
+        found += answer.sounds
+        if answer.next is None:
+            break
+        request = replace(request, cursor=answer.next)
+    assert sorted(sound.lafmax for sound in found) == [-80.0 + seq for seq in range(COUNT)]
+
+
 def repeated_until_answered(responder: Responder, request: Request) -> Answer:
     """The answer to a question that is `busy` more than once."""
     busy, answer = 0, responder.answer(request)
