@@ -14,6 +14,7 @@ from commands.doctor import installed
 from commands.up.plan import load_state, save_state
 from edge.core.errors import ConfigError, ImHearingError, UsageError
 from edge.core.files import write_atomically
+from edge.embedded import ports
 from query_service.doors.sessions import password_hash
 from query_service.page.codes import CODE_SECONDS
 from query_service.page.link import owner_link
@@ -38,6 +39,8 @@ def _print_link(args: argparse.Namespace) -> int:
         raise ConfigError(["[query] cursor_key is empty, and signs the link; set it to a random text, and restart"])
     print(owner_link(settings.http, settings.query.cursor_key.reveal()), flush=True)
     print_message(f"opens the page as the owner, once, within {CODE_SECONDS / 60:.0f} minutes")
+    if not settings.http.url and not ports.answers(settings.http.port):
+        print_message("but nothing answers there: start the node first (`imhearing up`, or its services)")
     return 0
 
 

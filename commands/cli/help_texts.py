@@ -1,8 +1,8 @@
-"""The subcommands: the function that runs each, and its `--help` text. Imports nothing that takes time."""
+"""The subcommands: the function that runs each, its `--help` text and its own arguments. Imports nothing slow."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 EPILOG = """\
 getting started:
@@ -26,6 +26,17 @@ times:
 QUERY_TYPES = "coverage (default), sounds, levels, days, extent, status or clip"
 
 
+class Argument(NamedTuple):
+    """One argument of a subcommand, as `argparse.ArgumentParser.add_argument` takes it."""
+
+    names: tuple[str, ...]
+    options: dict[str, Any]
+
+
+def argument(*names: str, **options: Any) -> Argument:
+    return Argument(names, options)
+
+
 class Subcommand(NamedTuple):
     """A subcommand: its function and its help. With an empty summary, `imhearing --help` does not list it."""
 
@@ -33,6 +44,7 @@ class Subcommand(NamedTuple):
     run: str  # module:function, imported only when it runs
     summary: str
     examples: str
+    arguments: tuple[Argument, ...] = ()  # its own; what several subcommands share is in the parser
 
 
 COMMANDS = (
@@ -135,6 +147,7 @@ examples:
         "commands.control:pause",
         "stop recording at once; the time is reported as paused",
         "examples:\n  imhearing pause 30m\n  imhearing pause            until `imhearing resume`\n",
+        (argument("duration", nargs="?", metavar="DURATION", help="such as 30m or 2h (default: until resume)"),),
     ),
     Subcommand("resume", "commands.control:resume", "resume recording", "example:\n  imhearing resume\n"),
     Subcommand(
@@ -200,6 +213,11 @@ examples:
   imhearing token --client dashboard --ttl 30d             keep it secret, like a password
   imhearing query --via ably --node porch --last 10m       uses the token in $IMHEARING_ABLY_TOKEN
 """,
+        (
+            argument("--client", required=True, metavar="ID", help="the client's id: A-Z, a-z, 0-9, _ and -"),
+            argument("--ttl", default="24h", metavar="LENGTH", help="how long the token is valid (24h)"),
+            argument("--utc", action="store_true", help="show times in UTC instead of local time"),
+        ),
     ),
     Subcommand(
         "page",
@@ -208,9 +226,13 @@ examples:
         """\
 examples:
   imhearing page link                  print a link that opens the page as the owner, once, within ten minutes
-  imhearing page password              for other devices: who knows it may hear, pause and erase
-  imhearing page password --viewer     who knows this one sees levels and sounds as numbers, and hears nothing
+  imhearing page password              for other devices: whoever knows it hears and downloads
+  imhearing page password --viewer     whoever knows this one sees levels and sounds as numbers, and hears nothing
 """,
+        (
+            argument("action", choices=("link", "password"), help="print a link, or set a password"),
+            argument("--viewer", action="store_true", help="set the password of those who may not hear"),
+        ),
     ),
     Subcommand(
         "make-bucket", "commands.make_bucket:run", "create the configured bucket", "example:\n  imhearing make-bucket\n"

@@ -51,6 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     for text in COMMANDS:
         parsers[text.name] = _add_parser(commands, text)
         _add_common_options(parsers[text.name])
+        for argument in text.arguments:
+            parsers[text.name].add_argument(*argument.names, **argument.options)
     parsers["up"].add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this time")
     _add_query_options(parsers["query"])
     _add_fetch_options(parsers["fetch"])
@@ -65,20 +67,10 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["configure"].add_argument(
         "changes", nargs="+", metavar="SECTION.KEY=VALUE", help="a setting; for a secret, use - to be prompted"
     )
-    parsers["pause"].add_argument(
-        "duration", nargs="?", metavar="DURATION", help="such as 30m or 2h (default: until resume)"
-    )
     for name in (text.name for text in COMMANDS if text.run.startswith("commands.control:")):
         parsers[name].add_argument("--node", metavar="NAME", help="the node to control (default: the configured one)")
         _add_output_options(parsers[name])
     _add_broker_options(parsers["broker-setup"])
-    parsers["page"].add_argument("action", choices=("link", "password"), help="print a link, or set a password")
-    parsers["page"].add_argument("--viewer", action="store_true", help="the password of those who may not hear")
-    parsers["token"].add_argument(
-        "--client", required=True, metavar="ID", help="the client's id: A-Z, a-z, 0-9, _ and -"
-    )
-    parsers["token"].add_argument("--ttl", default="24h", metavar="LENGTH", help="how long the token is valid (24h)")
-    parsers["token"].add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
     _add_catalog_options(parsers)
     return parser
 
