@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
@@ -48,6 +47,7 @@ from query_service.queries.values import (
     Recorded,
     refusal,
 )
+from query_service.sound.stream import scratch
 
 if TYPE_CHECKING:
     from edge.store.s3 import S3Store
@@ -165,7 +165,7 @@ class ClipMaker:
         """`stack`: what is needed until the clip is stored."""
         fetch_sound = await asyncio.to_thread(_load_fetch)
         await asyncio.to_thread(self._quota.check)
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=_scratch()))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-clip-", dir=scratch()))
         path, ca_file = Path(folder) / "clip.flac", self._settings.s3.ca_file
         report = await fetch_sound(client, request.from_, request.to, path, timeout=_PATIENCE, ca_file=ca_file)
         storing = asyncio.ensure_future(asyncio.to_thread(self._store, report, with_url=request.urls))
@@ -275,12 +275,6 @@ def _end(used: contextlib.ExitStack, storing: asyncio.Future[Clip]) -> None:
     used.close()
     if not storing.cancelled():
         storing.exception()  # has been seen
-
-
-def _scratch() -> str | None:
-    """A folder on a disk: /tmp may be one in memory, which counts as the service's."""
-    disk = "/var/tmp"  # noqa: S108 - what is made in there has a name that nobody can foresee, and is ours alone
-    return disk if os.access(disk, os.W_OK | os.X_OK) else None
 
 
 def _explained(encrypted: list[tuple[Recorded | Pending, ArchivePlace | None]]) -> str:

@@ -37,21 +37,6 @@ from tests.support.wait import DEADLINE, wait_until
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def node(tmp_path: Path, store: RunningStore) -> QueryNode:
-    """Ten chunks of a second: 0 to 3 and 4 to 6 in archives, 7 to 9 in the spool."""
-    made = QueryNode(tmp_path, chunks=10)
-    names = sorted(made.audio)
-    made.archive(store.settings, names[:4])
-    made.archive(store.settings, names[4:7])
-    return made
-
-
-@pytest.fixture
-def settings(node: QueryNode, store: RunningStore) -> Settings:
-    return node.with_doors(s3=store.settings)
-
-
 def samples(node: QueryNode) -> np.ndarray:
     """Everything that was recorded, shape (frames,)."""
     parts = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]

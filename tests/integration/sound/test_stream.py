@@ -22,21 +22,6 @@ from tests.support.spool.chunks import RATE, at
 from tests.support.store.s3 import RunningStore
 
 
-@pytest.fixture
-def node(tmp_path: Path, store: RunningStore) -> QueryNode:
-    """Ten chunks of a second: 0 to 3 and 4 to 6 in archives, 7 to 9 in the spool; a gap of two seconds before."""
-    made = QueryNode(tmp_path, chunks=10)
-    names = sorted(made.audio)
-    made.archive(store.settings, names[:4])
-    made.archive(store.settings, names[4:7])
-    return made
-
-
-@pytest.fixture
-def settings(node: QueryNode, store: RunningStore) -> Settings:
-    return node.with_doors(s3=store.settings)
-
-
 def streamed(
     settings: Settings, kind: Kind, start: float, end: float, wanted: ByteRange | None = None
 ) -> tuple[RangeFile, bytes]:
