@@ -384,10 +384,10 @@ class Http(Struct, frozen=True):
     ] = Secret()
     owner_password: Annotated[
         Secret,
-        _key("For the page: whoever knows it may hear and control. Set it with `imhearing page password`."),
+        _key("For the page: whoever knows it hears and downloads. `imhearing page password` sets it, as a hash."),
     ] = Secret()
     viewer_password: Annotated[
-        Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, but hears nothing.")
+        Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, and hears nothing.")
     ] = Secret()
     url: Annotated[
         str,

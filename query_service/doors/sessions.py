@@ -1,7 +1,7 @@
 """Who may do what on the page: passwords, one-time codes, and the sessions that they start.
 
-Two roles. A *viewer* sees numbers: levels, coverage, sounds, no audio and no links. The *owner* hears, pauses, holds
-and forgets. Nothing here is stored: a restart of the query service ends all sessions.
+A *viewer* sees numbers (levels, coverage, sounds), and gets no audio and no links; the *owner* does. Nothing here is
+stored: a restart of the query service ends all sessions.
 """
 
 from __future__ import annotations

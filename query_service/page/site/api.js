@@ -69,6 +69,11 @@ export async function status() {
   return (await request("/status")).json();
 }
 
+/* From the first sound that is kept to the last. */
+export async function extent() {
+  return (await request("/extent")).json();
+}
+
 export function audioAddress(from, to, format) {
   return address("audio", { from: isoTime(from), to: isoTime(to), format });
 }

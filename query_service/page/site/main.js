@@ -390,8 +390,13 @@ class Page {
     if (!this.session?.role) return;
     const to = this.zone.startOfDay(Date.now(), 1);
     const from = this.zone.startOfDay(to, -371);
-    const days = await this.guard(() => api.list("days", "days", { from, to, zone: this.zone.name }));
-    if (days) this.calendar.show(days.map(dayOf));
+    const found = await this.guard(() =>
+      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.extent()]));
+    if (!found) return;
+    const [days, { from: first }] = found;
+    const begun = first ? parseTime(first) : Infinity;
+    // the time before the first sound is no gap
+    this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
   }
 }
 
