@@ -100,6 +100,8 @@ def open_as_owner(page: Page, settings: Settings, fragment: str = MINUTE) -> Non
     page.goto(address(settings, f"{fragment}&code={make_code(KEY, time.time())}"))
     expect(page.locator("#role")).to_have_text("Logged in as owner")
     assert "code=" not in page.url
+    # the range of the address is shown: what is typed before would move another one
+    expect(page.locator("#legend")).to_contain_text("recorded")
 
 
 def heard(page: Page, count: int = 1) -> list[Any]:
@@ -110,7 +112,6 @@ def heard(page: Page, count: int = 1) -> list[Any]:
 
 def test_a_dragged_selection_is_heard_sample_for_sample(page: Page, settings: Settings, node: QueryNode) -> None:
     open_as_owner(page, settings)
-    expect(page.locator("#legend")).to_contain_text("recorded")
     box = page.locator("#timeline").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 400, box["y"] + 100)
@@ -147,7 +148,6 @@ def test_a_day_of_the_calendar_is_one_click_away(page: Page, settings: Settings)
 
 def test_by_keyboard_alone_a_stretch_is_selected_and_heard(page: Page, settings: Settings) -> None:
     open_as_owner(page, settings)
-    expect(page.locator("#legend")).to_contain_text("recorded")
     page.locator("#timeline").focus()
     for _ in range(8):
         page.keyboard.press("Shift+ArrowRight")
