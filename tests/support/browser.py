@@ -1,0 +1,25 @@
+"""Debian's Chromium, driven by Playwright; and what tests and benches observe in the page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+
+from playwright.sync_api import Browser, sync_playwright
+
+
+@contextlib.contextmanager
+def running_browser(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Browser]:
+    """Without a window. `arguments`: more of Chromium's own."""
+    program = shutil.which("chromium")
+    assert program, "scripts/setup --dev installs chromium"
+    rights: Sequence[str] = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        env: dict[str, str | float | bool] = {**os.environ, **(environment or {})}
+        browser = playwright.chromium.launch(executable_path=program, args=[*rights, *arguments], env=env)
+        try:
+            yield browser
+        finally:
+            browser.close()
