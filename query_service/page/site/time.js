@@ -19,6 +19,11 @@ export function isoTime(ms) {
   return new Date(whole).toISOString().replace("Z", `${String(micros).padStart(3, "0")}Z`);
 }
 
+/* The same with its times as numbers. */
+export function timed(span) {
+  return { ...span, from: parseTime(span.from), to: span.to && parseTime(span.to) };
+}
+
 export class Zone {
   constructor(name) {
     this.name = name;
