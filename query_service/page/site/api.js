@@ -1,8 +1,9 @@
 /* Everything that the page asks of its node. */
 
-import { isoTime } from "./time.js";
+import { isoTime, parseTime } from "./time.js";
 
 const TRIES = 20;
+const YEAR_1 = Date.parse("0001-01-01T00:00:00Z");
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -69,9 +70,11 @@ export async function status() {
   return (await request("/status")).json();
 }
 
-/* From the first sound that is kept to the last. */
-export async function extent() {
-  return (await request("/extent")).json();
+/* When the node's recordings begin; Infinity where there are none yet. */
+export async function beginning() {
+  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
+  const [first] = value.intervals;
+  return first.state === "gap" && first.cause === "unknown" ? parseTime(first.to) : -Infinity;
 }
 
 export function audioAddress(from, to, format) {

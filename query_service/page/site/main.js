@@ -10,7 +10,7 @@ import { guard } from "./problem.js";
 import { RangeView } from "./range.js";
 import { Selection } from "./selection.js";
 import { TEXT } from "./text.js";
-import { HOUR, MINUTE, SECOND, Zone, isoTime, parseTime, timed } from "./time.js";
+import { HOUR, MINUTE, SECOND, Zone, isoTime, timed } from "./time.js";
 import { Timeline } from "./timeline.js";
 
 const REFRESH = 5 * SECOND;
@@ -36,10 +36,11 @@ class Page {
 
   async start() {
     await this.redeemCode();
-    await this.refresh();
+    await guard(() => this.loadSession());
     this.chooseZone("node");
     this.restore();
     this.openLive();
+    this.refresh();
     setInterval(() => this.refresh(), REFRESH);
   }
 
@@ -86,12 +87,16 @@ class Page {
   async refresh() {
     if (document.hidden && this.session) return;
     await guard(async () => {
-      this.session = await api.session();
-      this.zones.node = this.session.zone;
-      this.access.show(this.session);
-      this.selection.isOwner = this.session.role === "owner";
+      await this.loadSession();
       if (this.session.role) this.header.show(await api.status());
     });
+  }
+
+  async loadSession() {
+    this.session = await api.session();
+    this.zones.node = this.session.zone;
+    this.access.show(this.session);
+    this.selection.isOwner = this.session.role === "owner";
   }
 
   chooseZone(kind) {
@@ -142,7 +147,7 @@ class Page {
     $("range-title").textContent = isDay ? this.zone.day(from) : this.zone.range(from, to);
     this.calendar.mark(this.zone.date((from + to) / 2));
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.loadView(), SETTLE);
+    this.settling = setTimeout(() => this.loadView(), this.loading ? SETTLE : 0);
   }
 
   openLive() {
@@ -186,11 +191,10 @@ class Page {
     const to = this.zone.startOfDay(Date.now(), 1);
     const from = this.zone.startOfDay(to, -371);
     const found = await guard(() =>
-      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.extent()]));
+      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
     if (!found) return;
-    const [days, { from: first }] = found;
-    const begun = first ? parseTime(first) : Infinity;
-    // the time before the first sound is no gap
+    const [days, begun] = found;
+    // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
   }
 }

@@ -21,10 +21,13 @@ export class RangeView {
   }
 
   async loadStrip(from, to, signal) {
-    const intervals = await api.list("coverage", "intervals", { from, to, urls: false }, signal);
-    this.timeline.intervals = intervals.map(timed);
-    this.timeline.draw();
-    this.showLegend();
+    const found = [];
+    for await (const page of api.pages("coverage", { from, to, urls: false }, signal)) {
+      found.push(...page.intervals.map(timed));
+      this.timeline.intervals = found;
+      this.timeline.draw();
+      this.showLegend();
+    }
   }
 
   async loadLevels(from, to, signal) {

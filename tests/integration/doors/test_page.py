@@ -90,7 +90,7 @@ def test_the_page_is_public_and_its_files_may_be_kept_for_ever(settings: Setting
             assert "unsafe" not in policy
             assert "porch" not in html
             addresses = re.findall(r'(?:src|href)="(/[^"]+)"', html)
-            assert len(addresses) == 4
+            assert any(address.startswith("/assets/main-") for address in addresses)
             total = len(html)
             for address in addresses:
                 async with session.get(address) as response:

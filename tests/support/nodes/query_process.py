@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -75,19 +73,9 @@ def running_query_process(data: Path, *overrides: str, name: str = "porch") -> I
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     service = QueryProcess(process, port)
     try:
-        wait_until(lambda: _answers(service.url) or process.poll() is not None, "the query service answers")
+        wait_until(lambda: ports.answers(port) or process.poll() is not None, "the query service answers")
         assert process.poll() is None, (data / "query-service.log").read_text()
         yield service
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/session", timeout=5):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
