@@ -1,10 +1,10 @@
 """What the web page costs with a year's catalog: its questions, its first view, its memory.
 
-`python -m bench.page [--folder DIR] [--rounds 40] [--slower 6]`. The catalog holds 525,600 minutes up to a quarter of an
-hour ago, with the level of each second, 100 sounds a day, and all of it archived; the sound of the ten minutes after
+`python -m bench.page [--folder DIR] [--rounds 40] [--slower 6]`. The catalog holds 525,600 minutes up to a quarter of
+an hour ago, with the level of each second, 100 sounds a day, and all of it archived; the sound of the ten minutes after
 that is in the spool (48 kHz, stereo, 24 bit). The query service is a process of its own on it, with a broker that sends
-a level each second. Asked for is what the page asks for, over HTTP: of the clock, and of the service's processor time, since the
-clock also counts what else the machine does.
+a level each second. The questions are those of the page, over HTTP. Times are of the clock, and of the service's
+processor, since the clock also counts what else the machine does.
 """
 
 from __future__ import annotations
