@@ -78,7 +78,7 @@ class Visitor:
         self.each: list[Spent] = []
         self.bytes = 0
 
-    def pages(self, kind: str, most: int = 1_000, **fields: object) -> None:
+    def pages(self, kind: str, fields: dict[str, object], most: int = 1_000) -> None:
         """All pages of an answer, or the first `most` of them."""
         cursor: dict[str, object] = {}
         for _ in range(most):
@@ -136,15 +136,15 @@ def ask(service: QueryProcess, wanted: Plan, rounds: int) -> None:
     now = Instant(wanted.end + DAY)
 
     def calendar(visitor: Visitor) -> None:
-        visitor.pages("days", **{"from": Instant(now - DAYS_SHOWN * DAY), "to": now, "zone": "Europe/Berlin"})
-        visitor.pages("coverage", 1, **{"from": FIRST, "to": now, "limit": 1, "urls": "false"})
+        visitor.pages("days", {"from": Instant(now - DAYS_SHOWN * DAY), "to": now, "zone": "Europe/Berlin"})
+        visitor.pages("coverage", {"from": FIRST, "to": now, "limit": 1, "urls": "false"}, 1)
 
     def day(visitor: Visitor) -> None:
         start = Instant(wanted.minutes.start // DAY * DAY + chance.randrange(1, 364) * DAY)
-        span = {"from": start, "to": Instant(start + DAY)}
-        visitor.pages("coverage", **span, urls="false")
-        visitor.pages("levels", **span, step=STEP)
-        visitor.pages("sounds", 1, **span, order="loudest", urls="false")
+        span: dict[str, object] = {"from": start, "to": Instant(start + DAY)}
+        visitor.pages("coverage", span | {"urls": "false"})
+        visitor.pages("levels", span | {"step": STEP})
+        visitor.pages("sounds", span | {"order": "loudest", "urls": "false"}, 1)
 
     print("| | questions | kB | one of them: median, p95, ms | of the processor | all of them | of the processor |")
     print("|---|---|---|---|---|---|---|")
