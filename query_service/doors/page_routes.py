@@ -247,7 +247,7 @@ class PageRoutes:
         self, code: ErrorCode, message: str, status: int, wait: float = 1.0, field: str | None = None
     ) -> web.Response:
         answer = refusal("", self._node, code, message, field, retry_after=wait)
-        headers = {"Retry-After": str(int(wait) + 1)} if status == 429 else {}
+        headers = {"Retry-After": str(int(wait) + 1)} if status in (429, 503) else {}
         return _json(answer, status, headers)
 
 
