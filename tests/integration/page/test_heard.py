@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 import os
@@ -24,7 +23,7 @@ from edge.configuration.settings import Http, Query, Secret, Settings
 from edge.core.instant import Instant
 from edge.embedded import ports
 from query_service.page.codes import make_code
-from tests.support.browser import running_browser
+from tests.support.browser import OBSERVED, heard, running_browser
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.recording.microphone import VirtualMicrophone
 from tests.support.spool.chunks import SECOND, START, STREAM, at, make_chunk, make_stream, put_chunk
@@ -43,31 +42,6 @@ SMOOTH = 12  # samples of white noise in each
 PART = RATE // 10  # of a recording, to be found in its source
 TRIES = 3  # on a busy machine, the sound begins with a stutter
 NEAR = 0.05  # seconds between the cursor and the sound
-
-# only observes: every buffer that the page hands to its player, and where its cursor is, sixty times a second
-OBSERVED = """
-window.heard = [];
-window.cursor = [];
-const inBase64 = (samples) => {
-  const bytes = new Uint8Array(samples.slice().buffer);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 32768) text += String.fromCharCode(...bytes.subarray(at, at + 32768));
-  return btoa(text);
-};
-const start = AudioBufferSourceNode.prototype.start;
-AudioBufferSourceNode.prototype.start = function (when, offset) {
-  const { buffer } = this;
-  const channels = Array.from({ length: buffer.numberOfChannels }, (_, n) => inBase64(buffer.getChannelData(n)));
-  window.heard.push({ rate: buffer.sampleRate, channels, offset, speed: this.playbackRate.value });
-  return start.call(this, when, offset);
-};
-const look = () => {
-  const text = document.getElementById("position")?.textContent;
-  if (text) window.cursor.push([performance.timeOrigin + performance.now(), text]);
-  requestAnimationFrame(look);
-};
-requestAnimationFrame(look);
-"""
 
 
 class Garden(NamedTuple):
@@ -137,21 +111,6 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert said == []
-
-
-class Heard(NamedTuple):
-    """The last buffer that the page handed to its player."""
-
-    rate: int
-    samples: np.ndarray  # (frames, channels)
-    speed: float
-
-
-def heard(page: Page) -> Heard:
-    page.wait_for_function("() => window.heard.length > 0")
-    last = page.evaluate("window.heard.at(-1)")
-    channels = [np.frombuffer(base64.b64decode(text), "<f4") for text in last["channels"]]
-    return Heard(last["rate"], np.stack(channels, axis=1), last["speed"])
 
 
 class Recording:
