@@ -33,7 +33,7 @@ from query_service.page.codes import make_code
 from tests.support.messaging.broker import running_broker
 from tests.support.nodes.query_node import QueryNode
 from tests.support.nodes.query_process import KEY, QueryProcess, running_query_process
-from tests.support.spool.chunks import START, at
+from tests.support.spool.chunks import SECOND, START
 
 TABS = 10  # of one browser
 PLAYERS = 4
@@ -43,19 +43,22 @@ REFRESH = 5.0
 CHUNK_EVERY = 10.0
 SOON = 1.0
 ROOM = 120.0  # MB
-RANGE = {"from": str(START), "to": str(at(3_600))}
-VIEW = (
-    ("coverage", {**RANGE, "urls": "false"}),
-    ("levels", {**RANGE, "step": "10"}),
-    ("sounds", {**RANGE, "order": "loudest", "urls": "false"}),
-)  # fmt: skip
+NEWS = (b"event: recorder/gap", b"event: recorder/chunk")
+MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
 
 
 class Crowd:
-    """All who are there, and what went wrong for them."""
+    """All who are there, and what went wrong for them. They see an hour from `start` on, and hear its first minute."""
 
-    def __init__(self, service: QueryProcess) -> None:
+    def __init__(self, service: QueryProcess, start: Instant) -> None:
         self._service = service
+        self._start = start
+        span = {"from": str(start), "to": str(Instant(start + HOUR))}
+        self._view = (
+            ("coverage", {**span, "urls": "false"}),
+            ("levels", {**span, "step": "10"}),
+            ("sounds", {**span, "order": "loudest", "urls": "false"}),
+        )
         self.waited: dict[str, list[float]] = {"page": [], "somebody": []}
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
@@ -73,7 +76,7 @@ class Crowd:
             code = {"code": make_code(KEY, time.time())}
             async with browser.post("/session", json=code, headers={"Origin": self._service.url}) as response:
                 assert response.status == 200, await response.text()
-            span = {"from": str(START), "to": str(at(60)), "format": "flac"}
+            span = {"from": str(self._start), "to": str(Instant(self._start + MINUTE)), "format": "flac"}
             while not self.faults:
                 await self._listen(browser, span)
 
@@ -102,7 +105,7 @@ class Crowd:
     async def somebody(self) -> None:
         async with self._browser(200) as browser:
             while True:
-                for kind, fields in VIEW:
+                for kind, fields in self._view:
                     await self._ask(browser, "somebody", kind, fields)
                     await asyncio.sleep(1)
 
@@ -118,7 +121,7 @@ class Crowd:
         return aiohttp.ClientSession(self._service.url, connector=connector, timeout=timeout, cookie_jar=jar)
 
     async def _show(self, browser: aiohttp.ClientSession) -> None:
-        await asyncio.gather(*(self._ask(browser, "page", kind, fields) for kind, fields in VIEW))
+        await asyncio.gather(*(self._ask(browser, "page", kind, fields) for kind, fields in self._view))
 
     async def _refresh(self, browser: aiohttp.ClientSession) -> None:
         while True:
@@ -134,7 +137,7 @@ class Crowd:
                     self.counts[f"streams {response.status}"] += 1
                     if response.status == 200:
                         async for line in response.content:
-                            if line.strip() == b"event: recorder/gap":
+                            if line.strip() in NEWS:
                                 await self._show(browser)
                         self.counts["streams lost"] += 1
             await asyncio.sleep(30)
@@ -162,7 +165,7 @@ class Crowd:
 
 async def crowd(service: QueryProcess, bus: Bus, pages: int, seconds: float) -> Crowd:
     """What became of them."""
-    found = Crowd(service)
+    found = Crowd(service, START)
     async with asyncio.TaskGroup() as group:
         players = (found.player(number) for number in range(PLAYERS))
         everybody = (found.page(number) for number in range(pages))

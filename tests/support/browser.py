@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.wait import DEADLINE
 
 # only observes: every buffer that the page hands to its player, and where its cursor is, sixty times a second
 OBSERVED = """
@@ -46,6 +48,7 @@ def running_browser(
     program = program or shutil.which("chromium")
     assert program, "scripts/setup --dev installs chromium"
     rights: Sequence[str] = ["--no-sandbox"] if os.geteuid() == 0 else []
+    expect.set_options(timeout=DEADLINE * 1000)
     with sync_playwright() as playwright:
         env: dict[str, str | float | bool] = {**os.environ, **(environment or {})}
         browser = playwright.chromium.launch(
