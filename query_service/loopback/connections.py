@@ -204,7 +204,7 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Refusal (80021) if there are too many open connections, in all or of this client."""
         most = self._limits.client_connections
-        if connection.grant.client_id is not None and len(self._of(connection.grant)) >= most:
+        if connection.grant.names_client and len(self._of(connection.grant)) >= most:
             raise Refusal(f"this server supports at most {most} connections of one client", 80021, 429)
         if len(self._all) >= self._limits.connections:
             raise Refusal(f"this server supports at most {self._limits.connections} connections", 80021, 429)
@@ -213,7 +213,7 @@ class Connections:
     def longest_lost(self, grant: Grant) -> Connection | None:
         """The connection without a socket for the longest time, if there is no room for another one with `grant`."""
         candidates = self._of(grant)
-        if grant.client_id is None or len(candidates) < self._limits.client_connections:
+        if not grant.names_client or len(candidates) < self._limits.client_connections:
             if len(self._all) < self._limits.connections:
                 return None
             candidates = list(self._all.values())
