@@ -86,4 +86,6 @@ def _as_text(value: object) -> str | None:
     """Text, numbers and booleans as JavaScript writes them; None for anything else."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return str(value) if isinstance(value, str | int | float) else None

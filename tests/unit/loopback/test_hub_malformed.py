@@ -36,7 +36,7 @@ def odd_fields(action: Action) -> st.SearchStrategy[Json]:
     return st.builds(lambda out, within: {**valid, **within, **out, "action": action}, outer, inside)
 
 
-@pytest.mark.parametrize("value", [1, True, 2.5, None])
+@pytest.mark.parametrize("value", [1, 1.0, True, 2.5, None])
 def test_channel_parameters_may_be_numbers_and_booleans(world: World, value: Any) -> None:
     node = world.node()
     for text in "123":
