@@ -33,7 +33,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     resume_seconds: float = 120.0
     history_seconds: float = 120.0
     members: int = 200  # present on one channel
-    leave_seconds: float = 15.0  # a member whose socket broke counts as present for this long
+    leave_seconds: float = 15.0  # a member whose socket broke counts as present for this long, unless it chooses
 
     connections: int = 64  # open or waiting to be resumed
     client_connections: int = 16  # of them, those of one client ID
@@ -123,7 +123,7 @@ class SocketQueue:
 class Connection:
     """One client, across all its sockets. `queue` is None while it has no socket.
 
-    Its 16 attributes are what the protocol calls a connection's state: who it is (`id`, `key`, `grant`), its current
+    Its 17 attributes are what the protocol calls a connection's state: who it is (`id`, `key`, `grant`), its current
     socket, its channels, its rates, and the outcomes of recent publishes. All are needed together to resume it.
     """
 
@@ -143,6 +143,7 @@ class Connection:
         self.messages_out = Rate(limits.message_rate)
         self.sent_at = 0.0
         self.lost_at: float | None = None  # when it lost its socket
+        self.leave_seconds = limits.leave_seconds  # present for this long after that
         self._limits = limits
 
     def admit(self, grant: Grant, now_ms: int) -> None:

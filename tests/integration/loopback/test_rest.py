@@ -100,6 +100,8 @@ async def test_a_history_until_the_attachment_ends_where_the_subscription_begins
         for name in ("from_serial", "fromSerial"):
             async with session.get("/channels/a/messages", params={name: serial}) as response:
                 assert [message["data"] for message in await response.json()] == ["before"]
+        async with session.get("/channels/a/messages?untilAttach=false") as response:  # so sent by the JavaScript SDK
+            assert [message["data"] for message in await response.json()] == ["after", "before"]
 
 
 @BOTH
@@ -202,6 +204,7 @@ async def test_the_client_id_in_the_header_is_the_publishers() -> None:
         ("OPTIONS", "/channels/a/messages", 405, 40500),
         ("GET", "/", 400, 40000),
         ("GET", "/channels/a/messages?envelope=json", 400, 40003),
+        ("GET", "/channels/a/messages?untilAttach=true", 400, 40003),  # the SDKs send from_serial
         ("GET", "/channels/a/messages?format=html", 400, 40003),
         ("GET", "/channels/a/messages?limit=1&limit=2", 400, 40003),
         ("POST", "/channels/a/messages?enveloped=false", 400, 40003),
