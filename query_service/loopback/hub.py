@@ -14,6 +14,7 @@ from query_service.loopback.channel_actions import (
     detach,
     leave_all,
     publish_frame,
+    sync,
 )
 from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
@@ -50,6 +51,7 @@ class Hub:
             Action.HEARTBEAT: _echo,
             Action.ATTACH: attach,
             Action.DETACH: detach,
+            Action.SYNC: sync,
             Action.AUTH: self._renew,
             Action.CLOSE: self._close_for_good,
             Action.DISCONNECT: self._disconnect,

@@ -16,6 +16,7 @@ _FIELDS: dict[int, tuple[str, ...]] = {
     Action.HEARTBEAT: ("id",),
     Action.ATTACH: ("channel", "channelSerial", "flags", "params"),
     Action.DETACH: ("channel",),
+    Action.SYNC: ("channel",),
     Action.PRESENCE: ("channel", "msgSerial", "presence"),
     Action.MESSAGE: ("channel", "msgSerial", "messages"),
     Action.AUTH: ("auth",),

@@ -21,6 +21,7 @@ VALID: dict[Action, Json] = {
     Action.HEARTBEAT: {"id": "7"},
     Action.ATTACH: {"channel": "a", "channelSerial": None, "flags": 0, "params": {"rewind": "1"}},
     Action.DETACH: {"channel": "a"},
+    Action.SYNC: {"channel": "a"},
     Action.MESSAGE: {"channel": "a", "msgSerial": 5, "messages": [{"name": "n", "data": "d", "clientId": "ann"}]},
     Action.PRESENCE: {"channel": "a", "msgSerial": 5, "presence": [{"action": 2, "clientId": "ann", "data": "d"}]},
 }

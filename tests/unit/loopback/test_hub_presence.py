@@ -53,6 +53,19 @@ def test_a_leaving_member_is_announced(world: World, leave: Callable[[Peer], obj
     assert [(member["clientId"], member["action"]) for member in left] == [("porch", 3)]
 
 
+def test_a_client_can_request_the_members_again(world: World) -> None:
+    ann, porch = world.client(), world.node()
+    for peer in (ann, porch):
+        peer.attach(NODES)
+    assert ann.send(Action.SYNC, channel=NODES) == [{"action": Action.SYNC, "channel": NODES, "presence": []}]
+    porch.enter(NODES)
+    ann.read()
+    [sync] = ann.send(Action.SYNC, channel=NODES)
+    assert [(member["clientId"], member["action"]) for member in sync["presence"]] == [("porch", 1)]
+    [error] = world.client("bob").send(Action.SYNC, channel=NODES)
+    assert (error["action"], error["channel"], error["error"]["code"]) == (Action.ERROR, NODES, 40000)
+
+
 @pytest.mark.parametrize(("choice", "present", "left"), [("0", 0, 1), ("1000", 1, 2), ("60000", 59, 61)])
 def test_a_client_chooses_how_long_it_remains_present_without_a_socket(
     world: World, choice: str, present: int, left: int
