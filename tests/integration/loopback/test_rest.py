@@ -200,6 +200,7 @@ async def test_the_client_id_in_the_header_is_the_publishers() -> None:
         ("POST", "/keys/x/revokeTokens", 404, 40400),
         ("GET", "/sse", 404, 40400),
         ("GET", "/ä", 404, 40400),
+        ("GET", "/comet/connect", 404, 40400),
         ("PUT", "/time", 405, 40500),
         ("OPTIONS", "/channels/a/messages", 405, 40500),
         ("GET", "/", 400, 40000),
