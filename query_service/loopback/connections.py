@@ -129,7 +129,7 @@ class Connection:
 
     def __init__(self, grant: Grant, limits: ServerLimits) -> None:
         self.id = secrets.token_urlsafe(8)
-        self.key = f"{self.id}!{secrets.token_urlsafe(16)}"
+        self.key = f"{self.id}!{secrets.token_urlsafe(16)}-0"
         self.grant = grant
         self.renew_ms: int | None = None  # when to request a new token; None: never, or already requested
         self.form: Format = "json"
@@ -152,6 +152,15 @@ class Connection:
         if grant.expires_ms is not None:
             renew = round(grant.expires_ms - self._limits.reauth_seconds * 1000)
             self.renew_ms = renew if renew > now_ms else None
+
+    def renew_key(self) -> None:
+        """For each socket another key. Earlier ones stay valid: a socket may break before its client reads it."""
+        stem, _, number = self.key.rpartition("-")
+        self.key = f"{stem}-{int(number) + 1}"
+
+    def owns(self, key: str) -> bool:
+        """Whether `key` is, or was, this connection's."""
+        return key.rpartition("-")[0] == self.key.rpartition("-")[0]
 
     def send(self, frame: Frame, now: float) -> None:
         """Queues a frame, if there is a socket."""
@@ -190,7 +199,7 @@ class Connection:
 
 
 class Connections:
-    """All connections, open or waiting for resume, by connection key."""
+    """All connections, open or waiting for resume, by connection ID."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -209,7 +218,7 @@ class Connections:
             raise Refusal(f"this server supports at most {most} connections of one client", 80021, 429)
         if len(self._all) >= self._limits.connections:
             raise Refusal(f"this server supports at most {self._limits.connections} connections", 80021, 429)
-        self._all[connection.key] = connection
+        self._all[connection.id] = connection
 
     def longest_lost(self, grant: Grant) -> Connection | None:
         """The connection without a socket for the longest time, if there is no room for another one with `grant`."""
@@ -227,8 +236,10 @@ class Connections:
 
     def resumable(self, key: str, grant: Grant) -> Connection | None:
         """The connection with this key, if it belongs to the same client."""
-        connection = self._all.get(key)
-        return connection if connection and connection.grant.client_id == grant.client_id else None
+        connection = self._all.get(key.partition("!")[0])
+        if connection is None or not connection.owns(key) or connection.grant.client_id != grant.client_id:
+            return None
+        return connection
 
     def remove(self, connection: Connection) -> None:
-        self._all.pop(connection.key, None)
+        self._all.pop(connection.id, None)

@@ -69,6 +69,7 @@ class Hub:
             connection = self._new_connection(grant)
         else:
             self._leave_socket(connection)
+            connection.renew_key()
         connection.form = format_of(query)
         connection.echo = query.get("echo") != "false"
         connection.leave_seconds = leave_seconds
