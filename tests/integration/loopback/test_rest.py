@@ -104,6 +104,19 @@ async def test_a_history_until_the_attachment_ends_where_the_subscription_begins
             assert [message["data"] for message in await response.json()] == ["after", "before"]
 
 
+@in_loop
+async def test_a_token_request_may_hold_its_numbers_as_text() -> None:
+    """As from a server that answers at a client's authUrl with what was in the query."""
+    async with running_server() as server, http(server) as session:
+        name = server.api_key.reveal().partition(":")[0]
+        path, numbers = f"/keys/{name}/requestToken", {"ttl": "60000", "timestamp": str(now() // 1000)}
+        async with session.post(path, json={"keyName": name, **numbers}) as response:
+            answer = await response.json()
+            assert (response.status, answer["expires"] - answer["issued"]) == (201, 60_000)
+        async with session.post(path, json={"keyName": name, **numbers, "ttl": "soon"}) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, 40001)
+
+
 @BOTH
 @in_loop
 async def test_the_sdk_lists_members_and_changes_of_presence(binary: bool) -> None:
