@@ -148,7 +148,7 @@ def _paused(facts: Facts, begin: float, _end: float) -> bool:
 def _pause_ended(facts: Facts, event: dict[str, Any]) -> float:
     """A `resume` that the node could not carry out leaves it to the next one that succeeds."""
     if event["value"] == "timed":
-        return float(event["ended"])
+        return float(event["ended"] + event["effect"]["seconds"])
     resumed = (c for c in facts.life["commands"] if c["command"][0] == "resume" and c["code"] == 0)
     return min((float(c["ended"]) for c in resumed if c["began"] >= event["began"]), default=math.inf)
 
