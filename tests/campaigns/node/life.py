@@ -160,7 +160,7 @@ def _play(room: VirtualMicrophone, folder: Path, plan: Plan) -> subprocess.Popen
     noise = dice.integers(-_QUIET, _QUIET, (frames, plan.settings.channels), dtype=np.int16)
     noise[loud] = dice.integers(-_LOUD, _LOUD, (int(loud.sum()), plan.settings.channels), dtype=np.int16)
     soundfile.write(folder / "played.wav", noise, RATE, subtype="PCM_16")
-    player = room.play(folder / "played.wav", holds=100)
+    player = room.play(folder / "played.wav", holds=2_000)  # less runs dry on a busy machine
     favour(player.pid)
     return player
 
