@@ -41,6 +41,7 @@ from query_service.answer.levels import answer_levels
 from query_service.answer.loudest import answer_loudest
 from query_service.answer.scans import Scans
 from query_service.answer.sounds import answer_sounds
+from query_service.answer.states import answer_states
 from query_service.answer.status import status_report
 from query_service.answer.turns import Turns
 from query_service.client.paging import LocalFile
@@ -175,25 +176,29 @@ class Responder:
 
     def _answer(self, reader: FactReader, request: Request) -> GoodAnswer:
         cursors, scans, now = self._cursors, self._scans, self._clock()
+        answer: GoodAnswer
         match request.type:
             case "status":
                 uptime = round(time.monotonic() - self._started, 1)
-                return status_report(request.id, self.node, reader, now, uptime)
+                answer = status_report(request.id, self.node, reader, now, uptime)
             case "coverage":
-                return answer_coverage(range_request(request, self.node), reader, self._presign, cursors, now)
+                answer = answer_coverage(range_request(request, self.node), reader, self._presign, cursors, now)
+            case "states":
+                answer = answer_states(range_request(request, self.node), reader, cursors, now)
             case "sounds":
-                return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
+                answer = answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
-                answer = answer_loudest if request.order == "loudest" else answer_levels
-                return answer(range_request(request, self.node), reader, cursors, scans, now)
+                find = answer_loudest if request.order == "loudest" else answer_levels
+                answer = find(range_request(request, self.node), reader, cursors, scans, now)
             case "days":
-                return answer_days(range_request(request, self.node), reader, cursors, scans, now)
+                answer = answer_days(range_request(request, self.node), reader, cursors, scans, now)
             case "extent":
-                return answer_extent(request, self.node, reader, scans, now)
+                answer = answer_extent(request, self.node, reader, scans, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:
                 assert_never(request.type)
+        return answer
 
 
 class _AnswerThread:
