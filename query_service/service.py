@@ -141,7 +141,9 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch,
     metrics = Metrics(settings, answers, watch, KernelClock())
     sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
     key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
-    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events)
+    page = PageRoutes(
+        settings.node.name, settings.http, key, sound, zone, events, lambda: _page_setup(settings, answers)
+    )
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:
@@ -149,6 +151,14 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch,
         except DoorError as problem:  # the other doors stay open
             log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
         await asyncio.sleep(_HTTP_PAUSE)
+
+
+def _page_setup(settings: Settings, answers: NodeAnswers) -> dict[str, object]:
+    return {
+        "bucket": bool(settings.s3.s3_bucket_name),
+        "encrypted": bool(settings.recorder.recipients),
+        "sound_level": answers.sound_level(),
+    }
 
 
 async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:

@@ -31,6 +31,8 @@ from edge.core.errors import (
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
+from edge.spool import thresholds
+from edge.spool.limits import active
 from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
@@ -228,7 +230,7 @@ class NodeAnswers:
 
     def __init__(self, settings: Settings) -> None:
         self.node = settings.node.name
-        self._spool = spool_of(settings)
+        self._spool, self._limits = spool_of(settings), thresholds.configured(settings.thresholds)
         self._questions, self._statuses = _AnswerThread("answers", settings), _AnswerThread("status", settings)
         cursors, presign = Cursors(settings.query.cursor_key.reveal() or secrets.token_hex()), Presigner(settings)
         presign_inside = Presigner(_from_inside(settings)) if settings.s3.public_endpoint_url else presign
@@ -262,6 +264,10 @@ class NodeAnswers:
         """The bits of a sample in each of these streams. Raises CatalogError, SpoolError."""
         ids = tuple(stream_ids)
         return await self._questions.bits_of(ids)
+
+    def sound_level(self) -> float:
+        """The level from which something counts as a sound now, in dB; 0: nothing does."""
+        return active(self._spool.path, self._limits).sound_level
 
     def local_file(self, chunk_id: str) -> LocalFile | None:
         """The chunk's file, where it still lies in the spool."""

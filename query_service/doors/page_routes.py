@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -30,6 +30,7 @@ from query_service.sound.wav import ByteRange
 log = logging.getLogger(__name__)
 
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
+Setup = Callable[[], Mapping[str, object]]
 
 VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
 PAGE_PARAMETERS = {"/audio": ("from", "to", "format")}
@@ -43,19 +44,27 @@ class PageRoutes:
     """Serves the page of one node."""
 
     def __init__(
-        self, node: str, settings: Http, key: str, sound: StreamSource, zone: str, events: EventStreams | None = None
+        self,
+        node: str,
+        settings: Http,
+        key: str,
+        sound: StreamSource,
+        zone: str,
+        events: EventStreams | None = None,
+        setup: Setup = dict,
     ) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none."""
+        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none.
+        `setup`: what the page should explain where something is not set up, as of now."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
         }
         self._node = node
-        self._zone = zone
         self._sound = sound
         self._events = events
+        self._setup = setup
         self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
-        self._has_log_in = any(passwords.values())
+        self._about = {"node": node, "zone": zone, "login": any(passwords.values()), "events": events is not None}
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._verifying = asyncio.Lock()
@@ -92,17 +101,8 @@ class PageRoutes:
 
     async def _session(self, request: web.Request) -> web.Response:
         role = request.get(VISITOR)
-        has_session = self.role_of(request) is not None
-        return _json(
-            {
-                "node": self._node,
-                "role": role,
-                "zone": self._zone,
-                "login": self._has_log_in,
-                "session": has_session,
-                "events": self._events is not None,
-            }
-        )
+        setup = self._setup() if role else {}
+        return _json({**self._about, "role": role, "session": self.role_of(request) is not None, **setup})
 
     async def _log_in(self, request: web.Request) -> web.Response:
         if not is_same_origin(request) or request.content_type != "application/json":

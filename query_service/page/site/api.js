@@ -3,6 +3,7 @@
 import { isoTime } from "./time.js";
 
 const TRIES = 20;
+const AGAIN = ["busy", "deadline"]; // codes of a node that may answer if it is asked again
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -15,6 +16,23 @@ export class Refused extends Error {
 
 export const AWAY = "away";
 
+/* Emits `change` when requests begin or end to wait for a busy node; `count` of them do. */
+export const waiting = Object.assign(new EventTarget(), { count: 0 });
+
+async function wait(seconds, signal) {
+  const count = (by) => {
+    waiting.count += by;
+    waiting.dispatchEvent(new Event("change"));
+  };
+  count(1);
+  await new Promise((resolve) => {
+    setTimeout(resolve, Math.max(100, seconds * 1000));
+    signal?.addEventListener("abort", resolve);
+  });
+  count(-1);
+  signal?.throwIfAborted();
+}
+
 async function request(path, options = {}) {
   const { signal, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
@@ -26,17 +44,15 @@ async function request(path, options = {}) {
       throw new Refused(0, { error: { code: AWAY, message: "no answer" } });
     }
     if (response.ok) return response;
-    const body = await response.json().catch(() => null);
-    const refused = new Refused(response.status, body);
-    if (response.status !== 503 || refused.code !== "busy" || tries === TRIES) throw refused;
-    await new Promise((resolve) => setTimeout(resolve, Math.max(100, refused.retryAfter * 1000)));
-    signal?.throwIfAborted();
+    const refused = new Refused(response.status, await response.json().catch(() => null));
+    if (!AGAIN.includes(refused.code) || response.status < 500 || tries === TRIES) throw refused;
+    await wait(refused.retryAfter, signal);
   }
 }
 
-async function send(path, method, body) {
+async function send(path, method, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await request(path, { method, headers, body: JSON.stringify(body) })).json();
+  return (await request(path, { method, headers, body: JSON.stringify(body), signal })).json();
 }
 
 function address(kind, fields) {
@@ -72,6 +88,12 @@ export async function status() {
 /* From the first sound that is kept to the last. */
 export async function extent() {
   return (await request("/extent")).json();
+}
+
+/* Makes a file of the range in the store, with a link to it. */
+export function clip(from, to, signal) {
+  const id = [1, 2].map(() => Math.random().toString(36).slice(2)).join("");
+  return send("/query", "POST", { id, type: "clip", from: isoTime(from), to: isoTime(to), urls: true }, signal);
 }
 
 export function audioAddress(from, to, format) {

@@ -1,5 +1,6 @@
 /* Waveform and spectrogram of the loaded sound, drawn by wavesurfer; stretches without sound are hatched. */
 
+const HEIGHT = 160; // pixels of the spectrogram
 const NONCE = document.querySelector("meta[name=csp-nonce]").content;
 
 export class SoundView extends EventTarget {
@@ -12,15 +13,19 @@ export class SoundView extends EventTarget {
   async show(sound, holes) {
     this.clear();
     const { sampleRate, duration } = sound.buffer;
+    const splitChannels = sound.buffer.numberOfChannels > 1;
+    const height = splitChannels ? HEIGHT / 2 : HEIGHT; // of each channel
     const wave = WaveSurfer.create({
       container: this.container.querySelector(".waves"),
-      height: 60, sampleRate, cspNonce: NONCE, normalize: true, interact: true, cursorWidth: 2,
-      plugins: [WaveSurfer.Spectrogram.create({ height: 160, labels: true, scale: "linear", fftSamples: 512, frequencyMax: sampleRate / 2 })],
+      height: 60, sampleRate, cspNonce: NONCE, normalize: true, interact: true, cursorWidth: 2, splitChannels,
+      plugins: [WaveSurfer.Spectrogram.create({
+        height, labels: true, scale: "linear", fftSamples: 512, frequencyMax: sampleRate / 2, splitChannels,
+      })],
     });
     this.wave = wave;
     wave.on("interaction", (seconds) => this.dispatchEvent(new CustomEvent("seek", { detail: seconds })));
     for (const hole of holes) this.hatch(hole, sound, duration);
-    await wave.loadBlob(new Blob([sound.data], { type: "audio/flac" }));
+    await wave.loadBlob(new Blob([sound.data]));
   }
 
   hatch(hole, sound, duration) {
