@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from edge.configuration.settings import Http, Query, Secret, Settings
 from edge.embedded import ports
 from query_service.doors.sessions import password_hash
-from tests.integration.page.visits import KEY, PASSWORD, new_page
+from tests.integration.page.visits import KEY, PASSWORD, new_page, running_page
 from tests.support.nodes.page_node import make_page_node
-from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.nodes.query_node import QueryNode
 from tests.support.store.s3 import RunningStore
 
 
@@ -39,7 +39,7 @@ def settings(node: QueryNode, store: RunningStore) -> Iterator[Settings]:
     """Of a running query service."""
     http = Http(port=ports.choose(None), owner_password=Secret(password_hash(PASSWORD)))
     made = replace(node.with_doors(s3=store.settings), http=http, query=Query(cursor_key=Secret(KEY)))
-    with running_service(made):
+    with running_page(made):
         yield made
 
 

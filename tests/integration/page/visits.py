@@ -10,8 +10,10 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect
 
 from edge.configuration.settings import Settings
+from edge.embedded import ports
 from query_service.page.codes import make_code
-from tests.support.wait import DEADLINE
+from tests.support.nodes.query_node import running_service
+from tests.support.wait import DEADLINE, wait_until
 
 KEY = "the key of the node"
 PASSWORD = "correct horse"
@@ -23,7 +25,8 @@ const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when, offset) {
   const channels = Array.from({ length: this.buffer.numberOfChannels }, (_, channel) =>
     Array.from(this.buffer.getChannelData(channel), (sample) => Math.round(sample * 32768)));
-  window.heard.push({ rate: this.buffer.sampleRate, samples: channels[0], channels, offset, speed: this.playbackRate.value });
+  const { sampleRate: rate } = this.buffer;
+  window.heard.push({ rate, samples: channels[0], channels, offset, speed: this.playbackRate.value });
   return start.call(this, when, offset);
 };
 """
@@ -31,8 +34,8 @@ REFUSED = "Failed to load resource"  # what Chromium's console says of each answ
 
 
 @contextlib.contextmanager
-def new_page(browser: Browser, *, refusals: bool = False, **options: Any) -> Iterator[Page]:
-    """A page whose console must stay empty; with `refusals`, of everything but answers that are no success."""
+def new_page(browser: Browser, *, expected: str = "", **options: Any) -> Iterator[Page]:
+    """A page whose console must stay empty, but for what begins with `expected`."""
     said: list[str] = []
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
     opened = context.new_page()
@@ -44,7 +47,16 @@ def new_page(browser: Browser, *, refusals: bool = False, **options: Any) -> Ite
         yield opened
     finally:
         context.close()
-    assert [text for text in said if not (refusals and text.startswith(REFUSED))] == []
+    unexpected = [text for text in said if not (expected and text.startswith(expected))]
+    assert not unexpected, unexpected
+
+
+@contextlib.contextmanager
+def running_page(settings: Settings) -> Iterator[None]:
+    """Runs the query service meanwhile, from when its page can be opened."""
+    with running_service(settings):
+        wait_until(lambda: ports.answers(settings.http.port), "the page can be opened")
+        yield
 
 
 def address(settings: Settings, fragment: str = "") -> str:
