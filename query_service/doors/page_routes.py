@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
 Setup = Callable[[], Mapping[str, object]]
+OtherNodes = Callable[[], Awaitable[object]]  # rows for JSON; raises DoorError
 
 VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
 PAGE_PARAMETERS = {"/audio": ("from", "to", "format")}
@@ -52,9 +53,11 @@ class PageRoutes:
         zone: str,
         events: EventStreams | None = None,
         setup: Setup = dict,
+        other_nodes: OtherNodes | None = None,
     ) -> None:
         """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none.
-        `setup`: what the page should explain where something is not set up, as of now."""
+        `setup`: what the page should explain where something is not set up, as of now. `other_nodes`: without Ably,
+        none are known."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
@@ -64,7 +67,14 @@ class PageRoutes:
         self._events = events
         self._setup = setup
         self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
-        self._about = {"node": node, "zone": zone, "login": any(passwords.values()), "events": events is not None}
+        self._other_nodes = other_nodes
+        self._about = {
+            "node": node,
+            "zone": zone,
+            "login": any(passwords.values()),
+            "events": events is not None,
+            "nodes": other_nodes is not None,
+        }
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._verifying = asyncio.Lock()
@@ -77,6 +87,7 @@ class PageRoutes:
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
         app.router.add_get("/events", self._event_stream, allow_head=False)
+        app.router.add_get("/nodes", self._nodes, allow_head=False)
 
     def is_public(self, request: web.Request) -> bool:
         """Whether anybody may send the request, from any page: it shows no data."""
@@ -147,6 +158,15 @@ class PageRoutes:
         if self._events.is_full:
             return self._refused("busy", "too many pages are open; ask its status instead", 503, _FULL_SECONDS)
         return await self._events.serve(request)
+
+    async def _nodes(self, _request: web.Request) -> web.Response:
+        if self._other_nodes is None:
+            return self._refused("bad_request", "the node has no Ably key, so it knows no other nodes", 404)
+        try:
+            return _json({"nodes": await self._other_nodes()})
+        except DoorError as problem:
+            log.warning("the other nodes could not be queried: %s", problem)
+            return self._refused("internal", "the other nodes cannot be reached; the node's log says why", 500)
 
     async def _audio(self, request: web.Request) -> web.StreamResponse:
         if request.get(VISITOR) != "owner":

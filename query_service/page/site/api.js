@@ -104,6 +104,11 @@ export async function audio(from, to, signal) {
   return (await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer();
 }
 
+/* One row for each other node that the Ably key can see. */
+export async function otherNodes(signal) {
+  return (await (await request("/nodes", { signal })).json()).nodes;
+}
+
 export async function session() {
   return (await request("/session")).json();
 }

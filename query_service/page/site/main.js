@@ -7,6 +7,7 @@ import { levelsTable, save, soundsTable } from "./csv.js";
 import { Header } from "./header.js";
 import { Live } from "./live.js";
 import { Loudest } from "./loudest.js";
+import { Nodes } from "./nodes.js";
 import { guard } from "./problem.js";
 import { RangeView } from "./range.js";
 import { Selection } from "./selection.js";
@@ -33,6 +34,7 @@ class Page {
     this.range = new RangeView(this.timeline);
     this.selection = new Selection(this.timeline);
     this.loudest = new Loudest(this.timeline);
+    this.nodes = new Nodes(this.zone);
     this.refreshed = this.loaded = 0;
     this.listen();
   }
@@ -104,6 +106,7 @@ class Page {
       this.session = await api.session();
       this.zones.node = this.session.zone;
       this.access.show(this.session);
+      this.nodes.isKnown = Boolean(this.session.role && this.session.nodes);
       this.selection.isOwner = this.session.role === "owner";
       this.loudest.emptyText = this.session.sound_level === 0 ? TEXT.noSoundLevel : undefined;
       if (this.session.role) this.header.show(await api.status());
@@ -133,7 +136,7 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    for (const part of [this.header, this.live, this.calendar, this.timeline]) part.zone = this.zone;
+    for (const part of [this.header, this.live, this.calendar, this.timeline, this.nodes]) part.zone = this.zone;
     this.loadCalendar();
     this.settle();
     if (this.timeline.selection) this.timeline.select(this.timeline.selection);

@@ -19,7 +19,7 @@ from tests.support.nodes.query_node import QueryNode
 from tests.support.store.s3 import RunningStore
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, this thread has a running event loop
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "scripts/setup --dev installs chromium"

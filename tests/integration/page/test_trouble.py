@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
 from edge.messaging.events import LevelMeasured
+from query_service import api
 from query_service.doors.event_streams import MOST_STREAMS
 from query_service.doors.sessions import password_hash
 from tests.integration.page.visits import KEY, PASSWORD, REFUSED, address, new_page, running_page
 from tests.support.messaging.broker import BrokerAddress
 from tests.support.messaging.mqtt import connected
-from tests.support.nodes.query_node import QueryNode
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.wait import DEADLINE
 
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -60,6 +63,25 @@ def test_a_busy_and_a_stopped_node_are_waited_for(browser: Browser, tmp_path: Pa
         expect(page.locator("#problem")).to_contain_text("The node does not answer", timeout=DEADLINE * 1000)
         with running_page(made):
             expect(page.locator("#problem")).to_be_hidden(timeout=DEADLINE * 1000)
+
+
+def test_other_nodes_have_a_row_each(browser: Browser, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(server_in_thread())
+        shed = QueryNode(tmp_path / "shed", 3, "shed").with_doors(server)
+        stack.enter_context(running_service(shed))
+        with ThreadPoolExecutor(1) as pool:  # this thread has the browser's event loop
+            pool.submit(api.query, shed, "ably", type="status").result()
+        made = QueryNode(tmp_path / "porch", chunks=3).with_doors(server)
+        made = replace(made, http=settings_of(QueryNode(tmp_path / "none", chunks=0)).http)
+        stack.enter_context(running_page(made))
+        page = stack.enter_context(new_page(browser))
+        page.goto(address(made))
+        page.click("#nodes summary")
+        rows = page.locator("#node-rows tbody tr")
+        expect(rows).to_have_count(1, timeout=DEADLINE * 1000)
+        expect(rows.first).to_contain_text("shed")
+        expect(rows.first).to_contain_text("3 chunks not uploaded yet")
 
 
 @pytest.fixture
