@@ -65,16 +65,19 @@ class PageRoutes:
         self._node = node
         self._sound = sound
         self._events = events
-        self._setup = setup
-        self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
         self._other_nodes = other_nodes
-        self._about = {
+        about: dict[str, object] = {
             "node": node,
             "zone": zone,
             "login": any(passwords.values()),
             "events": events is not None,
             "nodes": other_nodes is not None,
         }
+
+        def session_of(role: Visitor | None) -> dict[str, object]:
+            return {**about, "role": role, **(setup() if role else {})}
+
+        self._session_of = session_of
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._verifying = asyncio.Lock()
@@ -88,6 +91,10 @@ class PageRoutes:
         app.router.add_get("/audio", self._audio)
         app.router.add_get("/events", self._event_stream, allow_head=False)
         app.router.add_get("/nodes", self._nodes, allow_head=False)
+
+    @property
+    def _cookie(self) -> str:
+        return f"imhearing-{self._node}"  # cookies ignore ports: another node may be on the same host
 
     def is_public(self, request: web.Request) -> bool:
         """Whether anybody may send the request, from any page: it shows no data."""
@@ -112,8 +119,7 @@ class PageRoutes:
 
     async def _session(self, request: web.Request) -> web.Response:
         role = request.get(VISITOR)
-        setup = self._setup() if role else {}
-        return _json({**self._about, "role": role, "session": self.role_of(request) is not None, **setup})
+        return _json({**self._session_of(role), "session": self.role_of(request) is not None})
 
     async def _log_in(self, request: web.Request) -> web.Response:
         if not is_same_origin(request) or request.content_type != "application/json":

@@ -1,8 +1,9 @@
 /* Everything that the page asks of its node. */
 
-import { isoTime } from "./time.js";
+import { isoTime, parseTime } from "./time.js";
 
 const TRIES = 20;
+const YEAR_1 = Date.parse("0001-01-01T00:00:00Z");
 const AGAIN = ["busy", "deadline"]; // codes of a node that may answer if it is asked again
 
 export class Refused extends Error {
@@ -85,9 +86,12 @@ export async function status() {
   return (await request("/status")).json();
 }
 
-/* From the first sound that is kept to the last. */
-export async function extent() {
-  return (await request("/extent")).json();
+/* When the node's recordings begin; Infinity where there are none yet. */
+export async function beginning() {
+  const { value } = await pages("states", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
+  const [first] = value.states;
+  if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
+  return value.next ? parseTime(first.to) : Infinity;
 }
 
 /* Makes a file of the range in the store, with a link to it. */

@@ -225,14 +225,13 @@ class Page {
     const to = this.zone.startOfDay(clock.now(), 1);
     const from = this.zone.startOfDay(to, -371);
     const found = await guard(() =>
-      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.extent()]));
+      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
     if (!found) return;
-    const [days, extent] = found;
-    this.range.extent = extent;
-    const { begun } = this.range;
-    this.isEmpty = !extent.from;
+    const [days, begun] = found;
+    this.range.begun = begun;
+    this.isEmpty = begun === Infinity;
     this.showSetup();
-    // the time before the first sound is no gap
+    // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
   }
 }

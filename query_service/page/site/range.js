@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { CAUSES, STATES, TEXT, duration } from "./text.js";
-import { DAY, SECOND, clock, parseTime, timed } from "./time.js";
+import { DAY, SECOND, clock, timed } from "./time.js";
 
 const POINTS = 600; // of the curves
 const STEPS = [1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400];
@@ -14,7 +14,7 @@ const $ = (id) => document.getElementById(id);
 export class RangeView {
   constructor(timeline) {
     this.timeline = timeline;
-    this.begun = -Infinity; // when the first sound that is kept begins
+    this.start = -Infinity; // of all recordings
     timeline.addEventListener("hover", ({ detail }) => this.hover(detail));
     $("as-table").addEventListener("toggle", () => this.showTable());
   }
@@ -63,7 +63,7 @@ export class RangeView {
   showStates(intervals, from) {
     this.shown = [intervals, from];
     const [first, ...others] = intervals;
-    const isBefore = first?.state === "gap" && first.cause === "unknown" && first.from <= from && first.to <= this.begun;
+    const isBefore = first?.state === "gap" && first.cause === "unknown" && first.from <= from && first.to <= this.start;
     this.timeline.intervals = isBefore ? [{ ...first, state: "before", cause: undefined }, ...others] : [...intervals];
     this.timeline.draw();
     this.showLegend();
@@ -133,8 +133,9 @@ export class RangeView {
     return from < clock.now() && clock.now() < to;
   }
 
-  set extent({ from }) {
-    this.begun = from ? parseTime(from) : Infinity;
+  /* When the node's recordings begin: before that, nothing is missing. */
+  set begun(ms) {
+    this.start = ms;
     if (this.shown) this.showStates(...this.shown);
   }
 }

@@ -10,7 +10,7 @@ export const STATES = {
   gap: "not recorded",
   expired: "no longer kept",
   future: "still to come",
-  before: "before the first recording that is kept",
+  before: "before the first recording",
 };
 
 export const CAUSES = {

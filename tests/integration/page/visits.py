@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from playwright.sync_api import Browser, Page, expect
 
 from edge.configuration.settings import Settings
@@ -22,11 +24,16 @@ MINUTE = "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z"
 HEARD = """
 window.heard = [];
 const start = AudioBufferSourceNode.prototype.start;
+const encoded = (samples) => {
+  const bytes = new Uint8Array(Int16Array.from(samples, (sample) => Math.round(sample * 32768)).buffer);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(text);
+};
 AudioBufferSourceNode.prototype.start = function (when, offset) {
-  const channels = Array.from({ length: this.buffer.numberOfChannels }, (_, channel) =>
-    Array.from(this.buffer.getChannelData(channel), (sample) => Math.round(sample * 32768)));
-  const { sampleRate: rate } = this.buffer;
-  window.heard.push({ rate, samples: channels[0], channels, offset, speed: this.playbackRate.value });
+  const { numberOfChannels: length, sampleRate: rate } = this.buffer;
+  const channels = Array.from({ length }, (_, channel) => encoded(this.buffer.getChannelData(channel)));
+  window.heard.push({ rate, channels, offset, speed: this.playbackRate.value });
   return start.call(this, when, offset);
 };
 """
@@ -74,4 +81,7 @@ def open_as_owner(page: Page, settings: Settings, fragment: str = MINUTE) -> Non
 def heard(page: Page, count: int = 1) -> list[Any]:
     page.wait_for_function("count => window.heard.length >= count", arg=count)
     found: list[Any] = page.evaluate("window.heard")
+    for each in found:
+        each["channels"] = [np.frombuffer(b64decode(text), "<i2").tolist() for text in each["channels"]]
+        each["samples"] = each["channels"][0]
     return found
