@@ -111,6 +111,7 @@ def test_ten_tabs_share_the_last_free_stream_and_another_browser_polls_and_says_
                 expect(tab.locator("#meter-text")).to_contain_text("-33.0")
 
             with new_page(browser, expected=REFUSED) as page:
+                page.add_init_script("delete window.SharedWorker")  # as in browsers without it
                 page.goto(address(live))
                 expect(page.locator("#live-note")).to_contain_text("Too many pages are open for live events")
                 expect(page.locator("#status")).to_have_text("The recorder is not running")
