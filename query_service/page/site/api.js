@@ -4,6 +4,7 @@ import { isoTime, parseTime } from "./time.js";
 
 const TRIES = 20;
 const YEAR_1 = Date.parse("0001-01-01T00:00:00Z");
+const AGAIN = ["busy", "deadline"]; // codes of a node that may answer if it is asked again
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -16,6 +17,23 @@ export class Refused extends Error {
 
 export const AWAY = "away";
 
+/* Emits `change` when requests begin or end to wait for a busy node; `count` of them do. */
+export const waiting = Object.assign(new EventTarget(), { count: 0 });
+
+async function wait(seconds, signal) {
+  const count = (by) => {
+    waiting.count += by;
+    waiting.dispatchEvent(new Event("change"));
+  };
+  count(1);
+  await new Promise((resolve) => {
+    setTimeout(resolve, Math.max(100, seconds * 1000));
+    signal?.addEventListener("abort", resolve);
+  });
+  count(-1);
+  signal?.throwIfAborted();
+}
+
 async function request(path, options = {}) {
   const { signal, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
@@ -27,17 +45,15 @@ async function request(path, options = {}) {
       throw new Refused(0, { error: { code: AWAY, message: "no answer" } });
     }
     if (response.ok) return response;
-    const body = await response.json().catch(() => null);
-    const refused = new Refused(response.status, body);
-    if (response.status !== 503 || refused.code !== "busy" || tries === TRIES) throw refused;
-    await new Promise((resolve) => setTimeout(resolve, Math.max(100, refused.retryAfter * 1000)));
-    signal?.throwIfAborted();
+    const refused = new Refused(response.status, await response.json().catch(() => null));
+    if (!AGAIN.includes(refused.code) || response.status < 500 || tries === TRIES) throw refused;
+    await wait(refused.retryAfter, signal);
   }
 }
 
-async function send(path, method, body) {
+async function send(path, method, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await request(path, { method, headers, body: JSON.stringify(body) })).json();
+  return (await request(path, { method, headers, body: JSON.stringify(body), signal })).json();
 }
 
 function address(kind, fields) {
@@ -72,9 +88,16 @@ export async function status() {
 
 /* When the node's recordings begin; Infinity where there are none yet. */
 export async function beginning() {
-  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
-  const [first] = value.intervals;
-  return first.state === "gap" && first.cause === "unknown" ? parseTime(first.to) : -Infinity;
+  const { value } = await pages("states", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
+  const [first] = value.states;
+  if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
+  return value.next ? parseTime(first.to) : Infinity;
+}
+
+/* Makes a file of the range in the store, with a link to it. */
+export function clip(from, to, signal) {
+  const id = [1, 2].map(() => Math.random().toString(36).slice(2)).join("");
+  return send("/query", "POST", { id, type: "clip", from: isoTime(from), to: isoTime(to), urls: true }, signal);
 }
 
 export function audioAddress(from, to, format) {
@@ -83,6 +106,11 @@ export function audioAddress(from, to, format) {
 
 export async function audio(from, to, signal) {
   return (await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer();
+}
+
+/* One row for each other node that the Ably key can see. */
+export async function otherNodes(signal) {
+  return (await (await request("/nodes", { signal })).json()).nodes;
 }
 
 export async function session() {

@@ -3,17 +3,20 @@
 import * as api from "./api.js";
 import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
+import { levelsTable, save, soundsTable } from "./csv.js";
 import { Header } from "./header.js";
 import { Live } from "./live.js";
 import { Loudest } from "./loudest.js";
+import { Nodes } from "./nodes.js";
 import { guard } from "./problem.js";
 import { RangeView } from "./range.js";
 import { Selection } from "./selection.js";
 import { TEXT } from "./text.js";
-import { HOUR, MINUTE, SECOND, Zone, isoTime, timed } from "./time.js";
+import { HOUR, MINUTE, SECOND, Zone, clock, isoTime, timed } from "./time.js";
 import { Timeline } from "./timeline.js";
 
 const REFRESH = 5 * SECOND;
+const SELDOM = 30 * SECOND; // while the node says by itself when something changes; without that, for the range that is shown
 const SETTLE = 150; // milliseconds after the last movement until the node is asked
 
 const $ = (id) => document.getElementById(id);
@@ -31,6 +34,8 @@ class Page {
     this.range = new RangeView(this.timeline);
     this.selection = new Selection(this.timeline);
     this.loudest = new Loudest(this.timeline);
+    this.nodes = new Nodes(this.zone);
+    this.refreshed = this.loaded = 0;
     this.listen();
   }
 
@@ -41,7 +46,7 @@ class Page {
     this.restore();
     this.openLive();
     this.refresh();
-    setInterval(() => this.refresh(), REFRESH);
+    setInterval(() => this.poll(), REFRESH);
   }
 
   /* A one-time code in the address becomes a session and leaves the address at once. */
@@ -62,15 +67,20 @@ class Page {
     live.addEventListener("chunk", () => this.extended());
     live.addEventListener("state", () => this.refresh());
     loudest.addEventListener("choose", ({ detail }) => this.play(detail));
+    loudest.addEventListener("list", () => this.loadView());
     const clicks = {
       earlier: () => timeline.pan(-0.9), later: () => timeline.pan(0.9), "zoom-in": () => timeline.zoom(0.5),
-      "zoom-out": () => timeline.zoom(2), "show-now": () => this.show({ from: Date.now() - HOUR, to: Date.now() + MINUTE }),
+      "zoom-out": () => timeline.zoom(2), "show-now": () => this.show({ from: clock.now() - HOUR, to: clock.now() + MINUTE }),
+      "show-yesterday": () => this.showDay(this.zone.startOfDay(clock.now(), -1)),
       "show-day": () => this.showDay(this.zone.startOfDay((timeline.view.from + timeline.view.to) / 2)),
+      "levels-csv": () => this.saveTable("levels", levelsTable(timeline.levels, this.zone)),
+      "sounds-csv": () => this.saveTable("sounds", soundsTable(timeline.sounds, this.zone)),
     };
     for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
     $("zone").addEventListener("change", () => this.chooseZone($("zone").value));
     this.access.addEventListener("change", () => this.loggedIn());
     document.addEventListener("keydown", (event) => this.onKey(event));
+    document.addEventListener("visibilitychange", () => this.poll());
     window.addEventListener("hashchange", () => this.restore());
   }
 
@@ -78,25 +88,47 @@ class Page {
     if (event.target.closest("input, select, dialog, .calendar") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "n") this.loudest.step(1);
     else if (event.key === "p") this.loudest.step(-1);
-    else if (event.key === " " && event.target.tagName !== "BUTTON") {
+    else if (event.key === " " && !event.target.closest("button, a, summary")) {
       event.preventDefault();
       this.selection.togglePlay();
     }
   }
 
+  async poll() {
+    if (document.hidden) return;
+    const now = Date.now();
+    if (!this.live.isConnected || now - this.refreshed > SELDOM) await this.refresh();
+    if (!this.live.isConnected && now - this.loaded > SELDOM) this.extended();
+  }
+
   async refresh() {
-    if (document.hidden && this.session) return;
+    this.refreshed = Date.now();
     await guard(async () => {
       await this.loadSession();
       if (this.session.role) this.header.show(await api.status());
     });
+    this.showSetup();
+  }
+
+  /* What is missing, and what to do about it. */
+  showSetup() {
+    const { bucket = true, encrypted = false, role } = this.session ?? {};
+    const texts = [bucket ? "" : TEXT.setup.bucket, encrypted ? TEXT.setup.encrypted : "", this.isEmpty ? TEXT.setup.empty : ""];
+    $("setup").replaceChildren(...(role ? texts : []).filter(Boolean).map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }));
+    $("setup").hidden = !$("setup").children.length;
   }
 
   async loadSession() {
     this.session = await api.session();
     this.zones.node = this.session.zone;
     this.access.show(this.session);
+    this.nodes.isKnown = Boolean(this.session.role && this.session.nodes);
     this.selection.isOwner = this.session.role === "owner";
+    this.loudest.emptyText = this.session.sound_level === 0 ? TEXT.noSoundLevel : undefined;
   }
 
   chooseZone(kind) {
@@ -109,9 +141,10 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    for (const part of [this.header, this.live, this.calendar, this.timeline]) part.zone = this.zone;
+    for (const part of [this.header, this.live, this.calendar, this.timeline, this.nodes]) part.zone = this.zone;
     this.loadCalendar();
     this.settle();
+    if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
   /* The address names what is shown. */
@@ -119,7 +152,7 @@ class Page {
     const given = new URLSearchParams(location.hash.slice(1));
     const [from, to] = ["from", "to"].map((name) => Date.parse(given.get(name)));
     if (from < to) this.show({ from, to });
-    else this.showDay(this.zone.startOfDay(Date.now()));
+    else this.showDay(this.zone.startOfDay(clock.now()));
     const selection = { from: Date.parse(given.get("play")), to: Date.parse(given.get("until")) };
     if (selection.from < selection.to) this.timeline.select(selection);
   }
@@ -137,7 +170,8 @@ class Page {
   }
 
   show(view) {
-    this.timeline.show(view);
+    const isCut = this.timeline.show(view);
+    $("note").textContent = isCut ? TEXT.cut : "";
     this.settle();
   }
 
@@ -156,17 +190,23 @@ class Page {
 
   /* There is more sound than a moment ago. */
   extended() {
-    const now = Date.now();
-    if (this.timeline.view.from < now && now < this.timeline.view.to) this.settle();
+    if (this.range.isCurrent) this.settle();
+    if (this.isEmpty) this.loadCalendar();
   }
 
   async loadView() {
     if (!this.session?.role) return;
+    this.loaded = Date.now();
     this.remember();
     this.loading?.abort();
     const { signal } = (this.loading = new AbortController());
     const { view } = this.timeline;
     await guard(() => Promise.all([this.range.load(view, signal), this.loudest.load(view, signal)]));
+    if (!signal.aborted) this.loudest.loaded();
+  }
+
+  saveTable(kind, text) {
+    save(`${this.session.node}-${kind}-${this.zone.date(this.timeline.view.from)}.csv`, text);
   }
 
   selected({ selection, isFinal }) {
@@ -183,17 +223,19 @@ class Page {
     await this.refresh();
     this.chooseZone("node");
     this.openLive();
-    if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
   async loadCalendar() {
     if (!this.session?.role) return;
-    const to = this.zone.startOfDay(Date.now(), 1);
+    const to = this.zone.startOfDay(clock.now(), 1);
     const from = this.zone.startOfDay(to, -371);
     const found = await guard(() =>
       Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
     if (!found) return;
     const [days, begun] = found;
+    this.range.begun = begun;
+    this.isEmpty = begun === Infinity;
+    this.showSetup();
     // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
   }
