@@ -41,6 +41,7 @@ MINUTES = 525_600
 SOUNDS = 36_500
 DAYS_SHOWN = 371
 STEP = 300  # seconds, of the curves of a day
+LOUDEST = 50
 LOADS = 8
 PAGES = 5
 PLAYED = 300  # seconds
@@ -137,13 +138,14 @@ def ask(service: QueryProcess, wanted: Plan, rounds: int) -> None:
 
     def calendar(visitor: Visitor) -> None:
         visitor.pages("days", {"from": Instant(now - DAYS_SHOWN * DAY), "to": now, "zone": "Europe/Berlin"})
-        visitor.pages("coverage", {"from": FIRST, "to": now, "limit": 1, "urls": "false"}, 1)
+        visitor.pages("states", {"from": FIRST, "to": now, "limit": 1, "urls": "false"}, 1)
 
     def day(visitor: Visitor) -> None:
         start = Instant(wanted.minutes.start // DAY * DAY + chance.randrange(1, 364) * DAY)
         span: dict[str, object] = {"from": start, "to": Instant(start + DAY)}
-        visitor.pages("coverage", span | {"urls": "false"})
+        visitor.pages("states", span | {"urls": "false"})
         visitor.pages("levels", span | {"step": STEP})
+        visitor.pages("levels", span | {"order": "loudest", "step": 60, "limit": LOUDEST}, 1)
         visitor.pages("sounds", span | {"order": "loudest", "urls": "false"}, 1)
 
     print("| | questions | kB | one of them: median, p95, ms | of the processor | all of them | of the processor |")

@@ -77,6 +77,7 @@ _OF_POST = (*_ANYWHERE, 408, 413, 415, 422, 500, 503, 504)
 _OF_METRICS = (*_ANYWHERE, 503)
 _OF_AUDIO = (*_ANYWHERE, 404, 416, 422, 500, 503)
 _OF_EVENTS = (*_ANYWHERE, 404, 503)
+_OF_NODES = (*_ANYWHERE, 404, 500)
 _OF_SESSION = (400, 405, 417)  # whoever asks
 _AUDIO = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg"}
 
@@ -132,7 +133,7 @@ def document() -> dict[str, Any]:
 
 
 def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
-    """Sound, events and log-in; the page itself and its files are not for programs."""
+    """Sound, events, other nodes and log-in; the page itself and its files are not for programs."""
     sound = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in _AUDIO.values()}
     times = [
         {"name": name, "in": "query", "required": True, "schema": _not_null(fields[name])} for name in ("from", "to")
@@ -141,7 +142,7 @@ def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any
     role = {"enum": ["owner", "viewer", "local", None]}
     session = _object(
         node={"type": "string"}, role=role, zone={"type": "string"}, login={"type": "boolean"},
-        session={"type": "boolean"}, events={"type": "boolean"},
+        session={"type": "boolean"}, events={"type": "boolean"}, nodes={"type": "boolean"},
     )  # fmt: skip
     secrets = {"oneOf": [_object(password={"type": "string"}), _object(code={"type": "string"})]}
     log_in = {
@@ -177,6 +178,16 @@ def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any
                         "content": {"text/event-stream": {"schema": {"type": "string"}}},
                     },
                     **_refusals(_OF_EVENTS, error),
+                },
+            }
+        },
+        "/nodes": {
+            "get": {
+                "summary": "How the other nodes are that the Ably key can see",
+                "operationId": "nodes",
+                "responses": {
+                    "200": _answer(_object(nodes={"type": "array", "items": {"type": "object"}})),
+                    **_refusals(_OF_NODES, error),
                 },
             }
         },

@@ -55,7 +55,7 @@ class Crowd:
         self._start = start
         span = {"from": str(start), "to": str(Instant(start + HOUR))}
         self._view = (
-            ("coverage", {**span, "urls": "false"}),
+            ("states", {**span, "urls": "false"}),
             ("levels", {**span, "step": "10"}),
             ("sounds", {**span, "order": "loudest", "urls": "false"}),
         )
