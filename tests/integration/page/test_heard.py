@@ -40,7 +40,7 @@ BAT_TONE = 60_000  # Hz
 BATS_BEGAN = at(600)
 SMOOTH = 12  # samples of white noise in each
 PART = RATE // 10  # of a recording, to be found in its source
-TRIES = 3  # on a busy machine, the sound begins with a stutter
+TRIES = 5  # on a busy machine, the sound begins with a stutter
 NEAR = 0.05  # seconds between the cursor and the sound
 
 
@@ -93,9 +93,14 @@ def put(node: QueryNode, stream_id: str, began: Instant, seq: int, rate: int, sa
 
 
 @pytest.fixture(scope="module")
-def browser(room: VirtualMicrophone) -> Iterator[Browser]:
+def browser(room: VirtualMicrophone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """It is heard at the null sink."""
-    with running_browser(environment={**room.environment, "PULSE_SINK": "room"}, is_heard=True) as opened:
+    program = tmp_path_factory.mktemp("bin") / "chromium"
+    # as on a desktop, where rtkit sees to it: sound comes before other work, so that it does not stutter
+    program.write_text('#!/bin/sh\n(echo -20 > /proc/self/autogroup) 2> /dev/null\nexec chromium "$@"\n')
+    program.chmod(0o755)
+    sink = {**room.environment, "PULSE_SINK": "room"}
+    with running_browser(environment=sink, is_heard=True, program=str(program)) as opened:
         yield opened
 
 
@@ -214,9 +219,11 @@ def test_a_bat_stands_at_its_frequency_and_is_heard_ten_times_slower(
     sound = heard(page)
     assert (sound.rate, len(sound.samples)) == (BAT_RATE, BAT_RATE)
     assert sound.speed == pytest.approx(0.1)
-    wait_until(lambda: recording.last(RATE // 2).all(), "half a second of it is recorded")
+    half = RATE // 2
+    # a quarter of the samples of a tone of 6 kHz may be zero
+    wait_until(lambda: np.count_nonzero(recording.last(half)) > 0.6 * half, "half a second of it is recorded")
     samples, _ = recording.stop()
-    assert loudest_frequency(samples[-RATE // 2 :]) == pytest.approx(BAT_TONE / 10, abs=20)
+    assert loudest_frequency(samples[-half:]) == pytest.approx(BAT_TONE / 10, abs=20)
     expect(page.locator("#sound canvas").nth(1)).to_be_visible()
     assert brightest_frequency(page) == pytest.approx(BAT_TONE, abs=BAT_RATE / 2 / 160 * 2)
 
