@@ -138,7 +138,7 @@ def ask(service: QueryProcess, wanted: Plan, rounds: int) -> None:
 
     def calendar(visitor: Visitor) -> None:
         visitor.pages("days", {"from": Instant(now - DAYS_SHOWN * DAY), "to": now, "zone": "Europe/Berlin"})
-        visitor.pages("states", {"from": FIRST, "to": now, "limit": 1, "urls": "false"}, 1)
+        visitor.pages("coverage", {"from": FIRST, "to": now, "limit": 1, "urls": "false"}, 1)
 
     def day(visitor: Visitor) -> None:
         start = Instant(wanted.minutes.start // DAY * DAY + chance.randrange(1, 364) * DAY)

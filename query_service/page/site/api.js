@@ -88,8 +88,9 @@ export async function status() {
 
 /* When the node's recordings begin; Infinity where there are none yet. */
 export async function beginning() {
-  const { value } = await pages("states", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
-  const [first] = value.states;
+  // of states, the second one would be read to its end, which can take a year of chunks
+  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
+  const [first] = value.intervals;
   if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
   return value.next ? parseTime(first.to) : Infinity;
 }
