@@ -389,6 +389,10 @@ class Http(Struct, frozen=True):
     viewer_password: Annotated[
         Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, and hears nothing.")
     ] = Secret()
+    live: Annotated[
+        Literal["no", "yes"],
+        _key("Let the owner listen on the page to what is being recorded, unless it is encrypted.", "yes"),
+    ] = "no"
     url: Annotated[
         str,
         _key(

@@ -24,8 +24,10 @@ from query_service.queries.openapi import STATUS
 from query_service.queries.protocol import RangeRequest, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 from query_service.sound.layout import NoSound, SoundChanges, SoundEncrypted
+from query_service.sound.live import LiveSound, TooManyListeners
+from query_service.sound.live_follower import NothingLive
 from query_service.sound.stream import MEDIA_TYPES, Kind, RangeFile, StreamSource, UnsupportedRate
-from query_service.sound.wav import ByteRange
+from query_service.sound.wav import ByteRange, endless_header
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,17 @@ class PageRoutes:
     """Serves the page of one node."""
 
     def __init__(
-        self, node: str, settings: Http, key: str, sound: StreamSource, zone: str, events: EventStreams | None = None
+        self,
+        node: str,
+        settings: Http,
+        key: str,
+        sound: StreamSource,
+        zone: str,
+        events: EventStreams | None = None,
+        live: LiveSound | None = None,
     ) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none."""
+        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none;
+        `live`: if the node lets its owner listen."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
@@ -54,6 +64,7 @@ class PageRoutes:
         self._zone = zone
         self._sound = sound
         self._events = events
+        self._live = live
         self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
         self._has_log_in = any(passwords.values())
         self._sessions = PageSessions(passwords, key)
@@ -68,6 +79,7 @@ class PageRoutes:
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
         app.router.add_get("/events", self._event_stream, allow_head=False)
+        app.router.add_get("/live", self._live_sound, allow_head=False)
 
     def is_public(self, request: web.Request) -> bool:
         """Whether anybody may send the request, from any page: it shows no data."""
@@ -101,6 +113,7 @@ class PageRoutes:
                 "login": self._has_log_in,
                 "session": has_session,
                 "events": self._events is not None,
+                "live": self._live is not None,
             }
         )
 
@@ -163,6 +176,37 @@ class PageRoutes:
                 return await self._sent(request, kind, range_request(read, self._node))
             except (DoorError, FetchError, QueryRefused) as problem:
                 return self._no_sound(problem)
+
+    async def _live_sound(self, request: web.Request) -> web.StreamResponse:
+        if request.get(VISITOR) != "owner":
+            return self._refused("forbidden", "only the owner of the node may listen; log in", 403)
+        if self._live is None:
+            return self._refused("bad_request", "the node lets nobody listen live: [http] live = no", 404)
+        log.info("live listening begins, from %s", request.remote)
+        try:
+            async with self._live.listen() as (form, pieces):
+                headers = {**_PRIVATE, "Content-Type": "audio/wav", "Accept-Ranges": "none"}
+                head = endless_header(form.rate, form.channels, form.bits)
+                return await _streamed(
+                    request, web.StreamResponse(headers=headers), self._while_owner(request, head, pieces)
+                )
+        except SoundEncrypted as problem:
+            return self._refused("encrypted", str(problem), 422)
+        except TooManyListeners as problem:
+            return self._refused("busy", str(problem), 503, _FULL_SECONDS)
+        except NothingLive as problem:
+            return self._refused("bad_request", str(problem), 409)
+
+    async def _while_owner(
+        self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Ends with the session that began it."""
+        role = self.role_of(request)  # none for a program with the token
+        yield head
+        async for piece in pieces:
+            if self.role_of(request) != role:
+                return
+            yield piece
 
     def _no_sound(self, problem: ImHearingError) -> web.Response:
         match problem:

@@ -16,7 +16,7 @@ export class Refused extends Error {
 export const AWAY = "away";
 
 async function request(path, options = {}) {
-  const { signal, ...rest } = options;
+  const { signal, tries: most = TRIES, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
     let response;
     try {
@@ -28,7 +28,7 @@ async function request(path, options = {}) {
     if (response.ok) return response;
     const body = await response.json().catch(() => null);
     const refused = new Refused(response.status, body);
-    if (response.status !== 503 || refused.code !== "busy" || tries === TRIES) throw refused;
+    if (response.status !== 503 || refused.code !== "busy" || tries === most) throw refused;
     await new Promise((resolve) => setTimeout(resolve, Math.max(100, refused.retryAfter * 1000)));
     signal?.throwIfAborted();
   }
@@ -80,6 +80,11 @@ export function audioAddress(from, to, format) {
 
 export async function audio(from, to, signal) {
   return (await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer();
+}
+
+/* What the node is recording now, as a WAV file without an end. */
+export async function live(signal) {
+  return request("/live", { signal, tries: 1 });
 }
 
 export async function session() {

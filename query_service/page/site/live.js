@@ -49,7 +49,7 @@ export class Live extends EventTarget {
   }
 
   connected(isConnected) {
-    $("live").hidden = !isConnected;
+    $("live").hidden = !isConnected && $("listening").hidden;
   }
 
   showLevel({ laeq, lafmax, unit }) {

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
+import { Listening } from "./listen.js";
 import { Live } from "./live.js";
 import { Player, TooLong, load } from "./player.js";
 import { SoundView } from "./spectrogram.js";
@@ -30,6 +31,7 @@ class Page {
     this.soundView = new SoundView($("sound"));
     this.access = new Access();
     this.live = new Live(this.zone);
+    this.listening = new Listening();
     this.sounds = [];
     this.listen();
   }
@@ -118,7 +120,9 @@ class Page {
       this.session = await api.session();
       this.zones.node = this.session.zone;
       this.access.show(this.session);
-      if (this.session.role) this.showStatus(await api.status());
+      const status = this.session.role ? await api.status() : null;
+      this.listening.show(this.session, status);
+      if (status) this.showStatus(status);
     });
   }
 
