@@ -125,7 +125,8 @@ export class Listening {
       }
       const frame = (format.bits / 8) * format.channels;
       const whole = data.length - (data.length % frame);
-      if (whole && !signal.aborted) this.play(decoded(data.subarray(0, whole), format));
+      const late = Math.max(0, whole - Math.round(MOST_LEAD * format.rate) * frame);
+      if (whole && !signal.aborted) this.play(decoded(data.subarray(late, whole), format));
       data = data.slice(whole);
     }
   }
