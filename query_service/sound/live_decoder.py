@@ -20,6 +20,8 @@ from query_service.sound.live_file import GrowingFile
 from query_service.sound.live_follower import POLL, LivePart, SpoolFollower
 from query_service.sound.live_messages import LiveFormat, LiveOrder
 
+_FIRST = 0.5  # seconds of sound that is there already, where listening begins
+_LATE = 2.0  # where it goes on: nothing is left out unless this process is later than that
 _PIECE = 16_384  # bytes of a WAV file at once
 
 
@@ -43,16 +45,17 @@ def _wait() -> bool:
 
 def _send(follower: SpoolFollower, sink: BinaryIO) -> None:
     """Ends with FetchError."""
-    part = follower.first()
+    part, backlog = follower.first(), _FIRST
     form = _format(part)
     sink.write(wire.encode(form) + b"\n")
     sink.flush()
     while _format(part) == form:
-        for piece in _samples(part, follower):
+        for piece in _samples(part, follower, round(backlog * form.rate)):
             sink.write(piece)
             sink.flush()
             follower.has_grown()
-        part = follower.after(part)
+        last, part = part, follower.after(part)
+        backlog = _LATE if part.follows(last) else _FIRST
     raise FetchError(f"the format changes to {part.stream.rate} Hz, {part.stream.channels} channel(s)")
 
 
@@ -60,17 +63,17 @@ def _format(part: LivePart) -> LiveFormat:
     return LiveFormat(part.stream.rate, part.stream.channels, part.stream.bits)
 
 
-def _samples(part: LivePart, follower: SpoolFollower) -> Iterator[bytes]:
-    """Those of at most the last second of the file, and what is added to it."""
+def _samples(part: LivePart, follower: SpoolFollower, backlog: int) -> Iterator[bytes]:
+    """At most so many frames, and a block, from the end of the file, and what is added to it."""
     try:
         file = GrowingFile(part.path, lambda: follower.has_more(part, file.inode))
     except OSError:  # it was finished a moment ago
         return
     with file:
         if part.stream.format == "flac":
-            if file.skip_to_frame(part.stream.rate // 2):
+            if file.skip_to_frame(backlog):
                 yield from pcm_of(file)
-        elif file.skip_to_sample(_format(part).frame_bytes, part.stream.rate // 2):
+        elif file.skip_to_sample(_format(part).frame_bytes, backlog):
             yield from _whole_frames(file, _format(part).frame_bytes)
 
 

@@ -36,6 +36,10 @@ class LivePart(NamedTuple):
     stream: Stream
     seq: int
 
+    def follows(self, other: LivePart) -> bool:
+        """Whether it begins with the sample after the last of `other`."""
+        return self.stream.stream_id == other.stream.stream_id and self.seq == other.seq + 1
+
 
 class SpoolFollower:
     """Follows the recorder from file to file, across the ends of chunks and streams. For one thread."""

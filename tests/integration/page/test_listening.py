@@ -75,6 +75,7 @@ def settings(recorder: RecorderProcess) -> Iterator[Settings]:
     catalog.open()
     catalog.close()
     with running_service(made):
+        wait_until(lambda: ports.answers(made.http.port), "the door is open")
         yield made
 
 
