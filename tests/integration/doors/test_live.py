@@ -26,6 +26,7 @@ from tests.support.messaging.http_door import TOKEN
 from tests.support.recording.listening import decoders, until
 from tests.support.recording.microphone import write_noise
 from tests.support.recording.recorder_process import RecorderProcess, running_recorder
+from tests.support.wait import DEADLINE
 
 PASSWORDS = {"owner": "correct horse", "viewer": "battery staple"}
 HTTP = Http(
@@ -126,7 +127,8 @@ def test_live_listening_ends_with_its_session(settings: Settings, recorder: Reco
             await response.content.readexactly(44)
             async with session.delete("/session") as ended:
                 assert ended.status == 200
-            await response.content.read()  # to its end
+            async with asyncio.timeout(DEADLINE):
+                await response.content.read()  # to its end
             await until(lambda: not decoders(), "the decoder ends")
 
     asyncio.run(run())
