@@ -69,18 +69,29 @@ async def door(settings: Settings) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def silent(port: int, count: int, sent: bytes) -> AsyncIterator[None]:
+async def silent(port: int, count: int, sent: bytes) -> AsyncIterator[list[asyncio.StreamReader]]:
     """So many connections that say this, and then nothing."""
-    writers = []
+    readers, writers = [], []
     for _ in range(count):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
+        readers.append(reader)
         writers.append(writer)
     try:
-        yield
+        yield readers
     finally:
         for writer in writers:
             writer.close()
+
+
+async def until_closed(readers: list[asyncio.StreamReader], but: int) -> None:
+    """Waits until the other side has closed all of these connections `but` a few."""
+    waiting = {asyncio.ensure_future(reader.read()) for reader in readers}
+    while len(waiting) > but:
+        _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def plain(port: int, sent: bytes) -> bytes:
@@ -131,11 +142,12 @@ def test_many_silent_connections_keep_nobody_waiting(
             async with (
                 asyncio.timeout(DEADLINE),
                 aiohttp.ClientSession(f"https://localhost:{port}", connector=connector, headers=ours) as kept,
-                silent(port, 3 * http_listener.MAX_HANDSHAKES, sent),
+                silent(port, 3 * http_listener.MAX_HANDSHAKES, sent) as readers,
             ):
                 for _ in range(3):
                     async with kept.get("/status") as response:
                         assert response.status == 422
+                await until_closed(readers, but=http_listener.MAX_HANDSHAKES)
 
     asyncio.run(run())
 
