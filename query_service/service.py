@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from edge import __version__
@@ -24,6 +25,8 @@ from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
 from query_service.answer.node_answers import NodeAnswers
+from query_service.api import connect_fleet
+from query_service.client.other_nodes import OtherNodes
 from query_service.doors.mqtt import MqttDoor
 from query_service.telemetry.reporting import WATCHED, Metrics, NodeWatch, report_daily
 
@@ -137,7 +140,7 @@ async def _doors(
             group.create_task(MqttDoor(settings.node.name, answers.answer, bus).run())
         if settings.http.port:
             group.create_task(_http_door(settings, answers, watch, events, live))
-        if settings.ably.api_key.reveal():
+        if _has_ably(settings):
             group.create_task(_ably_door(settings, answers, signs, bus))
         else:
             log.info("no Ably door: [ably] api_key is empty")
@@ -178,7 +181,9 @@ async def _http_door(
     metrics = Metrics(settings, answers, watch, KernelClock())
     sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
     key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
-    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events, live)
+    setup = partial(_page_setup, settings, answers)
+    others = OtherNodes(settings.node.name, partial(connect_fleet, settings)).rows if _has_ably(settings) else None
+    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events, setup, others, live)
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:
@@ -186,6 +191,18 @@ async def _http_door(
         except DoorError as problem:  # the other doors stay open
             log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
         await asyncio.sleep(_HTTP_PAUSE)
+
+
+def _has_ably(settings: Settings) -> bool:
+    return bool(settings.ably.api_key.reveal())
+
+
+def _page_setup(settings: Settings, answers: NodeAnswers) -> dict[str, object]:
+    return {
+        "bucket": bool(settings.s3.s3_bucket_name),
+        "encrypted": bool(settings.recorder.recipients),
+        "sound_level": answers.sound_level(),
+    }
 
 
 async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:

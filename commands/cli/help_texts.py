@@ -23,7 +23,7 @@ times:
 """
 
 
-QUERY_TYPES = "coverage (default), sounds, levels, days, extent, status or clip"
+QUERY_TYPES = "coverage (default), states, sounds, levels, days, extent, status or clip"
 
 
 class Argument(NamedTuple):

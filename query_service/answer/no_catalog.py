@@ -36,12 +36,20 @@ class NoRollup:
         return 0, 0, None
 
 
+class NoArchives:
+    """As `ArchiveFacts`."""
+
+    def last_uploaded(self) -> Archive | None:
+        return None
+
+
 class NoCatalog:
     """As `CatalogFacts`, for the catalog at `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rollup = NoRollup()
+        self.archive_records = NoArchives()
 
     def within(self, _budget: Budget) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

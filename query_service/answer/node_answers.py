@@ -31,6 +31,8 @@ from edge.core.errors import (
 from edge.core.ids import is_chunk_id
 from edge.core.instant import Instant
 from edge.core.values import Archive
+from edge.spool import thresholds
+from edge.spool.limits import active
 from edge.spool.spool import spool_of
 from query_service.answer.clip import ClipMaker
 from query_service.answer.coverage import Presign, answer_coverage
@@ -41,6 +43,7 @@ from query_service.answer.levels import answer_levels
 from query_service.answer.loudest import answer_loudest
 from query_service.answer.scans import Scans
 from query_service.answer.sounds import answer_sounds
+from query_service.answer.states import answer_states
 from query_service.answer.status import status_report
 from query_service.answer.turns import Turns
 from query_service.client.paging import LocalFile
@@ -176,25 +179,29 @@ class Responder:
 
     def _answer(self, reader: FactReader, request: Request) -> GoodAnswer:
         cursors, scans, now = self._cursors, self._scans, self._clock()
+        answer: GoodAnswer
         match request.type:
             case "status":
                 uptime = round(time.monotonic() - self._started, 1)
-                return status_report(request.id, self.node, reader, now, uptime)
+                answer = status_report(request.id, self.node, reader, now, uptime)
             case "coverage":
-                return answer_coverage(range_request(request, self.node), reader, self._presign, cursors, now)
+                answer = answer_coverage(range_request(request, self.node), reader, self._presign, cursors, now)
+            case "states":
+                answer = answer_states(range_request(request, self.node), reader, cursors, now)
             case "sounds":
-                return answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
+                answer = answer_sounds(range_request(request, self.node), reader, self._presign, cursors, scans)
             case "levels":
-                answer = answer_loudest if request.order == "loudest" else answer_levels
-                return answer(range_request(request, self.node), reader, cursors, scans, now)
+                find = answer_loudest if request.order == "loudest" else answer_levels
+                answer = find(range_request(request, self.node), reader, cursors, scans, now)
             case "days":
-                return answer_days(range_request(request, self.node), reader, cursors, scans, now)
+                answer = answer_days(range_request(request, self.node), reader, cursors, scans, now)
             case "extent":
-                return answer_extent(request, self.node, reader, scans, now)
+                answer = answer_extent(request, self.node, reader, scans, now)
             case "clip":
                 raise ValueError("clips take longer than a thread may be held: ClipMaker makes them")
             case _:
                 assert_never(request.type)
+        return answer
 
 
 class _AnswerThread:
@@ -226,7 +233,7 @@ class NodeAnswers:
         """`listeners`: how many listen live."""
         self.node = settings.node.name
         self._listeners = listeners
-        self._spool = spool_of(settings)
+        self._spool, self._limits = spool_of(settings), thresholds.configured(settings.thresholds)
         self._questions, self._statuses = _AnswerThread("answers", settings), _AnswerThread("status", settings)
         cursors, presign = Cursors(settings.query.cursor_key.reveal() or secrets.token_hex()), Presigner(settings)
         presign_inside = Presigner(_from_inside(settings)) if settings.s3.public_endpoint_url else presign
@@ -261,6 +268,10 @@ class NodeAnswers:
         """The bits of a sample in each of these streams. Raises CatalogError, SpoolError."""
         ids = tuple(stream_ids)
         return await self._questions.bits_of(ids)
+
+    def sound_level(self) -> float:
+        """The level from which something counts as a sound now, in dB; 0: nothing does."""
+        return active(self._spool.path, self._limits).sound_level
 
     def local_file(self, chunk_id: str) -> LocalFile | None:
         """The chunk's file, where it still lies in the spool."""

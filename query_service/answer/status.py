@@ -7,21 +7,23 @@ import contextlib
 from edge import __version__
 from edge.core.errors import CatalogError, CatalogInterrupted, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
-from edge.core.values import Stream
+from edge.core.values import Chunk, Stream
 from query_service.answer.facts import FactReader
 from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolView
 from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 
-_LOOK_BACK = 30 * 86_400 * MICROSECONDS
+_LOOK_BACK = 30 * 86_400 * MICROSECONDS  # for the chunk that ended last
+_HOUR = 3_600 * MICROSECONDS
 
 
 def status_report(request_id: str, node: str, reader: FactReader, now: Instant, uptime: float) -> StatusAnswer:
     """The node's state now; what cannot be read is null. `uptime` in seconds."""
     view = reader.spool_view()
-    catalog_ready, last = not isinstance(reader.catalog, NoCatalog), None
+    catalog_ready, last, uploaded = not isinstance(reader.catalog, NoCatalog), None, None
     try:
-        last = _last_chunk(reader, now)  # without a catalog: of the spool's
+        last = reader.last_chunk(Instant(now - _LOOK_BACK), now)  # without a catalog: of the spool's
+        uploaded = reader.catalog.archive_records.last_uploaded()
     except CatalogInterrupted:
         raise
     except CatalogError:
@@ -40,8 +42,12 @@ def status_report(request_id: str, node: str, reader: FactReader, now: Instant, 
         recorder=_recorder(view, stream, now),
         spool=_backlog(view, unknown) if view.problem is None else None,
         disk_free=disk_free,
-        last_chunk=last[0] if last else None,
-        clock=ClockReport(uncertain=stream.uncertain, measured_rate=last[1] if last else None) if stream else None,
+        disk_hours_left=_hours_left(disk_free, last),
+        last_chunk=LastChunk(chunk_id=last.chunk_id, ended_at=last.ended_at) if last else None,
+        last_upload=uploaded.uploaded_at if uploaded else None,
+        clock=ClockReport(uncertain=stream.uncertain, measured_rate=last.clock.measured_rate if last else None)
+        if stream
+        else None,
         catalog="ready" if catalog_ready else "busy",
     )
 
@@ -73,7 +79,8 @@ def _recorder(view: SpoolView, stream: Stream | None, now: Instant) -> RecorderR
     )
 
 
-def _last_chunk(reader: FactReader, now: Instant) -> tuple[LastChunk, float] | None:
-    """The finished chunk that ended last in the past 30 days, and its measured rate."""
-    chunk = reader.last_chunk(Instant(now - _LOOK_BACK), now)
-    return (LastChunk(chunk_id=chunk.chunk_id, ended_at=chunk.ended_at), chunk.clock.measured_rate) if chunk else None
+def _hours_left(disk_free: int | None, newest: Chunk | None) -> float | None:
+    """Until the disk is full, at the rate at which the newest chunk filled it."""
+    if disk_free is None or newest is None or newest.ended_at <= newest.started_at or not newest.bytes:
+        return None
+    return round(disk_free / newest.bytes * (newest.ended_at - newest.started_at) / _HOUR, 1)

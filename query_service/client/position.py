@@ -12,6 +12,7 @@ from query_service.queries.days import DaysAnswer
 from query_service.queries.levels import LevelsAnswer
 from query_service.queries.protocol import PagedAnswer, Request, new_id
 from query_service.queries.sounds import Sound
+from query_service.queries.states import StatesAnswer
 
 
 class Position:
@@ -27,6 +28,8 @@ class Position:
         """`page` as one of the answer to `asked`, without the sounds that came before."""
         if isinstance(page, CoverageAnswer):
             self._moment = page.intervals[-1].to
+        elif isinstance(page, StatesAnswer):
+            self._moment = page.states[-1].to
         elif isinstance(page, LevelsAnswer):
             self._moment = page.levels[-1].to if page.levels else self._moment
         elif isinstance(page, DaysAnswer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -32,6 +32,8 @@ from query_service.sound.wav import ByteRange, endless_header
 log = logging.getLogger(__name__)
 
 Visitor = Role | Literal["local"]  # local: from this machine, and not logged in
+Setup = Callable[[], Mapping[str, object]]
+OtherNodes = Callable[[], Awaitable[object]]  # rows for JSON; raises DoorError
 
 VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
 PAGE_PARAMETERS = {"/audio": ("from", "to", "format")}
@@ -52,21 +54,35 @@ class PageRoutes:
         sound: StreamSource,
         zone: str,
         events: EventStreams | None = None,
+        setup: Setup = dict,
+        other_nodes: OtherNodes | None = None,
         live: LiveSound | None = None,
     ) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none;
-        `live`: if the node lets its owner listen."""
+        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none.
+        `setup`: what the page should explain where something is not set up, as of now. `other_nodes`: without Ably,
+        none are known. `live`: if the node lets its owner listen."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
         }
         self._node = node
-        self._zone = zone
         self._sound = sound
         self._events = events
         self._live = live
-        self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
-        self._has_log_in = any(passwords.values())
+        self._other_nodes = other_nodes
+        about: dict[str, object] = {
+            "node": node,
+            "zone": zone,
+            "login": any(passwords.values()),
+            "events": events is not None,
+            "live": live is not None,
+            "nodes": other_nodes is not None,
+        }
+
+        def session_of(role: Visitor | None) -> dict[str, object]:
+            return {**about, "role": role, **(setup() if role else {})}
+
+        self._session_of = session_of
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._verifying = asyncio.Lock()
@@ -80,6 +96,11 @@ class PageRoutes:
         app.router.add_get("/audio", self._audio)
         app.router.add_get("/events", self._event_stream, allow_head=False)
         app.router.add_get("/live", self._live_sound, allow_head=False)
+        app.router.add_get("/nodes", self._nodes, allow_head=False)
+
+    @property
+    def _cookie(self) -> str:
+        return f"imhearing-{self._node}"  # cookies ignore ports: another node may be on the same host
 
     def is_public(self, request: web.Request) -> bool:
         """Whether anybody may send the request, from any page: it shows no data."""
@@ -104,18 +125,7 @@ class PageRoutes:
 
     async def _session(self, request: web.Request) -> web.Response:
         role = request.get(VISITOR)
-        has_session = self.role_of(request) is not None
-        return _json(
-            {
-                "node": self._node,
-                "role": role,
-                "zone": self._zone,
-                "login": self._has_log_in,
-                "session": has_session,
-                "events": self._events is not None,
-                "live": self._live is not None,
-            }
-        )
+        return _json({**self._session_of(role), "session": self.role_of(request) is not None})
 
     async def _log_in(self, request: web.Request) -> web.Response:
         if not is_same_origin(request) or request.content_type != "application/json":
@@ -160,6 +170,15 @@ class PageRoutes:
         if self._events.is_full:
             return self._refused("busy", "too many pages are open; ask its status instead", 503, _FULL_SECONDS)
         return await self._events.serve(request)
+
+    async def _nodes(self, _request: web.Request) -> web.Response:
+        if self._other_nodes is None:
+            return self._refused("bad_request", "the node has no Ably key, so it knows no other nodes", 404)
+        try:
+            return _json({"nodes": await self._other_nodes()})
+        except DoorError as problem:
+            log.warning("the other nodes could not be queried: %s", problem)
+            return self._refused("internal", "the other nodes cannot be reached; the node's log says why", 500)
 
     async def _audio(self, request: web.Request) -> web.StreamResponse:
         if request.get(VISITOR) != "owner":

@@ -23,6 +23,7 @@ from query_service.queries.declaration import QueryType
 from query_service.queries.extent import EXTENT, ExtentAnswer
 from query_service.queries.levels import DEFAULT_STEP, LEVELS, LevelsAnswer
 from query_service.queries.sounds import SOUNDS, SoundsAnswer
+from query_service.queries.states import STATES, StatesAnswer
 from query_service.queries.status import STATUS, StatusAnswer
 from query_service.queries.values import MAX_REQUEST, VERSION, ErrorAnswer, Order, RequestId, refusal
 
@@ -30,11 +31,11 @@ DEFAULT_LIMIT = 500
 _MOST_EXACT = 2**53  # of integers in a float
 
 ZoneName = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$")]
-QueryName = Literal["coverage", "sounds", "levels", "days", "extent", "status", "clip"]
+QueryName = Literal["coverage", "states", "sounds", "levels", "days", "extent", "status", "clip"]
 QUERY_TYPES: dict[str, QueryType[Any]] = {
-    query_type.name: query_type for query_type in (COVERAGE, SOUNDS, LEVELS, DAYS, EXTENT, STATUS, CLIP)
+    query_type.name: query_type for query_type in (COVERAGE, STATES, SOUNDS, LEVELS, DAYS, EXTENT, STATUS, CLIP)
 }
-PagedAnswer = CoverageAnswer | SoundsAnswer | LevelsAnswer | DaysAnswer
+PagedAnswer = CoverageAnswer | StatesAnswer | SoundsAnswer | LevelsAnswer | DaysAnswer
 UnpagedAnswer = ExtentAnswer | StatusAnswer | ClipAnswer
 GoodAnswer = PagedAnswer | UnpagedAnswer
 Answer = GoodAnswer | ErrorAnswer
@@ -48,7 +49,7 @@ class Request(Struct, frozen=True, kw_only=True):
     type: QueryName = "coverage"
     from_: Annotated[Instant, Meta(examples=["2026-03-03T22:00:00Z"])] | None = field(name="from", default=None)
     to: Annotated[Instant, Meta(examples=["2026-03-03T22:10:00Z"])] | None = None
-    limit: Positive = DEFAULT_LIMIT  # intervals, sounds, steps or days of one page, at most
+    limit: Positive = DEFAULT_LIMIT  # intervals, stretches, sounds, steps or days of one page, at most
     cursor: Annotated[str, Meta(max_length=512)] | None = None
     urls: bool = True
     order: Order | None = None  # of sounds, null: loudest; of levels, null: time
@@ -69,9 +70,9 @@ class Question(TypedDict, total=False):
     """The fields of a request as callers in Python name them. The range is [start, end), of all types but `status`
     and `extent`.
 
-    `limit`: intervals, sounds, steps or days of one page; `urls`: with links to archives and clips, by default without;
-    `order` of sounds and levels; `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds; `zone` of days, by
-    default the node's.
+    `limit`: intervals, stretches, sounds, steps or days of one page; `urls`: with links to archives and clips, by
+    default without; `order` of sounds and levels; `min_level` (LAFmax, dB) of sounds; `step` of levels, in seconds;
+    `zone` of days, by default the node's.
     """
 
     type: QueryName

@@ -54,6 +54,8 @@ class StatusAnswer(AnswerHead, frozen=True, kw_only=True):
     recorder: RecorderReport
     spool: Backlog | None  # null while it cannot be read
     disk_free: Count | None  # bytes
+    disk_hours_left: float | None = None  # until it is full if nothing more is uploaded, at the last chunk's rate
+    last_upload: Instant | None = None  # when the last archive was verified in the store
     last_chunk: LastChunk | None
     clock: ClockReport | None
     catalog: Literal["ready", "busy"]

@@ -27,6 +27,8 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "coverage-before-and-cut": {"from": "2026-03-03T21:59:59.5Z", "to": at(2.25), "urls": False},
     "coverage-first-page": {**_RANGE, "urls": False, "limit": 2},
     "coverage-future": {"from": "2996-01-01T00:00:00Z", "to": "2996-01-01T00:00:01Z", "urls": False},
+    "states": {"type": "states", **_RANGE},
+    "states-first-page": {"type": "states", **_RANGE, "limit": 1},
     "sounds": {"type": "sounds", **_RANGE, "urls": False},
     "sounds-in-order": {"type": "sounds", **_RANGE, "urls": False, "order": "time", "limit": 1},
     "sounds-loud": {"type": "sounds", **_RANGE, "urls": False, "min_level": -64},
@@ -60,6 +62,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 _RAW = {"error-no-json": b"not JSON", "error-no-object": b"[]", "error-no-id": b'{"type": "status"}'}
 _BY_ADDRESS = (
     ("GET", f"/coverage?from={at(0)}&to={at(1)}&urls=false"),
+    ("GET", f"/states?from={at(0)}&to={at(4)}"),
     ("GET", f"/sounds?from={at(0)}&to={at(3)}&urls=false&order=time"),
     ("GET", f"/levels?from={at(0)}&to={at(4)}&step=4"),
     ("GET", f"/days?from={at(0)}&to={at(4)}&zone=UTC"),
@@ -77,6 +80,7 @@ _BY_ADDRESS = (
 _SHOWN_IN_ENVELOPE = ("coverage-future", "error-no-range")
 LOCAL: dict[str, tuple[str, ...]] = {
     "coverage": (),
+    "states": ("--type", "states"),
     "sounds": ("--type", "sounds"),
     "levels": ("--type", "levels", "--step", "2"),
     "days": ("--type", "days", "--zone", "Europe/Berlin"),

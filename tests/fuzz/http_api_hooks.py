@@ -1,7 +1,7 @@
 """What schemathesis is taught beyond the OpenAPI document: rules that docs/query.md states and JSON Schema cannot.
 
 `from` is before `to`, both in the years 1 to 9999 of UTC; a cursor comes from an earlier answer; a clip needs sound;
-a zone is one that the machine knows, and `days` takes at most 400 of them.
+a zone is one that the machine knows; `days`, and the loudest `levels`, are of at most 400 days.
 Loaded by schemathesis itself (`SCHEMATHESIS_HOOKS`).
 """
 
@@ -52,12 +52,13 @@ def _sensible(fields: dict[str, Any], kind: object) -> dict[str, Any]:
     start, end = _instant(fields.get("from")), _instant(fields.get("to"))
     if start is None or end is None:
         return fields
-    if kind == "days" and abs(end - start) > _DAYS:
+    is_limited = kind == "days" or (kind == "levels" and fields.get("order") == "loudest")
+    if is_limited and abs(end - start) > _DAYS:
         fields["from"], fields["to"] = str(at(0)), str(Instant(at(0) + _DAYS))
     elif kind == "clip":
         first = start % _RANGES_OF_CLIPS
         fields["from"], fields["to"] = str(at(first)), str(at(first + 2))
-    elif kind == "days" and (start == end or min(start, end) < at(0)):
+    elif is_limited and (start == end or min(start, end) < at(0)):
         fields["from"], fields["to"] = str(at(0)), str(at(86_400))
     elif start == end or min(start, end) < FIRST or max(start, end) > LAST:
         fields["from"], fields["to"] = str(FIRST), str(LAST)

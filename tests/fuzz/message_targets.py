@@ -235,6 +235,7 @@ def _request_seeds() -> list[bytes]:
         "sounds": {"min_level": -30.5, "order": "time"},
         "levels": {"step": 60, "urls": False},
         "days": {"zone": "Europe/Berlin"},
+        "states": {},
         "extent": {},
         "status": {},
         "clip": {},

@@ -30,6 +30,7 @@ export class Access extends EventTarget {
     $("log-in-problem").textContent = this.hasPassword ? "" : TEXT.noPassword;
     $("log-in-warning").hidden = isSecureContext;
     $("log-in-warning").textContent = TEXT.loginPlain;
+    $("account").value = $("node").textContent; // password managers keep one password per name
     $("password").value = "";
     $("log-in-dialog").showModal();
   }

@@ -1,8 +1,10 @@
 /* Everything that the page asks of its node. */
 
-import { isoTime } from "./time.js";
+import { isoTime, parseTime } from "./time.js";
 
 const TRIES = 20;
+const YEAR_1 = Date.parse("0001-01-01T00:00:00Z");
+const AGAIN = ["busy", "deadline"]; // codes of a node that may answer if it is asked again
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -15,6 +17,23 @@ export class Refused extends Error {
 
 export const AWAY = "away";
 
+/* Emits `change` when requests begin or end to wait for a busy node; `count` of them do. */
+export const waiting = Object.assign(new EventTarget(), { count: 0 });
+
+async function wait(seconds, signal) {
+  const count = (by) => {
+    waiting.count += by;
+    waiting.dispatchEvent(new Event("change"));
+  };
+  count(1);
+  await new Promise((resolve) => {
+    setTimeout(resolve, Math.max(100, seconds * 1000));
+    signal?.addEventListener("abort", resolve);
+  });
+  count(-1);
+  signal?.throwIfAborted();
+}
+
 async function request(path, options = {}) {
   const { signal, tries: most = TRIES, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
@@ -26,17 +45,15 @@ async function request(path, options = {}) {
       throw new Refused(0, { error: { code: AWAY, message: "no answer" } });
     }
     if (response.ok) return response;
-    const body = await response.json().catch(() => null);
-    const refused = new Refused(response.status, body);
-    if (response.status !== 503 || refused.code !== "busy" || tries === most) throw refused;
-    await new Promise((resolve) => setTimeout(resolve, Math.max(100, refused.retryAfter * 1000)));
-    signal?.throwIfAborted();
+    const refused = new Refused(response.status, await response.json().catch(() => null));
+    if (!AGAIN.includes(refused.code) || response.status < 500 || tries === most) throw refused;
+    await wait(refused.retryAfter, signal);
   }
 }
 
-async function send(path, method, body) {
+async function send(path, method, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await request(path, { method, headers, body: JSON.stringify(body) })).json();
+  return (await request(path, { method, headers, body: JSON.stringify(body), signal })).json();
 }
 
 function address(kind, fields) {
@@ -69,9 +86,18 @@ export async function status() {
   return (await request("/status")).json();
 }
 
-/* From the first sound that is kept to the last. */
-export async function extent() {
-  return (await request("/extent")).json();
+/* When the node's recordings begin; Infinity where there are none yet. */
+export async function beginning() {
+  const { value } = await pages("states", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
+  const [first] = value.states;
+  if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
+  return value.next ? parseTime(first.to) : Infinity;
+}
+
+/* Makes a file of the range in the store, with a link to it. */
+export function clip(from, to, signal) {
+  const id = [1, 2].map(() => Math.random().toString(36).slice(2)).join("");
+  return send("/query", "POST", { id, type: "clip", from: isoTime(from), to: isoTime(to), urls: true }, signal);
 }
 
 export function audioAddress(from, to, format) {
@@ -85,6 +111,11 @@ export async function audio(from, to, signal) {
 /* What the node is recording now, as a WAV file without an end. */
 export async function live(signal) {
   return request("/live", { signal, tries: 1 });
+}
+
+/* One row for each other node that the Ably key can see. */
+export async function otherNodes(signal) {
+  return (await (await request("/nodes", { signal })).json()).nodes;
 }
 
 export async function session() {

@@ -1,22 +1,24 @@
-/* Wires the page together: what is shown, what is asked for it, and what each control does. */
+/* Wires the page together: which range is shown, in which zone, and what each control of the whole page does. */
 
 import * as api from "./api.js";
 import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
+import { levelsTable, save, soundsTable } from "./csv.js";
+import { Header } from "./header.js";
 import { Listening } from "./listen.js";
 import { Live } from "./live.js";
-import { Player, TooLong, load } from "./player.js";
-import { SoundView } from "./spectrogram.js";
-import { CAUSES, STATES, TEXT, bytes, duration, level } from "./text.js";
-import { DAY, HOUR, MINUTE, SECOND, Zone, isoTime, parseTime } from "./time.js";
+import { Loudest } from "./loudest.js";
+import { Nodes } from "./nodes.js";
+import { guard } from "./problem.js";
+import { RangeView } from "./range.js";
+import { Selection } from "./selection.js";
+import { TEXT } from "./text.js";
+import { HOUR, MINUTE, SECOND, Zone, clock, isoTime, timed } from "./time.js";
 import { Timeline } from "./timeline.js";
 
-const POINTS = 600; // of the curves
-const STEPS = [1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400];
 const REFRESH = 5 * SECOND;
+const SELDOM = 30 * SECOND; // while the node says by itself when something changes; without that, for the range that is shown
 const SETTLE = 150; // milliseconds after the last movement until the node is asked
-const LOUDEST = 50;
-const PAD = 2 * SECOND; // heard before and after a sound
 
 const $ = (id) => document.getElementById(id);
 const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -25,14 +27,17 @@ class Page {
   constructor() {
     this.zones = { node: "UTC", browser: own, UTC: "UTC" };
     this.zone = new Zone("UTC");
-    this.timeline = new Timeline($("timeline"), this.zone);
-    this.calendar = new Calendar($("calendar"), this.zone);
-    this.player = new Player();
-    this.soundView = new SoundView($("sound"));
     this.access = new Access();
+    this.header = new Header(this.zone);
     this.live = new Live(this.zone);
     this.listening = new Listening();
-    this.sounds = [];
+    this.calendar = new Calendar($("calendar"), this.zone);
+    this.timeline = new Timeline($("timeline"), this.zone);
+    this.range = new RangeView(this.timeline);
+    this.selection = new Selection(this.timeline);
+    this.loudest = new Loudest(this.timeline);
+    this.nodes = new Nodes(this.zone);
+    this.refreshed = this.loaded = 0;
     this.listen();
   }
 
@@ -42,8 +47,7 @@ class Page {
     this.chooseZone("node");
     this.restore();
     this.openLive();
-    setInterval(() => this.refresh(), REFRESH);
-    requestAnimationFrame(() => this.tick());
+    setInterval(() => this.poll(), REFRESH);
   }
 
   /* A one-time code in the address becomes a session and leaves the address at once. */
@@ -53,93 +57,77 @@ class Page {
     if (!code) return;
     given.delete("code");
     history.replaceState(null, "", `#${given}`);
-    await this.guard(() => api.redeem(code), () => TEXT.codeUsed);
+    await guard(() => api.redeem(code), () => TEXT.codeUsed);
   }
 
   listen() {
-    const { timeline, calendar, player, live } = this;
+    const { timeline, calendar, live, loudest } = this;
     timeline.addEventListener("view", () => this.settle());
     timeline.addEventListener("selection", ({ detail }) => this.selected(detail));
-    timeline.addEventListener("hover", ({ detail }) => this.hover(detail));
-    timeline.addEventListener("play", () => this.togglePlay());
     calendar.addEventListener("day", ({ detail }) => this.showDay(this.zone.ofDate(detail)));
-    player.addEventListener("change", () => this.playing());
     live.addEventListener("chunk", () => this.extended());
     live.addEventListener("state", () => this.refresh());
-    this.soundView.addEventListener("seek", ({ detail }) => player.seek(detail));
+    loudest.addEventListener("choose", ({ detail }) => this.play(detail));
+    loudest.addEventListener("list", () => this.loadView());
     const clicks = {
       earlier: () => timeline.pan(-0.9), later: () => timeline.pan(0.9), "zoom-in": () => timeline.zoom(0.5),
-      "zoom-out": () => timeline.zoom(2), "show-now": () => this.show({ from: Date.now() - HOUR, to: Date.now() + MINUTE }),
+      "zoom-out": () => timeline.zoom(2), "show-now": () => this.show({ from: clock.now() - HOUR, to: clock.now() + MINUTE }),
+      "show-yesterday": () => this.showDay(this.zone.startOfDay(clock.now(), -1)),
       "show-day": () => this.showDay(this.zone.startOfDay((timeline.view.from + timeline.view.to) / 2)),
-      play: () => this.togglePlay(), copy: () => this.copy(),
+      "levels-csv": () => this.saveTable("levels", levelsTable(timeline.levels, this.zone)),
+      "sounds-csv": () => this.saveTable("sounds", soundsTable(timeline.sounds, this.zone)),
     };
     for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
     $("zone").addEventListener("change", () => this.chooseZone($("zone").value));
-    $("speed").addEventListener("change", () => player.set({ speed: Number($("speed").value) }));
-    $("high-pass").addEventListener("change", () => player.set({ highPass: Number($("high-pass").value) }));
-    $("gain").addEventListener("change", () => player.set({ gain: 10 ** (Number($("gain").value) / 20) }));
-    $("channel").addEventListener("change", () => player.set({ channel: Number($("channel").value) }));
     this.access.addEventListener("change", () => this.loggedIn());
-    $("sounds").addEventListener("click", (event) => this.playSound(event.target.closest("button")?.dataset.index));
     document.addEventListener("keydown", (event) => this.onKey(event));
+    document.addEventListener("visibilitychange", () => this.poll());
     window.addEventListener("hashchange", () => this.restore());
   }
 
   onKey(event) {
     if (event.target.closest("input, select, dialog, .calendar") || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "n") this.playSound((this.current ?? -1) + 1);
-    else if (event.key === "p") this.playSound((this.current ?? 1) - 1);
-    else if (event.key === " " && event.target.tagName !== "BUTTON") {
+    if (event.key === "n") this.loudest.step(1);
+    else if (event.key === "p") this.loudest.step(-1);
+    else if (event.key === " " && !event.target.closest("button, a, summary")) {
       event.preventDefault();
-      this.togglePlay();
+      this.selection.togglePlay();
     }
   }
 
-  /* Runs `work`; what goes wrong is said on the page. */
-  async guard(work, explain = (problem) => problem.message) {
-    try {
-      const result = await work();
-      this.problem("");
-      return result;
-    } catch (problem) {
-      if (problem.name === "AbortError") return undefined;
-      if (!(problem instanceof api.Refused)) throw problem;
-      this.problem(problem.code === api.AWAY ? TEXT.notReachable : explain(problem));
-      return undefined;
-    }
-  }
-
-  problem(text) {
-    $("problem").textContent = text;
-    $("problem").hidden = !text;
+  async poll() {
+    if (document.hidden) return;
+    const now = Date.now();
+    if (!this.live.isConnected || now - this.refreshed > SELDOM) await this.refresh();
+    if (!this.live.isConnected && now - this.loaded > SELDOM) this.extended();
   }
 
   async refresh() {
-    if (document.hidden && this.session) return;
-    await this.guard(async () => {
+    this.refreshed = Date.now();
+    await guard(async () => {
       this.session = await api.session();
       this.zones.node = this.session.zone;
       this.access.show(this.session);
+      this.nodes.isKnown = Boolean(this.session.role && this.session.nodes);
+      this.selection.isOwner = this.session.role === "owner";
+      this.loudest.emptyText = this.session.sound_level === 0 ? TEXT.noSoundLevel : undefined;
       const status = this.session.role ? await api.status() : null;
       this.listening.show(this.session, status);
-      if (status) this.showStatus(status);
+      if (status) this.header.show(status);
     });
+    this.showSetup();
   }
 
-  get isOwner() {
-    return this.session?.role === "owner";
-  }
-
-  showStatus(status) {
-    const { recorder, spool, disk_free: free } = status;
-    const state = recorder.state === "recording" && recorder.alive
-      ? TEXT.recordingSince(this.zone.dayAndTime(whole(parseTime(recorder.since))))
-      : TEXT.recorderStates[recorder.alive ? recorder.state : "unknown"];
-    const parts = [state];
-    if (recorder.until) parts.push(TEXT.until(this.zone.dayAndTime(parseTime(recorder.until))));
-    if (spool) parts.push(TEXT.waiting(spool.chunks, bytes(spool.bytes)));
-    if (free !== null) parts.push(TEXT.diskFree(bytes(free)));
-    $("status").textContent = parts.join(" · ");
+  /* What is missing, and what to do about it. */
+  showSetup() {
+    const { bucket = true, encrypted = false, role } = this.session ?? {};
+    const texts = [bucket ? "" : TEXT.setup.bucket, encrypted ? TEXT.setup.encrypted : "", this.isEmpty ? TEXT.setup.empty : ""];
+    $("setup").replaceChildren(...(role ? texts : []).filter(Boolean).map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }));
+    $("setup").hidden = !$("setup").children.length;
   }
 
   chooseZone(kind) {
@@ -152,9 +140,10 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    this.timeline.zone = this.calendar.zone = this.live.zone = this.zone;
+    for (const part of [this.header, this.live, this.calendar, this.timeline, this.nodes]) part.zone = this.zone;
     this.loadCalendar();
     this.settle();
+    if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
   /* The address names what is shown. */
@@ -162,7 +151,7 @@ class Page {
     const given = new URLSearchParams(location.hash.slice(1));
     const [from, to] = ["from", "to"].map((name) => Date.parse(given.get(name)));
     if (from < to) this.show({ from, to });
-    else this.showDay(this.zone.startOfDay(Date.now()));
+    else this.showDay(this.zone.startOfDay(clock.now()));
     const selection = { from: Date.parse(given.get("play")), to: Date.parse(given.get("until")) };
     if (selection.from < selection.to) this.timeline.select(selection);
   }
@@ -180,7 +169,8 @@ class Page {
   }
 
   show(view) {
-    this.timeline.show(view);
+    const isCut = this.timeline.show(view);
+    $("note").textContent = isCut ? TEXT.cut : "";
     this.settle();
   }
 
@@ -199,218 +189,55 @@ class Page {
 
   /* There is more sound than a moment ago. */
   extended() {
-    const now = Date.now();
-    if (this.timeline.view.from < now && now < this.timeline.view.to) this.settle();
+    if (this.range.isCurrent) this.settle();
+    if (this.isEmpty) this.loadCalendar();
   }
 
   async loadView() {
     if (!this.session?.role) return;
+    this.loaded = Date.now();
     this.remember();
     this.loading?.abort();
     const { signal } = (this.loading = new AbortController());
-    const { from, to } = this.timeline.view;
-    await this.guard(() => Promise.all([
-      this.loadStrip(from, to, signal), this.loadLevels(from, to, signal), this.loadSounds(from, to, signal),
-    ]));
+    const { view } = this.timeline;
+    await guard(() => Promise.all([this.range.load(view, signal), this.loudest.load(view, signal)]));
+    if (!signal.aborted) this.loudest.loaded();
   }
 
-  async loadStrip(from, to, signal) {
-    const intervals = await api.list("coverage", "intervals", { from, to, urls: false }, signal);
-    this.timeline.intervals = intervals.map(timed);
-    this.timeline.draw();
-    this.showLegend();
-  }
-
-  async loadLevels(from, to, signal) {
-    const step = STEPS.find((each) => each >= (to - from) / SECOND / POINTS) ?? STEPS.at(-1);
-    const start = Math.floor(from / SECOND / step) * step * SECOND;
-    const levels = await api.list("levels", "levels", { from: start, to, step }, signal);
-    this.timeline.levels = levels.map(timed);
-    this.step = step;
-    this.timeline.draw();
-    this.showLegend();
-  }
-
-  async loadSounds(from, to, signal) {
-    const sounds = await api.list("sounds", "sounds", { from, to, order: "loudest", urls: false }, signal, LOUDEST);
-    this.sounds = sounds.map(timed);
-    this.timeline.sounds = this.sounds;
-    this.timeline.draw();
-    this.current = undefined;
-    $("no-sounds").hidden = this.sounds.length > 0;
-    $("no-sounds").textContent = TEXT.noSounds;
-    $("sounds").replaceChildren(...this.sounds.map((sound, index) => this.soundItem(sound, index)));
-  }
-
-  soundItem(sound, index) {
-    const item = document.createElement("li");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.dataset.index = String(index);
-    const length = sound.to ? `, ${duration(sound.to - sound.from)}` : "";
-    button.textContent = `${level(sound.lafmax, sound.unit)} · ${this.zone.dayAndTime(sound.from)}${length}`;
-    item.append(button);
-    return item;
-  }
-
-  showLegend() {
-    const states = [...new Set(this.timeline.intervals.map((each) => each.state))];
-    const units = [...new Set(this.timeline.levels.map((each) => each.unit))].filter(Boolean);
-    const items = states.map((state) => [state, STATES[state]]);
-    for (const unit of units) {
-      const text = `${TEXT.units[unit]}, ${TEXT.step(duration(this.step * SECOND))}`;
-      items.push(["lafmax", `${TEXT.curve.lafmax} ${text}`], ["laeq", TEXT.curve.laeq], ["l90", TEXT.curve.l90]);
-    }
-    $("legend").replaceChildren(...items.map(([color, text]) => {
-      const item = document.createElement("li");
-      const patch = document.createElement("span");
-      patch.style.background = `var(--${color})`;
-      item.append(patch, text);
-      return item;
-    }));
-  }
-
-  hover(ms) {
-    const { interval, level: text } = this.timeline.at(ms);
-    const state = interval ? STATES[interval.state] : "";
-    const cause = interval?.cause ? ` (${CAUSES[interval.cause] ?? interval.cause})` : "";
-    $("here").textContent = [this.zone.dayAndTime(ms), state + cause, text].filter(Boolean).join(" · ");
+  saveTable(kind, text) {
+    save(`${this.session.node}-${kind}-${this.zone.date(this.timeline.view.from)}.csv`, text);
   }
 
   selected({ selection, isFinal }) {
-    $("selection").hidden = !selection;
-    if (!selection) {
-      this.player.stop();
-      return;
-    }
-    const { from, to } = selection;
-    $("selection-title").textContent = TEXT.selection(this.zone.dayAndTime(from), this.zone.time(to), duration(to - from));
-    if (!isFinal) return;
-    this.remember();
-    this.player.use(null);
-    this.soundView.clear();
-    $("sound-problem").textContent = this.isOwner ? "" : TEXT.loginToHear;
-    $("owner-actions").hidden = !this.isOwner;
-    for (const format of ["flac", "wav"]) $(format).href = api.audioAddress(from, to, format);
-    $("command").value = `imhearing fetch --from ${isoTime(from)} --to ${isoTime(to)} -o sound.flac`;
-    this.showPlaces();
+    if (selection && isFinal) this.remember();
+    this.selection.show(selection, isFinal);
   }
 
-  showPlaces() {
-    const { from, to } = this.timeline.selection;
-    const chunks = this.timeline.intervals.filter((each) => each.chunk_id && each.from < to && from < each.to).slice(0, 20);
-    $("places").replaceChildren(...chunks.map((chunk) => {
-      const line = document.createElement("p");
-      const { where } = chunk;
-      line.textContent = [this.zone.dayAndTime(chunk.from), chunk.chunk_id, where?.archive, where?.sha256].filter(Boolean).join(" · ");
-      return line;
-    }));
-  }
-
-  async togglePlay() {
-    if (this.player.isPlaying) return this.player.pause();
-    if (!this.player.sound) await this.loadSelection();
-    return this.player.play();
-  }
-
-  async loadSelection() {
-    const { selection } = this.timeline;
-    if (!selection) return;
-    $("sound-problem").textContent = TEXT.loading;
-    try {
-      const sound = await load(selection.from, selection.to);
-      this.player.use(sound);
-      $("sound-problem").textContent = "";
-      this.showChannels(sound.buffer.numberOfChannels);
-      const holes = this.timeline.intervals.filter((each) => !["recorded", "pending"].includes(each.state));
-      await this.soundView.show(sound, holes.filter((each) => each.from < sound.to && sound.from < each.to));
-    } catch (problem) {
-      $("sound-problem").textContent = this.explain(problem);
-    }
-  }
-
-  explain(problem) {
-    if (problem instanceof TooLong) return TEXT.tooLong(duration(problem.seconds * SECOND));
-    if (!(problem instanceof api.Refused)) throw problem;
-    if (problem.status === 401 || problem.status === 403) return TEXT.loginToHear;
-    if (problem.code === "encrypted") return TEXT.encrypted;
-    return problem.code === api.AWAY ? TEXT.notReachable : problem.message;
-  }
-
-  showChannels(count) {
-    $("channel-label").hidden = count < 2;
-    const names = ["all", ...Array.from({ length: count }, (_, index) => String(index + 1))];
-    $("channel").replaceChildren(...names.map((name, index) => new Option(name, String(index - 1))));
-    this.player.set({ channel: -1 });
-  }
-
-  async playSound(index) {
-    const sound = this.sounds[Number(index)];
-    if (!sound) return;
-    this.current = Number(index);
-    for (const button of $("sounds").querySelectorAll("button")) {
-      button.setAttribute("aria-current", String(button.dataset.index === String(index)));
-    }
-    this.timeline.select({ from: sound.from - PAD, to: (sound.to ?? sound.from + 10 * SECOND) + PAD });
-    await this.togglePlay();
-  }
-
-  playing() {
-    $("play").textContent = this.player.isPlaying ? "Pause" : "Play";
-  }
-
-  /* Moves the cursors with the sound. */
-  tick() {
-    const { player, timeline } = this;
-    if (player.sound) {
-      const seconds = player.now();
-      if (player.isPlaying) this.soundView.move(seconds);
-      timeline.cursor = player.sound.from + seconds * SECOND;
-      $("position").textContent = this.zone.time(timeline.cursor);
-      timeline.draw();
-    } else timeline.cursor = null;
-    requestAnimationFrame(() => this.tick());
-  }
-
-  async copy() {
-    const field = $("command");
-    if (navigator.clipboard) {
-      await navigator.clipboard.writeText(field.value);
-      $("sound-problem").textContent = TEXT.copied;
-    } else {
-      field.select(); // plain HTTP at home has no clipboard
-      $("sound-problem").textContent = TEXT.selectToCopy;
-    }
+  async play(range) {
+    this.timeline.select(range);
+    await this.selection.togglePlay();
   }
 
   async loggedIn() {
     await this.refresh();
     this.chooseZone("node");
     this.openLive();
-    if (this.timeline.selection) this.timeline.select(this.timeline.selection);
   }
 
   async loadCalendar() {
     if (!this.session?.role) return;
-    const to = this.zone.startOfDay(Date.now(), 1);
+    const to = this.zone.startOfDay(clock.now(), 1);
     const from = this.zone.startOfDay(to, -371);
-    const found = await this.guard(() =>
-      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.extent()]));
+    const found = await guard(() =>
+      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
     if (!found) return;
-    const [days, { from: first }] = found;
-    const begun = first ? parseTime(first) : Infinity;
-    // the time before the first sound is no gap
+    const [days, begun] = found;
+    this.range.begun = begun;
+    this.isEmpty = begun === Infinity;
+    this.showSetup();
+    // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
   }
-}
-
-function whole(ms) {
-  return Math.floor(ms / SECOND) * SECOND;
-}
-
-/* The same with its times as numbers. */
-function timed(span) {
-  return { ...span, from: parseTime(span.from), to: span.to && parseTime(span.to) };
 }
 
 function dayOf(day) {

@@ -38,6 +38,35 @@ export async function load(from, to, signal) {
   return { from, to, data, buffer };
 }
 
+/* One channel of the sound as a sound of its own; its file is a WAV of 32-bit floats. */
+export function oneChannel({ from, to, buffer }, channel) {
+  const samples = buffer.getChannelData(channel);
+  const single = new AudioBuffer({ length: samples.length, numberOfChannels: 1, sampleRate: buffer.sampleRate });
+  single.copyToChannel(samples, 0);
+  return { from, to, data: wav(samples, buffer.sampleRate), buffer: single };
+}
+
+function wav(samples, rate) {
+  const size = samples.length * 4;
+  const data = new ArrayBuffer(44 + size);
+  const view = new DataView(data);
+  const put = (at, text) => [...text].forEach((letter, index) => view.setUint8(at + index, letter.charCodeAt(0)));
+  put(0, "RIFF");
+  view.setUint32(4, 36 + size, true);
+  put(8, "WAVEfmt ");
+  view.setUint32(16, 16, true);
+  view.setUint16(20, 3, true); // IEEE float
+  view.setUint16(22, 1, true);
+  view.setUint32(24, rate, true);
+  view.setUint32(28, rate * 4, true);
+  view.setUint16(32, 4, true);
+  view.setUint16(34, 32, true);
+  put(36, "data");
+  view.setUint32(40, size, true);
+  new Float32Array(data, 44).set(samples);
+  return data;
+}
+
 export class Player extends EventTarget {
   constructor() {
     super();
@@ -88,11 +117,15 @@ export class Player extends EventTarget {
 
   chain(source) {
     let last = source;
-    if (this.channel >= 0 && source.buffer.numberOfChannels > 1) {
-      const splitter = new ChannelSplitterNode(this.context, { numberOfOutputs: source.buffer.numberOfChannels });
-      const one = new GainNode(this.context);
+    const { numberOfChannels: count } = source.buffer;
+    const isMixed = this.channel < 0 && count > 2; // two are heard left and right
+    if (isMixed || (this.channel >= 0 && count > 1)) {
+      const splitter = new ChannelSplitterNode(this.context, { numberOfOutputs: count });
+      const one = new GainNode(this.context, { gain: isMixed ? 1 / count : 1, channelCount: 1, channelCountMode: "explicit" });
       last.connect(splitter);
-      splitter.connect(one, this.channel);
+      for (let channel = 0; channel < count; channel += 1) {
+        if (isMixed || channel === this.channel) splitter.connect(one, channel);
+      }
       last = one;
     }
     if (this.highPass) {

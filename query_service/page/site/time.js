@@ -7,6 +7,17 @@ export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
+/* The node's time, which may differ from this browser's. */
+export const clock = {
+  ahead: 0,
+  set(ms) {
+    this.ahead = ms - Date.now();
+  },
+  now() {
+    return Date.now() + this.ahead;
+  },
+};
+
 /* The node's form, 2026-03-03T22:00:00.123456Z. */
 export function parseTime(text) {
   const micros = Number((text.match(/\.(\d+)/)?.[1] ?? "").padEnd(6, "0").slice(3)) / 1000;
@@ -17,6 +28,11 @@ export function isoTime(ms) {
   const whole = Math.floor(ms);
   const micros = Math.round((ms - whole) * 1000);
   return new Date(whole).toISOString().replace("Z", `${String(micros).padStart(3, "0")}Z`);
+}
+
+/* The same with its times as numbers. */
+export function timed(span) {
+  return { ...span, from: parseTime(span.from), to: span.to && parseTime(span.to) };
 }
 
 export class Zone {
@@ -57,6 +73,19 @@ export class Zone {
   /* The date as YYYY-MM-DD. */
   date(ms) {
     return new Date(ms + this.offset(ms)).toISOString().slice(0, 10);
+  }
+
+  /* The local time with its offset, such as 2026-03-03T22:00:00.000+01:00. */
+  iso(ms) {
+    const local = new Date(Math.round(ms) + this.offset(ms)).toISOString().replace("Z", "");
+    return local + this.offsetText(ms);
+  }
+
+  /* How far the clocks are ahead of UTC, such as +01:00. */
+  offsetText(ms) {
+    const minutes = Math.round(this.offset(ms) / MINUTE);
+    const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+    return `${minutes < 0 ? "-" : "+"}${String(hours).padStart(2, "0")}:${String(rest).padStart(2, "0")}`;
   }
 
   /* The start of a date YYYY-MM-DD; NaN if it is none. */

@@ -14,6 +14,8 @@ const LEFT = 46;
 const RIGHT = 8;
 const SHORTEST = SECOND;
 const LONGEST = 366 * DAY;
+const EARLIEST = Date.UTC(1900, 0); // of what can be shown
+const LATEST = Date.UTC(3000, 0);
 const GRAB = 8; // pixels around an edge of the selection
 const TICKS = [
   ...[1, 2, 5, 10, 15, 30].map((count) => count * SECOND), ...[1, 2, 5, 10, 15, 30].map((count) => count * MINUTE),
@@ -32,18 +34,22 @@ export class Timeline extends EventTarget {
     this.levels = [];
     this.sounds = [];
     this.cursor = null;
-    this.extent = { from: -Infinity, to: Infinity };
     this.pointers = new Map();
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    matchMedia("print").addEventListener("change", () => this.paint()); // at once: paper is white
     this.listen();
   }
 
-  show(view) {
-    const length = Math.min(LONGEST, Math.max(SHORTEST, view.to - view.from));
-    const middle = (view.from + view.to) / 2;
-    this.view = { from: middle - length / 2, to: middle + length / 2 };
+  /* Shows that range, around its middle if it is too short; returns whether it was longer than what can be shown, the end
+  of which is shown then. */
+  show({ from, to }) {
+    const length = Math.min(LONGEST, Math.max(SHORTEST, to - from));
+    const wanted = to - from > LONGEST ? to - length : (from + to - length) / 2;
+    const start = Math.min(LATEST - length, Math.max(EARLIEST, wanted));
+    this.view = { from: start, to: start + length };
     this.draw();
+    return to - from > LONGEST;
   }
 
   select(selection, isFinal = true) {
@@ -134,17 +140,22 @@ export class Timeline extends EventTarget {
     for (const interval of runs(this.intervals)) {
       const [from, to] = [Math.max(LEFT, this.x(interval.from)), Math.min(this.width - RIGHT, this.x(interval.to))];
       if (to <= from) continue;
-      pen.fillStyle = this.color(interval.state);
-      pen.fillRect(from, 0, Math.max(1, to - from), STRIP - 4); // a gap of an instant is seen, too
-      if (interval.state === "gap" || interval.state === "expired") this.hatch(pen, from, to);
+      let bottom = STRIP - 4;
+      for (const [state, share] of Object.entries(interval.shares ?? { [interval.state]: 1 })) {
+        const height = share * (STRIP - 4);
+        pen.fillStyle = this.color(state);
+        pen.fillRect(from, bottom - height, Math.max(1, to - from), height); // a gap of an instant is seen, too
+        if (state === "gap" || state === "expired") this.hatch(pen, from, to, bottom - height, height);
+        bottom -= height;
+      }
     }
   }
 
   /* So that states can be told apart without colours. */
-  hatch(pen, from, to) {
+  hatch(pen, from, to, top, height) {
     pen.save();
     pen.beginPath();
-    pen.rect(from, 0, to - from, STRIP - 4);
+    pen.rect(from, top, to - from, height);
     pen.clip();
     pen.strokeStyle = this.color("hatch");
     pen.beginPath();
@@ -350,13 +361,13 @@ export class Timeline extends EventTarget {
   }
 }
 
-/* Neighbours of the same state as one: a day has thousands of chunks. */
+/* Neighbours of the same state as one, whatever their cause. */
 function runs(intervals) {
   const found = [];
-  for (const { from, to, state } of intervals) {
+  for (const { from, to, state, shares } of intervals) {
     const last = found.at(-1);
-    if (last && last.state === state && last.to === from) last.to = to;
-    else found.push({ from, to, state });
+    if (last && !shares && last.state === state && last.to === from) last.to = to;
+    else found.push({ from, to, state, shares });
   }
   return found;
 }

@@ -87,6 +87,14 @@ def test_a_refused_cursor_loses_and_repeats_nothing(reader: FactReader, asked: R
     assert node.refused or lasts > 5
 
 
+def test_states_go_on_behind_the_last_stretch_when_a_cursor_is_refused(reader: FactReader) -> None:
+    asked = Request(id="1", type="states", from_=at(-5), to=at(1_000), limit=1)
+    node = ForgetfulNode(reader, 1)
+    expected = asyncio.run(query_node(ForgetfulNode(reader, 0), replace(asked, limit=500)))
+    assert asyncio.run(query_node(node, asked)) == expected
+    assert node.refused
+
+
 def test_a_cursor_that_the_caller_brings_is_refused_to_the_caller(reader: FactReader) -> None:
     async def run() -> list[PagedAnswer]:
         return [page async for page in pages(ForgetfulNode(reader, 1), replace(ASKED[0], cursor="made-up"))]

@@ -127,8 +127,9 @@ def test_each_role_may_do_what_it_should_and_no_more(
             async with session.get("/session") as response:
                 assert await response.json() == {
                     "node": "porch", "role": role or "local", "zone": "Europe/Berlin", "login": True,
-                    "session": role is not None, "events": False, "live": False,
+                    "session": role is not None, "events": False, "live": False, "nodes": False,
                 }  # fmt: skip
+            assert await status_of(session, "GET", "/nodes") == 404
             question = {"id": "a", "type": "clip", **RANGE}
             status = await status_of(session, "POST", "/query", json=question)
             assert status == (200 if role is None else expected["clip"])
@@ -142,7 +143,7 @@ def test_beyond_loopback_nothing_is_shown_without_a_session(settings: Settings) 
             url = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
             async with visitor(url) as session:
                 assert await status_of(session, "GET", "/") == 200
-                for path in ("/coverage", "/status", "/audio", "/metrics", "/openapi.json"):
+                for path in ("/coverage", "/status", "/audio", "/metrics", "/openapi.json", "/nodes"):
                     assert await status_of(session, "GET", path, params=RANGE) == 401
                 async with session.get("/session") as response:
                     assert (await response.json())["role"] is None

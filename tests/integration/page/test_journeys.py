@@ -3,111 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 import soundfile
-from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from edge.configuration.settings import Http, Query, Secret, Settings
-from edge.core.ids import sound_id
+from edge.configuration.settings import Settings
 from edge.core.instant import Instant
-from edge.core.values import SoundSpan
-from edge.embedded import ports
-from query_service.doors.sessions import password_hash
-from query_service.page.codes import make_code
-from tests.support.nodes.query_node import QueryNode, running_service
-from tests.support.spool.chunks import RATE, START, STREAM, audio_bytes, make_chunk, put_chunk
-from tests.support.store.s3 import RunningStore
-from tests.support.wait import DEADLINE
-
-KEY = "the key of the node"
-PASSWORD = "correct horse"
-MINUTE = "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z"
-# every buffer that the page hands to its player
-HEARD = """
-window.heard = [];
-const start = AudioBufferSourceNode.prototype.start;
-AudioBufferSourceNode.prototype.start = function (when, offset) {
-  const samples = Array.from(this.buffer.getChannelData(0), (sample) => Math.round(sample * 32768));
-  window.heard.push({ rate: this.buffer.sampleRate, samples, offset, speed: this.playbackRate.value });
-  return start.call(this, when, offset);
-};
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program, "scripts/setup --dev installs chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def node(tmp_path: Path, store: RunningStore) -> QueryNode:
-    """Twelve seconds of recording, three of them in the store, with a sound in each of the last two."""
-    made = QueryNode(tmp_path, chunks=10)
-    for seq in (10, 11):
-        first = seq * RATE
-        span = SoundSpan(sound_id(STREAM, first), first, RATE // 2, -20.0 - seq, -30.0)
-        chunk = make_chunk(seq, sounds=(span,))
-        made.audio[chunk.chunk_id] = audio_bytes(seq)
-        put_chunk(made.spool, chunk, audio_bytes(seq))
-    made.archive(store.settings, sorted(made.audio)[:3])
-    return made
-
-
-@pytest.fixture
-def settings(node: QueryNode, store: RunningStore) -> Iterator[Settings]:
-    """Of a running query service."""
-    http = Http(port=ports.choose(None), owner_password=Secret(password_hash(PASSWORD)))
-    made = replace(node.with_doors(s3=store.settings), http=http, query=Query(cursor_key=Secret(KEY)))
-    with running_service(made):
-        yield made
-
-
-@pytest.fixture
-def page(browser: Browser, settings: Settings) -> Iterator[Page]:
-    """A page that reports whatever its console says."""
-    said: list[str] = []
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(DEADLINE * 1000)
-    opened.add_init_script(HEARD)
-    opened.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda problem: said.append(str(problem)))
-    yield opened
-    context.close()
-    assert said == []
-
-
-def address(settings: Settings, fragment: str) -> str:
-    return f"http://127.0.0.1:{settings.http.port}/{fragment}"
-
-
-def open_as_owner(page: Page, settings: Settings, fragment: str = MINUTE) -> None:
-    page.goto(address(settings, f"{fragment}&code={make_code(KEY, time.time())}"))
-    expect(page.locator("#role")).to_have_text("Logged in as owner")
-    assert "code=" not in page.url
-    # the range of the address is shown: what is typed before would move another one
-    expect(page.locator("#legend")).to_contain_text("recorded")
-
-
-def heard(page: Page, count: int = 1) -> list[Any]:
-    page.wait_for_function("count => window.heard.length >= count", arg=count)
-    found: list[Any] = page.evaluate("window.heard")
-    return found
+from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, open_as_owner
+from tests.support.nodes.query_node import QueryNode
+from tests.support.spool.chunks import RATE, START, STREAM
 
 
 def test_a_dragged_selection_is_heard_sample_for_sample(page: Page, settings: Settings, node: QueryNode) -> None:
@@ -142,6 +49,7 @@ def test_a_day_of_the_calendar_is_one_click_away(page: Page, settings: Settings)
     open_as_owner(page, settings)
     day = page.locator("#calendar button[data-date='2026-03-03']")
     expect(day).to_have_attribute("aria-label", "Tue, Mar 3, 2026, 12 s recorded, 2 gaps, 2 sounds")
+    expect(day).to_have_class("gaps with-sounds")
     day.click()
     expect(page.locator("#range-title")).to_have_text("Tue, Mar 3, 2026")
 
@@ -206,7 +114,11 @@ def test_what_is_shown_can_be_shared_by_its_address(page: Page, settings: Settin
 
 def samples(node: QueryNode) -> np.ndarray:
     """Everything that was recorded, from 22:00:00 on."""
-    parts = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
+    parts = [
+        soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0]
+        for name in sorted(node.audio)
+        if name.startswith(STREAM)
+    ]
     return np.concatenate(parts)
 
 

@@ -41,6 +41,7 @@ PURE = (
     "query_service.answer.levels",
     "query_service.answer.loudest",
     "query_service.answer.sounds",
+    "query_service.answer.states",
     "query_service.loopback.history",
     "query_service.loopback.inbound",
     "query_service.loopback.publish_ids",

@@ -123,7 +123,7 @@ def test_internal_commands_are_not_listed_in_help() -> None:
         (["query", "--from", "22:10", "--to", "22:00"], 2, "must be before"),
         (["query"], 2, "missing time range"),
         (["query", "--last", "1m", "--via", "pigeon"], 2, "local, ably"),
-        (["query", "--type", "gossip"], 2, "coverage, sounds, levels, days, extent, status"),
+        (["query", "--type", "gossip"], 2, "coverage, states, sounds, levels, days, extent, status"),
         (["query", "--last", "1m", "--type", "levels", "--step", "0"], 2, "--step"),
         (["query", "--last", "1m", "--type", "sounds", "--order", "x"], 2, "--order"),
         (

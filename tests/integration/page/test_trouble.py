@@ -1,0 +1,131 @@
+"""What the page says when something is missing or wrong, and that it goes on by itself."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from playwright.sync_api import Browser, expect
+
+from edge.configuration.settings import Http, Mqtt, Query, Secret, Settings
+from edge.core import wire
+from edge.core.instant import Instant
+from edge.embedded import ports
+from edge.messaging.events import LevelMeasured
+from query_service import api
+from query_service.doors.event_streams import MOST_STREAMS
+from query_service.doors.sessions import password_hash
+from tests.integration.page.visits import KEY, PASSWORD, REFUSED, address, new_page, running_page
+from tests.support.messaging.broker import BrokerAddress
+from tests.support.messaging.mqtt import connected
+from tests.support.messaging.realtime import server_in_thread
+from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.wait import DEADLINE, wait_until
+
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
+
+def settings_of(node: QueryNode, mqtt: Mqtt | None = None) -> Settings:
+    http = Http(port=ports.choose(None), owner_password=Secret(password_hash(PASSWORD)))
+    return replace(node.with_doors(mqtt=mqtt), http=http, query=Query(cursor_key=Secret(KEY)))
+
+
+def test_a_node_without_anything_says_what_is_missing(browser: Browser, tmp_path: Path) -> None:
+    made = settings_of(QueryNode(tmp_path, chunks=0))
+    made = replace(made, recorder=replace(made.recorder, recipients=RECIPIENT))
+    with running_page(made), new_page(browser) as page:
+        page.goto(address(made))
+        expect(page.locator("#status")).to_have_text("The recorder is not running")
+        texts = ["No bucket is configured", "New sound is encrypted", "Nothing has been recorded yet"]
+        expect(page.locator("#setup li")).to_contain_text(texts)
+        expect(page.locator("#no-sounds")).to_contain_text("[thresholds] sound_level = -40")
+        page.click("#loudest-minutes")
+        expect(page.locator("#no-sounds")).to_have_text("No levels in this range.")
+
+
+def test_a_busy_and_a_stopped_node_are_waited_for(browser: Browser, tmp_path: Path) -> None:
+    made = settings_of(QueryNode(tmp_path, chunks=3))
+    with new_page(browser, expected=REFUSED) as page:
+        with running_page(made):
+            catalog = made.catalog.db_path
+            aside = catalog.rename(catalog.with_suffix(".aside"))
+            page.goto(address(made, "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z"))
+            expect(page.locator("#busy")).to_have_text("The node is busy; trying again.")
+            expect(page.locator("#facts")).to_contain_text("the catalog is being written or rebuilt")
+            aside.rename(catalog)
+            expect(page.locator("#legend")).to_contain_text("on the node only")
+            expect(page.locator("#busy")).to_have_text("")
+        expect(page.locator("#problem")).to_contain_text("The node does not answer")
+        with running_page(made):
+            expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_other_nodes_have_a_row_each(browser: Browser, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(server_in_thread())
+        shed = QueryNode(tmp_path / "shed", 3, "shed").with_doors(server)
+        stack.enter_context(running_service(shed))
+        with ThreadPoolExecutor(1) as pool:  # this thread has the browser's event loop
+            pool.submit(api.query, shed, "ably", type="status").result()
+        made = QueryNode(tmp_path / "porch", chunks=3).with_doors(server)
+        made = replace(made, http=settings_of(QueryNode(tmp_path / "none", chunks=0)).http)
+        stack.enter_context(running_page(made))
+        page = stack.enter_context(new_page(browser))
+        page.goto(address(made))
+        page.click("#nodes summary")
+        rows = page.locator("#node-rows tbody tr")
+        expect(rows).to_have_count(1)
+        expect(rows.first).to_contain_text("shed")
+        expect(rows.first).to_contain_text("3 chunks not uploaded yet")
+
+
+@pytest.fixture
+def live(tmp_path: Path, broker: BrokerAddress) -> Iterator[Settings]:
+    made = settings_of(QueryNode(tmp_path, chunks=3), Mqtt(host=broker.host, port=broker.port))
+    with running_page(made):
+        yield made
+
+
+def test_ten_tabs_share_the_last_free_stream_and_another_browser_polls_and_says_so(
+    browser: Browser, live: Settings, broker: BrokerAddress
+) -> None:
+    now = Instant.parse("2026-03-03T22:00:00Z")
+    level = LevelMeasured(at=now, node="porch", laeq=-33.0, lafmax=-22.0, lcpeak=-12.0, unit="dBFS", calibrated=False)
+    with ExitStack() as stack:
+        for _ in range(MOST_STREAMS - 1):
+            assert stack.enter_context(event_stream(live)).recv(15) == b"HTTP/1.1 200 OK"
+        with new_page(browser) as first, connected(broker.port) as client:
+            tabs = [first, *(first.context.new_page() for _ in range(9))]
+            for tab in tabs:
+                tab.goto(address(live, "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z"))
+            for tab in tabs:  # each of them asks: six streams would leave no connection
+                expect(tab.locator("#legend")).to_contain_text("on the node only")
+                expect(tab.locator("#live")).to_be_visible()
+            client.publish("imhearing/porch/recorder/level", wire.encode(level))
+            for tab in tabs:
+                expect(tab.locator("#meter-text")).to_contain_text("-33.0")
+
+            with new_page(browser, expected=REFUSED) as page:
+                page.add_init_script("delete window.SharedWorker")  # as in browsers without it
+                page.goto(address(live))
+                expect(page.locator("#live-note")).to_contain_text("Too many pages are open for live events")
+                expect(page.locator("#status")).to_have_text("The recorder is not running")
+                expect(page.locator("#legend")).to_contain_text("not recorded")
+        # a page that is left takes no stream any more
+        wait_until(lambda: takes_a_stream(live), "the stream of the ten tabs has ended")
+
+
+def event_stream(settings: Settings) -> socket.socket:
+    stream = socket.create_connection(("127.0.0.1", settings.http.port), timeout=DEADLINE)
+    stream.sendall(f"GET /events HTTP/1.1\r\nHost: 127.0.0.1:{settings.http.port}\r\n\r\n".encode())
+    return stream
+
+
+def takes_a_stream(settings: Settings) -> bool:
+    with event_stream(settings) as stream:
+        return stream.recv(15) == b"HTTP/1.1 200 OK"
