@@ -6,6 +6,7 @@ Needs `mosquitto_passwd`, and `openssl` unless you bring your own certificate.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import grp
 import ipaddress
 import os
@@ -29,6 +30,8 @@ from edge.messaging.broker_configuration import ETC, SOCKET, own_broker, shared_
 
 _SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
 _CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # long-lived, as nobody renews them on a porch
+_PAGE_DAYS = 820  # Apple's devices trust no server's certificate that is valid for more than 825: HT210176
+_READERS = "imhearing"  # group of an installed node's services
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -41,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     given = [args.cert, args.key]
     if any(given) and not (all(given) and args.ca):
         raise UsageError("give --cert, --key and --ca together, or none of them")
+    if args.page and any(given):
+        raise UsageError("--page: the page's certificate is issued by our own CA; leave out --cert, --key and --ca")
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_atomically(folder / "acl", acl_text(node, settings.mqtt.discovery or "homeassistant").encode(), 0o640)
@@ -50,7 +55,10 @@ def run(args: argparse.Namespace) -> int:
         if args.cert:
             _copy_certificates(folder, args.cert, args.key, args.ca)
         elif args.names or not (folder / "server.crt").exists():
-            _make_certificates(folder, node, names)
+            _issue(folder, node, "server", names, _SERVER_DAYS)
+        if args.page:
+            _issue(folder, node, "page", names, _PAGE_DAYS)
+            _give_page(folder)
         passwords = _set_passwords(folder, settings, None if own else names[0], args.renew_passwords)
         _give_to_mosquitto(folder)
     except OSError as problem:
@@ -58,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             f"{problem.filename or folder}: {problem.strerror}; run this with sudo, or use another --into"
         ) from None
     print_instructions(folder, node, names[0], passwords)
+    if args.page:
+        _print_page_instructions(folder, names[0])
     return 0
 
 
@@ -82,8 +92,8 @@ def _is_address(name: str) -> bool:
 # certificates
 
 
-def _make_certificates(folder: Path, node: str, names: list[str]) -> None:
-    """Our own CA, unless it exists already, and a new certificate for the broker."""
+def _issue(folder: Path, node: str, server: str, names: list[str], days: int) -> None:
+    """Our own CA, unless it exists already, and a new certificate: `<server>.crt` and `<server>.key`."""
     ca, ca_key = folder / "ca.crt", folder / "ca.key"
     if not (ca.exists() and ca_key.exists()):
         _openssl(
@@ -92,7 +102,7 @@ def _make_certificates(folder: Path, node: str, names: list[str]) -> None:
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         request, extensions = Path(scratch) / "request", Path(scratch) / "extensions"
-        _openssl("req", *_new_key(folder / "server.key"), "-out", request, "-subj", f"/CN={names[0][:64]}")
+        _openssl("req", *_new_key(folder / f"{server}.key"), "-out", request, "-subj", f"/CN={names[0][:64]}")
         kinds = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
         extensions.write_text(
             "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
@@ -101,7 +111,7 @@ def _make_certificates(folder: Path, node: str, names: list[str]) -> None:
         )
         _openssl(
             "x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-set_serial", f"0x{secrets.token_hex(16)}",
-            "-days", _SERVER_DAYS, "-sha256", "-extfile", extensions, "-out", folder / "server.crt",
+            "-days", days, "-sha256", "-extfile", extensions, "-out", folder / f"{server}.crt",
         )  # fmt: skip
 
 
@@ -171,6 +181,21 @@ def _give_to_mosquitto(folder: Path) -> None:
         (folder / name).chmod(0o644)
     os.chown(folder, -1, group)
     folder.chmod(0o755)
+
+
+def _give_page(folder: Path) -> None:
+    """Lets the query service read the page's key."""
+    with contextlib.suppress(KeyError):
+        if os.geteuid() == 0:
+            os.chown(folder / "page.key", -1, grp.getgrnam(_READERS).gr_gid)
+    (folder / "page.key").chmod(0o640)
+    (folder / "page.crt").chmod(0o644)
+
+
+def _print_page_instructions(folder: Path, host: str) -> None:
+    print_message(f"4. Page:         imhearing configure http.certificate={folder}/page.crt http.key={folder}/page.key")
+    print_message("                 then restart the node. It is valid for 820 days; --page renews it")
+    print_message(f"                 Let your devices trust {folder}/ca.crt, and open https://{host}:PORT/")
 
 
 def _print_instructions_for_installed(folder: Path, *, renewed: bool) -> None:

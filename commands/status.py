@@ -87,6 +87,8 @@ def print_report(report: StatusAnswer, utc: bool, reason: str | None = None) -> 
         print(f"disk      {size(report.disk_free)} free")
     if report.clock is not None and report.clock.uncertain:
         print("clock     not synchronised: times are uncertain")
+    if report.listeners:
+        print(f"live      {show.count(report.listeners, 'listener')}")
     if report.catalog != "ready":
         print("catalog   not readable, or not created yet")
 

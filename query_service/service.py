@@ -32,6 +32,7 @@ from query_service.telemetry.reporting import WATCHED, Metrics, NodeWatch, repor
 
 if TYPE_CHECKING:
     from query_service.doors.event_streams import EventStreams
+    from query_service.sound.live import LiveSound
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,11 @@ async def _serve(
     watch: NodeWatch,
     events: EventStreams | None,
 ) -> None:
-    answers = NodeAnswers(settings)
+    live = live_sound(settings)
+    answers = NodeAnswers(settings, lambda: live.listeners if live is not None else 0)
     reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
     signs: list[Sign] = []
-    doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events))
+    doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events, live))
     collecting = asyncio.create_task(_collect_garbage())
     threading.Thread(target=answers.prepare, name="links", daemon=True).start()
     stopping = asyncio.create_task(_is_set(stop))
@@ -131,12 +133,13 @@ async def _doors(
     bus: Bus | None,
     watch: NodeWatch,
     events: EventStreams | None,
+    live: LiveSound | None,
 ) -> None:
     async with asyncio.TaskGroup() as group:
         if bus is not None:
             group.create_task(MqttDoor(settings.node.name, answers.answer, bus).run())
         if settings.http.port:
-            group.create_task(_http_door(settings, answers, watch, events))
+            group.create_task(_http_door(settings, answers, watch, events, live))
         if _has_ably(settings):
             group.create_task(_ably_door(settings, answers, signs, bus))
         else:
@@ -153,7 +156,24 @@ def _event_streams(bus: Bus) -> EventStreams:
     return streams
 
 
-async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch, events: EventStreams | None) -> None:
+def live_sound(settings: Settings) -> LiveSound | None:
+    """None where the node lets nobody listen."""
+    if not settings.http.port or settings.http.live == "no":
+        return None
+    from query_service.sound.live import LiveSound  # noqa: PLC0415
+
+    names = (settings.node.name, *settings.node.earlier_names)
+    is_encrypted = bool(settings.recorder.recipients.strip())
+    return LiveSound(settings.recorder.record_path, names, is_encrypted=is_encrypted)
+
+
+async def _http_door(
+    settings: Settings,
+    answers: NodeAnswers,
+    watch: NodeWatch,
+    events: EventStreams | None,
+    live: LiveSound | None,
+) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
     from query_service.doors.page_routes import PageRoutes  # noqa: PLC0415
     from query_service.sound.stream import StreamSource  # noqa: PLC0415
@@ -163,7 +183,7 @@ async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch,
     key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
     setup = partial(_page_setup, settings, answers)
     others = OtherNodes(settings.node.name, partial(connect_fleet, settings)).rows if _has_ably(settings) else None
-    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events, setup, others)
+    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events, setup, others, live)
     door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
     while True:
         try:

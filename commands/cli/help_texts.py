@@ -260,6 +260,7 @@ examples:
         """\
 examples:
   sudo imhearing broker-setup --into /etc/mosquitto/imhearing --name raspberrypi.local
+  sudo imhearing broker-setup --into /etc/mosquitto/imhearing --name raspberrypi.local --page
   imhearing broker-setup --into /tmp/broker --name 192.168.1.20 --cert my.crt --key my.key --ca my-ca.crt
 Existing passwords are kept unless you give --renew-passwords; an existing CA is always kept.
 """,

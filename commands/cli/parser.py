@@ -151,6 +151,7 @@ def _add_broker_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         help="host name or address of the broker; may be repeated (localhost is always included)",
     )
+    parser.add_argument("--page", action="store_true", help="also issue a certificate for the web page: page.crt")
     parser.add_argument("--renew-passwords", action="store_true", help="replace existing passwords")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="your own certificate for the broker")
     parser.add_argument("--key", type=Path, metavar="FILE", help="key of that certificate")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import shlex
 import socket
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
 
 from commands.doctor.node_under_test import Finding, NodeUnderTest, fault, ok, open_url
-from edge.core.errors import ConfigError, DoorError
-from edge.core.instant import Instant
+from edge.core.certificates import client_context, expiry
+from edge.core.errors import CertificateFault, ConfigError, DoorError
+from edge.core.instant import MICROSECONDS, Instant
 from edge.core.listeners import trusted_users
 from edge.embedded import ports
+from query_service.page.link import scheme_of
 from query_service.realtime import tokens
 
 _CONNECT_TIMEOUT = 5.0
 _MESSAGE_TIMEOUT = 4.0
 _TOKEN_SECONDS = 60
+_RENEW_DAYS = 14  # before a certificate expires
 _ANY = ("0.0.0.0", "::", "")  # noqa: S104 - only compared with
 
 
@@ -104,7 +109,10 @@ def check_http(node: NodeUnderTest) -> Iterator[Finding]:
         return
     safe = check_access(node)
     yield safe
-    if safe.state != "fault":
+    certificate = check_certificate(node) if node.settings.http.certificate else None
+    if certificate is not None:
+        yield certificate
+    if safe.state != "fault" and (certificate is None or certificate.state != "fault"):
         yield check_door(node)
 
 
@@ -118,13 +126,34 @@ def check_access(node: NodeUnderTest) -> Finding:
     return ok("http.settings", "requires a token, or listens on this machine only")
 
 
+def check_certificate(node: NodeUnderTest) -> Finding:
+    """Whether certificate and key can be used, and for how long."""
+    check, http = "http.certificate", node.settings.http
+    try:
+        left = (expiry(http.certificate, http.key) - Instant.from_seconds(time.time())) / MICROSECONDS / 86_400
+    except CertificateFault as problem:
+        return fault(check, str(problem), _new_certificate(node))
+    if left < _RENEW_DAYS:
+        return fault(check, f"{http.certificate}: expires in {left:.0f} days; renew it", _new_certificate(node))
+    return ok(check, f"{http.certificate} is valid for {left:.0f} days")
+
+
+def _new_certificate(node: NodeUnderTest) -> str:
+    """The command that renews it, where it is of our own CA."""
+    folder = os.path.dirname(node.settings.http.certificate)  # noqa: PTH120 - a text, as in the setting
+    if os.path.exists(os.path.join(folder, "ca.key")):  # noqa: PTH110, PTH118 - no error where we may not look
+        return node.command(f"broker-setup --into {shlex.quote(folder)} --page")
+    return node.configure("http.certificate=PATH/TO/page.crt", "http.key=PATH/TO/page.key")
+
+
 def check_door(node: NodeUnderTest) -> Finding:
     """A running node responds; for a stopped one, the port must be free."""
     check, settings = "http.door", node.settings.http
     host = "127.0.0.1" if settings.host in _ANY else settings.host
-    where = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    where = f"{scheme_of(settings)}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    context = client_context(settings.certificate) if settings.certificate else None
     try:
-        with open_url(f"{where}/openapi.json") as response:
+        with open_url(f"{where}/openapi.json", context=context) as response:
             if b"openapi" in response.read(100_000):
                 return ok(check, f"{where} responds")
     except urllib.error.HTTPError as refusal:

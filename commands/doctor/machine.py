@@ -100,7 +100,7 @@ def check_secrets(node: NodeUnderTest) -> Finding:
     check = "files.secrets"
     mqtt = node.settings.mqtt
     files = [node.config_file, node.data_dir / "config.ini", node.data_dir / "up.json"]
-    files += [Path(mqtt.key_file)] if mqtt.key_file else []
+    files += [Path(key) for key in (mqtt.key_file, node.settings.http.key) if key]
     existing = sorted({path for path in files if path is not None and path.is_file()})
     for path in existing:
         if can_others_read(path.stat()):

@@ -147,16 +147,16 @@ class NodeUnderTest(NamedTuple):
         return f"start the store, or use another: {self.configure('s3.endpoint_url=https://HOST')}"
 
 
-def open_url(url: str, ca_file: str = "") -> HTTPResponse:
+def open_url(url: str, ca_file: str = "", context: ssl.SSLContext | None = None) -> HTTPResponse:
     """GETs an http(s) URL, through $http_proxy unless it is on this machine. OSError, ValueError.
 
-    `ca_file`: CA certificates to trust besides the system's.
+    `ca_file`: CA certificates to trust besides the system's. `context`: what to trust instead.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("not an http URL")
     proxies = urllib.request.ProxyHandler({} if parts.hostname in LOOPBACK else None)
-    context = ssl.create_default_context()
+    context = context or ssl.create_default_context()
     if ca_file:
         context.load_verify_locations(ca_file)
     opener = urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import asdict, fields
+from msgspec.structs import asdict, fields, replace
 
 from edge.configuration.encoder_limits import check_encodable
 from edge.configuration.malformed import malformed
@@ -294,12 +294,10 @@ def _value(text: str, hint: Any) -> Any:
 
 
 def _resolve(settings: Settings, data_dir: Path) -> Settings:
-    replace = msgspec.structs.replace
-
     def absolute(path: str) -> str:
         return path and str(data_dir / expand_user(Path(path)))
 
-    mqtt = settings.mqtt
+    mqtt, http = settings.mqtt, settings.http
     files = {key: absolute(getattr(mqtt, key)) for key in ("ca_file", "cert_file", "key_file")}
     host = UNIX + absolute(mqtt.socket_path) if mqtt.socket_path else mqtt.host
     return replace(
@@ -310,6 +308,7 @@ def _resolve(settings: Settings, data_dir: Path) -> Settings:
         log=replace(settings.log, log_file=absolute(settings.log.log_file)),
         mqtt=replace(mqtt, host=host, **files),
         s3=replace(settings.s3, ca_file=absolute(settings.s3.ca_file)),
+        http=replace(http, certificate=absolute(http.certificate), key=absolute(http.key)),
     )
 
 

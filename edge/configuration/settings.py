@@ -389,6 +389,19 @@ class Http(Struct, frozen=True):
     viewer_password: Annotated[
         Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, and hears nothing.")
     ] = Secret()
+    certificate: Annotated[
+        str,
+        _key(
+            "Certificate of the HTTP door (PEM, with its chain): it then speaks TLS, https://. `imhearing broker-setup"
+            " --page` issues one.",
+            "page.crt",
+        ),
+    ] = ""
+    key: Annotated[str, _key("Key of that certificate (PEM), if it is not in the same file.", "page.key")] = ""
+    live: Annotated[
+        Literal["no", "yes"],
+        _key("Let the owner listen on the page to what is being recorded, unless it is encrypted.", "yes"),
+    ] = "no"
     url: Annotated[
         str,
         _key(

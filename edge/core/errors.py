@@ -135,6 +135,10 @@ class DoorError(ImHearingError):
     """A door (Ably, MQTT, HTTP) could not deliver a request or its answer."""
 
 
+class CertificateFault(DoorError):
+    """A door's certificate or its key cannot be used. The message names the file."""
+
+
 class QueryRefused(ImHearingError):
     """A node rejected a request. `code` is the protocol's (`bad_request`, `busy`, ...), `field` the field at fault."""
 

@@ -49,6 +49,7 @@ from query_service.answer.turns import Turns
 from query_service.client.paging import LocalFile
 from query_service.queries.cursors import Cursors
 from query_service.queries.protocol import Answer, GoodAnswer, Request, range_request, read_request
+from query_service.queries.status import StatusAnswer
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
 if TYPE_CHECKING:
@@ -228,8 +229,10 @@ class NodeAnswers:
     """Answers from the data folder in `settings`: one question at a time, each client in its turn. How the node is has
     a thread of its own, so that whoever watches it waits for nobody."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listeners: Callable[[], int | None] = lambda: None) -> None:
+        """`listeners`: how many listen live."""
         self.node = settings.node.name
+        self._listeners = listeners
         self._spool, self._limits = spool_of(settings), thresholds.configured(settings.thresholds)
         self._questions, self._statuses = _AnswerThread("answers", settings), _AnswerThread("status", settings)
         cursors, presign = Cursors(settings.query.cursor_key.reveal() or secrets.token_hex()), Presigner(settings)
@@ -246,7 +249,8 @@ class NodeAnswers:
         if request.type == "clip":
             return await self._clips.answer(request)
         if request.type == "status":
-            return await self._statuses.answer(self._status_responder, request, client)
+            status = await self._statuses.answer(self._status_responder, request, client)
+            return replace(status, listeners=self._listeners()) if isinstance(status, StatusAnswer) else status
         return await self.answer_as(self._responder, request, client)
 
     def prepare(self) -> None:

@@ -16,6 +16,7 @@ from edge.configuration.malformed import quotable
 from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.backoff import Backoff
+from edge.core.certificates import client_context
 from edge.core.errors import ConfigError, DoorError, WireError
 from edge.core.listeners import refuse_strangers
 from query_service.queries.protocol import Answer, Request, read_answer
@@ -41,6 +42,7 @@ class HttpClient:
         self._guarded_port = (address.port or 80) if is_guarded else None
         self._trusted = trusted
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._tls = True if settings.url or not settings.certificate else client_context(settings.certificate)
         self._session = aiohttp.ClientSession(headers=headers)
 
     async def close(self) -> None:
@@ -68,7 +70,9 @@ class HttpClient:
     async def _once(self, request: Request) -> Answer:
         if self._guarded_port is not None and self._trusted is not None:
             refuse_strangers(self._guarded_port, self._trusted)
-        async with self._session.post(self._url, data=wire.encode(request), allow_redirects=False) as response:
+        async with self._session.post(
+            self._url, data=wire.encode(request), allow_redirects=False, ssl=self._tls
+        ) as response:
             body = bytearray()
             async for piece in response.content.iter_chunked(65_536):
                 body += piece
@@ -92,14 +96,14 @@ def _base(settings: Http) -> str:
         return settings.url.rstrip("/")
     if not settings.port:
         raise ConfigError(["[http] port: is 0, so there is no HTTP door; set it, or [http] url, or ask another way"])
-    host = settings.host
+    host, scheme = settings.host, "https" if settings.certificate else "http"
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return f"http://{host}:{settings.port}"
+        return f"{scheme}://{host}:{settings.port}"
     if address.is_unspecified:  # it listens on every address, loopback included
         host = "::1" if address.version == 6 else "127.0.0.1"
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def explain(problem: BaseException) -> str:

@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 import logging
 import math
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,12 +23,14 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Http
 from edge.core import wire
-from edge.core.errors import ConfigError, DoorError, WireError
+from edge.core.certificates import expiry, server_context
+from edge.core.errors import CertificateFault, ConfigError, DoorError, WireError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
 from query_service.doors.http_listener import MAX_CONNECTIONS, HttpListener, server_options
 from query_service.doors.page_routes import PAGE_PARAMETERS, VISITOR, PageRoutes, Visitor
 from query_service.doors.query_pipeline import AnswerQuery
 from query_service.doors.sessions import is_password_hash
+from query_service.page.link import scheme_of
 from query_service.queries.openapi import BY_ADDRESS, PARAMETERS, STATUS, document, json_fields
 from query_service.queries.protocol import Answer, Request, new_id, read_request
 from query_service.queries.values import MAX_REQUEST, ErrorAnswer, refusal
@@ -49,6 +52,8 @@ _JSON_FIELDS = json_fields()
 
 def check_settings(settings: Http) -> None:
     """Whether the door may be opened like that. Raises ConfigError."""
+    if settings.key and not settings.certificate:
+        raise ConfigError(["[http] key: is set without a certificate; set [http] certificate too"])
     token, passwords = settings.token.reveal(), (settings.owner_password.reveal(), settings.viewer_password.reveal())
     if not token and not any(passwords) and not _is_loopback(settings.host):
         raise ConfigError(
@@ -89,7 +94,9 @@ class HttpDoor:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Answers until the end. DoorError: the port is taken, or the host is not one of this machine's."""
+        """Answers until the end. DoorError: the port is taken, the host is not one of this machine's, or the
+        certificate cannot be used."""
+        tls = self._tls_context()
         runner = web.AppRunner(
             self._application(),
             keepalive_timeout=_IDLE_SECONDS,
@@ -101,15 +108,26 @@ class HttpDoor:
         try:
             host, port = self._settings.host, self._settings.port
             try:
-                await self._listener.start(runner.server, host, port)
+                await self._listener.start(runner.server, host, port, tls)
             except OSError as problem:
                 raise DoorError(f"[http] {host}:{port}: cannot listen ({problem.strerror})") from None
-            self.address = "http://{}:{}".format(*self._listener.address)
+            self.address = "{}://{}:{}".format(scheme_of(self._settings), *self._listener.address)
             log.info("the HTTP door is open: %s", self.address)
             yield
         finally:
             await self._listener.stop()
             await runner.cleanup()
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        certificate, key = self._settings.certificate, self._settings.key
+        if not certificate:
+            return None
+        context = server_context(certificate, key)
+        try:
+            expiry(certificate, key)
+        except CertificateFault as problem:
+            log.warning("%s; until then, browsers warn of the page", problem)
+        return context
 
     async def run(self) -> None:
         """Answers until cancelled."""

@@ -1,4 +1,4 @@
-"""Accepts connections for an aiohttp server: a bounded number, and none that stays idle.
+"""Accepts connections for an aiohttp server, with TLS or without: a bounded number, and none that stays idle.
 
 Flooding the port must not shut out others, use up the file descriptors of the process, or fill its log.
 """
@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,11 +19,15 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from query_service.doors.handshake import refuse_plain, speaks_tls
+
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 100  # connections of one server
 MAX_IDLE = 30  # of them, kept by clients that were served, while others want in
 HEAD_SECONDS = 5.0  # for a connection to send the head of a first request that is served
+MAX_HANDSHAKES = 50  # that are under way, beside those connections
+HANDSHAKE_SECONDS = 5.0
 LINGERING_SECONDS = 2.0  # for what is left of a body that nobody wants
 _LOG_SECONDS = 60.0  # at most one line of a kind in that time
 _PAUSE = 1.0  # seconds after the system refused a connection
@@ -34,7 +39,8 @@ class HttpListener:
 
     Once MAX_CONNECTIONS are open, a new one replaces the one that is idle longest, where more than MAX_IDLE are: pages
     that are open keep theirs. Else it replaces the oldest that was never served, so that a flood replaces itself, or
-    the one that is idle longest; where all of them are being served, the new one is closed.
+    the one that is idle longest; where all of them are being served, the new one is closed. Of handshakes, a new
+    one replaces the oldest.
     """
 
     def __init__(self, what: str) -> None:
@@ -42,22 +48,24 @@ class HttpListener:
         self._open: dict[asyncio.BaseTransport, _Connection] = {}  # the one that was opened or served last comes last
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._full, self._failed = OncePer(_LOG_SECONDS), OncePer(_LOG_SECONDS)
         self.address: tuple[str, int] = ("", 0)
 
-    async def start(self, server: web.Server | None, host: str, port: int) -> None:
+    async def start(self, server: web.Server | None, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listens; `address` is then where. `server` is a runner's. OSError: the port is taken, or no such host."""
         if server is None:
             raise ValueError("the runner has to be set up first")
         self._sockets = await _bound(host, port, MAX_CONNECTIONS)
         self.address = self._sockets[0].getsockname()[:2]
-        self._tasks = [asyncio.create_task(self._accept(server, each)) for each in self._sockets]
+        self._tasks = [asyncio.create_task(self._accept(server, each, tls)) for each in self._sockets]
 
     async def stop(self) -> None:
         """Accepts no more; the runner closes those that are open."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._handshakes]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for each in self._sockets:
             each.close()
 
@@ -75,7 +83,7 @@ class HttpListener:
             if transport is not None and transport in self._open:
                 self._open[transport] = self._open.pop(transport)
 
-    async def _accept(self, server: web.Server, listening: socket.socket) -> None:
+    async def _accept(self, server: web.Server, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -87,16 +95,52 @@ class HttpListener:
                     log.warning("%s: cannot take connections (%s); trying again", self._what, problem.strerror)
                 await asyncio.sleep(_PAUSE)
                 continue
-            if not self._make_room():
+            if tls is None:
+                await self._admit(server, taken)
+            else:
+                self._begin_handshake(server, taken, tls)
+
+    async def _admit(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """With TLS, only a finished handshake takes a place."""
+        loop = asyncio.get_running_loop()
+        if tls is None and not self._make_room():
+            taken.close()
+            return
+        try:
+            transport, _ = await loop.connect_accepted_socket(server, taken, ssl=tls)
+        except OSError:
+            taken.close()
+            return
+        if tls is not None and not self._make_room():
+            _abort(transport)
+            return
+        self._open.setdefault(transport, _Connection())
+        loop.call_later(HEAD_SECONDS, self._expire, transport)
+
+    def _begin_handshake(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext) -> None:
+        """In a task of its own: whoever is silent keeps nobody waiting."""
+        while len(self._handshakes) >= MAX_HANDSHAKES:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
+        task = asyncio.create_task(self._shake_hands(server, taken, tls))
+        self._handshakes[task] = None
+        task.add_done_callback(lambda done: self._handshakes.pop(done, None))
+
+    async def _shake_hands(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext) -> None:
+        is_admitted = False
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                if await speaks_tls(taken):
+                    await self._admit(server, taken, tls)
+                    is_admitted = True
+                else:
+                    await refuse_plain(taken)
+        except (OSError, TimeoutError):  # it went, or is silent
+            pass
+        finally:
+            if not is_admitted:
                 taken.close()
-                continue
-            try:
-                transport, _ = await loop.connect_accepted_socket(server, taken)
-            except OSError:
-                taken.close()
-                continue
-            self._open.setdefault(transport, _Connection())
-            loop.call_later(HEAD_SECONDS, self._expire, transport)
 
     def _make_room(self) -> bool:
         """Whether one more may come."""

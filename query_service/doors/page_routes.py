@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -25,8 +25,10 @@ from query_service.queries.openapi import STATUS
 from query_service.queries.protocol import RangeRequest, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 from query_service.sound.layout import NoSound, SoundChanges, SoundEncrypted
+from query_service.sound.live import LiveSound, TooManyListeners
+from query_service.sound.live_follower import NothingLive
 from query_service.sound.stream import MEDIA_TYPES, Kind, RangeFile, StreamSource, UnsupportedRate
-from query_service.sound.wav import ByteRange
+from query_service.sound.wav import ByteRange, endless_header
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +60,11 @@ class PageRoutes:
         events: EventStreams | None = None,
         setup: Setup = dict,
         other_nodes: OtherNodes | None = None,
+        live: LiveSound | None = None,
     ) -> None:
         """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none.
         `setup`: what the page should explain where something is not set up, as of now. `other_nodes`: without Ably,
-        none are known."""
+        none are known. `live`: if the node lets its owner listen."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
@@ -69,12 +72,14 @@ class PageRoutes:
         self._node = node
         self._sound = sound
         self._events = events
+        self._live = live
         self._other_nodes = other_nodes
         about: dict[str, object] = {
             "node": node,
             "zone": zone,
             "login": any(passwords.values()),
             "events": events is not None,
+            "live": live is not None,
             "nodes": other_nodes is not None,
         }
 
@@ -95,6 +100,7 @@ class PageRoutes:
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
         app.router.add_get("/events", self._event_stream, allow_head=False)
+        app.router.add_get("/live", self._live_sound, allow_head=False)
         app.router.add_get("/nodes", self._nodes, allow_head=False)
 
     @property
@@ -203,6 +209,37 @@ class PageRoutes:
         finally:
             self._transfers.release()
 
+    async def _live_sound(self, request: web.Request) -> web.StreamResponse:
+        if request.get(VISITOR) != "owner":
+            return self._refused("forbidden", "only the owner of the node may listen; log in", 403)
+        if self._live is None:
+            return self._refused("bad_request", "the node lets nobody listen live: [http] live = no", 404)
+        log.info("live listening begins, from %s", request.remote)
+        try:
+            async with self._live.listen() as (form, pieces):
+                headers = {**_PRIVATE, "Content-Type": "audio/wav", "Accept-Ranges": "none"}
+                head = endless_header(form.rate, form.channels, form.bits)
+                return await self._streamed(
+                    request, web.StreamResponse(headers=headers), self._while_owner(request, head, pieces)
+                )
+        except SoundEncrypted as problem:
+            return self._refused("encrypted", str(problem), 422)
+        except TooManyListeners as problem:
+            return self._refused("busy", str(problem), 503, _FULL_SECONDS)
+        except NothingLive as problem:
+            return self._refused("bad_request", str(problem), 409)
+
+    async def _while_owner(
+        self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Ends with the session that began it."""
+        role = self.role_of(request)  # none for a program with the token
+        yield head
+        async for piece in pieces:
+            if self.role_of(request) != role:
+                return
+            yield piece
+
     def _no_sound(self, problem: ImHearingError) -> web.Response:
         match problem:
             case SoundEncrypted():
@@ -240,7 +277,7 @@ class PageRoutes:
             return await self._streamed(request, response, pieces)
 
     async def _streamed(
-        self, request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+        self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
     ) -> web.StreamResponse:
         """Sends the pieces. Raises what goes wrong before the first; later, a fault breaks the connection."""
         first = await anext(pieces, b"")

@@ -8,12 +8,17 @@ from edge.configuration.settings import Http
 from query_service.page.codes import make_code
 
 
+def scheme_of(http: Http) -> str:
+    """Of the HTTP door's addresses."""
+    return "https" if http.certificate else "http"
+
+
 def page_address(http: Http) -> str:
     """Where this machine reaches the page."""
     if http.url:
         return f"{http.url.rstrip('/')}/"
     host = "127.0.0.1" if http.host in ("0.0.0.0", "::", "") else http.host  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}/"
+    return f"{scheme_of(http)}://{f'[{host}]' if ':' in host else host}:{http.port}/"
 
 
 def owner_link(http: Http, key: str) -> str:

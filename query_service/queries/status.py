@@ -59,6 +59,7 @@ class StatusAnswer(AnswerHead, frozen=True, kw_only=True):
     last_chunk: LastChunk | None
     clock: ClockReport | None
     catalog: Literal["ready", "busy"]
+    listeners: Count | None = None  # who listen live; null where no query service was asked
 
 
 STATUS = QueryType("status", StatusAnswer, has_range=False)

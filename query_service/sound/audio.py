@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -10,6 +12,7 @@ import numpy as np
 import soundfile
 
 from edge.core.errors import FetchError
+from query_service.sound.flac_frames import BLOCK
 from query_service.sound.layout import OPUS_RATES
 
 _BLOCK = 65_536  # frames in memory at once
@@ -115,6 +118,35 @@ class JoinedSound:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class _Unending(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file of unknown length, which can only be read forward."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def pcm_of(source: RawIOBase) -> Iterator[bytes]:
+    """The samples of a FLAC file as PCM, little-endian, block by block, as soon as `source` has a block. FetchError.
+
+    Ends with the last whole block where the file breaks off, as a crash leaves it.
+    """
+    try:
+        with _Unending(source) as file:
+            first = 4 - int(file.subtype[4:]) // 8  # of the bytes that hold something
+            while len(block := _next_block(file)):
+                yield block.astype("<i4").view(np.uint8).reshape(-1, 4)[:, first:].tobytes()
+    except soundfile.LibsndfileError as problem:
+        raise FetchError(f"the sound cannot be decoded ({problem})") from None
+
+
+def _next_block(file: soundfile.SoundFile) -> np.ndarray:
+    try:
+        block: np.ndarray = file.read(BLOCK, dtype="int32", always_2d=True)
+    except soundfile.LibsndfileError:
+        return np.zeros((0, 1), dtype=np.int32)
+    return block
 
 
 def _free_bytes(path: Path) -> int:

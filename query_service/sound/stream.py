@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from edge.core import wire
 from edge.core.errors import FetchError
@@ -21,6 +19,7 @@ from edge.core.ids import stream_of
 from edge.core.instant import Instant
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.values import Pending, Recorded
+from query_service.sound.child import SoundChild, sound_child
 from query_service.sound.download import downloads
 from query_service.sound.encoder_messages import DONE, Output, Silence, Take
 from query_service.sound.fetching import Fetching, Placed, Step
@@ -32,6 +31,7 @@ BitsOf = Callable[[Iterable[str]], Awaitable[Mapping[str, int]]]  # of streams, 
 
 MEDIA_TYPES: dict[Kind, str] = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg"}
 _ENCODINGS: dict[Kind, str] = {"wav": "RAW", "flac": "FLAC", "opus": "OGG"}
+_ENCODER = "query_service.sound.encoder"
 _PIECE = 65_536  # bytes
 _TIMEOUT = 30.0  # seconds for a page of the coverage
 
@@ -110,7 +110,7 @@ class StreamSource(NamedTuple):
         async with contextlib.AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="imhearing-audio-", dir=scratch()))
             downloader = await stack.enter_async_context(downloads(self.ca_file))
-            encoder = await stack.enter_async_context(_encoder(output))
+            encoder = await stack.enter_async_context(sound_child(_ENCODER, output))
             fetching = Fetching(self.client, downloader, Path(folder), _TIMEOUT)
             parts = file.layout.between(first, end)
             feeding = asyncio.create_task(_feed(encoder, fetching, parts))
@@ -120,30 +120,7 @@ class StreamSource(NamedTuple):
             await feeding
 
 
-class _Encoder(Process):
-    """A child whose three streams are pipes."""
-
-    stdin: asyncio.StreamWriter
-    stdout: asyncio.StreamReader
-    stderr: asyncio.StreamReader
-
-
-@contextlib.asynccontextmanager
-async def _encoder(output: Output) -> AsyncIterator[_Encoder]:
-    command = (sys.executable, "-P", "-m", "query_service.sound.encoder")
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    encoder = cast(_Encoder, process)
-    try:
-        encoder.stdin.write(wire.encode(output) + b"\n")
-        yield encoder
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            encoder.kill()
-        await encoder.stdout.read()  # asyncio does not notice the end before what is left is read
-        await encoder.wait()
-
-
-async def _feed(encoder: _Encoder, fetching: Fetching, parts: tuple[Part, ...]) -> None:
+async def _feed(encoder: SoundChild, fetching: Fetching, parts: tuple[Part, ...]) -> None:
     async def intervals() -> AsyncIterator[Placed]:
         for part in parts:
             yield Placed(part.interval, part.archives)

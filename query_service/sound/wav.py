@@ -34,10 +34,7 @@ class WavFile(NamedTuple):
         """RIFF, or RF64 (EBU Tech 3306) if 32 bits cannot count the bytes."""
         data = self.frames * self.frame_bytes
         rest = data + data % 2
-        form = struct.pack(
-            "<4sIHHIIHH", b"fmt ", 16, 1, self.channels, self.rate, self.rate * self.frame_bytes, self.frame_bytes,
-            self.bits,
-        )  # fmt: skip
+        form = _form(self.rate, self.channels, self.bits)
         if _HEADER - 8 + rest <= _MOST:
             return _riff(b"RIFF", _HEADER - 8 + rest) + form + struct.pack("<4sI", b"data", data)
         sizes = struct.pack("<4sIQQQI", b"ds64", 28, _RF64_HEADER - 8 + rest, data, self.frames, 0)
@@ -48,6 +45,27 @@ class WavFile(NamedTuple):
         first, end = (max(0, place - len(self.header)) for place in wanted)
         end_frame = min(self.frames, -(-end // self.frame_bytes))
         return min(end_frame, first // self.frame_bytes), end_frame, first % self.frame_bytes
+
+
+def samples_offset(head: bytes) -> int | None:
+    """Where the samples of a WAV file begin; None where `head` does not reach that far, or is of no such file."""
+    offset = 12
+    while head[offset : offset + 4] != b"data":
+        if head[:4] != b"RIFF" or len(head) < offset + 8:
+            return None
+        offset += 8 + int.from_bytes(head[offset + 4 : offset + 8], "little")
+    return offset + 8 if offset + 8 <= len(head) else None
+
+
+def endless_header(rate: int, channels: int, bits: int) -> bytes:
+    """Of a WAV file that is sent while it is recorded: readers take that length for none."""
+    form = _form(rate, channels, bits)
+    return _riff(b"RIFF", _MOST) + form + struct.pack("<4sI", b"data", _MOST)
+
+
+def _form(rate: int, channels: int, bits: int) -> bytes:
+    frame_bytes = channels * bits // 8
+    return struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * frame_bytes, frame_bytes, bits)
 
 
 def _riff(name: bytes, size: int) -> bytes:

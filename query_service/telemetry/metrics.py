@@ -126,6 +126,8 @@ def _of_disk(facts: NodeFacts) -> Iterator[_Metric]:
         yield _Metric("imhearing_spool_bytes", "Size of the finished chunks in the spool.", status.spool.bytes)
     if status is not None:
         yield _Metric("imhearing_disk_free_bytes", "Free space on the spool's disk.", status.disk_free)
+        help_ = "How many listen live to what is being recorded."
+        yield _Metric("imhearing_live_listeners", help_, status.listeners)
         yield _Metric("imhearing_catalog_ready", "Whether the catalog can be read.", status.catalog == "ready")
     yield _Metric("imhearing_disk_size_bytes", "Size of the spool's disk.", facts.disk_bytes)
 

@@ -35,7 +35,7 @@ async function wait(seconds, signal) {
 }
 
 async function request(path, options = {}) {
-  const { signal, ...rest } = options;
+  const { signal, tries: most = TRIES, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
     let response;
     try {
@@ -46,7 +46,7 @@ async function request(path, options = {}) {
     }
     if (response.ok) return response;
     const refused = new Refused(response.status, await response.json().catch(() => null));
-    if (!AGAIN.includes(refused.code) || response.status < 500 || tries === TRIES) throw refused;
+    if (!AGAIN.includes(refused.code) || response.status < 500 || tries === most) throw refused;
     await wait(refused.retryAfter, signal);
   }
 }
@@ -107,6 +107,11 @@ export function audioAddress(from, to, format) {
 
 export async function audio(from, to, signal) {
   return (await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer();
+}
+
+/* What the node is recording now, as a WAV file without an end. */
+export async function live(signal) {
+  return request("/live", { signal, tries: 1 });
 }
 
 /* One row for each other node that the Ably key can see. */

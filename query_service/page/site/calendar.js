@@ -1,4 +1,4 @@
-/* The calendar: one square per day, filled by the recorded share, with a border where there are gaps. */
+/* The calendar: one square per day, filled by the recorded share, with a border where there are gaps and a dot where there are sounds. */
 
 import { DAY } from "./time.js";
 import { TEXT, duration } from "./text.js";
@@ -35,6 +35,7 @@ export class Calendar extends EventTarget {
     const share = Math.round((day.recorded / (day.to - day.from)) * 100);
     button.style.background = fill(share);
     button.classList.toggle("gaps", day.gaps > 0);
+    button.classList.toggle("with-sounds", day.sounds > 0);
     const hours = (day.to - day.from) / (DAY / 24);
     const text = [
       this.zone.day(day.from), TEXT.days(duration(day.recorded)), TEXT.gaps(day.gaps), TEXT.sounds(day.sounds),

@@ -53,7 +53,7 @@ export class Live extends EventTarget {
 
   connected(isConnected, note = "") {
     this.isConnected = isConnected;
-    $("live").hidden = !isConnected && !note;
+    $("live").hidden = !isConnected && !note && $("listening").hidden;
     $("live-note").textContent = note;
     $("meter").hidden = $("meter-text").hidden = $("happenings").hidden = !isConnected;
   }

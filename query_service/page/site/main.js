@@ -5,6 +5,7 @@ import { Access } from "./access.js";
 import { Calendar } from "./calendar.js";
 import { levelsTable, save, soundsTable } from "./csv.js";
 import { Header } from "./header.js";
+import { Listening } from "./listen.js";
 import { Live } from "./live.js";
 import { Loudest } from "./loudest.js";
 import { Nodes } from "./nodes.js";
@@ -29,6 +30,7 @@ class Page {
     this.access = new Access();
     this.header = new Header(this.zone);
     this.live = new Live(this.zone);
+    this.listening = new Listening();
     this.calendar = new Calendar($("calendar"), this.zone);
     this.timeline = new Timeline($("timeline"), this.zone);
     this.range = new RangeView(this.timeline);
@@ -105,7 +107,9 @@ class Page {
     this.refreshed = Date.now();
     await guard(async () => {
       await this.loadSession();
-      if (this.session.role) this.header.show(await api.status());
+      const status = this.session.role ? await api.status() : null;
+      this.listening.show(this.session, status);
+      if (status) this.header.show(status);
     });
     this.showSetup();
   }

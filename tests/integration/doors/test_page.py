@@ -130,7 +130,7 @@ def test_each_role_may_do_what_it_should_and_no_more(
             async with session.get("/session") as response:
                 assert await response.json() == {
                     "node": "porch", "role": role or "local", "zone": "Europe/Berlin", "login": True,
-                    "session": role is not None, "events": False, "nodes": False,
+                    "session": role is not None, "events": False, "live": False, "nodes": False,
                 }  # fmt: skip
             assert await status_of(session, "GET", "/nodes") == 404
             question = {"id": "a", "type": "clip", **RANGE}

@@ -6,12 +6,14 @@ import re
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 
+from edge.core.certificates import expiry
 from edge.messaging import topics
 from edge.messaging.access import ACCOUNTS, Account, user_of
 from edge.messaging.commands import EVERY_VERB
@@ -167,6 +169,22 @@ def test_the_broker_certificate_passes_strict_verification_for_its_names(tmp_pat
         assert subprocess.run([*verify, *name, server], check=False, capture_output=True).returncode == 0
     wrong = [*verify, "-verify_hostname", "evil.example", server]
     assert subprocess.run(wrong, check=False, capture_output=True).returncode != 0
+
+
+def test_broker_setup_issues_a_certificate_for_the_page_that_apple_accepts(tmp_path: Path) -> None:
+    output = set_up(tmp_path, "porch", "--name", "pi.local", "--page")
+    assert f"http.certificate={tmp_path}/page.crt http.key={tmp_path}/page.key" in output
+    page, key = tmp_path / "page.crt", tmp_path / "page.key"
+    verify = ["openssl", "verify", "-x509_strict", "-CAfile", str(tmp_path / "ca.crt"), "-verify_hostname", "pi.local"]
+    assert subprocess.run([*verify, str(page)], check=False, capture_output=True).returncode == 0
+    days = (expiry(str(page), str(key)) / 1e6 - time.time()) / 86_400
+    assert 818 < days < 821  # more than 825 are refused: support.apple.com/HT210176
+    assert not stat.S_IMODE(key.stat().st_mode) & stat.S_IRWXO
+    before = page.read_bytes()
+    broker = (tmp_path / "server.crt").read_bytes()
+    set_up(tmp_path, "porch", "--page")
+    assert page.read_bytes() != before  # renewed
+    assert (tmp_path / "server.crt").read_bytes() == broker
 
 
 def test_broker_setup_uses_the_certificate_given(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_a_day_of_the_calendar_is_one_click_away(page: Page, settings: Settings)
     open_as_owner(page, settings)
     day = page.locator("#calendar button[data-date='2026-03-03']")
     expect(day).to_have_attribute("aria-label", "Tue, Mar 3, 2026, 12 s recorded, 2 gaps, 2 sounds")
+    expect(day).to_have_class("gaps with-sounds")
     day.click()
     expect(page.locator("#range-title")).to_have_text("Tue, Mar 3, 2026")
 

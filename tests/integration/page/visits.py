@@ -37,6 +37,7 @@ AudioBufferSourceNode.prototype.start = function (when, offset) {
   return start.call(this, when, offset);
 };
 """
+expect.set_options(timeout=DEADLINE * 1000)
 REFUSED = "Failed to load resource"  # what Chromium's console says of each answer that is no success
 
 

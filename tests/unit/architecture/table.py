@@ -74,7 +74,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "query_service.queries",
         "query_service.realtime",
     ),
-    "query_service.sound": ("edge.core", "edge.configuration", "query_service.client", "query_service.queries"),
+    "query_service.sound": (
+        "edge.core",
+        "edge.configuration",
+        "edge.spool",
+        "query_service.client",
+        "query_service.queries",
+    ),
     "query_service.answer": (
         "edge.core",
         "edge.configuration",

@@ -59,6 +59,7 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "Spool": {
         "edge/recorder/missing_disk.py": "folders with sound that belongs into the spool, found at run time",
         "edge/spool/spool.py": "spool_of, which is a component itself",
+        "query_service/sound/live_decoder.py": "a process of its own, named its spool by its parent",
     },
     "spool_of": {
         "query_service/answer/node_answers.py": "opened and closed in the thread that answers",

@@ -96,3 +96,11 @@ def test_control_characters_in_a_status_are_escaped(capsys: pytest.CaptureFixtur
 def test_status_says_when_the_node_cannot_read_its_spool(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(replace(a_status(RECORDER_REPORT), spool=None, incomplete="spool"), utc=True)
     assert "waiting   unknown: the node cannot read its spool" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("listeners", "shown"), [(None, False), (0, False), (2, True)])
+def test_status_shows_that_somebody_listens(
+    listeners: int | None, shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(replace(a_status(RECORDER_REPORT), listeners=listeners), utc=True)
+    assert ("live      2 listeners" in capsys.readouterr().out.splitlines()) == shown

@@ -25,7 +25,7 @@ STATUS = StatusAnswer(
     ),
     spool=Backlog(4, 11_652_016, 0), disk_free=5_000_000_000,
     last_chunk=LastChunk(chunk_id=f"{STREAM}-000001", ended_at=NOW),
-    clock=ClockReport(uncertain=False, measured_rate=47_999.4), catalog="ready",
+    clock=ClockReport(uncertain=False, measured_rate=47_999.4), catalog="ready", listeners=2,
 )  # fmt: skip
 FULL = NodeFacts(
     node="porch",

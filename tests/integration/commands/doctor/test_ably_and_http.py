@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from commands.doctor.node_under_test import Finding
 from edge.embedded import ports
 from query_service.realtime import tokens
+from tests.support.messaging.odd_brokers import make_certificate, make_plain_ca
 from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.breakable_node import BreakableNode
 from tests.support.nodes.doctor import assert_fault, assert_ok, run_doctor
@@ -69,6 +71,38 @@ def test_an_http_door_open_to_the_network_without_a_token_is_reported_and_fixed(
     assert_fault(before, "token")
     assert node.apply_remedy(before, typed="a-long-enough-token-for-the-garden\n").returncode == 0
     assert {finding.state for finding in node.run_checks("http").values()} == {"ok"}
+
+
+def test_a_certificate_that_cannot_be_used_is_reported_and_replaced(node: BreakableNode, tmp_path: Path) -> None:
+    certificates = tmp_path / "certificates"
+    certificates.mkdir()
+    make_plain_ca(certificates)
+    make_certificate(certificates, "porch", "DNS:porch", days=300)
+    node.set(f"http.certificate={tmp_path}/page.crt", f"http.port={ports.choose(None)}")
+    before = node.run_checks("http")["http.certificate"]
+    assert_fault(before, "page.crt: cannot be read (No such file or directory)")
+    placeholders = {
+        "PATH/TO/page.crt": f"{certificates}/server.crt", "PATH/TO/page.key": f"{certificates}/server.key"
+    }  # fmt: skip
+    assert node.apply_remedy(before, placeholders=placeholders).returncode == 0
+    found = node.run_checks("http")
+    assert {finding.state for finding in found.values()} == {"ok"}
+    assert "valid for 300 days" in found["http.certificate"].message
+
+
+@pytest.mark.parametrize(("days", "message"), [(-1, "has expired; renew it"), (5, "expires in 5 days; renew it")])
+def test_a_certificate_of_our_own_ca_is_renewed(node: BreakableNode, tmp_path: Path, days: int, message: str) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    make_plain_ca(folder)
+    make_certificate(folder, "porch", "DNS:porch", days=days)
+    for ending in ("crt", "key"):
+        (folder / f"server.{ending}").rename(folder / f"page.{ending}")
+    node.set(f"http.certificate={folder}/page.crt", f"http.key={folder}/page.key", f"http.port={ports.choose(None)}")
+    before = node.run_checks("http")["http.certificate"]
+    assert_fault(before, message)
+    assert node.apply_remedy(before).returncode == 0
+    assert_ok(node.run_checks("http")["http.certificate"])
 
 
 def test_an_ably_key_with_too_few_rights_is_a_fault(node: BreakableNode, monkeypatch: pytest.MonkeyPatch) -> None:
