@@ -98,11 +98,12 @@ def chunk_name(part: Part, number: int) -> str:
 def sound_times(wanted: Plan) -> Iterator[tuple[int, int, float]]:
     """Start, number of its chunk, and LAFmax of each sound."""
     chance = random.Random(11)
-    length, spacing = wanted.minutes.end - START, (wanted.minutes.end - START) // wanted.sounds
+    start, length = wanted.minutes.start, wanted.minutes.end - wanted.minutes.start
+    spacing = length // wanted.sounds
     for number in range(wanted.sounds):
         at = number * spacing
         quiet = at < length // 4
-        yield START + at, at // (60 * SECOND), round(chance.uniform(-90, -70) if quiet else chance.uniform(-60, -20), 2)
+        yield start + at, at // (60 * SECOND), round(chance.uniform(-90, -70) if quiet else chance.uniform(-60, -20), 2)
 
 
 def sound_name(number: int) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from commands.cli.common import load_settings_for_query, now, print_json, print_message, writing
@@ -50,34 +51,56 @@ def run(args: argparse.Namespace) -> int:
     via = chosen_via(args.via)
     start, end = parse_range(args.start, args.end, args.last, now())
     settings = load_settings_for_query(args)
+    if args.export is not None:
+        with writing(f"{option} {target}"), _progress(args, settings, via) as progress:
+            exported = asyncio.run(_export(args, settings, via, start, end, target, progress))
+        _print_export_report(exported, _known_holes(exported, args, settings, via), args.utc)
+        report: FetchReport | ExportReport = exported
+    else:
+        with writing(f"{option} {target}"):
+            report, holes = save_sound(args, settings, via, start, end, target)
+        _print_report(report)
+        print_holes(report, holes, args.gaps, args.utc)
+    if args.json:
+        print_json(report)
+    return 0
+
+
+def save_sound(
+    args: argparse.Namespace, settings: Settings, via: Via, start: Instant, end: Instant, target: Path
+) -> tuple[FetchReport, list[Stretch]]:
+    """Writes the sound to `target`, showing the progress; what was written, and what has no sound. FetchError,
+    QueryRefused, DoorError."""
+    with _progress(args, settings, via) as progress:
+        report = api.fetch(
+            settings, via, start, end, target,
+            gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout, identity=_identity(args),
+        )  # fmt: skip
+    return report, _known_holes(report, args, settings, via)
+
+
+@contextlib.contextmanager
+def _progress(args: argparse.Namespace, settings: Settings, via: Via) -> Iterator[_ProgressLine]:
     progress = _ProgressLine()
-    report: FetchReport | ExportReport
     try:
-        with writing(f"{option} {target}"), termination_interrupts():
-            if args.export is None:
-                report = api.fetch(
-                    settings, via, start, end, target,
-                    gaps=args.gaps, on_progress=progress, node=args.node, timeout=args.timeout,
-                    identity=_identity(args),
-                )  # fmt: skip
-            else:
-                report = asyncio.run(_export(args, settings, via, start, end, target, progress))
+        with termination_interrupts():
+            yield progress
     except SoundMissing as problem:
         if before_first_recording(problem.interval, settings, via, args):
             raise FetchError(f"the node's first recording begins later; use --from {problem.interval.to}") from None
         raise
     finally:
         progress.end()
+
+
+def _known_holes(
+    report: FetchReport | ExportReport, args: argparse.Namespace, settings: Settings, via: Via
+) -> list[Stretch]:
+    """What has no sound; the time before the first recording is no gap."""
     holes: list[Stretch] = [*report.holes]
     if report.holes and (before := before_first_recording(report.holes[0], settings, via, args)):
         holes[0] = before
-    if isinstance(report, ExportReport):
-        _print_export_report(report, holes, args.utc)
-    else:
-        _print_report(report, holes, args.gaps, args.utc)
-    if args.json:
-        print_json(report)
-    return 0
+    return holes
 
 
 def _check_target(option: str, target: Path) -> None:
@@ -129,12 +152,16 @@ class _ProgressLine:
             sys.stderr.write("\r\x1b[K")
 
 
-def _print_report(report: FetchReport, holes: Sequence[Stretch], gaps: str, utc: bool) -> None:
+def _print_report(report: FetchReport) -> None:
     channels = "mono" if report.channels == 1 else f"{report.channels} channels"
     print_message(
         f"{report.path}: {show.length(round(report.frames * 1e6 / report.rate))}, {report.rate} Hz, {channels},"
         f" from {show.count(report.chunks, 'chunk')} ({size(report.bytes_read)} from the store)"
     )
+
+
+def print_holes(report: FetchReport, holes: Sequence[Stretch], gaps: str, utc: bool) -> None:
+    """A line for each stretch without sound."""
     with_day = not show.same_day(report.from_, report.to, utc)
     for row in rows(holes):
         filled = "filled with silence" if gaps == "silence" and row.state != "future" else "skipped"

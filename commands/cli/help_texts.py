@@ -113,6 +113,22 @@ examples:
 {_TIMES}""",
     ),
     Subcommand(
+        "play",
+        "commands.play:run",
+        "play a time range, or the loudest minute of a day",
+        f"""\
+examples:
+  imhearing play --last 1m
+  imhearing play --from 'yesterday 22:00' --to 'yesterday 22:10'
+  imhearing play --loudest yesterday                   the minute with the highest LAeq
+  imhearing play --last 1m --via ably --node porch     a node elsewhere, heard here
+  imhearing play --last 1m --identity key.txt          decrypt sound that the node encrypted
+{_TIMES}
+It uses the first of these that is installed: mpv, ffplay, cvlc, pw-play, paplay, play, aplay, afplay.
+""",
+        (argument("--loudest", metavar="DAY", help="the loudest minute of today, yesterday or 2026-03-03"),),
+    ),
+    Subcommand(
         "watch",
         "commands.watch:run",
         "show the node's events and level live",

@@ -56,6 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["up"].add_argument("--for", dest="seconds", type=_seconds, metavar="SECONDS", help="stop after this time")
     _add_query_options(parsers["query"])
     _add_fetch_options(parsers["fetch"])
+    _add_sound_options(parsers["play"])
+    parsers["play"].add_argument("--utc", action="store_true", help="show times in UTC instead of local time")
     _add_door_options(parsers["watch"], default="mqtt")
     _add_door_options(parsers["status"])
     for name in ("watch", "status", "devices", "doctor", "calibrate"):
@@ -87,8 +89,7 @@ def _add_query_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
-    _add_range_options(parser)
-    _add_door_options(parser)
+    _add_sound_options(parser)
     into = parser.add_mutually_exclusive_group(required=True)
     into.add_argument("-o", "--output", type=Path, metavar="FILE", help="name.wav, name.flac or name.opus")
     into.add_argument(
@@ -97,16 +98,21 @@ def _add_fetch_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="one WAV file per chunk, DIR/NODE_YYYYMMDD_HHMMSS.wav, with GUANO metadata",
     )
+    _add_output_options(parser)
+
+
+def _add_sound_options(parser: argparse.ArgumentParser) -> None:
+    _add_range_options(parser)
+    _add_door_options(parser)
     parser.add_argument(
         "--gaps",
         choices=("silence", "skip", "refuse"),
         default="silence",
-        help="for gaps: insert silence (default), skip them, or refuse to write the file",
+        help="for gaps: insert silence (default), skip them, or refuse the range",
     )
     parser.add_argument(
         "--identity", type=Path, metavar="FILE", help="age private key (from age-keygen) to decrypt sound with"
     )
-    _add_output_options(parser)
 
 
 def _add_catalog_options(parsers: dict[str, argparse.ArgumentParser]) -> None:

@@ -93,6 +93,18 @@ def parse_range(
     return first, stop
 
 
+def parse_day(text: str, now: Instant, zone: tzinfo | None = None) -> tuple[Instant, Instant]:
+    """`today`, `yesterday` or 2026-03-03: that day, up to now. Raises UsageError."""
+    match = _LOCAL.fullmatch(text.strip())
+    if match is None or match["day"] is None or match["clock"] is not None:
+        raise UsageError(f"{text[:60]!r} is not a day; try today, yesterday or 2026-03-03")
+    start = parse_time(text, now, zone)
+    following = _day(match["day"], now, zone) + timedelta(days=1)
+    if start >= now:
+        raise UsageError(f"{text[:60]!r} has not begun; try today or yesterday")
+    return start, min(now, parse_time(following.isoformat(), now, zone))
+
+
 def _most_recent(text: str, now: Instant, zone: tzinfo | None) -> Instant:
     """As `parse_time`, but of a time without a day that is still to come today, the one of yesterday."""
     moment = parse_time(text, now, zone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from edge.catalog.rollup.summary import Summary
@@ -13,7 +14,7 @@ from query_service.answer.sums import Sums, totals
 from query_service.queries.extent import ExtentAnswer
 from query_service.queries.protocol import Request
 
-_SLICE = 64 * 86_400 * MICROSECONDS
+_SLICE = 64 * 86_400 * MICROSECONDS  # they begin with a quarter-hour, so that the roll-up has all of them
 
 
 class _Begun(NamedTuple):
@@ -32,7 +33,8 @@ def answer_extent(request: Request, node: str, reader: FactReader, scans: Scans,
     start, end = reader.kept_sound(now) or (now, now)
     resumed = scans.resume(request)
     begun = resumed if isinstance(resumed, _Begun) and resumed.start == start else _Begun(start, start, Summary())
-    slices = [(Instant(at), Instant(min(at + _SLICE, end))) for at in range(start, end, _SLICE)]
+    edges = [start, *range((start // _SLICE + 1) * _SLICE, end, _SLICE), end]
+    slices = [(Instant(at), Instant(until)) for at, until in pairwise(edges) if at < until]
     sums = Sums(reader, slices, now)
     try:
         for _, slice_end in slices:

@@ -26,7 +26,7 @@ from edge.core import wire
 from edge.core.certificates import expiry, server_context
 from edge.core.errors import CertificateFault, ConfigError, DoorError, WireError
 from edge.messaging.request_pipeline import Refused, RequestPipeline
-from query_service.doors.http_listener import HttpListener, server_options
+from query_service.doors.http_listener import MAX_CONNECTIONS, HttpListener, server_options
 from query_service.doors.page_routes import PAGE_PARAMETERS, VISITOR, PageRoutes, Visitor
 from query_service.doors.query_pipeline import AnswerQuery
 from query_service.doors.sessions import is_password_hash
@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 Metrics = Callable[[], Awaitable[str]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_AT_ONCE = 16  # questions that are being answered; as many about how the node is
+_AT_ONCE = MAX_CONNECTIONS  # questions that wait or are being answered; as many about how the node is
+_AT_ONCE_PER_CLIENT = 16  # each in its turn: nobody waits for all of another's
 _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
@@ -87,7 +88,7 @@ class HttpDoor:
         self._page = page
         self._token = settings.token.reveal().encode()
         # a connection is its own deduplication and deadline
-        self._questions, self._statuses = RequestPipeline(_AT_ONCE), RequestPipeline(_AT_ONCE)
+        self._questions, self._statuses = (RequestPipeline(_AT_ONCE, _AT_ONCE_PER_CLIENT) for _ in range(2))
         self._listener = HttpListener("the HTTP door")
         self.address = ""
 

@@ -24,6 +24,7 @@ from query_service.doors.handshake import refuse_plain, speaks_tls
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 100  # connections of one server
+MAX_IDLE = 30  # of them, kept by clients that were served, while others want in
 HEAD_SECONDS = 5.0  # for a connection to send the head of a first request that is served
 MAX_HANDSHAKES = 50  # that are under way, beside those connections
 HANDSHAKE_SECONDS = 5.0
@@ -36,13 +37,15 @@ _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 class HttpListener:
     """Listens between `start` and `stop` for the server called `what` in the log. One event loop.
 
-    Once MAX_CONNECTIONS are open, a new one replaces the oldest that was never served, or else the oldest idle one;
-    where all of them are being served, the new one is closed. Of handshakes, a new one replaces the oldest.
+    Once MAX_CONNECTIONS are open, a new one replaces the one that is idle longest, where more than MAX_IDLE are: pages
+    that are open keep theirs. Else it replaces the oldest that was never served, so that a flood replaces itself, or
+    the one that is idle longest; where all of them are being served, the new one is closed. Of handshakes,
+    a new one replaces the oldest.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._open: dict[asyncio.BaseTransport, _Connection] = {}  # the oldest first
+        self._open: dict[asyncio.BaseTransport, _Connection] = {}  # the one that was opened or served last comes last
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
@@ -77,6 +80,8 @@ class HttpListener:
             yield
         finally:
             visit.under_way -= 1
+            if transport is not None and transport in self._open:
+                self._open[transport] = self._open.pop(transport)
 
     async def _accept(self, server: web.Server, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -147,7 +152,9 @@ class HttpListener:
         waiting = [each for each, visit in self._open.items() if not visit.under_way]
         if not waiting:
             return False
-        oldest = min(waiting, key=lambda each: self._open[each].served and not each.is_closing())
+        idle = [each for each in waiting if self._open[each].served and not each.is_closing()]
+        never_served = [each for each in waiting if each not in idle]
+        oldest = (idle if len(idle) > MAX_IDLE or not never_served else never_served)[0]
         del self._open[oldest]
         _abort(oldest)
         return True

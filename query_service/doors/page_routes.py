@@ -7,8 +7,9 @@ into `request[VISITOR]`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -39,6 +40,9 @@ VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("visitor")
 PAGE_PARAMETERS = {"/audio": ("from", "to", "format")}
 _FULL_SECONDS = 30.0  # until a page may try again to have a stream of events
 _TRANSFERS = 2  # of sound at once; more wait
+_MOST_WAITING = 20
+_STALLED_SECONDS = 30.0  # without taking anything, until a transfer gives way to those that wait
+_WAIT_SECONDS = 2.0  # until one that may not even wait is tried again
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -85,6 +89,7 @@ class PageRoutes:
         self._session_of = session_of
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
+        self._waiting = 0  # transfers
         self._verifying = asyncio.Lock()
 
     def add_to(self, app: web.Application) -> None:
@@ -190,11 +195,19 @@ class PageRoutes:
         read = read_request(wire.encode(asked), self._node)
         if isinstance(read, ErrorAnswer):
             return _json(read, STATUS.get(read.error.code, 400))
-        async with self._transfers:
-            try:
-                return await self._sent(request, kind, range_request(read, self._node))
-            except (DoorError, FetchError, QueryRefused) as problem:
-                return self._no_sound(problem)
+        if self._waiting >= _MOST_WAITING:  # each holds a connection
+            return self._refused("busy", "too many wait for sound; try again soon", 503, _WAIT_SECONDS)
+        self._waiting += 1
+        try:
+            await self._transfers.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._sent(request, kind, range_request(read, self._node))
+        except (DoorError, FetchError, QueryRefused) as problem:
+            return self._no_sound(problem)
+        finally:
+            self._transfers.release()
 
     async def _live_sound(self, request: web.Request) -> web.StreamResponse:
         if request.get(VISITOR) != "owner":
@@ -206,9 +219,8 @@ class PageRoutes:
             async with self._live.listen() as (form, pieces):
                 headers = {**_PRIVATE, "Content-Type": "audio/wav", "Accept-Ranges": "none"}
                 head = endless_header(form.rate, form.channels, form.bits)
-                return await _streamed(
-                    request, web.StreamResponse(headers=headers), self._while_owner(request, head, pieces)
-                )
+                async with contextlib.aclosing(self._while_owner(request, head, pieces)) as heard:
+                    return await self._streamed(request, web.StreamResponse(headers=headers), heard)
         except SoundEncrypted as problem:
             return self._refused("encrypted", str(problem), 422)
         except TooManyListeners as problem:
@@ -218,7 +230,7 @@ class PageRoutes:
 
     async def _while_owner(
         self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Ends with the session that began it."""
         role = self.role_of(request)  # none for a program with the token
         yield head
@@ -260,34 +272,45 @@ class PageRoutes:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        return await _streamed(request, response, self._sound.read(file, wanted))
+        async with contextlib.aclosing(self._sound.read(file, wanted)) as pieces:
+            return await self._streamed(request, response, pieces)
+
+    async def _streamed(
+        self, request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+    ) -> web.StreamResponse:
+        """Sends the pieces. Raises what goes wrong before the first; later, a fault breaks the connection."""
+        first = await anext(pieces, b"")
+        await response.prepare(request)
+        try:
+            await self._write(response, first)
+            async for piece in pieces:
+                await self._write(response, piece)
+            await response.write_eof()
+        except FetchError as problem:
+            log.warning("the transfer of sound is broken off: %s", problem)
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:  # nobody listens any more
+            pass
+        return response
+
+    async def _write(self, response: web.StreamResponse, piece: bytes) -> None:
+        """FetchError where the other side takes nothing while others wait."""
+        writing = asyncio.ensure_future(response.write(piece))
+        try:
+            while not (await asyncio.wait((writing,), timeout=_STALLED_SECONDS))[0]:
+                if self._waiting:
+                    raise FetchError("nothing was taken, and others wait")
+            writing.result()
+        finally:
+            writing.cancel()
 
     def _refused(
         self, code: ErrorCode, message: str, status: int, wait: float = 1.0, field: str | None = None
     ) -> web.Response:
         answer = refusal("", self._node, code, message, field, retry_after=wait)
-        headers = {"Retry-After": str(int(wait) + 1)} if status == 429 else {}
+        headers = {"Retry-After": str(int(wait) + 1)} if status in (429, 503) else {}
         return _json(answer, status, headers)
-
-
-async def _streamed(
-    request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
-) -> web.StreamResponse:
-    """Sends the pieces. Raises what goes wrong before the first; later, a fault breaks the connection."""
-    first = await anext(pieces, b"")
-    await response.prepare(request)
-    try:
-        await response.write(first)
-        async for piece in pieces:
-            await response.write(piece)
-        await response.write_eof()
-    except FetchError as problem:
-        log.warning("the transfer of sound is broken off: %s", problem)
-        if request.transport is not None:
-            request.transport.abort()
-    except ConnectionError:  # nobody listens any more
-        pass
-    return response
 
 
 def _byte_range(request: web.Request, file: RangeFile) -> tuple[int, ByteRange | None]:

@@ -54,7 +54,10 @@ def read_site(folder: Path) -> Site:
     building = _Building(_sources(folder))
     names = {name: building.address(name) for name in building.sources}
     template = _PLACEHOLDER.sub(lambda found: names[found[1]], (folder / "index.html").read_text(encoding="utf-8"))
-    return Site(building.assets, template)
+    # at once, instead of each when another one that imports it has come
+    modules = (names[name] for name in sorted(names) if name.endswith(".js") and name not in _LIBRARIES)
+    preloaded = "\n".join(f'<link rel="modulepreload" href="{address}">' for address in modules)
+    return Site(building.assets, template.replace("{{modules}}", preloaded))
 
 
 class _Building:

@@ -48,7 +48,7 @@ class _Refusal(NamedTuple):
     header: tuple[str, str] | None = None
 
 
-_JSON, _TEXT = "application/json", "text/plain"
+_JSON, _TEXT, _BYTES = "application/json", "text/plain", "application/octet-stream"
 _REFUSALS = {
     400: _Refusal(
         "A parameter or field is missing, invalid, repeated or unknown, and `field` names it; plain text: not HTTP",
@@ -56,12 +56,15 @@ _REFUSALS = {
     ),
     401: _Refusal("The token is missing or wrong", (_TEXT,), ("WWW-Authenticate", "`Bearer`")),
     403: _Refusal("The node may not do this; plain text: the request is a foreign page's", (_JSON, _TEXT)),
+    404: _Refusal("There is no such thing here; the message says why"),
     405: _Refusal("The address has no such method", header=("Allow", "The methods that it has")),
     408: _Refusal("The request did not arrive in time"),
     413: _Refusal("The request is larger than a query can be"),
     415: _Refusal("The request's Content-Type is not application/json"),
+    416: _Refusal("The file has no such bytes", (_BYTES,), ("Content-Range", "`bytes */` and the size of the file")),
     417: _Refusal("The request's Expect is not 100-continue", (_TEXT,)),
     422: _Refusal("The sound is encrypted"),
+    429: _Refusal("Too many wrong passwords came from this address", header=("Retry-After", "Seconds to wait")),
     500: _Refusal("The node failed; its log says why"),
     503: _Refusal(
         "Too many requests at once, or the catalog is being written", header=("Retry-After", "Seconds to wait")
@@ -70,8 +73,13 @@ _REFUSALS = {
 }
 _ANYWHERE = (400, 401, 403, 405, 417)
 _OF_GET = (*_ANYWHERE, 500, 503, 504)
-_OF_POST = tuple(_REFUSALS)
+_OF_POST = (*_ANYWHERE, 408, 413, 415, 422, 500, 503, 504)
 _OF_METRICS = (*_ANYWHERE, 503)
+_OF_AUDIO = (*_ANYWHERE, 404, 416, 422, 500, 503)
+_OF_EVENTS = (*_ANYWHERE, 404, 503)
+_OF_NODES = (*_ANYWHERE, 404, 500)
+_OF_SESSION = (400, 405, 417)  # whoever asks
+_AUDIO = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg"}
 
 
 @cache
@@ -104,6 +112,7 @@ def document() -> dict[str, Any]:
             "responses": {"200": page, **_refusals(_OF_METRICS, error)},
         }
     }
+    paths |= _of_the_page(fields, error)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -121,6 +130,88 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    """Sound, events, other nodes and log-in; the page itself and its files are not for programs."""
+    sound = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in _AUDIO.values()}
+    times = [
+        {"name": name, "in": "query", "required": True, "schema": _not_null(fields[name])} for name in ("from", "to")
+    ]
+    format_ = {"name": "format", "in": "query", "schema": {"enum": list(_AUDIO), "default": "wav"}}
+    role = {"enum": ["owner", "viewer", "local", None]}
+    session = _object(
+        node={"type": "string"}, role=role, zone={"type": "string"}, login={"type": "boolean"},
+        session={"type": "boolean"}, events={"type": "boolean"}, nodes={"type": "boolean"},
+    )  # fmt: skip
+    secrets = {"oneOf": [_object(password={"type": "string"}), _object(code={"type": "string"})]}
+    log_in = {
+        "summary": "Log in; from a page of the same origin alone",
+        "operationId": "logIn",
+        "requestBody": {"required": True, "content": {_JSON: {"schema": secrets}}},
+        "responses": {
+            "200": _answer(_object(role=role)),
+            "401": {"description": "The password or the code is not right", "content": {_JSON: {"schema": error}}},
+            **_refusals((*_OF_SESSION, 403, 413, 429), error),
+        },
+    }
+    return {
+        "/audio": {
+            "get": {
+                "summary": "The sound of a range, exact to the sample, silent where there is none; for the owner",
+                "operationId": "audio",
+                "parameters": [*times, format_],
+                "responses": {
+                    "200": {"description": "The whole file", "content": sound},
+                    "206": {"description": "The bytes that Range asks for; of WAV alone", "content": sound},
+                    **_refusals(_OF_AUDIO, error),
+                },
+            }
+        },
+        "/events": {
+            "get": {
+                "summary": "What happens, as Server-Sent Events named by their MQTT topics (docs/asyncapi.yaml)",
+                "operationId": "events",
+                "responses": {
+                    "200": {
+                        "description": "Without an end",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    },
+                    **_refusals(_OF_EVENTS, error),
+                },
+            }
+        },
+        "/nodes": {
+            "get": {
+                "summary": "How the other nodes are that the Ably key can see",
+                "operationId": "nodes",
+                "responses": {
+                    "200": _answer(_object(nodes={"type": "array", "items": {"type": "object"}})),
+                    **_refusals(_OF_NODES, error),
+                },
+            }
+        },
+        "/session": {
+            "get": {
+                "summary": "Who is asking, and what this node is",
+                "operationId": "session",
+                "responses": {"200": _answer(session), **_refusals(_OF_SESSION, error)},
+            },
+            "post": log_in,
+            "delete": {
+                "summary": "Log out; from a page of the same origin alone",
+                "operationId": "logOut",
+                "responses": {
+                    "200": _answer(_object(role={"type": "null"})),
+                    **_refusals((*_OF_SESSION, 403), error),
+                },
+            },
+        },
+    }
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def json_fields() -> frozenset[str]:
@@ -190,9 +281,9 @@ def _answer(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(statuses: tuple[int, ...], error: dict[str, Any]) -> dict[str, Any]:
-    schemas = {_JSON: error, _TEXT: {"type": "string"}}
+    schemas = {_JSON: error, _TEXT: {"type": "string"}, _BYTES: {"type": "string"}}
     found: dict[str, Any] = {}
-    for status in statuses:
+    for status in sorted(statuses):
         meaning, kinds, header = _REFUSALS[status]
         found[str(status)] = {"description": meaning, "content": {kind: {"schema": schemas[kind]} for kind in kinds}}
         if header is not None:

@@ -33,4 +33,5 @@ async def sound_child(module: str, order: Any) -> AsyncIterator[SoundChild]:
         child.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             child.kill()
+        await child.stdout.read()  # asyncio does not notice the end before what is left is read
         await child.wait()

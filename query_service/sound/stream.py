@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -79,11 +79,12 @@ class StreamSource(NamedTuple):
                 raise SoundChanges(sound.from_, f"{first} bit", f"{other} bit")
         return first
 
-    async def read(self, file: RangeFile, wanted: ByteRange | None = None) -> AsyncIterator[bytes]:
+    async def read(self, file: RangeFile, wanted: ByteRange | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes of the file; of a WAV file, those in `wanted` alone. FetchError where a chunk cannot be had."""
         if file.kind != "wav":
-            async for piece in self._encoded(file, 0, file.layout.frames):
-                yield piece
+            async with contextlib.aclosing(self._encoded(file, 0, file.layout.frames)) as pieces:
+                async for piece in pieces:
+                    yield piece
             return
         wav = file.wav
         wanted = wanted or ByteRange(0, wav.size)
@@ -91,16 +92,17 @@ class StreamSource(NamedTuple):
             yield head
         first, end, skip = wav.frames_of(wanted)
         left = wanted.end - wanted.first - len(head)
-        async for piece in self._encoded(file, first, end):
-            taken = piece[skip : skip + left]
-            skip = max(0, skip - len(piece))
-            left -= len(taken)
-            if taken:
-                yield taken
+        async with contextlib.aclosing(self._encoded(file, first, end)) as pieces:
+            async for piece in pieces:
+                taken = piece[skip : skip + left]
+                skip = max(0, skip - len(piece))
+                left -= len(taken)
+                if taken:
+                    yield taken
         if left:
             yield bytes(left)  # the padding
 
-    async def _encoded(self, file: RangeFile, first: int, end: int) -> AsyncIterator[bytes]:
+    async def _encoded(self, file: RangeFile, first: int, end: int) -> AsyncGenerator[bytes, None]:
         """What the encoder makes of frames `first` to `end` (exclusive)."""
         if first >= end:
             return

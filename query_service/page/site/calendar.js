@@ -3,6 +3,12 @@
 import { DAY } from "./time.js";
 import { TEXT, duration } from "./text.js";
 
+/* One colour where that is enough: a gradient is an image, and there are hundreds of squares. */
+function fill(share) {
+  if (share <= 0) return "var(--future)";
+  return share >= 100 ? "var(--recorded)" : `linear-gradient(to top, var(--recorded) ${share}%, var(--future) ${share}%)`;
+}
+
 export class Calendar extends EventTarget {
   constructor(container, zone) {
     super();
@@ -27,7 +33,7 @@ export class Calendar extends EventTarget {
     button.type = "button";
     button.dataset.date = day.date;
     const share = Math.round((day.recorded / (day.to - day.from)) * 100);
-    button.style.background = `linear-gradient(to top, var(--recorded) ${share}%, var(--future) ${share}%)`;
+    button.style.background = fill(share);
     button.classList.toggle("gaps", day.gaps > 0);
     button.classList.toggle("with-sounds", day.sounds > 0);
     const hours = (day.to - day.from) / (DAY / 24);

@@ -43,10 +43,11 @@ class Page {
 
   async start() {
     await this.redeemCode();
-    await this.refresh();
+    await guard(() => this.loadSession());
     this.chooseZone("node");
     this.restore();
     this.openLive();
+    this.refresh();
     setInterval(() => this.poll(), REFRESH);
   }
 
@@ -105,12 +106,7 @@ class Page {
   async refresh() {
     this.refreshed = Date.now();
     await guard(async () => {
-      this.session = await api.session();
-      this.zones.node = this.session.zone;
-      this.access.show(this.session);
-      this.nodes.isKnown = Boolean(this.session.role && this.session.nodes);
-      this.selection.isOwner = this.session.role === "owner";
-      this.loudest.emptyText = this.session.sound_level === 0 ? TEXT.noSoundLevel : undefined;
+      await this.loadSession();
       const status = this.session.role ? await api.status() : null;
       this.listening.show(this.session, status);
       if (status) this.header.show(status);
@@ -128,6 +124,15 @@ class Page {
       return item;
     }));
     $("setup").hidden = !$("setup").children.length;
+  }
+
+  async loadSession() {
+    this.session = await api.session();
+    this.zones.node = this.session.zone;
+    this.access.show(this.session);
+    this.nodes.isKnown = Boolean(this.session.role && this.session.nodes);
+    this.selection.isOwner = this.session.role === "owner";
+    this.loudest.emptyText = this.session.sound_level === 0 ? TEXT.noSoundLevel : undefined;
   }
 
   chooseZone(kind) {
@@ -180,7 +185,7 @@ class Page {
     $("range-title").textContent = isDay ? this.zone.day(from) : this.zone.range(from, to);
     this.calendar.mark(this.zone.date((from + to) / 2));
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.loadView(), SETTLE);
+    this.settling = setTimeout(() => this.loadView(), this.loading ? SETTLE : 0);
   }
 
   openLive() {

@@ -93,6 +93,23 @@ async def test_a_flood_of_connections_does_not_block_the_realtime_server() -> No
         await wait_until_closed(readers, but=http_listener.MAX_CONNECTIONS)
 
 
+@in_loop
+async def test_many_open_pages_leave_room_for_each_other() -> None:
+    """Each keeps its connection after a request, as browsers do."""
+    pages = 3 * http_listener.MAX_CONNECTIONS
+    async with fake_http_door(Http()) as url, contextlib.AsyncExitStack() as stack:
+        port = int(url.rpartition(":")[2])
+        request = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for batch in range(pages // 30):
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]  # at once
+            for _, writer in opened:
+                stack.callback(writer.close)
+                writer.write(request)
+            async with asyncio.timeout(DEADLINE):
+                heads = await asyncio.gather(*(reader.readline() for reader, _ in opened))
+            assert all(head.startswith(b"HTTP/1.1 ") for head in heads), batch
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
 @in_loop
 async def test_connections_without_a_valid_request_are_closed_soon(

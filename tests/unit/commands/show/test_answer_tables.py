@@ -25,7 +25,7 @@ def test_fetch_reports_the_bytes_read_from_the_store(capsys: pytest.CaptureFixtu
         path=Path("a.wav"), from_=START, to=Instant(START + MICROSECONDS), rate=48_000, channels=1, frames=48_000,
         chunks=3, bytes_read=0, holes=(),
     )  # fmt: skip
-    print_fetch_report(report, [], "silence", True)
+    print_fetch_report(report)
     assert capsys.readouterr().err == "a.wav: 1.0 s, 48000 Hz, mono, from 3 chunks (0 B from the store)\n"
 
 
