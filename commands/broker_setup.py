@@ -27,7 +27,7 @@ from edge.core.files import write_atomically
 from edge.messaging.access import ACCOUNTS, PURPOSE, Account, Passwords, acl_text, new_passwords, password_text, user_of
 from edge.messaging.broker_configuration import ETC, SOCKET, own_broker, shared_broker
 
-_SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
+_SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control", "page")
 _CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # long-lived, as nobody renews them on a porch
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 

@@ -18,7 +18,7 @@ from edge.core import wire
 from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, WireError
 from edge.core.instant import Instant
 from query_service.doors.event_streams import EventStreams
-from query_service.doors.sessions import SESSION_SECONDS, PageSessions, Role
+from query_service.doors.sessions import SESSION_SECONDS, LogIn, PageSessions, Role
 from query_service.page.assets import site
 from query_service.queries.openapi import STATUS
 from query_service.queries.protocol import RangeRequest, range_request, read_request
@@ -113,20 +113,20 @@ class PageRoutes:
         except WireError as problem:
             return self._refused("bad_request", str(problem), 400)
         if "code" in given:
-            role: Role | None = "owner" if self._sessions.redeem(given["code"]) else None
+            who: LogIn | None = self._sessions.redeem(given["code"])
         else:
             async with self._verifying:  # each takes 16 MB
                 wait = self._sessions.throttle.wait(address, asyncio.get_running_loop().time())
                 if wait:
                     return self._refused("busy", "too many attempts", 429, wait)
-                role = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
-        if role is None:
+                who = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
+        if who is None:
             self._sessions.throttle.failed(address, asyncio.get_running_loop().time())
             log.warning("a log-in on the page failed, from %s", address)
             return self._refused("forbidden", "that is not right", 401)
         self._sessions.throttle.succeeded(address)
-        cookie, _ = self._sessions.start(role)
-        response = _json({"role": role})
+        cookie, _ = self._sessions.start(who)
+        response = _json({"role": who.role})
         response.set_cookie(
             self._cookie, cookie, max_age=int(SESSION_SECONDS), httponly=True, samesite="Strict", path="/",
             secure=request.secure,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from edge.configuration.settings import Http
+from edge.messaging.owner_proof import make_proof, signing_key
 from query_service.page.codes import make_code
 
 
@@ -18,4 +19,6 @@ def page_address(http: Http) -> str:
 
 def owner_link(http: Http, key: str) -> str:
     """With a one-time code in its fragment, which browsers do not send; `key`: the node's own."""
-    return f"{page_address(http)}#code={make_code(key, time.time())}"
+    now = time.time()
+    proof = make_proof(signing_key(http.owner_key.reveal()), now)
+    return f"{page_address(http)}#code={make_code(key, now, proof)}"

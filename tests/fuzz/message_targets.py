@@ -24,10 +24,11 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
-from edge.messaging.command_server import address, check_envelope, id_of, read
-from edge.messaging.commands import EVERY_VERB, Command
+from edge.messaging.command_server import address, check_envelope, check_proof, id_of, read
+from edge.messaging.commands import EVERY_REQUEST, Command, OwnerProof
 from edge.messaging.events import EVENTS, Response
 from edge.messaging.messages import InboundMessage
+from edge.messaging.owner_proof import proof_check
 from edge.messaging.request_pipeline import Refused
 from edge.messaging.subscriptions import decode_event
 from query_service.client.pending_queries import PendingQueries
@@ -88,8 +89,10 @@ def _carried_out(message: InboundMessage, verb: str) -> None:
     try:
         check_envelope(message, NODE)
         for command in _COMMANDS:
-            if verb == command.VERB:
+            if verb in command.requests():
                 read(message.payload, command)
+                if verb != command.VERB:
+                    check_proof(message.payload, proof_check("a key"))
     except Refused as refused:
         wire.encode(refused.body)
         raise WireError(str(refused)) from None
@@ -222,10 +225,11 @@ def _event_seeds() -> list[bytes]:
 def _command_seeds() -> list[bytes]:
     seeds = []
     for command in _COMMANDS:
-        topic = topics.request(NODE, command.VERB).encode()
-        payload = json.dumps(asyncapi.example(command)).encode()
-        seeds.append(packed(topic, topics.response(NODE, "x").encode(), payload, b"12"))
-    assert len(seeds) >= len(EVERY_VERB) - 1
+        payload = json.dumps({**asyncapi.example(command), **asyncapi.example(OwnerProof)}).encode()
+        for verb in command.requests():
+            topic = topics.request(NODE, verb).encode()
+            seeds.append(packed(topic, topics.response(NODE, "x").encode(), payload, b"12"))
+    assert len(seeds) >= len(EVERY_REQUEST) - 1
     return seeds
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from edge.messaging import topics
 from edge.messaging.access import ACCOUNTS, Account, user_of
-from edge.messaging.commands import EVERY_VERB
+from edge.messaging.commands import EVERY_REQUEST
 from edge.messaging.events import EVENTS
 from tests.support.messaging.mqtt import connected
 from tests.support.messaging.secure_broker import SecureBroker, secure_broker, set_up
@@ -24,8 +24,8 @@ MARKER = f"{OWN}/recorder/status"  # which every account may read
 NOT_ALLOWED = 135
 TOPICS = [
     *(f"{OWN}/{event.TOPIC}" for event in EVENTS),
-    *(f"{OWN}/request/{verb}" for verb in sorted(EVERY_VERB)),
-    *(f"{OWN}/response/{verb}" for verb in sorted(EVERY_VERB)),
+    *(f"{OWN}/request/{verb}" for verb in sorted(EVERY_REQUEST)),
+    *(f"{OWN}/response/{verb}" for verb in sorted(EVERY_REQUEST)),
     f"{OWN}/request/nonsense",
     f"{OWN}/response/control/4f2d9c1e",
     f"{OWN}/anything",
