@@ -135,20 +135,28 @@ def _event_streams(bus: Bus) -> EventStreams:
 
 async def _http_door(settings: Settings, answers: NodeAnswers, watch: NodeWatch, events: EventStreams | None) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
+    from query_service.doors.owner_channel import OwnerChannel  # noqa: PLC0415
     from query_service.doors.page_routes import PageRoutes  # noqa: PLC0415
     from query_service.sound.stream import StreamSource  # noqa: PLC0415
 
     metrics = Metrics(settings, answers, watch, KernelClock())
     sound = StreamSource(answers.inside, answers.bits_of, settings.s3.ca_file)
     key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
-    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events)
-    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
-    while True:
-        try:
-            await door.run()
-        except DoorError as problem:  # the other doors stay open
-            log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
-        await asyncio.sleep(_HTTP_PAUSE)
+    node, channel = settings.node.name, None
+    if settings.mqtt.host:
+        channel = OwnerChannel(Bus(settings.mqtt, node, "page"), node)
+    page = PageRoutes(node, settings.http, key, sound, zone, events, channel)
+    door = HttpDoor(node, answers.answer, settings.http, metrics.text, page)
+    try:
+        while True:
+            try:
+                await door.run()
+            except DoorError as problem:  # the other doors stay open
+                log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
+            await asyncio.sleep(_HTTP_PAUSE)
+    finally:
+        if channel is not None:
+            await asyncio.to_thread(channel.close)
 
 
 async def _ably_door(settings: Settings, answers: NodeAnswers, signs: list[Sign], bus: Bus | None) -> None:

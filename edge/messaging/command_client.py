@@ -28,32 +28,21 @@ def new_id() -> str:
 
 
 def ask(
-    settings: Mqtt,
-    node: str,
-    command: Command,
-    timeout: float = 10.0,
-    connect: float = _CONNECT_SECONDS,
-    proof: str | None = None,
+    settings: Mqtt, node: str, command: Command, timeout: float = 10.0, connect: float = _CONNECT_SECONDS
 ) -> dict[str, Any]:
-    """Sends `command` to `node` and returns the answer's data. Raises DoorError without an answer, QueryRefused.
-
-    With the owner's `proof`, over the page's account, which has no rights without one.
-    """
-    is_owners = proof is not None
-    verb = topics.owners(command.VERB) if is_owners else command.VERB
-    payload = wire.encode({**wire.to_plain(command), "proof": proof} if is_owners else command)
-    bus = Bus(settings, node, "page" if is_owners else "control")
+    """Sends `command` to `node` and returns the answer's data. Raises DoorError without an answer, QueryRefused."""
+    bus = Bus(settings, node, "control")
     answers: queue.Queue[InboundMessage] = queue.Queue(100)
-    reply_to = topics.response(node, f"{verb}/{secrets.token_hex(8)}")
+    reply_to = topics.response(node, f"{command.VERB}/{secrets.token_hex(8)}")
     bus.subscribe_raw(reply_to, answers.put_nowait)
     bus.start()
     try:
         bus.require_connection(connect)
-        request, deadline = topics.request(node, verb), time.monotonic() + timeout
+        request, deadline = topics.request(node, command.VERB), time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             # a flooded broker drops messages; an id is carried out once, so sending it again is safe
             patience = min(left, _AGAIN_SECONDS)
-            bus.send(request, payload, command.id.encode(), math.ceil(patience), response_topic=reply_to)
+            bus.send(request, wire.encode(command), command.id.encode(), math.ceil(patience), response_topic=reply_to)
             with contextlib.suppress(queue.Empty):
                 return _data(answers.get(timeout=patience), node)
         raise DoorError(

@@ -18,8 +18,11 @@ from edge.core import wire
 from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, WireError
 from edge.core.instant import Instant
 from query_service.doors.event_streams import EventStreams
+from query_service.doors.owner_channel import OwnerChannel
+from query_service.doors.page_actions import PageActions
 from query_service.doors.sessions import SESSION_SECONDS, LogIn, PageSessions, Role
 from query_service.page.assets import site
+from query_service.page.codes import proof_in
 from query_service.queries.openapi import STATUS
 from query_service.queries.protocol import RangeRequest, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
@@ -43,9 +46,16 @@ class PageRoutes:
     """Serves the page of one node."""
 
     def __init__(
-        self, node: str, settings: Http, key: str, sound: StreamSource, zone: str, events: EventStreams | None = None
+        self,
+        node: str,
+        settings: Http,
+        key: str,
+        sound: StreamSource,
+        zone: str,
+        events: EventStreams | None = None,
+        channel: OwnerChannel | None = None,
     ) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none."""
+        """`key` signs one-time codes; `zone`: IANA name of the node's; without a broker, no `events` and `channel`."""
         passwords: dict[Role, str] = {
             "owner": settings.owner_password.reveal(),
             "viewer": settings.viewer_password.reveal(),
@@ -55,7 +65,7 @@ class PageRoutes:
         self._sound = sound
         self._events = events
         self._cookie = f"imhearing-{node}"  # cookies ignore ports: another node may be on the same host
-        self._has_log_in = any(passwords.values())
+        self._actions = PageActions(node, channel)
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._verifying = asyncio.Lock()
@@ -67,6 +77,7 @@ class PageRoutes:
         app.router.add_post("/session", self._log_in)
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
+        self._actions.add_to(app, lambda request: request.get(VISITOR) == "owner", self._proof_of)
         app.router.add_get("/events", self._event_stream, allow_head=False)
 
     def is_public(self, request: web.Request) -> bool:
@@ -78,6 +89,10 @@ class PageRoutes:
         if request.method not in ("GET", "HEAD") and not is_same_origin(request):
             return None
         return self._sessions.role_of(request.cookies.get(self._cookie, ""))
+
+    def _proof_of(self, request: web.Request) -> str:
+        """What its session has to show that the owner acts."""
+        return proof_in(request.cookies.get(self._cookie, "")) if self.role_of(request) else ""
 
     async def _page(self, _request: web.Request) -> web.Response:
         html, headers = site().page()
@@ -98,7 +113,7 @@ class PageRoutes:
                 "node": self._node,
                 "role": role,
                 "zone": self._zone,
-                "login": self._has_log_in,
+                "login": self._sessions.has_passwords,
                 "session": has_session,
                 "events": self._events is not None,
             }

@@ -115,6 +115,10 @@ class PageSessions:
         self._used: dict[str, float] = {}  # codes, and when they expire
         self.throttle = Throttle()
 
+    @property
+    def has_passwords(self) -> bool:
+        return any(self._passwords.values())
+
     def role_of(self, cookie: str) -> Role | None:
         session = self._open.get(_digest(cookie))
         return session.role if session is not None and session.expires > self._clock() else None

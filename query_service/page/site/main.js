@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Access } from "./access.js";
+import { Actions } from "./actions.js";
 import { Calendar } from "./calendar.js";
 import { Live } from "./live.js";
 import { Player, TooLong, load } from "./player.js";
@@ -29,6 +30,7 @@ class Page {
     this.player = new Player();
     this.soundView = new SoundView($("sound"));
     this.access = new Access();
+    this.actions = new Actions(this.timeline, this.zone);
     this.live = new Live(this.zone);
     this.sounds = [];
     this.listen();
@@ -62,6 +64,7 @@ class Page {
     timeline.addEventListener("play", () => this.togglePlay());
     calendar.addEventListener("day", ({ detail }) => this.showDay(this.zone.ofDate(detail)));
     player.addEventListener("change", () => this.playing());
+    this.actions.addEventListener("change", () => Promise.all([this.refresh(), this.settle()]));
     live.addEventListener("chunk", () => this.extended());
     live.addEventListener("state", () => this.refresh());
     this.soundView.addEventListener("seek", ({ detail }) => player.seek(detail));
@@ -127,6 +130,7 @@ class Page {
   }
 
   showStatus(status) {
+    this.actions.show(this.session, status);
     const { recorder, spool, disk_free: free } = status;
     const state = recorder.state === "recording" && recorder.alive
       ? TEXT.recordingSince(this.zone.dayAndTime(whole(parseTime(recorder.since))))
@@ -148,7 +152,7 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    this.timeline.zone = this.calendar.zone = this.live.zone = this.zone;
+    this.timeline.zone = this.calendar.zone = this.live.zone = this.actions.zone = this.zone;
     this.loadCalendar();
     this.settle();
   }
