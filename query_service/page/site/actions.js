@@ -23,6 +23,7 @@ export class Actions extends EventTarget {
     $("confirmation").addEventListener("input", () => this.checkConfirmation());
     $("pause-form").addEventListener("submit", () => this.pause(Number($("pause-length").value)));
     $("forget-form").addEventListener("submit", () => this.forget());
+    $("unsay").addEventListener("click", () => this.say(""));
     for (const id of ["pause", "forget"]) $(`${id}-cancel`).addEventListener("click", () => $(`${id}-dialog`).close());
   }
 
@@ -38,7 +39,7 @@ export class Actions extends EventTarget {
   /* `session`: who looks; `status`: how the node is. */
   show(session, { recorder }) {
     const mayAct = session.role === "owner" && session.events; // without a broker, nobody would hear it
-    for (const id of ["actions", "keeping"]) $(id).hidden = !mayAct;
+    for (const id of ["actions", "keeping", "said"]) $(id).hidden = !mayAct;
     $("pause").hidden = recorder.state === "paused";
     $("resume").hidden = recorder.state !== "paused";
     if (mayAct && !this.mayAct) this.guard(async () => this.showHolds(await api.act("hold")));
@@ -50,7 +51,7 @@ export class Actions extends EventTarget {
     $("action-result").textContent = text;
   }
 
-  /* Runs `work`; what goes wrong is said beside the buttons. */
+  /* Runs `work`; what goes wrong is said at the foot of the window. */
   async guard(work) {
     try {
       return await work();
