@@ -44,7 +44,9 @@ def rebuild_answers_the_same(facts: Facts) -> Iterator[str]:
     if not isinstance(rebuilt, dict):
         yield f"there is no answer after the rebuild: {rebuilt}"
         return
-    before, after = _intervals(facts.life["answers"]["coverage"]["local"]), _intervals(rebuilt)
+    waits_again = {copy.chunk_id for copy in facts.copies if not copy.archive}  # keep_local: the spool's copy wins
+    before = _intervals(facts.life["answers"]["coverage"]["local"], waits_again)
+    after = _intervals(rebuilt, waits_again)
     if before != after:
         yield f"the rebuilt catalog answers otherwise: {_first_difference(before, after)}"
 
@@ -116,14 +118,19 @@ def _comparable(answer: Any) -> Any:
     return {k: answer.get(k) for k in _COMPARED} if isinstance(answer, dict) else answer
 
 
-def _intervals(answer: Any) -> list[Any]:
-    """What a rebuilt catalog knows too."""
+def _intervals(answer: Any, waits_again: set[str]) -> list[Any]:
+    """What a rebuilt catalog knows too; of chunks that wait again, only which sound it is."""
     if not isinstance(answer, dict):
         return []
-    found = [i for i in answer["intervals"] if i["state"] == "recorded" or i.get("cause") == "erased"]
-    return [
-        {k: v for k, v in interval.items() if k != "where" or interval["state"] == "recorded"} for interval in found
-    ]
+    found = []
+    for interval in answer["intervals"]:
+        if interval["state"] in ("recorded", "pending") and interval.get("chunk_id") in waits_again:
+            found.append({key: interval[key] for key in ("chunk_id", "from", "to")})
+        elif interval["state"] == "recorded":
+            found.append(interval)
+        elif interval.get("cause") == "erased":
+            found.append({key: value for key, value in interval.items() if key != "where"})
+    return found
 
 
 def _first_difference(one: Any, other: Any) -> str:
