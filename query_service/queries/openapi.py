@@ -74,7 +74,7 @@ _REFUSALS = {
     503: _Refusal(
         "Too many requests at once, or the catalog is being written", header=("Retry-After", "Seconds to wait")
     ),
-    504: _Refusal("The node, or the service that is to do it, missed the deadline"),
+    504: _Refusal("The node missed the deadline"),
 }
 _OF_ACTIONS_ALONE = (404, 409)
 _ANYWHERE = (400, 401, 403, 405, 417)
@@ -185,7 +185,7 @@ def _post(fields: dict[str, Any], answers: dict[str, Any], error: dict[str, Any]
 
 
 def _action(command: type[Command], done: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
-    body = {"schema": {"$ref": f"#/components/schemas/{command.__name__}"}, "examples": {"empty": {"value": {}}}}
+    body = {"schema": {"$ref": f"#/components/schemas/{command.__name__}"}}
     return {
         "summary": " ".join((command.__doc__ or "").split()),
         "operationId": command.VERB,
