@@ -25,7 +25,7 @@ from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
 from edge.messaging.command_server import address, check_envelope, check_proof, id_of, read
-from edge.messaging.commands import EVERY_REQUEST, Command, OwnerProof
+from edge.messaging.commands import EVERY_REQUEST, Command
 from edge.messaging.events import EVENTS, Response
 from edge.messaging.messages import InboundMessage
 from edge.messaging.owner_proof import proof_check
@@ -47,6 +47,7 @@ from tests.unit.loopback.hub_world import KEY, REQUESTS, Peer, World
 NODE = "porch"
 _ANSWERS = Path(__file__).parents[1] / "contract" / "expected" / "answers"
 _COMMANDS: tuple[type[Command], ...] = tuple(Command.__subclasses__())
+_PROOF = "f4865700.38b79b35c31bd6322ce28758.14d8da229a02b341deb7f2a5"  # by "a key", until 2100
 _QUERY = {"v": 1, "id": "abcdefgh", "from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:10:00Z"}
 
 
@@ -225,7 +226,7 @@ def _event_seeds() -> list[bytes]:
 def _command_seeds() -> list[bytes]:
     seeds = []
     for command in _COMMANDS:
-        payload = json.dumps({**asyncapi.example(command), **asyncapi.example(OwnerProof)}).encode()
+        payload = json.dumps({**asyncapi.example(command), "proof": _PROOF}).encode()
         for verb in command.requests():
             topic = topics.request(NODE, verb).encode()
             seeds.append(packed(topic, topics.response(NODE, "x").encode(), payload, b"12"))
