@@ -94,8 +94,8 @@ def check_proof(payload: bytes, is_proof: IsProof) -> None:
     except WireError:
         pass
     message = (
-        "this takes a proof of the owner that counts: log in again, by password or `imhearing page link`, on a node with"
-        " [http] owner_key"
+        "this takes a proof of the owner that counts: log in again, by password or `imhearing page link`, on a node"
+        " with [http] owner_key"
     )
     raise Refused("forbidden", message, "proof")
 
