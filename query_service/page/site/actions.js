@@ -23,7 +23,7 @@ export class Actions extends EventTarget {
     $("confirmation").addEventListener("input", () => this.checkConfirmation());
     $("pause-form").addEventListener("submit", () => this.pause(Number($("pause-length").value)));
     $("forget-form").addEventListener("submit", () => this.forget());
-    $("unsay").addEventListener("click", () => this.say(""));
+    $("dismiss").addEventListener("click", () => this.notify(""));
     for (const id of ["pause", "forget"]) $(`${id}-cancel`).addEventListener("click", () => $(`${id}-dialog`).close());
   }
 
@@ -39,7 +39,7 @@ export class Actions extends EventTarget {
   /* `session`: who looks; `status`: how the node is. */
   show(session, { recorder }) {
     const mayAct = session.role === "owner" && session.events; // without a broker, nobody would hear it
-    for (const id of ["actions", "keeping", "said"]) $(id).hidden = !mayAct;
+    for (const id of ["actions", "keeping", "notice"]) $(id).hidden = !mayAct;
     $("pause").hidden = recorder.state === "paused";
     $("resume").hidden = recorder.state !== "paused";
     if (mayAct && !this.mayAct) this.guard(async () => this.showHolds(await api.act("hold")));
@@ -47,26 +47,26 @@ export class Actions extends EventTarget {
     this.mayAct = mayAct;
   }
 
-  say(text) {
+  notify(text) {
     $("action-result").textContent = text;
   }
 
-  /* Runs `work`; what goes wrong is said at the foot of the window. */
+  /* Runs `work`; what goes wrong is shown at the foot of the window. */
   async guard(work) {
     try {
       return await work();
     } catch (problem) {
       if (!(problem instanceof api.Refused)) throw problem;
-      this.say(problem.code === api.AWAY ? TEXT.notReachable : TEXT.failed(problem.message));
+      this.notify(problem.code === api.AWAY ? TEXT.notReachable : TEXT.failed(problem.message));
       return undefined;
     }
   }
 
   async order(verb, fields = {}, done = () => TEXT.done[verb]) {
-    this.say(TEXT.working);
+    this.notify(TEXT.working);
     const data = await this.guard(() => api.act(verb, fields));
     if (!data) return;
-    this.say(data.state ? TEXT.notRecording(data) : done(data)); // the recorder says what keeps it from recording
+    this.notify(data.state ? TEXT.notRecording(data) : done(data)); // the recorder says what keeps it from recording
     this.dispatchEvent(new Event("change"));
   }
 
@@ -135,7 +135,7 @@ export class Actions extends EventTarget {
   /* Gives the order, and follows it until the node has looked through the bucket. */
   async forget() {
     const { range } = this;
-    this.say(TEXT.working);
+    this.notify(TEXT.working);
     let order = await this.guard(() => api.act("forget", { from: isoTime(range.from), to: isoTime(range.to) }));
     if (!order) return;
     $("forgetting").hidden = false;
@@ -143,13 +143,13 @@ export class Actions extends EventTarget {
     if (order.reason) await this.guard(() => api.act("rotate")); // the chunk that is being recorded may have some of it
     while (order?.state === "open") {
       $("forgetting").value = 1 - order.remaining / most;
-      this.say(order.reason ? TEXT.forgetWaits(order.reason) : TEXT.forgetting(order.remaining));
+      this.notify(order.reason ? TEXT.forgetWaits(order.reason) : TEXT.forgetting(order.remaining));
       await new Promise((resolve) => setTimeout(resolve, POLL));
       order = await this.progress(order);
     }
     $("forgetting").hidden = true;
     if (!order) return;
-    this.say(order.state === "done" ? TEXT.forgotten(order.chunks, order.reason) : TEXT.forgetRefused(order.reason));
+    this.notify(order.state === "done" ? TEXT.forgotten(order.chunks, order.reason) : TEXT.forgetRefused(order.reason));
     this.dispatchEvent(new Event("change"));
   }
 

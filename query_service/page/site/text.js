@@ -75,7 +75,7 @@ export const TEXT = {
     pause: "Pause until ...", resume: "Resume", archive: "Archive now", rotate: "Rotate", keep: "Keep for ever",
     forget: "Forget ...", "kept-title": "Kept for ever", "pause-title": "Pause recording", "pause-label": "Record nothing",
     "pause-now": "Pause", "pause-cancel": "Cancel", "forget-title": "Forget", "confirmation-label": "Type forget to erase it:",
-    "forget-now": "Erase for ever", "forget-cancel": "Cancel", unsay: "OK",
+    "forget-now": "Erase for ever", "forget-cancel": "Cancel", dismiss: "OK",
   },
   working: "Working ...",
   done: {

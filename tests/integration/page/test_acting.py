@@ -88,8 +88,8 @@ def test_last_night_is_kept_for_ever_by_mouse_and_released(page: Page, node: Act
     # as exact as a pixel
     assert abs(hold.from_ - TEN_MINUTES.from_) < 2 * SECOND
     assert abs(hold.to - TEN_MINUTES.to) < 2 * SECOND
-    page.click("#unsay")
-    expect(page.locator("#unsay")).to_be_hidden()
+    page.click("#dismiss")
+    expect(page.locator("#dismiss")).to_be_hidden()
     item = page.locator("#holds li")
     expect(item).to_have_count(1)
     item.get_by_role("button", name=re.compile("^Release")).click()
@@ -180,5 +180,5 @@ def test_a_viewer_sees_no_buttons(page: Page, node: ActingNode) -> None:
             page.keyboard.press("Enter")
             expect(page.locator("#role")).to_have_text("Logged in as viewer")
         expect(page.locator("#selection")).to_be_visible()
-        for name in ("#actions", "#keeping", "#kept", "#said"):
+        for name in ("#actions", "#keeping", "#kept", "#notice"):
             expect(page.locator(name)).to_be_hidden()

@@ -1,4 +1,4 @@
-"""`hold` and `forget` as the owner's commands: their limits, and what they tell of an order under way."""
+"""`hold` and `forget` as the owner's commands: their limits, and how they report an order under way."""
 
 from __future__ import annotations
 
@@ -54,25 +54,27 @@ def test_more_holds_than_that_are_counted_and_can_be_released(
     assert commands.hold(hold(0, 41, release=True))["omitted"] == 0
 
 
-def test_an_order_tells_how_far_it_has_come_and_why_it_waits(node: SteppedArchiver, commands: ArchiverCommands) -> None:
+def test_an_order_reports_how_far_it_has_come_and_why_it_waits(
+    node: SteppedArchiver, commands: ArchiverCommands
+) -> None:
     node.turn()
     node.end(problem=StoreUnreachable("down"))
     order = commands.forget(Forget(id=ID, from_=at(0), to=at(2)))
     assert (order["state"], order["remaining"], order["reason"]) == ("open", 2, None)
-    asked = Forget(id=ID, order=order["order"])
+    question = Forget(id=ID, order=order["order"])
     with failing(node.spool.chunks, "remove", read_only_error(), times=2):
-        node.run_until(lambda: commands.forget(asked)["reason"], "the order waits")
-    waits = commands.forget(asked)
+        node.run_until(lambda: commands.forget(question)["reason"], "the order waits")
+    waits = commands.forget(question)
     assert "cannot be removed" in waits["reason"]
     assert (waits["state"], waits["remaining"]) == ("open", 0)  # the catalog has committed that they are gone
 
     def is_done() -> bool:
         if node.worker.job is not None:
             node.end()
-        return bool(commands.forget(asked)["state"] == "done")
+        return bool(commands.forget(question)["state"] == "done")
 
     node.run_until(is_done, "the order ends")
-    ended = commands.forget(asked)
+    ended = commands.forget(question)
     assert (ended["remaining"], ended["chunks"], ended["reason"]) == (0, 2, None)
 
 
