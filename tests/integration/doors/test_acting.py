@@ -163,7 +163,7 @@ def test_recording_pauses_until_a_time_and_resumes(node: ActingNode, owner: Visi
     assert owner.done("/rotate", {})["state"] == "paused"
     owner.done("/resume", {})
     node.wait_for_state("recording")
-    assert owner.done("/rotate", {}) == {}
+    wait_until(lambda: owner.done("/rotate", {}) == {}, "a chunk is being recorded")
 
 
 def test_a_command_repeated_with_its_id_is_carried_out_once(owner: Visitor) -> None:
