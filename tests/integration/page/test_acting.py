@@ -152,6 +152,10 @@ def test_forgetting_needs_a_typed_word_and_ends_with_the_bucket_searched(
 
 def test_recording_pauses_until_a_chosen_time_and_resumes(page: Page, node: ActingNode) -> None:
     open_as_owner(page, node, LAST_NIGHT)
+    page.click("#rotate")
+    expect(page.locator("#action-result")).to_have_text("A new chunk has begun.")
+    page.click("#archive")
+    expect(page.locator("#action-result")).to_have_text("Everything finished is being archived.")
     page.click("#pause")
     page.select_option("#pause-length", label=page.locator("#pause-length option").nth(1).inner_text())
     page.click("#pause-now")
@@ -162,10 +166,6 @@ def test_recording_pauses_until_a_chosen_time_and_resumes(page: Page, node: Acti
     expect(page.locator("#action-result")).to_have_text("Recording goes on.")
     expect(page.locator("#status")).to_contain_text("Recording since")
     node.wait_for_state("recording")
-    page.click("#rotate")
-    expect(page.locator("#action-result")).to_have_text("A new chunk has begun.")
-    page.click("#archive")
-    expect(page.locator("#action-result")).to_have_text("Everything finished is being archived.")
 
 
 def test_a_viewer_sees_no_buttons(page: Page, node: ActingNode) -> None:
