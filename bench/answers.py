@@ -126,12 +126,13 @@ def ancestor(path: Path) -> Callable[[Instant, Instant], int]:
         archive = orm.Optional(str, nullable=True)
 
     db.generate_mapping(create_tables=False)
+    records: Any = Record  # whose class Pony makes
 
     def ask(start: Instant, end: Instant) -> int:
         first, last = int(start), int(end)
         with orm.db_session:
-            found = orm.select(r.id for r in Record if r.start >= first and r.start < last)[:]
-            return len([(r.path, r.archive) for r in (Record[number] for number in found)])
+            found = orm.select(r.id for r in records if r.start >= first and r.start < last)[:]
+            return len([(r.path, r.archive) for r in (records[number] for number in found)])
 
     return ask
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from bench.programs import MICROPHONE, require
@@ -75,14 +76,15 @@ def _level(decibels: float) -> float:
     return float(10 ** ((decibels - _FULL_SCALE_DB) / 20))
 
 
-def _speech(rate: int) -> np.ndarray:
+def _speech(rate: int) -> npt.NDArray[np.float64]:
     """One paragraph, by espeak-ng."""
     with tempfile.TemporaryDirectory() as folder:
         spoken = Path(folder) / "speech.wav"
         subprocess.run(["espeak-ng", "-w", str(spoken), _TEXT], check=True)
         samples, own_rate = soundfile.read(spoken)
     times = np.arange(0, len(samples) / own_rate, 1 / rate)
-    return np.interp(times, np.arange(len(samples)) / own_rate, samples)
+    resampled: npt.NDArray[np.float64] = np.interp(times, np.arange(len(samples)) / own_rate, samples)
+    return resampled
 
 
 def main() -> None:

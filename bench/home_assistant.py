@@ -246,7 +246,9 @@ def trial_over_tls(hass: Path, folder: Path) -> None:
             "certificate": Path(broker.ca_file).read_text(), "tls_insecure": False,
         }  # fmt: skip
         access = Access(port := ports.choose(None), prepare(folder / "ha", entered, port))
-        roles = {f"{role}_password": Secret(broker.passwords[f"{NODE}-{role}"]) for role in get_args(Role)}
+        roles: dict[str, Any] = {
+            f"{role}_password": Secret(broker.passwords[f"{NODE}-{role}"]) for role in get_args(Role)
+        }
         node = Mqtt(
             host="127.0.0.1",
             port=broker.tls_port,

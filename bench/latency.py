@@ -87,7 +87,7 @@ def main() -> None:
         chunks = chunks_of(recorder.spool, stream.stream_id)
         knots = [(chunk.first_frame, chunk.started_at) for chunk in chunks]
         knots.append((chunks[-1].end_frame, chunks[-1].ended_at))
-        times = [float(at) for at in np.interp(loud, *zip(*knots, strict=True))]
+        times = [float(at) for at in np.interp(loud, [frame for frame, _ in knots], [at for _, at in knots])]
         block = options.block_ms * RATE // 1000
         waits = [(block - frame % block) / RATE * 1e3 for frame in loud]
         _report(times, waits, heard)

@@ -94,9 +94,9 @@ class Listener:
             self.answers += 1
             self.refusals += b'"ok":false' in message.payload
         elif message.topic == f"{OWN}/recorder/chunk":
-            self.chunks.append(wire.decode(message.payload, ChunkCompleted))
+            self.chunks.append(wire.decode(bytes(message.payload), ChunkCompleted))
         elif message.topic == f"{OWN}/recorder/state":
-            self.states.append(wire.decode(message.payload, RecorderState).state)
+            self.states.append(wire.decode(bytes(message.payload), RecorderState).state)
 
 
 def is_answered(verb: str, data: bytes) -> bool:
@@ -113,7 +113,7 @@ def flood(port: int, count: int, pid: int, seed: int, listener: Listener) -> lis
     client.loop_start()
     memory = []
     for number in range(count):
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if topic := chance.choice(TOPICS):
             properties.ResponseTopic = topic
         if chance.random() < 0.2:

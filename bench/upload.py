@@ -1,8 +1,9 @@
 """Archiving and uploading beside the best of others, against the local S3 server.
 
-python -m bench.upload [--chunks 100] [--megabytes 1.5] [--large-gb 4] [--rounds 3]
+python -m bench.upload [--chunks 100] [--megabytes 1.5] [--archives 5] [--large-gb 4] [--rounds 3]
 
-One round: the archiver's own plan, catalog and upload, in a process of its own, until the store has verified all;
+One round: the archiver's own plan, catalog and upload, in a process of its own, until all is verified, with each choice
+of `[s3] read_back`;
 `rclone copyto` of a zip that is ready; zip to disk, then `aws s3 cp` (awscli in a folder of its own, if it can be had).
 Times are of the work, without the start of the programs; with it in brackets.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -34,12 +36,15 @@ from tests.support.spool.chunks import BOOT, START, STREAM, make_chunk, make_str
 from tests.support.store.s3 import RunningStore, running_store
 
 MEGABYTE = 1_000_000
+_READ_BACK = ("always", "0.1", "first")
+_OURS = "imhearing, read_back = {}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--chunks", type=int, default=100)
     parser.add_argument("--megabytes", type=float, default=1.5)
+    parser.add_argument("--archives", type=int, default=5, help="into which the archiver puts them (5)")
     parser.add_argument("--large-gb", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -48,44 +53,47 @@ def main() -> None:
         aws = _aws(folder)
         sums: dict[str, list[float]] = {}
         for number in range(options.rounds):
-            for name, took in _round(folder / str(number), number, options.chunks, options.megabytes, aws):
+            for name, took in _round(folder / str(number), number, options, aws):
                 sums.setdefault(name, []).append(took)
             shutil.rmtree(folder / str(number))
-        ours = statistics.median(sums["imhearing"])
+        ours = statistics.median(sums[_OURS.format(_READ_BACK[0])])
         for name, seconds in sums.items():
             middle = statistics.median(seconds)
-            print(f"{name:24} median {middle:6.2f} s  {' '.join(f'{s:.2f}' for s in seconds)}  {ours / middle:.2f}")
+            print(f"{name:29} median {middle:6.2f} s  {' '.join(f'{s:.2f}' for s in seconds)}  {ours / middle:.2f}")
         if options.large_gb:
             _large(folder / "large", options.large_gb)
 
 
-def _round(folder: Path, number: int, chunks: int, megabytes: float, aws: Path | None) -> Iterator[tuple[str, float]]:
-    """Everyone once, the store and its folder new, who is first changing with the round's number."""
+def _round(folder: Path, number: int, options: argparse.Namespace, aws: Path | None) -> Iterator[tuple[str, float]]:
+    """Everyone once, each with a new store, who is first changing with the round's number."""
     folder.mkdir()
-    _fill(Spool(folder / "spool", "porch"), chunks, round(megabytes * MEGABYTE))
+    size = round(options.megabytes * MEGABYTE)
+    _fill(folder / "peers", options.chunks, size)
     ready = folder / "ready.zip"
-    _zip(folder / "spool", ready)
-    with running_store() as store:
-        runs: list[tuple[str, Callable[[], float]]] = [
-            ("rclone copyto, zip ready", lambda: _rclone(store, folder, ready)),
-            ("imhearing", lambda: _ours(store, folder)),
-        ]
-        if number % 2:
-            runs.reverse()
-        if aws is not None:
-            # before ours, which removes what it has sent
-            runs.insert(0, ("zip, then aws s3 cp", lambda: _zip_then_aws(store, folder, aws)))
-        for name, run in runs:
+    _zip(folder / "peers" / "spool", ready)
+    runs: list[tuple[str, Callable[[RunningStore], float]]] = [
+        ("rclone copyto, zip ready", lambda store: _rclone(store, folder, ready)),
+        *((_OURS.format(choice), functools.partial(_ours, folder / choice, options, choice)) for choice in _READ_BACK),
+    ]
+    if aws is not None:
+        runs.append(("zip, then aws s3 cp", lambda store: _zip_then_aws(store, folder / "peers", aws)))
+    first = number % len(runs)
+    for name, run in runs[first:] + runs[:first]:
+        with running_store() as store:
             os.sync()  # what was left to be written is nobody else's to wait for
-            yield name, run()
+            yield name, run(store)
 
 
-def _ours(store: RunningStore, folder: Path) -> float:
-    figures = _archive(store, folder)
+def _ours(folder: Path, options: argparse.Namespace, read_back: str, store: RunningStore) -> float:
+    _fill(folder, options.chunks, round(options.megabytes * MEGABYTE))  # each time: what is sent leaves the spool
+    os.sync()
+    figures = _archive(store, folder, read_back, -(-options.chunks // options.archives))
     print(
-        f"imhearing: {figures['seconds']:.2f} s ({figures['whole']:.2f} s with its start), {figures['rss_mb']:.0f} MB"
-        f" resident at most, {figures['written']:.0f} bytes written to disk, {figures['rate']:.0f} MB/s"
+        f"imhearing, read_back = {read_back}: {figures['seconds']:.2f} s ({figures['whole']:.2f} s with its start),"
+        f" {figures['cpu']:.2f} s CPU, {figures['rss_mb']:.0f} MB resident at most, {figures['written']:.0f} bytes"
+        f" written to disk, {figures['rate']:.0f} MB/s"
     )
+    shutil.rmtree(folder)
     return float(figures["seconds"])
 
 
@@ -105,7 +113,7 @@ def _large(folder: Path, gigabytes: float) -> None:
             chunk = replace(chunk, encryption=Encryption(("age1x",), "0" * 64))
         spool.layout.manifest_path(chunk.chunk_id).write_bytes(wire.encode(chunk))
     with running_store() as store:
-        figures = _archive(store, folder)
+        figures = _archive(store, folder, "always", 10_000)
         path = next(store.folder.rglob("*.zip"))
         print(
             f"one archive of {path.stat().st_size / 1e9:.2f} GB: {figures['seconds']:.1f} s, {figures['rss_mb']:.0f} MB"
@@ -129,10 +137,19 @@ def _open_with_others(path: Path) -> None:
         print(f"  bsdtar -xOf -, from a pipe: exit code {done.returncode}")
 
 
-def _archive(store: RunningStore, folder: Path) -> dict[str, Any]:
+def _archive(store: RunningStore, folder: Path, read_back: str, chunks: int) -> dict[str, Any]:
+    """Archives what is in `folder`'s spool, `chunks` to an archive."""
     settings = folder / "s3.json"
     settings.write_text("\n".join(_s3_values(store.settings)))
-    command = [sys.executable, "-m", "bench.upload_child", str(folder / "spool"), str(settings)]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "bench.upload_child",
+        folder / "spool",
+        settings,
+        read_back,
+        str(chunks),
+    ]
     began = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     whole = time.monotonic() - began
@@ -178,7 +195,8 @@ def _zip(spool: Path, path: Path) -> None:
             archive.write(member, member.name)
 
 
-def _fill(spool: Spool, chunks: int, size: int) -> None:
+def _fill(folder: Path, chunks: int, size: int) -> None:
+    spool = Spool(folder / "spool", "porch")
     spool.create()
     spool.streams.write(make_stream())
     spool.state.write(SpoolState(state="recording", since=START, boot_id=BOOT, ordinal=1, stream_id=STREAM))

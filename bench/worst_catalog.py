@@ -43,17 +43,17 @@ Row = tuple[object, ...]
 
 
 class Part(NamedTuple):
-    """`count` chunks of `seconds` each, from `start` on; all at once where they claim the same time."""
+    """`chunks` of `seconds` each, from `start` on; all at once where they claim the same time."""
 
     start: Instant
-    count: int
+    chunks: int
     seconds: int
     first_stream: int
     at_once: bool = False
 
     @property
     def end(self) -> Instant:
-        return Instant(self.start + self.seconds * SECOND * (1 if self.at_once else self.count))
+        return Instant(self.start + self.seconds * SECOND * (1 if self.at_once else self.chunks))
 
 
 class Plan(NamedTuple):
@@ -122,7 +122,7 @@ def make(path: Path, wanted: Plan) -> None:
         archive = 0
         for part in wanted.parts:
             db.executemany(f"INSERT INTO chunks VALUES ({','.join('?' * 16)})", _chunks(part, archive))  # noqa: S608
-            archive += -(-part.count // PER_ARCHIVE)
+            archive += -(-part.chunks // PER_ARCHIVE)
         db.executemany(
             "INSERT INTO archives (archive_id, node, bucket, key, length, sha256, chunks, started_at, ended_at,"
             " planned_at, uploaded_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
@@ -186,7 +186,7 @@ def _chunks(part: Part, first_archive: int) -> Iterator[Row]:
     per_second = tuple(round(chance.uniform(-70, -20), 1) for _ in range(part.seconds))
     levels = Levels("dBFS", False, -40.5, -30.25, -20.0, -35.0, -41.0, -45.5, per_second)
     length, frames = part.seconds * SECOND, model.frames
-    for number in range(part.count):
+    for number in range(part.chunks):
         stream, seq = stream_name(part.first_stream + number // PER_STREAM), number % PER_STREAM
         at = int(part.start) + (0 if part.at_once else number * length)
         chunk = replace(

@@ -259,7 +259,7 @@ def compare(port: int, wanted: Plan) -> None:
         report(f"sounds by {order}", asked, found == expected, len(found))
     asked = client.pages({"type": "coverage", **span, "to": str(wanted.seconds.end)}, 10**9)
     intervals = [interval for page in asked.pages for interval in page]
-    expected = [worst_catalog.chunk_name(part, number) for part in wanted.parts[:3] for number in range(part.count)]
+    expected = [worst_catalog.chunk_name(part, number) for part in wanted.parts[:3] for number in range(part.chunks)]
     tiles = all(before[1] == after[0] for before, after in pairwise(intervals))
     same = [chunk for _, _, chunk, _, _ in intervals] == expected
     report("coverage", asked, same and tiles, len(intervals))

@@ -14,7 +14,6 @@ from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.errors import ImHearingError
 from edge.core.ids import EVERY_NODE
-from edge.messaging.bus import Bus
 from edge.messaging.events import Event
 from query_service import api
 from query_service.api import Via
@@ -123,6 +122,8 @@ def _view_from_broker(mqtt: Mqtt, node: str) -> tuple[NodeView | None, str]:
     """The node's state from its retained messages, or None and the reason."""
     if not mqtt.host:
         return None, "not configured"
+    from edge.messaging.bus import Bus  # noqa: PLC0415 - paho, where there is a broker
+
     view = NodeView()
     complete = threading.Event()
 

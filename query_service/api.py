@@ -21,7 +21,7 @@ from query_service.client.fleet import FleetAnswer, FleetClient, query_fleet
 from query_service.client.paging import NodeClient, pages, query_node
 from query_service.client.watching import NodeEvent, watch
 from query_service.queries.protocol import GoodAnswer, Question, request_for
-from query_service.sound.fetch import FetchProgress, FetchReport, Gaps, OnProgress, fetch_sound
+from query_service.sound.report import FetchProgress, FetchReport, Gaps, OnProgress
 
 if TYPE_CHECKING:
     from query_service.client.ably import AblyClient
@@ -40,7 +40,6 @@ __all__ = [
     "connect",
     "connect_fleet",
     "fetch",
-    "fetch_sound",
     "pages",
     "query",
     "query_all",
@@ -110,6 +109,7 @@ def fetch(
     before anything is written (`refuse`). Nothing is written for the future. `path` appears whole or not at all.
     `identity`: the file of age private keys that opens what is encrypted. Raises FetchError, QueryRefused, DoorError.
     """
+    from query_service.sound.fetch import fetch_sound  # noqa: PLC0415 - NumPy, libsndfile and aiohttp
 
     keys = read_identity(identity)
 
@@ -124,7 +124,7 @@ def fetch(
 
 
 def read_identity(identity: Path | None) -> Keys | None:
-    """The private keys in that file, for `fetch_sound` and `export_sound`. FetchError if there are none."""
+    """The private keys in that file, to open what is fetched or exported. FetchError if there are none."""
     if identity is None:
         return None
     from query_service.sound.decryption import read_keys  # noqa: PLC0415 - pyrage, for those who need it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 _TOKEN_SECONDS = 3_600
 _HTTP_PAUSE = 10.0  # seconds until a port that is taken is tried again
 _CLOSING_SECONDS = 2.0  # for the doors to say goodbye
-_POLL = 0.1  # seconds between checks of `stop`
 _COLLECT_SECONDS = 60.0
 _SILENT = 240.0  # seconds without a sign of life from a door: a retry comes within 110, a ping within 40
 
@@ -80,21 +80,38 @@ async def _serve(
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events))
     collecting = asyncio.create_task(_collect_garbage())
     threading.Thread(target=answers.prepare, name="links", daemon=True).start()
+    stopping = asyncio.create_task(_is_set(stop))
     try:
-        while not stop.is_set() and not doors.done():
+        while not stopping.done() and not doors.done():
             if all(silent_for() < _SILENT for silent_for in signs):
                 heartbeat.beat()
-            await asyncio.sleep(_POLL)
+            await asyncio.wait([stopping, doors], timeout=heartbeat.pause, return_when=asyncio.FIRST_COMPLETED)
         if doors.done():
             doors.result()
     finally:
         heartbeat.stopping()
         doors.cancel()
         collecting.cancel()
+        stopping.cancel()
         if reporting is not None:
             reporting.cancel()
         await asyncio.wait([doors], timeout=_CLOSING_SECONDS)  # a second cancellation would not reach what hangs
         await answers.close()
+
+
+async def _is_set(stop: threading.Event) -> None:
+    """Returns soon after another thread, or a signal handler, has set `stop`. A thread waits for it: polling would wake
+    an idle node ten times a second.
+    """
+    loop, is_set = asyncio.get_running_loop(), asyncio.Event()
+
+    def wait() -> None:
+        stop.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(is_set.set)
+
+    threading.Thread(target=wait, name="stop", daemon=True).start()
+    await is_set.wait()
 
 
 async def _collect_garbage() -> None:

@@ -8,11 +8,11 @@ What an archive found in the store says is only a claim until this node has veri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from edge.catalog.queries import batched_ids
-from edge.catalog.rows import give_up, known_row, timed_copy
+from edge.catalog.rows import give_up, known_row, remove_sounds, timed_copy
 from edge.catalog.tables import Tables, count, select
 from edge.catalog.values import CatalogChunk, pack, unpack
 from edge.core.instant import Instant
@@ -83,6 +83,13 @@ def is_own_stream(tables: Tables, stream_id: str) -> bool:
     return bool(of_stream.count() > claims)
 
 
+def drop_claims(tables: Tables, chunk_ids: Collection[str]) -> None:
+    """These chunks are in the spool: what archives in the store claim of them counts for nothing but a copy."""
+    for chunk_id in chunk_ids:
+        leave_claim(tables, tables.Chunk[chunk_id])
+    remove_sounds(tables, chunk_ids)
+
+
 def leave_claim(tables: Tables, row: Any) -> None:
     """The row rests on no claim from now on; what the archive may have of it is a copy."""
     if row.offset is not None:
@@ -132,7 +139,8 @@ def become_copy(tables: Tables, row: Any) -> None:
 def drop_copies(tables: Tables, archive_id: str) -> None:
     """An archive is no longer in the store."""
     table = tables.Copy
-    select(c for c in table if c.archive_id == archive_id).delete(bulk=True)
+    select(c for c in table if c.archive_id == archive_id).delete()
+    tables.db.flush()
 
 
 def copies_in(tables: Tables, archive_id: str, *, for_manifest: bool = False) -> list[CatalogChunk]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from edge.catalog.copies import claimed, is_own_stream, leave_claim, restore_discarded, restore_member
+from edge.catalog.copies import claimed, drop_claims, is_own_stream, restore_discarded, restore_member
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import batched, batched_ids, stream_records
 from edge.catalog.rows import (
@@ -38,12 +38,12 @@ class Registration:
                 streams = stream_records(tables, {chunk.stream_id for chunk in some})
                 table, [ids] = tables.Chunk, batched_ids([chunk.chunk_id for chunk in some])
                 known, claims = set(select(c.chunk_id for c in table if c.chunk_id in ids)), claimed(tables, ids)
+                drop_claims(tables, claims)
                 for chunk in some:
                     stream = streams.get(chunk.stream_id)
                     if chunk.chunk_id in claims:
                         claims.remove(chunk.chunk_id)
-                        leave_claim(tables, row := table[chunk.chunk_id])
-                        put_spool_chunk(tables, row, chunk, stream)
+                        put_spool_chunk(tables, table[chunk.chunk_id], chunk, stream)
                         added += 1
                     elif chunk.chunk_id not in known:
                         known.add(chunk.chunk_id)

@@ -172,7 +172,7 @@ def _read_overrides(overrides: Sequence[str], faults: list[str]) -> Values:
 def _build(values: Values, faults: list[str]) -> Settings:
     built: dict[str, Any] = {}
     for section, struct in _SECTIONS.items():
-        hints = get_type_hints(struct, include_extras=True)
+        hints = _HINTS[section]
         given: dict[str, Any] = {}
         for (where, key), (text, place) in values.items():
             if where != section:
@@ -337,7 +337,7 @@ def example_ini() -> str:
     ]
     for section, struct in _SECTIONS.items():
         lines += ["", f"[{section}]"]
-        hints = get_type_hints(struct, include_extras=True)
+        hints = _HINTS[section]
         for item in fields(struct):
             meta = next(part for part in get_args(hints[item.name])[1:] if isinstance(part, Meta))
             lines.append(f"# {meta.description}{_bounds(hints[item.name], meta)}")
@@ -388,12 +388,10 @@ def _describe_parse_error(problem: configparser.Error) -> str:
             return f"is not a valid configuration file ({type(problem).__name__}); start from config_example.ini"
 
 
-_SECTIONS: dict[str, Any] = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}
+_SECTIONS: dict[str, Any] = get_type_hints(Settings)
+_HINTS = {section: get_type_hints(struct, include_extras=True) for section, struct in _SECTIONS.items()}
 _SECRETS = tuple(
-    (section, item.name)
-    for section, struct in _SECTIONS.items()
-    for item in fields(struct)
-    if get_args(get_type_hints(struct, include_extras=True)[item.name])[0] is Secret
+    (section, key) for section, hints in _HINTS.items() for key, hint in hints.items() if get_args(hint)[0] is Secret
 )
 
 if __name__ == "__main__":

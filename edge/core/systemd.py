@@ -28,6 +28,11 @@ class Heartbeat:
         self._status = ""
         self._socket: socket.socket | None = None
 
+    @property
+    def pause(self) -> float:
+        """Seconds between two beats that suffice: a second, less where the watchdog is impatient."""
+        return min(1.0, self._every or 1.0)
+
     def beat(self) -> None:
         """The service works now. The first beat also says that it is ready; beats that come too fast are not sent."""
         now = self._clock()

@@ -51,7 +51,7 @@ from query_service.sound.stream import scratch
 
 if TYPE_CHECKING:
     from edge.store.s3 import S3Store
-    from query_service.sound.fetch import FetchReport
+    from query_service.sound.report import FetchReport
 
 log = logging.getLogger(__name__)
 

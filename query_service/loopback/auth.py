@@ -6,6 +6,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +37,13 @@ _SIGNATURE_ONLY: Options = {
     "verify_aud": False,
     "require": ["exp", "iat"],
 }
+# Those that Ably knows (https://ably.com/docs/auth/capabilities); this server does not offer what some of them permit.
+_OPERATIONS = {
+    *("publish", "subscribe", "presence", "history", "stats", "channel-metadata", "privileged-headers"),
+    *("push-subscribe", "push-admin", "object-subscribe", "object-publish"),
+    *("annotation-subscribe", "annotation-publish"),
+    *("message-update-any", "message-update-own", "message-delete-any", "message-delete-own"),
+}
 _MODES_OF = {
     "publish": Flag.PUBLISH,
     "subscribe": Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE,
@@ -48,6 +57,11 @@ class Grant(Struct, frozen=True):
     client_id: str | None
     capability: Capability
     expires_ms: int | None = None
+
+    @property
+    def names_client(self) -> bool:
+        """Whether the client is identified; without a client id, many clients share one key or token."""
+        return self.client_id not in (None, ANYONE)
 
     def permits(self, operation: str, channel: str) -> bool:
         """Whether `operation` (publish, subscribe, presence, history) is granted on `channel`."""
@@ -106,7 +120,7 @@ class Authority:
 
     def __init__(self, api_key: Secret) -> None:
         self._key = parse_api_key(api_key)
-        self._nonces: OrderedDict[str, None] = OrderedDict()
+        self._nonces: OrderedDict[tuple[int, str], None] = OrderedDict()  # each with the timestamp of its request
 
     def from_query(self, query: Mapping[str, str], now_ms: int) -> Grant:
         """The grant of a WebSocket's query: its credentials, and perhaps `clientId`."""
@@ -137,14 +151,24 @@ class Authority:
         return Grant(ANYONE, EVERYTHING)
 
     def from_token(self, token: str, now_ms: int) -> Grant:
-        """The claims of an Ably JWT; Refusal 40142 if expired, 40144 or 40101 if it is not one of ours."""
+        """The claims of an Ably JWT; Refusal 40142 if expired, 40144 if malformed, 40101 if it is not one of ours.
+
+        What is no JWT at all is 40101 as well: at 40144 the SDKs would request another token, again and again.
+        """
+        if token.count(".") != 2:
+            raise Refusal("invalid credentials: the token is not a JWT", 40101, 401)
         claims = self._verified(token)
         expires, client_id = claims["exp"], claims.get("x-ably-clientId")
-        if not isinstance(expires, int) or not isinstance(client_id, str | None):
-            raise Refusal("invalid JWT: exp must be a whole number, x-ably-clientId text", 40144, 401)
-        if expires * 1000 <= now_ms:
+        if not isinstance(expires, int | float) or not math.isfinite(expires) or not isinstance(client_id, str | None):
+            raise Refusal("invalid JWT: exp must be a number, x-ably-clientId text", 40144, 401)
+        expires_ms = round(expires * 1000)
+        if expires_ms <= now_ms:
             raise Refusal("the token has expired", 40142, 401)
-        return Grant(client_id or None, parse_capability(claims.get("x-ably-capability")), expires * 1000)
+        try:
+            capability = parse_capability(claims.get("x-ably-capability"))
+        except WireError as problem:
+            raise Refusal(f"invalid JWT: x-ably-capability {problem}", 40144, 401) from None
+        return Grant(client_id or None, capability, expires_ms)
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:
@@ -167,17 +191,19 @@ class Authority:
         if not trusted or request.mac:
             self._check_signature(request, now_ms)
         ttl = DEFAULT_TTL_MS if request.ttl is None else request.ttl
-        if not 1_000 <= ttl <= MAX_TTL_MS:
-            raise Refusal(f"ttl must be 1000 to {MAX_TTL_MS} ms", 40003)
-        capability = EVERYTHING if request.capability is None else parse_capability(request.capability)
-        issued, expires = now_ms // 1000, (now_ms + ttl) // 1000
-        claims = {"iat": issued, "exp": expires, "x-ably-capability": wire.encode(capability).decode()}
+        if not 1 <= ttl <= MAX_TTL_MS:
+            raise Refusal(f"ttl must be 1 to {MAX_TTL_MS} ms", 40003)
+        capability = wire.encode(_requested_capability(request)).decode()
+        expires = now_ms + ttl
+        # Times to the millisecond, and a `jti`: two tokens are never equal.
+        claims = {"iat": now_ms / 1000, "exp": expires / 1000, "jti": secrets.token_urlsafe(8)}
+        claims["x-ably-capability"] = capability
         if request.client_id:
             claims["x-ably-clientId"] = request.client_id
         token = jwt.encode(claims, self._key.secret.reveal(), algorithm="HS256", headers={"kid": self._key.name})
-        details = {"token": token, "keyName": self._key.name, "issued": issued * 1000, "expires": expires * 1000}
+        details = {"token": token, "keyName": self._key.name, "issued": now_ms, "expires": expires}
         named = {"clientId": request.client_id} if request.client_id else {}
-        return {**details, **named, "capability": claims["x-ably-capability"]}
+        return {**details, **named, "capability": capability}
 
     def _check_signature(self, request: TokenRequest, now_ms: int) -> None:
         parts = (request.key_name, request.ttl, request.capability, request.client_id, request.timestamp, request.nonce)
@@ -187,21 +213,36 @@ class Authority:
             raise Refusal("invalid credentials: the token request's mac does not match", 40101, 401)
         if abs(request.timestamp - now_ms) > CLOCK_SLACK_MS:
             raise Refusal("the token request's timestamp is not current", 40104, 401)
-        if request.nonce in self._nonces:
+        once = (request.timestamp, request.nonce)
+        if once in self._nonces:
             raise Refusal("the token request's nonce was used before", 40105, 401)
-        self._nonces[request.nonce] = None
+        self._nonces[once] = None
         if len(self._nonces) > _NONCES:
             self._nonces.popitem(last=False)
 
 
 def parse_capability(text: object) -> Capability:
-    """Parses a capability from JSON; Refusal (40144) if invalid."""
+    """Parses a capability from JSON; WireError, which says how it must be, if invalid."""
     try:
         if not isinstance(text, str):
             raise WireError("it is missing")
         return wire.decode(text, Capability)
     except WireError as problem:
-        raise Refusal(f'x-ably-capability must be JSON like {{"*":["*"]}}: {problem}', 40144, 401) from None
+        raise WireError(f'must be JSON like {{"*":["*"]}}: {problem}') from None
+
+
+def _requested_capability(request: TokenRequest) -> Capability:
+    """Refusal (40000) if malformed, or if Ably would not accept its operations."""
+    if request.capability is None:
+        return EVERYTHING
+    try:
+        capability = parse_capability(request.capability)
+    except WireError as problem:
+        raise Refusal(f"invalid capability: it {problem}", 40000) from None
+    for resource, operations in capability.items():
+        if operations != ["*"] and not (operations and _OPERATIONS.issuperset(operations)):
+            raise Refusal(f'invalid capability: the operations of {resource} must be ["*"], or known ones', 40000)
+    return capability
 
 
 def identified(grant: Grant, client_id: str | None) -> Grant:

@@ -119,6 +119,16 @@ def send_attached(
         state.send(attachment.connection, Frame(action=Action.SYNC, channel=channel.name, presence=members))
 
 
+def sync(state: State, connection: Connection, frame: Inbound) -> None:
+    """Sends the members again; Refusal (40000) if the channel is not attached."""
+    name = frame.channel or ""
+    channel = state.channels.find(name)
+    attachment = channel.attachments.get(connection.id) if channel else None
+    if channel is None or attachment is None:
+        raise Refusal(f"SYNC: {name} is not attached", 40000)
+    state.send(connection, Frame(action=Action.SYNC, channel=name, presence=_visible(channel, attachment)))
+
+
 def _visible(channel: Channel, attachment: Attachment) -> list[PresenceMessage]:
     """All members, or only the connection's own if it may not see others."""
     return [

@@ -33,7 +33,7 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     resume_seconds: float = 120.0
     history_seconds: float = 120.0
     members: int = 200  # present on one channel
-    leave_seconds: float = 15.0  # a member whose socket broke counts as present for this long
+    leave_seconds: float = 15.0  # a member whose socket broke counts as present for this long, unless it chooses
 
     connections: int = 64  # open or waiting to be resumed
     client_connections: int = 16  # of them, those of one client ID
@@ -123,13 +123,13 @@ class SocketQueue:
 class Connection:
     """One client, across all its sockets. `queue` is None while it has no socket.
 
-    Its 16 attributes are what the protocol calls a connection's state: who it is (`id`, `key`, `grant`), its current
+    Its 17 attributes are what the protocol calls a connection's state: who it is (`id`, `key`, `grant`), its current
     socket, its channels, its rates, and the outcomes of recent publishes. All are needed together to resume it.
     """
 
     def __init__(self, grant: Grant, limits: ServerLimits) -> None:
         self.id = secrets.token_urlsafe(8)
-        self.key = f"{self.id}!{secrets.token_urlsafe(16)}"
+        self.key = f"{self.id}!{secrets.token_urlsafe(16)}-0"
         self.grant = grant
         self.renew_ms: int | None = None  # when to request a new token; None: never, or already requested
         self.form: Format = "json"
@@ -143,6 +143,7 @@ class Connection:
         self.messages_out = Rate(limits.message_rate)
         self.sent_at = 0.0
         self.lost_at: float | None = None  # when it lost its socket
+        self.leave_seconds = limits.leave_seconds  # present for this long after that
         self._limits = limits
 
     def admit(self, grant: Grant, now_ms: int) -> None:
@@ -151,6 +152,15 @@ class Connection:
         if grant.expires_ms is not None:
             renew = round(grant.expires_ms - self._limits.reauth_seconds * 1000)
             self.renew_ms = renew if renew > now_ms else None
+
+    def renew_key(self) -> None:
+        """For each socket another key. Earlier ones stay valid: a socket may break before its client reads it."""
+        stem, _, number = self.key.rpartition("-")
+        self.key = f"{stem}-{int(number) + 1}"
+
+    def owns(self, key: str) -> bool:
+        """Whether `key` is, or was, this connection's."""
+        return key.rpartition("-")[0] == self.key.rpartition("-")[0]
 
     def send(self, frame: Frame, now: float) -> None:
         """Queues a frame, if there is a socket."""
@@ -189,7 +199,7 @@ class Connection:
 
 
 class Connections:
-    """All connections, open or waiting for resume, by connection key."""
+    """All connections, open or waiting for resume, by connection ID."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -204,16 +214,16 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Refusal (80021) if there are too many open connections, in all or of this client."""
         most = self._limits.client_connections
-        if connection.grant.client_id is not None and len(self._of(connection.grant)) >= most:
+        if connection.grant.names_client and len(self._of(connection.grant)) >= most:
             raise Refusal(f"this server supports at most {most} connections of one client", 80021, 429)
         if len(self._all) >= self._limits.connections:
             raise Refusal(f"this server supports at most {self._limits.connections} connections", 80021, 429)
-        self._all[connection.key] = connection
+        self._all[connection.id] = connection
 
     def longest_lost(self, grant: Grant) -> Connection | None:
         """The connection without a socket for the longest time, if there is no room for another one with `grant`."""
         candidates = self._of(grant)
-        if grant.client_id is None or len(candidates) < self._limits.client_connections:
+        if not grant.names_client or len(candidates) < self._limits.client_connections:
             if len(self._all) < self._limits.connections:
                 return None
             candidates = list(self._all.values())
@@ -226,8 +236,10 @@ class Connections:
 
     def resumable(self, key: str, grant: Grant) -> Connection | None:
         """The connection with this key, if it belongs to the same client."""
-        connection = self._all.get(key)
-        return connection if connection and connection.grant.client_id == grant.client_id else None
+        connection = self._all.get(key.partition("!")[0])
+        if connection is None or not connection.owns(key) or connection.grant.client_id != grant.client_id:
+            return None
+        return connection
 
     def remove(self, connection: Connection) -> None:
-        self._all.pop(connection.key, None)
+        self._all.pop(connection.id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,6 +14,7 @@ from query_service.loopback.channel_actions import (
     detach,
     leave_all,
     publish_frame,
+    sync,
 )
 from query_service.loopback.channels import State
 from query_service.loopback.connections import WS_GOING_AWAY, WS_OK, WS_POLICY, Connection, ServerLimits, SocketQueue
@@ -22,6 +24,8 @@ from query_service.loopback.protocol import Action, Encoded, ErrorInfo, Frame, R
 _UNKNOWN = ErrorInfo("the connection to resume is unknown or has expired", 80018, 400)
 _EXPIRED = ErrorInfo("the token has expired", 40142, 401)
 _NO_SERIAL = ErrorInfo("a publish needs a msgSerial", 40000, 400)
+
+_MILLISECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 Handler = Callable[[State, Connection, Inbound], None]
 
@@ -47,6 +51,7 @@ class Hub:
             Action.HEARTBEAT: _echo,
             Action.ATTACH: attach,
             Action.DETACH: detach,
+            Action.SYNC: sync,
             Action.AUTH: self._renew,
             Action.CLOSE: self._close_for_good,
             Action.DISCONNECT: self._disconnect,
@@ -56,6 +61,7 @@ class Hub:
         """The connection of a new socket; Refusal for invalid credentials or too many connections."""
         state = self.state
         grant = state.authority.from_query(query, state.now_ms)
+        leave_seconds = _leave_seconds(query, state.limits)
         key = query.get("resume") or query.get("recover")
         connection = state.connections.resumable(key, grant) if key else None
         error = _UNKNOWN if key and connection is None else None
@@ -63,8 +69,10 @@ class Hub:
             connection = self._new_connection(grant)
         else:
             self._leave_socket(connection)
+            connection.renew_key()
         connection.form = format_of(query)
         connection.echo = query.get("echo") != "false"
+        connection.leave_seconds = leave_seconds
         connection.queue, connection.lost_at = queue, None
         connection.admit(grant, state.now_ms)
         state.send(connection, connection.connected_frame(error))
@@ -193,7 +201,7 @@ class Hub:
                 self._maintain(connection, now)
             elif now - connection.lost_at > limits.resume_seconds:
                 self._forget(connection)
-            elif now - connection.lost_at > limits.leave_seconds:
+            elif now - connection.lost_at > connection.leave_seconds:
                 leave_all(self.state, connection)
 
     def _maintain(self, connection: Connection, now: float) -> None:
@@ -207,6 +215,16 @@ class Hub:
         elif renew is not None and renew <= self.state.now_ms:
             connection.renew_ms = None
             self.state.send(connection, Frame(action=Action.AUTH))
+
+
+def _leave_seconds(query: Mapping[str, str], limits: ServerLimits) -> float:
+    """How long the client wants to be present after its socket broke (`remainPresentFor`); Refusal (40003)."""
+    text, most = query.get("remainPresentFor"), round(limits.resume_seconds * 1000)
+    if text is None:
+        return limits.leave_seconds
+    if not _MILLISECONDS.fullmatch(text) or int(text) > most:
+        raise Refusal(f"remainPresentFor must be 0 to {most} ms", 40003)
+    return int(text) / 1000
 
 
 def _echo(state: State, connection: Connection, frame: Inbound) -> None:

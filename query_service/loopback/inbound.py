@@ -16,6 +16,7 @@ _FIELDS: dict[int, tuple[str, ...]] = {
     Action.HEARTBEAT: ("id",),
     Action.ATTACH: ("channel", "channelSerial", "flags", "params"),
     Action.DETACH: ("channel",),
+    Action.SYNC: ("channel",),
     Action.PRESENCE: ("channel", "msgSerial", "presence"),
     Action.MESSAGE: ("channel", "msgSerial", "messages"),
     Action.AUTH: ("auth",),
@@ -86,4 +87,6 @@ def _as_text(value: object) -> str | None:
     """Text, numbers and booleans as JavaScript writes them; None for anything else."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return str(value) if isinstance(value, str | int | float) else None

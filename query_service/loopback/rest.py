@@ -43,7 +43,7 @@ class Rest:
 
     async def _request_token(self, request: web.Request) -> web.Response:
         parameters(request)
-        token_request = await _body(request, TokenRequest)
+        token_request = await _body(request, TokenRequest, strict=False)  # its numbers may be text, as in a query
         if token_request.key_name != request.match_info["name"]:
             raise Refusal("keyName differs from the key in the path", 40003)
         header = request.headers.get("Authorization", "")
@@ -132,10 +132,10 @@ def _readable(request: web.Request, items: list[M]) -> list[M]:
     return items if wants_msgpack(request) else [as_text(item) for item in items]
 
 
-async def _body(request: web.Request, target: type[T] | Any) -> Any:
+async def _body(request: web.Request, target: type[T] | Any, *, strict: bool = True) -> Any:
     data = await request.read()
     module: Any = msgspec.msgpack if request.content_type == MSGPACK else msgspec.json
     try:
-        return module.decode(data, type=target)
+        return module.decode(data, type=target, strict=strict)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError) as problem:
         raise Refusal(f"invalid request body: {str(problem)[:200]}", 40001) from None

@@ -29,7 +29,7 @@ def parameters(request: web.Request) -> Mapping[str, str]:
     for name in request.query:
         if len(request.query.getall(name)) > 1:
             raise Refusal(f"{name} is given more than once", 40003)
-        if name in _NOT_OFFERED:
+        if name in _NOT_OFFERED and (name, request.query[name]) != ("untilAttach", "false"):  # the default
             raise Refusal(f"this server does not offer the parameter {name}", 40003)
     if request.query.get("format", "json") not in ("json", "msgpack"):
         raise Refusal("format must be json or msgpack", 40003)

@@ -26,8 +26,9 @@ from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.values import Interval, Pending, Recorded
 from query_service.sound.audio import JoinedSound
 from query_service.sound.download import downloads
-from query_service.sound.fetch import FetchProgress, OnProgress, explained, put_in_place
+from query_service.sound.fetch import explained, put_in_place
 from query_service.sound.fetching import Fetching
+from query_service.sound.report import FetchProgress, OnProgress
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys

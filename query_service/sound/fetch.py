@@ -6,12 +6,9 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from msgspec import Struct
+from typing import TYPE_CHECKING
 
 from edge.core.errors import FetchError
 from edge.core.files import sync_folder
@@ -27,40 +24,12 @@ from query_service.queries.values import (
 from query_service.sound.audio import JoinedSound, output_kind
 from query_service.sound.download import downloads
 from query_service.sound.fetching import Fetching, Step, local_file
+from query_service.sound.report import FetchProgress, FetchReport, Gaps, OnProgress
 
 if TYPE_CHECKING:
     from query_service.sound.decryption import Keys
 
 log = logging.getLogger(__name__)
-
-Gaps = Literal["silence", "skip", "refuse"]
-
-
-class FetchProgress(Struct, frozen=True):
-    """How far a fetch has come: of the range in microseconds, and bytes read from the store so far."""
-
-    done_us: int
-    total_us: int
-    bytes_read: int
-
-
-class FetchReport(Struct, frozen=True, kw_only=True):
-    """What was written. `holes`: every stretch of the range without sound, as the node explained it. `bytes_read`: from
-    the store; what lies in the spool of this machine costs none.
-    """
-
-    path: Path
-    from_: Instant
-    to: Instant
-    rate: int
-    channels: int
-    frames: int
-    chunks: int
-    bytes_read: int
-    holes: tuple[Interval, ...]
-
-
-OnProgress = Callable[[FetchProgress], None]
 
 
 async def fetch_sound(

@@ -12,6 +12,9 @@ Where in between: who keeps a backlog for us keeps the oldest and drops what com
 So what is captured at the moment in which we read again comes right behind the break. Several stalls with no drained
 moment between them are distinguished by the room of the buffer, which the last of them shows; such a break is a guess.
 
+Where the first blocks of a source wait for us in such a stall, delays fall: this backlog is held until it has drained,
+too, as nothing else shows when the source began.
+
 Blocks go on with a capture time without the wait: a stall moves neither the clock of a stream nor where one begins.
 """
 
@@ -111,6 +114,9 @@ class Continuity:
         frame = self._frames
         self._frames += len(block.samples)
         new = _Held(frame, block.captured_at - self._time(frame), self._time(len(block.samples)), block)
+        if not block.lost_before and self._is_early(new):
+            yield from self._catch_up(new)
+            return
         if not self._held and not block.lost_before and not block.suspect and not self._is_late(new):
             self._settle(frame, new.delay)
             self._recent.append(new)
@@ -144,6 +150,19 @@ class Continuity:
         # sound servers may hand over blocks in pairs: every second one is a block's length late
         least = _MISSING if new.frame < self._wary_until else _LATE
         return bool(self._baseline) and new.delay - self._base() > max(least, new.length * 5 // 4)
+
+    def _is_early(self, new: _Held) -> bool:
+        """Whether the very first block of the source had waited for us, unlike this one."""
+        if not self._baseline or self._baseline[0][0] > 0:
+            return False
+        return self._baseline[0][1] - new.delay > max(_LATE, new.length * 5 // 4)
+
+    def _catch_up(self, new: _Held) -> Iterator[Block | Break]:
+        """Holds the backlog of a source that was opened in a stall: delays fall while it drains."""
+        self._hold(new)
+        has_drained = len(self._held) > _NEAR and self._held[-1 - _NEAR].delay - new.delay < new.length
+        if has_drained or self._held_bytes > _HELD_BYTES:
+            yield from self._release([], min(held.delay for held in self._held), len(self._held))
 
     def _is_proof(self, new: _Held) -> bool:
         """Whether nothing can be missing before a block that has come so soon. What our queue dropped without count

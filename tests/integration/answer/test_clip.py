@@ -26,7 +26,7 @@ from query_service.answer.clip import LONGEST, ClipMaker
 from query_service.queries.clip import ClipAnswer
 from query_service.queries.protocol import Answer, Request, new_id
 from query_service.queries.values import ErrorAnswer, Gap
-from query_service.sound.fetch import FetchReport
+from query_service.sound.report import FetchReport
 from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.spool.chunks import RATE, at, audio_bytes, make_chunk, put_chunk

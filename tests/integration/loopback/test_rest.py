@@ -100,6 +100,21 @@ async def test_a_history_until_the_attachment_ends_where_the_subscription_begins
         for name in ("from_serial", "fromSerial"):
             async with session.get("/channels/a/messages", params={name: serial}) as response:
                 assert [message["data"] for message in await response.json()] == ["before"]
+        async with session.get("/channels/a/messages?untilAttach=false") as response:  # so sent by the JavaScript SDK
+            assert [message["data"] for message in await response.json()] == ["after", "before"]
+
+
+@in_loop
+async def test_a_token_request_may_hold_its_numbers_as_text() -> None:
+    """As from a server that answers at a client's authUrl with what was in the query."""
+    async with running_server() as server, http(server) as session:
+        name = server.api_key.reveal().partition(":")[0]
+        path, numbers = f"/keys/{name}/requestToken", {"ttl": "60000", "timestamp": str(now() // 1000)}
+        async with session.post(path, json={"keyName": name, **numbers}) as response:
+            answer = await response.json()
+            assert (response.status, answer["expires"] - answer["issued"]) == (201, 60_000)
+        async with session.post(path, json={"keyName": name, **numbers, "ttl": "soon"}) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, 40001)
 
 
 @BOTH
@@ -198,10 +213,12 @@ async def test_the_client_id_in_the_header_is_the_publishers() -> None:
         ("POST", "/keys/x/revokeTokens", 404, 40400),
         ("GET", "/sse", 404, 40400),
         ("GET", "/ä", 404, 40400),
+        ("GET", "/comet/connect", 404, 40400),
         ("PUT", "/time", 405, 40500),
         ("OPTIONS", "/channels/a/messages", 405, 40500),
         ("GET", "/", 400, 40000),
         ("GET", "/channels/a/messages?envelope=json", 400, 40003),
+        ("GET", "/channels/a/messages?untilAttach=true", 400, 40003),  # the SDKs send from_serial
         ("GET", "/channels/a/messages?format=html", 400, 40003),
         ("GET", "/channels/a/messages?limit=1&limit=2", 400, 40003),
         ("POST", "/channels/a/messages?enveloped=false", 400, 40003),

@@ -100,7 +100,8 @@ def test_a_token_expires_to_the_second() -> None:
         (token_with({}, secret="another-secret-another-secret-123"), 40101),
         (token_with({}, kid="app.other"), 40101),
         ("", 40101),
-        ("rubbish", 40144),
+        ("rubbish", 40101),  # no JWT at all: a client with a callback must not ask it again and again, as after 40144
+        ("rub.bish", 40101),
         ("a.b.c", 40144),
         (jwt.encode(CLAIMS, SECRET, algorithm="HS512", headers={"kid": "app.key"}), 40144),
         (jwt.encode(CLAIMS, "", algorithm="none", headers={"kid": "app.key"}), 40144),
@@ -160,6 +161,37 @@ def test_a_signed_token_request_is_exchanged_for_a_token() -> None:
     assert grant == Grant("ann", {"a": ["publish"]}, NOW_MS + 120_000)
 
 
+def test_a_token_lives_to_the_millisecond() -> None:
+    authority, now = Authority(KEY), NOW_MS + 123
+    details = authority.issue(signed("n1", ttl=100), now)
+    assert (details["issued"], details["expires"]) == (now, now + 100)
+    assert authority.from_token(details["token"], now + 99).expires_ms == now + 100
+    with pytest.raises(Refusal) as refused:
+        authority.from_token(details["token"], now + 100)
+    assert code_of(refused) == 40142
+
+
+def test_two_tokens_for_the_same_request_differ() -> None:
+    authority = Authority(KEY)
+    tokens = {authority.issue(signed(nonce), NOW_MS)["token"] for nonce in ("n1", "n2")}
+    assert len(tokens) == 2
+
+
+def test_a_nonce_may_recur_with_another_timestamp() -> None:
+    authority = Authority(KEY)
+    authority.issue(signed("n1"), NOW_MS)
+    authority.issue(signed("n1", timestamp=NOW_MS + 1), NOW_MS + 1)
+
+
+INVALID_CAPABILITIES = [
+    "nonsense",
+    "[]",
+    '{"a":[]}',
+    '{"a":["publsh"]}',
+    '{"a":["*","publish"]}',
+]
+
+
 def test_invalid_token_requests_are_rejected() -> None:
     authority = Authority(KEY)
     authority.issue(signed("n1"), NOW_MS)
@@ -171,8 +203,9 @@ def test_invalid_token_requests_are_rejected() -> None:
         (TokenRequest(key_name="app.key", nonce="n3", timestamp=NOW_MS), 40101),
         (TokenRequest(key_name="app.other"), 40101),
         (signed("n4", timestamp=NOW_MS - 3_600_000), 40104),
-        (signed("n5", ttl=1), 40003),
-        (signed("n6", capability="nonsense"), 40144),
+        (signed("n5", ttl=0), 40003),
+        (signed("n6", ttl=86_400_001), 40003),
+        *((signed(f"n7{capability}", capability=capability), 40000) for capability in INVALID_CAPABILITIES),
     ]
     for request, code in cases:
         with pytest.raises(Refusal) as refused:

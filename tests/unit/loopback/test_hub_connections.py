@@ -175,3 +175,11 @@ def test_one_client_cannot_take_all_connections() -> None:
     world.client()  # in place of the lost one
     assert first.outbox.close_code is None
     world.keyholder()
+
+
+def test_clients_without_a_client_id_do_not_count_as_one_client() -> None:
+    world = World(connections=4, client_connections=2)
+    for _ in range(4):
+        world.keyholder()
+    with pytest.raises(Refusal, match="at most 4 connections"):
+        world.keyholder()

@@ -21,6 +21,7 @@ VALID: dict[Action, Json] = {
     Action.HEARTBEAT: {"id": "7"},
     Action.ATTACH: {"channel": "a", "channelSerial": None, "flags": 0, "params": {"rewind": "1"}},
     Action.DETACH: {"channel": "a"},
+    Action.SYNC: {"channel": "a"},
     Action.MESSAGE: {"channel": "a", "msgSerial": 5, "messages": [{"name": "n", "data": "d", "clientId": "ann"}]},
     Action.PRESENCE: {"channel": "a", "msgSerial": 5, "presence": [{"action": 2, "clientId": "ann", "data": "d"}]},
 }
@@ -36,7 +37,7 @@ def odd_fields(action: Action) -> st.SearchStrategy[Json]:
     return st.builds(lambda out, within: {**valid, **within, **out, "action": action}, outer, inside)
 
 
-@pytest.mark.parametrize("value", [1, True, 2.5, None])
+@pytest.mark.parametrize("value", [1, 1.0, True, 2.5, None])
 def test_channel_parameters_may_be_numbers_and_booleans(world: World, value: Any) -> None:
     node = world.node()
     for text in "123":

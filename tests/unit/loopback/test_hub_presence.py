@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from query_service.loopback.protocol import Action, Flag
+from query_service.loopback.protocol import Action, Flag, Refusal
 from query_service.realtime import tokens
 from tests.unit.loopback.hub_world import KEY, NODES, Peer, World, actions
 
@@ -51,6 +51,42 @@ def test_a_leaving_member_is_announced(world: World, leave: Callable[[Peer], obj
     leave(porch)
     left = [member for frame in ann.read() for member in frame.get("presence", [])]
     assert [(member["clientId"], member["action"]) for member in left] == [("porch", 3)]
+
+
+def test_a_client_can_request_the_members_again(world: World) -> None:
+    ann, porch = world.client(), world.node()
+    for peer in (ann, porch):
+        peer.attach(NODES)
+    assert ann.send(Action.SYNC, channel=NODES) == [{"action": Action.SYNC, "channel": NODES, "presence": []}]
+    porch.enter(NODES)
+    ann.read()
+    [sync] = ann.send(Action.SYNC, channel=NODES)
+    assert [(member["clientId"], member["action"]) for member in sync["presence"]] == [("porch", 1)]
+    [error] = world.client("bob").send(Action.SYNC, channel=NODES)
+    assert (error["action"], error["channel"], error["error"]["code"]) == (Action.ERROR, NODES, 40000)
+
+
+@pytest.mark.parametrize(("choice", "present", "left"), [("0", 0, 1), ("1000", 1, 2), ("60000", 59, 61)])
+def test_a_client_chooses_how_long_it_remains_present_without_a_socket(
+    world: World, choice: str, present: int, left: int
+) -> None:
+    ann, porch = world.client(), world.node(remainPresentFor=choice)
+    for peer in (ann, porch):
+        peer.attach(NODES)
+    porch.enter(NODES)
+    ann.read()
+    porch.lose()
+    world.advance(present)
+    assert [frame for frame in ann.read() if "presence" in frame] == []
+    world.advance(left - present)
+    assert [member["action"] for frame in ann.read() for member in frame.get("presence", [])] == [3]
+
+
+@pytest.mark.parametrize("choice", ["soon", "", "-1", "1.5", "120001"])
+def test_a_client_cannot_remain_present_for_longer_than_it_could_resume(world: World, choice: str) -> None:
+    with pytest.raises(Refusal, match="remainPresentFor must be 0 to 120000") as refused:
+        world.node(remainPresentFor=choice)
+    assert refused.value.info.code == 40003
 
 
 def test_a_short_break_does_not_end_presence(world: World) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from query_service.loopback.connections import ServerLimits
 from query_service.loopback.protocol import Flag
-from tests.unit.loopback.hub_world import REPLIES, World, data
+from tests.unit.loopback.hub_world import REPLIES, Peer, World, data
 
 
 def test_resume_delivers_missed_messages_in_order(world: World) -> None:
@@ -45,6 +47,22 @@ def test_a_connection_cannot_be_resumed_after_two_minutes(world: World) -> None:
     again = world.client("bob", resume=bob.key)
     assert again.greeting["error"]["code"] == 80018
     assert again.greeting["connectionId"] != bob.connection.id
+
+
+@pytest.mark.parametrize("way", ["resume", "recover"])
+def test_each_socket_of_a_connection_gets_another_key_and_the_earlier_ones_still_work(world: World, way: str) -> None:
+    def again(key: str) -> Peer:
+        return world.client(resume=key) if way == "resume" else world.client(recover=key)
+
+    first = world.client()
+    second = again(first.key)
+    third = again(first.key)  # as if the second had broken before its client read the new key
+    fourth = again(second.key)
+    peers = (first, second, third, fourth)
+    assert len({peer.key for peer in peers}) == 4
+    assert {peer.greeting["connectionId"] for peer in peers} == {first.connection.id}
+    for key in (first.connection.id, f"{first.connection.id}!x-0", first.key.rpartition("-")[0], "", "!", "-"):
+        assert again(key).greeting["connectionId"] != first.connection.id
 
 
 def test_another_client_cannot_resume_a_connection(world: World) -> None:

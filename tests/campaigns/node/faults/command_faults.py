@@ -16,7 +16,8 @@ from tests.support.messaging.mqtt import connected
 
 def pause(node: Node, fault: Fault) -> Effect:
     if fault.value == "timed":
-        return {} if node.command("pause", f"{max(1, fault.seconds):.0f}s").returncode == 0 else None
+        seconds = max(1, round(fault.seconds))
+        return {"seconds": seconds} if node.command("pause", f"{seconds}s").returncode == 0 else None
     done = node.command("pause").returncode == 0
     time.sleep(fault.seconds)
     node.command("resume")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,8 @@ def rebuild_answers_the_same(facts: Facts) -> Iterator[str]:
     if not isinstance(rebuilt, dict):
         yield f"there is no answer after the rebuild: {rebuilt}"
         return
-    before, after = _intervals(facts.life["answers"]["coverage"]["local"]), _intervals(rebuilt)
+    before = _intervals(facts.life["answers"]["coverage"]["local"], facts)
+    after = _intervals(rebuilt, facts)
     if before != after:
         yield f"the rebuilt catalog answers otherwise: {_first_difference(before, after)}"
 
@@ -116,14 +118,27 @@ def _comparable(answer: Any) -> Any:
     return {k: answer.get(k) for k in _COMPARED} if isinstance(answer, dict) else answer
 
 
-def _intervals(answer: Any) -> list[Any]:
-    """What a rebuilt catalog knows too."""
+def _intervals(answer: Any, facts: Facts) -> list[Any]:
+    """What a rebuilt catalog knows too.
+
+    Of a chunk with several copies it may name another one, and one in the spool waits again. What was erased before any
+    archive listed it is a gap from then on.
+    """
     if not isinstance(answer, dict):
         return []
-    found = [i for i in answer["intervals"] if i["state"] == "recorded" or i.get("cause") == "erased"]
-    return [
-        {k: v for k, v in interval.items() if k != "where" or interval["state"] == "recorded"} for interval in found
-    ]
+    waits_again = {copy.chunk_id for copy in facts.copies if not copy.archive}
+    archived = Counter(copy.chunk_id for copy in facts.copies if copy.archive)
+    found = []
+    for interval in answer["intervals"]:
+        chunk_id, state = interval.get("chunk_id"), interval["state"]
+        if state in ("recorded", "pending") and chunk_id in waits_again:
+            found.append({key: interval[key] for key in ("chunk_id", "from", "to")})
+        elif state == "recorded":
+            where = {key: interval["where"][key] for key in ("member", "length", "sha256")}
+            found.append(interval | {"where": where} if archived[chunk_id] > 1 else interval)
+        elif interval.get("cause") == "erased" and chunk_id in facts.listed:
+            found.append({key: value for key, value in interval.items() if key != "where"})
+    return found
 
 
 def _first_difference(one: Any, other: Any) -> str:

@@ -8,6 +8,7 @@ left_tmpfs/     the same of its tmpfs                   catalog.db  the catalog 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -88,6 +89,18 @@ class Facts:
         for path in sorted((self.folder / "left" / "spool").glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].*")):
             if path.suffix in (".flac", ".wav", ".age"):
                 found.append(Copy(path.name.split(".")[0], "", path.name, path.read_bytes()))
+        return found
+
+    @cached_property
+    def listed(self) -> set[str]:
+        """Every chunk that an archive's manifest describes, discarded ones included."""
+        found = set()
+        for path in self.archives:
+            with (
+                contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+                zipfile.ZipFile(path) as archive,
+            ):
+                found |= {chunk["chunk_id"] for chunk in json.loads(archive.read("manifest.json"))["chunks"]}
         return found
 
     @cached_property

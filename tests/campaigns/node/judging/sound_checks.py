@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -139,8 +140,17 @@ def _explained(facts: Facts, cause: str, begin: float, end: float) -> bool:
 
 def _paused(facts: Facts, begin: float, _end: float) -> bool:
     return any(
-        _lost_since(facts, e["began"]) - _ENCODED <= begin <= e["ended"] + _REACTION for e in facts.events("pause")
+        _lost_since(facts, e["began"]) - _ENCODED <= begin <= _pause_ended(facts, e) + _REACTION
+        for e in facts.events("pause")
     )
+
+
+def _pause_ended(facts: Facts, event: dict[str, Any]) -> float:
+    """A `resume` that the node could not carry out leaves it to the next one that succeeds."""
+    if event["value"] == "timed":
+        return float(event["ended"] + event["effect"]["seconds"])
+    resumed = (c for c in facts.life["commands"] if c["command"][0] == "resume" and c["code"] == 0)
+    return min((float(c["ended"]) for c in resumed if c["began"] >= event["began"]), default=math.inf)
 
 
 def _died(facts: Facts, begin: float, end: float) -> bool:

@@ -21,7 +21,7 @@ _EXPECTED = re.compile(
     \.instance\.lock | instance | recorder(/node\.json)? | orders(/result-[0-9a-f]{16}\.json)? |
     spool(/(
         \.recorder\.lock | \.mark | settings\.json | state\.json | pause\.json | exceeded\.json | parts |
-        [0-9TZ]+-\w{4}\.stream\.json | [0-9TZ]+-\w{4}-\d{6}\.(json|flac|wav|flac\.age|wav\.age)
+        [0-9TZ]+-\w{4}\.stream\.json | [0-9TZ]+-\w{4}-\d{6}\.(json|flac|wav|flac\.age|wav\.age|retained)
     ))? )""",
     re.VERBOSE,
 )

@@ -35,10 +35,11 @@ class Delivery(NamedTuple):
     lost: list[int]  # ms of what did not fit into the buffer, by fragment
 
 
-def deliver(room: float, speed: float, stalls: list[Stall], lateness: list[int]) -> Delivery:
+def deliver(room: float, speed: float, stalls: list[Stall], lateness: list[int], undisturbed: float = 5.0) -> Delivery:
     """A card whose ring buffer holds `room` seconds, keeps the oldest and drops what finds no room; and a process that
-    reads blocks at `speed` times real time while there is a backlog, `lateness` ms late otherwise."""
-    script = [Stall(5.0, 0.0), *stalls, Stall(2.5 + room / (speed - 1), 0.0)]
+    reads blocks at `speed` times real time while there is a backlog, `lateness` ms late otherwise, and runs for
+    `undisturbed` seconds before the first stall."""
+    script = [Stall(undisturbed, 0.0), *stalls, Stall(2.5 + room / (speed - 1), 0.0)]
     edges = np.cumsum([0.0] + [part for stall in script for part in stall]) * 1000
     runs = list(zip(edges[0::2], edges[1::2], strict=False))
     capacity = round(room * RATE)
@@ -159,3 +160,26 @@ def test_a_stall_without_a_loss_does_not_shift_stream_time() -> None:
             off = max(off, abs(clock.advance(frame, 0).at - frame * 1_000))
     assert frame > 350 * RATE
     assert off < 20_000
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    undisturbed=st.floats(0.0, 0.5),
+    stop=st.floats(0.0, 7.0),
+    speed=st.sampled_from([2.0, 3.0, 5.0, 20.0, 100.0, 1000.0]),
+    lateness=st.lists(st.integers(0, JITTER), min_size=1, max_size=5),
+)
+def test_a_stall_while_the_source_is_opened_does_not_shift_where_the_stream_begins(
+    undisturbed: float, stop: float, speed: float, lateness: list[int]
+) -> None:
+    """The opening is refined once, after a second of sound, whatever comes later."""
+    delivery = deliver(8.0, speed, [Stall(0, stop)], lateness, undisturbed)
+    [stream], [] = streams_of(delivery.blocks)
+    assert [id(block.samples) for block in stream] == [id(block.samples) for block in delivery.blocks]
+    clock = StreamClock(RATE, stream[0].captured_at, 0)
+    for block in stream:
+        frame = int(block.samples[0, 0])
+        clock.observe(frame, block.captured_at)
+        if frame + BLOCK >= RATE:
+            break
+    assert abs(clock.refine_opening() / 1000) <= LEAST
