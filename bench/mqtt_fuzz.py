@@ -30,15 +30,15 @@ from edge.core import wire
 from edge.embedded import ports
 from edge.embedded.child import Child
 from edge.messaging.command_client import ask, new_id
-from edge.messaging.commands import COMMANDS, EVERY_VERB, Resume
+from edge.messaging.commands import COMMANDS, EVERY_REQUEST, Resume
 from edge.messaging.events import ChunkCompleted, RecorderState
 from edge.messaging.messages import MAX_PAYLOAD
 from tests.support.messaging.broker import open_broker
 
 OWN = "imhearing/porch"
 ROOT = Path(__file__).parents[1]
-VERBS = [*sorted(EVERY_VERB), "explode", "a-b", "x" * 40, "é", "sub/verb", "PAUSE"]
-ANSWERED = {command.VERB for command in COMMANDS if command.BY == "recorder"}
+VERBS = [*sorted(EVERY_REQUEST), "explode", "a-b", "x" * 40, "é", "sub/verb", "PAUSE"]
+ANSWERED = {verb for command in COMMANDS if command.BY == "recorder" for verb in command.requests()}
 TOPICS = [
     None,
     None,

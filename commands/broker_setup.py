@@ -28,7 +28,7 @@ from edge.core.files import write_atomically
 from edge.messaging.access import ACCOUNTS, PURPOSE, Account, Passwords, acl_text, new_passwords, password_text, user_of
 from edge.messaging.broker_configuration import ETC, SOCKET, own_broker, shared_broker
 
-_SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control")
+_SERVICES: tuple[Account, ...] = ("recorder", "archiver", "query", "control", "page")
 _CA_DAYS, _SERVER_DAYS = 7_300, 3_650  # long-lived, as nobody renews them on a porch
 _PAGE_DAYS = 820  # Apple's devices trust no server's certificate that is valid for more than 825: HT210176
 _READERS = "imhearing"  # group of an installed node's services

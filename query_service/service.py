@@ -175,6 +175,7 @@ async def _http_door(
     live: LiveSound | None,
 ) -> None:
     from query_service.doors.http import HttpDoor  # noqa: PLC0415
+    from query_service.doors.owner_channel import OwnerChannel  # noqa: PLC0415
     from query_service.doors.page_routes import PageRoutes  # noqa: PLC0415
     from query_service.sound.stream import StreamSource  # noqa: PLC0415
 
@@ -183,14 +184,21 @@ async def _http_door(
     key, zone = settings.query.cursor_key.reveal(), local_zone_name() or "UTC"
     setup = partial(_page_setup, settings, answers)
     others = OtherNodes(settings.node.name, partial(connect_fleet, settings)).rows if _has_ably(settings) else None
-    page = PageRoutes(settings.node.name, settings.http, key, sound, zone, events, setup, others, live)
-    door = HttpDoor(settings.node.name, answers.answer, settings.http, metrics.text, page)
-    while True:
-        try:
-            await door.run()
-        except DoorError as problem:  # the other doors stay open
-            log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
-        await asyncio.sleep(_HTTP_PAUSE)
+    node, channel = settings.node.name, None
+    if settings.mqtt.host:
+        channel = OwnerChannel(Bus(settings.mqtt, node, "page"), node)
+    page = PageRoutes(node, settings.http, key, sound, zone, events, setup, others, live, channel)
+    door = HttpDoor(node, answers.answer, settings.http, metrics.text, page)
+    try:
+        while True:
+            try:
+                await door.run()
+            except DoorError as problem:  # the other doors stay open
+                log.warning("the HTTP door is shut: %s; trying again in %.0f s", problem, _HTTP_PAUSE)
+            await asyncio.sleep(_HTTP_PAUSE)
+    finally:
+        if channel is not None:
+            await asyncio.to_thread(channel.close)
 
 
 def _has_ably(settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from edge.core.instant import Instant
 from edge.messaging import topics
 from edge.messaging.command_server import ANSWER_SECONDS
-from edge.messaging.commands import COMMANDS, QUERY_VERB, Command
+from edge.messaging.commands import COMMANDS, QUERY_VERB, Command, OwnerProof
 from edge.messaging.events import EVENTS, Event, Response
 
 FILE = Path(__file__).parents[1] / "docs" / "asyncapi.yaml"
@@ -33,7 +33,7 @@ topic is below `imhearing/<node>/response/`. Retained requests are ignored. A re
 
 def document() -> dict[str, Any]:
     """The whole document as plain values."""
-    structs = [*EVENTS, *COMMANDS, Response]
+    structs = [*EVENTS, *COMMANDS, OwnerProof, Response]
     _, schemas = msgspec.json.schema_components(structs, schema_hook=_schema_of, ref_template=_SCHEMAS)
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
@@ -44,8 +44,11 @@ def document() -> dict[str, Any]:
         operations[f"tell{name}"] = _operation("send", name, name, _doc(event)) | {"bindings": _bindings(event)}
         messages[name] = _message(event)
     for command in COMMANDS:
-        messages[command.__name__] = _message(command)
-        _add_command(channels, operations, command.VERB, command.__name__, _doc(command))
+        for verb in command.requests():
+            is_plain = verb == command.VERB
+            name = command.__name__ if is_plain else f"Owners{command.__name__}"
+            messages[name] = _message(command) if is_plain else _owners_message(command, name)
+            _add_command(channels, operations, verb, name, _doc(command))
     _add_command(
         channels, operations, QUERY_VERB, "Query",
         "Query what was recorded when. `data` of the response is the answer that docs/query.md describes, with links to"
@@ -130,10 +133,11 @@ def _bindings(event: type[Event]) -> dict[str, Any]:
 def _add_command(
     channels: dict[str, Any], operations: dict[str, Any], verb: str, message: str, description: str
 ) -> None:
-    request, response = f"request_{verb}", f"response_{verb}"
+    name = verb.replace("/", "_")
+    request, response = f"request_{name}", f"response_{name}"
     channels[request] = _channel(topics.request("{node}", verb), message, description)
     channels[response] = _channel(topics.response("{node}", verb), "Response", f"The answer to `{verb}`. {_REPLY}")
-    operations[f"take_{verb}"] = _operation("receive", request, message, description) | {
+    operations[f"take_{name}"] = _operation("receive", request, message, description) | {
         "bindings": {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}},
         "reply": {
             "channel": {"$ref": f"#/channels/{response}"},
@@ -153,6 +157,15 @@ def _message(struct: type[Event | Command | Response]) -> dict[str, Any]:
         made["bindings"] = {"mqtt": {"bindingVersion": "0.2.0", "contentType": "application/json"}}
         made["description"] = f"Expires after {ANSWER_SECONDS} s."
     return made
+
+
+def _owners_message(command: type[Command], name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "summary": _doc(command),
+        "payload": {"allOf": [{"$ref": _SCHEMAS.format(name=each.__name__)} for each in (command, OwnerProof)]},
+        "examples": [{"payload": {**example(command), **example(OwnerProof)}}],
+    }
 
 
 def _query_message() -> dict[str, Any]:

@@ -242,11 +242,14 @@ examples:
         """\
 examples:
   imhearing page link                  print a link that opens the page as the owner, once, within ten minutes
-  imhearing page password              for other devices: whoever knows it hears and downloads
+  imhearing page password              for other devices: whoever knows it hears, downloads and acts
   imhearing page password --viewer     whoever knows this one sees levels and sounds as numbers, and hears nothing
+  imhearing page proof                 for programs: shows that the owner sent a command, for a week
 """,
         (
-            argument("action", choices=("link", "password"), help="print a link, or set a password"),
+            argument(
+                "action", choices=("link", "password", "proof"), help="print a link, set a password, or print a proof"
+            ),
             argument("--viewer", action="store_true", help="set the password of those who may not hear"),
         ),
     ),

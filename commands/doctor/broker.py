@@ -78,10 +78,12 @@ def check_login_and_rights(node: NodeUnderTest) -> Iterator[Finding]:
         try:
             for role, bus in ("control", control), *buses.items():
                 _connect(node, role, bus, connections)
+            if _has_page(node):  # it has nothing to publish that could arrive
+                _connect(node, "page", Bus(settings, name, "page"), connections)
         except _LoginFailed as failed:
             yield failed.finding
             return
-        yield ok("broker.login", f"accepts {_users(settings)}")
+        yield ok("broker.login", f"accepts {_users(node)}")
         deadline = time.monotonic() + _ACKNOWLEDGED_TIMEOUT
         acknowledged = subscribed.wait(_left(deadline))
         for role, bus in buses.items():
@@ -121,9 +123,15 @@ def _roles(settings: Mqtt) -> tuple[Role, ...]:
     return _ROLES if "{role}" in settings.username else ("recorder",)
 
 
-def _users(settings: Mqtt) -> str:
-    names = sorted({credentials(settings, role)[0] or "anonymous clients" for role in (*_roles(settings), "control")})
-    return ", ".join(names)
+def _has_page(node: NodeUnderTest) -> bool:
+    return bool(node.settings.http.port) and "{role}" in node.settings.mqtt.username
+
+
+def _users(node: NodeUnderTest) -> str:
+    roles: list[Role] = [*_roles(node.settings.mqtt), "control"]
+    if _has_page(node):
+        roles.append("page")
+    return ", ".join(sorted({credentials(node.settings.mqtt, role)[0] or "anonymous clients" for role in roles}))
 
 
 class _LoginFailed(Exception):

@@ -19,7 +19,7 @@ from edge.messaging.access import Account, Passwords, acl_text, password_text, u
 from edge.messaging.broker_configuration import own_broker
 from edge.messaging.topics import HOME_ASSISTANT
 
-_PEOPLE: tuple[Account, ...] = ("viewer", "control")  # who runs Mosquitto's programs
+_PEOPLE: tuple[Account, ...] = ("viewer", "control", "page")  # who runs Mosquitto's programs
 _PROGRAMS = ("mosquitto_sub", "mosquitto_pub", "mosquitto_rr")
 
 
@@ -38,6 +38,7 @@ def broker_settings(node: str, folder: Path, discovery: str, passwords: Password
         archiver_password=Secret(passwords["archiver"]),
         query_password=Secret(passwords["query"]),
         control_password=Secret(passwords["control"]),
+        page_password=Secret(passwords["page"]),
         discovery=discovery,
     )
 
@@ -55,7 +56,7 @@ def prepare_broker(node: str, folder: Path, settings: Mqtt, passwords: Passwords
 
 
 def write_logins(folder: Path, node: str, reach: str, passwords: Passwords) -> None:
-    """Writes `viewer` and `control` to `folder`: $XDG_CONFIG_HOME for Mosquitto's programs to log in as these.
+    """Writes a folder for each of _PEOPLE to `folder`: $XDG_CONFIG_HOME for Mosquitto's programs to log in as these.
 
     `reach`: their options for the broker's address, one a line.
     """

@@ -49,6 +49,7 @@ class UpState(Struct, frozen=True):
     store_secret: str = ""
     realtime_key: str = ""
     cursor_key: str = ""
+    owner_key: str = ""
     page_passwords: dict[str, str] = {}  # hashes, by role
     overrides: tuple[str, ...] = ()
 
@@ -161,7 +162,9 @@ def make_plan(data_dir: Path, settings: Settings) -> StartPlan:
     if not settings.query.cursor_key.reveal():
         state = replace(state, cursor_key=state.cursor_key or secrets.token_hex(20))
         settings = replace(settings, query=replace(settings.query, cursor_key=Secret(state.cursor_key)))
-    settings = replace(settings, http=_with_passwords(settings.http, state.page_passwords))
+    state, owner_key = with_owner_key(state, settings.http)
+    http = replace(settings.http, owner_key=Secret(owner_key))
+    settings = replace(settings, http=_with_passwords(http, state.page_passwords))
     notes.append(_http_note(settings.http))
     services = [_own_process(data_dir, name) for name in SERVICES]
     undo = partial(_undo_interrupted_commit, settings.catalog.db_path)
@@ -173,6 +176,14 @@ def _undo_interrupted_commit(catalog: Path) -> None:
     """Once an archiver has died: readers cannot, and the next archiver may be long in coming."""
     with contextlib.suppress(CatalogError):  # then the next archiver says what is wrong
         recover(catalog)
+
+
+def with_owner_key(state: UpState, http: Http) -> tuple[UpState, str]:
+    """The key that signs what the page's owner orders: as set, else that of the last start, else a new one."""
+    if http.owner_key.reveal():
+        return state, http.owner_key.reveal()
+    state = replace(state, owner_key=state.owner_key or secrets.token_hex(32))
+    return state, state.owner_key
 
 
 def _first_free_port(taken: Collection[int]) -> int | None:

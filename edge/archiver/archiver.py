@@ -15,6 +15,7 @@ from edge.archiver.reporter import Reporter
 from edge.archiver.retention.retention import Retention
 from edge.archiver.upload.uploads import Uploads
 from edge.archiver.worker import Worker
+from edge.catalog.erasures import Erasure
 from edge.core.errors import CatalogDamaged, ChunkUnreadable, ImHearingError, StoreBlocked
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,10 @@ class Archiver:
         self._rescan()
         self._may_have_work = True
         return self._planner.archive_now()
+
+    def why_erasure_waits(self, order: Erasure) -> str | None:
+        """Why an open order makes no progress now; None while it does. Raises SpoolError."""
+        return self._retention.eraser.why_waiting(order)
 
     def on_job_result(self, result: JobResult) -> None:
         """The worker finished a job. Raises CatalogError."""

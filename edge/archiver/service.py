@@ -1,4 +1,4 @@
-"""The archiver's process. Reads: the spool, `recorder/chunk`, `recorder/threshold`, `request/archive`.
+"""The archiver's process. Reads: the spool, `recorder/chunk`, `recorder/threshold`, its commands.
 
 Writes: the catalog, the object store, `archiver/*`; removes from the spool what the store has. Start-up is recovery:
 what an earlier process left unfinished is found in catalog, spool and store, and completed.
@@ -13,12 +13,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from msgspec.structs import replace
 
 from edge import __version__
 from edge.archiver.archiver import Archiver
+from edge.archiver.commands import ArchiverCommands
 from edge.archiver.intake import Intake
 from edge.archiver.jobs import JobResult
 from edge.archiver.pacing import Pacing, RetryTimer, Timer
@@ -46,9 +47,10 @@ from edge.core.kernel_clock import KernelClock
 from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.command_server import CommandServer, Handler
-from edge.messaging.commands import ArchiveNow, Command
+from edge.messaging.commands import ArchiveNow, ChangeHolds, Command, Forget
 from edge.messaging.events import ArchiverStatus, ChunkCompleted, Event, ThresholdCrossed
 from edge.messaging.name_guard import NameGuard
+from edge.messaging.owner_proof import proof_check
 from edge.spool import limits, thresholds
 from edge.spool.spool import Spool, spool_of
 from edge.store.interface import NO_BUCKET
@@ -143,7 +145,9 @@ def _run(settings: Settings, stop: threading.Event, pacing: Pacing, settings_cha
         archiver = assemble(
             settings, spool, catalog, worker, deletions, bus.publish, pacing, heartbeat, clock, settings_changed
         )
-        _subscribe(bus, node, archiver, inbox)
+        enqueue = _subscribe(bus, archiver, inbox)
+        handlers = command_handlers(ArchiverCommands(archiver, catalog, clock))
+        CommandServer(bus, node, handlers, proof_check(settings.http.owner_key.reveal()), enqueue)
         _warn_without_limits(settings)
         if not settings.s3.s3_bucket_name:
             log.warning("%s", NO_BUCKET)
@@ -202,8 +206,11 @@ def assemble(
     return Archiver(intake, planner, uploads, retention, worker, reporter, pacing, Timer(clock), settings_changed)
 
 
-def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]) -> None:
-    """What the archiver hears, and what it then does, in its own thread. A notice that finds no room is no loss."""
+def _subscribe(bus: Bus, archiver: Archiver, inbox: queue.Queue[Call]) -> Callable[[Call], bool]:
+    """What the archiver hears, and what it then does, in its own thread. A notice that finds no room is no loss.
+
+    Returns what puts a call there, and says whether there was room.
+    """
 
     def enqueue(call: Call) -> bool:
         try:
@@ -215,17 +222,12 @@ def _subscribe(bus: Bus, node: str, archiver: Archiver, inbox: queue.Queue[Call]
     bus.subscribe(ChunkCompleted, lambda chunk, _: enqueue(partial(archiver.on_chunk_completed, chunk.chunk_id)))
     bus.subscribe(ThresholdCrossed, lambda *_: enqueue(archiver.request_rescan))
     bus.on_subscribed(lambda: enqueue(archiver.request_rescan))
-    CommandServer(bus, node, command_handlers(archiver), enqueue)
+    return enqueue
 
 
-def command_handlers(archiver: Archiver) -> dict[type[Command], Handler]:
+def command_handlers(commands: ArchiverCommands) -> dict[type[Command], Handler]:
     """Who carries out which command."""
-
-    def archive_now(_command: ArchiveNow) -> dict[str, Any]:
-        archives, chunks = archiver.archive_now()
-        return {"archives": archives, "chunks": chunks}
-
-    return {ArchiveNow: archive_now}
+    return {ArchiveNow: commands.archive_now, ChangeHolds: commands.hold, Forget: commands.forget}
 
 
 def _warn_without_limits(settings: Settings) -> None:

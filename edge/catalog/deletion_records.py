@@ -50,6 +50,12 @@ class DeletionRecords:
             copies = copies_touching(tables, start, end)[:limit]
             return found + [RemainingChunk(chunk.chunk_id, "stored", archive_id) for chunk, archive_id in copies]
 
+    def count_remaining_between(self, start: Instant, end: Instant) -> int:
+        """How many chunks with sound in [start, end) are not erased."""
+        with self._file.session() as tables:
+            chunks = touching(tables.Chunk, start, end)
+            return int(count(c for c in chunks if c.state != "gone" or c.reason != "erased"))
+
     def count_erased_between(self, start: Instant, end: Instant) -> int:
         """How many chunks with sound in [start, end) were erased."""
         with self._file.session() as tables:

@@ -10,7 +10,16 @@ from msgspec.structs import replace
 
 from edge.catalog.budget import Budget
 from edge.catalog.tables import Tables, greatest, select
-from edge.catalog.values import BriefChunk, CatalogChunk, CatalogSound, ChunkRun, HoleRun, unpack, unpack_sized
+from edge.catalog.values import (
+    BriefChunk,
+    CatalogChunk,
+    CatalogSound,
+    ChunkClaim,
+    ChunkRun,
+    HoleRun,
+    unpack,
+    unpack_sized,
+)
 from edge.core import wire
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, Hole, Stream, Where
@@ -22,6 +31,10 @@ _SKIPPED = 4  # bytes of a manifest that are skipped cost as much as one that is
 _TOUCHING = """SELECT "started_at", "chunk_id", "ended_at", "uncertain", "manifest", "state", "reason", "archive_id",
 "offset", "length" FROM "chunks" WHERE ("started_at", "chunk_id") > ($at, $name) AND "started_at" < $last
 AND "ended_at" > $first ORDER BY "started_at", "chunk_id" LIMIT $limit"""
+_CLAIMS = """SELECT c."started_at", c."chunk_id", c."ended_at", c."uncertain", coalesce(s."ordinal", 0),
+c."state" IN ('stored', 'gone') FROM "chunks" AS c LEFT JOIN "streams" AS s ON s."stream_id" = c."stream_id"
+WHERE (c."started_at", c."chunk_id") > ($at, $name) AND c."started_at" < $last AND c."ended_at" > $first
+AND c."state" <> 'aside' ORDER BY c."started_at", c."chunk_id" LIMIT $limit"""
 _LONG_HOLE = 86_400_000_000  # µs: longer ones are few, and searched for by their duration
 _HOLES_BEFORE = """SELECT "cause", "started_at", "ended_at" FROM (
 SELECT *, max("ended_at") OVER (ORDER BY "started_at" DESC, "ended_at", "cause", "id"
@@ -88,12 +101,13 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
     return [_chunk_value(row, unpack(row[4], Chunk), for_manifest) for row in _chunk_rows(found, limit)]
 
 
-def brief_values(found: Any, budget: Budget) -> list[CatalogChunk]:
-    """Up to 512 chunks that a query finds, without the level of each second. Raises BudgetSpent."""
+def brief_values(found: Any, budget: Budget, *, each_second: bool = False) -> list[CatalogChunk]:
+    """Up to 512 chunks that a query finds, by default without the level of each second. Raises BudgetSpent."""
     values: list[CatalogChunk] = []
+    wanted, share = (Chunk, 1) if each_second else (BriefChunk, _SKIPPED)
     for row in _chunk_rows(found, _BATCH):
-        chunk, size = unpack_sized(row[4], BriefChunk)
-        budget.count_row(size // _SKIPPED)
+        chunk, size = unpack_sized(row[4], wanted)
+        budget.count_row(size // share)
         values.append(_chunk_value(row, chunk, for_manifest=False))
     return values
 
@@ -107,8 +121,7 @@ def chunk_run(
     wanted, share = (BriefChunk, _SKIPPED) if duration is None else (Chunk, 1)
     run: list[CatalogChunk] = []
     covered, batch = 0, _FIRST_BATCH
-    longest = tables.rows('SELECT max("duration"), 0 FROM "chunks"', {})[0][0] or 0
-    values = {"first": int(start), "last": int(end), "at": int(start) - 1 - longest, "name": ""}
+    values = {"first": int(start), "last": int(end), "at": _earliest(tables, start), "name": ""}
     # by SQL: this is where questions spend their time, and Pony takes as long for a row as its manifest does
     while rows := tables.rows(_TOUCHING, {**values, "limit": min(limit - len(run), batch)}):
         for row in rows:
@@ -122,6 +135,24 @@ def chunk_run(
         values["at"], values["name"] = rows[-1][:2]
         batch = min(2 * batch, _BATCH)
     return ChunkRun(run)
+
+
+def _earliest(tables: Tables, start: Instant) -> int:
+    """What lasts at `start` begins later than this."""
+    return int(start) - 1 - (tables.rows('SELECT max("duration"), 0 FROM "chunks"', {})[0][0] or 0)
+
+
+def claims(
+    tables: Tables, start: Instant, end: Instant, after: tuple[Instant, str] | None, limit: int
+) -> list[ChunkClaim]:
+    """Of the next chunks with a part in [start, end), after that start and ID. Those that were found damaged claim
+    nothing."""
+    at, name = after or (_earliest(tables, start), "")
+    values = {"first": int(start), "last": int(end), "at": int(at), "name": name, "limit": min(limit, _BATCH)}
+    return [
+        ChunkClaim(Instant(began), chunk_id, Instant(ended), bool(uncertain), ordinal, bool(is_kept))
+        for began, chunk_id, ended, uncertain, ordinal, is_kept in tables.rows(_CLAIMS, values)
+    ]
 
 
 def chunks_after(tables: Tables, key: tuple[int, str]) -> tuple[list[CatalogChunk], tuple[int, str] | None]:

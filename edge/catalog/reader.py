@@ -16,6 +16,7 @@ from edge.catalog.queries import (
     chunk_run,
     chunk_values,
     chunks_after,
+    claims,
     hole_run,
     sound_value,
     stream_records,
@@ -24,7 +25,17 @@ from edge.catalog.queries import (
 from edge.catalog.rollup.reader import RollupReader
 from edge.catalog.sound_order import sound_run
 from edge.catalog.tables import Tables, desc, select
-from edge.catalog.values import CatalogChunk, CatalogSound, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, unpack
+from edge.catalog.values import (
+    CatalogChunk,
+    CatalogSound,
+    ChunkClaim,
+    ChunkRun,
+    HoleRun,
+    SoundKey,
+    SoundRange,
+    SoundRun,
+    unpack,
+)
 from edge.core.errors import BudgetSpent
 from edge.core.instant import FIRST, Instant
 from edge.core.values import Archive, Stream
@@ -71,13 +82,19 @@ class CatalogReader:
         with self._session() as tables:
             return chunk_run(tables, start, end, min(limit, budget.rows_left), budget, duration)
 
-    def chunks(self, ids: Iterable[str]) -> list[CatalogChunk]:
-        """Those of these chunks that are known, without the level of each second."""
+    def claims(self, start: Instant, end: Instant, after: tuple[Instant, str] | None, limit: int) -> list[ChunkClaim]:
+        """What the next chunks with a part in [start, end) claim, after that start and ID, within the budget."""
+        with self._session() as tables:
+            return claims(tables, start, end, after, limit)
+
+    def chunks(self, ids: Iterable[str], *, each_second: bool = False) -> list[CatalogChunk]:
+        """Those of these chunks that are known, by default without the level of each second."""
         found: list[CatalogChunk] = []
         with self._session() as tables:
             table = tables.Chunk
             for some in batched_ids(ids):
-                found += brief_values(select(c for c in table if c.chunk_id in some), self._budget or Budget())
+                rows = select(c for c in table if c.chunk_id in some)
+                found += brief_values(rows, self._budget or Budget(), each_second=each_second)
         return found
 
     def every_chunk(self) -> Iterator[CatalogChunk]:

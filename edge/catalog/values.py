@@ -46,6 +46,17 @@ class ChunkRun(NamedTuple):
     until: Instant | None = None
 
 
+class ChunkClaim(NamedTuple):
+    """What of a chunk decides whose time it is. `is_kept`: the store has it, or it has gone on purpose."""
+
+    started_at: Instant
+    chunk_id: str
+    ended_at: Instant
+    uncertain: bool
+    ordinal: int
+    is_kept: bool
+
+
 class HoleRun(NamedTuple):
     """As `ChunkRun`, of gaps and pauses."""
 

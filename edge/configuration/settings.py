@@ -178,7 +178,10 @@ class Mqtt(Struct, frozen=True):
     port: Annotated[int, _key("Port of the broker.", "8883", ge=1, le=65_535)] = 1883
     username: Annotated[
         str,
-        _key("User name. Empty: anonymous. `{role}` stands for recorder, archiver, query or control.", "porch-{role}"),
+        _key(
+            "User name. Empty: anonymous. `{role}` stands for recorder, archiver, query, control or page.",
+            "porch-{role}",
+        ),
     ] = ""
     password: Annotated[Secret, _key("Password.")] = Secret()
     recorder_password: Annotated[Secret, _key("Password of the recorder, if `username` contains `{role}`.")] = Secret()
@@ -186,6 +189,9 @@ class Mqtt(Struct, frozen=True):
     query_password: Annotated[Secret, _key("Password of the query service.")] = Secret()
     control_password: Annotated[
         Secret, _key("Password of `imhearing pause`, `watch` and the other commands that use the broker.")
+    ] = Secret()
+    page_password: Annotated[
+        Secret, _key("Password of the account over which the query service passes on what the page's owner orders.")
     ] = Secret()
     tls: Annotated[Literal["off", "on"], _key("Use TLS and verify the broker's certificate.", "on")] = "off"
     ca_file: Annotated[
@@ -384,7 +390,7 @@ class Http(Struct, frozen=True):
     ] = Secret()
     owner_password: Annotated[
         Secret,
-        _key("For the page: whoever knows it hears and downloads. `imhearing page password` sets it, as a hash."),
+        _key("For the page: whoever knows it hears and acts. `imhearing page password` sets it, as a hash."),
     ] = Secret()
     viewer_password: Annotated[
         Secret, _key("For the page: whoever knows it sees levels and sounds as numbers, and hears nothing.")
@@ -402,6 +408,13 @@ class Http(Struct, frozen=True):
         Literal["no", "yes"],
         _key("Let the owner listen on the page to what is being recorded, unless it is encrypted.", "yes"),
     ] = "no"
+    owner_key: Annotated[
+        Secret,
+        _key(
+            "Signs what the page's owner orders, for recorder and archiver: any long random text. The query service"
+            " need not know it. Empty: the page cannot act."
+        ),
+    ] = Secret()
     url: Annotated[
         str,
         _key(

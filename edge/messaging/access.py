@@ -12,7 +12,7 @@ from edge.messaging.commands import COMMANDS, QUERY_VERB
 from edge.messaging.events import ArchiverStatus, RecorderStatus
 from edge.messaging.topics import HOME_ASSISTANT
 
-Account = Literal["recorder", "archiver", "query", "control", "viewer"]
+Account = Literal["recorder", "archiver", "query", "control", "page", "viewer"]
 ACCOUNTS: tuple[Account, ...] = get_args(Account)
 Passwords = dict[Account, str]
 PURPOSE: dict[Account, str] = {
@@ -20,6 +20,7 @@ PURPOSE: dict[Account, str] = {
     "archiver": "the archiver",
     "query": "the query service",
     "control": "home automation, and commands such as `imhearing pause` and `imhearing watch`",
+    "page": "what the web page's owner orders, each with the owner's proof",
     "viewer": "read-only: levels, sounds and states, but no commands and no links to sound",
 }
 _ITERATIONS = 101  # as `mosquitto_passwd`: the passwords are random, and each login costs them
@@ -68,18 +69,23 @@ def rights(account: Account, node: str, prefix: str = HOME_ASSISTANT) -> list[Ri
                 Right("read", f"{prefix}/#"),
                 Right("write", topics.home_assistant_status(prefix)),
             ]
+        case "page":
+            return [*requests, Right("read", topics.response(node, topics.owners("#")))]
         case "viewer":
             return read_events
 
 
 def _verbs_sent_by(account: Account) -> list[str]:
     verbs = [command.VERB for command in COMMANDS if account in command.SENT_BY]
+    if account == "page":
+        return [topics.owners(verb) for verb in verbs]
     return [*verbs, QUERY_VERB] if account == "control" else verbs
 
 
 def _requests_read_by(service: Literal["recorder", "archiver"], node: str) -> list[Right]:
     """Each verb by itself: what is retained on other request topics must not reach a service."""
-    return [Right("read", topics.request(node, command.VERB)) for command in COMMANDS if service == command.BY]
+    own = [command for command in COMMANDS if service == command.BY]
+    return [Right("read", topics.request(node, verb)) for command in own for verb in command.requests()]
 
 
 def user_of(account: Account, node: str) -> str:

@@ -3,6 +3,7 @@
 Or on the MQTT 5 response topic, with the correlation data, where that stands below this node's `response/`. A command
 is carried out once for each id; whoever sends it again gets the same answer. Retained ones are ignored: nobody knows
 how old they are. A command that was not understood is answered with a code and, where one is at fault, the field.
+On `request/owner/<verb>`, a command must carry the owner's proof: what sends it there has no right of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
 from edge.messaging.bus import Bus
-from edge.messaging.commands import Command
+from edge.messaging.commands import Command, OwnerProof
 from edge.messaging.events import ErrorBody, Response
 from edge.messaging.messages import InboundMessage
 from edge.messaging.request_pipeline import Refused, ReplayCache, Reply, RequestPipeline, Ticket, busy
@@ -38,6 +39,7 @@ _LEVELS = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){0,7}", re.ASCII)
 
 Handler = Callable[[Any], dict[str, Any] | None]
 Call = Callable[[], None]
+IsProof = Callable[[str], bool]
 
 
 class Incoming(NamedTuple):
@@ -84,6 +86,20 @@ def read(payload: bytes, wanted: type[Command]) -> Command:
         raise Refused("bad_request", str(problem)[:300], problem.field) from None
 
 
+def check_proof(payload: bytes, is_proof: IsProof) -> None:
+    """Raises Refused unless the owner made the command in `payload`, which has been read."""
+    try:
+        if is_proof(wire.decode(payload, OwnerProof).proof):
+            return
+    except WireError:
+        pass
+    message = (
+        "this takes a proof of the owner that counts: log in again, by password or `imhearing page link`, on a node"
+        " with [http] owner_key"
+    )
+    raise Refused("forbidden", message, "proof")
+
+
 def id_of(payload: bytes) -> str:
     """The request's id for an answer; empty where there is none that can be read."""
     try:
@@ -97,7 +113,8 @@ class CommandServer:
 
     `handlers` carry out a command and give what came of it; what they raise is answered. They run one after another
     where `run` puts them (False: no room), or in a thread of its own. Only their own topics are subscribed to: a filter
-    such as `request/#` would also deliver whatever else is retained there, on every connection.
+    such as `request/#` would also deliver whatever else is retained there, on every connection. `is_proof` tells the
+    owner's proof from any other text.
     """
 
     def __init__(
@@ -105,10 +122,11 @@ class CommandServer:
         bus: Bus,
         node: str,
         handlers: Mapping[type[Command], Handler],
+        is_proof: IsProof,
         run: Callable[[Call], bool] | None = None,
     ) -> None:
-        self._bus, self._node = bus, node
-        self._handlers = {command.VERB: (command, handler) for command, handler in handlers.items()}
+        self._bus, self._node, self._is_proof = bus, node, is_proof
+        self._handlers = {verb: each for each in handlers.items() for verb in each[0].requests()}
         self._pipeline = RequestPipeline(_WAITING, replays=ReplayCache(_REMEMBERED, seconds=math.inf), in_turn=True)
         self._run = run or _own_thread(f"requests-{node}")
         for verb in self._handlers:
@@ -123,6 +141,8 @@ class CommandServer:
         try:
             check_envelope(message, self._node)
             command = read(incoming.payload, wanted)
+            if incoming.verb != wanted.VERB:
+                check_proof(incoming.payload, self._is_proof)
             self._admit(incoming, command, handler)
         except Refused as refused:
             error = Response(id=id_of(incoming.payload), ok=False, error=refused.body)
@@ -148,6 +168,8 @@ class CommandServer:
 def _outcome(command: Command, handler: Handler) -> Response:
     try:
         data = handler(command)
+    except Refused as refused:
+        return Response(id=command.id, ok=False, error=refused.body)
     except WireError as problem:
         return Response(id=command.id, ok=False, error=ErrorBody("bad_request", str(problem), problem.field))
     except (ImHearingError, OSError) as problem:

@@ -2,17 +2,19 @@
 
 ACL, AsyncAPI, topics and clients are derived from this module. A new command also needs a handler in its service's
 command table, a section in docs/mqtt.md, and, unless ON_COMMAND_LINE is False, a subcommand
-(commands/cli/help_texts.py, commands/control.py): tests/unit/messaging/test_registry.py names what is missing.
+(commands/cli/help_texts.py, commands/control.py): tests/unit/messaging/test_registry.py names what is missing. What the
+page sends, on `request/owner/<verb>`, carries the owner's proof besides its fields.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from edge.core.instant import Instant
 from edge.core.values import Metric, RecorderMode
+from edge.messaging import topics
 from edge.messaging.login import Role
 
 LONGEST_PAUSE = 31 * 86_400  # seconds
@@ -43,6 +45,25 @@ class Command(Struct, frozen=True, kw_only=True):
 
     id: _Id
 
+    @classmethod
+    def requests(cls) -> list[str]:
+        """Below `request/`: the verb, and that of the owner's page, which must carry a proof."""
+        plain = [cls.VERB] if "control" in cls.SENT_BY else []
+        return [*plain, topics.owners(cls.VERB)] if "page" in cls.SENT_BY else plain
+
+
+class OwnerProof(Struct, frozen=True, kw_only=True):
+    """What a command on `request/owner/<verb>` carries besides its own fields."""
+
+    proof: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Shows that the node's owner sent it; `imhearing page proof` prints one",
+            examples=["692f3a10.5b0f6c1d2e3f4a5b6c7d8e9f.0a1b2c3d4e5f60718293a4b5"],
+        ),
+    ] = ""
+
 
 class NotRecording(Struct, frozen=True, kw_only=True):
     """What `resume` and `rotate` return while nothing is being recorded: why, and until when if that is known."""
@@ -56,6 +77,7 @@ class Pause(Command, frozen=True, kw_only=True):
     """Stop recording immediately; the time counts as paused, not as a gap. Returns `until`, or null."""
 
     VERB: ClassVar[str] = "pause"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control", "page")
 
     seconds: _Seconds = None
 
@@ -64,6 +86,7 @@ class Resume(Command, frozen=True, kw_only=True):
     """Resume recording. Returns why not, if the schedule or a fault prevents it."""
 
     VERB: ClassVar[str] = "resume"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control", "page")
 
 
 class SwitchRecording(Command, frozen=True, kw_only=True):
@@ -80,6 +103,7 @@ class Rotate(Command, frozen=True, kw_only=True):
     """Finish the current chunk and start the next one; no sample is lost. Returns why not, if nothing is recorded."""
 
     VERB: ClassVar[str] = "rotate"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control", "page")
 
 
 class SetLimit(Command, frozen=True, kw_only=True):
@@ -99,7 +123,39 @@ class ArchiveNow(Command, frozen=True, kw_only=True):
 
     VERB: ClassVar[str] = "archive"
     BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("control", "page")
+
+
+_From = Annotated[Instant | None, Meta(description="Start of the range, inclusive", examples=["2026-11-22T05:40:00Z"])]
+_To = Annotated[Instant | None, Meta(description="End of the range, exclusive", examples=["2026-11-22T05:50:00Z"])]
+
+
+class ChangeHolds(Command, frozen=True, kw_only=True):
+    """Keep a range for ever, or no longer. Without a range, it changes nothing. Returns all holds."""
+
+    VERB: ClassVar[str] = "hold"
+    BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("page",)
+
+    from_: _From = field(name="from", default=None)
+    to: _To = None
+    release: Annotated[bool, Meta(description="Whether to end holds in the range", examples=[False])] = False
+
+
+class Forget(Command, frozen=True, kw_only=True):
+    """Erase a range everywhere. Returns the order; with its `order` instead of a range, how far it has come."""
+
+    VERB: ClassVar[str] = "forget"
+    BY: ClassVar[Literal["recorder", "archiver"]] = "archiver"
+    SENT_BY: ClassVar[tuple[Role, ...]] = ("page",)
+
+    from_: _From = field(name="from", default=None)
+    to: _To = None
+    order: Annotated[
+        Annotated[str, Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")] | None,
+        Meta(description="An order that was given before, instead of a range", examples=["4f2d9c1e7a3b5d60"]),
+    ] = None
 
 
 COMMANDS = tuple(Command.__subclasses__())  # every struct above, in order
-EVERY_VERB = frozenset({command.VERB for command in COMMANDS} | {QUERY_VERB})
+EVERY_REQUEST = frozenset({verb for command in COMMANDS for verb in command.requests()} | {QUERY_VERB})

@@ -8,7 +8,7 @@ from typing import Literal
 from edge.configuration.settings import Mqtt, Secret
 from edge.core.errors import ConfigError
 
-Role = Literal["recorder", "archiver", "query", "control"]
+Role = Literal["recorder", "archiver", "query", "control", "page"]
 
 
 class TlsFileError(ConfigError):

@@ -33,6 +33,11 @@ def request(node: str, verb: str) -> str:
     return f"{ROOT}/{node}/request/{verb}"
 
 
+def owners(verb: str) -> str:
+    """In place of the verb where a command carries the owner's proof: `request/owner/pause`."""
+    return f"owner/{verb}"
+
+
 def response(node: str, verb: str = "") -> str:
     """Where it is answered; without a verb, what every response topic of the node begins with."""
     return f"{ROOT}/{node}/response/{verb}"

@@ -18,6 +18,7 @@ from edge.messaging.command_server import CommandServer, Handler
 from edge.messaging.commands import Command, Pause, Resume, Rotate, SetLimit, SwitchRecording
 from edge.messaging.events import RecorderStatus
 from edge.messaging.name_guard import NameGuard
+from edge.messaging.owner_proof import proof_check
 from edge.recorder.announcer import Announcer
 from edge.recorder.capture.sources import SourceChoice
 from edge.recorder.commands import RecorderCommands
@@ -63,7 +64,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         announcer.limits_changed(recorder.limits.active)
         schedule = ScheduleWatch(schedule_of(settings), kernel)  # for the thread of the commands
         commands = RecorderCommands(spool, kernel, recorder, schedule)
-        CommandServer(bus, node, command_handlers(commands))
+        CommandServer(bus, node, command_handlers(commands), proof_check(settings.http.owner_key.reveal()))
         if missing_since is None:
             bus.start()
         recorder.run()

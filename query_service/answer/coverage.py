@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 from edge.catalog.rollup.tiling import KnownChunk, Nothing, Piece, RangeFacts, Running, tile
 from edge.core import wire
-from edge.core.errors import QueryRefused
 from edge.core.instant import LAST, Instant
 from edge.core.values import Archive, Chunk, GoneCause, HoleCause
 from query_service.answer.facts import FactReader
@@ -48,8 +47,6 @@ def answer_coverage(
         more = min(_GROWTH * chunks if facts.until > start else rows, rows)
         if page is None and more <= chunks:
             page = coverage_page(request, start, facts, now, presign, cursors, cut=True)
-            if page is None:
-                raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
         if page is not None:
             return page
         chunks = more
@@ -71,7 +68,7 @@ def coverage_page(
     facts do, although it may go on beyond.
     """
     pieces = tile(facts, start, min(request.to, facts.until), now) if facts.until > start else []
-    if facts.until < request.to and not cut:
+    if facts.until < request.to and not cut and facts.left_out is None:
         pieces = pieces[:-1]  # it may go on beyond what is known
     if not pieces:
         return None
@@ -112,7 +109,7 @@ class _Page:
         self._intervals: list[Interval] = []
         self._archives: dict[str, ArchivePlace] = {}
         self._overlapped: list[Overlapped] = []
-        self._left_out = 0
+        self._left_out = facts.left_out or 0
         self._room = MAX_ANSWER - len(wire.encode(self._answer(cursors.make(request, int(LAST))))) - 6
 
     def add(self, piece: Piece) -> bool:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from msgspec.structs import asdict, replace
 
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
-from edge.catalog.rollup.summary import Run, Summary
-from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap
-from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun, sound_key
+from edge.catalog.rollup.tiling import KnownChunk, RangeFacts, Running, overlap, tile
+from edge.catalog.values import ChunkClaim, ChunkRun, SoundKey, SoundRange, SoundRun, sound_key
 from edge.core.errors import BudgetSpent, QueryRefused, SpoolError
 from edge.core.ids import stream_of
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, EndedSound, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
+from query_service.answer.catalog_facts import CatalogFacts
+from query_service.answer.crowd import Crowd, Crowds
 from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.scans import ALL, CHUNKS, SOUND
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
@@ -27,44 +27,6 @@ from query_service.answer.unfinished_sound import UnfinishedSound
 _IN_SPOOL = 2_000  # manifests read from the spool at once: 0.2 s
 _CHECKED = 512  # chunks of the spool: whether the catalog knows them by now
 _LAST = 16  # chunks that began last: one of them ended last
-
-
-class RollupFacts(Protocol):
-    """What the catalog knows in sums. Errors as of `CatalogFacts`."""
-
-    def summaries(self, runs: Sequence[Run]) -> Sequence[Summary]: ...
-    def loudest_seconds(self, first: int, end: int) -> Sequence[tuple[int, float | None, float | None]]: ...
-    def known_holes(self, holes: Iterable[Hole]) -> set[Hole]: ...
-    def count_sounds(self, start: Instant, end: Instant) -> int: ...
-    def kept_sound(self) -> tuple[Instant, Instant] | None: ...
-    def stored_archives(self, after: str) -> tuple[int, int, str | None]: ...
-
-
-class ArchiveFacts(Protocol):
-    """What the catalog knows about archives. Errors as of `CatalogFacts`."""
-
-    def last_uploaded(self) -> Archive | None: ...
-
-
-class CatalogFacts(Protocol):
-    """What of the catalog's reading half is used here. Its methods raise CatalogBusy and CatalogError."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def rollup(self) -> RollupFacts: ...
-    @property
-    def archive_records(self) -> ArchiveFacts: ...
-    def within(self, budget: Budget) -> contextlib.AbstractContextManager[None]: ...
-    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun: ...
-    def chunks(self, ids: Iterable[str]) -> Sequence[CatalogChunk]: ...
-    def last_chunks(self, start: Instant, end: Instant, limit: int) -> Sequence[CatalogChunk]: ...
-    def hole_run(self, start: Instant, end: Instant, limit: int) -> HoleRun: ...
-    def sound_run(self, wanted: SoundRange, after: SoundKey | None, limit: int) -> SoundRun: ...
-    def sounds(self, ids: Iterable[str]) -> Sequence[CatalogSound]: ...
-    def archives(self, ids: Iterable[str]) -> Mapping[str, Archive]: ...
-    def known(self, chunk_ids: Iterable[str]) -> set[str]: ...
-    def streams(self, ids: Iterable[str]) -> Mapping[str, Stream]: ...
 
 
 class FactReader:
@@ -80,6 +42,7 @@ class FactReader:
         self._rows = self.budget.rows_left  # when the question began
         self.is_spool_unreadable = False  # as the last answer found it: what is in the spool alone is missing
         self._ordinals: dict[str, int] = {}
+        self._crowds = Crowds()
 
     def without_catalog(self) -> FactReader:
         """A reader of the spool alone."""
@@ -111,34 +74,71 @@ class FactReader:
         CatalogBusy, BudgetSpent, CatalogError.
         """
         with_holes |= duration is None
-        facts, whole = self._gather(start, end, limit, now, duration, with_holes)
-        if not whole:  # what left the spool while we read has a place in the catalog by now
-            facts, _ = self._gather(start, end, limit, now, duration, with_holes)
-        return facts
+        rows, crowd = self.budget.rows_left, self._crowds.find(start, end, now)
+        if crowd is None:
+            facts, whole = self._gather(start, end, limit, now, duration, with_holes)
+            if not whole:  # what left the spool while we read has a place in the catalog by now
+                facts, _ = self._gather(start, end, limit, now, duration, with_holes)
+            if facts.until > start or limit < rows:
+                return facts
+            alone, _ = self._gather(start, end, _IN_SPOOL, now, duration, False, ChunkRun([]))
+            if alone.until <= start:
+                raise QueryRefused(f"too many recordings in the spool claim the time at {start}", "internal")
+            crowd = Crowd(start, tile(alone, start, alone.until, start)[0], self._rows)
+            self._crowds.keep(crowd, end, now)
+        return self._gather_crowd(crowd, end, now, duration, with_holes)
+
+    def _gather_crowd(
+        self, crowd: Crowd, end: Instant, now: Instant, duration: int | None, with_holes: bool
+    ) -> RangeFacts:
+        """The facts of its piece. BudgetSpent until enough questions have read what claims it."""
+        view = self._refreshed_view()
+        crowd.read(
+            lambda after, limit: self.catalog.claims(crowd.start, end, after, limit),
+            lambda claim: self._is_here(claim, view),
+            self.budget,
+        )
+        ids = crowd.chunk_ids if duration is None else crowd.chunk_ids[:1]
+        run = ChunkRun(self.catalog.chunks(ids, each_second=duration is not None), crowd.until)
+        if len(run.chunks) < len(ids):
+            self._crowds.drop(crowd, end)
+            raise BudgetSpent("what claims the time has changed; repeat the question")
+        facts, _ = self._gather(crowd.start, end, _IN_SPOOL, now, duration, with_holes, run)
+        return replace(facts, left_out=crowd.count - len(ids))
+
+    def _is_here(self, claim: ChunkClaim, view: SpoolView) -> bool:
+        if claim.is_kept or claim.chunk_id in view.listed:
+            return True
+        return any(self._is_accounted_for(entry, view) for entry in self.catalog.chunks([claim.chunk_id]))
 
     def gather_levels(self, start: Instant, end: Instant, now: Instant, *, with_holes: bool = False) -> RangeFacts:
         """As `gather`, with the level of each second, from `start` on: something at least. BudgetSpent where another
-        question can read more, QueryRefused where none can."""
+        question can read more."""
         rows = self.budget.rows_left
         facts = self.gather(start, end, min(CHUNKS, rows), now, duration=SOUND, with_holes=with_holes)
         if facts.until > start:
             return facts
         if rows < self._rows:
             raise BudgetSpent("the question needs more of the catalog than one may read")
-        facts = self.gather(start, end, self.budget.rows_left, now, duration=ALL, with_holes=with_holes)
-        if facts.until <= start:
-            raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
-        return facts
+        return self.gather(start, end, self.budget.rows_left, now, duration=ALL, with_holes=with_holes)
 
     def _gather(
-        self, start: Instant, end: Instant, limit: int, now: Instant, duration: int | None, with_holes: bool
+        self,
+        start: Instant,
+        end: Instant,
+        limit: int,
+        now: Instant,
+        duration: int | None,
+        with_holes: bool,
+        run: ChunkRun | None = None,
     ) -> tuple[RangeFacts, bool]:
+        """`run`: the chunks of the catalog that count, if that is known."""
         view = self._refreshed_view()
         in_spool = self._index.between(start, end, min(limit, _IN_SPOOL))
         only_in_spool = _enough(in_spool, start, duration)
         known = self.catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        in_catalog, until = self.catalog.chunk_run(start, end, limit, duration=duration)
+        in_catalog, until = run or self.catalog.chunk_run(start, end, limit, duration=duration)
         is_cut = len(in_spool) == min(limit, _IN_SPOOL) or len(only_in_spool) < len(in_spool)
         ends = [until, only_in_spool[-1].started_at if is_cut else None]
         intact = [entry for entry in in_catalog if entry.aside is None]

@@ -8,7 +8,7 @@ from array import array
 from edge.catalog.rollup.summary import second_at
 from edge.catalog.rollup.tiling import KnownChunk, Piece, RangeFacts, tile
 from edge.core import wire
-from edge.core.errors import CatalogBusy, QueryRefused
+from edge.core.errors import CatalogBusy
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, LevelUnit
 from query_service.answer.facts import FactReader
@@ -19,7 +19,7 @@ from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
-_ENOUGH = 2 * CHUNKS  # a question that has read so many without an item is put off
+_ENOUGH = 4 * CHUNKS  # a question that has read so many without an item is put off
 
 
 def answer_levels(
@@ -52,8 +52,6 @@ def answer_levels(
         del facts  # it can be large, as can what comes next
         if is_stuck and scan.reached == begun:
             chunks, duration = budget.rows_left, ALL
-            if not chunks:
-                raise QueryRefused(f"too many recordings claim the time at {scan.reached}", "internal")
         elif is_stuck or budget.should_stop or budget.rows_left <= rows_to_keep or not budget.has_bytes_left:
             scans.stop(request, scan)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.catalog import CatalogChunk, CatalogSound
 from edge.catalog.budget import Budget
 from edge.catalog.rollup.summary import QUARTER, UNKNOWN, Run, Summary
-from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
+from edge.catalog.values import ChunkClaim, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, Stream
 
@@ -57,7 +57,12 @@ class NoCatalog:
     def chunk_run(self, _start: Instant, _end: Instant, _limit: int, *, duration: int | None = None) -> ChunkRun:  # noqa: ARG002
         return ChunkRun([])
 
-    def chunks(self, _ids: Iterable[str]) -> Sequence[CatalogChunk]:
+    def claims(
+        self, _start: Instant, _end: Instant, _after: tuple[Instant, str] | None, _limit: int
+    ) -> Sequence[ChunkClaim]:
+        return []
+
+    def chunks(self, _ids: Iterable[str], *, each_second: bool = False) -> Sequence[CatalogChunk]:  # noqa: ARG002
         return []
 
     def last_chunks(self, _start: Instant, _end: Instant, _limit: int) -> Sequence[CatalogChunk]:

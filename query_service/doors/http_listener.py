@@ -39,8 +39,8 @@ class HttpListener:
 
     Once MAX_CONNECTIONS are open, a new one replaces the one that is idle longest, where more than MAX_IDLE are: pages
     that are open keep theirs. Else it replaces the oldest that was never served, so that a flood replaces itself, or
-    the one that is idle longest; where all of them are being served, the new one is closed. Of handshakes, a new
-    one replaces the oldest.
+    the one that is idle longest; where all of them are being served, the new one is closed. Of handshakes,
+    a new one replaces the oldest.
     """
 
     def __init__(self, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal, cast
 
 from aiohttp import web
@@ -19,8 +19,11 @@ from edge.core import wire
 from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, WireError
 from edge.core.instant import Instant
 from query_service.doors.event_streams import EventStreams
-from query_service.doors.sessions import SESSION_SECONDS, PageSessions, Role
+from query_service.doors.owner_channel import OwnerChannel
+from query_service.doors.page_actions import PageActions
+from query_service.doors.sessions import SESSION_SECONDS, LogIn, PageSessions, Role
 from query_service.page.assets import site
+from query_service.page.codes import proof_in
 from query_service.queries.openapi import STATUS
 from query_service.queries.protocol import RangeRequest, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
@@ -61,8 +64,9 @@ class PageRoutes:
         setup: Setup = dict,
         other_nodes: OtherNodes | None = None,
         live: LiveSound | None = None,
+        channel: OwnerChannel | None = None,
     ) -> None:
-        """`key` signs one-time codes; `zone`: IANA name of the node's; `events`: without a broker there are none.
+        """`key` signs one-time codes; `zone`: IANA name of the node's; without a broker, no `events` and `channel`.
         `setup`: what the page should explain where something is not set up, as of now. `other_nodes`: without Ably,
         none are known. `live`: if the node lets its owner listen."""
         passwords: dict[Role, str] = {
@@ -77,16 +81,17 @@ class PageRoutes:
         about: dict[str, object] = {
             "node": node,
             "zone": zone,
-            "login": any(passwords.values()),
             "events": events is not None,
             "live": live is not None,
             "nodes": other_nodes is not None,
         }
 
         def session_of(role: Visitor | None) -> dict[str, object]:
-            return {**about, "role": role, **(setup() if role else {})}
+            has_log_in = self._sessions.has_passwords
+            return {**about, "login": has_log_in, "role": role, **(setup() if role else {})}
 
         self._session_of = session_of
+        self._actions = PageActions(node, channel)
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._waiting = 0  # transfers
@@ -99,6 +104,7 @@ class PageRoutes:
         app.router.add_post("/session", self._log_in)
         app.router.add_delete("/session", self._log_out)
         app.router.add_get("/audio", self._audio)
+        self._actions.add_to(app, lambda request: request.get(VISITOR) == "owner", self._proof_of)
         app.router.add_get("/events", self._event_stream, allow_head=False)
         app.router.add_get("/live", self._live_sound, allow_head=False)
         app.router.add_get("/nodes", self._nodes, allow_head=False)
@@ -116,6 +122,10 @@ class PageRoutes:
         if request.method not in ("GET", "HEAD") and not is_same_origin(request):
             return None
         return self._sessions.role_of(request.cookies.get(self._cookie, ""))
+
+    def _proof_of(self, request: web.Request) -> str:
+        """What its session has to show that the owner acts."""
+        return proof_in(request.cookies.get(self._cookie, "")) if self.role_of(request) else ""
 
     async def _page(self, _request: web.Request) -> web.Response:
         html, headers = site().page()
@@ -141,20 +151,20 @@ class PageRoutes:
         except WireError as problem:
             return self._refused("bad_request", str(problem), 400)
         if "code" in given:
-            role: Role | None = "owner" if self._sessions.redeem(given["code"]) else None
+            who: LogIn | None = self._sessions.redeem(given["code"])
         else:
             async with self._verifying:  # each takes 16 MB
                 wait = self._sessions.throttle.wait(address, asyncio.get_running_loop().time())
                 if wait:
                     return self._refused("busy", "too many attempts", 429, wait)
-                role = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
-        if role is None:
+                who = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
+        if who is None:
             self._sessions.throttle.failed(address, asyncio.get_running_loop().time())
             log.warning("a log-in on the page failed, from %s", address)
             return self._refused("forbidden", "that is not right", 401)
         self._sessions.throttle.succeeded(address)
-        cookie, _ = self._sessions.start(role)
-        response = _json({"role": role})
+        cookie, _ = self._sessions.start(who)
+        response = _json({"role": who.role})
         response.set_cookie(
             self._cookie, cookie, max_age=int(SESSION_SECONDS), httponly=True, samesite="Strict", path="/",
             secure=request.secure,
@@ -219,9 +229,8 @@ class PageRoutes:
             async with self._live.listen() as (form, pieces):
                 headers = {**_PRIVATE, "Content-Type": "audio/wav", "Accept-Ranges": "none"}
                 head = endless_header(form.rate, form.channels, form.bits)
-                return await self._streamed(
-                    request, web.StreamResponse(headers=headers), self._while_owner(request, head, pieces)
-                )
+                async with contextlib.aclosing(self._while_owner(request, head, pieces)) as heard:
+                    return await self._streamed(request, web.StreamResponse(headers=headers), heard)
         except SoundEncrypted as problem:
             return self._refused("encrypted", str(problem), 422)
         except TooManyListeners as problem:
@@ -231,7 +240,7 @@ class PageRoutes:
 
     async def _while_owner(
         self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Ends with the session that began it."""
         role = self.role_of(request)  # none for a program with the token
         yield head
@@ -277,7 +286,7 @@ class PageRoutes:
             return await self._streamed(request, response, pieces)
 
     async def _streamed(
-        self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]
+        self, request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
         """Sends the pieces. Raises what goes wrong before the first; later, a fault breaks the connection."""
         first = await anext(pieces, b"")

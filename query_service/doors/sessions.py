@@ -1,7 +1,8 @@
 """Who may do what on the page: passwords, one-time codes, and the sessions that they start.
 
 A *viewer* sees numbers (levels, coverage, sounds), and gets no audio and no links; the *owner* does. Nothing here is
-stored: a restart of the query service ends all sessions.
+stored: a restart of the query service ends all sessions. What the owner orders needs a proof as well, which recorder
+and archiver check. It is in the cookie, so that only the owner's browser keeps it: this service could not make one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from query_service.page.codes import code_expiry
+from edge.messaging.owner_proof import make_proof, signing_key
+from query_service.page.codes import code_expiry, proof_in, with_proof, without_proof
 
 Role = Literal["viewer", "owner"]
 
@@ -23,26 +25,52 @@ _MOST_SESSIONS = 200
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB and 50 ms on a PC; OWASP's second choice of parameters
 
 
-def password_hash(password: str) -> str:
-    """What may be stored of a password: `scrypt:<salt>:<hash>`, in hexadecimal digits."""
+def password_hash(password: str, owner_key: str = "") -> str:
+    """What may be stored of a password: `scrypt:<salt>:<hash>`, in hexadecimal digits.
+
+    With `owner_key`, `:<seal>` follows: the password opens the key that signs the owner's proofs, the hash does not.
+    """
     salt = secrets.token_bytes(16)
-    return f"scrypt:{salt.hex()}:{_scrypt(password, salt).hex()}"
+    expected, mask = _scrypt(password, salt)
+    seal = f":{_masked(bytes.fromhex(signing_key(owner_key)), mask).hex()}" if owner_key else ""
+    return f"scrypt:{salt.hex()}:{expected.hex()}{seal}"
 
 
 def is_password(password: str, stored: str) -> bool:
     """Takes 16 MB and a part of a second; False as well where `stored` is no such hash."""
-    if not is_password_hash(stored):
-        return False
-    _, salt, expected = stored.split(":")
-    return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)).hex(), expected)
+    return _opened(password, stored) is not None
 
 
 def is_password_hash(stored: str) -> bool:
-    return re.fullmatch(r"scrypt:[0-9a-f]{32}:[0-9a-f]{64}", stored) is not None
+    return re.fullmatch(r"scrypt:[0-9a-f]{32}:[0-9a-f]{64}(:[0-9a-f]{64})?", stored) is not None
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, dklen=32, **_SCRYPT)
+def _opened(password: str, stored: str) -> str | None:
+    """What signs the owner's proofs, empty if there is no such seal; None with another password."""
+    if not is_password_hash(stored):
+        return None
+    _, salt, expected, *seal = stored.split(":")
+    found, mask = _scrypt(password, bytes.fromhex(salt))
+    if not hmac.compare_digest(found.hex(), expected):
+        return None
+    return _masked(bytes.fromhex(seal[0]), mask).hex() if seal else ""
+
+
+def _masked(text: bytes, mask: bytes) -> bytes:
+    return bytes(one ^ other for one, other in zip(text, mask, strict=True))
+
+
+def _scrypt(password: str, salt: bytes) -> tuple[bytes, bytes]:
+    """32 bytes to compare, and 32 that cannot be computed from those."""
+    made = hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, dklen=64, **_SCRYPT)
+    return made[:32], made[32:]
+
+
+class LogIn(NamedTuple):
+    """Who has logged in. `proof`: of the owner, empty where the log-in gives none."""
+
+    role: Role
+    proof: str = ""
 
 
 class PageSession(NamedTuple):
@@ -87,34 +115,38 @@ class PageSessions:
         self._used: dict[str, float] = {}  # codes, and when they expire
         self.throttle = Throttle()
 
+    @property
+    def has_passwords(self) -> bool:
+        return any(self._passwords.values())
+
     def role_of(self, cookie: str) -> Role | None:
         session = self._open.get(_digest(cookie))
         return session.role if session is not None and session.expires > self._clock() else None
 
-    def log_in(self, password: str) -> Role | None:
+    def log_in(self, password: str) -> LogIn | None:
         """Whose password that is. Slow: call it in a thread, one at a time."""
         for role, stored in self._passwords.items():
-            if stored and is_password(password, stored):
-                return role
+            if stored and (signing := _opened(password, stored)) is not None:
+                return LogIn(role, make_proof(signing, self._clock()))
         return None
 
-    def redeem(self, code: str) -> bool:
-        """Whether the code is good for a session of the owner; it is for one only."""
-        now = self._clock()
+    def redeem(self, code: str) -> LogIn | None:
+        """The owner, if the code is good for a session; it is for one only."""
+        now, genuine = self._clock(), without_proof(code)
         expires = code_expiry(self._key, code)
-        if expires <= now or code in self._used:
-            return False
-        self._used = {used: until for used, until in self._used.items() if until > now} | {code: expires}
-        return True
+        if expires <= now or genuine in self._used:
+            return None
+        self._used = {used: until for used, until in self._used.items() if until > now} | {genuine: expires}
+        return LogIn("owner", proof_in(code))
 
-    def start(self, role: Role) -> tuple[str, PageSession]:
-        """A new session, and the value of its cookie."""
+    def start(self, who: LogIn) -> tuple[str, PageSession]:
+        """A new session, and the value of its cookie, which holds the proof."""
         now = self._clock()
         self._open = {name: each for name, each in self._open.items() if each.expires > now}
         while len(self._open) >= _MOST_SESSIONS:
             self._open.pop(next(iter(self._open)))
-        cookie = secrets.token_urlsafe(32)
-        session = self._open[_digest(cookie)] = PageSession(role, now + SESSION_SECONDS)
+        cookie = with_proof(secrets.token_urlsafe(32), who.proof)
+        session = self._open[_digest(cookie)] = PageSession(who.role, now + SESSION_SECONDS)
         return cookie, session
 
     def end(self, cookie: str) -> None:

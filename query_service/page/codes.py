@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+from edge.core.tickets import make_ticket, ticket_expiry
 
 CODE_SECONDS = 600.0
-_BYTES = 12  # of the random part and of the signature each
+_PURPOSE = "page code"
 
 
-def make_code(key: str, now: float) -> str:
-    """A code that counts until CODE_SECONDS after `now`, seconds since 1970; `key`: the node's own."""
-    body = f"{round(now + CODE_SECONDS):x}.{secrets.token_hex(_BYTES)}"
-    return f"{body}.{_signature(key, body)}"
+def make_code(key: str, now: float, proof: str = "") -> str:
+    """A code that counts until CODE_SECONDS after `now`, seconds since 1970; `key`: the node's own.
+
+    It hands over the owner's `proof`, which only recorder and archiver can check.
+    """
+    return with_proof(make_ticket(key, _PURPOSE, now + CODE_SECONDS), proof)
 
 
 def code_expiry(key: str, code: str) -> float:
     """When a genuine code expires, in seconds since 1970; 0 for any other text, and without a key."""
-    body, _, signature = code.rpartition(".")
-    if not key or not hmac.compare_digest(signature.encode(), _signature(key, body).encode()):
-        return 0.0
-    return float(int(body.partition(".")[0], 16))
+    return ticket_expiry(key, _PURPOSE, without_proof(code))
 
 
-def _signature(key: str, body: str) -> str:
-    return hmac.new(key.encode(), f"page code {body}".encode(), hashlib.sha256).hexdigest()[: 2 * _BYTES]
+def with_proof(text: str, proof: str) -> str:
+    """A code, or a session's cookie, together with the owner's proof; may be empty."""
+    return f"{text}~{proof}" if proof else text
+
+
+def without_proof(text: str) -> str:
+    return text.partition("~")[0]
+
+
+def proof_in(text: str) -> str:
+    """The proof that `with_proof` added; empty without one."""
+    return text.partition("~")[2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from edge.configuration.settings import Http
-from query_service.page.codes import make_code
+from edge.messaging.owner_proof import PROOF_SECONDS, make_proof, signing_key
+from query_service.page.codes import CODE_SECONDS, make_code
 
 
 def scheme_of(http: Http) -> str:
@@ -23,4 +24,7 @@ def page_address(http: Http) -> str:
 
 def owner_link(http: Http, key: str) -> str:
     """With a one-time code in its fragment, which browsers do not send; `key`: the node's own."""
-    return f"{page_address(http)}#code={make_code(key, time.time())}"
+    now = time.time()
+    # as long as the session that begins with the code, at the latest when that expires
+    proof = make_proof(signing_key(http.owner_key.reveal()), now, PROOF_SECONDS + CODE_SECONDS)
+    return f"{page_address(http)}#code={make_code(key, now, proof)}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from edge.core.instant import Instant
 from edge.core.values import Count, GoneCause, HoleCause, LevelUnit
@@ -13,18 +13,20 @@ from query_service.queries.declaration import Cell, Column, Listing, QueryType
 from query_service.queries.values import AnswerHead, Span
 
 MOST_DAYS = 400
+# No calendar has more: the years 1 to 9999 are 3.2e11 seconds. The sum of all causes still fits into a timedelta.
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class StateSeconds(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds in each state of an interval; those that do not occur are left out. Together they are all the time."""
 
-    recorded: float = 0.0
-    pending: float = 0.0
-    recording: float = 0.0
-    paused: float = 0.0
-    gap: dict[HoleCause, float] = {}
-    expired: dict[GoneCause, float] = {}
-    future: float = 0.0
+    recorded: Seconds = 0.0
+    pending: Seconds = 0.0
+    recording: Seconds = 0.0
+    paused: Seconds = 0.0
+    gap: dict[HoleCause, Seconds] = {}
+    expired: dict[GoneCause, Seconds] = {}
+    future: Seconds = 0.0
 
     @property
     def sound(self) -> float:

@@ -27,6 +27,10 @@ class ExtentAnswer(AnswerHead, frozen=True, kw_only=True):
     archives: Count
     bytes: Count
 
+    def __post_init__(self) -> None:
+        if (self.from_ is None) != (self.to is None):
+            raise ValueError("an extent has both ends, or none")
+
 
 EXTENT = QueryType(
     "extent",

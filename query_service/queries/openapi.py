@@ -10,10 +10,14 @@ import msgspec
 
 from edge import __version__
 from edge.core.instant import PATTERN, Instant
+from edge.messaging.commands import COMMANDS, Command, OwnerProof
+from edge.messaging.events import Response
 from query_service.queries.declaration import QueryType
 from query_service.queries.protocol import QUERY_TYPES, Request
 from query_service.queries.values import ErrorAnswer
 
+# what the page's owner may order, by address
+ACTIONS: dict[str, type[Command]] = {f"/{each.VERB}": each for each in COMMANDS if "page" in each.SENT_BY}
 BY_ADDRESS = tuple(name for name, query_type in QUERY_TYPES.items() if query_type.by_address)
 
 # HTTP's word for each code of an error: the JSON says the same, for those who look at nothing else
@@ -26,6 +30,8 @@ STATUS = {
     "busy": 503,
     "deadline": 504,
 }
+
+ACTION_STATUS = {**STATUS, "on_hold": 409}
 
 
 def _fields(query_type: QueryType[Any]) -> tuple[str, ...]:
@@ -59,6 +65,7 @@ _REFUSALS = {
     404: _Refusal("There is no such thing here; the message says why"),
     405: _Refusal("The address has no such method", header=("Allow", "The methods that it has")),
     408: _Refusal("The request did not arrive in time"),
+    409: _Refusal("The range is on hold"),
     413: _Refusal("The request is larger than a query can be"),
     415: _Refusal("The request's Content-Type is not application/json"),
     416: _Refusal("The file has no such bytes", (_BYTES,), ("Content-Range", "`bytes */` and the size of the file")),
@@ -74,6 +81,7 @@ _REFUSALS = {
 _ANYWHERE = (400, 401, 403, 405, 417)
 _OF_GET = (*_ANYWHERE, 500, 503, 504)
 _OF_POST = (*_ANYWHERE, 408, 413, 415, 422, 500, 503, 504)
+_OF_ACTION = (*_ANYWHERE, 404, 408, 409, 413, 415, 500, 503, 504)
 _OF_METRICS = (*_ANYWHERE, 503)
 _OF_AUDIO = (*_ANYWHERE, 404, 416, 422, 500, 503)
 _OF_EVENTS = (*_ANYWHERE, 404, 503)
@@ -85,15 +93,16 @@ _AUDIO = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg"}
 @cache
 def document() -> dict[str, Any]:
     """The whole of /openapi.json, as plain values (OpenAPI 3.1)."""
-    (_, *refs, error), schemas = msgspec.json.schema_components(
-        [Request, *(query_type.answer for query_type in QUERY_TYPES.values()), ErrorAnswer],
+    types = [query_type.answer for query_type in QUERY_TYPES.values()]
+    (_, error, done, *refs), schemas = msgspec.json.schema_components(
+        [Request, ErrorAnswer, Response, *types, *ACTIONS.values(), OwnerProof],
         schema_hook=_schema_of,
         ref_template="#/components/schemas/{name}",
     )
     for schema in schemas.values():
         if description := schema.get("description"):
             schema["description"] = inspect.cleandoc(description)  # Python 3.13 has removed the indentation already
-    answers = dict(zip(QUERY_TYPES, refs, strict=True))
+    answers = dict(zip(QUERY_TYPES, refs, strict=False))
     fields = schemas["Request"]["properties"]
     requests = {f"{name.title()}Request": _request(name, fields) for name in QUERY_TYPES}
     schemas |= requests
@@ -104,6 +113,12 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {"/query": {"post": _post(fields, answers, error)}}
     for kind in BY_ADDRESS:
         paths[f"/{kind}"] = {"get": _get(kind, fields, answers[kind], error)}
+    proof = schemas.pop("OwnerProof")["properties"]
+    for path, command in ACTIONS.items():
+        # the node makes an id where there is none, and a session has a proof
+        schemas[command.__name__]["properties"] |= proof
+        schemas[command.__name__]["required"] = []
+        paths[path] = {"post": _action(command, done, error)}
     page = {"description": "Text format 0.0.4", "content": {_TEXT: {"schema": {"type": "string"}}}}
     paths["/metrics"] = {
         "get": {
@@ -255,6 +270,17 @@ def _post(fields: dict[str, Any], answers: dict[str, Any], error: dict[str, Any]
         "operationId": "query",
         "requestBody": {"required": True, "content": {_JSON: body}},
         "responses": {"200": _answer({"oneOf": list(answers.values())}), **_refusals(_OF_POST, error)},
+    }
+
+
+def _action(command: type[Command], done: dict[str, Any], error: dict[str, Any]) -> dict[str, Any]:
+    body = {"schema": {"$ref": f"#/components/schemas/{command.__name__}"}}
+    return {
+        "summary": " ".join((command.__doc__ or "").split()),
+        "operationId": command.VERB,
+        "description": "The owner's alone: with a session from the page itself, or with the token and a `proof`.",
+        "requestBody": {"required": True, "content": {_JSON: body}},
+        "responses": {"200": _answer(done), **_refusals(_OF_ACTION, error)},
     }
 
 

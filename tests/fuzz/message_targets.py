@@ -24,10 +24,11 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import ImHearingError, WireError
 from edge.messaging import topics
-from edge.messaging.command_server import address, check_envelope, id_of, read
-from edge.messaging.commands import EVERY_VERB, Command
+from edge.messaging.command_server import address, check_envelope, check_proof, id_of, read
+from edge.messaging.commands import EVERY_REQUEST, Command
 from edge.messaging.events import EVENTS, Response
 from edge.messaging.messages import InboundMessage
+from edge.messaging.owner_proof import proof_check
 from edge.messaging.request_pipeline import Refused
 from edge.messaging.subscriptions import decode_event
 from query_service.client.pending_queries import PendingQueries
@@ -46,6 +47,7 @@ from tests.unit.loopback.hub_world import KEY, REQUESTS, Peer, World
 NODE = "porch"
 _ANSWERS = Path(__file__).parents[1] / "contract" / "expected" / "answers"
 _COMMANDS: tuple[type[Command], ...] = tuple(Command.__subclasses__())
+_PROOF = "f4865700.38b79b35c31bd6322ce28758.14d8da229a02b341deb7f2a5"  # by "a key", until 2100
 _QUERY = {"v": 1, "id": "abcdefgh", "from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:10:00Z"}
 
 
@@ -88,8 +90,10 @@ def _carried_out(message: InboundMessage, verb: str) -> None:
     try:
         check_envelope(message, NODE)
         for command in _COMMANDS:
-            if verb == command.VERB:
+            if verb in command.requests():
                 read(message.payload, command)
+                if verb != command.VERB:
+                    check_proof(message.payload, proof_check("a key"))
     except Refused as refused:
         wire.encode(refused.body)
         raise WireError(str(refused)) from None
@@ -222,10 +226,11 @@ def _event_seeds() -> list[bytes]:
 def _command_seeds() -> list[bytes]:
     seeds = []
     for command in _COMMANDS:
-        topic = topics.request(NODE, command.VERB).encode()
-        payload = json.dumps(asyncapi.example(command)).encode()
-        seeds.append(packed(topic, topics.response(NODE, "x").encode(), payload, b"12"))
-    assert len(seeds) >= len(EVERY_VERB) - 1
+        payload = json.dumps({**asyncapi.example(command), "proof": _PROOF}).encode()
+        for verb in command.requests():
+            topic = topics.request(NODE, verb).encode()
+            seeds.append(packed(topic, topics.response(NODE, "x").encode(), payload, b"12"))
+    assert len(seeds) >= len(EVERY_REQUEST) - 1
     return seeds
 
 

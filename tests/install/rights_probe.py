@@ -2,7 +2,8 @@
 
     rights_probe.py ROLE NODE PID...     prints one JSON object: for each subject, which of its rights were granted
 
-The services run meanwhile; PIDs are those of the two other services. Standard library, and the node's own MQTT library.
+The services run meanwhile; PIDs are those of the two other services. Standard library, and the node's own MQTT library
+and proofs.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -106,25 +108,37 @@ def connects() -> None:
         door.connect(SOCKET)
 
 
-def pauses_over_the_broker(role: str, node: str) -> Callable[[], bool]:
-    """With the account of `role`."""
+def pauses_over_the_broker(node: str) -> bool:
+    """With every account whose password it has; and as the page, with whatever it can make of its own secrets."""
+    from paho.mqtt import client as mqtt  # noqa: PLC0415
+    from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
-    def act() -> bool:
-        from paho.mqtt import client as mqtt  # noqa: PLC0415
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
-
+    credentials = {path.name: path.read_text().strip() for path in Path(os.environ["CREDENTIALS_DIRECTORY"]).iterdir()}
+    for name, password in credentials.items():
+        if not (found := re.fullmatch(r"imhearing_mqtt_(\w+)_password", name)):
+            continue
         client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, transport="unix")
-        password = Path(os.environ["CREDENTIALS_DIRECTORY"], f"imhearing_mqtt_{role}_password").read_text().strip()
-        client.username_pw_set(f"{node}-{role}", password)
+        client.username_pw_set(f"{node}-{found[1]}", password)
         client.connect(SOCKET)
         client.loop_start()
         try:
-            client.publish(f"imhearing/{node}/request/pause", '{"id": "rights-probe"}', qos=1).wait_for_publish(SECONDS)
-            return within(SECONDS, is_paused)
+            for number, proof in enumerate(proofs(credentials.values())):
+                for verb in ("pause", "owner/pause"):
+                    command = json.dumps({"id": f"rights-probe-{number}", "proof": proof})
+                    client.publish(f"imhearing/{node}/request/{verb}", command, qos=1).wait_for_publish(SECONDS)
+            if within(SECONDS, is_paused):
+                return True
         finally:
             client.loop_stop()
+    return False
 
-    return act
+
+def proofs(known: Iterable[str]) -> list[str]:
+    """What could pass for the owner's proof."""
+    from edge.messaging.owner_proof import make_proof, signing_key  # noqa: PLC0415
+
+    now = time.time()
+    return ["", *(each for text in known for each in (text, make_proof(text, now), make_proof(signing_key(text), now)))]
 
 
 def subjects(role: str, node: str, others: list[int]) -> dict[str, dict[str, Act]]:
@@ -165,7 +179,7 @@ def subjects(role: str, node: str, others: list[int]) -> dict[str, dict[str, Act
         "holds": {"read": reads(holds), "write": removes(holds)},
         "an order to erase, in `orders/`": {"read": lists(STATE / "orders"), "obeyed": erases},
         "the broker's socket": {"connect": connects, "replace": creates(Path(SOCKET).parent)},
-        "a command over the broker, from its account": {"obeyed": pauses_over_the_broker(role, node)},
+        "a command over the broker, from its accounts": {"obeyed": partial(pauses_over_the_broker, node)},
         "sound cards": {"open": opens_sound_card},
         "the other services' processes": {
             "read": lambda: any(is_granted(reads(Path(f"/proc/{pid}/environ"))) for pid in others),

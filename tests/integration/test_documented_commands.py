@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edge.configuration import loader as config
 from edge.core import wire
 from edge.messaging.commands import COMMANDS
 from edge.messaging.events import EVENTS, Response
+from edge.messaging.owner_proof import make_proof, signing_key
 from edge.messaging.topics import ROOT
 from edge.recorder import service
 from tests.support.messaging.json_schema import faults
@@ -26,6 +28,7 @@ from tests.support.messaging.own_broker import running_own_broker
 from tests.support.wait import DEADLINE, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
+OWNER_KEY = "the key of the owner"
 _TIMED_OUT = 27  # of mosquitto_sub: nothing came, or it had no -C
 _RARE = {"recorder/gap", "recorder/clock", "recorder/threshold", "archiver/archive", "query/"}
 
@@ -49,10 +52,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
         for program in ("mosquitto_sub", "mosquitto_pub", "mosquitto_rr"):
             patience = "" if program == "mosquitto_pub" else "-W 3\n"
             (folder / program).write_text((broker.folder / "control" / program).read_text() + patience)
+        proof = make_proof(signing_key(OWNER_KEY), time.time())
         (folder / "garden").mkdir()
         (folder / "garden" / "broker").symlink_to(broker.folder)
         sets = [
-            *broker.overrides, "node.name=porch", "recorder.source=synthetic",
+            *broker.overrides, f"http.owner_key={OWNER_KEY}", "node.name=porch", "recorder.source=synthetic",
             "recorder.record_period=1", "thresholds.sound_level=-60", "thresholds.records_count=2",
             "s3.endpoint_url=http://127.0.0.1:9", "s3.s3_bucket_name=nowhere", "s3.access_key_id=x",
             "s3.secret_access_key=y",
@@ -68,7 +72,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dic
         try:
             client.wait_for_message("imhearing/porch/archiver/state")
             client.wait_for_message("imhearing/porch/recorder/chunk")
-            yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder), "PWD": str(folder)}
+            yield client, {**os.environ, "XDG_CONFIG_HOME": str(folder), "PWD": str(folder), "PROOF": proof}
         finally:
             archiver.terminate()
             archiver.wait(DEADLINE)
@@ -105,13 +109,15 @@ def test_the_line_in_the_readme_shows_events_as_the_viewer(node: tuple[Client, d
 @pytest.mark.parametrize("line", [line for line, _ in LINES if line.startswith("mosquitto_pub")])
 def test_documented_commands_are_executed_and_answered(node: tuple[Client, dict[str, str]], line: str) -> None:
     client, environment = node
-    match = re.search(r"request/(\w+)", line)
+    match = re.search(r"request/([\w/]+)", line)
     assert match
     verb = match[1]
+    if verb.startswith("owner/"):
+        environment = {**environment, "XDG_CONFIG_HOME": f"{environment['PWD']}/garden/broker/page"}
     before = len(client.messages_on(f"{ROOT}/porch/response/{verb}"))
     done = run(line, environment)
     assert done.returncode == 0, done.stderr
-    if verb not in {command.VERB for command in COMMANDS}:
+    if verb not in {request for command in COMMANDS for request in command.requests()}:
         return  # the query service's
     wait_until(lambda: len(client.messages_on(f"{ROOT}/porch/response/{verb}")) > before, f"{verb} is answered")
     answer = wire.decode(client.messages_on(f"{ROOT}/porch/response/{verb}")[before].payload, Response)
@@ -131,7 +137,7 @@ def test_documented_mqtt_5_requests_get_the_documented_responses(
 def test_every_topic_and_verb_has_a_documented_command_line() -> None:
     lines = "\n".join(line for line, _ in LINES)
     assert all(f"porch/{event.TOPIC}\n" in lines + "\n" for event in EVENTS)
-    assert all(f"request/{command.VERB} " in lines for command in COMMANDS)
+    assert all(f"request/{command.requests()[0]} " in lines for command in COMMANDS)
     assert len(INLINE) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.catalog import CatalogChunk, CatalogSound
-from edge.catalog.values import ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
+from edge.catalog.values import ChunkClaim, ChunkRun, HoleRun, SoundKey, SoundRange, SoundRun
 from edge.core.errors import SpoolError
 from edge.core.ids import chunk_id
 from edge.core.instant import Instant
@@ -173,7 +174,20 @@ class FakeCatalog(NoCatalog):
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start][:limit]
         return ChunkRun(inside, inside[-1].chunk.started_at if len(inside) == limit else None)
 
-    def chunks(self, ids: Iterable[str]) -> Sequence[CatalogChunk]:
+    def claims(
+        self, start: Instant, end: Instant, after: tuple[Instant, str] | None, limit: int
+    ) -> Sequence[ChunkClaim]:
+        ordinals = {stream.stream_id: stream.ordinal for stream in self._history.streams}
+        found = (
+            ChunkClaim(chunk.started_at, chunk.chunk_id, chunk.ended_at, chunk.uncertain, ordinals[chunk.stream_id],
+                  entry.where is not None or entry.gone is not None)
+            for entry in self._entries if entry.aside is None
+            for chunk in [entry.chunk]
+        )  # fmt: skip
+        inside = (c for c in found if c.started_at < end and c.ended_at > start and (after is None or c[:2] > after))
+        return list(islice(inside, limit))
+
+    def chunks(self, ids: Iterable[str], *, each_second: bool = False) -> Sequence[CatalogChunk]:
         wanted = set(ids)
         return [known for known in self._entries if known.chunk.chunk_id in wanted]
 

@@ -21,19 +21,20 @@ ROOT = Path(__file__).parents[2]
 S3 = {"s3_access_key_id", "s3_secret_access_key"}
 ABLY = {"ably_api_key", "ably_token"}
 CONTROL = {"mqtt_password", "mqtt_control_password"}
+OWNER = "http_owner_key"
 SERVICES = {f"mqtt_{role}_password" for role in ("recorder", "archiver", "query")}
 ALL = {f"{section}_{key}" for section, key in config._SECRETS}
 NEEDED: dict[str, set[str]] = {
     "query": S3, "fetch": S3, "watch": CONTROL, "status": CONTROL, "rotate": CONTROL, "archive": CONTROL,
     "pause": set(), "resume": set(), "hold": set(), "forget": set(), "adopt": set(), "devices": set(),
     "calibrate": set(), "catalog": S3, "make-bucket": S3, "token": {"ably_api_key"},
-    "page": {"query_cursor_key"}, "doctor": ALL, "configure": ALL,
+    "page": {"query_cursor_key", OWNER}, "doctor": ALL, "configure": ALL,
     "broker-setup": set(), "unannounce": {"mqtt_password", *SERVICES}, "up": set(), "realtime-server": set(),
-    "recorder": {"mqtt_password", "mqtt_recorder_password"},
-    "archiver": {*S3, "mqtt_password", "mqtt_archiver_password"},
+    "recorder": {"mqtt_password", "mqtt_recorder_password", OWNER},
+    "archiver": {*S3, "mqtt_password", "mqtt_archiver_password", OWNER},
     "query-service": {
-        *S3, "mqtt_password", "mqtt_query_password", "ably_api_key", "http_token", "http_owner_password",
-        "http_viewer_password", "query_cursor_key"
+        *S3, "mqtt_password", "mqtt_query_password", "mqtt_page_password", "ably_api_key", "http_token",
+        "http_owner_password", "http_viewer_password", "query_cursor_key"
     },
 }  # fmt: skip
 
@@ -105,6 +106,17 @@ def test_every_command_is_listed_here() -> None:
 @pytest.mark.parametrize("command", sorted(set(NEEDED) - {"fetch"}))
 def test_a_command_gets_the_secrets_that_it_needs_and_no_others(wrapper: Wrapper, command: str) -> None:
     assert given(wrapper, command) == NEEDED[command]
+
+
+@pytest.mark.parametrize("arguments", [["page", "link"], ["page", "proof"]])
+def test_the_owners_key_is_never_in_a_process_of_the_query_services_user(
+    wrapper: Wrapper, arguments: list[str]
+) -> None:
+    wrapper.program("env")
+    wrapper._write("bin/runuser", 'echo "IMHEARING_AS=$2" >&2; while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
+    done = wrapper.run(*arguments)
+    assert "IMHEARING_HTTP_OWNER_KEY=" in done.stdout
+    assert "IMHEARING_AS=imhearing-archiver" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["query", "status", "watch"])

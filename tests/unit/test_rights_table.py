@@ -31,7 +31,7 @@ def test_the_query_service_may_change_nothing_and_order_nothing() -> None:
 
 def test_no_service_may_command_another_or_read_its_secrets() -> None:
     for role, rights in observed()["rights"].items():
-        assert rights["a command over the broker, from its account"] == []
+        assert rights["a command over the broker, from its accounts"] == []
         assert rights["`/etc/credstore`: all secrets"] == []
         assert not any(f"mqtt_{other}_" in name for other in {"recorder", "archiver", "query"} - {role}
                        for name in rights["its own credentials"])  # fmt: skip

@@ -99,6 +99,9 @@ def test_the_credentials_are_secret_settings_of_its_own_role(unit: Path) -> None
     assert f"imhearing_mqtt_{role}_password" in given
     for other in {"recorder", "archiver", "query"} - {role}:
         assert f"imhearing_mqtt_{other}_password" not in given
+    # what passes the owner's orders on cannot make the proof that those who carry them out check
+    assert ("imhearing_mqtt_page_password" in given) == (role == "query")
+    assert ("imhearing_http_owner_key" in given) == (role != "query")
 
 
 def test_every_secret_setting_is_an_optional_credential_of_its_service() -> None:

@@ -179,6 +179,6 @@ class Deletions:
 
     def delete_clips(self, prefix: str, start: Instant, end: Instant) -> None:
         """Deletes the clips below `prefix` with sound in [start, end)."""
-        for key, _ in list(self._store.keys(prefix)):
+        for key, _ in self._store.keys(prefix):  # page by page: who fills the bucket does not fill the memory
             if clip_touches(key, start, end):
                 self._store.delete(key)

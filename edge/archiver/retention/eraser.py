@@ -64,6 +64,12 @@ class Eraser:
         """Whether an order could make progress now."""
         return self._retry.is_due() and bool(self._orders())
 
+    def why_waiting(self, order: Erasure) -> str | None:
+        """Why an open order makes no progress now; None while it does. Raises SpoolError."""
+        if self.trouble is not None:
+            return str(self.trouble)
+        return "waiting for the end of the chunk that is being recorded" if self._may_still_come(order) else None
+
     def on_result(self, result: JobResult) -> None:
         """The worker ended a job that came from here."""
         job = result.job

@@ -33,13 +33,17 @@ class Running(Struct, frozen=True):
 
 
 class RangeFacts(Struct, frozen=True):
-    """What is known about a range. Complete for every instant before `until`, where the range goes further."""
+    """What is known about a range. Complete for every instant before `until`, where the range goes further.
+
+    `left_out`: where too many chunks claim the same time, they are those of one piece, without so many that lose it.
+    """
 
     chunks: tuple[KnownChunk, ...]
     holes: tuple[Hole, ...]  # an open one reaches to now
     running: Running | None
     archives: dict[str, Archive]
     until: Instant
+    left_out: int | None = None
 
 
 class Nothing(NamedTuple):

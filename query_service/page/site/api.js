@@ -123,6 +123,11 @@ export async function session() {
   return (await request("/session")).json();
 }
 
+/* Something that the owner orders; gives what came of it. */
+export async function act(verb, fields = {}) {
+  return (await send(`/${verb}`, "POST", fields)).data;
+}
+
 export const logIn = (password) => send("/session", "POST", { password });
 export const redeem = (code) => send("/session", "POST", { code });
 export const logOut = () => send("/session", "DELETE", {});

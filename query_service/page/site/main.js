@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Access } from "./access.js";
+import { Actions } from "./actions.js";
 import { Calendar } from "./calendar.js";
 import { levelsTable, save, soundsTable } from "./csv.js";
 import { Header } from "./header.js";
@@ -37,6 +38,7 @@ class Page {
     this.selection = new Selection(this.timeline);
     this.loudest = new Loudest(this.timeline);
     this.nodes = new Nodes(this.zone);
+    this.actions = new Actions(this.timeline, this.zone);
     this.refreshed = this.loaded = 0;
     this.listen();
   }
@@ -66,6 +68,7 @@ class Page {
     timeline.addEventListener("view", () => this.settle());
     timeline.addEventListener("selection", ({ detail }) => this.selected(detail));
     calendar.addEventListener("day", ({ detail }) => this.showDay(this.zone.ofDate(detail)));
+    this.actions.addEventListener("change", () => Promise.all([this.refresh(), this.settle()]));
     live.addEventListener("chunk", () => this.extended());
     live.addEventListener("state", () => this.refresh());
     loudest.addEventListener("choose", ({ detail }) => this.play(detail));
@@ -109,6 +112,7 @@ class Page {
       await this.loadSession();
       const status = this.session.role ? await api.status() : null;
       this.listening.show(this.session, status);
+      this.actions.show(this.session, status ?? { recorder: {} });
       if (status) this.header.show(status);
     });
     this.showSetup();
@@ -145,7 +149,7 @@ class Page {
     }));
     chosen.value = kind;
     this.zone = new Zone(this.zones[kind]);
-    for (const part of [this.header, this.live, this.calendar, this.timeline, this.nodes]) part.zone = this.zone;
+    for (const part of [this.header, this.live, this.calendar, this.timeline, this.nodes, this.actions]) part.zone = this.zone;
     this.loadCalendar();
     this.settle();
     if (this.timeline.selection) this.timeline.select(this.timeline.selection);

@@ -119,6 +119,31 @@ export const TEXT = {
     archive: ({ event, chunks, bytes: size, reason }) =>
       event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunks, ${bytes(size)}`,
   },
+  actions: { // by element
+    pause: "Pause until ...", resume: "Resume", archive: "Archive now", rotate: "Rotate", keep: "Keep for ever",
+    forget: "Forget ...", "kept-title": "Kept for ever", "pause-title": "Pause recording", "pause-label": "Record nothing",
+    "pause-now": "Pause", "pause-cancel": "Cancel", "forget-title": "Forget", "confirmation-label": "Type forget to erase it:",
+    "forget-now": "Erase for ever", "forget-cancel": "Cancel", dismiss: "OK",
+  },
+  working: "Working ...",
+  done: {
+    resume: "Recording goes on.", archive: "Everything finished is being archived.", rotate: "A new chunk has begun.",
+  },
+  notRecording: ({ state, reason }) => `Not recording: ${TEXT.recorderStates[state] ?? state}${reason ? ` (${reason})` : ""}`,
+  pauseUntil: (time) => `until ${time}`,
+  pauseUntilResumed: "until you resume",
+  kept: (range) => `Kept for ever: ${range}.`,
+  release: "Release",
+  releaseRange: (range) => `Release ${range}`,
+  released: "Released: it may expire, or be forgotten.",
+  moreHolds: (count) => `${count} more; \`imhearing hold\` lists all.`,
+  forgetWord: "forget",
+  forgetWhat: (range) => `${range}: the sound, its levels and everything heard in it, on the node and in the bucket, in whole `
+    + "chunks. This cannot be undone.",
+  forgetting: (left) => (left ? `${left} chunk${left === 1 ? "" : "s"} left to erase ...` : "Checking that the bucket has nothing left ..."),
+  forgetWaits: (reason) => `Not erased yet: ${reason}`,
+  forgotten: (chunks, left) => `Forgotten: ${chunks} chunk${chunks === 1 ? "" : "s"}. ${left ?? "The bucket was searched: nothing is left."}`,
+  forgetRefused: (reason) => `Nothing more is erased: ${reason}`,
   zones: { node: "the node's time", browser: "this browser's time", UTC: "UTC" },
 };
 

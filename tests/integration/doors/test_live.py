@@ -61,7 +61,7 @@ async def door(settings: Settings) -> AsyncIterator[str]:
     live = service.live_sound(settings)
     answers = NodeAnswers(settings, lambda: live.listeners if live is not None else 0)
     http = replace(settings.http, port=0)
-    page = PageRoutes("porch", http, "key", StreamSource(answers.inside, answers.bits_of), "UTC", None, live)
+    page = PageRoutes("porch", http, "key", StreamSource(answers.inside, answers.bits_of), "UTC", live=live)
     opened = HttpDoor("porch", answers.answer, http, None, page)
     try:
         async with opened.open():

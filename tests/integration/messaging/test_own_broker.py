@@ -57,7 +57,7 @@ def resident(pid: int) -> int:
 
 
 def test_every_role_logs_in_on_the_socket_and_no_port_is_open(broker: OwnBroker) -> None:
-    roles: tuple[Role, ...] = ("recorder", "archiver", "query", "control")
+    roles: tuple[Role, ...] = ("recorder", "archiver", "query", "control", "page")
     with contextlib.ExitStack() as stack:
         for role in roles:
             stack.enter_context(logged_in(broker, role))

@@ -127,6 +127,21 @@ def repeated_until_answered(responder: Responder, request: Request) -> Answer:
     return answer
 
 
+def all_pages(responder: Responder, request: Request) -> Iterator[Answer]:
+    """Every page; a busy node is asked again."""
+    for _ in range(100 * COUNT):
+        answer = responder.answer(request)
+        if isinstance(answer, ErrorAnswer):
+            assert (answer.error.code, answer.error.retry_after) == ("busy", 0.1), answer
+            continue
+        yield answer
+        assert isinstance(answer, CoverageAnswer | LevelsAnswer)
+        if answer.next is None:
+            return
+        request = replace(request, cursor=answer.next)
+    pytest.fail("no progress")
+
+
 def test_a_question_without_a_result_so_far_is_busy_and_goes_on_when_it_is_repeated(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +196,27 @@ def test_the_whole_budget_is_there_for_the_recordings_that_claim_one_moment(
     assert isinstance(answer, CoverageAnswer), answer
     assert len(answer.overlapped) + answer.overlapped_left_out == 119
     assert [interval.to for interval in answer.intervals] == [at(5_010), at(5_020)]
+
+
+def test_a_moment_that_more_recordings_claim_than_a_question_may_read_is_answered_when_it_is_repeated(
+    node: Node,
+) -> None:
+    node.add_crowd(300)
+    coverage = Request(id="1", from_=at(5_000), to=at(5_020))
+    levels = Request(id="1", type="levels", from_=at(5_000), to=at(5_020), step=3)
+    whole = [node.responder().answer(request) for request in (coverage, levels)]
+    node.rows = 50
+    crowd, tail = all_pages(node.responder(), coverage)
+    assert isinstance(whole[0], CoverageAnswer)
+    assert isinstance(crowd, CoverageAnswer)
+    assert isinstance(tail, CoverageAnswer)
+    assert (*crowd.intervals, *tail.intervals) == whole[0].intervals
+    assert crowd.overlapped
+    assert crowd.overlapped == whole[0].overlapped[: len(crowd.overlapped)]
+    assert len(crowd.overlapped) + crowd.overlapped_left_out == 299
+    steps = [answer.levels for answer in all_pages(node.responder(), levels) if isinstance(answer, LevelsAnswer)]
+    assert isinstance(whole[1], LevelsAnswer)
+    assert sum(steps, ()) == whole[1].levels
 
 
 def test_a_gap_of_more_parts_than_a_question_may_read_is_cut_rather_than_refused(node: Node) -> None:

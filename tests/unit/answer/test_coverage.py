@@ -5,7 +5,8 @@ Ten thousand histories each, in some minutes: HYPOTHESIS_PROFILE=campaign pytest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NoReturn
 
@@ -14,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from edge.catalog import CatalogChunk
+from edge.catalog.budget import Budget
 from edge.catalog.values import ChunkRun
 from edge.core import wire
-from edge.core.errors import CatalogBusy
+from edge.core.errors import BudgetSpent, CatalogBusy
 from edge.core.instant import Instant
 from edge.core.values import Archive, Hole, SpoolState
 from query_service.answer.coverage import first_frame_at
@@ -127,6 +130,68 @@ def test_chunks_that_lose_an_overlap_are_listed(history: History, span: tuple[in
         there = {c.chunk_id for c, place in history.places if place != "aside" and c.started_at <= moment < c.ended_at}
         listed = {o.chunk_id for o in answer.overlapped if o.from_ <= moment < o.to}
         assert listed == there - {getattr(owner, "chunk_id", None)}
+
+
+class Budgeted(FakeCatalog):
+    """Reads no more than a question may."""
+
+    @contextlib.contextmanager
+    def within(self, budget: Budget) -> Iterator[None]:
+        self._budget = budget
+        yield
+
+    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+        if not self._budget.rows_left:
+            raise BudgetSpent("spent")
+        found = super().chunk_run(start, end, min(limit, self._budget.rows_left), duration=duration)
+        self._count(len(found.chunks))
+        return found
+
+    def chunks(self, ids: Iterable[str], *, each_second: bool = False) -> Sequence[CatalogChunk]:
+        found = super().chunks(ids, each_second=each_second)
+        self._count(len(found))
+        return found
+
+    def _count(self, rows: int) -> None:
+        for _ in range(rows):
+            self._budget.count_row()
+
+
+@given(histories(), ranges, st.integers(2, 5))
+@settings(max_examples=max(400, EXAMPLES), deadline=None)
+def test_more_claims_than_a_question_may_read_are_answered_as_if_it_might(
+    history: History, span: tuple[int, int], rows: int
+) -> None:
+    reader = FactReader(FakeSpool(history), Budgeted(history))
+    node = Responder(
+        NODE, reader, presign, lambda: history.now, Cursors("a key"), lambda: Budget(rows, cpu_clock=lambda: 0.0)
+    )
+    wanted, intervals, busy = request(*span), list[Interval](), 0
+    while True:
+        page = node.answer(wanted)
+        if isinstance(page, ErrorAnswer):
+            assert page.error.code == "busy", page
+            busy += 1
+            assert busy < 1_000, "no progress"
+            continue
+        assert isinstance(page, CoverageAnswer)
+        losers = [
+            (chunk.chunk_id, interval.from_)
+            for interval in page.intervals
+            for chunk, place in history.places
+            if place != "aside" and chunk.started_at < interval.to and chunk.ended_at > interval.from_
+            and chunk.chunk_id != getattr(interval, "chunk_id", None)
+        ]  # fmt: skip
+        assert len(page.overlapped) + page.overlapped_left_out == len(losers)
+        assert {each.chunk_id for each in page.overlapped} <= {name for name, _ in losers}
+        intervals += page.intervals
+        wanted = replace(wanted, cursor=page.next)
+        if page.next is None:
+            break
+    assert_tiles(intervals, *span)
+    for interval in intervals:
+        for moment in range(interval.from_, interval.to):
+            assert described(interval) == expected_state(history, moment), moment
 
 
 @given(histories(), st.lists(st.integers(0, LENGTH), min_size=1, max_size=4))

@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "query_service.sound",
         "query_service.telemetry",
     ),
-    "query_service.page": ("edge.core", "edge.configuration"),
+    "query_service.page": ("edge.core", "edge.configuration", "edge.messaging"),
     "query_service.loopback": (
         "edge.core",
         "edge.configuration",

@@ -28,6 +28,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         "query_service/doors/http.py",
         "query_service/doors/http_listener.py",
         "query_service/doors/event_streams.py",
+        "query_service/doors/page_actions.py",
         "query_service/doors/page_routes.py",
         "query_service/client/http.py",
         "query_service/sound/download.py",

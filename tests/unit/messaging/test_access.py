@@ -31,12 +31,26 @@ def test_no_account_may_read_or_write_everything(account: Account) -> None:
         assert right.access == "read" or right.topic != "homeassistant/#"
 
 
-def test_only_the_control_account_sends_commands_and_reads_responses() -> None:
-    writers = {account for account in ACCOUNTS for right in rights(account, "porch")
-               if right.access == "write" and "/request/" in right.topic}  # fmt: skip
-    readers = {account for account in ACCOUNTS for right in rights(account, "porch")
-               if right.access == "read" and "/response/" in right.topic}  # fmt: skip
-    assert writers == readers == {"control"}
+def topics_of(account: Account, access: str, part: str) -> set[str]:
+    """What stands below `part` of the topics of a right."""
+    found = [right.topic.partition(part) for right in rights(account, "porch") if right.access == access]
+    return {rest for _, between, rest in found if between}
+
+
+def test_only_control_and_page_send_commands_and_read_responses() -> None:
+    others = set(ACCOUNTS) - {"control", "page"}
+    assert not any(topics_of(account, "write", "/request/") for account in others)
+    assert not any(topics_of(account, "read", "/response/") for account in others)
+
+
+def test_the_page_sends_what_carries_a_proof_alone_and_control_neither_keeps_nor_erases() -> None:
+    verbs = ("archive", "forget", "hold", "pause", "resume", "rotate")
+    assert topics_of("page", "write", "/request/") == {f"owner/{verb}" for verb in verbs}
+    assert topics_of("page", "read", "/response/") == {"owner/#"}
+    assert len(rights("page", "porch")) == len(verbs) + 1
+    assert topics_of("control", "write", "/request/") == {
+        "pause", "resume", "recording", "rotate", "set", "archive", "query"
+    }  # fmt: skip
 
 
 def test_the_mqtt_rights_in_security_md_are_up_to_date() -> None:

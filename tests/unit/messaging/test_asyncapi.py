@@ -11,12 +11,12 @@ import yaml
 from msgspec.structs import fields
 
 from edge.core import wire
-from edge.messaging.commands import COMMANDS
+from edge.messaging.commands import COMMANDS, OwnerProof
 from edge.messaging.events import EVENTS, Response
 from tests import asyncapi
 from tests.support.messaging.json_schema import faults
 
-STRUCTS: list[type[Any]] = [*EVENTS, *COMMANDS, Response]
+STRUCTS: list[type[Any]] = [*EVENTS, *COMMANDS, OwnerProof, Response]
 
 
 def test_the_asyncapi_document_is_up_to_date() -> None:

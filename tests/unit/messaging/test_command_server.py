@@ -14,12 +14,14 @@ from edge.core import wire
 from edge.core.errors import SpoolError, WireError
 from edge.messaging.bus import Bus
 from edge.messaging.command_server import MAX_CORRELATION, MAX_REQUEST, CommandServer, id_of
-from edge.messaging.commands import Command, Pause, Rotate, SetLimit
+from edge.messaging.commands import ChangeHolds, Command, Pause, Rotate, SetLimit
 from edge.messaging.events import Response
 from edge.messaging.messages import InboundMessage
+from edge.messaging.request_pipeline import Refused
 from edge.messaging.subscriptions import MessageHandler
 
 BELOW = "imhearing/porch/response/"
+PROOF = "the owner's"
 
 
 class Recorded:
@@ -54,8 +56,8 @@ class Node:
                 call()
             return room
 
-        handlers: dict[type[Command], Any] = {Pause: note, Rotate: note, SetLimit: note}
-        CommandServer(cast(Bus, self.bus), "porch", handlers, run)
+        handlers: dict[type[Command], Any] = {Pause: note, Rotate: note, SetLimit: note, ChangeHolds: note}
+        CommandServer(cast(Bus, self.bus), "porch", handlers, lambda proof: proof == PROOF, run)
 
     def deliver(self, verb: str, payload: bytes | dict[str, Any], **envelope: Any) -> Response | None:
         """The answer, if there is one."""
@@ -138,7 +140,37 @@ def test_oversized_correlation_data_is_refused_and_not_returned() -> None:
 
 
 def test_a_service_subscribes_to_the_topics_of_its_own_commands_and_no_others() -> None:
-    assert set(Node().bus.handlers) == {f"imhearing/porch/request/{verb}" for verb in ("pause", "rotate", "set")}
+    verbs = ("pause", "owner/pause", "rotate", "owner/rotate", "set", "owner/hold")
+    assert set(Node().bus.handlers) == {f"imhearing/porch/request/{verb}" for verb in verbs}
+
+
+def test_an_owners_command_is_executed_with_a_proof_and_answered_under_its_verb() -> None:
+    node = Node()
+    answer = node.deliver("owner/pause", {"id": "a" * 16, "seconds": 60, "proof": PROOF})
+    assert answer == Response(id="a" * 16, ok=True, data={})
+    assert node.carried_out == [Pause(id="a" * 16, seconds=60)]
+    assert node.bus.sent[0][0] == f"{BELOW}owner/pause"
+
+
+@pytest.mark.parametrize("verb", ["owner/pause", "owner/rotate", "owner/hold"])
+@pytest.mark.parametrize(
+    "proof",
+    [{}, *({"proof": value} for value in ("", None, "another's", f"{PROOF} ", PROOF.upper(), [PROOF], 1, "x" * 300))],
+)
+def test_without_the_owners_proof_nothing_is_executed_and_no_answer_repeated(verb: str, proof: dict[str, Any]) -> None:
+    node = Node(lambda _: {"holds": ["secret"]})
+    assert refusal(node, verb, {"id": "b" * 16, **proof}) == ("forbidden", "proof")
+    assert node.carried_out == []
+    node.deliver(verb, {"id": "a" * 16, "proof": PROOF})
+    assert refusal(node, verb, {"id": "a" * 16, **proof}) == ("forbidden", "proof")
+    assert len(node.carried_out) == 1
+
+
+def test_a_refusal_by_the_handler_is_answered_with_its_code() -> None:
+    def refuse(command: Command) -> dict[str, Any]:
+        raise Refused("on_hold", "kept", "from")
+
+    assert refusal(Node(refuse), "rotate", {"id": "a" * 16}) == ("on_hold", "from")
 
 
 def test_a_retained_command_is_ignored() -> None:
@@ -206,12 +238,12 @@ _json = st.recursive(
     max_leaves=12,
 )
 _fields = st.fixed_dictionaries(
-    {}, optional={"id": _json, "seconds": _json, "metric": _json, "limit": _json, "on": _json}
+    {}, optional={"id": _json, "seconds": _json, "metric": _json, "limit": _json, "on": _json, "proof": _json}
 )
 
 
 @given(
-    st.sampled_from(["pause", "rotate", "set"]),
+    st.sampled_from(["pause", "rotate", "set", "owner/pause", "owner/rotate", "owner/hold"]),
     st.binary(max_size=200) | _fields.map(lambda fields: json.dumps(fields).encode()),
     st.none() | st.text(max_size=40) | st.text(max_size=10).map(lambda tail: BELOW + tail),
     st.none() | st.binary(max_size=50),

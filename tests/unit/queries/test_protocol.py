@@ -244,3 +244,27 @@ def test_an_error_has_the_documented_fields() -> None:
 def test_a_malformed_answer_is_rejected(data: bytes) -> None:
     with pytest.raises(WireError):
         read_answer(data)
+
+
+EXTENT: dict[str, Any] = {
+    "v": 1, "id": "a", "node": "porch", "ok": True, "type": "extent",
+    "from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:10:00Z", "seconds": {"recorded": 600.0}, "gaps": 0,
+    "sounds": 0, "levels": [], "archives": 1, "bytes": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"to": None},
+        {"from": None},
+        {"seconds": {"recorded": 1e300}},
+        {"seconds": {"recorded": -1e300}},
+        {"seconds": {"gap": {"power": 1e300}}},
+        {"seconds": {"expired": {"quiet": -1.0}}},
+    ],
+)
+def test_an_answer_that_no_calendar_can_hold_is_refused(lie: dict[str, Any]) -> None:
+    read_answer(json.dumps(EXTENT))
+    with pytest.raises(WireError):
+        read_answer(json.dumps({**EXTENT, **lie}))

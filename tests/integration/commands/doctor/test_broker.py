@@ -87,14 +87,18 @@ def guarded(node: BreakableNode) -> Iterator[tuple[BreakableNode, Path, Child]]:
         yield node, folder, child
 
 
-def test_a_wrong_password_of_one_role_is_reported_and_fixed(guarded: tuple[BreakableNode, Path, Child]) -> None:
+@pytest.mark.parametrize("role", ["archiver", "page"])
+def test_a_wrong_password_of_one_role_is_reported_and_fixed(
+    guarded: tuple[BreakableNode, Path, Child], role: str
+) -> None:
     node, _, _ = guarded
+    node.set(f"http.port={ports.choose(None)}")  # without a page, its account is not needed
     assert {finding.state for finding in node.run_checks("broker").values()} == {"ok"}
-    right = node.under_test().settings.mqtt.archiver_password.reveal()
-    node.set("mqtt.archiver_password=wrong")
+    right: str = getattr(node.under_test().settings.mqtt, f"{role}_password").reveal()
+    node.set(f"mqtt.{role}_password=wrong")
     before = Finding(**run_doctor(node)[1]["broker.login"])  # type: ignore[arg-type]
     assert_fault(before, "refused the login")
-    assert "mqtt.archiver_password=-" in before.remedy
+    assert f"mqtt.{role}_password=-" in before.remedy
     assert right not in before.message + before.remedy
     assert node.apply_remedy(before, typed=f"{right}\n").returncode == 0
     assert {finding.state for finding in node.run_checks("broker").values()} == {"ok"}

@@ -13,6 +13,7 @@ import pytest
 from commands.up import plan as up_plan
 from commands.up.plan import (
     MARKER,
+    StartPlan,
     UpState,
     load_state,
     lost_overrides,
@@ -22,14 +23,14 @@ from commands.up.plan import (
     user_settings,
 )
 from edge.configuration import loader as config
-from edge.configuration.settings import Settings
+from edge.configuration.settings import Secret, Settings
 from edge.core.errors import ConfigError, ImHearingError
 from edge.embedded import ports
 from tests.support.wait import DEADLINE
 
 CONFIGURED = (
     "mqtt.host=broker.example.org", "s3.s3_bucket_name=sounds", "ably.api_key=app.key:secret", "http.port=8480",
-    "query.cursor_key=0123456789abcdef",
+    "query.cursor_key=0123456789abcdef", "http.owner_key=fedcba9876543210",
 )  # fmt: skip
 
 
@@ -58,12 +59,16 @@ def test_no_server_is_started_for_what_is_configured(tmp_path: Path) -> None:
     assert "secret" not in str(plan.notes)
 
 
-def test_the_key_of_cursors_is_the_same_at_every_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("section", "name"), [("query", "cursor_key"), ("http", "owner_key")])
+def test_the_keys_of_cursors_and_owner_are_the_same_at_every_start(tmp_path: Path, section: str, name: str) -> None:
+    def key(plan: StartPlan) -> str:
+        secret: Secret = getattr(getattr(plan.settings, section), name)
+        return secret.reveal()
+
     plan = make_plan(tmp_path, settings_for(tmp_path))
     save_plan(tmp_path, plan)
-    key = plan.settings.query.cursor_key.reveal()
-    assert len(key) >= 40
-    assert make_plan(tmp_path, settings_for(tmp_path)).settings.query.cursor_key.reveal() == key
+    assert len(key(plan)) >= 40
+    assert key(make_plan(tmp_path, settings_for(tmp_path))) == key(plan)
 
 
 @pytest.mark.parametrize("name", ["nofile.wav", "text.md", "empty.wav"])
