@@ -8,8 +8,8 @@ from edge import __version__
 from edge.core.errors import CatalogError, CatalogInterrupted, SpoolError
 from edge.core.instant import MICROSECONDS, Instant
 from edge.core.values import Chunk, Stream
+from query_service.answer.catalog_facts import NoCatalog
 from query_service.answer.facts import FactReader
-from query_service.answer.no_catalog import NoCatalog
 from query_service.answer.spool_view import SpoolView
 from query_service.queries.status import Backlog, ClockReport, LastChunk, RecorderReport, StatusAnswer
 

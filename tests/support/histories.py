@@ -22,7 +22,7 @@ from edge.spool.chunks import PartFile, SpoolChunks, SpoolFile
 from edge.spool.layout import SpoolLayout
 from edge.spool.spool import RecorderLock, Spool
 from edge.spool.state import StateFile, StreamRecords
-from query_service.answer.no_catalog import NoCatalog
+from query_service.answer.catalog_facts import NoCatalog
 
 NODE = "porch"
 BOOT = "boot"
