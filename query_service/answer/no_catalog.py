@@ -1,5 +1,4 @@
-"""What of the catalog answers are made of; and a stand-in for one that cannot be read: it knows nothing, so all that the
-spool has is in answers."""
+"""What of the catalog answers are made of, and a stand-in for one that cannot be read, which knows nothing."""
 
 from __future__ import annotations
 
