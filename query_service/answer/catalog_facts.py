@@ -86,8 +86,10 @@ class NoArchives:
 
 
 class NoCatalog:
-    """As `CatalogFacts`, for the catalog at `path`: stands in for one that cannot be read. It knows nothing, so all that
-    the spool has is in answers."""
+    """As `CatalogFacts`, for the catalog at `path`: stands in for one that cannot be read.
+
+    It knows nothing, so all that the spool has is in answers.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
