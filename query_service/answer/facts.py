@@ -17,13 +17,7 @@ from edge.core.ids import stream_of
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, EndedSound, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
-<<<<<<< HEAD
 from query_service.answer.catalog_facts import CatalogFacts, NoCatalog
-from query_service.answer.crowd import Crowd, Crowds
-=======
-from query_service.answer.crowd import Crowd, Crowds
-from query_service.answer.no_catalog import CatalogFacts, NoCatalog
->>>>>>> s11-units
 from query_service.answer.scans import ALL, CHUNKS, SOUND
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.unfinished_sound import UnfinishedSound
