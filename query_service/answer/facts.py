@@ -18,6 +18,7 @@ from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, EndedSound, Hole, SpoolState, Stream
 from edge.spool.spool import Spool
 from query_service.answer.catalog_facts import CatalogFacts, NoCatalog
+from query_service.answer.crowd import Crowd, Crowds
 from query_service.answer.scans import ALL, CHUNKS, SOUND
 from query_service.answer.spool_view import SpoolEntry, SpoolIndex, SpoolView, SpoolWatcher
 from query_service.answer.unfinished_sound import UnfinishedSound
