@@ -102,7 +102,7 @@ def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
     _wait_for(problems, lambda: not list((node.data / "orders").glob("erase-*.json")), "all orders are carried out")
     if plan.settings.keep_remote:  # nothing expires between two of the answers that are compared
         node.command("hold", "--from", start, "--to", end)
-    node.command("archive")
+    _wait_for(problems, lambda: node.command("archive").returncode == 0, "the archiver carries out a command")
     _wait_for(problems, lambda: _all_archived(node, start, end), "everything is archived")
     _wait_for(problems, lambda: _nothing_is_uploaded(node), "the archiver has nothing left to upload")
     facts["range"] = [start, end]
