@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests.campaigns.node.doors import ask_everywhere
+from tests.campaigns.node.doors import LISTS, ask_everywhere, ask_locally
 from tests.campaigns.node.faults.injectors import INJECTORS
 from tests.campaigns.node.node import Node
 from tests.campaigns.node.plan import Fault, Plan
@@ -156,10 +156,11 @@ def _rebuild(node: Node, start: str, end: str) -> dict[str, Any]:
     """The catalog from bucket and spool alone, and what it answers."""
     shutil.copy(node.data / "catalog.db", node.folder / "catalog.db")
     done = node.command("catalog", "rebuild", "--json")
-    answer = node.command("query", "--json", "--from", start, "--to", end)
+    answers = {kind: ask_locally(node, kind, start, end) for kind in LISTS}
+    problem = next((answer for answer in answers.values() if isinstance(answer, str)), None)
     return {
         "rebuild": {"code": done.returncode, "output": done.stdout + done.stderr},
-        "rebuilt": json.loads(answer.stdout) if answer.returncode == 0 else answer.stderr,
+        "rebuilt": answers if problem is None else problem,
     }
 
 
