@@ -70,7 +70,7 @@ def _change_answers(folder: Path, change: Callable[[dict[str, Any]], None], door
     for door in doors or answers:
         change(answers[door])
     if not doors:
-        change(facts["rebuilt"])
+        change(facts["rebuilt"]["coverage"])
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
@@ -156,10 +156,31 @@ def door_differs(folder: Path) -> None:
 
 def rebuild_differs(folder: Path) -> None:
     facts = json.loads((folder / "facts.json").read_bytes())
-    sound = next(i for i in facts["rebuilt"]["intervals"] if i["state"] == "recorded")
-    sound["sha256"] = "0" * 64
-    facts["rebuilt"]["intervals"].remove(sound)
+    intervals = facts["rebuilt"]["coverage"]["intervals"]
+    intervals.remove(next(i for i in intervals if i["state"] == "recorded"))
     _change_facts(folder, rebuilt=facts["rebuilt"])
+
+
+def kill_called_a_restart(folder: Path) -> None:
+    _change_answers(folder, lambda answer: _gap(answer, "crash").update(cause="restart"))
+
+
+def levels_left_in_a_manifest(folder: Path) -> None:
+    facts = Facts(folder)
+    erased = {i["chunk_id"] for i in facts.intervals if i.get("cause") == "erased"}
+    name, chunk = next((name, chunk) for name, chunk in facts.descriptions if chunk["chunk_id"] in erased)
+    path = next(path for path in facts.archives if path.stem == name)
+
+    def change(member: str, data: bytes) -> bytes:
+        if member != "manifest.json":
+            return data
+        manifest = json.loads(data)
+        for described in manifest["chunks"]:
+            if described["chunk_id"] == chunk["chunk_id"]:
+                described["levels"] = {"lafmax": -20.0}
+        return json.dumps(manifest).encode()
+
+    _rewrite(path, change)
 
 
 def copy_left_after_forget(folder: Path) -> None:
@@ -238,6 +259,8 @@ PLANTED: dict[Callable[[Path], None], str] = {
     moment_without_answer: "answers_tile",
     door_differs: "doors_agree",
     rebuild_differs: "rebuild_answers_the_same",
+    kill_called_a_restart: "missing_sound_is_explained",
+    levels_left_in_a_manifest: "erased_is_not_described",
     copy_left_after_forget: "forgotten_is_nowhere",
     bytes_left_after_forget: "forgotten_is_nowhere",
     held_chunk_gone: "held_is_kept",

@@ -95,8 +95,10 @@ def _paged(send: Callable[[Request], Answer | None], kind: str, start: str, end:
             return whole
 
 
+ask_locally = _command("local")
+
 _DOORS: dict[str, Callable[[Node, str, str, str], Answer | str]] = {
-    "local": _command("local"),
+    "local": ask_locally,
     "ably": _command("ably"),
     "http": _http,
     "mqtt": _mqtt,

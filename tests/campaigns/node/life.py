@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests.campaigns.node.doors import ask_everywhere
+from tests.campaigns.node.doors import LISTS, ask_everywhere, ask_locally
 from tests.campaigns.node.faults.injectors import INJECTORS
 from tests.campaigns.node.node import Node
 from tests.campaigns.node.plan import Fault, Plan
@@ -102,7 +102,7 @@ def _come_to_rest(node: Node, plan: Plan, began: float) -> dict[str, Any]:
     _wait_for(problems, lambda: not list((node.data / "orders").glob("erase-*.json")), "all orders are carried out")
     if plan.settings.keep_remote:  # nothing expires between two of the answers that are compared
         node.command("hold", "--from", start, "--to", end)
-    node.command("archive")
+    _wait_for(problems, lambda: node.command("archive").returncode == 0, "the archiver carries out a command")
     _wait_for(problems, lambda: _all_archived(node, start, end), "everything is archived")
     _wait_for(problems, lambda: _nothing_is_uploaded(node), "the archiver has nothing left to upload")
     facts["range"] = [start, end]
@@ -156,10 +156,11 @@ def _rebuild(node: Node, start: str, end: str) -> dict[str, Any]:
     """The catalog from bucket and spool alone, and what it answers."""
     shutil.copy(node.data / "catalog.db", node.folder / "catalog.db")
     done = node.command("catalog", "rebuild", "--json")
-    answer = node.command("query", "--json", "--from", start, "--to", end)
+    answers = {kind: ask_locally(node, kind, start, end) for kind in LISTS}
+    problem = next((answer for answer in answers.values() if isinstance(answer, str)), None)
     return {
         "rebuild": {"code": done.returncode, "output": done.stdout + done.stderr},
-        "rebuilt": json.loads(answer.stdout) if answer.returncode == 0 else answer.stderr,
+        "rebuilt": answers if problem is None else problem,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tests.campaigns.node.node import Node
 
 _SLICE_BYTES = 48
+_SOUND = (".flac", ".wav", ".age")
 
 
 def evidence_of(node: Node, begin: str, end: str) -> list[dict[str, Any]]:
@@ -25,7 +26,7 @@ def evidence_of(node: Node, begin: str, end: str) -> list[dict[str, Any]]:
 
 def _bytes_of(node: Node, chunk_id: str) -> bytes:
     for path in node.spool.glob(f"{chunk_id}.*"):
-        if path.suffix != ".json":
+        if path.suffix in _SOUND:  # beside it lie its manifest, and the empty mark of a retained copy
             with contextlib.suppress(OSError):
                 return path.read_bytes()
     for path in node.bucket.rglob("*.zip"):

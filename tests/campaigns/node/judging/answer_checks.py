@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from tests.campaigns.node.judging.facts import Facts, seconds_of
 # the command line leaves out what only matters to a client that pages
 _COMPARED = ("intervals", "overlapped", "sounds", "levels", "node", "from", "to")
 _LOST_WITH_THE_CATALOG = ("quiet", "dropped", "lifecycle")  # a rebuilt catalog answers a gap
+_EDGE = 0.02  # seconds: seconds of sound and of the clock may be that much apart at the end of a chunk
 _CLOCK = 0.3  # seconds: whether a chunk at the edge of a range overlaps it, is the node's to decide
 
 
@@ -33,6 +35,26 @@ def doors_agree(facts: Facts) -> Iterator[str]:
                 yield f"{kind} via {door} differs from local: {_first_difference(local, _comparable(answer))}"
 
 
+def levels_tile(facts: Facts) -> Iterator[str]:
+    """Each whole second of sound that is kept has a level."""
+    answer = facts.life["answers"]["levels"]["local"]
+    if not isinstance(answer, dict):
+        return
+    start = seconds_of(answer["from"])
+    there = {round(seconds_of(step["from"]) - start) for step in answer["levels"]}
+    for interval in facts.intervals:
+        if interval["state"] not in ("recorded", "pending") or interval["laeq"] is None:
+            continue
+        # a chunk's seconds count from its start; a step has the one that begins in it, unless that is too close
+        begin, end = seconds_of(interval["from"]) - start, seconds_of(interval["to"]) - start
+        if not _EDGE < (begin % 1) < 1 - _EDGE or interval["cut"]["first"]:
+            continue
+        for step in range(math.ceil(begin), math.floor(end)):
+            is_whole = begin + math.ceil(step - begin) + 1 <= end + _EDGE  # the second that begins in the step
+            if is_whole and step not in there:
+                yield f"{interval['chunk_id']} has no level {step - begin:.2f} s after its start"
+
+
 def verify_is_clean(facts: Facts) -> Iterator[str]:
     if facts.life["verify"]["code"] != 0:
         yield f"catalog verify --deep: {facts.life['verify']['output'][:1000]}"
@@ -46,9 +68,14 @@ def rebuild_answers_the_same(facts: Facts) -> Iterator[str]:
         yield f"there is no answer after the rebuild: {rebuilt}"
         return
     before = _intervals(facts.life["answers"]["coverage"]["local"], facts)
-    after = _intervals(rebuilt, facts)
+    after = _intervals(rebuilt["coverage"], facts)
     if before != after:
         yield f"the rebuilt catalog answers otherwise: {_first_difference(before, after)}"
+    for kind in ("sounds", "levels"):
+        before = _of_kept_sound(facts.life["answers"][kind]["local"], kind, facts)
+        after = _of_kept_sound(rebuilt[kind], kind, facts)
+        if before != after:
+            yield f"the rebuilt catalog has other {kind}: {_first_difference(before, after)}"
 
 
 def forgotten_is_nowhere(facts: Facts) -> Iterator[str]:
@@ -139,6 +166,22 @@ def _intervals(answer: Any, facts: Facts) -> list[Any]:
         elif interval.get("cause") == "erased" and chunk_id in facts.listed:
             found.append({key: value for key, value in interval.items() if key != "where"})
     return found
+
+
+def _of_kept_sound(answer: Any, kind: str, facts: Facts) -> list[Any]:
+    """Sounds or levels as a rebuilt catalog knows them too: of chunks that are kept, whatever copy they are in."""
+    if not isinstance(answer, dict):
+        return [answer]
+    kept = [i for i in facts.intervals if i["state"] in ("recorded", "pending")]
+    if kind == "sounds":
+        chunks, fields = {i["chunk_id"] for i in kept}, ("sound_id", "chunk_id", "from", "to", "lafmax", "laeq", "unit")
+        return [{key: one[key] for key in fields} for one in answer["sounds"] if one["chunk_id"] in chunks]
+    spans = [(seconds_of(i["from"]), seconds_of(i["to"])) for i in kept]
+    return [
+        {key: one[key] for key in ("from", "to", "laeq", "unit")}
+        for one in answer["levels"]
+        if any(a <= seconds_of(one["from"]) and seconds_of(one["to"]) <= b for a, b in spans)
+    ]
 
 
 def _first_difference(one: Any, other: Any) -> str:

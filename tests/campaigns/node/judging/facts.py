@@ -94,13 +94,18 @@ class Facts:
     @cached_property
     def listed(self) -> set[str]:
         """Every chunk that an archive's manifest describes, discarded ones included."""
-        found = set()
+        return {chunk["chunk_id"] for _, chunk in self.descriptions}
+
+    @cached_property
+    def descriptions(self) -> list[tuple[str, dict[str, Any]]]:
+        """(archive, a chunk as its manifest describes it), discarded ones included."""
+        found = []
         for path in self.archives:
             with (
                 contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
                 zipfile.ZipFile(path) as archive,
             ):
-                found |= {chunk["chunk_id"] for chunk in json.loads(archive.read("manifest.json"))["chunks"]}
+                found += [(path.stem, chunk) for chunk in json.loads(archive.read("manifest.json"))["chunks"]]
         return found
 
     @cached_property

@@ -153,11 +153,17 @@ def _pause_ended(facts: Facts, event: dict[str, Any]) -> float:
     return min((float(c["ended"]) for c in resumed if c["began"] >= event["began"]), default=math.inf)
 
 
-def _died(facts: Facts, begin: float, end: float) -> bool:
+def _restarted(facts: Facts, begin: float, end: float) -> bool:
+    """Told to stop; or killed in a timed pause which ended while it was dead: nobody broke off a recording."""
+    if _died(facts, begin, end, ("restarted",)):
+        return True
+    timed = [e for e in facts.events("pause") if e["value"] == "timed"]
+    return any(abs(_pause_ended(facts, e) - begin) <= _REACTION for e in timed) and _died(facts, begin, end)
+
+
+def _died(facts: Facts, begin: float, end: float, ways: tuple[str, ...] = ("killed", "restarted")) -> bool:
     """Killed, or told to stop; perhaps while the disk failed, and what was on its way had been lost already."""
-    ends = [
-        e for e in facts.events() if "recorder" in (*e["effect"].get("killed", ()), *e["effect"].get("restarted", ()))
-    ]
+    ends = [e for e in facts.events() if any("recorder" in e["effect"].get(way, ()) for way in ways)]
     disk_failed = _disk_failed(facts, begin, end)
     for event in ends:
         at = event["effect"].get("killed_at", event["began"])
@@ -202,7 +208,7 @@ def _erased(facts: Facts, begin: float, end: float) -> bool:
 _EXPLANATIONS: dict[str, Callable[[Facts, float, float], bool]] = {
     "paused": _paused,
     "crash": _died,
-    "restart": _died,
+    "restart": _restarted,
     "overrun": _overran,
     "disk_full": _disk_failed,
     "disk_missing": _disk_failed,

@@ -90,6 +90,19 @@ def catalog_matches_the_store(facts: Facts) -> Iterator[str]:
         yield f"{row['chunk_id']} is still {row['state']}"
 
 
+def erased_is_not_described(facts: Facts) -> Iterator[str]:
+    """Manifests and the catalog may name what was erased, and have neither its levels nor its sounds."""
+    for archive, chunk in facts.descriptions:
+        if chunk.get("gone") == "erased" and (chunk.get("levels") or chunk.get("sounds")):
+            yield f"{archive} still has the levels or sounds of {chunk['chunk_id']}, which was erased"
+    query = (
+        "SELECT DISTINCT c.chunk_id FROM chunks c LEFT JOIN sounds s ON s.chunk_id = c.chunk_id"
+        " WHERE c.state = 'gone' AND c.reason = 'erased' AND (c.lafmax IS NOT NULL OR s.chunk_id IS NOT NULL)"
+    )
+    for row in _rows(facts, query):
+        yield f"the catalog still has the levels or sounds of {row['chunk_id']}, which was erased"
+
+
 def nothing_is_left_over(facts: Facts) -> Iterator[str]:
     """The node's folder and the bucket hold only what the documentation lists."""
     left = facts.folder / "left"
