@@ -25,7 +25,7 @@ OWNER = "http_owner_key"
 SERVICES = {f"mqtt_{role}_password" for role in ("recorder", "archiver", "query")}
 ALL = {f"{section}_{key}" for section, key in config._SECRETS}
 NEEDED: dict[str, set[str]] = {
-    "query": S3, "fetch": S3, "watch": CONTROL, "status": CONTROL, "rotate": CONTROL, "archive": CONTROL,
+    "query": S3, "fetch": S3, "play": S3, "watch": CONTROL, "status": CONTROL, "rotate": CONTROL, "archive": CONTROL,
     "pause": set(), "resume": set(), "hold": set(), "forget": set(), "adopt": set(), "devices": set(),
     "calibrate": set(), "catalog": S3, "make-bucket": S3, "token": {"ably_api_key"},
     "page": {"query_cursor_key", OWNER}, "doctor": ALL, "configure": ALL,

@@ -21,7 +21,7 @@ SETUP = (ROOT / "scripts" / "setup").read_text()
 PACKAGE_OF = {
     "7z": "p7zip-full", "amixer": "alsa-utils", "arecord": "alsa-utils", "bsdtar": "libarchive-tools",
     "chromium": "chromium", "curl": "curl",
-    "espeak-ng": "espeak-ng", "file": "file", "fuser": "psmisc", "jq": "jq", "mosquitto": "mosquitto",
+    "espeak-ng": "espeak-ng", "file": "file", "fuser": "psmisc", "ip": "iproute2", "jq": "jq", "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto", "mosquitto_pub": "mosquitto-clients", "mosquitto_sub": "mosquitto-clients",
     "nano": "nano", "openssl": "openssl", "pactl": "pulseaudio-utils", "paplay": "pulseaudio-utils",
     "ping": "iputils-ping", "pulseaudio": "pulseaudio", "strace": "strace", "unzip": "unzip",

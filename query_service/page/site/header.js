@@ -28,7 +28,7 @@ export class Header {
     if (!alive) return TEXT.recorderStates[state === "stopped" ? "stopped" : "unknown"];
     const parts = [TEXT.recorderStates[state]];
     if (since) parts.push(TEXT.since(this.zone.dayAndTime(Math.floor(parseTime(since) / SECOND) * SECOND)));
-    if (until) parts.push(TEXT.until(this.zone.dayAndTime(parseTime(until))));
+    if (until) parts.push(TEXT.until(this.zone.dayAndTime(Math.ceil(parseTime(until) / SECOND) * SECOND)));
     return parts.join(" ");
   }
 

@@ -61,6 +61,7 @@ export const TEXT = {
   lasts: (length) => `the disk lasts ${length} without uploads`,
   diskFree: (size) => `${size} free`,
   notReachable: "The node does not answer: it may be stopped, or the network is down. The page tries again every few seconds.",
+  failed: (message) => `That did not work: ${message}`,
   busy: "The node is busy; trying again.",
   stillBusy: "The node is still busy. Try a shorter range, or again later.",
   sessionEnded: "The session has ended. Log in again.",

@@ -136,6 +136,7 @@ def test_listening_plays_every_sample_until_it_is_stopped_and_everyone_sees_it(
 
 
 def test_by_keyboard_a_pause_is_heard_as_silence_and_named(owner: Page, recorder: RecorderProcess) -> None:
+    expect(owner.locator("#listen")).to_be_visible(timeout=DEADLINE * 1000)
     owner.locator("#listen").focus()
     owner.keyboard.press("Enter")
     heard_seconds(owner, 1)
