@@ -19,8 +19,8 @@ RANGE = ("--last", "1m")
 ARGUMENTS = {  # of each command; no others can fail on a path
     "up": ("--for", "1"), "recorder": (), "archiver": (), "query-service": (), "realtime-server": (),
     "query": RANGE, "fetch": (*RANGE, "-o", "out.wav"), "play": RANGE, "watch": (), "status": (), "devices": (),
-    "doctor": ("--json",), "calibrate": ("--seconds", "1"), "configure": ("node.name=porch",), "pause": (), "resume": (),
-    "rotate": (), "archive": (), "unannounce": (), "token": ("--client", "ann"), "page": ("link",),
+    "doctor": ("--json",), "calibrate": ("--seconds", "1"), "configure": ("node.name=porch",), "pause": (),
+    "resume": (), "rotate": (), "archive": (), "unannounce": (), "token": ("--client", "ann"), "page": ("link",),
     "catalog": ("verify",), "hold": RANGE, "adopt": (),
     "forget": (*RANGE, "--yes"), "make-bucket": (), "broker-setup": ("--into", "broker"),
 }  # fmt: skip
