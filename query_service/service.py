@@ -163,8 +163,7 @@ def live_sound(settings: Settings) -> LiveSound | None:
     from query_service.sound.live import LiveSound  # noqa: PLC0415
 
     names = (settings.node.name, *settings.node.earlier_names)
-    is_encrypted = bool(settings.recorder.recipients.strip())
-    return LiveSound(settings.recorder.record_path, names, is_encrypted=is_encrypted)
+    return LiveSound(settings.recorder.record_path, names, is_encrypted=settings.recorder.encrypts)
 
 
 async def _http_door(
@@ -208,7 +207,7 @@ def _has_ably(settings: Settings) -> bool:
 def _page_setup(settings: Settings, answers: NodeAnswers) -> dict[str, object]:
     return {
         "bucket": bool(settings.s3.s3_bucket_name),
-        "encrypted": bool(settings.recorder.recipients),
+        "encrypted": settings.recorder.encrypts,
         "sound_level": answers.sound_level(),
     }
 

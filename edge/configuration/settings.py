@@ -134,6 +134,11 @@ class Recorder(Struct, frozen=True):
         ),
     ] = ""
 
+    @property
+    def encrypts(self) -> bool:
+        """Whether chunks are encrypted before they reach the disk."""
+        return bool(self.recipients.strip())
+
 
 class Levels(Struct, frozen=True):
     hysteresis: Annotated[

@@ -52,7 +52,7 @@ class Home:
     """The data folder of the node that `settings` describe."""
 
     def __init__(self, settings: Settings, device: Callable[[Path], int] = device_of) -> None:
-        self._node, self._is_encrypting = settings.node, bool(settings.recorder.recipients.strip())
+        self._node, self._is_encrypting = settings.node, settings.recorder.encrypts
         self._folder, self._spool = settings.catalog.db_path.parent, settings.recorder.record_path
         self._own_folder = settings.recorder_folder
         self._path = self._own_folder / "node.json"

@@ -66,7 +66,7 @@ class Seal(NamedTuple):
 
 def open_seal(settings: Recorder, spool: Spool, environ: Mapping[str, str] = os.environ) -> Seal | None:
     """As the settings ask; None where nothing is encrypted. Raises ConfigError, and SpoolError or OSError."""
-    if not settings.recipients.strip():
+    if not settings.encrypts:
         return None
     recipients = checked_recipients(settings.recipients)
     folder = make_own(volatile_folder(settings, spool, environ))

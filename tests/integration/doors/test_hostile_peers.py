@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +28,11 @@ from query_service.queries.values import Gap, Interval
 from query_service.sound.fetch import fetch_sound
 from tests.support.messaging.http_door import JSON, TOKEN, fake_http_door, http_request
 from tests.support.messaging.realtime import in_loop, running_server
+from tests.support.silent_peers import silent_peers
 from tests.support.spool.chunks import at
 from tests.support.wait import DEADLINE
 
 QUESTION = b'{"id": "a", "type": "status"}'
-
-
-@contextlib.asynccontextmanager
-async def flood(port: int, count: int, sent: bytes) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """So many connections that say this, and then nothing."""
-    readers, writers = [], []
-    for _ in range(count):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(sent)
-        readers.append(reader)
-        writers.append(writer)
-    try:
-        yield readers
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 async def wait_until_closed(readers: list[asyncio.StreamReader], but: int = 0) -> None:
@@ -75,7 +60,7 @@ async def test_a_flood_of_connections_does_not_block_the_http_door(sent: bytes) 
     async with fake_http_door(Http(token=TOKEN)) as url, aiohttp.ClientSession(headers=ours) as kept:
         async with kept.get(f"{url}/status") as response:
             assert response.status == 422
-        async with flood(int(url.rpartition(":")[2]), 250, sent) as readers:
+        async with silent_peers(int(url.rpartition(":")[2]), 250, sent) as readers:
             async with asyncio.timeout(DEADLINE):
                 assert await status_of(f"{url}/status", **ours) == 422
                 async with kept.get(f"{url}/status") as response:
@@ -87,7 +72,7 @@ async def test_a_flood_of_connections_does_not_block_the_http_door(sent: bytes) 
 
 @in_loop
 async def test_a_flood_of_connections_does_not_block_the_realtime_server() -> None:
-    async with running_server() as server, flood(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
+    async with running_server() as server, silent_peers(server.port, 250, b"GET /time HTTP/1.1\r\nX: ") as readers:
         async with asyncio.timeout(DEADLINE):
             assert await status_of(f"http://{server.endpoint}/time") == 200
         await wait_until_closed(readers, but=http_listener.MAX_CONNECTIONS)
@@ -116,7 +101,10 @@ async def test_connections_without_a_valid_request_are_closed_soon(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.2)
-    async with fake_http_door(Http(token=TOKEN)) as url, flood(int(url.rpartition(":")[2]), 1, sent) as (reader,):
+    async with (
+        fake_http_door(Http(token=TOKEN)) as url,
+        silent_peers(int(url.rpartition(":")[2]), 1, sent) as (reader,),
+    ):
         async with asyncio.timeout(DEADLINE):
             with contextlib.suppress(ConnectionError):
                 await reader.read()
@@ -132,7 +120,7 @@ async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureF
                 b"GET /status HTTP/9.9\r\n\r\n",
                 b"GET / HTTP/1.1\r\na b\r\n\r\n",
             ):
-                async with flood(port, 5, sent) as readers:
+                async with silent_peers(port, 5, sent) as readers:
                     await wait_until_closed(readers)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 

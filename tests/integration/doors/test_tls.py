@@ -29,6 +29,7 @@ from query_service.sound.stream import StreamSource
 from tests.support.messaging.http_door import TOKEN, fake_http_door
 from tests.support.messaging.odd_brokers import make_certificate
 from tests.support.nodes.query_node import QueryNode
+from tests.support.silent_peers import silent_peers
 from tests.support.wait import DEADLINE
 
 PASSWORD = "correct horse"
@@ -66,22 +67,6 @@ async def door(settings: Settings) -> AsyncIterator[int]:
             yield int(opened.address.rpartition(":")[2])
     finally:
         await answers.close()
-
-
-@asynccontextmanager
-async def silent(port: int, count: int, sent: bytes) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """So many connections that say this, and then nothing."""
-    readers, writers = [], []
-    for _ in range(count):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(sent)
-        readers.append(reader)
-        writers.append(writer)
-    try:
-        yield readers
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 async def until_closed(readers: list[asyncio.StreamReader], but: int) -> None:
@@ -142,7 +127,7 @@ def test_many_silent_connections_keep_nobody_waiting(
             async with (
                 asyncio.timeout(DEADLINE),
                 aiohttp.ClientSession(f"https://localhost:{port}", connector=connector, headers=ours) as kept,
-                silent(port, 3 * http_listener.MAX_HANDSHAKES, sent) as readers,
+                silent_peers(port, 3 * http_listener.MAX_HANDSHAKES, sent) as readers,
             ):
                 for _ in range(3):
                     async with kept.get("/status") as response:
