@@ -10,7 +10,7 @@ _BYTES = 12  # of the random part and of the signature each
 
 
 def make_ticket(key: str, purpose: str, expires: float) -> str:
-    """A ticket for one purpose that counts until `expires`, in seconds since 1970."""
+    """A ticket for one purpose, valid until `expires`, in seconds since 1970."""
     body = f"{round(expires):x}.{secrets.token_hex(_BYTES)}"
     return f"{body}.{_signature(key, purpose, body)}"
 

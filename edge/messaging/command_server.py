@@ -94,7 +94,7 @@ def check_proof(payload: bytes, is_proof: IsProof) -> None:
     except WireError:
         pass
     message = (
-        "this takes a proof of the owner that counts: log in again, by password or `imhearing page link`, on a node"
+        "this takes a valid proof of the owner: log in again, by password or `imhearing page link`, on a node"
         " with [http] owner_key"
     )
     raise Refused("forbidden", message, "proof")

@@ -21,7 +21,7 @@ def signing_key(owner_key: str) -> str:
 
 
 def make_proof(signing: str, now: float, seconds: float = PROOF_SECONDS) -> str:
-    """A proof that counts until `seconds` after `now`; empty without a key. `signing`: of `signing_key`."""
+    """A proof that is valid until `seconds` after `now`; empty without a key. `signing`: of `signing_key`."""
     return make_ticket(signing, _PURPOSE, now + seconds) if signing else ""
 
 

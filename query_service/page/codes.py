@@ -9,7 +9,7 @@ _PURPOSE = "page code"
 
 
 def make_code(key: str, now: float, proof: str = "") -> str:
-    """A code that counts until CODE_SECONDS after `now`, seconds since 1970; `key`: the node's own.
+    """A code that is valid until CODE_SECONDS after `now`, seconds since 1970; `key`: the node's own.
 
     It hands over the owner's `proof`, which only recorder and archiver can check.
     """
