@@ -279,7 +279,9 @@ class Continuity:
             waited = now.arrival - two.arrival >= _PACED * blocks
             no_stall = now.delay - two.delay <= now.length * 5 // 4 and one.delay - two.delay <= one.length * 5 // 4
             if waited and no_stall and now.delay - floors[number] <= max(_MISSING, now.length // 4):
-                found.append(_Drained(number - skip, floors[number], sure=False))
+                # a stall that has just begun may have made this block late, but not the one before
+                late = 0 <= floors[number] - one.delay < self._least_missing()
+                found.append(_Drained(number - skip, one.delay if late else floors[number], sure=False))
         return found
 
     def _verdict(self, drained: list[_Drained]) -> tuple[int, list[_Place], int]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.recorder.capture.blocks import Block
@@ -142,6 +142,7 @@ STALLS = st.lists(st.builds(Stall, SECONDS, SECONDS), max_size=6)
     stalls=STALLS,
     lateness=st.lists(st.integers(0, JITTER), min_size=1, max_size=5),
 )
+@example(room=1.0, speed=20.0, stalls=[Stall(0, 1.875), Stall(0.125, 0.125), Stall(0, 2)], lateness=[0])
 def test_every_loss_is_reported_where_it_happened_after_any_sequence_of_stalls(
     room: float, speed: float, stalls: list[Stall], lateness: list[int]
 ) -> None:
