@@ -296,6 +296,8 @@ def main() -> None:
         if not catalog.exists():
             began = time.monotonic()
             worst_catalog.make(folder / "unfinished.db", wanted)
+            with contextlib.closing(Catalog(folder / "unfinished.db")) as made:
+                made.open()  # the first time, it computes the days' sums
             (folder / "unfinished.db").rename(catalog)
             print(f"{catalog.stat().st_size / 1e6:.0f} MB, made in {time.monotonic() - began:.0f} s\n", flush=True)
         if not (folder / "spool").exists():
