@@ -361,10 +361,10 @@ def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> Catalo
 
 
 def _enough(entries: list[SpoolEntry], start: Instant, duration: int | None) -> list[SpoolEntry]:
-    """The first of these with sound for `duration` µs after `start`, and one more; None: all of them."""
+    """The first of these with sound for `duration` µs after `start`, and the next one after `start`; None: all."""
     covered = 0
     for number, entry in enumerate(entries, 1):
-        if duration is not None and covered >= duration:
+        if duration is not None and covered >= duration and entry.started_at > start:
             return entries[:number]
         covered += entry.ended_at - max(entry.started_at, start)
     return entries

@@ -27,6 +27,7 @@ from query_service.queries.values import MAX_ANSWER, Expired, Gap
 from tests.support.budgets import untimed
 from tests.support.long_stories import (
     HOUR,
+    OVERLAPPING_IN_SPOOL,
     STREAMS,
     TWO_STREAMS,
     Node,
@@ -78,6 +79,7 @@ def assert_sums(sums: Day | ExtentAnswer, one: Node, start: Instant, end: Instan
 
 @given(stories, moments, st.integers(1, 5 * 86_400))
 @example(TWO_STREAMS, 0, 86_400)
+@example(OVERLAPPING_IN_SPOOL, 10_000, 86_400)
 @settings(max_examples=max(60, EXAMPLES // 4), deadline=None)
 def test_days_add_up_to_what_coverage_and_sounds_say(story: Story, start: int, length: int) -> None:
     request = Request(
