@@ -16,6 +16,7 @@ TOGETHER = {
     "a whole node": ("tests/integration/commands/test_up.py",),
     "a node for the commands of the documentation": ("tests/integration/test_documented_commands.py",),
     "the JavaScript client": ("tests/integration/loopback/test_javascript.py",),
+    "the source, parsed": ("tests/unit/architecture/", "tests/unit/test_setup_packages.py"),
     "Node-RED": ("tests/integration/test_node_red.py",),
     "other stores": ("tests/integration/store/test_store_contract.py",),
     "a browser, and a node to look at": tuple(
@@ -29,8 +30,9 @@ _GROUPS = {path: group for group, paths in TOGETHER.items() for path in paths}
 
 
 def group_of(node_id: str) -> str:
-    """A test that is in none is a group of its own."""
-    return _GROUPS.get(node_id.partition("::")[0], node_id)
+    """By file or folder; a test that is in none is a group of its own."""
+    path = node_id.partition("::")[0]
+    return _GROUPS.get(path) or _GROUPS.get(path[: path.rfind("/") + 1], node_id)
 
 
 class Workers(LoadScopeScheduling):  # type: ignore[misc]

@@ -12,13 +12,15 @@ from tests.support.workers import TOGETHER, group_of
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_file_of_a_group_exists() -> None:
-    assert [path for paths in TOGETHER.values() for path in paths if not (ROOT / path).is_file()] == []
+def test_every_file_and_folder_of_a_group_exists() -> None:
+    assert [path for paths in TOGETHER.values() for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_tests_of_a_group_stay_together_and_others_are_on_their_own() -> None:
     page = "tests/integration/page/test_people.py::test_a[1]", "tests/integration/page/test_ranges.py::test_b"
     assert len({group_of(node_id) for node_id in page}) == 1
+    folder = "tests/unit/architecture/test_layers.py::test_a", "tests/unit/architecture/test_wiring.py::test_b"
+    assert len({group_of(node_id) for node_id in folder}) == 1
     units = "tests/unit/test_units.py::test_a", "tests/unit/test_units.py::test_b"
     assert len({group_of(node_id) for node_id in units}) == 2
 
