@@ -21,7 +21,7 @@ from query_service.queries.protocol import RangeRequest
 from query_service.queries.values import MAX_ANSWER
 
 MOST_STEPS = 320  # about what one page of 48 kB holds
-_ENOUGH = 4 * CHUNKS  # a question that has read so many without an item is put off
+_ENOUGH = 4_000  # chunks: a question that has read so many without an item is put off
 
 
 def answer_levels(
@@ -36,7 +36,7 @@ def answer_levels(
     rows_to_keep = budget.rows_left - _ENOUGH
     size = request.step * MICROSECONDS
     most = min(request.limit, MOST_STEPS)
-    duration = min(most * size, max(size, SOUND))
+    duration = min(most * size, SOUND)
     chunks = CHUNKS
     while True:
         try:
