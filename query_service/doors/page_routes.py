@@ -189,7 +189,7 @@ class PageRoutes:
             return self._refused("bad_request", "the node has no broker, so no events; ask its status instead", 404)
         if self._events.is_full:
             return self._refused("busy", "too many pages are open; ask its status instead", 503, _FULL_SECONDS)
-        return await self._events.serve(request)
+        return await self._events.serve(request, self._keeps_role(request))
 
     async def _nodes(self, _request: web.Request) -> web.Response:
         if self._other_nodes is None:
@@ -247,12 +247,17 @@ class PageRoutes:
         self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
         """Ends with the session that began it."""
-        role = self.role_of(request)  # none for a program with the token
+        is_owner = self._keeps_role(request)
         yield head
         async for piece in pieces:
-            if self.role_of(request) != role:
+            if not is_owner():
                 return
             yield piece
+
+    def _keeps_role(self, request: web.Request) -> Callable[[], bool]:
+        """Whether the session that began the request is still open; always true of a program with the token."""
+        role = self.role_of(request)
+        return lambda: self.role_of(request) == role
 
     def _no_sound(self, problem: ImHearingError) -> web.Response:
         match problem:

@@ -11,11 +11,14 @@ import pytest
 from msgspec.structs import replace
 
 from edge.configuration.settings import Http, Settings
+from edge.messaging.events import GapFound
 from query_service.doors import http_listener
+from query_service.doors.event_streams import EventStreams
 from query_service.doors.sessions import PageSessions
 from tests.support.nodes.page_door import HTTP, PASSWORDS, page_door, status_of, visitor
 from tests.support.nodes.query_node import QueryNode
 from tests.support.silent_peers import silent_peers
+from tests.support.spool.chunks import at
 from tests.support.wait import DEADLINE
 
 RANGE = {"from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:00:02Z"}
@@ -94,6 +97,24 @@ def test_a_page_that_rebinds_its_name_learns_nothing_and_cannot_try_passwords(se
             found = [await status_of(session, "POST", "/session", json=wrong, headers=rebound) for _ in range(5)]
             assert found == [403] * 5
             assert await status_of(session, "POST", "/session", json=wrong) == 401  # and no wait
+
+    asyncio.run(run())
+
+
+def test_whoever_has_logged_out_hears_of_no_more_events(settings: Settings) -> None:
+    events = EventStreams()
+
+    async def run() -> None:
+        async with (
+            page_door(settings, events=events) as url,
+            visitor(url, "viewer") as session,
+            session.get("/events") as response,
+        ):
+            assert (await response.content.readline()).startswith(b"retry:")
+            assert await status_of(session, "DELETE", "/session") == 200
+            events.put(GapFound(at=at(1), node="porch", started_at=at(0), ended_at=at(1), cause="crash"), False)
+            async with asyncio.timeout(DEADLINE):
+                assert b"crash" not in await response.content.read()
 
     asyncio.run(run())
 

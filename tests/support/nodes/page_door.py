@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Http, Secret, Settings
 from query_service.answer.node_answers import NodeAnswers
+from query_service.doors.event_streams import EventStreams
 from query_service.doors.http import HttpDoor
 from query_service.doors.page_routes import PageRoutes
 from query_service.doors.sessions import password_hash
@@ -24,10 +25,12 @@ HTTP = Http(
 
 
 @asynccontextmanager
-async def page_door(settings: Settings, http: Http | None = None) -> AsyncIterator[str]:
+async def page_door(
+    settings: Settings, http: Http | None = None, events: EventStreams | None = None
+) -> AsyncIterator[str]:
     http = replace(http or settings.http, port=0)
     answers = NodeAnswers(settings)
-    page = PageRoutes("porch", http, KEY, StreamSource(answers.inside, answers.bits_of), "Europe/Berlin")
+    page = PageRoutes("porch", http, KEY, StreamSource(answers.inside, answers.bits_of), "Europe/Berlin", events)
     opened = HttpDoor("porch", answers.answer, http, None, page)
     try:
         async with opened.open():
