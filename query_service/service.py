@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from edge import __version__
+from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
 from edge.core.errors import DoorError
@@ -80,7 +81,11 @@ async def _serve(
 ) -> None:
     live = live_sound(settings)
     answers = NodeAnswers(settings, lambda: live.listeners if live is not None else 0)
-    reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
+    reporting = (
+        asyncio.create_task(report_daily(answers, bus, watch, _now, Erasures(settings.catalog.db_path)))
+        if bus is not None
+        else None
+    )
     signs: list[Sign] = []
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events, live))
     collecting = asyncio.create_task(_collect_garbage())
