@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from edge import __version__
-from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Settings
 from edge.core import reference_cycles as garbage
 from edge.core.errors import DoorError
@@ -25,7 +24,7 @@ from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
-from query_service.answer.node_answers import NodeAnswers
+from query_service.answer.node_answers import NodeAnswers, ended_erasures
 from query_service.api import connect_fleet
 from query_service.client.other_nodes import OtherNodes
 from query_service.doors.mqtt import MqttDoor
@@ -82,7 +81,7 @@ async def _serve(
     live = live_sound(settings)
     answers = NodeAnswers(settings, lambda: live.listeners if live is not None else 0)
     reporting = (
-        asyncio.create_task(report_daily(answers, bus, watch, _now, Erasures(settings.catalog.db_path)))
+        asyncio.create_task(report_daily(answers, bus, watch, _now, lambda: ended_erasures(settings)))
         if bus is not None
         else None
     )

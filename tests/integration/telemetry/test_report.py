@@ -126,7 +126,9 @@ def test_the_daily_report_is_retained_and_published_once_and_after_each_erasure(
         async def run() -> None:
             door = NodeAnswers(made.settings)
             erasures = Erasures(made.settings.catalog.db_path)
-            reporting = asyncio.create_task(report_daily(door, ours, NodeWatch(), lambda: at(40), erasures, 0, 0.05))
+            reporting = asyncio.create_task(
+                report_daily(door, ours, NodeWatch(), lambda: at(40), erasures.ended, 0, 0.05)
+            )
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
             late.start()  # only now: what it gets was retained
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
