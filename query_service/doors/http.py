@@ -185,7 +185,7 @@ class HttpDoor:
                 await request.read()
         except TimeoutError:
             return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
-        except web.RequestPayloadError:
+        except (web.RequestPayloadError, ConnectionError):  # the latter: it left, and gets no answer
             message = "the body is cut off, or not encoded as Content-Encoding says"
             return self._respond(refusal("", self._node, "bad_request", message))
         except web.HTTPRequestEntityTooLarge:
