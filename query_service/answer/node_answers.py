@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from edge.catalog import CatalogReader
 from edge.catalog.budget import Budget
+from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import (
@@ -287,6 +288,11 @@ class NodeAnswers:
     async def close(self) -> None:
         await self._statuses.close()
         await self._questions.close()
+
+
+def ended_erasures(settings: Settings) -> frozenset[str]:
+    """The IDs of the last orders to erase that were carried out or refused."""
+    return Erasures(settings.catalog.db_path).ended()
 
 
 class _FromInside:
