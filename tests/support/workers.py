@@ -19,9 +19,7 @@ TOGETHER = {
     "the source, parsed": ("tests/unit/architecture/", "tests/unit/test_setup_packages.py"),
     "Node-RED": ("tests/integration/test_node_red.py",),
     "other stores": ("tests/integration/store/test_store_contract.py",),
-    "a browser, and a node to look at": tuple(
-        f"{_PAGE}test_{name}.py" for name in ("journeys", "log_in", "people", "ranges", "trouble")
-    ),
+    "a browser, and a node to look at": (_PAGE,),
     "a browser, and nodes that change": tuple(
         f"{_PAGE}test_{name}.py" for name in ("acting", "from_elsewhere", "heard", "listening")
     ),
@@ -30,7 +28,7 @@ _GROUPS = {path: group for group, paths in TOGETHER.items() for path in paths}
 
 
 def group_of(node_id: str) -> str:
-    """By file or folder; a test that is in none is a group of its own."""
+    """By file, else by folder; a test that is in none is a group of its own."""
     path = node_id.partition("::")[0]
     return _GROUPS.get(path) or _GROUPS.get(path[: path.rfind("/") + 1], node_id)
 

@@ -18,7 +18,8 @@ def test_every_file_and_folder_of_a_group_exists() -> None:
 
 def test_tests_of_a_group_stay_together_and_others_are_on_their_own() -> None:
     page = "tests/integration/page/test_people.py::test_a[1]", "tests/integration/page/test_ranges.py::test_b"
-    assert len({group_of(node_id) for node_id in page}) == 1
+    assert {group_of(node_id) for node_id in page} == {"a browser, and a node to look at"}
+    assert group_of("tests/integration/page/test_heard.py::test_a") == "a browser, and nodes that change"
     folder = "tests/unit/architecture/test_layers.py::test_a", "tests/unit/architecture/test_wiring.py::test_b"
     assert len({group_of(node_id) for node_id in folder}) == 1
     units = "tests/unit/test_units.py::test_a", "tests/unit/test_units.py::test_b"
@@ -27,7 +28,7 @@ def test_tests_of_a_group_stay_together_and_others_are_on_their_own() -> None:
 
 def test_a_group_runs_in_one_worker(tmp_path: Path) -> None:
     """With the project's own hook, on files named as those of a group."""
-    first, *_, last = TOGETHER["a browser, and a node to look at"]
+    first, *_, last = TOGETHER["a browser, and nodes that change"]
     for path in (first, last):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(
