@@ -160,7 +160,10 @@ class HttpDoor:
             if (refused := await self._arrived(request)) is not None:
                 return refused
         with self._listener.serving(request):
-            return await self._handled(request, handler)
+            response = await self._handled(request, handler)
+            if self._listener.is_crowded and not response.prepared:
+                response.force_close()
+            return response
 
     def _is_public(self, request: web.Request) -> bool:
         return self._page is not None and self._page.is_public(request)
