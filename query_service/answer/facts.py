@@ -158,7 +158,7 @@ class FactReader:
             holes, until = self._holes(view, start, max(until, start), now, limit)
             ends.append(until)
         facts = RangeFacts(
-            chunks=self._with_ordinals(list(chunks.values()), running),
+            chunks=self._with_ordinals(list(chunks.values()), {entry.chunk.chunk_id for entry in here}, running),
             holes=tuple(holes),
             running=running,
             archives={} if duration is not None or times_only else self._archives_of(chunks.values()),
@@ -333,17 +333,27 @@ class FactReader:
         until = now if state.state == "recording" and view.is_alive(now) else view.flushed_at
         return running(state, stream, last.ended_at if last else None, until)
 
-    def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
-        """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
+    def _with_ordinals(
+        self, chunks: list[KnownChunk], in_catalog: set[str], running: Running | None
+    ) -> tuple[KnownChunk, ...]:
+        """Ordinals decide between streams that claim the same time; where none does they are not looked up.
+
+        Of chunks in the catalog it is the catalog's, as for its roll-up and its claims: the spool may know the stream
+        first, and one moment has one owner in every answer.
+        """
         if not overlap(chunks, running):
             return tuple(chunks)
         wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
-        for stream_id, stream in self.catalog.streams(wanted).items():
-            self._ordinals[stream_id] = stream.ordinal
-        for stream_id in wanted - self._ordinals.keys():
-            if stream_here := self._index.stream(stream_id):
-                self._ordinals[stream_id] = stream_here.ordinal
-        return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
+        self._ordinals |= {stream_id: stream.ordinal for stream_id, stream in self.catalog.streams(wanted).items()}
+        only_here = {known.chunk.stream_id for known in chunks if known.chunk.chunk_id not in in_catalog}
+        streams = {stream_id: self._index.stream(stream_id) for stream_id in only_here - self._ordinals.keys()}
+        in_spool = {stream_id: stream.ordinal for stream_id, stream in streams.items() if stream is not None}
+
+        def ordinal(chunk: Chunk) -> int:
+            other = 0 if chunk.chunk_id in in_catalog else in_spool.get(chunk.stream_id, 0)
+            return self._ordinals.get(chunk.stream_id, other)
+
+        return tuple(replace(known, ordinal=ordinal(known.chunk)) for known in chunks)
 
 
 def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> CatalogSound:
@@ -353,10 +363,10 @@ def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> Catalo
 
 
 def _enough(entries: list[SpoolEntry], start: Instant, duration: int | None) -> list[SpoolEntry]:
-    """The first of these with sound for `duration` µs after `start`, and one more; None: all of them."""
+    """The first of these with sound for `duration` µs after `start`, and the next one after `start`; None: all."""
     covered = 0
     for number, entry in enumerate(entries, 1):
-        if duration is not None and covered >= duration:
+        if duration is not None and covered >= duration and entry.started_at > start:
             return entries[:number]
         covered += entry.ended_at - max(entry.started_at, start)
     return entries

@@ -173,6 +173,21 @@ async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureF
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@in_loop
+async def test_whoever_leaves_in_the_middle_of_a_request_leaves_no_log_entry(caplog: pytest.LogCaptureFixture) -> None:
+    async with fake_http_door(Http()) as url:
+        port = int(url.rpartition(":")[2])
+        unfinished = (
+            b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\n\r\n"
+        )
+        async with silent_peers(port, 5, unfinished) as peers:
+            for peer in peers:
+                assert (await peer.readline()).startswith(b"HTTP/1.1 100 ")
+        assert await status_of(f"{url}/status") == 422
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_repeated_fault_is_logged_at_most_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter = http_listener.OncePer(60)
     assert [limiter.now() for _ in range(3)] == [True, False, False]

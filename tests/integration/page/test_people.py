@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from edge.configuration.settings import Settings
 from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, new_page, open_as_owner
 
+pytestmark = pytest.mark.xdist_group("page")
 PHONE, DESK = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
 SELECTED = f"{MINUTE}&play=2026-03-03T22:00:01Z&until=2026-03-03T22:00:03Z"
 

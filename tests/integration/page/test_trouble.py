@@ -27,6 +27,7 @@ from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.wait import DEADLINE, wait_until
 
+pytestmark = pytest.mark.xdist_group("page")
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 
