@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from msgspec.structs import replace
 from playwright.sync_api import Browser, expect
 
@@ -20,11 +23,23 @@ from edge.messaging.events import LevelMeasured
 from query_service import api
 from query_service.doors.event_streams import MOST_STREAMS
 from query_service.doors.sessions import password_hash
-from tests.integration.page.visits import KEY, PASSWORD, REFUSED, address, new_page, running_page
+from tests.integration.page.visits import (
+    KEY,
+    MINUTE,
+    PASSWORD,
+    REFUSED,
+    address,
+    heard,
+    new_page,
+    open_as_owner,
+    running_page,
+)
 from tests.support.messaging.broker import BrokerAddress
 from tests.support.messaging.mqtt import connected
 from tests.support.messaging.realtime import server_in_thread
 from tests.support.nodes.query_node import QueryNode, running_service
+from tests.support.store.fault_proxy import running_proxy
+from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
@@ -63,6 +78,34 @@ def test_a_busy_and_a_stopped_node_are_waited_for(browser: Browser, tmp_path: Pa
         expect(page.locator("#problem")).to_contain_text("The node does not answer")
         with running_page(made):
             expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_sound_waits_for_its_store_and_plays_by_itself_when_that_is_back(
+    browser: Browser, tmp_path: Path, store: RunningStore
+) -> None:
+    node = QueryNode(tmp_path, chunks=6)
+    _, second = (node.archive(store.settings, sorted(node.audio)[some]) for some in (slice(1), slice(1, 3)))
+    with running_proxy(store.settings) as (proxy, s3):
+        made = replace(settings_of(node), s3=s3)
+        with running_page(made), new_page(browser, expected=REFUSED) as page:
+            open_as_owner(page, made, f"{MINUTE}&play=2026-03-03T22:00:00Z&until=2026-03-03T22:00:06Z")
+            proxy.choose = lambda request: "error" if second in request.path else None  # the sound begins to come
+            page.select_option("#speed", "0.1")
+            page.click("#play")
+            expect(page.locator("#sound-problem")).to_contain_text("The sound broke off on its way.")
+            proxy.fail_always("error", "GET")
+            expect(page.locator("#sound-problem")).to_contain_text("The store with this sound does not answer.")
+            proxy.fail_once("GET", "denied")  # as when a link has run out
+            [sound] = heard(page)
+            pieces = [soundfile.read(io.BytesIO(node.audio[name]), dtype="int16")[0] for name in sorted(node.audio)]
+            np.testing.assert_array_equal(sound["samples"], np.concatenate(pieces))
+            expect(page.locator("#sound-problem")).to_have_text("")
+            assert "denied" in [fault for _, fault in proxy.seen]
+
+            proxy.fail_always("error", "GET")  # what plays goes on
+            page.select_option("#speed", "0.25")
+            assert heard(page, 2)[1]["samples"] == sound["samples"]
+            expect(page.locator("#play")).to_have_text("Pause")
 
 
 def test_other_nodes_have_a_row_each(browser: Browser, tmp_path: Path) -> None:
