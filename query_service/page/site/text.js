@@ -128,6 +128,8 @@ export const TEXT = {
     "pause-now": "Pause", "pause-cancel": "Cancel", "forget-title": "Forget", "confirmation-label": "Type forget to erase it:",
     "forget-now": "Erase for ever", "forget-cancel": "Cancel", dismiss: "OK",
   },
+  exact: { "exact-from-label": "From", "exact-to-label": "to", "exact-select": "Select" }, // by element
+  noRange: (isSkipped) => (isSkipped ? "Clocks skip one of these times." : "The end must be after the beginning."),
   working: "Working ...",
   done: {
     resume: "Recording goes on.", archive: "Everything finished is being archived.", rotate: "A new chunk has begun.",
