@@ -18,10 +18,10 @@ from commands.show import formats as show
 from edge.configuration.settings import Settings
 from edge.core.errors import ImHearingError, UsageError
 from edge.core.instant import Instant
+from edge.core.scratch import scratch
 from query_service import api
 from query_service.api import Via
 from query_service.queries.levels import LevelsAnswer
-from query_service.sound.stream import scratch
 
 # those that show least of themselves come first; each plays WAV of any rate
 PLAYERS = (

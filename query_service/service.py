@@ -24,7 +24,7 @@ from edge.core.systemd import Heartbeat
 from edge.messaging.bus import Bus
 from edge.messaging.events import QueryStatus
 from edge.messaging.name_guard import NameGuard
-from query_service.answer.node_answers import NodeAnswers
+from query_service.answer.node_answers import NodeAnswers, ended_erasures
 from query_service.api import connect_fleet
 from query_service.client.other_nodes import OtherNodes
 from query_service.doors.mqtt import MqttDoor
@@ -80,7 +80,11 @@ async def _serve(
 ) -> None:
     live = live_sound(settings)
     answers = NodeAnswers(settings, lambda: live.listeners if live is not None else 0)
-    reporting = asyncio.create_task(report_daily(answers, bus, watch, _now)) if bus is not None else None
+    reporting = (
+        asyncio.create_task(report_daily(answers, bus, watch, _now, lambda: ended_erasures(settings)))
+        if bus is not None
+        else None
+    )
     signs: list[Sign] = []
     doors = asyncio.create_task(_doors(settings, answers, signs, bus, watch, events, live))
     collecting = asyncio.create_task(_collect_garbage())

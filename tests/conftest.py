@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -52,3 +53,9 @@ def _process_as_it_was() -> Iterator[None]:
     os.umask(_UMASK)
     logging.root.setLevel(root_level)
     logging.disable(disabled)
+
+
+def pytest_collection_finish() -> None:
+    """What is here by now stays: full collections, of which services make one after each job, need not scan it."""
+    gc.collect()
+    gc.freeze()

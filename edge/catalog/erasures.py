@@ -23,6 +23,7 @@ from edge.core.instant import Instant
 log = logging.getLogger(__name__)
 
 _ORDER = re.compile(r"erase-([0-9a-f]{16})\.json", re.ASCII)
+_RESULT = re.compile(r"result-([0-9a-f]{16})\.json", re.ASCII)
 _KEPT_RESULTS = 100
 
 
@@ -105,6 +106,12 @@ class Erasures:
             return wire.decode(read_placed_file(self._result(order_id)), ErasureResult)
         except FileNotFoundError:
             return None
+
+    def ended(self) -> frozenset[str]:
+        """The IDs of the last orders that ended."""
+        return frozenset(
+            match[1] for path in self._folder.glob("result-*.json") if (match := _RESULT.fullmatch(path.name))
+        )
 
     def _complain(self, path: Path, problem: Exception) -> None:
         if path.name not in self._complained:

@@ -17,10 +17,12 @@ from edge.catalog.values import (
     ChunkClaim,
     ChunkRun,
     HoleRun,
+    LeanChunk,
     unpack,
     unpack_sized,
 )
 from edge.core import wire
+from edge.core.ids import seq_of, stream_of
 from edge.core.instant import FIRST, LAST, Instant
 from edge.core.values import Archive, Chunk, Hole, Stream, Where
 
@@ -31,6 +33,8 @@ _SKIPPED = 4  # bytes of a manifest that are skipped cost as much as one that is
 _TOUCHING = """SELECT "started_at", "chunk_id", "ended_at", "uncertain", "manifest", "state", "reason", "archive_id",
 "offset", "length" FROM "chunks" WHERE ("started_at", "chunk_id") > ($at, $name) AND "started_at" < $last
 AND "ended_at" > $first ORDER BY "started_at", "chunk_id" LIMIT $limit"""
+# a manifest also names the file, which has to be looked for where the store does not have it
+_TIMES = _TOUCHING.replace('"manifest"', """CASE WHEN "state" IN ('stored', 'gone') THEN NULL ELSE "manifest" END""", 1)
 _CLAIMS = """SELECT c."started_at", c."chunk_id", c."ended_at", c."uncertain", coalesce(s."ordinal", 0),
 c."state" IN ('stored', 'gone') FROM "chunks" AS c LEFT JOIN "streams" AS s ON s."stream_id" = c."stream_id"
 WHERE (c."started_at", c."chunk_id") > ($at, $name) AND c."started_at" < $last AND c."ended_at" > $first
@@ -54,6 +58,11 @@ FROM json_each('["waiting", "planned", "stored"]') AS s"""
 STORED_ARCHIVES = """SELECT sum("is_stored"), sum("length" * "is_stored"), max("archive_id") FROM (
 SELECT "archive_id", "length", "uploaded_at" IS NOT NULL AND "gone" IS NULL AS "is_stored" FROM "archives"
 WHERE "archive_id" > $after ORDER BY "archive_id" LIMIT 10000)"""
+_ARCHIVES = """SELECT "archive_id", "node", "bucket", "key", "length", "sha256", "chunks", "started_at", "ended_at",
+"planned_at", "uploaded_at", "replaces", "gone", "deleted_at" FROM (SELECT "value" AS "id" FROM json_each($ids)) AS i
+CROSS JOIN "archives" AS a ON a."archive_id" = i."id\""""
+_SOUNDS = """SELECT "sound_id", "chunk_id", "started_at", "ended_at", "lafmax", "laeq"
+FROM (SELECT "value" AS "id" FROM json_each($ids)) AS i CROSS JOIN "sounds" AS s ON s."sound_id" = i."id\""""
 _HOLES_AT = """SELECT "cause", "started_at", "ended_at" FROM json_each($starts) AS s CROSS JOIN "holes" AS h
 ON h."started_at" = s."value\""""
 _BATCH = 512  # IDs in one query; SQLite before 3.32 takes 999
@@ -90,6 +99,18 @@ def stream_records(tables: Tables, ids: Iterable[str]) -> dict[str, Stream]:
     return found
 
 
+def archives_with(tables: Tables, ids: Iterable[str]) -> dict[str, Archive]:
+    """The archives of these IDs that are known."""
+    rows = tables.rows(_ARCHIVES, {"ids": wire.encode(sorted(set(ids))).decode()})
+    return {row[0]: archive_value(row) for row in rows}
+
+
+def sounds_with(tables: Tables, ids: Iterable[str]) -> dict[str, CatalogSound]:
+    """The sounds of these IDs that are known."""
+    rows = tables.rows(_SOUNDS, {"ids": wire.encode(sorted(set(ids))).decode()})
+    return {row[0]: sound_value(row) for row in rows}
+
+
 def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[CatalogChunk]:
     """At most `limit` of the chunks that a query finds, by their start, then their id.
 
@@ -102,9 +123,9 @@ def chunk_values(found: Any, limit: int, *, for_manifest: bool = False) -> list[
 
 
 def brief_values(found: Any, budget: Budget, *, each_second: bool = False) -> list[CatalogChunk]:
-    """Up to 512 chunks that a query finds, by default without the level of each second. Raises BudgetSpent."""
+    """Up to 512 chunks that a query finds, without the level of each second; with them, lean ones. BudgetSpent."""
     values: list[CatalogChunk] = []
-    wanted, share = (Chunk, 1) if each_second else (BriefChunk, _SKIPPED)
+    wanted, share = (LeanChunk, 1) if each_second else (BriefChunk, _SKIPPED)
     for row in _chunk_rows(found, _BATCH):
         chunk, size = unpack_sized(row[4], wanted)
         budget.count_row(size // share)
@@ -113,19 +134,28 @@ def brief_values(found: Any, budget: Budget, *, each_second: bool = False) -> li
 
 
 def chunk_run(
-    tables: Tables, start: Instant, end: Instant, limit: int, budget: Budget, duration: int | None
+    tables: Tables,
+    start: Instant,
+    end: Instant,
+    limit: int,
+    budget: Budget,
+    duration: int | None,
+    *,
+    times_only: bool = False,
 ) -> ChunkRun:
     """At most `limit` chunks with sound in [start, end), by their start, then their id, within the budget; without the
-    level of each second. With `duration`: with them, of so many µs after `start`, and of one chunk more. BudgetSpent.
+    level of each second. With `duration`: lean ones with them, of so many µs after `start`, and of one chunk more. With
+    `times_only`: lean ones without levels. BudgetSpent.
     """
-    wanted, share = (BriefChunk, _SKIPPED) if duration is None else (Chunk, 1)
+    brief, share = (BriefChunk, _SKIPPED) if duration is None else (LeanChunk, 1)
+    query = _TIMES if times_only else _TOUCHING
     run: list[CatalogChunk] = []
     covered, batch = 0, _FIRST_BATCH
     values = {"first": int(start), "last": int(end), "at": _earliest(tables, start), "name": ""}
     # by SQL: this is where questions spend their time, and Pony takes as long for a row as its manifest does
-    while rows := tables.rows(_TOUCHING, {**values, "limit": min(limit - len(run), batch)}):
+    while rows := tables.rows(query, {**values, "limit": min(limit - len(run), batch)}):
         for row in rows:
-            chunk, size = unpack_sized(row[4], wanted)
+            chunk, size = (_lean_chunk(row), 0) if times_only else unpack_sized(row[4], brief)
             budget.count_row(size // share)
             run.append(_chunk_value(row, chunk, for_manifest=False))
             enough = duration is not None and covered >= duration
@@ -135,6 +165,24 @@ def chunk_run(
         values["at"], values["name"] = rows[-1][:2]
         batch = min(2 * batch, _BATCH)
     return ChunkRun(run)
+
+
+def _lean_chunk(row: tuple[Any, ...]) -> Chunk:
+    """By its columns, where those are enough."""
+    started_at, chunk_id, ended_at, uncertain, manifest = row[:5]
+    if manifest is not None:
+        return unpack(manifest, LeanChunk)
+    return LeanChunk(
+        chunk_id=chunk_id,
+        stream_id=stream_of(chunk_id),
+        seq=seq_of(chunk_id),
+        frames=1,
+        rate=1,
+        format="flac",
+        started_at=Instant(started_at),
+        ended_at=Instant(ended_at),
+        uncertain=bool(uncertain),
+    )
 
 
 def _earliest(tables: Tables, start: Instant) -> int:

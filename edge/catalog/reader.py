@@ -10,7 +10,7 @@ from edge.catalog.archive_records import ArchiveRecords
 from edge.catalog.budget import Budget
 from edge.catalog.file import CatalogFile
 from edge.catalog.queries import (
-    archive_value,
+    archives_with,
     batched_ids,
     brief_values,
     chunk_run,
@@ -18,7 +18,7 @@ from edge.catalog.queries import (
     chunks_after,
     claims,
     hole_run,
-    sound_value,
+    sounds_with,
     stream_records,
     touching,
 )
@@ -73,14 +73,18 @@ class CatalogReader:
         with self._session() as tables:
             return chunk_values(touching(tables.Chunk, start, end), limit)
 
-    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+    def chunk_run(
+        self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+    ) -> ChunkRun:
         """As `chunks_between`, within the budget. Without the level of each second, unless there is a `duration`: then
-        of so many µs of sound after `start`, and of one chunk more. Raises BudgetSpent."""
+        lean, of so many µs of sound after `start`, and of one chunk more; `times_only`: lean, too. Raises BudgetSpent.
+        """
         budget = self._budget or Budget()
         if not budget.rows_left:
             raise BudgetSpent("the question needs more of the catalog than one may read")
         with self._session() as tables:
-            return chunk_run(tables, start, end, min(limit, budget.rows_left), budget, duration)
+            most = min(limit, budget.rows_left)
+            return chunk_run(tables, start, end, most, budget, duration, times_only=times_only)
 
     def claims(self, start: Instant, end: Instant, after: tuple[Instant, str] | None, limit: int) -> list[ChunkClaim]:
         """What the next chunks with a part in [start, end) claim, after that start and ID, within the budget."""
@@ -125,23 +129,13 @@ class CatalogReader:
 
     def sounds(self, ids: Iterable[str]) -> list[CatalogSound]:
         """Those of these sounds that are known."""
-        found: list[CatalogSound] = []
         with self._session() as tables:
-            table = tables.Sound
-            for some in batched_ids(ids):
-                found += [sound_value(row) for row in select(s for s in table if s.sound_id in some)]
-        return found
+            return [*sounds_with(tables, ids).values()]
 
     def archives(self, ids: Iterable[str]) -> dict[str, Archive]:
         """The archives of these ids that are known."""
-        found: dict[str, Archive] = {}
         with self._session() as tables:
-            table = tables.Archive
-            for some in batched_ids(ids):
-                found.update(
-                    (row.archive_id, archive_value(row)) for row in select(a for a in table if a.archive_id in some)
-                )
-        return found
+            return archives_with(tables, ids)
 
     def archive(self, archive_id: str) -> Archive | None:
         """One archive by its id; None where it is not known."""

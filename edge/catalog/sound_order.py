@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 from edge.catalog.budget import Budget
-from edge.catalog.queries import batched_ids, sound_value
-from edge.catalog.tables import Tables, select
+from edge.catalog.queries import sounds_with
+from edge.catalog.tables import Tables
 from edge.catalog.values import CatalogSound, SoundKey, SoundRange, SoundRun
 from edge.core.instant import Instant
 
@@ -59,10 +59,7 @@ def sound_starts(tables: Tables, start: Instant, end: Instant) -> list[int]:
 
 
 def _sounds(tables: Tables, entries: list[_Entry]) -> list[CatalogSound]:
-    table = tables.Sound
-    found: dict[str, CatalogSound] = {}
-    for some in batched_ids(entry.sound_id for entry in entries):
-        found.update((row.sound_id, sound_value(row)) for row in select(s for s in table if s.sound_id in some))
+    found = sounds_with(tables, (entry.sound_id for entry in entries))
     return [found[entry.sound_id] for entry in entries if entry.sound_id in found]
 
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from edge.core import wire
 from edge.core.errors import CatalogDamaged, WireError
-from edge.core.instant import Instant
-from edge.core.values import Chunk, GoneCause, Hole, Levels, Where
+from edge.core.instant import FIRST, Instant
+from edge.core.values import Chunk, ClockStamp, GoneCause, Hole, Levels, LevelUnit, Where
 
 T = TypeVar("T")
 
@@ -32,11 +32,53 @@ class _BriefLevels(Levels, frozen=True, rename={"per_second": "-"}):
     per_second: tuple[float, ...] = ()
 
 
-class BriefChunk(Chunk, frozen=True, kw_only=True, rename={"sounds": "-"}):
-    """A chunk without the levels of each second and its sounds: they are skipped when its manifest is decoded, and an
-    hour has some 100 kB of them."""
+# the row has the times, which are what takes long to decode
+_NOT_IN_BRIEF = {"sounds": "-sounds", "started_at": "-started_at", "ended_at": "-ended_at"}
 
+
+class BriefChunk(Chunk, frozen=True, kw_only=True, rename=_NOT_IN_BRIEF):
+    """A chunk without its times, its sounds and the levels of each second: they are skipped when its manifest is
+    decoded, and an hour has some 100 kB of them."""
+
+    started_at: Instant = FIRST
+    ended_at: Instant = FIRST
     levels: _BriefLevels | None = None
+
+
+_LEAN = ("chunk_id", "stream_id", "seq", "frames", "rate", "format", "levels", "encryption")
+
+
+class _LeanLevels(
+    Levels,
+    frozen=True,
+    kw_only=True,
+    rename=lambda name: name if name in ("unit", "lafmax", "per_second") else f"-{name}",
+):
+    unit: LevelUnit
+    calibrated: bool = False
+    laeq: float = 0.0
+    lafmax: float
+    lcpeak: float = 0.0
+    l10: float = 0.0
+    l50: float = 0.0
+    l90: float = 0.0
+    per_second: tuple[float, ...] = ()
+
+
+class LeanChunk(Chunk, frozen=True, kw_only=True, rename=lambda name: name if name in _LEAN else f"-{name}"):
+    """What decides whose time it is, and the levels that sums are made of; all else is empty."""
+
+    node: str = ""
+    first_frame: int = 0
+    channels: int = 1
+    bytes: int = 0
+    sha256: str = ""
+    crc32: int = 0
+    started_at: Instant = FIRST
+    ended_at: Instant = FIRST
+    uncertain: bool = False
+    clock: ClockStamp = ClockStamp("", 0.0)
+    levels: _LeanLevels | None = None
 
 
 class ChunkRun(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 
 
 def free_reference_cycles() -> None:
@@ -11,5 +12,9 @@ def free_reference_cycles() -> None:
     The first call (40 ms) also freezes what survives it, mostly modules, so that later calls cost next to nothing.
     """
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _freeze()
+
+
+@cache  # whether anything is frozen would be found by counting it
+def _freeze() -> None:
+    gc.freeze()

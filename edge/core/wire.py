@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +15,14 @@ from edge.core.instant import Instant
 T = TypeVar("T")
 
 
+# neighbours share a time, and an answer's items are measured before they are sent
+_time_text = lru_cache(maxsize=512)(Instant.__str__)
+
+
 def _encode_extra(value: Any) -> Any:
-    if isinstance(value, Instant | Path):
+    if isinstance(value, Instant):
+        return _time_text(value)
+    if isinstance(value, Path):
         return str(value)
     raise NotImplementedError(f"cannot encode {type(value)}")
 

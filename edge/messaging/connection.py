@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ _KEEPALIVE = 30  # seconds
 _TICK = 1.0  # seconds between keepalive checks
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds between two connections
 _SLOW_DELAY = 15.0  # at least this after a refusal, which only a person can fix
+_ACKNOWLEDGED_WITHIN = 60.0  # seconds; longer than the largest message takes on a slow line
 _STEADY = 2.0  # seconds that a connection must have lasted for the next delay to be short again
 
 topic_matches = paho.topic_matches_sub
@@ -88,6 +90,29 @@ class _SubscriptionCount:
         self.requested = self.confirmed = 0
 
 
+class _AwaitedReceipts:
+    """What the broker has not acknowledged yet, the oldest first. `add` is for any thread."""
+
+    def __init__(self) -> None:
+        self.is_dropping = False
+        self._receipts: deque[Receipt] = deque()
+        self._progress_at = time.monotonic()
+
+    def add(self, receipt: Receipt) -> None:
+        self._receipts.append(receipt)
+
+    def stuck_for(self) -> float:
+        """For how many seconds something has waited and the oldest was not acknowledged."""
+        now = time.monotonic()
+        is_moving = not self._receipts
+        while self._receipts and self._receipts[0].is_published():
+            self._receipts.popleft()
+            is_moving = True
+        if is_moving:
+            self._progress_at = now
+        return now - self._progress_at
+
+
 class BrokerConnection:
     """One connection, from its first packet to its last. `publish`, `subscribe` and `close` are for any thread."""
 
@@ -97,7 +122,7 @@ class BrokerConnection:
         self._is_open = False
         self._refusal: Trouble | None = None
         self._failure: str | None = None  # the broker's reason, or ours
-        self._is_overloaded = False
+        self._unacknowledged = _AwaitedReceipts()
         self._subscriptions = _SubscriptionCount()
         self._wake_up = _WakeUp()
         self._client = self._make_client(login)
@@ -152,6 +177,10 @@ class BrokerConnection:
             if writable:
                 self._client.loop_write()
             self._client.loop_misc()  # keepalive
+            if self._unacknowledged.stuck_for() > _ACKNOWLEDGED_WITHIN:
+                # a flooded Mosquitto drops acknowledgements too: then nothing of QoS 1 passes on this connection
+                self._failure = f"it has acknowledged nothing for {_ACKNOWLEDGED_WITHIN:g} s"
+                return
 
     def close(self) -> None:
         """Leaves the broker in good order: no last will is published."""
@@ -163,8 +192,11 @@ class BrokerConnection:
         receipt = Receipt(
             self._client.publish(message.topic, message.payload, message.qos, message.retain, properties=properties)
         )
-        if receipt.is_dropped and not self._is_overloaded:
-            self._is_overloaded = True
+        if not receipt.is_dropped:
+            if message.qos:
+                self._unacknowledged.add(receipt)
+        elif not self._unacknowledged.is_dropping:
+            self._unacknowledged.is_dropping = True
             log.warning("the MQTT broker accepts messages too slowly; dropping some")
         return receipt
 

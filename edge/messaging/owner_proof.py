@@ -12,6 +12,7 @@ from collections.abc import Callable
 from edge.core.tickets import make_ticket, ticket_expiry
 
 PROOF_SECONDS = 7 * 86_400.0  # as long as a session of the page
+_LEEWAY = 3_600.0  # a link's proof is valid for ten minutes more; the clock may be corrected
 _PURPOSE = "owner"
 
 
@@ -26,6 +27,9 @@ def make_proof(signing: str, now: float, seconds: float = PROOF_SECONDS) -> str:
 
 
 def proof_check(owner_key: str, clock: Callable[[], float] = time.time) -> Callable[[str], bool]:
-    """What says whether the owner made a proof that still counts; `clock`: seconds since 1970."""
+    """What says whether the owner made a proof that still counts; `clock`: seconds since 1970.
+
+    One that would be valid for longer was made while the clock was ahead: it does not count.
+    """
     signing = signing_key(owner_key)
-    return lambda proof: ticket_expiry(signing, _PURPOSE, proof) > clock()
+    return lambda proof: 0 < ticket_expiry(signing, _PURPOSE, proof) - clock() <= PROOF_SECONDS + _LEEWAY

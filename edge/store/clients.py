@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import ssl
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -17,7 +15,9 @@ from botocore.config import Config
 
 from edge.configuration.settings import S3
 from edge.core.errors import StoreBlocked
+from edge.store.aws_files import State, state_of_aws_files
 from edge.store.bounded_session import BoundedSession
+from edge.store.links import style_of
 from edge.store.paced_body import Pace, PacedBody
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LOCK = threading.Lock()  # making clients is not thread-safe
-
-_State = tuple[tuple[int, int, int] | None, ...]  # of files, each as inode, size and time of its last change
 
 
 class Clients:
@@ -40,7 +38,7 @@ class Clients:
     ) -> None:
         self._settings, self._timeouts, self._pace, self._on_response = settings, timeouts, pace, on_response
         self._clients: dict[str, S3Client] = {}
-        self._state: _State = ()
+        self._state: State = ()
         self.region = settings.s3_region  # until the store names another one
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
             logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log what is signed, and with which key
@@ -48,7 +46,7 @@ class Clients:
     def get(self, endpoint: str) -> S3Client:
         """StoreBlocked when `ca_file` cannot be used; the errors of botocore for other invalid settings."""
         with _LOCK:
-            state = _state_of(*_aws_files(), self._settings.ca_file)
+            state = state_of_aws_files(self._settings.ca_file)
             if state != self._state:
                 self._clients, self._state = {}, state
             return self._clients.get(endpoint) or self._connect(endpoint)
@@ -78,7 +76,7 @@ class Clients:
             request_checksum_calculation=settings.checksums,
             response_checksum_validation=settings.checksums,
             # Content-MD5 is signed and covers the body: hashing it again is only worth it over plain HTTP
-            s3={"addressing_style": _style(settings, endpoint), "payload_signing_enabled": not (loopback or https)},
+            s3={"addressing_style": style_of(settings, endpoint), "payload_signing_enabled": not (loopback or https)},
             # a proxy of the environment cannot reach our own machine
             proxies={} if loopback else None,
         )
@@ -100,37 +98,10 @@ class Clients:
         return client
 
 
-def _style(settings: S3, endpoint: str) -> Literal["path", "virtual"]:
-    """botocore's own `auto` leads links to AWS's global address, which redirects, and a redirected link is refused."""
-    if settings.addressing == "auto":
-        return "path" if endpoint else "virtual"
-    return settings.addressing
-
-
 @functools.lru_cache(maxsize=1)
-def _session(_state: _State) -> Any:
+def _session(_state: State) -> Any:
     """Shared, as reading the descriptions of the service takes long; a new one reads the credentials again."""
     return boto3.session.Session()
-
-
-def _aws_files() -> tuple[str, str]:
-    """Where the AWS tools keep credentials and settings (AWS SDKs and Tools Reference Guide)."""
-    return (
-        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
-        os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
-    )
-
-
-def _state_of(*files: str) -> _State:
-    return tuple(_stat(Path(file)) if file else None for file in files)
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.expanduser().stat()
-    except (OSError, RuntimeError):  # no such file; no home folder
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_ca(path: str) -> None:

@@ -15,6 +15,7 @@ from edge.core.errors import StoreBlocked, StoreError
 from edge.core.instant import Instant
 from edge.store.capabilities import Capabilities, Operation
 from edge.store.interface import ObjectExists, StoredObject, StoredPart, UploadNotFound
+from edge.store.links import Links
 from edge.store.paced_body import Pace
 from edge.store.ranges import is_whole_object, requested_bytes
 from edge.store.refusals import NOT_A_STORE
@@ -49,6 +50,7 @@ class S3Store:
         self._pace = pace
         self.connection = S3Connection(settings, (connect_timeout, read_timeout), pace, now)
         self.capabilities = Capabilities(self.connection.place)
+        self._links = Links(settings)
 
     @property
     def clock_ahead(self) -> float | None:
@@ -250,7 +252,7 @@ class S3Store:
 
     def presigned_url(self, bucket: str, key: str, seconds: int) -> str:
         """A link that lets anyone who has it read one object for `seconds`; made here, without a request."""
-        return self.connection.sign(bucket, key, seconds)
+        return self._links.sign(bucket, key, seconds, self.connection.clients.region)
 
     def _etag(self, answer: Any) -> str:
         """Every store gives one, in some form."""

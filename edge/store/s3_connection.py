@@ -24,6 +24,7 @@ from edge.store.interface import NO_BUCKET, ObjectExists, UploadNotFound
 from edge.store.paced_body import Pace
 from edge.store.refusals import ANOTHER_REGION, NOT_A_STORE, Cause, StoreRefusal, cause_of, named_region, tls_cause_of
 from edge.store.replies import brief, clock_offset, is_page, seconds_ahead, skew
+from edge.store.settings_fault import settings_fault
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -89,16 +90,6 @@ class S3Connection:
         except (faults.BotoCoreError, ValueError, OSError) as problem:
             raise self._fault(what, problem) from None
 
-    def sign(self, bucket: str, key: str, seconds: int) -> str:
-        """A presigned link to one object, which works for `seconds`; made without a request."""
-        endpoint = self.settings.public_endpoint_url or self.settings.endpoint_url
-        try:
-            return self.clients.get(endpoint).generate_presigned_url(
-                "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds
-            )
-        except (faults.BotoCoreError, ValueError) as problem:
-            raise self._fault("sign a link", problem) from None
-
     def blocked(self, text: str, cause: Cause, **details: str) -> StoreBlocked:
         fix = cause.fix.format(bucket=self.bucket, settings=self.settings, **details)
         return StoreBlocked(f"{text}; {fix}", cause.reason, cause.changes)
@@ -106,17 +97,11 @@ class S3Connection:
     def _fault(self, what: str, problem: Exception) -> StoreError:
         """The store did not answer."""
         text = f"{self.place}: could not {what} ({brief(problem)})"
+        if (blocked := settings_fault(text, problem)) is not None:
+            return blocked
         match problem:
-            case faults.NoCredentialsError() | faults.PartialCredentialsError() | faults.ConfigParseError():
-                fix = "set [s3] access_key_id and secret_access_key"
-                changes = ("s3.access_key_id=-", "s3.secret_access_key=-")
-                return StoreBlocked(f"{text}; {fix}", "no_credentials", changes)
             case faults.SSLError():
                 return self.blocked(text, tls_cause_of(str(problem)))
-            case faults.ParamValidationError() | faults.InvalidRegionError() | ValueError():
-                fix = "check [s3] s3_bucket_name, s3_region and endpoint_url"
-                changes = ("s3.s3_bucket_name=BUCKET", "s3.endpoint_url=https://HOST")
-                return StoreBlocked(f"{text}; {fix}", "bad_settings", changes)
             case faults.HTTPClientError() | faults.ConnectionError() | OSError():
                 return StoreUnreachable(f"{text}; trying again")
         return StoreError(text)

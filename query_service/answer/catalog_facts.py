@@ -42,7 +42,9 @@ class CatalogFacts(Protocol):
     @property
     def archive_records(self) -> ArchiveFacts: ...
     def within(self, budget: Budget) -> contextlib.AbstractContextManager[None]: ...
-    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun: ...
+    def chunk_run(
+        self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+    ) -> ChunkRun: ...
     def claims(
         self, start: Instant, end: Instant, after: tuple[Instant, str] | None, limit: int
     ) -> Sequence[ChunkClaim]: ...
@@ -99,7 +101,15 @@ class NoCatalog:
     def within(self, _budget: Budget) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
-    def chunk_run(self, _start: Instant, _end: Instant, _limit: int, *, duration: int | None = None) -> ChunkRun:  # noqa: ARG002
+    def chunk_run(
+        self,
+        _start: Instant,
+        _end: Instant,
+        _limit: int,
+        *,
+        duration: int | None = None,  # noqa: ARG002
+        times_only: bool = False,  # noqa: ARG002
+    ) -> ChunkRun:
         return ChunkRun([])
 
     def claims(

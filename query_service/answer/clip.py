@@ -33,6 +33,7 @@ from edge.core.errors import (
     StoreUnreachable,
 )
 from edge.core.instant import MICROSECONDS, Instant
+from edge.core.scratch import scratch
 from query_service.answer.clip_quota import ClipQuota, QuotaSpent
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.clip import Clip, ClipAnswer
@@ -47,7 +48,6 @@ from query_service.queries.values import (
     Recorded,
     refusal,
 )
-from query_service.sound.stream import scratch
 
 if TYPE_CHECKING:
     from edge.store.s3 import S3Store

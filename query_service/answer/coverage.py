@@ -116,8 +116,11 @@ class _Page:
         """Whether `piece` found room; the first always does, if need be without all that it outdid."""
         interval = _interval(piece)
         losers = [_overlapped(piece, loser) for loser in piece.losers]
-        archives = self._new_archives([interval, *losers])
-        size = _size(interval) + sum(map(_size, losers)) + _archives_size(archives)
+        size = _size(interval) + sum(map(_size, losers))
+        archives: dict[str, ArchivePlace] = {}
+        if size <= self._room:  # a link takes as long to make as ten of them
+            archives = self._new_archives([interval, *losers])
+            size += _archives_size(archives)
         if size > self._room:
             if self._intervals:
                 return False

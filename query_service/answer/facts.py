@@ -63,11 +63,12 @@ class FactReader:
         *,
         duration: int | None = None,
         with_holes: bool = False,
+        times_only: bool = False,
     ) -> RangeFacts:
         """The facts of [start, end) from at most about `limit` chunks; `until` says how far they are complete.
 
         `duration`: with the level of each second, of about so many µs of sound; then without archives, and with holes
-        only if `with_holes`.
+        only if `with_holes`. `times_only`: without levels and archives.
 
         Spool before catalog: a chunk leaves the spool only after the catalog committed where it went. Raises
         CatalogBusy, BudgetSpent, CatalogError.
@@ -75,20 +76,20 @@ class FactReader:
         with_holes |= duration is None
         rows, crowd = self.budget.rows_left, self._crowds.find(start, end, now)
         if crowd is None:
-            facts, whole = self._gather(start, end, limit, now, duration, with_holes)
+            facts, whole = self._gather(start, end, limit, now, duration, with_holes, times_only)
             if not whole:  # what left the spool while we read has a place in the catalog by now
-                facts, _ = self._gather(start, end, limit, now, duration, with_holes)
+                facts, _ = self._gather(start, end, limit, now, duration, with_holes, times_only)
             if facts.until > start or limit < rows:
                 return facts
-            alone, _ = self._gather(start, end, _IN_SPOOL, now, duration, False, ChunkRun([]))
+            alone, _ = self._gather(start, end, _IN_SPOOL, now, duration, False, times_only, ChunkRun([]))
             if alone.until <= start:
                 raise QueryRefused(f"too many recordings in the spool claim the time at {start}", "internal")
             crowd = Crowd(start, tile(alone, start, alone.until, start)[0], self._rows)
             self._crowds.keep(crowd, end, now)
-        return self._gather_crowd(crowd, end, now, duration, with_holes)
+        return self._gather_crowd(crowd, end, now, duration, with_holes, times_only)
 
     def _gather_crowd(
-        self, crowd: Crowd, end: Instant, now: Instant, duration: int | None, with_holes: bool
+        self, crowd: Crowd, end: Instant, now: Instant, duration: int | None, with_holes: bool, times_only: bool
     ) -> RangeFacts:
         """The facts of its piece. BudgetSpent until enough questions have read what claims it."""
         view = self._refreshed_view()
@@ -97,12 +98,12 @@ class FactReader:
             lambda claim: self._is_here(claim, view),
             self.budget,
         )
-        ids = crowd.chunk_ids if duration is None else crowd.chunk_ids[:1]
+        ids = crowd.chunk_ids if duration is None and not times_only else crowd.chunk_ids[:1]
         run = ChunkRun(self.catalog.chunks(ids, each_second=duration is not None), crowd.until)
         if len(run.chunks) < len(ids):
             self._crowds.drop(crowd, end)
             raise BudgetSpent("what claims the time has changed; repeat the question")
-        facts, _ = self._gather(crowd.start, end, _IN_SPOOL, now, duration, with_holes, run)
+        facts, _ = self._gather(crowd.start, end, _IN_SPOOL, now, duration, with_holes, times_only, run)
         return replace(facts, left_out=crowd.count - len(ids))
 
     def _is_here(self, claim: ChunkClaim, view: SpoolView) -> bool:
@@ -129,6 +130,7 @@ class FactReader:
         now: Instant,
         duration: int | None,
         with_holes: bool,
+        times_only: bool,
         run: ChunkRun | None = None,
     ) -> tuple[RangeFacts, bool]:
         """`run`: the chunks of the catalog that count, if that is known."""
@@ -137,7 +139,7 @@ class FactReader:
         only_in_spool = _enough(in_spool, start, duration)
         known = self.catalog.known([entry.chunk_id for entry in only_in_spool]) if only_in_spool else set()
         self._index.drop(known)
-        in_catalog, until = run or self.catalog.chunk_run(start, end, limit, duration=duration)
+        in_catalog, until = run or self.catalog.chunk_run(start, end, limit, duration=duration, times_only=times_only)
         is_cut = len(in_spool) == min(limit, _IN_SPOOL) or len(only_in_spool) < len(in_spool)
         ends = [until, only_in_spool[-1].started_at if is_cut else None]
         intact = [entry for entry in in_catalog if entry.aside is None]
@@ -156,10 +158,10 @@ class FactReader:
             holes, until = self._holes(view, start, max(until, start), now, limit)
             ends.append(until)
         facts = RangeFacts(
-            chunks=self._with_ordinals(list(chunks.values()), running),
+            chunks=self._with_ordinals(list(chunks.values()), {entry.chunk.chunk_id for entry in here}, running),
             holes=tuple(holes),
             running=running,
-            archives={} if duration is not None else self._archives_of(chunks.values()),
+            archives={} if duration is not None or times_only else self._archives_of(chunks.values()),
             until=min((each for each in ends if each is not None), default=end),
         )
         return facts, len(here) == len(intact)
@@ -331,17 +333,27 @@ class FactReader:
         until = now if state.state == "recording" and view.is_alive(now) else view.flushed_at
         return running(state, stream, last.ended_at if last else None, until)
 
-    def _with_ordinals(self, chunks: list[KnownChunk], running: Running | None) -> tuple[KnownChunk, ...]:
-        """Ordinals decide between streams that claim the same time; where none does they are not looked up."""
+    def _with_ordinals(
+        self, chunks: list[KnownChunk], in_catalog: set[str], running: Running | None
+    ) -> tuple[KnownChunk, ...]:
+        """Ordinals decide between streams that claim the same time; where none does they are not looked up.
+
+        Of chunks in the catalog it is the catalog's, as for its roll-up and its claims: the spool may know the stream
+        first, and one moment has one owner in every answer.
+        """
         if not overlap(chunks, running):
             return tuple(chunks)
         wanted = {known.chunk.stream_id for known in chunks} - self._ordinals.keys()
-        for stream_id, stream in self.catalog.streams(wanted).items():
-            self._ordinals[stream_id] = stream.ordinal
-        for stream_id in wanted - self._ordinals.keys():
-            if stream_here := self._index.stream(stream_id):
-                self._ordinals[stream_id] = stream_here.ordinal
-        return tuple(replace(known, ordinal=self._ordinals.get(known.chunk.stream_id, 0)) for known in chunks)
+        self._ordinals |= {stream_id: stream.ordinal for stream_id, stream in self.catalog.streams(wanted).items()}
+        only_here = {known.chunk.stream_id for known in chunks if known.chunk.chunk_id not in in_catalog}
+        streams = {stream_id: self._index.stream(stream_id) for stream_id in only_here - self._ordinals.keys()}
+        in_spool = {stream_id: stream.ordinal for stream_id, stream in streams.items() if stream is not None}
+
+        def ordinal(chunk: Chunk) -> int:
+            other = 0 if chunk.chunk_id in in_catalog else in_spool.get(chunk.stream_id, 0)
+            return self._ordinals.get(chunk.stream_id, other)
+
+        return tuple(replace(known, ordinal=ordinal(known.chunk)) for known in chunks)
 
 
 def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> CatalogSound:
@@ -351,10 +363,10 @@ def _continued(before: CatalogSound, later: CatalogSound | EndedSound) -> Catalo
 
 
 def _enough(entries: list[SpoolEntry], start: Instant, duration: int | None) -> list[SpoolEntry]:
-    """The first of these with sound for `duration` µs after `start`, and one more; None: all of them."""
+    """The first of these with sound for `duration` µs after `start`, and the next one after `start`; None: all."""
     covered = 0
     for number, entry in enumerate(entries, 1):
-        if duration is not None and covered >= duration:
+        if duration is not None and covered >= duration and entry.started_at > start:
             return entries[:number]
         covered += entry.ended_at - max(entry.started_at, start)
     return entries

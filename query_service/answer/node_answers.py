@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from edge.catalog import CatalogReader
 from edge.catalog.budget import Budget
+from edge.catalog.erasures import Erasures
 from edge.configuration.settings import Settings
 from edge.core import wire
 from edge.core.errors import (
@@ -53,7 +54,7 @@ from query_service.queries.status import StatusAnswer
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 
 if TYPE_CHECKING:
-    from edge.store.s3 import S3Store
+    from edge.store.links import Links
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Presigner:
         if now - made < seconds / 10:
             return url
         try:
-            url = self._store.presigned_url(archive.bucket, archive.key, seconds)
+            url = self._links.sign(archive.bucket, archive.key, seconds)
         except ImHearingError as problem:
             if not self._complained:
                 log.warning("answers carry no links: %s", problem)
@@ -94,14 +95,14 @@ class Presigner:
         bucket = self._settings.s3.s3_bucket_name
         if bucket:
             with contextlib.suppress(ImHearingError):  # the first answer logs it
-                self._store.presigned_url(bucket, "key", 60)
+                self._links.sign(bucket, "key", 60)
 
     @cached_property
-    def _store(self) -> S3Store:
-        # 25 MB and half a second that only nodes with a bucket pay
-        from edge.store.s3 import S3Store  # noqa: PLC0415
+    def _links(self) -> Links:
+        # 7 MB that only nodes with a bucket pay
+        from edge.store.links import Links  # noqa: PLC0415
 
-        return S3Store(self._settings.s3)
+        return Links(self._settings.s3)
 
 
 class Responder:
@@ -287,6 +288,11 @@ class NodeAnswers:
     async def close(self) -> None:
         await self._statuses.close()
         await self._questions.close()
+
+
+def ended_erasures(settings: Settings) -> frozenset[str]:
+    """The IDs of the last orders to erase that were carried out or refused."""
+    return Erasures(settings.catalog.db_path).ended()
 
 
 class _FromInside:

@@ -20,9 +20,9 @@ def answer_states(request: RangeRequest, reader: FactReader, cursors: Cursors, n
     """One page, from as many chunks as one question may read. Raises BadCursor, QueryRefused, CatalogError,
     SpoolError."""
     start = cursors.start_of(request)
-    facts = reader.gather(start, request.to, min(_CHUNKS, reader.budget.rows_left), now)
+    facts = reader.gather(start, request.to, min(_CHUNKS, reader.budget.rows_left), now, times_only=True)
     if facts.until <= start:
-        facts = reader.gather(start, request.to, reader.budget.rows_left, now)
+        facts = reader.gather(start, request.to, reader.budget.rows_left, now, times_only=True)
     if facts.until <= start:
         raise QueryRefused(f"too many recordings claim the time at {start}", "internal")
     return _page(request, joined(tile(facts, start, min(request.to, facts.until), now)), cursors)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -55,8 +56,8 @@ class EventStreams:
         for stream in streams:
             stream.put(text)
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Sends events until the page closes its stream."""
+    async def serve(self, request: web.Request, may_see: Callable[[], bool]) -> web.StreamResponse:
+        """Sends events until the page closes its stream, or may see them no more."""
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
         stream = _Stream()
@@ -67,7 +68,10 @@ class EventStreams:
             await response.prepare(request)
             await response.write(first)
             while True:
-                await response.write(await stream.next())
+                text = await stream.next()
+                if not may_see():
+                    return response
+                await response.write(text)
         except ConnectionError:
             return response
         finally:

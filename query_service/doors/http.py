@@ -2,7 +2,8 @@
 
 On loopback without a token unless one is set; elsewhere only with one. A page in somebody's browser can neither read
 answers nor make the node work: there are no CORS headers, and without a token the Host must be loopback (DNS
-rebinding), the page one of this machine, and costly requests need POST and JSON (CSRF).
+rebinding), the page one of this machine, and costly requests need POST and JSON (CSRF). Whoever sends a request slowly
+gives way to others until it is there.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _BODY_SECONDS = 5.0  # for a request to arrive
 _IDLE_SECONDS = 30.0  # of a connection that is kept
 _SHUTDOWN_SECONDS = 0.5
 _SHORTEST_TOKEN = 16
+_PASSED_ON = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")  # by a proxy, so nobody knows from where
 _JSON_FIELDS = json_fields()
 
 
@@ -87,6 +89,8 @@ class HttpDoor:
         self._metrics = metrics
         self._page = page
         self._token = settings.token.reveal().encode()
+        self._is_open = not self._token and _is_loopback(settings.host)  # to whoever is on this machine
+        self._has_passwords = any((settings.owner_password.reveal(), settings.viewer_password.reveal()))
         # a connection is its own deduplication and deadline
         self._questions, self._statuses = (RequestPipeline(_AT_ONCE, _AT_ONCE_PER_CLIENT) for _ in range(2))
         self._listener = HttpListener("the HTTP door")
@@ -150,10 +154,16 @@ class HttpDoor:
         """Who may ask, how many at once, and an answer in JSON also where nothing is."""
         if not self._is_public(request):
             request[VISITOR] = self._role_of(request)
-            if request[VISITOR] is None and request.path != "/session":
+            has_log_in = self._has_passwords or not self._is_open
+            if request[VISITOR] is None and not (has_log_in and request.path == "/session"):
                 return self._turned_away(request)
+            if (refused := await self._arrived(request)) is not None:
+                return refused
         with self._listener.serving(request):
-            return await self._handled(request, handler)
+            response = await self._handled(request, handler)
+            if self._listener.is_crowded and not response.prepared:
+                response.force_close()
+            return response
 
     def _is_public(self, request: web.Request) -> bool:
         return self._page is not None and self._page.is_public(request)
@@ -163,13 +173,28 @@ class HttpDoor:
             return "owner"
         if self._page is not None and (role := self._page.role_of(request)):
             return role
-        return None if self._token or not _is_loopback(self._settings.host) or _why_foreign(request) else "local"
+        return "local" if self._is_open and not _why_foreign(request) else None
 
     def _turned_away(self, request: web.Request) -> web.Response:
-        if not self._token and _is_loopback(self._settings.host):
+        if self._is_open:
             return web.Response(status=403, text=_why_foreign(request))
         text = "the token is missing or wrong\n" if self._token else "log in on the page\n"
         return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"} if self._token else {})
+
+    async def _arrived(self, request: web.Request) -> web.Response | None:
+        """Waits for the body; what to answer if it does not come, or is too long."""
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                await request.read()
+        except TimeoutError:
+            return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
+        except (web.RequestPayloadError, ConnectionError):  # the latter: it left, and gets no answer
+            message = "the body is cut off, or not encoded as Content-Encoding says"
+            return self._respond(refusal("", self._node, "bad_request", message))
+        except web.HTTPRequestEntityTooLarge:
+            # worded by read_request
+            return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
+        return None
 
     async def _handled(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -178,9 +203,6 @@ class HttpDoor:
             return await handler(request)
         except Refused as refused:
             return self._respond(ErrorAnswer(id="", node=self._node, error=refused.body))
-        except web.HTTPRequestEntityTooLarge:
-            # worded by read_request
-            return self._respond(read_request(b" " * (MAX_REQUEST + 1), self._node), 413)
         except web.HTTPException as problem:
             message = "there are: POST /query, GET /openapi.json, /metrics, " + ", ".join(
                 f"/{kind}" for kind in BY_ADDRESS
@@ -198,15 +220,7 @@ class HttpDoor:
         if request.content_type != "application/json":  # another site cannot send it without a CORS preflight
             message = "send the question with Content-Type: application/json"
             return self._respond(refusal("", self._node, "bad_request", message), 415)
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                body = await request.read()
-        except TimeoutError:
-            return self._respond(refusal("", self._node, "deadline", "the request did not arrive"), 408)
-        except web.RequestPayloadError:
-            message = "the body is cut off, or not encoded as Content-Encoding says"
-            return self._respond(refusal("", self._node, "bad_request", message))
-        return await self._answered(read_request(body, self._node), request)
+        return await self._answered(read_request(await request.read(), self._node), request)
 
     async def _get(self, request: web.Request) -> web.Response:
         fields: dict[str, object] = {"id": new_id()}
@@ -218,7 +232,7 @@ class HttpDoor:
     async def _answered(self, question: Request | ErrorAnswer, request: web.Request) -> web.Response:
         if isinstance(question, ErrorAnswer):
             return self._respond(question)
-        if request[VISITOR] == "viewer":
+        if self._has_passwords and request[VISITOR] != "owner":
             if question.type == "clip":
                 return self._respond(refusal(question.id, self._node, "forbidden", "only the owner may hear; log in"))
             question = replace(question, urls=False)
@@ -283,6 +297,8 @@ def _is_loopback(host: str) -> bool:
 
 def _why_foreign(request: web.Request) -> str:
     """Why a request without a token is refused, as not from this machine; empty if it is accepted."""
+    if any(name in request.headers for name in _PASSED_ON):
+        return "this came through another web server; set [http] token\n"
     if not _names_loopback(request.host):
         return "ask by the name localhost or 127.0.0.1\n"
     origin = request.headers.get("Origin")

@@ -23,9 +23,11 @@ from query_service.doors.handshake import refuse_plain, speaks_tls
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 100  # connections of one server
-MAX_IDLE = 30  # of them, kept by clients that were served, while others want in
+MAX_CONNECTIONS = 200  # connections of one server: thirty browsers with all that they open
+MAX_IDLE = 60  # of them, kept by clients that were served, while others want in
+CROWDED = 140  # of them, of clients that were served: with more, a connection ends with its next answer
 HEAD_SECONDS = 5.0  # for a connection to send the head of a first request that is served
+PROMPT_SECONDS = 0.25  # in which it is not replaced, or of two that come at once, neither would be served
 MAX_HANDSHAKES = 50  # that are under way, beside those connections
 HANDSHAKE_SECONDS = 5.0
 LINGERING_SECONDS = 2.0  # for what is left of a body that nobody wants
@@ -39,7 +41,7 @@ class HttpListener:
 
     Once MAX_CONNECTIONS are open, a new one replaces the one that is idle longest, where more than MAX_IDLE are: pages
     that are open keep theirs. Else it replaces the oldest that was never served, so that a flood replaces itself, or
-    the one that is idle longest; where all of them are being served, the new one is closed. Of handshakes,
+    the one that is idle longest; where all of them are being served, the new one waits. Of handshakes,
     a new one replaces the oldest.
     """
 
@@ -49,6 +51,7 @@ class HttpListener:
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._handshakes: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._served = asyncio.Event()  # something, a moment ago
         self._full, self._failed = OncePer(_LOG_SECONDS), OncePer(_LOG_SECONDS)
         self.address: tuple[str, int] = ("", 0)
 
@@ -73,15 +76,30 @@ class HttpListener:
     def serving(self, request: web.Request) -> Iterator[None]:
         """Around the work for a request whose sender may ask: its connection stays meanwhile."""
         transport = request.transport
-        visit = self._open.setdefault(transport, _Connection()) if transport is not None else _Connection()
+        visit = self._visit_of(transport)
         visit.served = True
         visit.under_way += 1
         try:
             yield
         finally:
             visit.under_way -= 1
+            self._served.set()
             if transport is not None and transport in self._open:
                 self._open[transport] = self._open.pop(transport)
+
+    def _visit_of(self, transport: asyncio.BaseTransport | None) -> _Connection:
+        if transport is None:
+            return _Connection(None)
+        found = self._open.get(transport)
+        if found is None:  # it is served before the task that admitted it goes on
+            found = self._open[transport] = _Connection(transport.get_extra_info("socket"))
+        return found
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections should end with their answers. One that is closed while it is idle may lose a request
+        that is on its way."""
+        return sum(visit.served and visit.is_open for visit in self._open.values()) > CROWDED
 
     async def _accept(self, server: web.Server, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -103,18 +121,20 @@ class HttpListener:
     async def _admit(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """With TLS, only a finished handshake takes a place."""
         loop = asyncio.get_running_loop()
-        if tls is None and not self._make_room():
-            taken.close()
-            return
+        if tls is None:
+            await self._wait_for_room()
         try:
             transport, _ = await loop.connect_accepted_socket(server, taken, ssl=tls)
         except OSError:
             taken.close()
             return
-        if tls is not None and not self._make_room():
-            _abort(transport)
-            return
-        self._open.setdefault(transport, _Connection())
+        if tls is not None:
+            try:
+                await self._wait_for_room()
+            except asyncio.CancelledError:
+                _abort(transport)
+                raise
+        self._open.setdefault(transport, _Connection(taken))
         loop.call_later(HEAD_SECONDS, self._expire, transport)
 
     def _begin_handshake(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext) -> None:
@@ -142,9 +162,16 @@ class HttpListener:
             if not is_admitted:
                 taken.close()
 
+    async def _wait_for_room(self) -> None:
+        while not self._make_room():
+            self._served.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROMPT_SECONDS):
+                    await self._served.wait()
+
     def _make_room(self) -> bool:
         """Whether one more may come."""
-        self._open = {each: visit for each, visit in self._open.items() if _is_open(each)}
+        self._open = {each: visit for each, visit in self._open.items() if visit.is_open}
         if len(self._open) < MAX_CONNECTIONS:
             return True
         if self._full.now():
@@ -155,6 +182,8 @@ class HttpListener:
         idle = [each for each in waiting if self._open[each].served and not each.is_closing()]
         never_served = [each for each in waiting if each not in idle]
         oldest = (idle if len(idle) > MAX_IDLE or not never_served else never_served)[0]
+        if time.monotonic() - self._open[oldest].opened_at < PROMPT_SECONDS:
+            return False
         del self._open[oldest]
         _abort(oldest)
         return True
@@ -169,8 +198,16 @@ class HttpListener:
 class _Connection:
     """What decides whether a connection gives way to a new one."""
 
-    served = False
-    under_way = 0
+    def __init__(self, taken: socket.socket | None) -> None:
+        self._socket = taken  # a transport with TLS does not know it any more once it has closed
+        self.opened_at = time.monotonic()
+        self.served = False
+        self.under_way = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still takes a descriptor: one that closes may have something to send first."""
+        return self._socket is not None and self._socket.fileno() != -1
 
 
 class OncePer:
@@ -228,11 +265,6 @@ async def _bound(host: str, port: int, backlog: int) -> list[socket.socket]:
     if not sockets:
         raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     return sockets
-
-
-def _is_open(transport: asyncio.BaseTransport) -> bool:
-    """Whether it still takes a descriptor: one that closes may have something to send first."""
-    return bool(transport.get_extra_info("socket").fileno() != -1)
 
 
 def _abort(transport: asyncio.BaseTransport) -> None:

@@ -18,6 +18,7 @@ from edge.configuration.settings import Http
 from edge.core import wire
 from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, StoreSilent, WireError
 from edge.core.instant import Instant
+from edge.messaging.request_pipeline import RequestPipeline
 from query_service.doors.event_streams import EventStreams
 from query_service.doors.owner_channel import OwnerChannel
 from query_service.doors.page_actions import PageActions
@@ -45,6 +46,7 @@ _FULL_SECONDS = 30.0  # until a page may try again to have a stream of events
 _TRANSFERS = 2  # of sound at once; more wait
 _MOST_WAITING = 20
 _STALLED_SECONDS = 30.0  # without taking anything, until a transfer gives way to those that wait
+_LOG_INS, _LOG_INS_PER_ADDRESS = 8, 2  # that wait for their password to be checked: each holds a connection
 _WAIT_SECONDS = 2.0  # until one that may not even wait is tried again
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -95,6 +97,7 @@ class PageRoutes:
         self._sessions = PageSessions(passwords, key)
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._waiting = 0  # transfers
+        self._log_ins = RequestPipeline(_LOG_INS, _LOG_INS_PER_ADDRESS)
         self._verifying = asyncio.Lock()
 
     def add_to(self, app: web.Application) -> None:
@@ -153,21 +156,23 @@ class PageRoutes:
         if "code" in given:
             who: LogIn | None = self._sessions.redeem(given["code"])
         else:
-            async with self._verifying:  # each takes 16 MB
-                wait = self._sessions.throttle.wait(address, asyncio.get_running_loop().time())
-                if wait:
-                    return self._refused("busy", "too many attempts", 429, wait)
-                who = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
+            with self._log_ins.admitted(address):
+                async with self._verifying:  # each takes 16 MB
+                    wait = self._sessions.throttle.wait(address, asyncio.get_running_loop().time())
+                    if wait:
+                        return self._refused("busy", "too many attempts", 429, wait)
+                    who = await asyncio.to_thread(self._sessions.log_in, given.get("password", ""))
         if who is None:
             self._sessions.throttle.failed(address, asyncio.get_running_loop().time())
             log.warning("a log-in on the page failed, from %s", address)
             return self._refused("forbidden", "that is not right", 401)
-        self._sessions.throttle.succeeded(address)
+        if who.role == "owner":  # a viewer could guess the owner's password between two log-ins
+            self._sessions.throttle.succeeded(address)
         cookie, _ = self._sessions.start(who)
         response = _json({"role": who.role})
         response.set_cookie(
             self._cookie, cookie, max_age=int(SESSION_SECONDS), httponly=True, samesite="Strict", path="/",
-            secure=request.secure,
+            secure=request.secure or request.headers.get("Origin", "").startswith("https:"),
         )  # fmt: skip
         return response
 
@@ -184,7 +189,7 @@ class PageRoutes:
             return self._refused("bad_request", "the node has no broker, so no events; ask its status instead", 404)
         if self._events.is_full:
             return self._refused("busy", "too many pages are open; ask its status instead", 503, _FULL_SECONDS)
-        return await self._events.serve(request)
+        return await self._events.serve(request, self._keeps_role(request))
 
     async def _nodes(self, _request: web.Request) -> web.Response:
         if self._other_nodes is None:
@@ -242,12 +247,17 @@ class PageRoutes:
         self, request: web.Request, head: bytes, pieces: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
         """Ends with the session that began it."""
-        role = self.role_of(request)  # none for a program with the token
+        is_owner = self._keeps_role(request)
         yield head
         async for piece in pieces:
-            if self.role_of(request) != role:
+            if not is_owner():
                 return
             yield piece
+
+    def _keeps_role(self, request: web.Request) -> Callable[[], bool]:
+        """Whether the session that began the request is still open; always true of a program with the token."""
+        role = self.role_of(request)
+        return lambda: self.role_of(request) == role
 
     def _no_sound(self, problem: ImHearingError) -> web.Response:
         match problem:
@@ -339,8 +349,11 @@ def _byte_range(request: web.Request, file: RangeFile) -> tuple[int, ByteRange |
 
 
 def is_same_origin(request: web.Request) -> bool:
-    """Whether the request comes from the page itself, as its browser says: scheme, host and port."""
-    return request.headers.get("Origin") == f"{request.scheme}://{request.host}"
+    """Whether the request comes from the page itself, as its browser says: scheme, host and port.
+
+    With https also without TLS here: a web server in front of the page may end it.
+    """
+    return request.headers.get("Origin") in (f"{request.scheme}://{request.host}", f"https://{request.host}")
 
 
 def _plain(time: Instant) -> str:

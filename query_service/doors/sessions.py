@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from edge.messaging.owner_proof import make_proof, signing_key
-from query_service.page.codes import code_expiry, proof_in, with_proof, without_proof
+from query_service.page.codes import CODE_SECONDS, code_expiry, proof_in, with_proof, without_proof
 
 Role = Literal["viewer", "owner"]
 
 SESSION_SECONDS = 7 * 86_400.0
 _MOST_SESSIONS = 200
+_LEEWAY = 60.0  # of a code's age: `imhearing up` makes one before it starts this process; the clock may be corrected
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB and 50 ms on a PC; OWASP's second choice of parameters
 
 
@@ -75,7 +76,7 @@ class LogIn(NamedTuple):
 
 class PageSession(NamedTuple):
     role: Role
-    expires: float  # seconds since 1970
+    expires: float  # monotonic
 
 
 class Throttle:
@@ -106,11 +107,19 @@ class Throttle:
 class PageSessions:
     """The open sessions of one node, by the SHA-256 of their cookie: a copy of this memory opens none."""
 
-    def __init__(self, passwords: Mapping[Role, str], key: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        passwords: Mapping[Role, str],
+        key: str,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`passwords`: hashes; a role without one has no log-in. `key`: signs the one-time codes."""
         self._passwords = passwords
         self._key = key
         self._clock = clock
+        self._monotonic = monotonic
+        self._begun = monotonic()
         self._open: dict[bytes, PageSession] = {}
         self._used: dict[str, float] = {}  # codes, and when they expire
         self.throttle = Throttle()
@@ -121,7 +130,7 @@ class PageSessions:
 
     def role_of(self, cookie: str) -> Role | None:
         session = self._open.get(_digest(cookie))
-        return session.role if session is not None and session.expires > self._clock() else None
+        return session.role if session is not None and session.expires > self._monotonic() else None
 
     def log_in(self, password: str) -> LogIn | None:
         """Whose password that is. Slow: call it in a thread, one at a time."""
@@ -131,17 +140,22 @@ class PageSessions:
         return None
 
     def redeem(self, code: str) -> LogIn | None:
-        """The owner, if the code is good for a session; it is for one only."""
+        """The owner, if the code is good for a session; it is for one only.
+
+        Which were used before this process began, nobody knows: of those made before, only the last minute's are good.
+        """
         now, genuine = self._clock(), without_proof(code)
         expires = code_expiry(self._key, code)
-        if expires <= now or genuine in self._used:
+        age = now - (expires - CODE_SECONDS)
+        oldest = self._monotonic() - self._begun + _LEEWAY
+        if not -_LEEWAY < age < min(CODE_SECONDS, oldest) or genuine in self._used:
             return None
         self._used = {used: until for used, until in self._used.items() if until > now} | {genuine: expires}
         return LogIn("owner", proof_in(code))
 
     def start(self, who: LogIn) -> tuple[str, PageSession]:
         """A new session, and the value of its cookie, which holds the proof."""
-        now = self._clock()
+        now = self._monotonic()
         self._open = {name: each for name, each in self._open.items() if each.expires > now}
         while len(self._open) >= _MOST_SESSIONS:
             self._open.pop(next(iter(self._open)))

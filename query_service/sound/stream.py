@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from edge.core import wire
 from edge.core.errors import FetchError
 from edge.core.ids import stream_of
 from edge.core.instant import Instant
+from edge.core.scratch import scratch
 from query_service.client.paging import NodeClient, coverage_pages
 from query_service.queries.values import Pending, Recorded
 from query_service.sound.child import SoundChild, sound_child
@@ -146,9 +146,3 @@ def _order(part: Part, step: Step) -> Take | Silence:
     if path is None:
         raise FetchError(f"{interval.chunk_id}: its sound left the node a moment ago; ask again")
     return Take(str(path), interval.cut.first, part.frames, interval.chunk_id)
-
-
-def scratch() -> str | None:
-    """A folder on a disk: /tmp may be one in memory, which counts as the service's."""
-    disk = "/var/tmp"  # noqa: S108 - what is made in there has a name that nobody can foresee, and is ours alone
-    return disk if os.access(disk, os.W_OK | os.X_OK) else None

@@ -165,22 +165,27 @@ async def report_daily(
     bus: Bus,
     watch: NodeWatch,
     now: Callable[[], Instant],
+    erased: Callable[[], frozenset[str]],
     settle: float = _SETTLE_SECONDS,
     look: float = _LOOK_SECONDS,
 ) -> None:
-    """Publishes the report of yesterday, for ever: some minutes after the start, and after each midnight."""
-    reported: date | None = None
+    """Publishes the report of yesterday, for ever: some minutes after the start, and after each midnight.
+
+    Again once sound was erased, by one more of the orders `erased`: what the broker retains may say when it was loud.
+    """
+    reported: tuple[date, frozenset[str]] | None = None
     await asyncio.sleep(settle)
     while True:
         yesterday = datetime.fromtimestamp(now() / 1e6 - settle).astimezone().date() - timedelta(days=1)
-        if yesterday != reported:
+        orders = await asyncio.to_thread(erased)
+        if (yesterday, orders) != reported:
             archiver = watch.last(ArchiverState)
             try:
                 report = await report_on(client, yesterday, now(), archiver.month_cost if archiver else None)
             except ImHearingError as problem:
                 log.warning("the report of %s could not be made: %s; trying again", yesterday, problem)
             else:
-                reported = yesterday
+                reported = yesterday, orders
                 bus.publish(report)
                 log.info(
                     "%s: %.2f h recorded, %.2f h uploaded, %d gaps", yesterday, report.recorded_hours,

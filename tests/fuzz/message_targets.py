@@ -48,6 +48,7 @@ NODE = "porch"
 _ANSWERS = Path(__file__).parents[1] / "contract" / "expected" / "answers"
 _COMMANDS: tuple[type[Command], ...] = tuple(Command.__subclasses__())
 _PROOF = "f4865700.38b79b35c31bd6322ce28758.14d8da229a02b341deb7f2a5"  # by "a key", until 2100
+_PROOF_AT = 0xF4865700 - 60.0
 _QUERY = {"v": 1, "id": "abcdefgh", "from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:10:00Z"}
 
 
@@ -94,7 +95,7 @@ def _carried_out(message: InboundMessage, verb: str) -> None:
             if verb in command.requests():
                 read(message.payload, command)
                 if verb != command.VERB:
-                    check_proof(message.payload, proof_check("a key"))
+                    check_proof(message.payload, proof_check("a key", lambda: _PROOF_AT))
     except Refused as refused:
         wire.encode(refused.body)
         raise WireError(str(refused)) from None

@@ -141,6 +141,14 @@ def test_every_topic_and_verb_has_a_documented_command_line() -> None:
     assert len(INLINE) == 1
 
 
+def test_no_documented_command_line_shows_a_secret_to_the_machines_other_users() -> None:
+    for path in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+            for line in block.replace("\\\n", "").splitlines():
+                arguments = re.sub(r"<<< .*|@<\(printf .*?\)|^ *export .*", "", line)
+                assert not re.search(r"\$(TOKEN|PROOF|\(imhearing page proof)", arguments), f"{path.name}: {line}"
+
+
 def test_documented_outputs_match_the_schemas() -> None:
     for line, output in LINES:
         for event in EVENTS:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.support.wait import DEADLINE
 
@@ -42,17 +42,27 @@ requestAnimationFrame(look);
 
 @contextlib.contextmanager
 def running_browser(
-    environment: dict[str, str] | None = None, *, is_heard: bool = False, program: str | None = None
+    driver: Playwright | None = None,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    is_heard: bool = False,
+    program: str | None = None,
 ) -> Iterator[Browser]:
-    """Without a window, and unless it `is_heard`, without a loudspeaker. `program`: what starts it otherwise."""
+    """Without a window, and unless it `is_heard`, without a loudspeaker. `program`: what starts it otherwise.
+
+    A thread can have one driver: where there is one already, it is handed in.
+    """
     program = program or shutil.which("chromium")
     assert program, "scripts/setup --dev installs chromium"
     rights: Sequence[str] = ["--no-sandbox"] if os.geteuid() == 0 else []
     expect.set_options(timeout=DEADLINE * 1000)
-    with sync_playwright() as playwright:
+    with contextlib.nullcontext(driver) if driver else sync_playwright() as playwright:
         env: dict[str, str | float | bool] = {**os.environ, **(environment or {})}
         browser = playwright.chromium.launch(
-            executable_path=program, args=rights, env=env, ignore_default_args=["--mute-audio"] if is_heard else None
+            executable_path=program,
+            args=[*arguments, *rights],
+            env=env,
+            ignore_default_args=["--mute-audio"] if is_heard else None,
         )
         try:
             yield browser

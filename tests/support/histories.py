@@ -170,7 +170,9 @@ class FakeCatalog(NoCatalog):
             (known for known in found if known), key=lambda known: (known.chunk.started_at, known.chunk.chunk_id)
         )
 
-    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+    def chunk_run(
+        self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+    ) -> ChunkRun:
         inside = [e for e in self._entries if e.chunk.started_at < end and e.chunk.ended_at > start][:limit]
         return ChunkRun(inside, inside[-1].chunk.started_at if len(inside) == limit else None)
 

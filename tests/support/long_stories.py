@@ -95,6 +95,19 @@ def _chunk(story: Story, stream: str, seq: int, placed: PlacedChunk) -> Chunk:
     )  # fmt: skip
 
 
+# both claim the same second, one of them without a level; of neither stream the catalog knows more than the chunk
+TWO_STREAMS = Story(
+    "2026-03-28T20:00:00Z", "UTC",
+    [[PlacedChunk(0, 60, "waiting", "dBA", [], [])], [], [PlacedChunk(0, 1, "waiting", "dBA", [-20], [])]],
+    [], False, None, 0, 200_000, 5, 0.0, 6_000,
+)  # fmt: skip
+# what the spool alone has of one moment is more than what is read at once
+OVERLAPPING_IN_SPOOL = Story(
+    "2026-03-28T20:00:00Z", "UTC",
+    [[PlacedChunk(0, 40_000, "spool", "dBA", [], [])] for _ in STREAMS], [], False, None, 0, 200_000, 5, 0.0, 16,
+)  # fmt: skip
+
+
 class Node(Struct):
     """`make` a responder with that budget."""
 

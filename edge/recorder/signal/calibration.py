@@ -11,7 +11,8 @@ from msgspec import Struct
 from edge.configuration.calibration_file import Calibration, Method
 from edge.core.errors import CalibrationError
 from edge.core.instant import Instant
-from edge.recorder.signal.levels import LevelMeter, Samples
+from edge.recorder.signal.compiled_meter import Samples
+from edge.recorder.signal.levels import LevelMeter
 from edge.recorder.signal.weighting import Floats
 
 SHORTEST_KNOWN = 5  # seconds

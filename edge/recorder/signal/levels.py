@@ -10,22 +10,16 @@ import math
 from array import array
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from edge.core.values import Levels, LevelUnit, Stream
-from edge.recorder.signal.block_filter import ROW, BlockFilter, StateSpace, cascade, side_by_side
-from edge.recorder.signal.weighting import Floats, design
-
-Samples = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+from edge.recorder.signal.compiled_meter import CompiledMeter, MeasuredPart, Samples
 
 FULL_SCALE_16 = 2**15  # int16
 FULL_SCALE_24 = 2**31  # 24 bits in the upper three bytes of int32
 FLOOR_DBFS = -120.0  # what digital silence reads: below the noise of any microphone
-FAST_SECONDS = 0.125  # time weighting F (5.8)
 FAST_SAMPLES = 20  # per second, of the fast level, for L10, L50 and L90
 _FLOOR_POWER = 10 ** (FLOOR_DBFS / 10)
-_PIECE = 4800  # samples of all channels filtered at once: a usual block; half of it costs a third more
 
 
 class SecondLevels(Struct, frozen=True):
@@ -60,8 +54,6 @@ class LevelMeter:
 
     `full_scale` is the magnitude of the most negative sample: 32768 for int16, 2**31 for 24 bits in the upper bytes of
     int32, 2**23 for 24 bits in the lower ones. `offset_db` is what the calibration adds; None: uncalibrated.
-
-    Half of its twelve attributes are constants computed once per stream, so that a block costs only its filters.
     """
 
     def __init__(self, rate: int, channels: int, full_scale: float, offset_db: float | None = None) -> None:
@@ -69,11 +61,7 @@ class LevelMeter:
         self.unit = level_unit(offset_db)
         self._offset = offset_db or 0.0
         self._full_scale = full_scale
-        self._factor = math.sqrt(2) / full_scale  # a full-scale sine gets a mean square of 1
-        # 16-bit converters often stop a step short of the limit, at 32767 on both sides
-        self._clip = int(full_scale * (1 - 2**-15))
-        self._weighting = BlockFilter(side_by_side([cascade(design("A", rate)), cascade(design("C", rate))]), channels)
-        self._fast = BlockFilter(_fast_weighting(rate), channels)
+        self._meter = CompiledMeter(rate, channels, full_scale)
         self._frames = 0
         self._second, self._chunk = _Tally(channels), _ChunkTally(rate, channels)
 
@@ -83,12 +71,20 @@ class LevelMeter:
             raise ValueError(f"a block of shape {block.shape} is not (frames, {self.channels})")
         if self._frames == 0 and len(block):
             # A sound card's constant offset would else begin as a step, which is a bang
-            self._weighting.settle(block[0] * self._factor)
+            self._meter.settle(block[0])
         whole = _Tally(self.channels)
         seconds: list[SecondLevels] = []
-        piece = max(1, _PIECE // self.channels // ROW) * ROW
-        for start in range(0, len(block), piece):
-            self._add_piece(block[start : start + piece], whole, seconds)
+        start = 0
+        while start < len(block):
+            part = block[start : start + self.rate - self._second.frames]
+            measured = self._meter.measure(part, self._chunk.next_sample, self._chunk.step)
+            self._chunk.fast_samples.extend(measured.course)
+            for tally in (self._second, self._chunk, whole):
+                tally.add(measured, len(part))
+            self._frames += len(part)
+            start += len(part)
+            if self._second.frames == self.rate:
+                seconds.append(self._end_second())
         first = self._frames - len(block)
         return BlockLevels(
             first, len(block), self._db(whole.fast_max), self._db(whole.mean_square), whole.clipped, tuple(seconds)
@@ -119,30 +115,6 @@ class LevelMeter:
         self._second, self._chunk = _Tally(self.channels), _ChunkTally(self.rate, self.channels)
         return levels
 
-    def _add_piece(self, piece: Samples, whole: _Tally, seconds: list[SecondLevels]) -> None:
-        a_weighted, c_weighted = self._weighting.run(np.multiply(piece.T, self._factor, dtype=np.float64))
-        squared = a_weighted * a_weighted
-        fast = self._fast.run(squared)[0]
-        loudest = fast[0] if self.channels == 1 else fast.max(axis=0)
-        self._chunk.sample_fast(loudest)
-        clipped = self._clipped(piece)
-        start = 0
-        while start < len(piece):
-            part = slice(start, min(len(piece), start + self.rate - self._second.frames))
-            measured = _Tally(self.channels)
-            measured.frames = part.stop - start
-            measured.energy = squared[:, part].sum(axis=1)
-            measured.fast_max = float(loudest[part].max())
-            measured.peak = float(max(c_weighted[:, part].max(), -c_weighted[:, part].min()))
-            measured.sums = piece[part].sum(axis=0, dtype=np.int64)
-            measured.clipped = 0 if clipped is None else int(np.count_nonzero(clipped[part]))
-            for tally in (self._second, self._chunk, whole):
-                tally.add(measured)
-            self._frames += measured.frames
-            start = part.stop
-            if self._second.frames == self.rate:
-                seconds.append(self._end_second())
-
     def _end_second(self) -> SecondLevels:
         second, self._second = self._second, _Tally(self.channels)
         laeq, lafmax, lcpeak = (
@@ -158,12 +130,6 @@ class LevelMeter:
     def _db(self, mean_square: float) -> float:
         return 10 * math.log10(max(mean_square, _FLOOR_POWER)) + self._offset
 
-    def _clipped(self, piece: Samples) -> npt.NDArray[np.bool_] | None:
-        """Which samples are at full scale; None if there are none, which is quicker to detect."""
-        if piece.max() < self._clip and piece.min() > -self._clip:
-            return None
-        return (piece >= self._clip) | (piece <= -self._clip)
-
 
 class _Tally:
     """What adds up over a stretch of sound; squares and peaks are relative to the RMS of a full-scale sine."""
@@ -172,41 +138,41 @@ class _Tally:
 
     def __init__(self, channels: int) -> None:
         self.frames = 0
-        self.energy: Floats = np.zeros(channels)  # sum of A-weighted squares
+        self.energy = [0.0] * channels  # sum of A-weighted squares
         self.fast_max = 0.0  # highest fast-weighted square
         self.peak = 0.0  # highest C-weighted magnitude
         self.clipped = 0
-        self.sums: npt.NDArray[np.int64] = np.zeros(channels, np.int64)  # of the raw samples
+        self.sums = [0] * channels  # of the raw samples
 
     @property
     def mean_square(self) -> float:
         """Of the loudest channel."""
-        return float(self.energy.max()) / self.frames if self.frames else 0.0
+        return max(self.energy) / self.frames if self.frames else 0.0
 
-    def add(self, other: _Tally) -> None:
-        self.frames += other.frames
-        self.energy = self.energy + other.energy
-        self.fast_max = max(self.fast_max, other.fast_max)
-        self.peak = max(self.peak, other.peak)
-        self.clipped += other.clipped
-        self.sums = self.sums + other.sums
+    def add(self, part: MeasuredPart, frames: int) -> None:
+        self.frames += frames
+        self.energy = [own + more for own, more in zip(self.energy, part.energy, strict=True)]
+        self.fast_max = max(self.fast_max, part.fast_max)
+        self.peak = max(self.peak, part.peak)
+        self.clipped += part.clipped
+        self.sums = [own + more for own, more in zip(self.sums, part.sums, strict=True)]
 
 
 class _ChunkTally(_Tally):
     """A chunk's tally, with its course: the LAeq of each full second, and the fast level 20 times a second."""
 
-    __slots__ = ("_step", "fast_samples", "per_second")
+    __slots__ = ("fast_samples", "per_second", "step")
 
     def __init__(self, rate: int, channels: int) -> None:
         super().__init__(channels)
-        self._step = max(1, rate // FAST_SAMPLES)
+        self.step = max(1, rate // FAST_SAMPLES)
         self.per_second: list[float] = []
         self.fast_samples = array("d")
 
-    def sample_fast(self, loudest: Floats) -> None:
-        """Takes every so many of the fast-weighted squares that follow the frames added so far."""
-        at = (self._step - 1 - self.frames) % self._step
-        self.fast_samples.extend(loudest[at :: self._step].tolist())
+    @property
+    def next_sample(self) -> int:
+        """Of the frames that follow, the first one whose fast-weighted square is a sample of the course."""
+        return (self.step - 1 - self.frames) % self.step
 
 
 def meter_for(stream: Stream) -> LevelMeter:
@@ -218,12 +184,6 @@ def meter_for(stream: Stream) -> LevelMeter:
 def level_unit(offset_db: float | None) -> LevelUnit:
     """The unit of levels with this calibration; None: uncalibrated."""
     return "dBFS" if offset_db is None else "dBA"
-
-
-def _fast_weighting(rate: int) -> StateSpace:
-    """Time weighting F: the exponential mean of squares over 125 ms (IEC 61672-1:2013 5.8)."""
-    keep = math.exp(-1 / (rate * FAST_SECONDS))
-    return StateSpace(np.array([[keep]]), np.array([1 - keep]), np.array([[keep]]), np.array([1 - keep]))
 
 
 def _rounded(level: float) -> float:

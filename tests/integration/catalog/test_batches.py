@@ -10,12 +10,13 @@ from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge.archiver.plan.plan import make_plan
 from edge.catalog import Catalog, CatalogReader
-from edge.catalog.values import ChunkRun, HoleRun
+from edge.catalog.values import CatalogChunk, ChunkRun, HoleRun
 from edge.core.instant import FIRST, LAST, Instant
-from edge.core.values import Chunk, Hole
+from edge.core.values import Chunk, Hole, Levels
 from tests.support.catalog import TARGET
 from tests.support.spool.chunks import at, make_chunk, make_stream
 
@@ -74,6 +75,18 @@ def check_run(run: ChunkRun, every: list[Chunk], start: Instant, end: Instant, l
     assert len(found) == min(limit, len(inside))
 
 
+def decides(row: CatalogChunk) -> tuple[object, ...]:
+    """What a state is made of."""
+    chunk = row.chunk
+    times = (chunk.chunk_id, chunk.stream_id, chunk.seq, chunk.started_at, chunk.ended_at, chunk.uncertain)
+    return *times, row.where is None, row.gone, row.aside
+
+
+def levels_of(chunk: Chunk) -> tuple[object, ...]:
+    levels = chunk.levels
+    return chunk.frames, chunk.rate, levels and (levels.unit, levels.lafmax, levels.per_second)
+
+
 @given(spans, st.lists(st.integers(0, 3), min_size=14, max_size=14), st.integers(-2, 20), st.integers(1, 25))
 @settings(max_examples=max(40, EXAMPLES // 2), deadline=None)
 def test_batches_and_pages_of_chunks_join_to_the_whole(
@@ -88,6 +101,24 @@ def test_batches_and_pages_of_chunks_join_to_the_whole(
             check_run(catalog.chunk_run(first, last, limit), chunks, first, last, limit)
             with_levels = catalog.chunk_run(first, last, limit, duration=10**9)
             check_run(with_levels, chunks, first, last, limit)
+
+
+@given(spans, st.lists(st.integers(0, 3), min_size=14, max_size=14))
+@settings(max_examples=max(40, EXAMPLES // 2), deadline=None)
+def test_a_lean_chunk_has_the_times_and_the_levels_of_the_whole_one(wanted: Spans, in_archives: list[int]) -> None:
+    levels = Levels("dBA", True, 40.5, 50.25, 60.0, 45.0, 41.0, 35.5, (40.5, 41.25))
+    chunks = [
+        replace(chunk, format="wav", uncertain=number % 2 == 0, levels=levels if number % 3 else None)
+        for number, chunk in enumerate(chunks_of(wanted))
+    ]
+    with catalog_of(chunks, in_archives) as catalog:
+        whole = [(decides(row), levels_of(row.chunk)) for row in catalog.chunks_between(FIRST, LAST, 99)]
+        with_levels = catalog.chunk_run(FIRST, LAST, 99, duration=10**9).chunks
+        assert [(decides(row), levels_of(row.chunk)) for row in with_levels] == whole
+        times = catalog.chunk_run(FIRST, LAST, 99, times_only=True).chunks
+        assert [decides(row) for row in times] == [times_of_it for times_of_it, _ in whole]
+        # what only the node has is looked for under this name
+        assert all(row.chunk.member.endswith(".wav") for row in times if row.where is None)
 
 
 @given(

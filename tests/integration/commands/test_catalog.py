@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,12 +33,32 @@ from tests.support.spool.chunks import START, fill_spool, make_chunk
 from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE
 
+pytestmark = pytest.mark.xdist_group("catalog commands")  # one archive for all of them
 KEY = ("local0123456789abcd", "s" * 40)
 
 
+@pytest.fixture(scope="module")
+def archived_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine chunks in the store, one of them erased, and three in the spool alone. Copied for each test."""
+    folder = tmp_path_factory.mktemp("archived")
+    with running_store(folder / "store") as store:
+        settings = settings_without_broker(folder / "node", store.settings)
+        fill_spool(settings.recorder.record_path, 9)
+        with running_archiver(settings):
+            wait_stored(settings, 9)
+            erase(settings, 4, 5)
+    fill_spool(settings.recorder.record_path, 3, first=9)
+    return folder
+
+
 @pytest.fixture
-def store() -> Iterator[RunningStore]:
-    with running_store() as running:
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def store(store_folder: Path) -> Iterator[RunningStore]:
+    with running_store(store_folder) as running:
         yield running
 
 
@@ -47,13 +68,10 @@ def settings(tmp_path: Path, store: RunningStore) -> Settings:
 
 
 @pytest.fixture
-def archived(tmp_path: Path, settings: Settings, store: RunningStore) -> Settings:
-    """Nine chunks in the store, one of them erased, and three in the spool alone."""
-    fill_spool(settings.recorder.record_path, 9)
-    with running_archiver(settings):
-        wait_stored(settings, 9)
-        erase(settings, 4, 5)
-    fill_spool(settings.recorder.record_path, 3, first=9)
+def archived(archived_once: Path, tmp_path: Path, store_folder: Path, settings: Settings) -> Settings:
+    """As `archived_once`, with a configuration."""
+    shutil.copytree(archived_once / "node", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(archived_once / "store", store_folder, dirs_exist_ok=True)
     config = tmp_path / "config.ini"
     config.write_text(to_ini(settings, "of a test"))
     config.chmod(0o600)

@@ -95,6 +95,54 @@ async def test_many_open_pages_leave_room_for_each_other() -> None:
             assert all(head.startswith(b"HTTP/1.1 ") for head in heads), batch
 
 
+@in_loop
+async def test_an_idle_connection_is_not_closed_under_a_page_that_may_still_use_it() -> None:
+    """A browser that sends a request just when its connection is closed gets no answer: it is let go with an answer."""
+
+    async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection stays."""
+        writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+        return b"connection: close" not in head
+
+    async with fake_http_door(Http()) as url, contextlib.AsyncExitStack() as stack, asyncio.timeout(DEADLINE):
+        kept = []
+        for _ in range(3 * http_listener.MAX_CONNECTIONS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            stack.callback(writer.close)
+            if await asked(reader, writer):
+                kept.append((reader, writer))
+        assert len(kept) >= http_listener.MAX_CONNECTIONS // 2
+        for reader, writer in kept:
+            await asked(reader, writer)
+
+
+@in_loop
+async def test_who_comes_while_every_connection_is_served_waits_for_one_of_them() -> None:
+    may_go_on = asyncio.Event()
+
+    async def answer(request: Request, client: str) -> Answer:
+        await may_go_on.wait()
+        return CoverageAnswer(id=request.id, node="porch", from_=at(0), to=at(1), intervals=(), archives={})
+
+    request = b"GET /coverage?from=2026-03-03T22:00:00Z&to=2026-03-03T23:00:00Z HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with fake_http_door(Http(), answer) as url, contextlib.AsyncExitStack() as stack:
+        port, readers = int(url.rpartition(":")[2]), []
+        for number in range(http_listener.MAX_CONNECTIONS + 20):
+            address = (f"127.0.1.{number // 10}", 0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=address)
+            stack.callback(writer.close)
+            writer.write(request)
+            readers.append(reader)
+        heads = asyncio.gather(*(reader.readline() for reader in readers))
+        done, _ = await asyncio.wait([heads], timeout=1)  # as long as a browser may take to be refused
+        assert not done
+        may_go_on.set()
+        async with asyncio.timeout(DEADLINE):
+            assert [head for head in await heads if not head.startswith(b"HTTP/1.1 ")] == []
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /status HTTP/1.1\r\nX: ", b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"])
 @in_loop
 async def test_connections_without_a_valid_request_are_closed_soon(
@@ -122,6 +170,21 @@ async def test_malformed_http_requests_log_no_warning(caplog: pytest.LogCaptureF
             ):
                 async with silent_peers(port, 5, sent) as readers:
                     await wait_until_closed(readers)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@in_loop
+async def test_whoever_leaves_in_the_middle_of_a_request_leaves_no_log_entry(caplog: pytest.LogCaptureFixture) -> None:
+    async with fake_http_door(Http()) as url:
+        port = int(url.rpartition(":")[2])
+        unfinished = (
+            b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\n\r\n"
+        )
+        async with silent_peers(port, 5, unfinished) as peers:
+            for peer in peers:
+                assert (await peer.readline()).startswith(b"HTTP/1.1 100 ")
+        assert await status_of(f"{url}/status") == 422
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

@@ -8,8 +8,6 @@ import io
 import json
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,16 @@ from msgspec.structs import replace
 
 from edge.configuration.settings import Http, Secret, Settings
 from edge.core.errors import ConfigError
-from query_service.answer.node_answers import NodeAnswers
 from query_service.doors import page_routes
-from query_service.doors.http import HttpDoor, check_settings
-from query_service.doors.page_routes import PageRoutes
-from query_service.doors.sessions import password_hash
+from query_service.doors.http import check_settings
 from query_service.page.codes import make_code
 from query_service.sound import stream
-from query_service.sound.stream import StreamSource
 from tests.support.messaging.http_door import JSON, TOKEN
+from tests.support.nodes.page_door import HTTP, KEY, PASSWORDS, page_door, status_of, visitor
 from tests.support.nodes.query_node import QueryNode
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE
 
-KEY = "the key of the node"
-PASSWORDS = {"owner": "correct horse", "viewer": "battery staple"}
-HTTP = Http(
-    owner_password=Secret(password_hash(PASSWORDS["owner"])), viewer_password=Secret(password_hash(PASSWORDS["viewer"]))
-)
 RANGE = {"from": "2026-03-03T22:00:00Z", "to": "2026-03-03T22:00:10Z"}
 
 
@@ -49,40 +39,9 @@ def settings(tmp_path: Path, store: RunningStore) -> Settings:
     return replace(node.with_doors(s3=store.settings), http=HTTP)
 
 
-@asynccontextmanager
-async def door(settings: Settings, http: Http | None = None) -> AsyncIterator[str]:
-    http = replace(http or settings.http, port=0)
-    answers = NodeAnswers(settings)
-    page = PageRoutes("porch", http, KEY, StreamSource(answers.inside, answers.bits_of), "Europe/Berlin")
-    opened = HttpDoor("porch", answers.answer, http, None, page)
-    try:
-        async with opened.open():
-            yield opened.address
-    finally:
-        await answers.close()
-
-
-@asynccontextmanager
-async def visitor(url: str, role: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
-    """A browser: it keeps cookies, and says which page its requests come from."""
-    jar = aiohttp.CookieJar(unsafe=True)  # of an address without a name, too
-    async with aiohttp.ClientSession(url, cookie_jar=jar, headers={"Origin": url}) as session:
-        if role is not None:
-            async with session.post("/session", json={"password": PASSWORDS[role]}) as response:
-                assert response.status == 200, await response.text()
-                assert (await response.json())["role"] == role
-        yield session
-
-
-async def status_of(session: aiohttp.ClientSession, method: str, path: str, **options: Any) -> int:
-    async with session.request(method, path, **options) as response:
-        await response.read()
-        return response.status
-
-
 def test_the_page_is_public_and_its_files_may_be_kept_for_ever(settings: Settings) -> None:
     async def run() -> None:
-        async with door(settings) as url, aiohttp.ClientSession(url, auto_decompress=False) as session:
+        async with page_door(settings) as url, aiohttp.ClientSession(url, auto_decompress=False) as session:
             headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}  # a link in a mail
             async with session.get("/", headers=headers) as response:
                 assert response.status == 200
@@ -112,7 +71,7 @@ def test_the_page_is_public_and_its_files_may_be_kept_for_ever(settings: Setting
 @pytest.mark.parametrize(
     ("role", "expected"),
     [
-        (None, {"data": 200, "audio": 403, "clip": 403, "links": True}),  # this machine's users, as programs before
+        (None, {"data": 200, "audio": 403, "clip": 403, "links": False}),  # this machine's users
         ("viewer", {"data": 200, "audio": 403, "clip": 403, "links": False}),
         ("owner", {"data": 200, "audio": 200, "clip": 200, "links": True}),
     ],
@@ -121,7 +80,7 @@ def test_each_role_may_do_what_it_should_and_no_more(
     settings: Settings, role: str | None, expected: dict[str, Any]
 ) -> None:
     async def run() -> None:
-        async with door(settings) as url, visitor(url, role) as session:
+        async with page_door(settings) as url, visitor(url, role) as session:
             async with session.get("/coverage", params=RANGE) as response:
                 assert response.status == expected["data"]
                 archives = (await response.json())["archives"]
@@ -135,14 +94,14 @@ def test_each_role_may_do_what_it_should_and_no_more(
             assert await status_of(session, "GET", "/nodes") == 404
             question = {"id": "a", "type": "clip", **RANGE}
             status = await status_of(session, "POST", "/query", json=question)
-            assert status == (200 if role is None else expected["clip"])
+            assert status == expected["clip"]
 
     asyncio.run(run())
 
 
 def test_beyond_loopback_nothing_is_shown_without_a_session(settings: Settings) -> None:
     async def run() -> None:
-        async with door(settings, replace(HTTP, host="0.0.0.0")) as address:  # noqa: S104
+        async with page_door(settings, replace(HTTP, host="0.0.0.0")) as address:  # noqa: S104
             url = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
             async with visitor(url) as session:
                 assert await status_of(session, "GET", "/") == 200
@@ -162,7 +121,7 @@ def test_beyond_loopback_nothing_is_shown_without_a_session(settings: Settings) 
 
 def test_the_token_of_programs_is_the_owners(settings: Settings) -> None:
     async def run() -> None:
-        async with door(settings, replace(HTTP, token=TOKEN)) as url, aiohttp.ClientSession(url) as session:
+        async with page_door(settings, replace(HTTP, token=TOKEN)) as url, aiohttp.ClientSession(url) as session:
             assert await status_of(session, "GET", "/audio", params=RANGE) == 401
             bearer = {"Authorization": f"Bearer {TOKEN.reveal()}"}
             assert await status_of(session, "GET", "/audio", params=RANGE, headers=bearer) == 200
@@ -172,7 +131,7 @@ def test_the_token_of_programs_is_the_owners(settings: Settings) -> None:
 
 def test_a_code_opens_one_session_of_the_owner(settings: Settings) -> None:
     async def run() -> None:
-        async with door(settings, Http()) as url, visitor(url) as session:
+        async with page_door(settings, Http()) as url, visitor(url) as session:
             code = {"code": make_code(KEY, time.time())}
             assert await status_of(session, "POST", "/session", json={"code": "x"}) == 401
             assert await status_of(session, "POST", "/session", json=code) == 200
@@ -185,7 +144,7 @@ def test_a_code_opens_one_session_of_the_owner(settings: Settings) -> None:
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:1", "http://evil.example", "null", None])
 def test_other_pages_cannot_log_in_or_act_with_the_owners_session(settings: Settings, origin: str | None) -> None:
     async def run() -> None:
-        async with door(settings, replace(HTTP, token=TOKEN)) as url, visitor(url, "owner") as session:
+        async with page_door(settings, replace(HTTP, token=TOKEN)) as url, visitor(url, "owner") as session:
             headers = {"Origin": origin} if origin else {}
             session.headers.pop("Origin")
             question = {"id": "a", "type": "clip", **RANGE}
@@ -200,7 +159,7 @@ def test_other_pages_cannot_log_in_or_act_with_the_owners_session(settings: Sett
 
 def test_wrong_passwords_are_slowed_down_and_disturb_no_open_session(settings: Settings) -> None:
     async def run() -> None:
-        async with door(settings) as url, visitor(url, "owner") as owner, visitor(url) as stranger:
+        async with page_door(settings) as url, visitor(url, "owner") as owner, visitor(url) as stranger:
             found = [await status_of(stranger, "POST", "/session", json={"password": "wrong"}) for _ in range(5)]
             assert found == [401, 401, 401, 429, 429]
             assert await status_of(stranger, "POST", "/session", json={"password": PASSWORDS["owner"]}) == 429
@@ -212,7 +171,7 @@ def test_wrong_passwords_are_slowed_down_and_disturb_no_open_session(settings: S
 @pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b'{"password": 1}', b'{"password": null}', b"\xff", b"{}"])
 def test_a_log_in_of_another_form_is_refused(settings: Settings, body: bytes) -> None:
     async def run() -> None:
-        async with door(settings) as url, visitor(url) as session:
+        async with page_door(settings) as url, visitor(url) as session:
             assert await status_of(session, "POST", "/session", data=body, headers=JSON) in (400, 401)
 
     asyncio.run(run())
@@ -234,7 +193,7 @@ def test_a_log_in_of_another_form_is_refused(settings: Settings, body: bytes) ->
 )
 def test_wav_comes_in_any_byte_range(settings: Settings, asked: str | None, status: int, part: slice | None) -> None:
     async def run() -> None:
-        async with door(settings) as url, visitor(url, "owner") as session:
+        async with page_door(settings) as url, visitor(url, "owner") as session:
             async with session.get("/audio", params=RANGE) as response:
                 whole = await response.read()
                 assert (
@@ -269,7 +228,7 @@ def test_sound_that_cannot_be_sent_is_refused_with_the_reason(
 ) -> None:
     async def run() -> None:
         async with (
-            door(settings) as url,
+            page_door(settings) as url,
             visitor(url, "owner") as session,
             session.get("/audio", params={**RANGE, **changes}) as response,
         ):
@@ -297,7 +256,7 @@ def test_a_transfer_that_takes_nothing_gives_way_to_those_that_wait(
 
     async def run() -> None:
         async with (
-            door(settings) as url,
+            page_door(settings) as url,
             visitor(url, "owner") as session,
             session.get("/audio", params=LONG) as one,
             session.get("/audio", params=LONG) as other,
@@ -318,7 +277,7 @@ def test_who_leaves_in_the_middle_of_a_transfer_leaves_nothing_behind(
     monkeypatch.setattr(stream, "scratch", lambda: str(scratch))
 
     async def run() -> None:
-        async with door(settings) as url, visitor(url, "owner") as session:
+        async with page_door(settings) as url, visitor(url, "owner") as session:
             async with session.get("/audio", params=LONG) as response:
                 await response.content.readexactly(1_000)
                 assert list(scratch.iterdir())
@@ -334,7 +293,7 @@ def test_more_transfers_than_may_wait_are_put_off(settings: Settings, monkeypatc
 
     async def run() -> None:
         async with (
-            door(settings) as url,
+            page_door(settings) as url,
             visitor(url, "owner") as session,
             session.get("/audio", params=RANGE) as response,
         ):

@@ -20,6 +20,7 @@ from edge.configuration.settings import Mqtt, Secret
 from edge.core import wire
 from edge.core.instant import Instant
 from edge.embedded import ports
+from edge.messaging import connection
 from edge.messaging.bus import Bus
 from edge.messaging.events import LimitsSet, RecorderStatus, SoundHeard
 from edge.messaging.messages import MAX_PAYLOAD, InboundMessage
@@ -135,6 +136,25 @@ def test_a_malformed_packet_ends_the_connection_and_the_bus_reconnects(caplog: p
                 second.sendall(connack)
                 assert bus.wait_connected(DEADLINE)
     assert "Protocol error" in caplog.text
+
+
+def test_a_broker_that_acknowledges_nothing_is_connected_to_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mosquitto drops acknowledgements too when it has too much for us: nothing of QoS 1 would pass any more."""
+    monkeypatch.setattr(connection, "_ACKNOWLEDGED_WITHIN", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        with running(Bus(mqtt(server.getsockname()[1]), "porch", "recorder")) as bus:
+            for _ in range(2):
+                with server.accept()[0] as peer:
+                    peer.settimeout(DEADLINE)
+                    peer.recv(1_000)
+                    peer.sendall(b"\x20\x03\x00\x00\x00")
+                    assert bus.wait_connected(DEADLINE)
+                    bus.send("imhearing/porch/response/pause", b"the answer")
+                    received = b""
+                    while b"the answer" not in received:
+                        received += peer.recv(1_000)
+                    wait_until(lambda: not bus.wait_connected(0), "it counts as lost")
 
 
 def test_what_must_not_be_missed_is_looked_for_once_the_broker_has_confirmed_every_subscription() -> None:

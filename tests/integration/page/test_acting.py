@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
-from edge.catalog.holds import Hold, read_holds
+from edge.catalog.holds import Hold, Holds, change_holds, read_holds
 from edge.core.instant import Instant
 from edge.embedded import ports
 from edge.messaging.owner_proof import make_proof, signing_key
@@ -22,16 +22,27 @@ from tests.support.nodes.acting_node import HTTP, KEY, OWNER_KEY, PASSWORDS, Act
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
+pytestmark = pytest.mark.xdist_group("page, own node")
 LAST_NIGHT = "#from=2026-03-03T21:50:00Z&to=2026-03-03T22:10:00Z"
 TEN_MINUTES = Hold(Instant.parse("2026-03-03T22:00:00Z"), Instant.parse("2026-03-03T22:10:00Z"))
 SECOND = 1_000_000
 
 
-@pytest.fixture
-def node(tmp_path: Path, store: RunningStore) -> Iterator[ActingNode]:
-    with acting_node(tmp_path, store.settings, replace(HTTP, port=ports.choose(None))) as made:
+@pytest.fixture(scope="module")
+def one_node(tmp_path_factory: pytest.TempPathFactory, store: RunningStore) -> Iterator[ActingNode]:
+    folder = tmp_path_factory.mktemp("node")
+    with acting_node(folder, store.settings, replace(HTTP, port=ports.choose(None))) as made:
         wait_until(lambda: ports.answers(made.settings.http.port), "the door is open")
         yield made
+
+
+@pytest.fixture
+def node(one_node: ActingNode) -> Iterator[ActingNode]:
+    """It records, and nothing is kept for ever."""
+    one_node.wait_for_state("recording")
+    yield one_node
+    for hold in held(one_node):
+        change_holds(one_node.settings.catalog.db_path, partial(Holds.released, start=hold.from_, end=hold.to))
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from edge.configuration.settings import Settings
 from tests.integration.page.visits import REFUSED, heard, new_page, open_as_owner
 from tests.support.nodes.eventful_node import EventfulNode
 from tests.support.spool.chunks import RATE
-from tests.support.store.s3 import RunningStore
 
+pytestmark = pytest.mark.xdist_group("page")
 MINUTE = "#from=2026-03-04T11:59:50Z&to=2026-03-04T12:01:10Z"
 STRETCHES = [
-    ("11:59:50", "10 s", "before the first recording"),
+    ("11:59:50", "10 s", "not recorded (the cause is unknown)"),
     ("12:00:00", "2 s", "recorded"),  # by a clock that said 11:00
     ("12:00:02", "2 s", "on the node only"),
     ("12:00:04", "2 s", "not recorded (the computer was too busy)"),
@@ -31,11 +31,6 @@ STRETCHES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, store: RunningStore) -> EventfulNode:
-    return EventfulNode(tmp_path_factory.mktemp("node"), store.settings)
-
-
 def test_a_day_names_each_state_and_cause_and_plays_across_them_with_silence_for_what_is_missing(
     page: Page, settings: Settings, node: EventfulNode
 ) -> None:
@@ -44,7 +39,7 @@ def test_a_day_names_each_state_and_cause_and_plays_across_them_with_silence_for
     expect(day).to_have_attribute("aria-label", "Wed, Mar 4, 2026, 14 s recorded, 5 gaps, 0 sounds")
     day.click()
     expect(page.locator("#legend li")).to_contain_text(
-        ["before the first recording", "recorded", "on the node only", "not recorded", "paused", "no longer kept"]
+        ["not recorded", "recorded", "on the node only", "paused", "no longer kept"]
     )
     page.goto(page.url.split("#")[0] + f"{MINUTE}&play=2026-03-04T12:00:00Z&until=2026-03-04T12:00:19Z")
     page.click("#as-table summary")

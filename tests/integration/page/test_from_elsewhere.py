@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from msgspec.structs import replace
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Playwright, expect
 
 from edge.configuration.settings import Http, Query, Secret, Settings
 from edge.embedded import ports
@@ -24,6 +24,7 @@ from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.spool.chunks import RATE
 from tests.support.wait import DEADLINE
 
+pytestmark = pytest.mark.xdist_group("page, own node")
 OWNER, VIEWER = "correct horse", "battery staple"
 SELECTION = "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z&play=2026-03-03T22:00:01Z&until=2026-03-03T22:00:04Z"
 
@@ -82,12 +83,14 @@ def settings(network: Network, node: QueryNode) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def page(network: Network, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(
+    driver: Playwright, network: Network, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
     """A shared link is opened, on the other machine."""
     program = tmp_path_factory.mktemp("bin") / "chromium"
     program.write_text(f'#!/bin/sh\nexec ip netns exec {network.namespace} chromium "$@"\n')
     program.chmod(0o755)
-    with running_browser(program=str(program)) as browser:
+    with running_browser(driver, program=str(program)) as browser:
         opened = browser.new_page(viewport={"width": 1200, "height": 900})
         opened.set_default_timeout(DEADLINE * 1000)
         opened.add_init_script(OBSERVED)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from edge.catalog import Catalog
 from edge.configuration.settings import Http, Query, Secret, Settings
@@ -30,6 +30,7 @@ from tests.support.spool.chunks import SECOND, START, STREAM, at, make_chunk, ma
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
+pytestmark = pytest.mark.xdist_group("page, own node")
 KEY = "the key of the node"
 RATE = 48_000
 SECONDS = 4
@@ -93,14 +94,14 @@ def put(node: QueryNode, stream_id: str, began: Instant, seq: int, rate: int, sa
 
 
 @pytest.fixture(scope="module")
-def browser(room: VirtualMicrophone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(driver: Playwright, room: VirtualMicrophone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """It is heard at the null sink."""
     program = tmp_path_factory.mktemp("bin") / "chromium"
     # as on a desktop, where rtkit sees to it: sound comes before other work, so that it does not stutter
     program.write_text('#!/bin/sh\n(echo -20 > /proc/self/autogroup) 2> /dev/null\nexec chromium "$@"\n')
     program.chmod(0o755)
     sink = {**room.environment, "PULSE_SINK": "room"}
-    with running_browser(environment=sink, is_heard=True, program=str(program)) as opened:
+    with running_browser(driver, environment=sink, is_heard=True, program=str(program)) as opened:
         yield opened
 
 

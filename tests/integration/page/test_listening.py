@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +25,22 @@ from tests.support.recording.microphone import find_samples, write_noise
 from tests.support.recording.recorder_process import RecorderProcess, running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
+pytestmark = pytest.mark.xdist_group("page, own node")
 KEY = "the key of the node"
 RATE = 48_000
-# the samples that the page plays, one after the other, at which rate; and whether each begins where the last one ends
+# the samples that the page plays, one after the other, at which rate; in base64, as numbers are slow to hand over
 HEARD = """
 window.heard = [];
+window.frames = 0;
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when) {
-  const samples = Array.from(this.buffer.getChannelData(0), (sample) => Math.round(sample * 32768));
-  window.heard.push({ rate: this.buffer.sampleRate, context: this.context.sampleRate, samples, when });
+  const bytes = new Uint8Array(
+    Int16Array.from(this.buffer.getChannelData(0), (sample) => Math.round(sample * 32768)).buffer,
+  );
+  let samples = "";
+  for (let at = 0; at < bytes.length; at += 8192) samples += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  window.heard.push({ rate: this.buffer.sampleRate, context: this.context.sampleRate, samples: btoa(samples) });
+  window.frames += this.buffer.length;
   return start.call(this, when);
 };
 """
@@ -97,12 +105,10 @@ def address(settings: Settings) -> str:
 
 def heard_seconds(page: Page, seconds: float) -> np.ndarray:
     """What the page has played, once it is that much."""
-    page.wait_for_function(
-        "most => window.heard.reduce((sum, each) => sum + each.samples.length, 0) >= most", arg=round(seconds * RATE)
-    )
+    page.wait_for_function("most => window.frames >= most", arg=round(seconds * RATE))
     heard = page.evaluate("window.heard")
     assert {(each["rate"], each["context"]) for each in heard} == {(RATE, RATE)}
-    return np.concatenate([np.array(each["samples"], np.int16) for each in heard])
+    return np.concatenate([np.frombuffer(b64decode(each["samples"]), "<i2") for each in heard])
 
 
 def test_listening_plays_every_sample_until_it_is_stopped_and_everyone_sees_it(

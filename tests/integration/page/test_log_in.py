@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from edge.configuration.settings import Http, Secret, Settings
 from edge.embedded import ports
 from query_service.doors.sessions import password_hash
+from tests.integration.page.visits import OTHER_NAME as NAME
 from tests.support.messaging.odd_brokers import make_certificate
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.wait import DEADLINE, wait_until
 
-NAME = "porch.example"
+pytestmark = pytest.mark.xdist_group("page")
 PASSWORD = "correct horse"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One that finds the node by NAME, so that plain HTTP is no secure context."""
-    program = shutil.which("chromium")
-    assert program, "scripts/setup --dev installs chromium"
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=program, args=[f"--host-resolver-rules=MAP {NAME} 127.0.0.1", *sandbox]
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.support.wait import DEADLINE, wait_until
 
 KEY = "the key of the node"
 PASSWORD = "correct horse"
+OTHER_NAME = "porch.example"  # of this machine, for the browser: plain HTTP is no secure context there
 MINUTE = "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z"
 # every buffer that the page hands to its player
 HEARD = """

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import asdict
 
+from edge.catalog.erasures import ErasureResult, Erasures
 from edge.configuration.settings import Mqtt
 from edge.core import wire
 from edge.core.instant import Instant
@@ -110,7 +111,7 @@ async def test_a_node_reports_its_day_from_its_own_answers(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("utc")
-def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None:
+def test_the_daily_report_is_retained_and_published_once_and_after_each_erasure(tmp_path: Path) -> None:
     made = QueryNode(tmp_path, chunks=2)
     heard: queue.SimpleQueue[DailyReport] = queue.SimpleQueue()
 
@@ -124,10 +125,18 @@ def test_the_daily_report_is_published_once_and_retained(tmp_path: Path) -> None
 
         async def run() -> None:
             door = NodeAnswers(made.settings)
-            reporting = asyncio.create_task(report_daily(door, ours, NodeWatch(), lambda: at(40), 0, 0.05))
+            erasures = Erasures(made.settings.catalog.db_path)
+            reporting = asyncio.create_task(
+                report_daily(door, ours, NodeWatch(), lambda: at(40), erasures.ended, 0, 0.05)
+            )
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
             late.start()  # only now: what it gets was retained
             assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
+            erasures.end(
+                ErasureResult(erasures.give(at(0), at(1), at(2)).id, "done")
+            )  # levels in the report are erased
+            for _ in (early, late):
+                assert (await asyncio.to_thread(heard.get, True, 10)).started_at == DAY
             reporting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reporting

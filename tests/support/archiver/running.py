@@ -100,20 +100,29 @@ def stored_chunks(store: RunningStore) -> list[str]:
     return found
 
 
+_readers: dict[Path, CatalogReader] = {}
+
+
+def _reader(catalog: Path) -> CatalogReader:
+    """The last one is kept: a new one compiles its queries first, which costs more than to answer them."""
+    if catalog not in _readers:
+        while _readers:
+            _readers.popitem()[1].close()
+        _readers[catalog] = CatalogReader(catalog)
+    return _readers[catalog]
+
+
 def catalog_rows(settings: Settings) -> dict[str, CatalogChunk]:
     """All chunks of the catalog by their ID, once it can be read."""
-    reader = CatalogReader(settings.catalog.db_path)
 
-    def read() -> dict[str, CatalogChunk] | None:
+    def read() -> list[CatalogChunk] | None:
         try:
-            return {row.chunk.chunk_id: row for row in reader.chunks_between(FIRST, LAST, 10_000)}
+            return _reader(settings.catalog.db_path).chunks_between(FIRST, LAST, 10_000)
         except CatalogBusy:
             return None
 
-    try:
-        return wait_until(lambda: [rows] if (rows := read()) is not None else None, "the catalog can be read")[0]
-    finally:
-        reader.close()
+    rows = wait_until(lambda: [found] if (found := read()) is not None else None, "the catalog can be read")[0]
+    return {row.chunk.chunk_id: row for row in rows}
 
 
 def rows_by_number(settings: Settings) -> dict[int, CatalogChunk]:

@@ -1,4 +1,4 @@
-"""A node whose day has every state: corrected clock, gaps, a pause, an overlap, expired and encrypted sound."""
+"""A node with a day of every state: corrected clock, gaps, a pause, an overlap, expired and encrypted sound."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ def after_noon(seconds: float) -> Instant:
 
 
 class EventfulNode(QueryNode):
-    """From noon on, in seconds: 0 to 4 recorded by a clock that was an hour behind, half of it archived before the
-    correction; 4 to 6 a gap; 6 to 8 recorded; 8 to 10 paused; 10 to 14 recorded by two streams, which both claim 12 to
-    13; 14 to 16 expired; 16 to 17 a gap; 17 to 19 pending; 19 to 60 a gap; 60 to 62 encrypted, half of it archived."""
+    """On 2026-03-04 from noon on, in seconds: 0 to 4 recorded by a clock that was an hour behind, half of it archived
+    before the correction; 4 to 6 a gap; 6 to 8 recorded; 8 to 10 paused; 10 to 14 recorded by two streams, which both
+    claim 12 to 13; 14 to 16 expired; 16 to 17 a gap; 17 to 19 pending; 19 to 60 a gap; 60 to 62 encrypted, half of
+    it archived."""
 
-    def __init__(self, folder: Path, s3: S3) -> None:
-        super().__init__(folder, chunks=0)
+    def __init__(self, folder: Path, s3: S3, chunks: int) -> None:
+        super().__init__(folder, chunks)
         self._s3 = s3
         self._ordinal = 1
         self._pieces: dict[int, np.ndarray] = {}  # of what is heard, by the second in which it begins

@@ -54,7 +54,7 @@ def running_garden(folder: Path) -> Iterator[Settings]:
         settings = replace(
             made,
             recorder=replace(made.recorder, source="synthetic", record_period=5.0),
-            thresholds=Thresholds(records_count=4, sound_level="-40"),
+            thresholds=Thresholds(records_count=4, sound_level=-40.0),
             http=Http(port=ports.choose(None), owner_key=Secret("the key of the owner")),
             query=Query(cursor_key=Secret(KEY)),
         )
@@ -111,7 +111,8 @@ def _minute(name: str, start: Instant, seq: int, minute: int, chance: random.Ran
     hour = minute / 60
     usual = -66 + 8 * math.exp(-(((hour - 13) / 5) ** 2)) + 17 * math.exp(-(((hour - 5.8) / 0.7) ** 2))
     seconds = tuple(round(usual + chance.gauss(0, 1.2), 1) for _ in range(60))
-    first, sounds = seq * 60 * RATE, ()
+    first = seq * 60 * RATE
+    sounds: tuple[SoundSpan, ...] = ()
     loudest = max(seconds) + 4
     if chance.random() < (0.3 if 5 < hour < 7 else 0.02):
         loudest = round(chance.uniform(-38, -24), 1)

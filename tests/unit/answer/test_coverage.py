@@ -140,10 +140,14 @@ class Budgeted(FakeCatalog):
         self._budget = budget
         yield
 
-    def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
+    def chunk_run(
+        self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+    ) -> ChunkRun:
         if not self._budget.rows_left:
             raise BudgetSpent("spent")
-        found = super().chunk_run(start, end, min(limit, self._budget.rows_left), duration=duration)
+        found = super().chunk_run(
+            start, end, min(limit, self._budget.rows_left), duration=duration, times_only=times_only
+        )
         self._count(len(found.chunks))
         return found
 
@@ -247,8 +251,10 @@ def test_a_range_of_ten_years_loads_a_bounded_number_of_chunks() -> None:
     class Counting(FakeCatalog):
         most = 0
 
-        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> ChunkRun:
-            found = super().chunk_run(start, end, limit, duration=duration)
+        def chunk_run(
+            self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+        ) -> ChunkRun:
+            found = super().chunk_run(start, end, limit, duration=duration, times_only=times_only)
             Counting.most = max(Counting.most, len(found.chunks))
             return found
 
@@ -343,7 +349,9 @@ def test_a_clock_correction_moves_chunks_in_the_spool() -> None:
 
 def test_a_busy_catalog_is_answered_as_busy() -> None:
     class Locked(FakeCatalog):
-        def chunk_run(self, start: Instant, end: Instant, limit: int, *, duration: int | None = None) -> NoReturn:
+        def chunk_run(
+            self, start: Instant, end: Instant, limit: int, *, duration: int | None = None, times_only: bool = False
+        ) -> NoReturn:
             raise CatalogBusy("the catalog is locked; try again soon")
 
     history = long_history(1)

@@ -9,7 +9,7 @@ from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.catalog.budget import Budget
@@ -25,7 +25,19 @@ from query_service.queries.protocol import Request
 from query_service.queries.sounds import SoundsAnswer
 from query_service.queries.values import MAX_ANSWER, Expired, Gap
 from tests.support.budgets import untimed
-from tests.support.long_stories import HOUR, STREAMS, Node, PlacedChunk, Story, moments, node, pages, stories
+from tests.support.long_stories import (
+    HOUR,
+    OVERLAPPING_IN_SPOOL,
+    STREAMS,
+    TWO_STREAMS,
+    Node,
+    PlacedChunk,
+    Story,
+    moments,
+    node,
+    pages,
+    stories,
+)
 from tests.support.spool.chunks import SECOND
 
 EXAMPLES = settings().max_examples
@@ -66,6 +78,8 @@ def assert_sums(sums: Day | ExtentAnswer, one: Node, start: Instant, end: Instan
 
 
 @given(stories, moments, st.integers(1, 5 * 86_400))
+@example(TWO_STREAMS, 0, 86_400)
+@example(OVERLAPPING_IN_SPOOL, 10_000, 86_400)
 @settings(max_examples=max(60, EXAMPLES // 4), deadline=None)
 def test_days_add_up_to_what_coverage_and_sounds_say(story: Story, start: int, length: int) -> None:
     request = Request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from query_service.queries.levels import LevelsAnswer, LevelStep
 from query_service.queries.protocol import Request
 from query_service.queries.values import ErrorAnswer
 from tests.support.budgets import untimed
-from tests.support.long_stories import PlacedChunk, Story, moments, node, pages, stories
+from tests.support.long_stories import TWO_STREAMS, PlacedChunk, Story, moments, node, pages, stories
 
 EXAMPLES = settings().max_examples
 
@@ -22,6 +22,7 @@ def order(step: LevelStep) -> tuple[int, float, int]:
 
 
 @given(stories, moments, st.integers(1, 2 * 86_400), st.sampled_from([1, 2, 60, 700, 5_000]), st.integers(1, 9))
+@example(TWO_STREAMS, 0, 900, 1, 9)
 @settings(max_examples=max(60, EXAMPLES // 4), deadline=None)
 def test_the_loudest_steps_are_the_first_of_all_when_sorted(
     story: Story, start: int, length: int, step: int, limit: int

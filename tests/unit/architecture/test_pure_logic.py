@@ -27,7 +27,6 @@ PURE = (
     "edge.configuration.sun",
     "edge.core.instant",
     "edge.core.values",
-    "edge.recorder.signal.block_filter",
     "edge.recorder.signal.calibration",
     "edge.recorder.signal.input_watch",
     "edge.recorder.signal.levels",
@@ -53,6 +52,7 @@ PURE = (
 HARMLESS = {
     "edge.configuration.calibration_file": "only its record of a calibration, and none of the functions that read it",
     "edge.configuration.settings": "its defaults are paths, which it never opens",
+    "edge.recorder.signal.compiled_meter": "arithmetic, from a library that it loads once",
     "edge.core.ids": "random letters for a new stream, which no module above makes",
     "edge.core.wire": "writes a path as text",
     "query_service.queries.protocol": "a random id for a new request, which no module above makes",

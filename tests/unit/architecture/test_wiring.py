@@ -53,7 +53,6 @@ COMPONENTS: dict[str, dict[str, str]] = {
     "Recorder": {},
     "S3Store": {
         "query_service/answer/clip.py": "made with the first clip: boto3 costs memory",
-        "query_service/answer/node_answers.py": "made at start, where there is a bucket: boto3 costs memory",
     },
     "SourceChoice": {},
     "Spool": {

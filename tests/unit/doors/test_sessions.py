@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sessions(clock: Clock) -> PageSessions:
-    return PageSessions(HASHES, KEY, clock)
+    return PageSessions(HASHES, KEY, clock, clock)
 
 
 def test_each_password_gives_its_role(sessions: PageSessions) -> None:
@@ -73,6 +73,16 @@ def test_a_session_lasts_until_it_expires_or_is_ended(sessions: PageSessions, cl
     assert sessions.role_of("") is None
 
 
+def test_a_clock_that_is_set_right_prolongs_no_session(clock: Clock) -> None:
+    uptime = Clock()
+    sessions = PageSessions(HASHES, KEY, clock, uptime)
+    clock.now += 400 * 86_400  # ahead
+    cookie, _ = sessions.start(LogIn("owner"))
+    clock.now -= 400 * 86_400
+    uptime.now += SESSION_SECONDS
+    assert sessions.role_of(cookie) is None
+
+
 def test_sessions_take_bounded_memory(sessions: PageSessions) -> None:
     cookies = [sessions.start(LogIn("viewer"))[0] for _ in range(1_000)]
     assert sum(sessions.role_of(cookie) is not None for cookie in cookies) == 200
@@ -85,6 +95,27 @@ def test_a_code_is_good_once_and_for_ten_minutes(sessions: PageSessions, clock: 
     assert not sessions.redeem(code)
     clock.now += CODE_SECONDS
     assert not sessions.redeem(late)
+
+
+def test_a_restart_does_not_make_a_used_code_good_again(clock: Clock) -> None:
+    uptime = Clock()
+    code = make_code(KEY, clock.now)
+    assert PageSessions({}, KEY, clock, uptime).redeem(code)
+    clock.now += 120
+    uptime.now += 120
+    restarted = PageSessions({}, KEY, clock, uptime)
+    assert not restarted.redeem(code)
+    just_before = make_code(KEY, clock.now - 30)  # `imhearing up` makes it before it starts the services
+    assert restarted.redeem(just_before)
+
+
+@pytest.mark.parametrize("ahead", [7_200, 400 * 86_400])
+def test_what_was_made_while_the_clock_was_ahead_is_not_valid_for_longer(clock: Clock, ahead: float) -> None:
+    sessions = PageSessions({}, KEY, clock, Clock())
+    assert sessions.redeem(make_code(KEY, clock.now + 30))
+    assert not sessions.redeem(make_code(KEY, clock.now + ahead))
+    assert is_proof(make_proof(signing_key(OWNER_KEY), clock.now + 30), clock)
+    assert not is_proof(make_proof(signing_key(OWNER_KEY), clock.now + ahead), clock)
 
 
 @given(st.text(max_size=80) | st.just(make_code("another key", Clock.now)))

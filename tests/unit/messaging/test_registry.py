@@ -96,7 +96,7 @@ def test_each_command_is_documented_with_a_mosquitto_pub_line(command: type[Comm
     assert section.startswith(f"{prose(command)} Handled by the {command.BY}.")
     required = [field.encode_name for field in fields(command) if field.required]
     verb = command.requests()[0]
-    line = re.search(rf"mosquitto_pub -q 1 -t imhearing/porch/request/{verb} -m '(.*)'", section)
+    line = re.search(rf"mosquitto_pub -q 1 -t imhearing/porch/request/{verb} (?:-m|-s <<<) '(.*)'", section)
     assert line, f"no mosquitto_pub line for {command.VERB}"
     proof = [] if verb == command.VERB else ["proof"]
     assert all(f'"{name}":' in line[1] for name in (*required, *proof))

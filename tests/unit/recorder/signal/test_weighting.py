@@ -1,4 +1,4 @@
-"""The frequency weightings against the closed formulas of IEC 61672-1:2013 Annex E, and the filter against a loop."""
+"""The frequency weightings against the closed formulas of IEC 61672-1:2013 Annex E."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from edge.recorder.signal.block_filter import BlockFilter, cascade, side_by_side
-from edge.recorder.signal.weighting import F1, F2, F3, F4, Coefficients, Curve, Floats, design, design_goal_db
+from edge.recorder.signal.weighting import F1, F2, F3, F4, Curve, Floats, design, design_goal_db
 
 RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
 
@@ -61,55 +58,3 @@ def design_by_roots(curve: Curve, rate: int) -> Floats:
 @pytest.mark.parametrize("rate", RATES)
 def test_the_taps_equal_a_least_squares_design(curve: Curve, rate: int) -> None:
     np.testing.assert_allclose(design(curve, rate).taps, design_by_roots(curve, rate), rtol=0, atol=1e-12)
-
-
-def loop(filter_: Coefficients, samples: Floats) -> Floats:
-    """Frame by frame, one first-order section after the other."""
-    out = np.convolve(samples, filter_.taps)[: len(samples)]
-    for number, pole in enumerate(filter_.poles):
-        before = last = 0.0
-        for frame, value in enumerate(out):
-            last = value - (before if number < filter_.dc_zeros else 0.0) + pole * last
-            before = out[frame]
-            out[frame] = last
-    return out
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    rate=st.sampled_from(RATES),
-    channels=st.integers(1, 3),
-    lengths=st.lists(st.integers(1, 700) | st.sampled_from([63, 64, 65, 128, 2048]), min_size=1, max_size=6),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_the_block_filter_equals_a_sample_by_sample_loop(
-    rate: int, channels: int, lengths: list[int], seed: int
-) -> None:
-    filters = [design("A", rate), design("C", rate)]
-    blocks = BlockFilter(side_by_side([cascade(filter_) for filter_ in filters]), channels)
-    samples = np.random.default_rng(seed).standard_normal((channels, sum(lengths)))
-    ends = np.cumsum(lengths)
-    out = np.concatenate([blocks.run(samples[:, end - n : end]) for n, end in zip(lengths, ends, strict=True)], axis=2)
-    for output, filter_ in enumerate(filters):
-        for channel in range(channels):
-            np.testing.assert_allclose(out[output, channel], loop(filter_, samples[channel]), rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("rate", [8_000, 48_000, 192_000])
-def test_a_filter_settled_on_a_constant_outputs_nothing(rate: int) -> None:
-    blocks = BlockFilter(cascade(design("A", rate)), 2)
-    blocks.settle(np.array([0.7, -0.3]))
-    out = blocks.run(np.repeat([[0.7], [-0.3]], rate, axis=1))
-    assert np.abs(out).max() < 1e-6
-
-
-@pytest.mark.parametrize("rate", [8_000, 48_000, 192_000])
-def test_settling_sets_the_steady_state_of_a_constant_input(rate: int) -> None:
-    space = side_by_side([cascade(design("A", rate)), cascade(design("C", rate))])
-    blocks = BlockFilter(space, 1)
-    blocks.settle(np.array([0.7]))
-    decay = blocks.run(np.zeros((1, 100)))
-    state = 0.7 * np.linalg.solve(np.eye(len(space.b)) - space.a, space.b)
-    for frame in range(100):
-        np.testing.assert_allclose(decay[:, 0, frame], space.c @ state, rtol=0, atol=1e-8)
-        state = space.a @ state
