@@ -61,6 +61,8 @@ export const TEXT = {
   lasts: (length) => `the disk lasts ${length} without uploads`,
   diskFree: (size) => `${size} free`,
   notReachable: "The node does not answer: it may be stopped, or the network is down. The page tries again every few seconds.",
+  storeAway: "The store with this sound does not answer. The page tries again every few seconds, then plays it.",
+  brokeOff: "The sound broke off on its way. The page tries again every few seconds.",
   failed: (message) => `That did not work: ${message}`,
   busy: "The node is busy; trying again.",
   stillBusy: "The node is still busy. Try a shorter range, or again later.",
@@ -101,7 +103,7 @@ export const TEXT = {
   linkUntil: (time) => `the link works until ${time}`,
   noLink: "no link could be made; the node's log says why",
   tooLong: (limit) => `This is too long to play in the browser; choose at most ${limit}, or download it.`,
-  encrypted: "This sound is encrypted: the node has no key to it. `imhearing fetch --identity FILE` opens it.",
+  encrypted: "This sound is encrypted: the node has no key to it. `imhearing fetch --identity` opens it with yours: copy the command line below.",
   noSound: "There is no sound in this range.",
   copied: "Copied.",
   selectToCopy: "Press Ctrl-C to copy the selected text.",
@@ -126,6 +128,8 @@ export const TEXT = {
     "pause-now": "Pause", "pause-cancel": "Cancel", "forget-title": "Forget", "confirmation-label": "Type forget to erase it:",
     "forget-now": "Erase for ever", "forget-cancel": "Cancel", dismiss: "OK",
   },
+  exact: { "exact-from-label": "From", "exact-to-label": "to", "exact-select": "Select" }, // by element
+  noRange: (isSkipped) => (isSkipped ? "Clocks skip one of these times." : "The end must be after the beginning."),
   working: "Working ...",
   done: {
     resume: "Recording goes on.", archive: "Everything finished is being archived.", rotate: "A new chunk has begun.",
