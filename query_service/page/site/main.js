@@ -252,9 +252,9 @@ class Page {
     const found = await guard(() =>
       Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
     if (!found) return;
-    const [days, begun] = found;
+    const [days, { begun, isEmpty }] = found;
     this.range.begun = begun;
-    this.isEmpty = begun === Infinity;
+    this.isEmpty = isEmpty;
     this.showSetup();
     // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));
