@@ -104,13 +104,13 @@ export async function status() {
   return answer("/status");
 }
 
-/* When the node's recordings begin; Infinity where there are none yet. */
+/* When the node's recordings begin, Infinity where there are none; and whether none can be heard yet. */
 export async function beginning() {
   // of states, the second one would be read to its end, which can take a year of chunks
-  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
-  const [first] = value.intervals;
-  if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
-  return value.next ? parseTime(first.to) : Infinity;
+  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 2, urls: false }).next();
+  const [first, second] = value.intervals;
+  if (first.state !== "gap" || first.cause !== "unknown") return { begun: -Infinity, isEmpty: false };
+  return { begun: second ? parseTime(first.to) : Infinity, isEmpty: !second || second.state === "recording" };
 }
 
 /* Makes a file of the range in the store, with a link to it. */

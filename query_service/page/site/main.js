@@ -254,10 +254,10 @@ class Page {
     const found = await guard(() =>
       Promise.all([load({ from, to: middle }), load({ from: middle, to }), api.beginning()]));
     if (!found) return;
-    const [[...days], recent, begun] = found;
+    const [[...days], recent, { begun, isEmpty }] = found;
     days.push(...recent);
     this.range.begun = begun;
-    this.isEmpty = begun === Infinity;
+    this.isEmpty = isEmpty;
     this.showSetup();
     // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));

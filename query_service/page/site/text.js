@@ -54,7 +54,8 @@ export const TEXT = {
   setup: {
     bucket: "No bucket is configured, so nothing is uploaded: see [s3] s3_bucket_name. Recording goes on until the disk is full.",
     encrypted: "New sound is encrypted: the node cannot play it. `imhearing fetch --identity FILE` opens it with your key.",
-    empty: "Nothing has been recorded yet. The first sound appears here when the first chunk is finished.",
+    empty: "Nothing can be heard yet: the first sound appears here when the first chunk is finished, a minute after the start "
+      + "unless [recorder] record_period says otherwise.",
   },
   waiting: (count, size) => (count ? `${count} chunk${count === 1 ? "" : "s"} (${size}) not uploaded yet` : "all uploaded"),
   chunksWaiting: (count) => (count ? `${count} chunk${count === 1 ? "" : "s"} not uploaded yet` : "all uploaded"),
@@ -120,7 +121,7 @@ export const TEXT = {
     chunk: ({ bytes: size }) => `chunk finished, ${bytes(size)}`,
     gap: ({ cause }) => `nothing was recorded: ${CAUSES[cause] ?? cause}`,
     archive: ({ event, chunks, bytes: size, reason }) =>
-      event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunks, ${bytes(size)}`,
+      event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunk${chunks === 1 ? "" : "s"}, ${bytes(size)}`,
   },
   actions: { // by element
     pause: "Pause until ...", resume: "Resume", archive: "Archive now", rotate: "Rotate", keep: "Keep for ever",

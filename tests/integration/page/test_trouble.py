@@ -60,7 +60,7 @@ def test_a_node_without_anything_says_what_is_missing(browser: Browser, tmp_path
     with running_page(made), new_page(browser) as page:
         page.goto(address(made))
         expect(page.locator("#status")).to_have_text("The recorder is not running")
-        texts = ["No bucket is configured", "New sound is encrypted", "Nothing has been recorded yet"]
+        texts = ["No bucket is configured", "New sound is encrypted", "Nothing can be heard yet"]
         expect(page.locator("#setup li")).to_contain_text(texts)
         expect(page.locator("#no-sounds")).to_contain_text("[thresholds] sound_level = -40")
         page.click("#loudest-minutes")
