@@ -248,11 +248,14 @@ class Page {
   async loadCalendar() {
     if (!this.session?.role) return;
     const to = this.zone.startOfDay(clock.now(), 1);
-    const from = this.zone.startOfDay(to, -371);
+    const [from, middle] = [-371, -185].map((days) => this.zone.startOfDay(to, days));
+    const load = (span) => api.list("days", "days", { ...span, zone: this.zone.name });
+    // in two halves at once: each fits into one page
     const found = await guard(() =>
-      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
+      Promise.all([load({ from, to: middle }), load({ from: middle, to }), api.beginning()]));
     if (!found) return;
-    const [days, { begun, isEmpty }] = found;
+    const [[...days], recent, { begun, isEmpty }] = found;
+    days.push(...recent);
     this.range.begun = begun;
     this.isEmpty = isEmpty;
     this.showSetup();

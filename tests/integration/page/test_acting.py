@@ -22,7 +22,6 @@ from tests.support.nodes.acting_node import HTTP, KEY, OWNER_KEY, PASSWORDS, Act
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
-pytestmark = pytest.mark.xdist_group("page, own node")
 LAST_NIGHT = "#from=2026-03-03T21:50:00Z&to=2026-03-03T22:10:00Z"
 TEN_MINUTES = Hold(Instant.parse("2026-03-03T22:00:00Z"), Instant.parse("2026-03-03T22:10:00Z"))
 SECOND = 1_000_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from edge.configuration.settings import Settings
@@ -11,7 +10,6 @@ from tests.integration.page.visits import REFUSED, heard, new_page, open_as_owne
 from tests.support.nodes.eventful_node import EventfulNode
 from tests.support.spool.chunks import RATE
 
-pytestmark = pytest.mark.xdist_group("page")
 MINUTE = "#from=2026-03-04T11:59:50Z&to=2026-03-04T12:01:10Z"
 STRETCHES = [
     ("11:59:50", "10 s", "not recorded (the cause is unknown)"),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from edge.configuration.settings import Settings
 from tests.integration.page.barriers import DESK, PHONE, TABLET, barriers
 from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, new_page, open_as_owner, tab_to
 
-pytestmark = pytest.mark.xdist_group("page")
 SELECTED = f"{MINUTE}&play=2026-03-03T22:00:01Z&until=2026-03-03T22:00:03Z"
 
 DARKEST_OF_AXIS = """() => {

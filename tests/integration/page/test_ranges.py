@@ -8,7 +8,6 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect
 
@@ -19,7 +18,6 @@ from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, STREAM
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.xdist_group("page")
 # all that reaches the loudspeaker
 PLAYED = """
 window.played = [];

@@ -44,7 +44,6 @@ from tests.support.store.fault_proxy import running_proxy
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
-pytestmark = pytest.mark.xdist_group("page")
 NOW = Instant.parse("2026-03-03T22:00:00Z")
 LEVEL = LevelMeasured(at=NOW, node="porch", laeq=-33.0, lafmax=-22.0, lcpeak=-12.0, unit="dBFS", calibrated=False)
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
