@@ -92,7 +92,7 @@ def test_pages_are_joined_by_the_declared_fields() -> None:
 def test_only_cheap_queries_are_available_by_http_get() -> None:
     assert {path for path in document()["paths"] if "get" in document()["paths"][path]} == {
         "/coverage", "/states", "/sounds", "/levels", "/days", "/extent", "/status", "/metrics",
-        "/audio", "/events", "/nodes", "/session",
+        "/audio", "/events", "/live", "/nodes", "/session",
     }  # fmt: skip
 
 
