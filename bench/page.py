@@ -1,10 +1,10 @@
 """What the web page costs with a year's catalog: its questions, its first view, its memory.
 
 `python -m bench.page [--folder DIR] [--rounds 40] [--slower 6]`. The catalog holds 525,600 minutes up to a quarter of
-an hour ago, with the level of each second, 100 sounds a day, and all of it archived; the sound of the ten minutes after
-that is in the spool (48 kHz, stereo, 24 bit). The query service is a process of its own on it, with a broker that sends
-a level each second. The questions are those of the page, over HTTP. Times are of the clock, and of the service's
-processor, since the clock also counts what else the machine does.
+an hour ago, with the level of each second, quieter by night than by day, 100 sounds a day, and all of it archived; the
+sound of the ten minutes after that is in the spool (48 kHz, stereo, 24 bit). The query service is a process of its own
+on it, with a broker that sends a level each second. The questions are those of the page, over HTTP. Times are of the
+clock, and of the service's processor, since the clock also counts what else the machine does.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def plan(until: float) -> Plan:
     end = Instant.from_seconds(until // 60 * 60 - 900)
     minutes = Part(Instant(end - MINUTES * 60 * SECOND), MINUTES, 60, 0)
     hours, seconds, crowd = (Part(end, 0, each, 10_000) for each in (3_600, 1, 60))
-    return Plan(minutes, hours, seconds, crowd, 0, SOUNDS)
+    return Plan(minutes, hours, seconds, crowd, 0, SOUNDS, has_nights=True)
 
 
 def ask(service: QueryProcess, wanted: Plan, rounds: int) -> None:

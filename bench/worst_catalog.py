@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import random
 import sqlite3
 import zlib
@@ -63,6 +64,9 @@ class Plan(NamedTuple):
     crowd: Part
     gaps: int  # of a second, each second one, of alternating causes
     sounds: int
+    has_nights: bool = (
+        False  # else each chunk is as loud as any other, which is the worst for whoever looks for the loudest
+    )
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -122,7 +126,9 @@ def make(path: Path, wanted: Plan) -> None:
             db.execute(f'DROP INDEX "{name}"')
         archive = 0
         for part in wanted.parts:
-            db.executemany(f"INSERT INTO chunks VALUES ({','.join('?' * 16)})", _chunks(part, archive))  # noqa: S608
+            places = ",".join("?" * 16)
+            rows = _chunks(part, archive, wanted.has_nights)
+            db.executemany(f"INSERT INTO chunks VALUES ({places})", rows)  # noqa: S608
             archive += -(-part.chunks // PER_ARCHIVE)
         db.executemany(
             "INSERT INTO archives (archive_id, node, bucket, key, length, sha256, chunks, started_at, ended_at,"
@@ -181,18 +187,29 @@ def _holes(wanted: Plan) -> Iterator[Row]:
         yield stream, ("crash", "restart")[number % 2], at, at + SECOND, SECOND
 
 
-def _chunks(part: Part, first_archive: int) -> Iterator[Row]:
+def _levels(chance: random.Random, seconds: int, least: float, most: float) -> Levels:
+    per_second = tuple(round(chance.uniform(least, most), 1) for _ in range(seconds))
+    return Levels("dBFS", False, -40.5, -30.25, -20.0, -35.0, -41.0, -45.5, per_second)
+
+
+def _of_a_garden(chance: random.Random, seconds: int) -> list[Levels]:
+    """By the quarter-hours of a fortnight: quiet at night, and by day no two alike."""
+    days = [40 - 15 * math.cos(2 * math.pi * quarter / 96) + chance.gauss(0, 4) for quarter in range(14 * 96)]
+    return [_levels(chance, seconds, level - 80, level - 68) for level in days]
+
+
+def _chunks(part: Part, first_archive: int, has_nights: bool) -> Iterator[Row]:
     chance = random.Random(5)
     model = make_chunk(0, b"", seconds=part.seconds)
-    per_second = tuple(round(chance.uniform(-70, -20), 1) for _ in range(part.seconds))
-    levels = Levels("dBFS", False, -40.5, -30.25, -20.0, -35.0, -41.0, -45.5, per_second)
+    by_quarter = _of_a_garden(chance, part.seconds) if has_nights else [_levels(chance, part.seconds, -70, -20)]
     length, frames = part.seconds * SECOND, model.frames
     for number in range(part.chunks):
         stream, seq = stream_name(part.first_stream + number // PER_STREAM), number % PER_STREAM
         at = int(part.start) + (0 if part.at_once else number * length)
         chunk = replace(
             model, chunk_id=chunk_id(stream, seq), stream_id=stream, seq=seq, first_frame=seq * frames,
-            bytes=500_000, started_at=Instant(at), ended_at=Instant(at + length), levels=levels,
+            bytes=500_000, started_at=Instant(at), ended_at=Instant(at + length),
+            levels=by_quarter[at // (900 * SECOND) % len(by_quarter)],
         )  # fmt: skip
         packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, _COMMON)
         packed = b"\x01" + packer.compress(wire.encode(chunk)) + packer.flush()

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+
+from tests.support.workers import Workers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     # a script's `&` starts programs so, and those that tests end by Ctrl-C would inherit it
@@ -59,3 +62,9 @@ def pytest_collection_finish() -> None:
     """What is here by now stays: full collections, of which services make one after each job, need not scan it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Workers | None:
+    """Unless another way was chosen on the command line."""
+    return Workers(config, log) if config.getoption("dist") == "load" else None

@@ -153,7 +153,9 @@ def chunk_run(
     covered, batch = 0, _FIRST_BATCH
     values = {"first": int(start), "last": int(end), "at": _earliest(tables, start), "name": ""}
     # by SQL: this is where questions spend their time, and Pony takes as long for a row as its manifest does
-    while rows := tables.rows(query, {**values, "limit": min(limit - len(run), batch)}):
+    while True:
+        wanted = min(limit - len(run), batch)
+        rows = tables.rows(query, {**values, "limit": wanted})
         for row in rows:
             chunk, size = (_lean_chunk(row), 0) if times_only else unpack_sized(row[4], brief)
             budget.count_row(size // share)
@@ -162,9 +164,10 @@ def chunk_run(
             if len(run) == limit or enough or not budget.has_bytes_left:
                 return ChunkRun(run, run[-1].chunk.started_at)
             covered += row[2] - max(row[0], start)
+        if not rows or len(rows) < wanted:
+            return ChunkRun(run)
         values["at"], values["name"] = rows[-1][:2]
         batch = min(2 * batch, _BATCH)
-    return ChunkRun(run)
 
 
 def _lean_chunk(row: tuple[Any, ...]) -> Chunk:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pony.orm.dbproviders.sqlite  # noqa: F401 - now: two threads that bind at once would import it by halves
 from pony import orm
 from pony.orm import Database, Optional, PrimaryKey, Required, composite_index
 

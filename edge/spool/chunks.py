@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,14 +70,27 @@ class SpoolChunks:
         self._names = names
         self._check_disk = check_disk
 
-    def finished(self) -> dict[str, SpoolFile]:
-        """Every finished chunk by its ID, from one listing of the folder. SpoolMissing without its disk."""
+    def finished(self, known: Iterable[SpoolFile] = ()) -> dict[str, SpoolFile]:
+        """Every finished chunk by its ID, from one listing of the folder. SpoolMissing without its disk.
+
+        `known`: an earlier listing. Its files are not examined again if they are still there, as they never change.
+        """
         self._check_disk()
         spool = self._layout.path
-        listed = list(scan(spool, _FINISHED, _spool_file, spool))
-        retained = {mark for mark in listed if isinstance(mark, str)}
-        files = (file for file in listed if isinstance(file, SpoolFile))
-        return {one.chunk_id: one._replace(is_retained=True) if one.chunk_id in retained else one for one in files}
+        files: dict[str, SpoolFile] = {}
+        marks: list[str] = []
+        made: dict[str, SpoolFile | str] = {
+            file.name: file._replace(is_retained=False) if file.is_retained else file for file in known
+        }
+        for found in scan(spool, _FINISHED, _spool_file, spool, made):
+            if isinstance(found, SpoolFile):
+                files[found.chunk_id] = found
+            else:
+                marks.append(found)
+        for chunk_id in marks:
+            if chunk_id in files:
+                files[chunk_id] = files[chunk_id]._replace(is_retained=True)
+        return files
 
     def parts(self) -> list[PartFile]:
         """The chunk being written, and what a crash left unfinished. SpoolMissing without its disk."""

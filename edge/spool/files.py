@@ -7,9 +7,9 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import ParamSpec, TypeVar
 
 from edge.core import wire
@@ -87,12 +87,20 @@ def check_owner(path: Path, described: str, is_named_so: bool, node: str, names:
 
 
 def scan(
-    folder: Path, pattern: re.Pattern[str], make: Callable[[re.Match[str], os.DirEntry[str]], T], spool: Path
+    folder: Path,
+    pattern: re.Pattern[str],
+    make: Callable[[re.Match[str], os.DirEntry[str]], T],
+    spool: Path,
+    made: Mapping[str, T] = MappingProxyType({}),
 ) -> Iterator[T]:
-    """What `make` gives for each regular file in `folder` whose whole name matches."""
+    """What `make` gives for each regular file in `folder` whose whole name matches. `made`: by path, what it gave
+    earlier for some, and would give again."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if (before := made.get(entry.path)) is not None:
+                    yield before
+                    continue
                 match = pattern.fullmatch(entry.name)
                 if not match:
                     continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -102,7 +102,7 @@ class RecorderLock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(_ATTEMPT_SECONDS)
+                threading.Event().wait(_ATTEMPT_SECONDS)  # not time.sleep: see KernelClock.sleep
             else:
                 return True
         return False

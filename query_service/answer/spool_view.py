@@ -96,7 +96,7 @@ class SpoolWatcher:
             looked_at = time.time_ns()
             # in this order: what is finished in between is in both, not in neither
             self._parts = self._spool.chunks.parts()
-            self._listed = self._spool.chunks.finished()
+            self._listed = self._spool.chunks.finished(self._listed.values())
             self._version += 1
             self._changed_at = changed_at if looked_at - max(changed_at, default=0) > _SETTLED_NS else ()
         if state is None:

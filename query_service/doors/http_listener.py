@@ -76,7 +76,7 @@ class HttpListener:
     def serving(self, request: web.Request) -> Iterator[None]:
         """Around the work for a request whose sender may ask: its connection stays meanwhile."""
         transport = request.transport
-        visit = self._open.setdefault(transport, _Connection()) if transport is not None else _Connection()
+        visit = self._visit_of(transport)
         visit.served = True
         visit.under_way += 1
         try:
@@ -87,11 +87,19 @@ class HttpListener:
             if transport is not None and transport in self._open:
                 self._open[transport] = self._open.pop(transport)
 
+    def _visit_of(self, transport: asyncio.BaseTransport | None) -> _Connection:
+        if transport is None:
+            return _Connection(None)
+        found = self._open.get(transport)
+        if found is None:  # it is served before the task that admitted it goes on
+            found = self._open[transport] = _Connection(transport.get_extra_info("socket"))
+        return found
+
     @property
     def is_crowded(self) -> bool:
         """Whether connections should end with their answers. One that is closed while it is idle may lose a request
         that is on its way."""
-        return sum(visit.served and _is_open(each) for each, visit in self._open.items()) > CROWDED
+        return sum(visit.served and visit.is_open for visit in self._open.values()) > CROWDED
 
     async def _accept(self, server: web.Server, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
@@ -126,7 +134,7 @@ class HttpListener:
             except asyncio.CancelledError:
                 _abort(transport)
                 raise
-        self._open.setdefault(transport, _Connection())
+        self._open.setdefault(transport, _Connection(taken))
         loop.call_later(HEAD_SECONDS, self._expire, transport)
 
     def _begin_handshake(self, server: web.Server, taken: socket.socket, tls: ssl.SSLContext) -> None:
@@ -163,7 +171,7 @@ class HttpListener:
 
     def _make_room(self) -> bool:
         """Whether one more may come."""
-        self._open = {each: visit for each, visit in self._open.items() if _is_open(each)}
+        self._open = {each: visit for each, visit in self._open.items() if visit.is_open}
         if len(self._open) < MAX_CONNECTIONS:
             return True
         if self._full.now():
@@ -190,10 +198,16 @@ class HttpListener:
 class _Connection:
     """What decides whether a connection gives way to a new one."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: socket.socket | None) -> None:
+        self._socket = taken  # a transport with TLS does not know it any more once it has closed
         self.opened_at = time.monotonic()
         self.served = False
         self.under_way = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still takes a descriptor: one that closes may have something to send first."""
+        return self._socket is not None and self._socket.fileno() != -1
 
 
 class OncePer:
@@ -251,11 +265,6 @@ async def _bound(host: str, port: int, backlog: int) -> list[socket.socket]:
     if not sockets:
         raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     return sockets
-
-
-def _is_open(transport: asyncio.BaseTransport) -> bool:
-    """Whether it still takes a descriptor: one that closes may have something to send first."""
-    return bool(transport.get_extra_info("socket").fileno() != -1)
 
 
 def _abort(transport: asyncio.BaseTransport) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from edge.configuration.settings import Http
 from edge.core import wire
-from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, WireError
+from edge.core.errors import DoorError, FetchError, ImHearingError, QueryRefused, StoreSilent, WireError
 from edge.core.instant import Instant
 from edge.messaging.request_pipeline import RequestPipeline
 from query_service.doors.event_streams import EventStreams
@@ -25,7 +25,7 @@ from query_service.doors.page_actions import PageActions
 from query_service.doors.sessions import SESSION_SECONDS, LogIn, PageSessions, Role
 from query_service.page.assets import site
 from query_service.page.codes import proof_in
-from query_service.queries.openapi import STATUS
+from query_service.queries.openapi import STATUS, STORE_AWAY
 from query_service.queries.protocol import RangeRequest, range_request, read_request
 from query_service.queries.values import ErrorAnswer, ErrorCode, refusal
 from query_service.sound.layout import NoSound, SoundChanges, SoundEncrypted
@@ -270,6 +270,8 @@ class PageRoutes:
             case QueryRefused():
                 return self._refused(cast(ErrorCode, problem.code), str(problem), STATUS.get(problem.code, 400))
         log.warning("sound could not be sent: %s", problem)
+        if isinstance(problem, StoreSilent):
+            return self._refused("internal", "the object store does not answer; ask again later", STORE_AWAY)
         return self._refused("internal", "the sound cannot be read; the node's log says why", 500)
 
     async def _sent(self, request: web.Request, kind: Kind, asked: RangeRequest) -> web.StreamResponse:

@@ -31,6 +31,8 @@ STATUS = {
     "deadline": 504,
 }
 
+STORE_AWAY = 502
+
 ACTION_STATUS = {**STATUS, "on_hold": 409}
 
 
@@ -65,7 +67,7 @@ _REFUSALS = {
     404: _Refusal("There is no such thing here; the message says why"),
     405: _Refusal("The address has no such method", header=("Allow", "The methods that it has")),
     408: _Refusal("The request did not arrive in time"),
-    409: _Refusal("The range is on hold"),
+    409: _Refusal("The range is on hold; nothing is being recorded that could be heard"),
     413: _Refusal("The request is larger than a query can be"),
     415: _Refusal("The request's Content-Type is not application/json"),
     416: _Refusal("The file has no such bytes", (_BYTES,), ("Content-Range", "`bytes */` and the size of the file")),
@@ -73,6 +75,7 @@ _REFUSALS = {
     422: _Refusal("The sound is encrypted"),
     429: _Refusal("Too many wrong passwords came from this address", header=("Retry-After", "Seconds to wait")),
     500: _Refusal("The node failed; its log says why"),
+    STORE_AWAY: _Refusal("The object store does not answer"),
     503: _Refusal(
         "Too many requests at once, or the catalog is being written", header=("Retry-After", "Seconds to wait")
     ),
@@ -83,7 +86,8 @@ _OF_GET = (*_ANYWHERE, 500, 503, 504)
 _OF_POST = (*_ANYWHERE, 408, 413, 415, 422, 500, 503, 504)
 _OF_ACTION = (*_ANYWHERE, 404, 408, 409, 413, 415, 500, 503, 504)
 _OF_METRICS = (*_ANYWHERE, 503)
-_OF_AUDIO = (*_ANYWHERE, 404, 416, 422, 500, 503)
+_OF_AUDIO = (*_ANYWHERE, 404, 416, 422, 500, STORE_AWAY, 503)
+_OF_LIVE = (*_ANYWHERE, 404, 409, 422, 503)
 _OF_EVENTS = (*_ANYWHERE, 404, 503)
 _OF_NODES = (*_ANYWHERE, 404, 500)
 _OF_SESSION = (400, 405, 417)  # whoever asks
@@ -157,7 +161,7 @@ def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any
     role = {"enum": ["owner", "viewer", "local", None]}
     session = _object(
         node={"type": "string"}, role=role, zone={"type": "string"}, login={"type": "boolean"},
-        session={"type": "boolean"}, events={"type": "boolean"}, nodes={"type": "boolean"},
+        session={"type": "boolean"}, events={"type": "boolean"}, live={"type": "boolean"}, nodes={"type": "boolean"},
     )  # fmt: skip
     secrets = {"oneOf": [_object(password={"type": "string"}), _object(code={"type": "string"})]}
     log_in = {
@@ -193,6 +197,16 @@ def _of_the_page(fields: dict[str, Any], error: dict[str, Any]) -> dict[str, Any
                         "content": {"text/event-stream": {"schema": {"type": "string"}}},
                     },
                     **_refusals(_OF_EVENTS, error),
+                },
+            }
+        },
+        "/live": {
+            "get": {
+                "summary": "What is being recorded, as WAV without an end; for the owner, with [http] live = yes",
+                "operationId": "live",
+                "responses": {
+                    "200": {"description": "Until the session or the recording ends", "content": {"audio/wav": {}}},
+                    **_refusals(_OF_LIVE, error),
                 },
             }
         },

@@ -59,8 +59,8 @@ class Downloader:
     async def member(self, url: str, where: Where, target: Path) -> None:
         """Writes the member's bytes, and no others, to `target`; they are whole once their SHA-256 was found right.
 
-        Where the line breaks it goes on from there. LinkRefused when the store says no; FetchError when three times in
-        a row not a byte comes (StoreSilent when nobody was there), or three times something else than what was stored.
+        Where the line breaks it goes on from there. LinkRefused when the store says no; StoreSilent when three times in
+        a row not a byte comes; FetchError when three times something else than what was stored comes.
         """
         silent = damaged = 0
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
@@ -82,7 +82,8 @@ class Downloader:
                 else:
                     return
                 if _TRIES in (silent, damaged):
-                    raise FetchError(f"{_named(where)}: cannot be read from the store ({reason})")
+                    kind = StoreSilent if silent == _TRIES else FetchError
+                    raise kind(f"{_named(where)}: cannot be read from the store ({reason})")
                 await asyncio.sleep(backoff.next_delay())
 
     async def _go_on(self, url: str, where: Where, part: _Part) -> None:
@@ -105,6 +106,8 @@ class Downloader:
                 )
             if 400 <= response.status < 500:
                 raise LinkRefused(f"{_named(where)}: the store refuses the link ({response.status} {response.reason})")
+            if response.status >= 500:
+                raise aiohttp.ClientError(f"the store answered {response.status} {response.reason}")
             # rclone's server answers 200, but sends the range, and says so
             ranged = response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/")
             if response.status != 206 and not (response.status == 200 and ranged):

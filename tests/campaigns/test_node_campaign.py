@@ -45,7 +45,6 @@ _MISSING = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(_MISSING), reason=f"needs {', '.join(_MISSING)}"),
-    pytest.mark.xdist_group("node_campaign"),
 ]
 
 

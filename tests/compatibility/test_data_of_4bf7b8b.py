@@ -10,7 +10,7 @@ import pytest
 from tests.compatibility import fixture
 from tests.compatibility.continuation import continue_restored
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("data of 4bf7b8b")]  # one node for all of them
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

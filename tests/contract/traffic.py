@@ -11,6 +11,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from tests.support.wait import DEADLINE
+
 Seen = set[tuple[str, int, bool]]
 
 
@@ -30,7 +32,7 @@ def overheard(port: int, *topics: str) -> Iterator[Seen]:
     client.loop_start()
     try:
         client.subscribe([(topic, SubscribeOptions(qos=2, retainAsPublished=True)) for topic in topics])
-        assert subscribed.wait(10), "the broker does not take a subscription"
+        assert subscribed.wait(DEADLINE), "the broker does not take a subscription"
         yield seen
     finally:
         client.disconnect()

@@ -42,6 +42,7 @@ from query_service.realtime.link import delivery_of
 from tests import asyncapi
 from tests.fuzz.target import Target, packed, unpacked
 from tests.support.messaging.http_door import fake_http_door
+from tests.support.wait import DEADLINE
 from tests.unit.loopback.hub_world import KEY, REQUESTS, Peer, World
 
 NODE = "porch"
@@ -162,7 +163,7 @@ def _http_door() -> tuple[str, int]:
             await asyncio.Event().wait()
 
     threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-    parts = urlsplit(started.get(timeout=10))
+    parts = urlsplit(started.get(timeout=DEADLINE))
     return parts.hostname or "", parts.port or 0
 
 
@@ -172,7 +173,7 @@ def _http(data: bytes) -> None:
     path = address_part.replace(b"\r", b"").replace(b"\n", b"").replace(b" ", b"%20")
     head = b"GET /%s HTTP/1.1" % path if not body else b"POST /query HTTP/1.1"
     length = b"\r\nContent-Type: application/json\r\nContent-Length: %d" % len(body)
-    with socket.create_connection(_http_door(), timeout=10) as connection:
+    with socket.create_connection(_http_door(), timeout=DEADLINE) as connection:
         connection.sendall(head + b"\r\nHost: localhost" + length + b"\r\nConnection: close\r\n\r\n" + body)
         response = http.client.HTTPResponse(connection)
         try:

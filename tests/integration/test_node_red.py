@@ -23,7 +23,7 @@ from tests.support.nodes.sounding_node import sounding_node
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("node-red")]
+pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[1] / "node-red"
 DOCS = Path(__file__).parents[2] / "docs"

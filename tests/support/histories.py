@@ -259,7 +259,7 @@ class _FakeChunks(SpoolChunks):
         here = ("spool", "both", "unregistered", "aside")
         self._here = {chunk.chunk_id: chunk for chunk, place in history.places if place in here}
 
-    def finished(self) -> dict[str, SpoolFile]:
+    def finished(self, known: Iterable[SpoolFile] = ()) -> dict[str, SpoolFile]:
         return {name: SpoolFile(name, str(self._folder / name), 1) for name in self._here}
 
     def manifest(self, chunk_id: str) -> Chunk:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,13 @@ def packages(name: str) -> set[str]:
     return set(match[1].split())
 
 
-def called_programs(folder: str) -> Iterator[tuple[str, str]]:
+@cache
+def called_programs(folder: str) -> list[tuple[str, str]]:
     """Each program that is named in a call that starts or looks for one, and the file."""
+    return list(_called_programs(folder))
+
+
+def _called_programs(folder: str) -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):

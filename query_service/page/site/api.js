@@ -13,9 +13,16 @@ export class Refused extends Error {
     this.code = body?.error?.code ?? "";
     this.retryAfter = body?.error?.retry_after ?? 0;
   }
+
+  /* The node does not answer, or the store behind it; or the connection broke. */
+  get isAway() {
+    return this.status === 0 || this.status === STORE_AWAY;
+  }
 }
 
 export const AWAY = "away";
+export const BROKEN = "broken";
+const STORE_AWAY = 502; // status
 
 /* Emits `change` when requests begin or end to wait for a busy node; `count` of them do. */
 export const waiting = Object.assign(new EventTarget(), { count: 0 });
@@ -26,24 +33,21 @@ async function wait(seconds, signal) {
     waiting.dispatchEvent(new Event("change"));
   };
   count(1);
+  await sleep(seconds, signal).finally(() => count(-1));
+}
+
+export async function sleep(seconds, signal) {
   await new Promise((resolve) => {
     setTimeout(resolve, Math.max(100, seconds * 1000));
     signal?.addEventListener("abort", resolve);
   });
-  count(-1);
   signal?.throwIfAborted();
 }
 
 async function request(path, options = {}) {
   const { signal, tries: most = TRIES, ...rest } = options;
   for (let tries = 1; ; tries += 1) {
-    let response;
-    try {
-      response = await fetch(path, { cache: "no-store", credentials: "same-origin", signal, ...rest });
-    } catch (problem) {
-      if (problem.name === "AbortError") throw problem;
-      throw new Refused(0, { error: { code: AWAY, message: "no answer" } });
-    }
+    const response = await arrived(fetch(path, { cache: "no-store", credentials: "same-origin", signal, ...rest }));
     if (response.ok) return response;
     const refused = new Refused(response.status, await response.json().catch(() => null));
     if (!AGAIN.includes(refused.code) || response.status < 500 || tries === most) throw refused;
@@ -51,9 +55,23 @@ async function request(path, options = {}) {
   }
 }
 
-async function send(path, method, body, signal) {
+/* What comes of a connection; Refused where that breaks. */
+async function arrived(coming, code = AWAY) {
+  try {
+    return await coming;
+  } catch (problem) {
+    if (problem.name === "AbortError") throw problem;
+    throw new Refused(0, { error: { code, message: "no answer" } });
+  }
+}
+
+async function answer(path, options) {
+  return arrived((await request(path, options)).json());
+}
+
+function send(path, method, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await request(path, { method, headers, body: JSON.stringify(body), signal })).json();
+  return answer(path, { method, headers, body: JSON.stringify(body), signal });
 }
 
 function address(kind, fields) {
@@ -66,7 +84,7 @@ export async function* pages(kind, { from, to, ...fields }, signal) {
   let cursor;
   do {
     const path = address(kind, { from: isoTime(from), to: isoTime(to), ...fields, cursor });
-    const page = await (await request(path, { signal })).json();
+    const page = await answer(path, { signal });
     yield page;
     cursor = page.next ?? undefined;
   } while (cursor);
@@ -83,16 +101,16 @@ export async function list(kind, name, fields, signal, most = Infinity) {
 }
 
 export async function status() {
-  return (await request("/status")).json();
+  return answer("/status");
 }
 
-/* When the node's recordings begin; Infinity where there are none yet. */
+/* When the node's recordings begin, Infinity where there are none; and whether none can be heard yet. */
 export async function beginning() {
   // of states, the second one would be read to its end, which can take a year of chunks
-  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 1, urls: false }).next();
-  const [first] = value.intervals;
-  if (first.state !== "gap" || first.cause !== "unknown") return -Infinity;
-  return value.next ? parseTime(first.to) : Infinity;
+  const { value } = await pages("coverage", { from: YEAR_1, to: Date.now(), limit: 2, urls: false }).next();
+  const [first, second] = value.intervals;
+  if (first.state !== "gap" || first.cause !== "unknown") return { begun: -Infinity, isEmpty: false };
+  return { begun: second ? parseTime(first.to) : Infinity, isEmpty: !second || second.state === "recording" };
 }
 
 /* Makes a file of the range in the store, with a link to it. */
@@ -106,7 +124,7 @@ export function audioAddress(from, to, format) {
 }
 
 export async function audio(from, to, signal) {
-  return (await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer();
+  return arrived((await request(audioAddress(from, to, "flac"), { signal })).arrayBuffer(), BROKEN);
 }
 
 /* What the node is recording now, as a WAV file without an end. */
@@ -116,11 +134,11 @@ export async function live(signal) {
 
 /* One row for each other node that the Ably key can see. */
 export async function otherNodes(signal) {
-  return (await (await request("/nodes", { signal })).json()).nodes;
+  return (await answer("/nodes", { signal })).nodes;
 }
 
 export async function session() {
-  return (await request("/session")).json();
+  return answer("/session");
 }
 
 /* Something that the owner orders; gives what came of it. */

@@ -5,6 +5,7 @@ import { Access } from "./access.js";
 import { Actions } from "./actions.js";
 import { Calendar } from "./calendar.js";
 import { levelsTable, save, soundsTable } from "./csv.js";
+import { ExactRange } from "./exact.js";
 import { Header } from "./header.js";
 import { Listening } from "./listen.js";
 import { Live } from "./live.js";
@@ -35,6 +36,7 @@ class Page {
     this.calendar = new Calendar($("calendar"), this.zone);
     this.timeline = new Timeline($("timeline"), this.zone);
     this.range = new RangeView(this.timeline);
+    this.exact = new ExactRange();
     this.selection = new Selection(this.timeline);
     this.loudest = new Loudest(this.timeline);
     this.nodes = new Nodes(this.zone);
@@ -71,6 +73,7 @@ class Page {
     this.actions.addEventListener("change", () => Promise.all([this.refresh(), this.settle()]));
     live.addEventListener("chunk", () => this.extended());
     live.addEventListener("state", () => this.refresh());
+    this.exact.addEventListener("select", ({ detail }) => this.select(detail));
     loudest.addEventListener("choose", ({ detail }) => this.play(detail));
     loudest.addEventListener("list", () => this.loadView());
     const clicks = {
@@ -188,6 +191,7 @@ class Page {
     const isDay = from === this.zone.startOfDay(from) && to === this.zone.startOfDay(from, 1);
     $("range-title").textContent = isDay ? this.zone.day(from) : this.zone.range(from, to);
     this.calendar.mark(this.zone.date((from + to) / 2));
+    this.exact.show(this.timeline.selection ?? this.timeline.view, this.zone);
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.loadView(), this.loading ? SETTLE : 0);
   }
@@ -217,8 +221,16 @@ class Page {
     save(`${this.session.node}-${kind}-${this.zone.date(this.timeline.view.from)}.csv`, text);
   }
 
+  /* Selects a range, and shows it with as much before and after it unless it is visible. */
+  select({ from, to }) {
+    const { view } = this.timeline;
+    if (from < view.from || to > view.to) this.show({ from: 2 * from - to, to: 2 * to - from });
+    this.timeline.select({ from, to });
+  }
+
   selected({ selection, isFinal }) {
     if (selection && isFinal) this.remember();
+    this.exact.show(selection ?? this.timeline.view, this.zone);
     this.selection.show(selection, isFinal);
   }
 
@@ -236,13 +248,16 @@ class Page {
   async loadCalendar() {
     if (!this.session?.role) return;
     const to = this.zone.startOfDay(clock.now(), 1);
-    const from = this.zone.startOfDay(to, -371);
+    const [from, middle] = [-371, -185].map((days) => this.zone.startOfDay(to, days));
+    const load = (span) => api.list("days", "days", { ...span, zone: this.zone.name });
+    // in two halves at once: each fits into one page
     const found = await guard(() =>
-      Promise.all([api.list("days", "days", { from, to, zone: this.zone.name }), api.beginning()]));
+      Promise.all([load({ from, to: middle }), load({ from: middle, to }), api.beginning()]));
     if (!found) return;
-    const [days, begun] = found;
+    const [[...days], recent, { begun, isEmpty }] = found;
+    days.push(...recent);
     this.range.begun = begun;
-    this.isEmpty = begun === Infinity;
+    this.isEmpty = isEmpty;
     this.showSetup();
     // the time before the first recording is no gap
     this.calendar.show(days.map(dayOf).map((day) => (day.to <= begun ? { ...day, gaps: 0 } : day)));

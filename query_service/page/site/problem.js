@@ -30,7 +30,7 @@ export async function guard(work, explain = explained) {
 
 /* A refusal in words. */
 export function explained(problem) {
-  if (problem.code === api.AWAY) return TEXT.notReachable;
+  if (problem.isAway) return { [api.AWAY]: TEXT.notReachable, [api.BROKEN]: TEXT.brokeOff }[problem.code] ?? TEXT.storeAway;
   if (problem.status === 401) return TEXT.sessionEnded;
   if (problem.code === "busy" || problem.code === "deadline") return TEXT.stillBusy;
   return problem.message;

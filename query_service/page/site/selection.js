@@ -10,6 +10,7 @@ import { SECOND, isoTime, timed } from "./time.js";
 
 const $ = (id) => document.getElementById(id);
 const SOUND = ["recorded", "pending"];
+const AGAIN = 3; // seconds until sound is asked for again
 
 export class Selection {
   constructor(timeline) {
@@ -58,13 +59,24 @@ export class Selection {
     this.say(this.isOwner ? "" : TEXT.loginToHear);
     $("owner-actions").hidden = !this.isOwner;
     for (const format of ["flac", "wav"]) $(format).href = api.audioAddress(from, to, format);
-    $("command").value = `imhearing fetch --from ${isoTime(from)} --to ${isoTime(to)} -o sound.flac`;
+    this.writeCommand();
     $("clip-result").hidden = true;
     this.places.show(selection, this.zone);
   }
 
   say(text) {
     $("sound-problem").textContent = text;
+  }
+
+  failed(problem) {
+    if (problem.name === "AbortError") return;
+    if (problem.code === "encrypted") this.writeCommand("--identity key.txt ");
+    this.say(explain(problem));
+  }
+
+  writeCommand(options = "") {
+    const { from, to } = this.timeline.selection;
+    $("command").value = `imhearing fetch --from ${isoTime(from)} --to ${isoTime(to)} ${options}-o sound.flac`;
   }
 
   async togglePlay() {
@@ -79,17 +91,30 @@ export class Selection {
     const { signal } = this.loading;
     this.say(TEXT.loading);
     try {
-      const [sound, states] = await Promise.all([
+      const [sound, states] = await this.patiently(signal, () => Promise.all([
         load(selection.from, selection.to, signal),
         api.list("states", "states", { ...selection, urls: false }, signal),
-      ]);
+      ]));
       this.holes = states.map(timed).filter((each) => !SOUND.includes(each.state));
       this.player.use(sound);
       this.say("");
       this.showChannels(sound.buffer.numberOfChannels);
       await this.soundView.show(sound, this.holes);
     } catch (problem) {
-      if (problem.name !== "AbortError") this.say(explain(problem));
+      this.failed(problem);
+    }
+  }
+
+  /* The result of `work`, which is tried again while the node or its store is away. */
+  async patiently(signal, work) {
+    for (;;) {
+      try {
+        return await work();
+      } catch (problem) {
+        if (!problem.isAway) throw problem;
+        this.say(explained(problem));
+      }
+      await api.sleep(AGAIN, signal);
     }
   }
 
@@ -137,7 +162,7 @@ export class Selection {
       $("clip-facts").textContent = [clip.s3, until ? TEXT.linkUntil(this.zone.dayAndTime(until)) : TEXT.noLink].join(" · ");
       $("clip-link").select();
     } catch (problem) {
-      if (problem.name !== "AbortError") this.say(explain(problem));
+      this.failed(problem);
     }
   }
 

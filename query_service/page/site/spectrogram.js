@@ -1,8 +1,31 @@
 /* Waveform and spectrogram of the loaded sound, drawn by wavesurfer; stretches without sound are hatched. */
 
+import { AWAY, Refused } from "./api.js";
+
 const HEIGHT = 160; // pixels of the spectrogram
 const SETTLE = 300; // milliseconds after the last change of size
 const NONCE = document.querySelector("meta[name=csp-nonce]").content;
+const LIBRARIES = [...document.querySelectorAll("meta[name=library]")].map(({ content }) => content);
+
+let loading = null;
+
+/* Wavesurfer and its plugin, once and in this order: the first view does without them. */
+async function loadLibraries() {
+  for (const address of LIBRARIES) if (!document.querySelector(`script[src="${address}"]`)) await loadScript(address);
+}
+
+function loadScript(address) {
+  const script = document.createElement("script");
+  return new Promise((resolve, reject) => {
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Refused(0, { error: { code: AWAY, message: "no answer" } })));
+    script.src = address;
+    document.head.append(script);
+  }).catch((problem) => {
+    script.remove(); // so that it is tried again
+    throw problem;
+  });
+}
 
 export class SoundView extends EventTarget {
   constructor(container) {
@@ -21,7 +44,9 @@ export class SoundView extends EventTarget {
 
   async show(sound, holes) {
     this.clear();
-    this.shown = [sound, holes];
+    const shown = (this.shown = [sound, holes]);
+    await (loading ??= loadLibraries().finally(() => (loading = null)));
+    if (this.shown !== shown) return;
     this.width = this.container.clientWidth;
     const { sampleRate, duration } = sound.buffer;
     const splitChannels = sound.buffer.numberOfChannels > 1;

@@ -54,13 +54,16 @@ export const TEXT = {
   setup: {
     bucket: "No bucket is configured, so nothing is uploaded: see [s3] s3_bucket_name. Recording goes on until the disk is full.",
     encrypted: "New sound is encrypted: the node cannot play it. `imhearing fetch --identity FILE` opens it with your key.",
-    empty: "Nothing has been recorded yet. The first sound appears here when the first chunk is finished.",
+    empty: "Nothing can be heard yet: the first sound appears here when the first chunk is finished, a minute after the start "
+      + "unless [recorder] record_period says otherwise.",
   },
   waiting: (count, size) => (count ? `${count} chunk${count === 1 ? "" : "s"} (${size}) not uploaded yet` : "all uploaded"),
   chunksWaiting: (count) => (count ? `${count} chunk${count === 1 ? "" : "s"} not uploaded yet` : "all uploaded"),
   lasts: (length) => `the disk lasts ${length} without uploads`,
   diskFree: (size) => `${size} free`,
   notReachable: "The node does not answer: it may be stopped, or the network is down. The page tries again every few seconds.",
+  storeAway: "The store with this sound does not answer. The page tries again every few seconds, then plays it.",
+  brokeOff: "The sound broke off on its way. The page tries again every few seconds.",
   failed: (message) => `That did not work: ${message}`,
   busy: "The node is busy; trying again.",
   stillBusy: "The node is still busy. Try a shorter range, or again later.",
@@ -101,7 +104,7 @@ export const TEXT = {
   linkUntil: (time) => `the link works until ${time}`,
   noLink: "no link could be made; the node's log says why",
   tooLong: (limit) => `This is too long to play in the browser; choose at most ${limit}, or download it.`,
-  encrypted: "This sound is encrypted: the node has no key to it. `imhearing fetch --identity FILE` opens it.",
+  encrypted: "This sound is encrypted: the node has no key to it. `imhearing fetch --identity` opens it with yours: copy the command line below.",
   noSound: "There is no sound in this range.",
   copied: "Copied.",
   selectToCopy: "Press Ctrl-C to copy the selected text.",
@@ -118,7 +121,7 @@ export const TEXT = {
     chunk: ({ bytes: size }) => `chunk finished, ${bytes(size)}`,
     gap: ({ cause }) => `nothing was recorded: ${CAUSES[cause] ?? cause}`,
     archive: ({ event, chunks, bytes: size, reason }) =>
-      event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunks, ${bytes(size)}`,
+      event === "failed" ? `upload failed: ${reason ?? "see the log"}` : `archive ${event}, ${chunks} chunk${chunks === 1 ? "" : "s"}, ${bytes(size)}`,
   },
   actions: { // by element
     pause: "Pause until ...", resume: "Resume", archive: "Archive now", rotate: "Rotate", keep: "Keep for ever",
@@ -126,6 +129,8 @@ export const TEXT = {
     "pause-now": "Pause", "pause-cancel": "Cancel", "forget-title": "Forget", "confirmation-label": "Type forget to erase it:",
     "forget-now": "Erase for ever", "forget-cancel": "Cancel", dismiss: "OK",
   },
+  exact: { "exact-from-label": "From", "exact-to-label": "to", "exact-select": "Select" }, // by element
+  noRange: (isSkipped) => (isSkipped ? "Clocks skip one of these times." : "The end must be after the beginning."),
   working: "Working ...",
   done: {
     resume: "Recording goes on.", archive: "Everything finished is being archived.", rotate: "A new chunk has begun.",

@@ -93,6 +93,13 @@ export class Zone {
     return this.startOfDay(Date.parse(`${text}T12:00:00Z`) - this.offset(Date.parse(`${text}T12:00:00Z`)));
   }
 
+  /* The instants at which clocks show the time YYYY-MM-DDTHH:MM:SS: one, two where they are set back, none where they skip it. */
+  ofLocal(text) {
+    const local = Date.parse(`${text}Z`);
+    const offsets = new Set([-DAY, DAY].map((by) => this.offset(local + by)));
+    return [...offsets].map((offset) => local - offset).filter((ms) => ms + this.offset(ms) === local).sort((one, other) => one - other);
+  }
+
   format(ms, options) {
     const key = JSON.stringify(options);
     if (!this.formats.has(key)) this.formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone: this.name }));

@@ -118,3 +118,9 @@ def test_a_killed_writer_loses_no_committed_chunk(path: Path, reader: CatalogRea
         writer.stdout.close()
         ids = {make_chunk(seq, b"x").chunk_id for seq in reported}
         assert _known_in_the_end(reader, ids) == ids
+
+
+def test_threads_that_open_a_catalog_first_have_its_driver_already() -> None:
+    """Pony imports it when a database is bound; of two threads at once, one would find half of it."""
+    program = "import sys, edge.catalog.tables; sys.exit('pony.orm.dbproviders.sqlite' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -68,7 +68,7 @@ def settings_for(trap: Trap, folder: Path) -> Settings:
 @pytest.mark.parametrize("via", ["ably", "http"])
 def test_no_token_is_sent_to_a_server_of_another_user(trap: Trap, tmp_path: Path, via: api.Via) -> None:
     with pytest.raises(DoorError, match=r"a program of another user \(nobody\) listens there, so no token was sent"):
-        api.query(settings_for(trap, tmp_path), via, type="status", timeout=5)
+        api.query(settings_for(trap, tmp_path), via, type="status", timeout=DEADLINE)
     assert bytes(trap.heard) == b""
 
 

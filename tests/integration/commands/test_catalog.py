@@ -33,7 +33,6 @@ from tests.support.spool.chunks import START, fill_spool, make_chunk
 from tests.support.store.s3 import RunningStore, running_store
 from tests.support.wait import DEADLINE
 
-pytestmark = pytest.mark.xdist_group("catalog commands")  # one archive for all of them
 KEY = ("local0123456789abcd", "s" * 40)
 
 

@@ -184,7 +184,7 @@ def test_a_missing_capability_is_reported_with_the_channel() -> None:
             with pytest.raises(DoorError, match="imhearing:requests:porch"):
                 await link.subscribe("imhearing:requests:porch", lambda _: None)
             with pytest.raises(DoorError, match="imhearing:replies:other"):
-                await link.publish("imhearing:replies:other", "answer", b"{}", {}, timeout=3)
+                await link.publish("imhearing:replies:other", "answer", b"{}", {}, timeout=DEADLINE)
             await link.close()
 
     asyncio.run(run())

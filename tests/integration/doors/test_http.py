@@ -113,7 +113,9 @@ def test_real_answers_match_the_openapi_document(node: NodeWithDoors) -> None:
     described = json.loads(body)
     assert (status, described["openapi"]) == (200, "3.1.0")
     by_address = (name for name, kind in QUERY_TYPES.items() if kind.by_address)
-    of_page = ("audio", "events", "nodes", "session", "pause", "resume", "rotate", "archive", "hold", "forget")
+    of_page = (
+        "audio", "live", "events", "nodes", "session", "pause", "resume", "rotate", "archive", "hold", "forget",
+    )  # fmt: skip
     assert set(described["paths"]) == {f"/{name}" for name in ("query", "metrics", *by_address, *of_page)}
     schemas = described["components"]["schemas"]
     assert set(re.findall(r"#/components/schemas/(\w+)", body.decode())) <= schemas.keys()

@@ -17,7 +17,8 @@ from tests.support.messaging.http_door import JSON, TOKEN, http_request
 from tests.support.store.s3 import RunningStore
 
 PATHS = document()["paths"]
-OTHERWISE = {"/audio": 403, "/events": 404, "/nodes": 404}  # for others than the owner; without broker and Ably key
+# for others than the owner; without broker and Ably key
+OTHERWISE = {"/audio": 403, "/live": 403, "/events": 404, "/nodes": 404}
 
 
 @pytest.fixture(scope="module")

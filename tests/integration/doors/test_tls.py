@@ -113,6 +113,23 @@ def test_a_browser_logs_in_over_tls_and_its_cookie_goes_nowhere_else(
     asyncio.run(run())
 
 
+def test_each_connection_is_served_after_others_have_ended(settings: Settings, trusting: ssl.SSLContext) -> None:
+    async def run() -> list[int]:
+        async with door(settings) as port:
+            url = f"https://localhost:{port}"
+            found = []
+            for _ in range(5):
+                connector = aiohttp.TCPConnector(ssl=trusting, force_close=True)
+                async with (
+                    aiohttp.ClientSession(url, connector=connector, headers={"Connection": "close"}) as session,
+                    session.get("/session") as response,
+                ):
+                    found.append(response.status)
+            return found
+
+    assert asyncio.run(run()) == [200] * 5
+
+
 @pytest.mark.parametrize("sent", [b"", HELLO, b"GET / HTTP/1.1\r\n"])
 def test_many_silent_connections_keep_nobody_waiting(
     http: Http, trusting: ssl.SSLContext, sent: bytes, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ from tests.support.spool.chunks import START
 from tests.support.store.s3 import RunningStore
 
 # one process for all of this file: `npm ci` is not for two at once
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("javascript")]
+pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[2] / "javascript"
 DOCS = Path(__file__).parents[3] / "docs" / "query.md"

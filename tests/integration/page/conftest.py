@@ -13,6 +13,7 @@ from edge.embedded import ports
 from query_service.doors.sessions import password_hash
 from tests.integration.page.visits import KEY, OTHER_NAME, PASSWORD, new_page, running_page
 from tests.support.browser import running_browser
+from tests.support.nodes.eventful_node import EventfulNode
 from tests.support.nodes.page_node import make_page_node
 from tests.support.nodes.query_node import QueryNode
 from tests.support.store.s3 import RunningStore, running_store
@@ -38,7 +39,7 @@ def page_store() -> Iterator[RunningStore]:
 
 
 @pytest.fixture(scope="package")
-def node(tmp_path_factory: pytest.TempPathFactory, page_store: RunningStore) -> QueryNode:
+def node(tmp_path_factory: pytest.TempPathFactory, page_store: RunningStore) -> EventfulNode:
     return make_page_node(tmp_path_factory.mktemp("node"), page_store.settings)
 
 

@@ -24,7 +24,6 @@ from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.spool.chunks import RATE
 from tests.support.wait import DEADLINE
 
-pytestmark = pytest.mark.xdist_group("page, own node")
 OWNER, VIEWER = "correct horse", "battery staple"
 SELECTION = "#from=2026-03-03T21:59:55Z&to=2026-03-03T22:00:20Z&play=2026-03-03T22:00:01Z&until=2026-03-03T22:00:04Z"
 

@@ -30,7 +30,6 @@ from tests.support.spool.chunks import SECOND, START, STREAM, at, make_chunk, ma
 from tests.support.store.s3 import RunningStore
 from tests.support.wait import DEADLINE, wait_until
 
-pytestmark = pytest.mark.xdist_group("page, own node")
 KEY = "the key of the node"
 RATE = 48_000
 SECONDS = 4

@@ -16,8 +16,6 @@ from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, open
 from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, START, STREAM
 
-pytestmark = pytest.mark.xdist_group("page")
-
 
 def test_a_dragged_selection_is_heard_sample_for_sample(page: Page, settings: Settings, node: QueryNode) -> None:
     open_as_owner(page, settings)

@@ -25,7 +25,6 @@ from tests.support.recording.microphone import find_samples, write_noise
 from tests.support.recording.recorder_process import RecorderProcess, running_recorder
 from tests.support.wait import DEADLINE, wait_until
 
-pytestmark = pytest.mark.xdist_group("page, own node")
 KEY = "the key of the node"
 RATE = 48_000
 # the samples that the page plays, one after the other, at which rate; in base64, as numbers are slow to hand over

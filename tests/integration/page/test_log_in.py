@@ -17,7 +17,6 @@ from tests.support.messaging.odd_brokers import make_certificate
 from tests.support.nodes.query_node import QueryNode, running_service
 from tests.support.wait import DEADLINE, wait_until
 
-pytestmark = pytest.mark.xdist_group("page")
 PASSWORD = "correct horse"
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, expect
 
 from edge.configuration.settings import Settings
-from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, new_page, open_as_owner
+from tests.integration.page.barriers import DESK, PHONE, TABLET, barriers
+from tests.integration.page.visits import MINUTE, PASSWORD, address, heard, new_page, open_as_owner, tab_to
 
-pytestmark = pytest.mark.xdist_group("page")
-PHONE, DESK = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
 SELECTED = f"{MINUTE}&play=2026-03-03T22:00:01Z&until=2026-03-03T22:00:03Z"
 
 DARKEST_OF_AXIS = """() => {
@@ -21,28 +18,6 @@ DARKEST_OF_AXIS = """() => {
   return darkest;
 }"""
 
-TOO_WIDE = """() => [...document.querySelectorAll("body *:not(#calendar, input)")]
-  .filter((each) => each.clientWidth && each.scrollWidth > each.clientWidth + 1).map((each) => each.id).join(" ")"""
-
-
-def barriers(page: Page) -> list[str]:
-    """What keeps people out, on each size of screen, in light and dark, in the words of axe-core."""
-    found = []
-    for size in (PHONE, DESK):
-        page.set_viewport_size({"width": size["width"], "height": size["height"]})
-        page.emulate_media(color_scheme="light")
-        found += violations(page, f"{size['width']} px")
-        page.emulate_media(color_scheme="dark")
-        found += violations(page, f"{size['width']} px, dark", {"runOnly": ["color-contrast"]})
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.append(f"{size['width']} px: scrolls sideways, because of {page.evaluate(TOO_WIDE)}")
-    return found
-
-
-def violations(page: Page, look: str, options: dict[str, list[str]] | None = None) -> list[str]:
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{look}: {each['id']}: {each['help']}: {each['nodes'][0]['target']}" for each in found]
-
 
 def test_no_state_of_the_page_keeps_anybody_out(browser: Browser, settings: Settings) -> None:
     # axe adds a style of its own, which the page's policy refuses
@@ -51,7 +26,7 @@ def test_no_state_of_the_page_keeps_anybody_out(browser: Browser, settings: Sett
         expect(page.locator("#calendar button").first).to_be_visible()
         page.click("#log-in")
         expect(page.locator("#log-in-dialog")).to_be_visible()
-        assert not (found := barriers(page)), "\n".join(found)
+        assert not (found := barriers(page, PHONE)), "\n".join(found)
         page.click("#log-in-cancel")
         page.goto("about:blank")
 
@@ -63,7 +38,7 @@ def test_no_state_of_the_page_keeps_anybody_out(browser: Browser, settings: Sett
         page.click("#as-table summary")
         page.click("#clip")
         expect(page.locator("#clip-facts")).to_be_visible()
-        assert not (found := barriers(page)), "\n".join(found)
+        assert not (found := barriers(page, PHONE, TABLET, DESK)), "\n".join(found)
 
 
 def test_without_a_mouse_on_a_phone_yesterdays_loudest_minute_is_heard(browser: Browser, settings: Settings) -> None:
@@ -81,14 +56,6 @@ def test_without_a_mouse_on_a_phone_yesterdays_loudest_minute_is_heard(browser: 
         page.keyboard.press("Space")
         assert heard(page)[0]["samples"]
         expect(page.locator("#play")).to_have_text("Pause")
-
-
-def tab_to(page: Page, wanted: Locator) -> None:
-    for _ in range(60):
-        if wanted.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    pytest.fail("the Tab key does not lead there")
 
 
 def test_a_day_can_be_printed_from_a_dark_screen(browser: Browser, settings: Settings) -> None:

@@ -8,7 +8,6 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect
 
@@ -19,7 +18,6 @@ from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, STREAM
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.xdist_group("page")
 # all that reaches the loudspeaker
 PLAYED = """
 window.played = [];
@@ -105,6 +103,12 @@ def test_hours_that_clocks_repeat_or_skip_are_told_apart(browser: Browser, setti
         page.select_option("#zone", "browser")
         expect(page.locator("#selection-title")).to_contain_text("02:30:00 GMT+2 – 02:30:00 GMT+1 (1 h)")
         expect(page.locator("#range-title")).to_have_text("Sun, Oct 25, 2026")
+        select_exactly(page, "2026-10-25T02:00:00", "2026-10-25T02:59:59")
+        expect(page.locator("#selection-title")).to_contain_text("02:00:00 GMT+2 – 02:59:59 GMT+1 (1 h 59 min)")
+        select_exactly(page, "2026-03-29T02:30:00", "2026-03-29T03:30:00")
+        expect(page.locator("#exact-problem")).to_have_text("Clocks skip one of these times.")
+        select_exactly(page, "2026-03-29T03:30:00", "2026-03-29T03:30:00")
+        expect(page.locator("#exact-problem")).to_have_text("The end must be after the beginning.")
         day = page.locator("#calendar button[data-date='2026-10-25']")
         expect(day).to_have_attribute(
             "aria-label", "Sun, Oct 25, 2026, 0 s recorded, 1 gap, 0 sounds, this day has 25 hours"
@@ -116,6 +120,12 @@ def test_hours_that_clocks_repeat_or_skip_are_told_apart(browser: Browser, setti
             " plus and minus zoom, Shift with arrow keys selects, Enter plays.",
         )  # fmt: skip
         page.wait_for_url("**/#from=2026-03-28T23%3A00%3A00.000Z&to=2026-03-29T22%3A00%3A00.000Z&**")
+
+
+def select_exactly(page: Page, first: str, last: str) -> None:
+    page.fill("#exact-from", first)
+    page.fill("#exact-to", last)
+    page.click("#exact-select")
 
 
 def test_ten_years_a_time_before_all_sound_and_the_future_are_shown_at_once(page: Page, settings: Settings) -> None:

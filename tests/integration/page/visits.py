@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Browser, Page, expect
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from edge.configuration.settings import Settings
 from edge.embedded import ports
@@ -87,3 +88,11 @@ def heard(page: Page, count: int = 1) -> list[Any]:
         each["channels"] = [np.frombuffer(b64decode(text), "<i2").tolist() for text in each["channels"]]
         each["samples"] = each["channels"][0]
     return found
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    for _ in range(60):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail("the Tab key does not lead there")

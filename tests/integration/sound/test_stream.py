@@ -63,10 +63,18 @@ def test_any_bytes_of_a_wav_stream_are_those_of_the_whole(settings: Settings, wa
     assert part == data[first:end]
 
 
-def test_a_stream_of_opus_lasts_as_long_as_its_range(settings: Settings) -> None:
-    file, data = streamed(settings, "opus", 0, 5)
+@pytest.mark.parametrize(("start", "end"), [(0, 5), (-1, 2.5), (1.234_5, 2.000_125)])
+def test_a_stream_of_opus_says_itself_that_it_lasts_as_long_as_its_range(
+    settings: Settings, start: float, end: float
+) -> None:
+    file, data = streamed(settings, "opus", start, end)
     with soundfile.SoundFile(io.BytesIO(data)) as stream:
-        assert stream.frames == file.layout.frames == 5 * RATE
+        assert stream.frames == file.layout.frames == round((end - start) * RATE)
+    # RFC 7845, 4: the last page's position, without what a player skips, is the length at 48 kHz
+    head, last = data.index(b"OpusHead"), data.rindex(b"OggS")
+    skipped = int.from_bytes(data[head + 10 : head + 12], "little")
+    position = int.from_bytes(data[last + 6 : last + 14], "little", signed=True)
+    assert position - skipped == file.layout.frames * 48_000 // RATE
 
 
 def test_a_range_without_sound_has_no_stream(settings: Settings) -> None:

@@ -1,4 +1,5 @@
-"""A node with what the page can show: stored and pending sound, sounds, loud minutes of yesterday, eight channels."""
+"""A node with what the page can show: stored and pending sound, sounds, loud minutes of yesterday, eight channels, and
+a day of every state."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from edge.configuration.settings import S3
 from edge.core.ids import chunk_id, sound_id
 from edge.core.instant import Instant
 from edge.core.values import Chunk, SoundSpan
+from tests.support.nodes.eventful_node import EventfulNode
 from tests.support.nodes.query_node import QueryNode
 from tests.support.spool.chunks import RATE, SECOND, STREAM, audio_bytes, make_chunk, make_stream, put_chunk
 
@@ -22,10 +24,10 @@ YESTERDAY = Instant((int(time.time()) // 86_400 - 1) * 86_400 * SECOND + 12 * 3_
 CHANNELS_AT = Instant.parse("2026-03-05T10:00:00Z")
 
 
-def make_page_node(folder: Path, s3: S3) -> QueryNode:
+def make_page_node(folder: Path, s3: S3) -> EventfulNode:
     """Twelve seconds from 22:00:00 on, three of them in the store, with a sound in each of the last two; two minutes of
     yesterday, the second one louder; a second of eight channels."""
-    node = QueryNode(folder, chunks=10)
+    node = EventfulNode(folder, s3, chunks=10)
     for seq in (10, 11):
         first = seq * RATE
         span = SoundSpan(sound_id(STREAM, first), first, RATE // 2, -20.0 - seq, -30.0)

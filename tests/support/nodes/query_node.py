@@ -59,7 +59,8 @@ class QueryNode:
             chunks = [self.spool.chunks.manifest(name) for name in chunk_ids]
             catalog.registration.add_chunks(chunks)
             target = Destination(s3.s3_bucket_name, s3.prefix, self.settings.node.name)
-            plan = make_plan(chunks, {STREAM: self.spool.streams.read(STREAM)}, target)
+            streams = {chunk.stream_id: self.spool.streams.read(chunk.stream_id) for chunk in chunks}
+            plan = make_plan(chunks, streams, target)
             body = b"".join(plan.bundle.stream(self._open))
             archive = plan.archive(Instant(chunks[-1].ended_at))
             catalog.plans.commit(archive, plan.members, plan.manifest)

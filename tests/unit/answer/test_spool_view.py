@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -128,8 +129,8 @@ def test_a_chunk_finished_during_the_listing_is_seen(tmp_path: Path) -> None:
             self._listed()
             return found
 
-        def finished(self) -> dict[str, SpoolFile]:
-            found = super().finished()
+        def finished(self, known: Iterable[SpoolFile] = ()) -> dict[str, SpoolFile]:
+            found = super().finished(known)
             self._listed()
             return found
 

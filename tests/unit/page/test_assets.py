@@ -63,3 +63,8 @@ def test_what_plain_http_lacks_is_not_needed() -> None:
             "eval(",
         ):
             assert name not in text, path
+
+
+def test_the_first_view_does_not_wait_for_what_only_draws_a_sound() -> None:
+    at_once = re.findall(r'(?:src|href)="([^"]+)"', assets.site().template)
+    assert [address for address in at_once if re.search("wavesurfer|spectrogram-plugin", address)] == []

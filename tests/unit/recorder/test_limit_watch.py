@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from tests.support.wait import wait_until
 class CountedChunks(SpoolChunks):
     listings = 0
 
-    def finished(self) -> dict[str, SpoolFile]:
+    def finished(self, known: Iterable[SpoolFile] = ()) -> dict[str, SpoolFile]:
         self.listings += 1
-        return super().finished()
+        return super().finished(known)
 
 
 class CountedSpool(Spool):

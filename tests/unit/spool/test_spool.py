@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge.core.errors import SpoolBusy, SpoolError
 from edge.core.instant import Instant
 from edge.core.values import PauseOrder, SpoolState
+from edge.spool.chunks import SpoolFile
 from edge.spool.spool import Spool
 from tests.support.privileges import without_root_privileges
 from tests.support.spool.chunks import BOOT, START, audio_bytes, make_chunk, make_stream, put_chunk
@@ -49,6 +51,30 @@ def test_a_second_recorder_cannot_lock_the_spool(spool: Spool) -> None:
         pass
     with spool.recorder_lock.hold():
         pass
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from(["put", "mark", "unmark", "remove"]), st.integers(0, 1)), max_size=12))
+@example(steps=[("put", 1), ("mark", 1), ("unmark", 1)])
+def test_a_listing_that_goes_on_from_an_earlier_one_finds_the_same(steps: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder) / "spool", "porch")
+        spool.create()
+        known: dict[str, SpoolFile] = {}
+        for step, number in steps:
+            chunk = make_chunk(number, b"sound" * number)
+            mark = spool.layout.retained_path(chunk.chunk_id)
+            match step:
+                case "put":
+                    put_chunk(spool, chunk, b"sound" * number)
+                case "mark":
+                    mark.touch()
+                case "unmark":
+                    mark.unlink(missing_ok=True)
+                case "remove":
+                    spool.chunks.remove(chunk.chunk_id)
+            known = spool.chunks.finished(known.values())
+            assert known == spool.chunks.finished()
 
 
 def test_a_finished_chunk_can_be_listed_read_and_removed(spool: Spool) -> None:

@@ -179,14 +179,15 @@ def _disk_failed(facts: Facts, begin: float, _end: float) -> bool:
     return any(_lost_since(facts, e["began"]) - _ON_ITS_WAY <= begin <= e["ended"] + _REACTION for e in events)
 
 
-def _not_known(facts: Facts, begin: float, _end: float) -> bool:
-    """A recorder that cannot read its spool does not know why; nor does a rebuilt catalog know what has expired."""
+def _not_known(facts: Facts, begin: float, end: float) -> bool:
+    """A recorder that cannot read its spool does not know why; nor does a rebuilt catalog know what has expired, or was
+    erased before any archive listed it."""
     events = facts.events("unreadable_disk")
     if any(e["began"] - _ON_ITS_WAY <= begin <= e["ended"] + _REACTION for e in events):
         return True
     lost = any(e["effect"].get("lost") for e in facts.events("catalog"))
     expires = facts.settings["keep_remote"] or any(facts.settings[k] == v for k, v in _EXPIRY.values())
-    return bool(lost and expires)
+    return bool(lost and (expires or _erased(facts, begin, end)))
 
 
 def _overran(facts: Facts, begin: float, end: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -130,8 +130,8 @@ class JustFinished(SpoolChunks):
 
     finish_now: Callable[[], object] = staticmethod(lambda: None)
 
-    def finished(self) -> dict[str, SpoolFile]:
-        found = super().finished()
+    def finished(self, known: Iterable[SpoolFile] = ()) -> dict[str, SpoolFile]:
+        found = super().finished(known)
         todo, self.finish_now = self.finish_now, lambda: None
         todo()
         return found

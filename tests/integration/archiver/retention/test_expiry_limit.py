@@ -21,7 +21,6 @@ from tests.support.kernel_clock import ManualClock
 from tests.support.spool.chunks import SECOND, make_chunk
 from tests.support.spool.small_disk import SpoolOnSmallDisk
 
-pytestmark = pytest.mark.xdist_group("expiry limit")  # one catalog for all of them
 DAY = 86_400
 ARCHIVES = 201
 
