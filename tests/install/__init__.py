@@ -1,1 +1,1 @@
-"""Fewer than three files because most of it is shell: what runs on a booted node, and the table made from it."""
+"""What runs on a booted node, most of it shell, and the table of rights made from it."""
