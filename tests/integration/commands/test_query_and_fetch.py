@@ -40,5 +40,5 @@ def test_query_says_that_an_answer_without_the_spool_is_incomplete(
     assert "incomplete: the node cannot read its spool" in capsys.readouterr().out
 
 
-def _unreadable(_chunks: object) -> None:
+def _unreadable(*_: object) -> None:
     raise SpoolError("spool: the spool cannot be listed (Permission denied)", errno.EACCES)

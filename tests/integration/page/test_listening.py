@@ -136,7 +136,7 @@ def test_by_keyboard_a_pause_is_heard_as_silence_and_named(owner: Page, recorder
     recorder.spool.pause.order(None, KernelClock())
     expect(owner.locator("#listen-problem")).to_have_text("Paused", timeout=DEADLINE * 1000)
     expect(owner.locator("#listen")).to_have_text("Listen live")
-    assert not decoders()
+    wait_until(lambda: not decoders(), "the decoder ends with the pause")
     owner.keyboard.press("Enter")
     expect(owner.locator("#listen-problem")).to_have_text("Paused", timeout=DEADLINE * 1000)
     recorder.spool.pause.remove()
