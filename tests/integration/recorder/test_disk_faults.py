@@ -139,7 +139,9 @@ def test_the_recorder_survives_a_disk_that_turns_read_only(small_disk: Path, tmp
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-@pytest.mark.parametrize("fault", ["fsync:error=EIO", "write:error=EIO", "fsync:delay_exit=3000000"])
+@pytest.mark.parametrize(
+    "fault", ["fsync:error=EIO:when=1..2", "write:error=EIO:when=1..2", "fsync:delay_exit=3000000"]
+)
 def test_disk_errors_damage_no_finished_chunk(tmp_path: Path, fault: str) -> None:
     with running_recorder(tmp_path / "data", *OPTIONS) as recorder:
         spool = recorder.spool
@@ -154,9 +156,10 @@ def test_disk_errors_damage_no_finished_chunk(tmp_path: Path, fault: str) -> Non
                 "-o",
                 os.devnull,
                 "-e",
-                f"inject={fault}:when=1..2",
+                f"inject={fault}",
             ]
         )
+        wait_until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{recorder.process.pid}/status").read_text(), "strace")
         if "error" in fault:
             wait_until(lambda: "the spool failed" in recorder.log, "the error is noticed")
         else:
