@@ -340,7 +340,8 @@ class Continuity:
             if lost <= 0:
                 continue
             level, pending = level + lost, pending + lost
-            if pending >= least:
+            # once something is missing for certain, the buffer was full, and less is no jitter
+            if pending >= (max(_MISSING, held.length // 2) if losses else least):
                 losses.append((self._at_suspect(self._behind(index, room)), pending, level))
                 pending = 0
         stalls = len({index for index, _, _ in losses})

@@ -143,6 +143,9 @@ STALLS = st.lists(st.builds(Stall, SECONDS, SECONDS), max_size=6)
     lateness=st.lists(st.integers(0, JITTER), min_size=1, max_size=5),
 )
 @example(room=1.0, speed=20.0, stalls=[Stall(0, 1.875), Stall(0.125, 0.125), Stall(0, 2)], lateness=[0])
+@example(
+    room=0.5, speed=3.0, stalls=[Stall(0, 1.625), Stall(0, 0.0625), Stall(0, 0.25), Stall(0.5, 0.5625)], lateness=[0]
+)
 def test_every_loss_is_reported_where_it_happened_after_any_sequence_of_stalls(
     room: float, speed: float, stalls: list[Stall], lateness: list[int]
 ) -> None:
