@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-_OURS = 20_000, 32_768  # ip(7): from there on, ports are given to whoever leaves the choice to the system
+_OURS = 20_000, 32_768  # from 32,768 on, the system hands out ports itself (ip(7))
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -92,7 +92,7 @@ def _holds_any(pid: int, inodes: set[str]) -> bool:
 
 
 def _any_free() -> int:
-    """Not one that the system itself hands out: it might do so again before our server listens."""
+    """A port that the system does not hand out itself: it could give the same one away before our server listens."""
     while not is_free(port := random.randrange(*_OURS)):  # noqa: S311 - no secret
         pass
     return port

@@ -340,7 +340,7 @@ class Continuity:
             if lost <= 0:
                 continue
             level, pending = level + lost, pending + lost
-            # once something is missing for certain, the buffer was full, and less is no jitter
+            # after a certain loss the buffer was full, so even a smaller loss is not jitter
             if pending >= (max(_MISSING, held.length // 2) if losses else least):
                 losses.append((self._at_suspect(self._behind(index, room)), pending, level))
                 pending = 0
